@@ -1,0 +1,278 @@
+"""Smoothness of a scan: the Force Smoothness Deviation (FSD) and what stands beside it.
+
+The FSD and the mean absolute errors follow the official code of the Bond Smoothness
+Characterization Test (arXiv:2602.04861, repository ryanliu30/bsct, commit 79d915b0) to the last
+convention: both deviations subtract the *reference* force at the reference minimum, squared norms
+are not divided by the number of atoms, and both are clipped from below at ε² before the logarithm.
+
+Shapes: F frames, N atoms. Units: Å, eV, eV/Å. Frames without a reference are removed by the
+caller before any of these functions (a finite difference then spans the gap, as in the official
+code). Everything here is a pure function of arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.signal import find_peaks
+
+Array = NDArray[np.float64]
+
+EPSILON_EV_PER_ANGSTROM = 1.0
+WINDOW_ANGSTROM = 0.25
+PROMINENCE_EV = 0.01
+MATCH_ANGSTROM = 0.25
+MATCH_PROMINENCE_RATIO = 4.0
+MONOTONE_TOLERANCE_EV = 1e-3
+
+
+def equilibrium_index(reference_energy: Array) -> int:
+    """Index q of the lowest reference energy on the grid.
+
+    Args:
+        reference_energy: eV, shape (F,).
+
+    Raises:
+        ValueError: a value is not finite, or the minimum is the first or last frame, so that there
+            is no compressed or no stretched side (the official code fails there, too).
+    """
+    if not np.isfinite(reference_energy).all():
+        raise ValueError("reference energies must be finite; remove the frames without one first")
+    q = int(np.argmin(reference_energy))
+    if q in (0, len(reference_energy) - 1):
+        raise ValueError("the reference energy has its minimum at an end of the scan")
+    return q
+
+
+def log_force_ratio(
+    forces: Array, reference_forces: Array, q: int, epsilon: float = EPSILON_EV_PER_ANGSTROM
+) -> Array:
+    """ln of the squared norm of the model's ΔF over that of the reference's, frame by frame.
+
+    ℓ_f = ln max(Σ(F̂_f − F_q)², ε²) − ln max(Σ(F_f − F_q)², ε²), sums over atoms and xyz.
+
+    Args:
+        forces: Of the model, shape (F, N, 3).
+        reference_forces: Shape (F, N, 3); its frame q is subtracted from both.
+        q: Index of the reference minimum.
+        epsilon: Floor of the norms in eV/Å; 1 in the official code, and frozen here.
+
+    Returns:
+        Dimensionless, shape (F,).
+    """
+    at_minimum = reference_forces[q]
+    model = np.sum((forces - at_minimum) ** 2, axis=(1, 2))
+    reference = np.sum((reference_forces - at_minimum) ** 2, axis=(1, 2))
+    floor = epsilon**2
+    return np.log(np.maximum(model, floor)) - np.log(np.maximum(reference, floor))
+
+
+def slopes(coordinate: Array, values: Array) -> Array:
+    """Absolute forward differences |Δvalue / Δcoordinate|, shape (F − 1,)."""
+    return np.abs(np.diff(values) / np.diff(coordinate))
+
+
+@dataclass(frozen=True)
+class ForceSmoothnessDeviation:
+    """FSD of one scan in Å⁻¹, in its variants.
+
+    Attributes:
+        full: Largest slope of ℓ over the scan. The published score.
+        compress: Largest slope between the first frame and the reference minimum.
+        stretch: Largest slope between the reference minimum and the last frame.
+        windowed: Largest slope whose two ends both lie beyond 0.25 Å from the reference minimum,
+            where a small error of the bond length no longer dominates.
+        slope_p95: 95th percentile of the slopes.
+        peak_index: The largest slope lies between frames `peak_index` and `peak_index + 1`.
+        peak_coordinate: Middle of that interval in Å.
+        peak_offset: `peak_coordinate` minus the coordinate of the reference minimum, in Å.
+    """
+
+    full: float
+    compress: float
+    stretch: float
+    windowed: float
+    slope_p95: float
+    peak_index: int
+    peak_coordinate: float
+    peak_offset: float
+
+
+def force_smoothness_deviation(
+    coordinate: Array,
+    forces: Array,
+    reference_forces: Array,
+    q: int,
+    epsilon: float = EPSILON_EV_PER_ANGSTROM,
+) -> ForceSmoothnessDeviation:
+    """FSD = max |dℓ/dα| with ℓ of `log_force_ratio`, over the whole scan and parts of it.
+
+    Source: arXiv:2602.04861 and `_eval.py` of the official code for full, compress and stretch;
+    windowed and percentile are ours (docs/metrics.md).
+
+    Args:
+        coordinate: Bond lengths in Å, shape (F,), ascending.
+        forces: Of the model, shape (F, N, 3).
+        reference_forces: Shape (F, N, 3).
+        q: Index of the reference minimum, not an end.
+        epsilon: As in `log_force_ratio`.
+
+    Raises:
+        ValueError: q is an end of the scan.
+    """
+    if not 0 < q < len(coordinate) - 1:
+        raise ValueError("the reference minimum is at an end of the scan")
+    slope = slopes(coordinate, log_force_ratio(forces, reference_forces, q, epsilon))
+    peak = int(np.argmax(slope))
+    middle = float(coordinate[peak] + coordinate[peak + 1]) / 2
+    outside = np.abs(coordinate - coordinate[q]) > WINDOW_ANGSTROM
+    both = slope[outside[:-1] & outside[1:]]
+    return ForceSmoothnessDeviation(
+        full=float(slope[peak]),
+        compress=float(slope[:q].max()),
+        stretch=float(slope[q:].max()),
+        windowed=float(both.max()) if both.size else float("nan"),
+        slope_p95=float(np.percentile(slope, 95)),
+        peak_index=peak,
+        peak_coordinate=middle,
+        peak_offset=middle - float(coordinate[q]),
+    )
+
+
+def force_mae(forces: Array, reference_forces: Array) -> float:
+    """Mean absolute error of force components in eV/Å, over frames, atoms and xyz."""
+    return float(np.mean(np.abs(forces - reference_forces)))
+
+
+def energy_mae(energy: Array, reference_energy: Array) -> float:
+    """Mean absolute error of raw total energies in eV, as the official code has it.
+
+    Between levels of theory, or for models with another zero of energy, it is the offset and
+    says nothing of quality; see `energy_mae_aligned`.
+    """
+    return float(np.mean(np.abs(energy - reference_energy)))
+
+
+def energy_mae_aligned(energy: Array, reference_energy: Array, q: int) -> float:
+    """Mean absolute error in eV after each side subtracts its energy at frame q."""
+    return float(np.mean(np.abs((energy - energy[q]) - (reference_energy - reference_energy[q]))))
+
+
+def step_work(positions: Array, forces: Array) -> Array:
+    """Energy change of every step by the trapezoidal rule, −½ (F_f + F_f₋₁) : (R_f − R_f₋₁).
+
+    Args:
+        positions: Å, shape (F, N, 3).
+        forces: eV/Å, shape (F, N, 3).
+
+    Returns:
+        eV, shape (F − 1,).
+    """
+    mean_force = 0.5 * (forces[1:] + forces[:-1])
+    return -np.einsum("fax,fax->f", mean_force, np.diff(positions, axis=0))
+
+
+def integrated_energy(positions: Array, forces: Array, q: int) -> Array:
+    """Energy along the scan from the forces alone, zero at frame q.
+
+    Defined for models whose forces are no gradient, too. Source: official code, plots.
+
+    Returns:
+        eV, shape (F,).
+    """
+    energy = np.concatenate([[0.0], np.cumsum(step_work(positions, forces))])
+    return energy - energy[q]
+
+
+def energy_force_inconsistency(positions: Array, forces: Array, energy: Array) -> float:
+    """Largest |E_f₊₁ − E_f − W_f| of a scan in eV, W from `step_work`.
+
+    The trapezoidal rule alone gives 0.05 to 0.11 eV on the steep wall of a bond scan
+    (spec of BSCT-SPICE); subtract the reference's own value.
+    """
+    return float(np.max(np.abs(np.diff(energy) - step_work(positions, forces))))
+
+
+@dataclass(frozen=True)
+class Extrema:
+    """Interior extrema of a curve.
+
+    Attributes:
+        coordinate: Å, shape (K,).
+        prominence: eV, shape (K,).
+        is_minimum: Shape (K,), bool.
+    """
+
+    coordinate: Array
+    prominence: Array
+    is_minimum: NDArray[np.bool_]
+
+
+def extrema(coordinate: Array, energy: Array, prominence: float = PROMINENCE_EV) -> Extrema:
+    """Interior minima and maxima of at least a given prominence (scipy.signal.find_peaks).
+
+    Args:
+        coordinate: Å, shape (F,).
+        energy: eV, shape (F,).
+        prominence: eV; less is counted as noise.
+    """
+    minima, of_minima = find_peaks(-energy, prominence=prominence)
+    maxima, of_maxima = find_peaks(energy, prominence=prominence)
+    return Extrema(
+        coordinate=coordinate[np.concatenate([minima, maxima])],
+        prominence=np.concatenate([of_minima["prominences"], of_maxima["prominences"]]),
+        is_minimum=np.concatenate([np.ones(len(minima), bool), np.zeros(len(maxima), bool)]),
+    )
+
+
+def count_spurious_extrema(
+    coordinate: Array,
+    energy: Array,
+    reference_energy: Array,
+    prominence: float = PROMINENCE_EV,
+) -> int:
+    """Number of extrema of the model's curve that match none of the reference's.
+
+    A model's extremum matches one of the reference's of the same kind if they lie within 0.25 Å
+    and their prominences differ by less than a factor of 4; the pairing is one to one and uses as
+    many pairs as possible, nearest first. On BSCT-SPICE every reference curve has one minimum and
+    nothing else, so that any extra extremum is spurious by construction.
+
+    Args:
+        coordinate: Å, shape (F,).
+        energy: Of the model in eV, shape (F,); total energy or `integrated_energy`.
+        reference_energy: eV, shape (F,).
+        prominence: eV; extrema of the model below it are not counted. Those of the reference
+            count from a quarter of it, so that a true shallow well is not held against a model.
+    """
+    model = extrema(coordinate, energy, prominence)
+    if not len(model.coordinate):
+        return 0
+    reference = extrema(coordinate, reference_energy, prominence / MATCH_PROMINENCE_RATIO)
+    distance = np.abs(model.coordinate[:, None] - reference.coordinate[None, :])
+    ratio = model.prominence[:, None] / reference.prominence[None, :]
+    allowed = (
+        (distance <= MATCH_ANGSTROM)
+        & (ratio <= MATCH_PROMINENCE_RATIO)
+        & (ratio >= 1 / MATCH_PROMINENCE_RATIO)
+        & (model.is_minimum[:, None] == reference.is_minimum[None, :])
+    )
+    cost = np.where(allowed, distance, 1e6)
+    rows, columns = linear_sum_assignment(cost)
+    return len(model.coordinate) - int(np.count_nonzero(allowed[rows, columns]))
+
+
+def is_compression_monotone(energy: Array, q: int) -> bool:
+    """Whether the energy falls at every step from the most compressed frame to the minimum.
+
+    A model fails where its repulsive wall has a hole. A rise of up to 1 meV is tolerated.
+
+    Args:
+        energy: eV, shape (F,).
+        q: Index of the reference minimum; the last step before the reference minimum is left
+            out, since a bond length longer by less than a grid step is not a hole.
+    """
+    return bool(np.all(np.diff(energy[:q]) <= MONOTONE_TOLERANCE_EV))

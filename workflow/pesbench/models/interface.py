@@ -1,0 +1,215 @@
+"""The contract between the benchmark and every model: a batch in, a result out, NumPy both ways.
+
+Positions and results are float64 whatever precision the model computes in. Only the package
+`pesbench.models` knows that families exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Status(StrEnum):
+    """How a frame, a scan or a trajectory ended."""
+
+    OK = "ok"
+    UNSUPPORTED = "unsupported"  # an element, charge or spin the model does not know
+    NONFINITE = "nonfinite"
+    ERROR = "error"  # the model raised; the message is kept
+    OUT_OF_MEMORY = "out_of_memory"  # on the device, for this system alone
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"  # the worker process died
+    MASKED = "masked"  # a control is not defined here; left out, not counted as a failure
+
+    @property
+    def code(self) -> int:
+        """The number that stands for it in HDF5."""
+        return _ORDER.index(self)
+
+    @classmethod
+    def from_code(cls, code: int) -> Status:
+        return _ORDER[code]
+
+
+_ORDER = tuple(Status)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several systems, their atoms one after another.
+
+    Attributes:
+        numbers: Atomic numbers, shape (A,), int64.
+        positions: Å, shape (A, 3), float64.
+        system: Which system an atom belongs to, shape (A,), int64, ascending from 0.
+        cell: Row vectors in Å, shape (S, 3, 3); zeros for a molecule.
+        pbc: Periodic directions, shape (S, 3), bool.
+        charge: Total charges in e, shape (S,), int64.
+        spin: Multiplicities, shape (S,), int64.
+        labels: What each system is, `(scan id, frame)`; only controls read it.
+    """
+
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    system: NDArray[np.int64]
+    cell: NDArray[np.float64]
+    pbc: NDArray[np.bool_]
+    charge: NDArray[np.int64]
+    spin: NDArray[np.int64]
+    labels: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def n_systems(self) -> int:
+        return len(self.charge)
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+    def select(self, systems: Sequence[int]) -> Batch:
+        """The batch of some of its systems, in the order given."""
+        atoms = np.concatenate([np.flatnonzero(self.system == s) for s in systems])
+        sizes = [int(np.count_nonzero(self.system == s)) for s in systems]
+        index = list(systems)
+        return Batch(
+            numbers=self.numbers[atoms],
+            positions=self.positions[atoms],
+            system=np.repeat(np.arange(len(sizes)), sizes),
+            cell=self.cell[index],
+            pbc=self.pbc[index],
+            charge=self.charge[index],
+            spin=self.spin[index],
+            labels=tuple(self.labels[s] for s in index) if self.labels else (),
+        )
+
+
+def molecules_batch(
+    positions: Sequence[NDArray[np.float64]],
+    numbers: Sequence[NDArray[np.int64]],
+    charge: Sequence[int],
+    spin: Sequence[int],
+    labels: Sequence[tuple[str, int]] = (),
+) -> Batch:
+    """A batch of isolated molecules.
+
+    Args:
+        positions: One array (N_s, 3) in Å a system.
+        numbers: One array (N_s,) a system.
+        charge: Total charges in e.
+        spin: Multiplicities.
+        labels: `(scan id, frame)` of each.
+    """
+    count = len(positions)
+    sizes = [len(z) for z in numbers]
+    return Batch(
+        numbers=np.concatenate(numbers).astype(np.int64),
+        positions=np.concatenate(positions).astype(np.float64),
+        system=np.repeat(np.arange(count), sizes),
+        cell=np.zeros((count, 3, 3)),
+        pbc=np.zeros((count, 3), dtype=bool),
+        charge=np.asarray(charge, dtype=np.int64),
+        spin=np.asarray(spin, dtype=np.int64),
+        labels=tuple(labels),
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model says of a batch.
+
+    Attributes:
+        energies: eV, shape (S,), float64; None from a model that defines forces only.
+        forces: eV/Å, shape (A, 3), float64.
+        status: One a system. A system that is not ok may carry NaN.
+        messages: One a system, "" where all is well.
+    """
+
+    energies: NDArray[np.float64] | None
+    forces: NDArray[np.float64]
+    status: tuple[Status, ...]
+    messages: tuple[str, ...]
+
+
+class DeviceOutOfMemoryError(Exception):
+    """The accelerator's memory did not hold the batch; a smaller one may fit."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a loaded model tells of itself.
+
+    Attributes:
+        elements: Atomic numbers it knows; None where it does not tell.
+        charges: Whether it takes account of a total charge other than 0.
+        batched: Whether one call on S systems is cheaper than S calls.
+        device: Such as `cpu` or `cuda:0`.
+        dtype: Of its arithmetic, such as `float64`.
+        details: Anything for the provenance: sha256 of weights, device name, ...
+    """
+
+    elements: frozenset[int] | None
+    charges: bool
+    batched: bool
+    device: str
+    dtype: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Model(Protocol):
+    """A loaded model."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def evaluate(self, batch: Batch) -> Result:
+        """Energies and forces of every system of a batch.
+
+        An exception means that the whole batch failed; a model that goes through its systems one
+        by one returns `Status.ERROR` and the message for those that fail.
+
+        Raises:
+            DeviceOutOfMemoryError: a smaller batch may fit.
+        """
+        ...
+
+
+def check_result(batch: Batch, result: Result) -> Result:
+    """The result, with NaN turned into a status, or a refusal.
+
+    Returns:
+        The same arrays; a system that claims to be ok and holds a value that is not finite
+        becomes `nonfinite`.
+
+    Raises:
+        ValueError: an array or list has the wrong shape.
+    """
+    shape = np.shape(result.forces)
+    if shape != (batch.n_atoms, 3):
+        raise ValueError(f"forces have shape {shape}, expected {(batch.n_atoms, 3)}")
+    energies = result.energies
+    if energies is not None and np.shape(energies) != (batch.n_systems,):
+        raise ValueError(f"energies have shape {np.shape(energies)}, expected ({batch.n_systems},)")
+    if not len(result.status) == len(result.messages) == batch.n_systems:
+        raise ValueError(f"{len(result.status)} statuses for {batch.n_systems} systems")
+    bad_atoms = ~np.isfinite(result.forces).all(axis=1)
+    bad = np.bincount(batch.system, weights=bad_atoms, minlength=batch.n_systems) > 0
+    if energies is not None:
+        bad |= ~np.isfinite(energies)
+    nonfinite = [bool(b) and s is Status.OK for b, s in zip(bad, result.status, strict=True)]
+    return Result(
+        energies=energies,
+        forces=result.forces,
+        status=tuple(
+            Status.NONFINITE if n else s for n, s in zip(nonfinite, result.status, strict=True)
+        ),
+        messages=tuple(
+            "energy or force is not finite" if n else m
+            for n, m in zip(nonfinite, result.messages, strict=True)
+        ),
+    )

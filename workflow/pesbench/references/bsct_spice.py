@@ -1,0 +1,208 @@
+"""BSCT-SPICE: the 485 DFT bond scans of the repository ryanliu30/bsct, from its archive.
+
+Every file is compared with a manifest that ships in `resources/bsct_spice`: one sha256 a file in
+the format of `sha256sum`, and the sha256 over those sorted lines, which stands in this module.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import logging
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from ase.io.extxyz import read_xyz
+
+from pesbench.errors import HostError, UserError
+from pesbench.scans import N_FRAMES, Scan
+from pesbench.storage import atomic_path
+from pesbench.structures import bonds_from_smiles
+
+NAME = "bsct_spice"
+COMMIT = "79d915b0f1780a6cc680595984b4c210b5660038"
+LEVEL_OF_THEORY = "wB97M-D3(BJ)/def2-TZVPPD"
+SOURCE = f"github.com/ryanliu30/bsct at {COMMIT}, folder bsct_spice (MIT licence)"
+MANIFEST = Path("resources/bsct_spice/files.sha256.gz")
+MANIFEST_SHA256 = "e6f2fa9078763cef0c35d45898f07c6486c5940863c57ed33ce61c143358bff5"
+N_SCANS = 485
+_ROOT = "bsct_spice/"
+_FILES = (*(f"atoms_{frame}.xyz" for frame in range(N_FRAMES)), "partition.npz", "unperturbed.xyz")
+
+logger = logging.getLogger("pesbench")
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """The sha256 of every file of the data set, by its name below `bsct_spice/`.
+
+    Raises:
+        UserError: the manifest is missing or not the one this version knows.
+    """
+    try:
+        text = gzip.decompress(path.read_bytes()).decode()
+    except (OSError, zlib.error) as error:
+        raise UserError(
+            f"{path}: cannot read the manifest ({error}); restore it from git"
+        ) from error
+    if hashlib.sha256(text.encode()).hexdigest() != MANIFEST_SHA256:
+        raise UserError(f"{path}: not the manifest of commit {COMMIT[:8]}; restore it from git")
+    return {name: digest for digest, name in (line.split("  ") for line in text.splitlines())}
+
+
+def scan_ids(manifest: dict[str, str]) -> list[str]:
+    """Names of the scans, sorted, such as `C-N/25729`."""
+    return sorted({name.rpartition("/")[0] for name in manifest})
+
+
+def fetch_archive(source: str, folder: Path) -> Path:
+    """The archive as a local path: itself if it is one, else downloaded into `folder`.
+
+    Args:
+        source: A path to an archive or an unpacked folder, or an http(s) address.
+        folder: Where a download is kept; a second call finds it there.
+
+    Raises:
+        UserError: there is no such path, or the address answers with an error.
+        HostError: the network broke; a retry may succeed.
+    """
+    if not source.startswith(("http://", "https://", "file://")):
+        path = Path(source)
+        if not path.exists():
+            raise UserError(
+                f"{path}: no such archive; set `archive` in the config, or --config archive=PATH, "
+                f"to GitHub's tarball of ryanliu30/bsct at {COMMIT[:8]} or a folder of it"
+            )
+        return path
+    target = folder / f"bsct-{COMMIT[:8]}.tar.gz"
+    if target.exists():
+        return target
+    logger.info("downloading %s", source)
+    with atomic_path(target) as part:
+        try:
+            with urllib.request.urlopen(source, timeout=60) as answer, part.open("wb") as out:
+                expected = answer.headers.get("Content-Length")
+                size = 0
+                while block := answer.read(1 << 20):
+                    size += out.write(block)
+        except urllib.error.HTTPError as error:
+            raise UserError(
+                f"{source}: the server answers {error.code} {error.reason}; "
+                "set `archive` to a reachable address or a local path"
+            ) from error
+        except (OSError, urllib.error.URLError) as error:
+            raise HostError(
+                f"{source}: download failed ({error}); try again, or set `archive` to a local path"
+            ) from error
+        if expected is not None and size != int(expected):
+            raise HostError(f"{source}: {size} of {expected} bytes came; try again")
+    return target
+
+
+def _archive_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name below `bsct_spice/` and content of every file of an archive or folder."""
+    if path.is_dir():
+        roots = [path / _ROOT, *sorted(p / _ROOT for p in path.iterdir() if p.is_dir())]
+        root = next((r for r in roots if r.is_dir()), path)
+        for file in sorted(root.glob("*/*/*")):
+            yield file.relative_to(root).as_posix(), file.read_bytes()
+        return
+    with tarfile.open(path) as tar:
+        for member in tar:
+            name = member.name.partition("/" + _ROOT)[2]
+            if member.isfile() and name:
+                content = tar.extractfile(member)
+                assert content is not None  # it is a file
+                yield name, content.read()
+
+
+def verified_folders(
+    path: Path, manifest: dict[str, str]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Each scan's files, once all of its files agree with the manifest.
+
+    Args:
+        path: Archive or folder.
+        manifest: As `read_manifest` gives it.
+
+    Yields:
+        Scan id and `{file name: content}`, in the order in which the archive completes them.
+
+    Raises:
+        UserError: a file differs, is missing or is not in the manifest; it names the first one.
+    """
+    cure = f"fetch the tarball of ryanliu30/bsct at {COMMIT[:8]} again"
+    pending: dict[str, dict[str, bytes]] = {}
+    missing = dict.fromkeys(sorted(manifest))
+    broken: Exception | None = None
+    files = _archive_files(path)
+    while True:
+        try:
+            name, content = next(files)
+        except StopIteration:
+            break
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            broken = error
+            break
+        expected = manifest.get(name)
+        if expected is None:
+            raise UserError(f"{path}: {_ROOT}{name} does not belong to the data set; {cure}")
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise UserError(f"{path}: {_ROOT}{name} differs from the published file; {cure}")
+        missing.pop(name, None)
+        scan_id, _, file = name.rpartition("/")
+        folder = pending.setdefault(scan_id, {})
+        folder[file] = content
+        if len(folder) == len(_FILES):
+            yield scan_id, pending.pop(scan_id)
+    if broken is not None:
+        first = f"{_ROOT}{next(iter(missing))} and what follows is" if missing else "its end is"
+        raise UserError(
+            f"{path}: not a whole tar archive ({broken}): {first} missing; {cure}"
+        ) from broken
+    if missing:
+        raise UserError(
+            f"{path}: {_ROOT}{next(iter(missing))} is missing ({len(missing)} files are); {cure}"
+        )
+
+
+def read_scan(scan_id: str, files: dict[str, bytes]) -> Scan:
+    """One scan from its 102 files.
+
+    Frames whose DFT energy is NaN keep NaN as energy and forces: their finite forces in the files
+    belong to no converged calculation. The coordinate is taken from `partition.npz`, as the
+    official code does.
+    """
+    frames = [next(read_xyz(io.StringIO(files[name].decode()))) for name in _FILES[:N_FRAMES]]
+    unperturbed = next(read_xyz(io.StringIO(files["unperturbed.xyz"].decode())))
+    with np.load(io.BytesIO(files["partition.npz"])) as partition:
+        low, high, count = partition["perturb_range"]
+        i, j = (int(k) for k in partition["bond_index"])
+        fragment = partition["labels"].astype(np.int64)
+        bond = str(partition["bond"])
+    # `calc.results` and not `get_forces()`, which compares the geometry before every answer
+    energy = np.array([atoms.calc.results["energy"] for atoms in frames], dtype=np.float64)
+    forces = np.stack([atoms.calc.results["forces"] for atoms in frames])
+    forces[np.isnan(energy)] = np.nan
+    numbers = unperturbed.numbers.astype(np.int64)
+    smiles = str(unperturbed.info["smiles"])
+    return Scan(
+        id=scan_id,
+        system=scan_id,
+        bond=bond,
+        atoms=(i, j),
+        coordinate=np.linspace(low, high, int(count)),
+        positions=np.stack([atoms.positions for atoms in frames]),
+        numbers=numbers,
+        fragment=fragment,
+        bonds=bonds_from_smiles(smiles, numbers),
+        positions_unperturbed=unperturbed.positions,
+        energy=energy,
+        forces=forces,
+        smiles=smiles,
+    )

@@ -1,0 +1,187 @@
+"""Systems: elements, charge, spin, geometry, bond graph; bonds that can be scanned and fragments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pesbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class System:
+    """One molecule.
+
+    Attributes:
+        id: Name, unique in its scan set.
+        numbers: Atomic numbers, shape (N,).
+        positions: Å, shape (N, 3), float64.
+        bonds: Pairs of atom indices i < j, sorted, shape (B, 2).
+        charge: Total charge in units of e.
+        spin: Multiplicity 2S + 1.
+        smiles: SMILES whose atom-map numbers are the atom indices plus one, or "".
+    """
+
+    id: str
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    bonds: NDArray[np.int64]
+    charge: int = 0
+    spin: int = 1
+    smiles: str = ""
+
+
+def canonical_bonds(bonds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bonds as sorted unique pairs i < j, shape (B, 2)."""
+    pairs = np.sort(np.asarray(bonds, dtype=np.int64).reshape(-1, 2), axis=1)
+    return np.unique(pairs, axis=0)
+
+
+def bonds_from_smiles(smiles: str, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bond graph of a fully mapped SMILES (every hydrogen explicit, map number = index + 1).
+
+    Args:
+        smiles: Mapped SMILES, as in SPICE.
+        numbers: Atomic numbers the map must agree with, shape (N,).
+
+    Returns:
+        Bonds, shape (B, 2), as `canonical_bonds`.
+
+    Raises:
+        UserError: the SMILES does not parse, or its map is not one-to-one with `numbers`.
+    """
+    from rdkit import Chem  # only scan-set building needs it; a family's environment lacks it
+
+    parameters = Chem.SmilesParserParams()
+    parameters.removeHs = False
+    parameters.sanitize = False  # valence rules are not ours to judge: only the graph is read
+    molecule = Chem.MolFromSmiles(smiles, parameters)
+    if molecule is None:
+        raise UserError(f"SMILES {smiles!r} cannot be read; give a valid mapped SMILES or none")
+    index = [atom.GetAtomMapNum() - 1 for atom in molecule.GetAtoms()]
+    if sorted(index) != list(range(len(numbers))):
+        raise UserError(
+            f"SMILES {smiles!r} does not map its atoms 1 to {len(numbers)}; "
+            "write every hydrogen and number every atom"
+        )
+    for atom, i in zip(molecule.GetAtoms(), index, strict=True):
+        if atom.GetAtomicNum() != numbers[i]:
+            raise UserError(
+                f"SMILES {smiles!r} has {atom.GetSymbol()} as atom {i + 1}, "
+                f"the geometry has {chemical_symbols[numbers[i]]}"
+            )
+    pairs = [(index[b.GetBeginAtomIdx()], index[b.GetEndAtomIdx()]) for b in molecule.GetBonds()]
+    return canonical_bonds(np.array(pairs, dtype=np.int64))
+
+
+def bonds_from_geometry(atoms: Atoms) -> NDArray[np.int64]:
+    """The bond graph by distance: ASE's natural cutoffs (covalent radii) times 1.2.
+
+    Returns:
+        Bonds, shape (B, 2), as `canonical_bonds`.
+    """
+    from ase.neighborlist import natural_cutoffs, neighbor_list
+
+    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.2))
+    return canonical_bonds(np.stack([i, j], axis=1))
+
+
+def read_systems(path: Path) -> list[System]:
+    """All molecules of a file that ASE reads; `info` may carry `id`, `smiles`, `charge`, `spin`.
+
+    Returns:
+        Systems sorted by id; one without an id is called `<file stem>-<index>`.
+
+    Raises:
+        UserError: the file is missing or unreadable, an id occurs twice or is unfit for a path,
+            or a SMILES disagrees with the geometry.
+    """
+    import ase.io
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of molecules; check `molecules` in the scan set")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:
+        raise UserError(
+            f"{path}: ASE cannot read these molecules ({type(error).__name__}: {error}); "
+            "give a file in a format ASE reads, such as extxyz"
+        ) from error
+    if not frames:
+        raise UserError(f"{path}: holds no molecule; give at least one")
+    systems: dict[str, System] = {}
+    for k, atoms in enumerate(frames):
+        name = str(atoms.info.get("id", f"{path.stem}-{k}"))
+        if name in systems:
+            raise UserError(f"{path}: the molecule id {name!r} occurs twice; rename one")
+        if not is_path_name(name):
+            raise UserError(
+                f"{path}: the molecule id {name!r} is unfit for a path; "
+                "use letters, digits and . _ + - only"
+            )
+        if not np.isfinite(atoms.positions).all():
+            raise UserError(f"{path}: molecule {name!r} has a position that is not a number")
+        smiles = str(atoms.info.get("smiles", ""))
+        numbers = atoms.numbers.astype(np.int64)
+        try:
+            bonds = bonds_from_smiles(smiles, numbers) if smiles else bonds_from_geometry(atoms)
+        except UserError as error:
+            raise UserError(f"{path}: molecule {name!r}: {error}") from error
+        systems[name] = System(
+            id=name,
+            numbers=numbers,
+            positions=atoms.positions.astype(np.float64),
+            bonds=bonds,
+            charge=int(atoms.info.get("charge", 0)),
+            spin=int(atoms.info.get("spin", 1)),
+            smiles=smiles,
+        )
+    return [systems[name] for name in sorted(systems)]
+
+
+def is_path_name(name: str) -> bool:
+    """Whether a name can be a folder or an HDF5 group: letters, digits and . _ + - only."""
+    return bool(name) and name[0] not in ".-" and all(c.isalnum() or c in "._+-" for c in name)
+
+
+def bond_type(number_i: int, number_j: int) -> str:
+    """The two element symbols in alphabetical order, such as `C-N`."""
+    return "-".join(sorted((chemical_symbols[number_i], chemical_symbols[number_j])))
+
+
+def fragments(
+    n_atoms: int, bonds: NDArray[np.int64], cut: tuple[int, int]
+) -> NDArray[np.int64] | None:
+    """The two parts a molecule falls into when one bond is cut.
+
+    Args:
+        n_atoms: N.
+        bonds: Bond graph, shape (B, 2).
+        cut: The bond (i, j) that is removed.
+
+    Returns:
+        Labels, shape (N,): 0 for the atoms connected to i, 1 for those connected to j; None if
+        i and j stay connected, that is if the bond is in a ring and cannot be scanned.
+
+    Raises:
+        ValueError: `cut` is not a bond, or the molecule was not connected before.
+    """
+    keep = [tuple(bond) != tuple(sorted(cut)) for bond in bonds.tolist()]
+    if all(keep):
+        raise ValueError(f"atoms {cut} are not bonded")
+    rest = bonds[keep]
+    graph = coo_array((np.ones(len(rest)), (rest[:, 0], rest[:, 1])), shape=(n_atoms, n_atoms))
+    count, label = connected_components(graph, directed=False)
+    i, j = cut
+    if label[i] == label[j]:
+        return None
+    if count != 2:
+        raise ValueError(f"{count} parts after cutting {cut}: the molecule was not connected")
+    return (label == label[j]).astype(np.int64)
