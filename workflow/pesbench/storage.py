@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(path.name + ".part")
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -194,9 +193,10 @@ class ScanSet(_Reader):
         attributes = self._file[scan_id].attrs
         return str(attributes["quality"]), str(attributes["reason"])
 
-    def n_atoms(self, scan_id: str) -> int:
-        """Number of atoms of one scan, without reading its arrays."""
-        return int(self._file[scan_id]["numbers"].shape[0])
+    def shape(self, scan_id: str) -> tuple[int, int]:
+        """Number of frames and of atoms of one scan, without reading its arrays."""
+        n_frames, n_atoms, _ = self._file[scan_id]["positions"].shape
+        return int(n_frames), int(n_atoms)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Systems: elements, charge, spin, geometry, bond graph; bonds that can be scanned and fragments."""
+"""Systems: elements, charge, spin, geometry, bond graph; the fragments a cut bond leaves."""
 
 from __future__ import annotations
 

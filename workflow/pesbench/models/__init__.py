@@ -1,0 +1,1 @@
+"""The rooms where models live: a contract, a registry and one adapter a family."""

@@ -1,0 +1,1 @@
+"""Where reference energies and forces come from."""

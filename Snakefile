@@ -1,0 +1,68 @@
+import re
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+
+from pesbench.config import resolve
+from pesbench.errors import UserError
+from pesbench.fingerprint import stage_fingerprint
+
+
+configfile: "config/config.yaml"
+
+
+# One line for bad input, before any work; everything below only reads RUN.
+try:
+    RUN = resolve(config, Path.cwd())
+except UserError as error:
+    sys.exit(f"pesbench: error: {error}")
+
+PYTHON = sys.executable
+RESULTS = RUN.results
+SCAN_SET = RESULTS / f"{RUN.scan_set}.h5"
+
+
+include: "workflow/rules/common.smk"
+
+
+wildcard_constraints:
+    model="|".join(re.escape(model) for model in RUN.models),
+    shard=r"\d{4}",
+
+
+localrules:
+    all,
+    scan_set,
+    scores,
+    entry,
+
+
+include: "workflow/rules/references.smk"
+include: "workflow/rules/scans.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS / "leaderboard.csv",
+        RESULTS / "leaderboard.md",
+        RESULTS / "leaderboard.html",
+        expand(RESULTS / "{model}" / "worst.extxyz", model=RANKED),
+
+
+# Names a user may ask for: `snakemake scan_set`, `snakemake scores`.
+rule scan_set:
+    input:
+        SCAN_SET,
+
+
+rule scores:
+    input:
+        expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),

@@ -1,0 +1,142 @@
+"""ASE calculators that behave, and calculators that misbehave in every way a model can."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import covalent_radii
+
+DEPTH_EV, STEEPNESS = 4.0, 1.5
+
+
+def morse(numbers, positions) -> tuple[float, np.ndarray]:
+    """Energy and forces of a Morse potential between all pairs, minima at the covalent sums."""
+    energy, forces = 0.0, np.zeros_like(positions)
+    for i in range(len(numbers)):
+        for j in range(i):
+            vector = positions[j] - positions[i]
+            length = np.linalg.norm(vector)
+            rest = covalent_radii[numbers[i]] + covalent_radii[numbers[j]]
+            decay = np.exp(-STEEPNESS * (length - rest))
+            energy += DEPTH_EV * ((1 - decay) ** 2 - 1)
+            pull = 2 * DEPTH_EV * STEEPNESS * (1 - decay) * decay * vector / length
+            forces[i] += pull
+            forces[j] -= pull
+    return float(energy), forces
+
+
+class Morse(Calculator):
+    """Behaves; `tally` gets a line for every frame, `pause_s` makes it slow."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, tally: str | None = None, pause_s: float = 0.0) -> None:
+        super().__init__()
+        self.tally, self.pause_s = tally, pause_s
+
+    def calculate(self, atoms: Atoms, properties=None, system_changes=None) -> None:
+        if self.tally:
+            with Path(self.tally).open("a") as file:
+                file.write(f"{atoms.get_chemical_formula()} {atoms.get_distance(0, 1):.6f}\n")
+        time.sleep(self.pause_s)
+        energy, forces = morse(atoms.numbers, atoms.positions)
+        self.results = {"energy": energy, "forces": forces}
+
+
+class ForcesOnly(Morse):
+    implemented_properties = ("forces",)
+
+
+class EnergyOnly(Morse):
+    implemented_properties = ("energy",)
+
+
+class Faulty(Morse):
+    """Does one thing wrong, on some formulas and in a window of the distance of atoms 0 and 1."""
+
+    def __init__(self, fault: str, formulas=None, window=None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.fault, self.formulas, self.window = fault, formulas, window
+
+    def _hits(self, atoms: Atoms) -> bool:
+        if self.formulas is not None and atoms.get_chemical_formula() not in self.formulas:
+            return False
+        return self.window is None or self.window[0] < atoms.get_distance(0, 1) < self.window[1]
+
+    def calculate(self, atoms: Atoms, properties=None, system_changes=None) -> None:
+        super().calculate(atoms, properties, system_changes)
+        if self._hits(atoms):
+            getattr(self, f"_{self.fault}")()
+
+    def _raise(self) -> None:
+        raise RuntimeError("SCF did not converge\n   in 250 cycles")
+
+    def _nan_energy(self) -> None:
+        self.results["energy"] = float("nan")
+
+    def _infinite_force(self) -> None:
+        self.results["forces"][0, 2] = np.inf
+
+    def _extra_atom(self) -> None:
+        self.results["forces"] = np.zeros((len(self.results["forces"]) + 1, 3))
+
+    def _flat_forces(self) -> None:
+        self.results["forces"] = self.results["forces"].ravel()
+
+    def _no_forces(self) -> None:
+        del self.results["forces"]
+
+    def _hang(self) -> None:
+        time.sleep(3600)
+
+    def _segfault(self) -> None:
+        ctypes.string_at(0)
+
+    def _exit(self) -> None:
+        os._exit(3)
+
+    def _sys_exit(self) -> None:
+        sys.exit("error stop")
+
+    def _kill(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _terminate(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    def _memory(self) -> None:
+        raise MemoryError("cannot allocate 3 GB")
+
+
+def construction_raises() -> Calculator:
+    raise FileNotFoundError("no parameters\nfor this method")
+
+
+def construction_dies() -> Calculator:
+    os._exit(7)
+
+
+def construction_hangs() -> Calculator:
+    time.sleep(3600)
+    raise AssertionError
+
+
+def construction_needs_memory() -> Calculator:
+    raise MemoryError("weights do not fit")
+
+
+def dies_and_does_not_come_back(marker: str, formula: str) -> Calculator:
+    """Dies on a formula; the second construction fails."""
+    if Path(marker).exists():
+        raise OSError("the weights are gone")
+    Path(marker).touch()
+    return Faulty("exit", [formula])

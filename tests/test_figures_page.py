@@ -1,0 +1,207 @@
+"""Figures and the page: what is drawn and written, from synthetic scores."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from pesbench.report import figures, page, tables, worst
+from test_tables import SCANS, control, fact, rows
+from test_worst import files, make_scores
+
+__all__ = ["files"]  # a fixture of test_worst
+PNG = b"\x89PNG\r\n"
+
+
+def make_board(models, controls):
+    scores = {**models, **{c.name: rows(c.name, fsd, forces_only=True) for c, fsd in controls}}
+    facts = [*(fact(name) for name in models), *(c for c, _ in controls)]
+    return tables.leaderboard(scores, facts), scores, facts
+
+
+CONTROLS = [
+    (control("zero"), SCANS * 1.7),
+    (control("step", 1.5), SCANS),
+    (control("step", 2.0), SCANS * 1.8),
+    (control("shift", 0.01), SCANS),
+    (control("shift", -0.01), SCANS * 0.9),
+    (control("spike", 3.0), SCANS),
+]
+
+
+def many(count):
+    return {f"a-model-with-a-name-{k}": rows(f"a-model-with-a-name-{k}", SCANS * (0.5 + 0.03 * k))
+            for k in range(count)}  # fmt: skip
+
+
+def drawn(figure):
+    """Every text of a figure."""
+    return [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
+
+
+def test_bond_figure_has_a_panel_a_bond_and_shows_what_is_missing():
+    part = rows("part", SCANS, failed=range(0, 20, 4))  # no scan of O-P is left
+    board, scores, facts = make_board({"a": rows("a", SCANS), "part": part}, CONTROLS)
+    figure = figures.fsd_by_bond(board, scores, facts)
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert set(panels) == {"C–N  (15 scans)", "O–P  (5 scans)"}
+    texts = {title: [t.get_text() for t in axes.texts] for title, axes in panels.items()}
+    assert texts == {"C–N  (15 scans)": [], "O–P  (5 scans)": ["not scored"]}
+    axes = panels["O–P  (5 scans)"]
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert means == pytest.approx([SCANS[::4].mean()])
+    level = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert level == pytest.approx([1.7 * SCANS[::4].mean()])
+    assert axes.get_xlim()[1] > level[0]
+
+
+def test_ladders_show_models_and_controls():
+    models = {"a": rows("a", SCANS), "rough": rows("rough", SCANS * 50)}
+    board, _, facts = make_board(models, CONTROLS)
+    figure = figures.control_ladders(board, facts)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["force step", "bond-length shift", "spike in one frame"]
+    step = figure.axes[0]
+    ladder = next(line for line in step.lines if line.get_marker() == "o")
+    assert ladder.get_xdata().tolist() == [1.0, 1.5, 2.0]
+    assert ladder.get_ydata() == pytest.approx([0, 10, 18])
+    assert step.get_ylim()[1] < 25  # the rough model does not flatten the ladders
+    labels = drawn(figure)
+    assert "a  10.0" in labels
+    assert "↑ rough  500.0" in labels
+    assert "zero forces  17.0" in labels
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_figures_of_one_and_of_thirty_models_can_be_saved(tmp_path, count):
+    board, scores, facts = make_board(many(count), CONTROLS)
+    bonds = figures.fsd_by_bond(board, scores, facts)
+    ladders = figures.control_ladders(board, facts)
+    figures.save(bonds, tmp_path / "bonds.png", dpi=40)
+    assert (tmp_path / "bonds.png").read_bytes().startswith(PNG)
+    assert not list(tmp_path.glob("*.part"))
+    figures.png(ladders, dpi=40)
+    column = ladders.axes[-1]
+    heights = sorted(t.get_window_extent().y0 for t in column.texts)
+    assert len(heights) == count + 1
+    apart = np.diff(heights) / ladders.dpi * 72
+    assert (apart > 7.5).all()  # points, the size of the letters
+
+
+def test_the_same_scores_give_the_same_picture():
+    board, scores, facts = make_board(many(2), CONTROLS)
+    first, second = (
+        figures.png(figures.fsd_by_bond(board, scores, facts), dpi=40) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_nothing_to_draw_says_so():
+    board, scores, facts = make_board({"b": rows("b", SCANS, failed=range(20))}, [])
+    assert "No model" in drawn(figures.fsd_by_bond(board, scores, facts))[0]
+    assert "No control" in drawn(figures.control_ladders(board, facts))[0]
+
+
+@pytest.mark.parametrize(
+    ("levels", "gap"), [([1, 1, 1], 0.5), ([0, 0, 9, 10, 10], 1), ([5.0], 1), ([0, 10], 1)]
+)
+def test_labels_are_spread_in_order_and_inside(levels, gap):
+    found = np.array(figures.spread(levels, gap, 0.0, 10.0))
+    assert (np.diff(found) >= gap - 1e-9).all()
+    assert found.min() >= -1e-9
+    assert found.max() <= 10 + 1e-9
+    if len(levels) < 3:
+        assert found == pytest.approx(levels)
+
+
+def test_labels_move_to_both_sides_and_shrink_their_gap_where_there_is_no_room():
+    assert figures.spread([5, 5, 5], 1, 0, 10) == pytest.approx([4, 5, 6])
+    assert figures.spread([5] * 21, 1, 0, 10) == pytest.approx(np.linspace(0, 10, 21))
+    assert figures.spread([], 1, 0, 10) == []
+
+
+def test_worst_figure_shows_energies_where_there_are_any(files):
+    scan_set, shards = files
+    table = worst.worst_scans(make_scores())
+    figure = figures.worst_scans(scan_set, shards, table, "m")
+    upper = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in upper] == [
+        "1. C-C/b   FSD 30.0 Å⁻¹", "2. C-N/d   FSD 20.0 Å⁻¹", "3. C-C/a   FSD 10.0 Å⁻¹"
+    ]  # fmt: skip
+    curves = [sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in upper]
+    assert curves == [3, 2, 3]  # C-N/d has forces only
+    reference, energy, integrated = upper[0].lines[:3]
+    assert energy.get_ydata() == pytest.approx(1.5 * reference.get_ydata())
+    # the trapezoidal rule is exact for a force that is linear in the coordinate
+    assert integrated.get_ydata() == pytest.approx(1.5 * reference.get_ydata())
+    assert len(upper[1].lines[0].get_xdata()) == 11  # the masked frame is left out
+    lower = figure.axes[1]
+    assert lower.get_yscale() == "log"
+    assert lower.get_ylim()[0] < 1 < lower.get_ylim()[1]
+
+
+def test_worst_figure_without_a_scored_scan_says_so(files):
+    scan_set, shards = files
+    failed = worst.worst_scans(make_scores().assign(status="error"))
+    assert "no scan" in drawn(figures.worst_scans(scan_set, shards, failed, "m"))[0]
+
+
+@pytest.fixture
+def html():
+    table = worst.worst_scans(make_scores())
+    board, _, _ = make_board({"m": rows("m", SCANS, failed=[3], message="<b>&")}, CONTROLS)
+    return page.render(
+        board,
+        title="Leaderboard of test",
+        facts=[("level of theory", "HF <STO-3G>"), ("scans", "4, 0 dropped")],
+        figures=[("a caption", PNG)],
+        worst={"m": page.Worst(table, PNG), "none": page.Worst(table.tail(1))},
+        made=[("commit", "abc123")],
+    )
+
+
+def test_page_holds_everything_and_asks_for_nothing(html):
+    assert "Leaderboard of test" in html
+    assert "abc123" in html
+    assert html.count(base64.b64encode(PNG).decode()) == 2
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
+    assert "http" not in html
+    assert 'FSD <span class="unit">(Å⁻¹)</span>' in html
+
+
+def test_page_escapes_what_others_wrote(html):
+    assert "HF &lt;STO-3G&gt;" in html
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>" not in html
+
+
+def test_page_links_a_model_to_its_worst_scans(html):
+    assert '<a href="#worst-m">m</a>' in html
+    assert '<details id="worst-m">' in html
+    assert "worst: C-C/b, FSD 30.0 Å⁻¹; 1 without a score" in html
+    assert "no scan scored; 1 without a score" in html
+    section = html[html.index('<details id="worst-m">') : html.index('<details id="worst-none">')]
+    cells = re.findall(r'<td class="text">(.*?)</td>', section)
+    assert cells[:4] == ["1", "C-C/b", "30.0", "compress"]
+    assert cells[-2:] == ["error", "broke"]
+
+
+def test_page_sorts_by_numbers_and_leaves_missing_ones_empty():
+    models = {"a": rows("a", SCANS), "b": rows("b", SCANS, failed=range(20))}
+    board, _, _ = make_board(models, [])
+    html = page.render(board, title="t", facts=[])
+    cells = re.findall(r'<td class="(\w*)" data-sort="([^"]*)">', html)
+    per_row = len(cells) // 2
+    first, second = cells[:per_row], cells[per_row:]
+    assert first[0] == ("", "1.0")
+    assert second[0] == ("none", "")
+    assert first[1] == ("text", "a")
+
+
+def test_page_is_written_whole(tmp_path, html):
+    page.write(tmp_path / "leaderboard.html", html)
+    assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8") == html
+    assert not list(tmp_path.glob("*.part"))

@@ -1,0 +1,356 @@
+"""The leaderboard from synthetic scores: denominators, ranks, equivalents, gaps."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pesbench.errors import UserError
+from pesbench.report import tables
+from pesbench.report.tables import ModelFacts
+
+ENERGY = (
+    "energy_mae",
+    "energy_mae_compress",
+    "energy_mae_stretch",
+    "energy_mae_aligned",
+    "spurious_extrema",
+    "energy_force_inconsistency",
+    "compression_monotone",
+)
+FORCE = (
+    "fsd_compress",
+    "fsd_stretch",
+    "fsd_windowed",
+    "fsd_slope_p95",
+    "force_mae",
+    "force_mae_compress",
+    "force_mae_stretch",
+    "spurious_extrema_force",
+    "compression_monotone_force",
+)
+FIRST = [
+    "rank",
+    "model",
+    "family",
+    "role",
+    "n_planned",
+    "n_scored",
+    "fsd_full",
+    "fsd_full_low",
+    "fsd_full_high",
+    "fsd_compress",
+    "fsd_stretch",
+    "fsd_windowed",
+    "force_mae",
+    "energy_mae",
+    "energy_mae_aligned",
+    "spurious_extrema",
+    "equivalent",
+]
+
+
+def rows(model, fsd, *, forces_only=False, failed=(), status="error", message="it broke"):
+    """Scores of one model: `fsd` on every scan, none where the scan's index is in `failed`."""
+    fsd = np.asarray(fsd, dtype=float)
+    count = len(fsd)
+    table = pd.DataFrame(
+        {
+            "model": model,
+            "scan": [f"{'C-N' if k % 4 else 'O-P'}/{k:03d}" for k in range(count)],
+            "system": [f"{k // 2}" for k in range(count)],
+            "bond": ["C-N" if k % 4 else "O-P" for k in range(count)],
+            "n_atoms": 5,
+            "n_frames": 100,
+            "status": "ok",
+            "message": "",
+            "fsd_full": fsd,
+            **dict.fromkeys(FORCE, fsd / 2),
+            **dict.fromkeys(ENERGY, np.nan if forces_only else fsd / 4),
+            "fsd_peak_index": 10,
+            "fsd_peak_index_next": 11,
+            "fsd_peak_coordinate": 1.4,
+            "fsd_peak_offset": [0.1 if k < count // 4 else -0.2 for k in range(count)],
+            "wall_s": 0.5,
+        }
+    )
+    gone = table.index.isin(list(failed))
+    table.loc[gone, ["status", "message"]] = [status, message]
+    scores = [c for c in table.columns if c.startswith(("fsd", "force", "energy", "spur", "comp"))]
+    table[scores] = table[scores].astype(float)
+    table.loc[gone, scores] = np.nan
+    return table
+
+
+def fact(name, role="model", **more):
+    return ModelFacts(name, "test", role, **more)
+
+
+def control(kind, dose=None):
+    name = f"control-{kind}" + ("" if dose is None else f"_{dose:g}")
+    return fact(name, "control", control=(kind, dose))
+
+
+def board_of(models, controls=(), **options):
+    """A leaderboard of models (name -> rows) and controls (facts, FSD)."""
+    scores = dict(models)
+    facts = [fact(name) for name in models]
+    for who, fsd in controls:
+        scores[who.name] = rows(who.name, fsd, forces_only=True)
+        facts.append(who)
+    return tables.leaderboard(scores, facts, **options).set_index("model", drop=False)
+
+
+SCANS = np.linspace(8.0, 12.0, 20)  # mean 10
+
+
+def test_columns_begin_as_promised_and_every_row_has_them():
+    board = board_of({"a": rows("a", SCANS)})
+    assert list(board.columns[: len(FIRST)]) == FIRST
+    assert len(set(board.columns)) == len(board.columns)
+
+
+def test_means_of_a_model_without_gaps():
+    row = board_of({"a": rows("a", SCANS)}).loc["a"]
+    assert (row["rank"], row["n_planned"], row["n_scored"], row["n_shared"]) == (1, 20, 20, 20)
+    assert row["fsd_full"] == pytest.approx(10)
+    assert row["fsd_full_low"] < 10 < row["fsd_full_high"]
+    assert row["fsd_windowed"] == pytest.approx(5)
+    assert row["energy_mae"] == pytest.approx(2.5)
+    assert row["fsd_full_median"] == pytest.approx(10)
+    by_bond = [SCANS[::4].mean(), np.delete(SCANS, np.s_[::4]).mean()]
+    assert row["fsd_full_macro"] == pytest.approx(np.mean(by_bond))
+    assert row["fsd_peak_near_equilibrium"] == pytest.approx(0.25)
+    assert row["seconds_per_frame"] == pytest.approx(0.005)
+    assert row["missing"] == ""
+
+
+def test_a_failure_is_counted_and_never_scored_as_zero():
+    table = rows("a", SCANS, failed=[0, 1, 2])
+    table.loc[[5, 6], ["status", "message"]] = ["out_of_memory", "too big"]
+    row = board_of({"a": table}).loc["a"]
+    kept = np.delete(SCANS, [0, 1, 2, 5, 6])
+    assert row["fsd_full"] == pytest.approx(kept.mean())
+    assert (row["n_planned"], row["n_scored"]) == (20, 15)
+    assert row["missing"] == "3 error, 2 out of memory"
+    assert row["missing_example"] == "O-P/000: it broke"
+
+
+def test_a_score_of_some_scans_only_says_so():
+    table = rows("a", SCANS)
+    table.loc[:4, "fsd_windowed"] = np.nan
+    row = board_of({"a": table}).loc["a"]
+    assert row["fsd_windowed"] == pytest.approx(SCANS[5:].mean() / 2)
+    assert row["missing"] == "fsd_windowed of 15 scans only"
+
+
+def test_forces_only_is_not_available_and_not_a_failure():
+    board = board_of({"a": rows("a", SCANS, forces_only=True)})
+    row = board.loc["a"]
+    assert row["rank"] == 1
+    assert row[[*ENERGY[:1], *ENERGY[3:]]].isna().all()
+    assert row["missing"] == ""
+    assert tables.section(board, "model").loc[0, "energy MAE, raw (eV)"] == "n/a"
+
+
+def test_a_model_with_nothing_scored_has_no_rank_and_a_reason():
+    nothing = rows("b", SCANS, failed=range(20), status="unsupported", message="no Br")
+    board = board_of({"b": nothing, "a": rows("a", SCANS)}, [(control("zero"), SCANS)])
+    assert list(board["model"]) == ["a", "b", "control-zero"]
+    row = board.loc["b"]
+    assert pd.isna(row["rank"])
+    assert pd.isna(row["fsd_full"])
+    assert (row["n_scored"], row["missing"]) == (0, "20 unsupported")
+    assert row["equivalent"] == "n/a"
+    assert board.loc["a", "n_shared"] == 20  # it does not shrink what the others share
+    assert any("b: 0 of 20 scans scored (20 unsupported); for example" in n and "no Br" in n
+               for n in tables.notes(board))  # fmt: skip
+
+
+def test_no_scored_model_at_all():
+    board = board_of({"b": rows("b", SCANS, failed=range(20))})
+    assert pd.isna(board.loc["b", "rank"])
+    assert "no ranks" in tables.notes(board)[0]
+    assert "20 error" in tables.to_markdown(board)
+
+
+def test_ranks_are_on_the_scans_all_share():
+    """b scores only its easy half: by its own mean it would be first."""
+    easy = np.where(np.arange(20) < 10, 2.0, 50.0)
+    board = board_of({"b": rows("b", easy + 1, failed=range(10, 20)), "a": rows("a", easy)})
+    assert board["fsd_full"].to_dict() == pytest.approx({"a": 26.0, "b": 3.0})
+    assert board["rank"].to_dict() == {"a": 1, "b": 2}
+    assert board["n_shared"].tolist() == [10, 10]
+    assert board["fsd_full_shared"].to_dict() == pytest.approx({"a": 2.0, "b": 3.0})
+    assert board["rank_high"].tolist() == [1, 2]
+    assert "10 scans that all ranked models share (of 20 planned)" in tables.notes(board)[0]
+    assert "FSD, shared scans (Å⁻¹)" in tables.section(board, "model")
+
+
+def test_models_without_a_common_scan_have_no_rank():
+    board = board_of(
+        {"a": rows("a", SCANS, failed=range(10)), "b": rows("b", SCANS, failed=range(10, 20))}
+    )
+    assert board["rank"].isna().all()
+    assert board["n_shared"].tolist() == [0, 0]
+    assert board["fsd_full"].notna().all()
+    assert "share no scan" in tables.notes(board)[0]
+    assert "share no scan" in tables.to_markdown(board)
+
+
+def test_only_models_are_ranked():
+    models = {"a": rows("a", SCANS), "truth": rows("truth", SCANS * 0)}
+    scores = {**models, "control-zero": rows("control-zero", SCANS / 2)}
+    facts = [fact("a"), fact("truth", "reference"), control("zero")]
+    board = tables.leaderboard(scores, facts).set_index("model", drop=False)
+    assert list(board["model"]) == ["a", "truth", "control-zero"]
+    assert board["rank"].isna().tolist() == [False, True, True]
+    assert (board.loc["a", "rank"], board.loc["a", "rank_windowed"]) == (1, 1)
+    assert board.loc[["truth", "control-zero"], "equivalent"].tolist() == ["n/a", "n/a"]
+    assert pd.isna(board.loc["truth", "fsd_peak_near_equilibrium"])  # no slope, no peak
+
+
+def test_rank_by_another_score_and_the_windowed_rank_beside_it():
+    a, b = rows("a", SCANS), rows("b", SCANS + 1)
+    b["force_mae"], b["fsd_windowed"] = 0.1, 0.2
+    board = board_of({"a": a, "b": b}, rank_by="force_mae")
+    assert board["rank"].to_dict() == {"b": 1, "a": 2}
+    assert board["rank_score"].to_dict() == pytest.approx({"b": 0.1, "a": 5.0})
+    by_fsd = board_of({"a": a, "b": b})
+    assert by_fsd["rank"].to_dict() == {"a": 1, "b": 2}
+    assert by_fsd["rank_windowed"].to_dict() == {"a": 2, "b": 1}
+
+
+def test_rank_by_energies_leaves_forces_only_models_unranked_and_says_so():
+    models = {"a": rows("a", SCANS), "direct": rows("direct", SCANS, forces_only=True)}
+    board = board_of(models, rank_by="energy_mae_aligned")
+    assert board.loc["a", "n_shared"] == 20
+    assert pd.isna(board.loc["direct", "rank"])
+    assert "direct is not ranked: it has no energy_mae_aligned." in tables.notes(board)
+
+
+@pytest.mark.parametrize("rank_by", ["fsd", "compression_monotone", "model"])
+def test_a_score_that_cannot_rank_is_refused_with_those_that_can(rank_by):
+    with pytest.raises(UserError, match=r"rank_by.*fsd_full, fsd_compress"):
+        board_of({"a": rows("a", SCANS)}, rank_by=rank_by)
+
+
+LADDER = [
+    *((control("step", dose), SCANS * share) for dose, share in ((1.2, 0.5), (1.6, 1.5))),
+    *((control("shift", dose), SCANS * share) for dose, share in
+      ((0.01, 0.4), (-0.01, 0.2), (0.05, 1.2), (-0.05, 1.4))),
+    (control("noise", 0.1), SCANS * 0.5),
+    (control("zero"), SCANS * 2),
+]  # fmt: skip
+
+
+def test_equivalents_are_read_from_the_ladders():
+    row = board_of({"a": rows("a", SCANS)}, LADDER).loc["a"]
+    assert row["equivalent_step"] == pytest.approx(1.4)
+    # both signs are averaged: 3 at 0.01 Å and 13 at 0.05 Å
+    assert row["equivalent_shift_angstrom"] == pytest.approx(0.01 + 0.04 * 7 / 10)
+    assert row["equivalent_noise_ev_per_angstrom"] == np.inf
+    assert row["equivalent"] == (
+        "1.4-fold force step; 0.038 Å bond-length shift; beyond 0.1 eV/Å noise"
+    )
+
+
+def test_equivalents_use_the_scans_the_model_was_scored_on():
+    """The controls are ten times worse on the half that the model lacks."""
+    hard = np.where(np.arange(20) < 10, 1.0, 10.0)
+    half = rows("a", np.ones(20), failed=range(10, 20))
+    row = board_of({"a": half}, [(control("step", 2.0), 2 * hard)]).loc["a"]
+    assert row["equivalent_step"] == pytest.approx(1.5)
+    assert row["equivalent"] == "1.5-fold force step"
+
+
+def test_equivalents_compare_on_scans_that_every_control_of_the_ladder_has():
+    fsd = np.where(np.arange(20) < 10, 1.0, 10.0)
+    step = control("step", 2.0)
+    scores = {
+        "a": rows("a", fsd),
+        step.name: rows(step.name, 2 * fsd, forces_only=True, failed=range(10, 20)),
+    }
+    board = tables.leaderboard(scores, [fact("a"), step])
+    assert board["equivalent_step"].iloc[0] == pytest.approx(1.5)
+
+
+def test_without_controls_there_is_no_equivalent_and_it_says_so():
+    board = board_of({"a": rows("a", SCANS)})
+    assert board.loc["a", "equivalent"] == "n/a"
+    assert pd.isna(board.loc["a", "no_better_than_zero"])
+    assert any("No control" in note for note in tables.notes(board))
+
+
+def test_marks():
+    scores = {name: rows(name, fsd) for name, fsd in
+              (("good", SCANS), ("bad", SCANS * 2 * (1 - 1e-9)), ("gap", SCANS))}  # fmt: skip
+    scores["control-zero"] = rows("control-zero", SCANS * 2)
+    facts = [fact("good"), fact("bad"), control("zero"),
+             fact("gap", theory_gap=True, level_of_theory="PBE")]  # fmt: skip
+    board = tables.leaderboard(scores, facts).set_index("model", drop=False)
+    assert board.loc[["good", "bad", "gap"], "no_better_than_zero"].tolist() == [False, True, False]
+    assert pd.isna(board.loc["control-zero", "no_better_than_zero"])
+    text = tables.to_markdown(board)
+    assert "| bad ‡" in text
+    assert "| gap †" in text
+    assert "(gap: PBE)" in text
+
+
+def test_marks_that_stand_for_nothing_are_not_explained():
+    text = tables.to_markdown(board_of({"a": rows("a", SCANS)}, LADDER))
+    assert "†" not in text
+    assert "‡" not in text
+
+
+def test_flags_with_gaps_come_as_objects():
+    table = rows("a", SCANS, failed=[0])
+    flags = pd.Series([None, *([True] * 9), *([False] * 10)], dtype=object)
+    table["compression_monotone"] = flags
+    assert board_of({"a": table}).loc["a", "compression_monotone"] == pytest.approx(9 / 19)
+
+
+def test_csv_and_markdown_are_written_whole(tmp_path):
+    board = board_of({"a": rows("a", SCANS)}, LADDER)
+    tables.write(board, tmp_path / "x.csv", tmp_path / "x.md", "Leaderboard of x")
+    read = pd.read_csv(tmp_path / "x.csv")
+    assert list(read.columns[: len(FIRST)]) == FIRST
+    assert read["fsd_full"].to_numpy() == pytest.approx(board["fsd_full"].to_numpy())
+    assert np.isinf(read.loc[0, "equivalent_noise_ev_per_angstrom"])
+    text = (tmp_path / "x.md").read_text(encoding="utf-8")
+    assert text.startswith("# Leaderboard of x\n")
+    assert text.index("## Models") < text.index("## Controls") < text.index("## How to read it")
+    assert "## Reference" not in text
+    assert "20 / 20" in text
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_same_scores_give_the_same_file():
+    def text():
+        buffer = io.StringIO()
+        board_of({"a": rows("a", SCANS), "b": rows("b", SCANS * 1.01)}, LADDER).to_csv(buffer)
+        return buffer.getvalue()
+
+    assert text() == text()
+
+
+def test_scan_table_has_means_by_bond_with_denominators():
+    table = tables.scan_table({"a": rows("a", SCANS, failed=[0, 1, 4, 8, 12, 16])})
+    found = table.set_index("bond")
+    assert found["n_planned"].to_dict() == {"C-N": 15, "O-P": 5}
+    assert found["n_scored"].to_dict() == {"C-N": 14, "O-P": 0}
+    kept = np.delete(SCANS, [0, 1, 4, 8, 12, 16])
+    assert found.loc["C-N", "mean"] == pytest.approx(kept.mean())
+    assert np.isnan(found.loc["O-P", "mean"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.046801, "0.0468"), (1.638, "1.64"), (12345.6, "12\u202f346"), (np.nan, "n/a"),
+     (np.inf, "∞"), (99.96, "100.0"), (1.234e-9, "1.2e-09")],
+)  # fmt: skip
+def test_numbers(value, text):
+    assert tables.number(value) == text

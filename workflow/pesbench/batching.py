@@ -1,0 +1,149 @@
+"""How many frames go through a model at once: chosen by measuring, halved when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pesbench.models.interface import Batch, ModelInfo, Status
+from pesbench.worker import ModelFailureError, Timed, Worker
+
+MAX_FRAMES = 4096
+MEMORY_SHARE = 0.8  # of the accelerator, left for the model when a batch is chosen
+GOOD_ENOUGH = 0.97  # of the best throughput: a smaller batch is kinder to memory
+CALL_S = 1.0  # a frame-by-frame method is asked for about this long a call
+TUNING_S = 30.0
+logger = logging.getLogger("pesbench")
+
+
+@dataclass(frozen=True)
+class BatchLimit:
+    """The largest batch: a number of systems, of atoms, or both.
+
+    Attributes:
+        systems: At most so many systems; None for no limit.
+        atoms: At most so many atoms, but always one system; None for no limit.
+    """
+
+    systems: int | None = None
+    atoms: int | None = None
+
+    def halved(self) -> BatchLimit:
+        """Half of it, at least one system or atom."""
+        return BatchLimit(
+            systems=None if self.systems is None else max(1, self.systems // 2),
+            atoms=None if self.atoms is None else max(1, self.atoms // 2),
+        )
+
+    def count(self, n_atoms: int) -> int:
+        """How many systems of `n_atoms` atoms fit, at least one."""
+        by_atoms = MAX_FRAMES if self.atoms is None else self.atoms // n_atoms
+        by_systems = MAX_FRAMES if self.systems is None else self.systems
+        return max(1, min(by_atoms, by_systems))
+
+
+def split(sizes: Sequence[int], limit: BatchLimit) -> Iterator[range]:
+    """Consecutive ranges of systems that each fit a limit.
+
+    Args:
+        sizes: Number of atoms of each system.
+        limit: What fits; a system larger than it goes alone.
+    """
+    start, atoms = 0, 0
+    for k, size in enumerate(sizes):
+        too_many = limit.systems is not None and k - start >= limit.systems
+        too_large = limit.atoms is not None and atoms + size > limit.atoms
+        if k > start and (too_many or too_large):
+            yield range(start, k)
+            start, atoms = k, 0
+        atoms += size
+    if len(sizes) > start:
+        yield range(start, len(sizes))
+
+
+def choose_limit(worker: Worker, frames: Callable[[int], Batch], n_atoms: int) -> BatchLimit:
+    """The batch size at which this model on this machine is fastest.
+
+    A frame-by-frame method is asked for about a second of frames a call. On a CPU the size grows
+    in powers of two until the throughput falls, and the smallest size within 3 % of the best is
+    taken. On an accelerator it grows until memory would be short.
+
+    Args:
+        worker: With a loaded model.
+        frames: A batch of so many frames of a typical molecule.
+        n_atoms: Of that molecule.
+
+    Raises:
+        HostError: the machine failed. A failure of the model does not raise: it ends the search,
+            and is met again, and recorded, in the evaluation.
+    """
+    info = worker.start()
+    if not info.batched:
+        seconds = _seconds(worker, frames(1))
+        return BatchLimit(systems=1 if seconds is None else max(1, min(100, int(CALL_S / seconds))))
+    memory = int(info.details.get("gpu_memory_bytes", 0))
+    chosen = _by_memory(worker, frames, memory) if memory else _by_throughput(worker, frames, info)
+    logger.info("batches of %d atoms (%d frames of %d atoms)", chosen * n_atoms, chosen, n_atoms)
+    return BatchLimit(atoms=chosen * n_atoms)
+
+
+def _call(worker: Worker, batch: Batch) -> Timed | None:
+    try:
+        timed = worker.evaluate(batch)
+    except ModelFailureError as failure:
+        if failure.status is not Status.OUT_OF_MEMORY:
+            logger.info("batch size: stopped measuring at %d (%s)", batch.n_systems, failure)
+        return None
+    return timed
+
+
+def _seconds(worker: Worker, batch: Batch, repeats: int = 2) -> float | None:
+    """Best time of a call in seconds after one that is not counted; None if the model fails."""
+    first = _call(worker, batch)
+    if first is None:
+        return None
+    times = [first.wall_s]
+    if first.wall_s < TUNING_S / 10:  # slow models are not asked again
+        for _ in range(repeats):
+            again = _call(worker, batch)
+            if again is None:
+                return None
+            times.append(again.wall_s)
+    return max(min(times), 1e-9)
+
+
+def _by_throughput(worker: Worker, frames: Callable[[int], Batch], info: ModelInfo) -> int:
+    rates: dict[int, float] = {}
+    spent, size, best = 0.0, 1, 0.0
+    while size <= 256 and spent < TUNING_S:
+        seconds = _seconds(worker, frames(size))
+        if seconds is None:
+            break
+        rates[size] = size / seconds
+        spent += 3 * seconds
+        if rates[size] < 0.9 * best:
+            break
+        best = max(best, rates[size])
+        size *= 2
+    if not rates:
+        return 1
+    logger.info(
+        "frames a second by batch size on %s: %s",
+        info.device,
+        ", ".join(f"{n}: {rate:.0f}" for n, rate in rates.items()),
+    )
+    return next(n for n, rate in rates.items() if rate >= GOOD_ENOUGH * best)
+
+
+def _by_memory(worker: Worker, frames: Callable[[int], Batch], memory: int) -> int:
+    size, largest = 1, 1
+    while size <= MAX_FRAMES:
+        timed = _call(worker, frames(size))
+        if timed is None or timed.device_bytes > MEMORY_SHARE * memory:
+            break
+        largest = size
+        if 2 * timed.device_bytes > MEMORY_SHARE * memory:
+            break
+        size *= 2
+    return largest

@@ -1,0 +1,348 @@
+"""Configuration: read, validated, defaults filled in, and resolved to what a run consists of.
+
+Bad input ends here, before any work, with one line that names the place and the cure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from pesbench.errors import UserError
+from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
+from pesbench.references import bsct_spice
+from pesbench.references.calculators import plan_scans
+from pesbench.references.quality import QualityLimits
+from pesbench.structures import is_path_name, read_systems
+
+_SCHEMAS = Path(__file__).parent.parent / "schemas"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key that occurs twice is an error, not a silent overwrite."""
+
+
+def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            line = key_node.start_mark.line + 1
+            raise UserError(f"line {line}: the name {key!r} occurs twice; rename or remove one")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: the file is missing or no YAML, or a key occurs twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+@functools.cache
+def _schema(name: str) -> dict[str, Any]:
+    return yaml.safe_load((_SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A hint at the most similar known name."""
+    known = sorted(known)
+    match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, place: str) -> str:
+    """One line for one violation of a schema."""
+    where = ".".join(str(part) for part in error.absolute_path)
+    key = f"{place}: `{where}`" if where else place
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    match error.validator:
+        case "additionalProperties":
+            properties = schema.get("properties", {})
+            unknown = sorted(set(error.instance) - set(properties))[0]
+            return f"{key}: unknown key {unknown!r}; {closest(unknown, properties)}"
+        case "required":
+            missing = sorted(set(error.validator_value) - set(error.instance))[0]
+            return f"{key}: the key {missing!r} is missing; add it"
+        case "type":
+            return f"{key} must be of type {error.validator_value}, not {error.instance!r}"
+        case "enum":
+            return (
+                f"{key}: {error.instance!r} is not known; {closest(error.instance, schema['enum'])}"
+            )
+        case "oneOf" if all(list(s) == ["required"] for s in schema.get("oneOf", [{}])):
+            keys = " or ".join(f"`{s['required'][0]}`" for s in schema["oneOf"])
+            return f"{key}: exactly one of {keys} must be given"
+        case "not":
+            return f"{key}: a control of this kind has no `dose`; remove it"
+        case "minItems":
+            return f"{key} is empty; give at least one"
+        case "anyOf":
+            kinds = " or ".join(str(s.get("const", s.get("type"))) for s in error.validator_value)
+            return f"{key} must be {kinds}, not {error.instance!r}"
+    return f"{key}: {error.message}"
+
+
+def check_schema(value: Any, schema: Mapping[str, Any], place: str) -> None:
+    """Refuse a value that a JSON schema does not allow.
+
+    Args:
+        value: What was read.
+        schema: JSON schema, draft 2020-12.
+        place: File and entry, for the message.
+
+    Raises:
+        UserError: one line for the first violation.
+    """
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(value),
+        key=lambda e: (len(e.absolute_path), str(e.absolute_path), str(e.validator)),
+    )
+    if errors:
+        raise UserError(_explain(errors[0], place))
+
+
+def _with_defaults(value: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {k: v["default"] for k, v in properties.items() if "default" in v}
+    return defaults | dict(value)
+
+
+def read_models(path: Path) -> dict[str, ModelEntry]:
+    """The registry, every entry checked against its family's schema; weights not yet looked at.
+
+    Args:
+        path: YAML with one entry a model.
+
+    Raises:
+        UserError: one line with the file, the entry and the cure.
+    """
+    schema = _schema("models")
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: holds no model; add an entry such as `my-model: {{family: ...}}`")
+    entries = {}
+    for name, entry in content.items():
+        place = f"{path}: model {name!r}"
+        if not isinstance(name, str) or not is_path_name(name):
+            raise UserError(f"{place}: unfit for a path; use letters, digits and . _ + - only")
+        if not isinstance(entry, dict):
+            raise UserError(f"{place} must be a block of keys, not {entry!r}")
+        family = entry.get("family")
+        if family not in FAMILIES:
+            hint = closest(str(family), FAMILIES)
+            raise UserError(f"{place}: unknown family {family!r}; {hint}")
+        own = schema["families"][family]
+        properties = schema["common"] | own.get("properties", {})
+        closed = {"type": "object", "properties": properties, "additionalProperties": False}
+        check_schema(entry, own | closed, place)
+        settings = _with_defaults(entry, properties)
+        del settings["family"]
+        entries[name] = ModelEntry(name, family, settings)
+    return entries
+
+
+def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:
+    """An entry with what it names found: weights with their hash, import paths tried.
+
+    Args:
+        entry: From `read_models`.
+        models_file: The registry, for the message.
+        base: Folder that relative paths start from.
+
+    Raises:
+        UserError: the weights are missing or have another hash, or an import fails.
+    """
+    try:
+        if "weights" in entry.settings:
+            settings = resolve_weights(entry.name, entry.settings, base)
+            entry = ModelEntry(entry.name, entry.family, settings)
+        check_entry(entry)
+    except UserError as error:
+        raise UserError(f"{models_file}: {error}") from error
+    return entry
+
+
+def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
+    """Names that match any of some globs, sorted.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    names = sorted(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            few = len(names) <= 12
+            hint = closest(pattern, names) if few or "*" not in pattern else "see the full list"
+            raise UserError(f"{what}: {pattern!r} matches nothing; {hint}")
+        chosen |= matched
+    return sorted(chosen)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a run consists of.
+
+    Attributes:
+        scan_set: Name of the scan set.
+        source: `bsct_spice` or `molecules`.
+        settings: Of the scan set, defaults filled in.
+        models_file: The registry.
+        models: Resolved entries by name, models before controls, each sorted.
+        reference: Entry that computes the reference, or None.
+        scans: Ids of the planned scans, sorted.
+        shards: Their division into jobs, by shard name.
+        results: Folder of this scan set's results.
+        device: Where models run.
+        threads: Of a job that runs a model.
+        rank_by: Score that ranks.
+    """
+
+    scan_set: str
+    source: str
+    settings: dict[str, Any]
+    models_file: Path
+    models: dict[str, ModelEntry]
+    reference: ModelEntry | None
+    scans: list[str]
+    shards: dict[str, list[str]]
+    results: Path
+    device: str
+    threads: int
+    rank_by: str
+
+    @property
+    def archive(self) -> str:
+        """Address or path of the archive, of a scan set that is read from one."""
+        return self.settings["archive"]
+
+    @property
+    def scan_options(self) -> str:
+        """The scan set's settings as options of `pesbench scan-molecules`."""
+        limits = QualityLimits(**self.settings["quality"])
+        options = [f"--{key.replace('_', '-')} {value:g}" for key, value in asdict(limits).items()]
+        if self.settings["bonds_to_hydrogen"]:
+            options.append("--bonds-to-hydrogen")
+        return " ".join(options)
+
+
+def shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
+    """Consecutive scans, at most `size` a shard, named 0000, 0001, ..."""
+    return {
+        f"{number:04d}": list(scans[start : start + size])
+        for number, start in enumerate(range(0, len(scans), size))
+    }
+
+
+def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run:
+    """A run from a configuration.
+
+    Args:
+        config: As read, for instance by Snakemake, command-line overrides included.
+        base: Folder that relative paths start from.
+        place: What the configuration is called in messages.
+
+    Raises:
+        UserError: one line for the first thing that is wrong.
+    """
+    schema = {k: v for k, v in _schema("config").items() if k != "sources"}
+    check_schema(config, schema, place)
+    config = _with_defaults(config, schema["properties"])
+    name, settings = _scan_set(config, place)
+
+    models_file = base / config["models_file"]
+    registry = read_models(models_file)
+    where = f"{place}: `models`"
+    controls = {n for n, e in registry.items() if e.family == "control"}
+    chosen = select(config["models"], registry, where)
+    shown = select(config["controls"], controls, f"{place}: `controls`")
+    order = [*chosen, *(n for n in shown if n not in chosen)]
+    reference = None
+    if settings["source"] == "molecules":
+        if settings["reference"] not in registry:
+            raise UserError(
+                f"{place}: `scan_sets.{name}.reference`: no model {settings['reference']!r} in "
+                f"{models_file}; {closest(settings['reference'], registry)}"
+            )
+        reference = resolve_entry(registry[settings["reference"]], models_file, base)
+    models = {model: resolve_entry(registry[model], models_file, base) for model in order}
+
+    results = Path(config["results"]) / name
+    _check_archive(settings, base, base / results / f"{name}.h5", f"{place}: `archive`")
+    scans = select(config["systems"], _known_scans(settings, base), f"{place}: `systems`")
+    return Run(
+        scan_set=name,
+        source=settings["source"],
+        settings=settings,
+        models_file=Path(config["models_file"]),
+        models=models,
+        reference=reference,
+        scans=scans,
+        shards=shards(scans, config["shard_size"]),
+        results=results,
+        device=config["device"],
+        threads=config["threads"],
+        rank_by=config["rank_by"],
+    )
+
+
+def _scan_set(config: Mapping[str, Any], place: str) -> tuple[str, dict[str, Any]]:
+    name, sets = config["scan_set"], config["scan_sets"]
+    if name not in sets:
+        raise UserError(f"{place}: `scan_set`: no set {name!r}; {closest(name, sets)}")
+    if not is_path_name(name):
+        raise UserError(
+            f"{place}: `scan_sets`: {name!r} is unfit for a path; use letters, digits and . _ + -"
+        )
+    settings, sources = dict(sets[name]), _schema("config")["sources"]
+    where = f"{place}: `scan_sets.{name}`"
+    source = settings.get("source")
+    if source not in sources:
+        raise UserError(f"{where}: unknown source {source!r}; {closest(str(source), sources)}")
+    if config.get("archive") is not None and source == bsct_spice.NAME:
+        settings["archive"] = config["archive"]
+    check_schema(settings, sources[source], where)
+    return name, _with_defaults(settings, sources[source]["properties"])
+
+
+def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: str) -> None:
+    archive = settings.get("archive", "")
+    if not archive or "://" in archive or built.exists() or (base / archive).exists():
+        return
+    raise UserError(
+        f"{place}: nothing at {archive}; give GitHub's tarball of ryanliu30/bsct at commit "
+        f"{bsct_spice.COMMIT[:8]} or a folder of it, or leave the key out to download it"
+    )
+
+
+def _known_scans(settings: Mapping[str, Any], base: Path) -> list[str]:
+    """Ids of all scans of a set before any reference is computed, so that the DAG is static."""
+    if settings["source"] == bsct_spice.NAME:
+        return bsct_spice.scan_ids(bsct_spice.read_manifest(base / bsct_spice.MANIFEST))
+    systems = read_systems(base / settings["molecules"])
+    plan = plan_scans(systems, bonds_to_hydrogen=settings["bonds_to_hydrogen"])
+    return [scan.id for scan in plan.scans]

@@ -1,0 +1,445 @@
+"""Frames of a scan set through a model: batches, failures, checkpoints, progress.
+
+A failure is a result. What a model does wrong ends in the status of the frames it happened on;
+only the machine's own failures (`HostError`) end the command.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pesbench import provenance
+from pesbench.batching import BatchLimit, choose_limit, split
+from pesbench.checkpoint import Checkpoint
+from pesbench.fingerprint import stage_fingerprint
+from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecules_batch
+from pesbench.models.registry import ModelEntry
+from pesbench.progress import track
+from pesbench.scans import Scan
+from pesbench.storage import ScanEvaluation, ScanSet, write_evaluation
+from pesbench.worker import ModelFailureError, Worker
+
+GIVE_UP_AFTER = 3  # scans in a row on which the worker died or hung
+UNIT_SCANS = 64  # at most so many scans between two checkpoints
+logger = logging.getLogger("pesbench")
+
+
+def failed_result(batch: Batch, status: Status, message: str) -> Result:
+    """The result of a batch on which the model failed as a whole."""
+    return Result(
+        energies=np.full(batch.n_systems, np.nan),
+        forces=np.full((batch.n_atoms, 3), np.nan),
+        status=(status,) * batch.n_systems,
+        messages=(message,) * batch.n_systems,
+    )
+
+
+def _join(parts: Sequence[Result]) -> Result:
+    energies: list[np.ndarray] = []
+    has_energy = any(
+        part.energies is not None and np.isfinite(part.energies).any() for part in parts
+    )
+    for part in parts:
+        missing = np.full(len(part.status), np.nan)
+        energies.append(missing if part.energies is None else part.energies)
+    return Result(
+        energies=np.concatenate(energies) if has_energy else None,
+        forces=np.concatenate([part.forces for part in parts]),
+        status=tuple(s for part in parts for s in part.status),
+        messages=tuple(m for part in parts for m in part.messages),
+    )
+
+
+@dataclass
+class Evaluator:
+    """Sends batches to a worker and takes failures apart down to the frame.
+
+    Attributes:
+        worker: Where the model lives.
+        limit: Largest batch; halved whenever the accelerator's memory runs out.
+        wall_s: Seconds in the model so far.
+        device_bytes: Peak memory on the accelerator so far.
+    """
+
+    worker: Worker
+    limit: BatchLimit
+    wall_s: float = 0.0
+    device_bytes: int = 0
+
+    def evaluate(self, batch: Batch) -> Result:
+        """Energies and forces of every frame of a batch of any size.
+
+        A batch on which the model fails is halved until the frames that fail stand alone. A frame
+        that kills or hangs the worker costs the rest of its scan, which is not tried again.
+        """
+        sizes = np.bincount(batch.system, minlength=batch.n_systems).tolist()
+        dead: dict[str, tuple[Status, str]] = {}
+        parts, start = [], 0
+        while start < batch.n_systems:  # the limit may shrink on the way
+            count = len(next(split(sizes[start:], self.limit)))
+            chosen = range(start, start + count)
+            parts.append(self._evaluate_part(batch.select(chosen), dead))
+            start += count
+        return _join(parts)
+
+    def _evaluate_part(self, batch: Batch, dead: dict[str, tuple[Status, str]]) -> Result:
+        if dead and any(scan_id in dead for scan_id, _ in batch.labels):
+            return _join([self._alone(batch.select([k]), dead) for k in range(batch.n_systems)])
+        try:
+            timed = self.worker.evaluate(batch)
+        except ModelFailureError as failure:
+            if batch.n_systems == 1:
+                return self._mourn(batch, failure, dead)
+            if failure.status is Status.OUT_OF_MEMORY:
+                self.limit = self.limit.halved()
+                logger.warning("out of device memory: batches halved to %s", self.limit)
+            middle = batch.n_systems // 2
+            halves = (range(middle), range(middle, batch.n_systems))
+            return _join([self._evaluate_part(batch.select(half), dead) for half in halves])
+        self.wall_s += timed.wall_s
+        self.device_bytes = max(self.device_bytes, timed.device_bytes)
+        return timed.result
+
+    def _alone(self, frame: Batch, dead: dict[str, tuple[Status, str]]) -> Result:
+        scan_id = frame.labels[0][0]
+        if scan_id in dead:
+            status, message = dead[scan_id]
+            return failed_result(frame, status, message)
+        return self._evaluate_part(frame, dead)
+
+    def _mourn(
+        self, frame: Batch, failure: ModelFailureError, dead: dict[str, tuple[Status, str]]
+    ) -> Result:
+        if failure.status in (Status.CRASHED, Status.TIMEOUT):
+            scan_id, number = frame.labels[0]
+            logger.warning("%s frame %d: %s", scan_id, number, failure.message)
+            dead[scan_id] = (failure.status, f"not tried: frame {number} ended the worker")
+        return failed_result(frame, failure.status, failure.message)
+
+
+def frames_batch(scans: Sequence[Scan]) -> Batch:
+    """All frames of some scans, in order, as one batch."""
+    return molecules_batch(
+        positions=[frame for scan in scans for frame in scan.positions],
+        numbers=[scan.numbers for scan in scans for _ in range(scan.n_frames)],
+        charge=[scan.charge for scan in scans for _ in range(scan.n_frames)],
+        spin=[scan.spin for scan in scans for _ in range(scan.n_frames)],
+        labels=[(scan.id, frame) for scan in scans for frame in range(scan.n_frames)],
+    )
+
+
+def why_unsupported(scan: Scan, info: ModelInfo) -> str:
+    """The reason why a model cannot be asked about a scan, or ""."""
+    from ase.data import chemical_symbols
+
+    if info.elements is not None:
+        unknown = sorted(set(scan.numbers.tolist()) - info.elements)
+        if unknown:
+            return "unknown elements: " + ", ".join(chemical_symbols[z] for z in unknown)
+    if scan.charge and not info.charges:
+        return f"the model takes no total charge ({scan.charge:+d})"
+    return ""
+
+
+def _scan_evaluation(scan: Scan, result: Result, wall_s: float) -> ScanEvaluation:
+    """The part of a result that belongs to one scan, with the status of the scan.
+
+    Frames without a reference are never scored, so that a failure there costs nothing.
+    """
+    counted = np.isfinite(scan.energy)
+    status, message = Status.OK, ""
+    for frame, (s, m) in enumerate(zip(result.status, result.messages, strict=True)):
+        if s not in (Status.OK, Status.MASKED) and counted[frame]:
+            status, message = s, f"frame {frame} at {scan.coordinate[frame]:.3f} Å: {m}"
+            break
+    energies = result.energies
+    return ScanEvaluation(
+        scan_id=scan.id,
+        energy=np.full(scan.n_frames, np.nan) if energies is None else energies,
+        forces=result.forces.reshape(scan.n_frames, scan.n_atoms, 3),
+        frame_status=np.array([s.code for s in result.status], dtype=np.int8),
+        status=status,
+        message=message,
+        wall_s=wall_s,
+    )
+
+
+def _without_model(scan: Scan, status: Status, message: str) -> ScanEvaluation:
+    """A scan that was not put to the model at all."""
+    return ScanEvaluation(
+        scan_id=scan.id,
+        energy=np.full(scan.n_frames, np.nan),
+        forces=np.full(scan.positions.shape, np.nan),
+        frame_status=np.full(scan.n_frames, status.code, dtype=np.int8),
+        status=status,
+        message=message,
+        wall_s=0.0,
+    )
+
+
+def evaluate_scans(evaluator: Evaluator, scans: Sequence[Scan]) -> list[ScanEvaluation]:
+    """Evaluate some scans in common batches.
+
+    Returns:
+        One a scan, in order; a scan the model cannot be asked about is `unsupported`.
+    """
+    info = evaluator.worker.start()
+    reasons = [why_unsupported(scan, info) for scan in scans]
+    asked = [scan for scan, reason in zip(scans, reasons, strict=True) if not reason]
+    done: dict[str, ScanEvaluation] = {}
+    if asked:
+        batch = frames_batch(asked)
+        before = evaluator.wall_s
+        result = evaluator.evaluate(batch)
+        per_atom = (evaluator.wall_s - before) / batch.n_atoms
+        system = atom = 0
+        for scan in asked:
+            last_system, last_atom = system + scan.n_frames, atom + scan.n_frames * scan.n_atoms
+            part = Result(
+                energies=None if result.energies is None else result.energies[system:last_system],
+                forces=result.forces[atom:last_atom],
+                status=result.status[system:last_system],
+                messages=result.messages[system:last_system],
+            )
+            done[scan.id] = _scan_evaluation(scan, part, per_atom * (last_atom - atom))
+            system, atom = last_system, last_atom
+    return [
+        done[scan.id] if not reason else _without_model(scan, Status.UNSUPPORTED, reason)
+        for scan, reason in zip(scans, reasons, strict=True)
+    ]
+
+
+def _next_unit(scan_set: ScanSet, ids: Sequence[str], limit: BatchLimit) -> int:
+    """How many of the next scans share batches: whole scans up to one batch, at least one."""
+    frames, atoms = 0, 0
+    for count, scan_id in enumerate(ids[:UNIT_SCANS]):
+        n_frames, n_atoms = scan_set.shape(scan_id)
+        frames += n_frames
+        atoms += n_frames * n_atoms
+        too_many = limit.systems is not None and frames > limit.systems
+        too_large = limit.atoms is not None and atoms > limit.atoms
+        if count and (too_many or too_large):
+            return count
+    return min(len(ids), UNIT_SCANS)
+
+
+def _to_arrays(scans: Sequence[ScanEvaluation], limit: BatchLimit) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {
+        "ids": np.array([scan.scan_id for scan in scans]),
+        "status": np.array([scan.status.value for scan in scans]),
+        "messages": np.array([scan.message for scan in scans]),
+        "wall_s": np.array([scan.wall_s for scan in scans]),
+        "limit": np.array([limit.systems or 0, limit.atoms or 0]),
+    }
+    for k, scan in enumerate(scans):
+        arrays[f"energy_{k}"] = scan.energy
+        arrays[f"forces_{k}"] = scan.forces
+        arrays[f"frame_status_{k}"] = scan.frame_status
+    return arrays
+
+
+def _from_arrays(arrays: dict[str, np.ndarray]) -> tuple[list[ScanEvaluation], BatchLimit]:
+    scans = [
+        ScanEvaluation(
+            scan_id=str(scan_id),
+            energy=arrays[f"energy_{k}"],
+            forces=arrays[f"forces_{k}"],
+            frame_status=arrays[f"frame_status_{k}"],
+            status=Status(str(arrays["status"][k])),
+            message=str(arrays["messages"][k]),
+            wall_s=float(arrays["wall_s"][k]),
+        )
+        for k, scan_id in enumerate(arrays["ids"])
+    ]
+    systems, atoms = arrays["limit"].tolist()
+    return scans, BatchLimit(systems or None, atoms or None)
+
+
+def _initial_limit(
+    worker: Worker, entry: ModelEntry, scan_set: ScanSet, ids: Sequence[str]
+) -> BatchLimit:
+    fixed = entry.settings.get("batch_size", "auto")
+    if fixed != "auto":
+        return BatchLimit(systems=int(fixed))
+    info = worker.start()
+    asked = [i for i in ids if not why_unsupported(scan_set.scan(i), info)]
+    if not asked:
+        return BatchLimit(systems=1)
+    asked.sort(key=lambda scan_id: (scan_set.shape(scan_id)[1], scan_id))
+    typical = scan_set.scan(asked[len(asked) // 2])
+    everything = frames_batch([typical])
+
+    def frames(count: int) -> Batch:
+        return everything.select([k % typical.n_frames for k in range(count)])
+
+    return choose_limit(worker, frames, typical.n_atoms)
+
+
+def evaluate_shard(
+    entry: ModelEntry,
+    scan_set_path: Path,
+    scan_ids: Sequence[str],
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Evaluate a model on some scans and write an evaluation file.
+
+    Continues from its checkpoint if an earlier call was killed; scans that the quality gate
+    dropped are passed over.
+
+    Args:
+        entry: Resolved model entry.
+        scan_set_path: Scan set file.
+        scan_ids: Which scans; sorted here.
+        out: Evaluation file.
+        device: `auto`, `cpu` or `cuda`.
+        threads: For the model's arithmetic.
+
+    Raises:
+        UserError: no such scan or scan set.
+        HostError: the machine failed; a second call continues.
+    """
+    timeout_s = float(entry.settings.get("timeout_s", 600.0))
+    with (
+        ScanSet(scan_set_path) as scan_set,
+        Worker(
+            entry, scan_set=scan_set_path, device=device, threads=threads, timeout_s=timeout_s
+        ) as worker,
+    ):
+        ids = [i for i in sorted(scan_ids) if scan_set.quality(i)[0] != "dropped"]
+        checkpoint = Checkpoint(
+            out,
+            {
+                "model": entry.deciding(),
+                "scan_set_sha256": scan_set.sha256,
+                "scans": ids,
+                "device": device,
+                "threads": threads,
+                "code": stage_fingerprint("evaluate", entry.family),
+            },
+        )
+        spent = _Spent.resume(checkpoint)
+        limit, info = _run(entry, scan_set, ids, worker, checkpoint, spent)
+        worker.close()
+        write_evaluation(
+            out,
+            _stored(checkpoint),
+            attributes={
+                "model": entry.name,
+                "entry": entry.to_dict(),
+                "scan_set": scan_set.name,
+                "scan_set_sha256": scan_set.sha256,
+                "device": info.device if info else "not loaded",
+                "dtype": info.dtype if info else "not loaded",
+                "model_details": info.details if info else {},
+                "threads": threads,
+                "batch_limit": asdict(limit),
+                "wall_s": spent.total_s(),
+                "times_interrupted": spent.interrupted,
+                "peak_memory_bytes": worker.peak_bytes,
+                "provenance": provenance.collect(),
+            },
+        )
+        checkpoint.remove()
+
+
+@dataclass
+class _Spent:
+    """Wall time of a command, summed over the calls it took."""
+
+    checkpoint: Checkpoint
+    before_s: float
+    interrupted: int
+    start: float
+
+    @classmethod
+    def resume(cls, checkpoint: Checkpoint) -> _Spent:
+        note = checkpoint.read_note("spent")
+        if note is None:
+            return cls(checkpoint, 0.0, 0, time.monotonic())
+        return cls(checkpoint, note["wall_s"], note["interrupted"] + 1, time.monotonic())
+
+    def total_s(self) -> float:
+        return self.before_s + time.monotonic() - self.start
+
+    def save(self) -> None:
+        note = {"wall_s": self.total_s(), "interrupted": self.interrupted}
+        self.checkpoint.write_note("spent", note)
+
+
+def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:
+    for piece in range(checkpoint.count):
+        yield from _from_arrays(checkpoint.read(piece))[0]
+
+
+def _run(
+    entry: ModelEntry,
+    scan_set: ScanSet,
+    ids: Sequence[str],
+    worker: Worker,
+    checkpoint: Checkpoint,
+    spent: _Spent,
+) -> tuple[BatchLimit, ModelInfo | None]:
+    """Evaluate what the checkpoint does not hold yet."""
+    note = checkpoint.read_note("limit")  # decides rounding, so that it is chosen once
+    limit = None if note is None else BatchLimit(**note)
+    done, deaths = 0, 0
+    for piece in range(checkpoint.count):
+        scans, limit = _from_arrays(checkpoint.read(piece))
+        done += len(scans)
+        deaths = _deaths_in_a_row(scans, deaths)
+    try:
+        info = worker.start()
+        if limit is None:
+            limit = _initial_limit(worker, entry, scan_set, ids)
+            checkpoint.write_note("limit", asdict(limit))
+    except ModelFailureError as failure:
+        for scan_id in ids[done:]:
+            lost = _without_model(scan_set.scan(scan_id), failure.status, failure.message)
+            checkpoint.append(**_to_arrays([lost], BatchLimit(systems=1)))
+        logger.warning("%s: %s", entry.name, failure.message)
+        return BatchLimit(systems=1), None
+    evaluator = Evaluator(worker, limit)
+    for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
+        if unit is None:  # the further scans of a unit, there for the count alone
+            continue
+        scans = [scan_set.scan(scan_id) for scan_id in unit]
+        if deaths >= GIVE_UP_AFTER:
+            reason = f"not tried: the worker died or hung on {GIVE_UP_AFTER} scans before"
+            results = [_without_model(scan, Status.CRASHED, reason) for scan in scans]
+        else:
+            results = evaluate_scans(evaluator, scans)
+        deaths = _deaths_in_a_row(results, deaths)
+        checkpoint.append(**_to_arrays(results, evaluator.limit))
+        spent.save()
+    return evaluator.limit, replace(
+        info, details=info.details | {"device_peak_bytes": evaluator.device_bytes}
+    )
+
+
+def _units(
+    scan_set: ScanSet, ids: Sequence[str], done: int, evaluator: Evaluator
+) -> Iterator[list[str] | None]:
+    while done < len(ids):
+        count = _next_unit(scan_set, ids[done:], evaluator.limit)
+        yield list(ids[done : done + count])
+        yield from (None for _ in range(count - 1))
+        done += count
+
+
+def _deaths_in_a_row(scans: Sequence[ScanEvaluation], before: int) -> int:
+    deaths = before
+    for scan in scans:
+        if scan.status in (Status.CRASHED, Status.TIMEOUT):
+            deaths += 1
+        elif scan.status is not Status.UNSUPPORTED:
+            deaths = 0
+    return deaths

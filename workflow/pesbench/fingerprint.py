@@ -1,0 +1,68 @@
+"""Hashes of the code that decides an output.
+
+Snakemake does not see package code: each rule carries in its `params` the fingerprint of the
+modules its output depends on, so that a changed metric recomputes scores and nothing else.
+Comments, docstrings and formatting do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_CONTRACT = ("models/interface.py", "scans.py", "structures.py")
+_RUNNING = ("batching.py", "evaluate.py", "worker.py", *_CONTRACT)
+_FAMILIES = {
+    "ase": ("models/ase.py", "models/frame_by_frame.py"),
+    "control": ("models/controls.py",),
+    "mace": ("models/mace.py", "models/torchsim.py"),
+    "tblite": ("models/tblite.py", "models/frame_by_frame.py"),
+}
+_STAGES = {
+    "archive": ("references/bsct_spice.py", *_CONTRACT),
+    "reference": (
+        "references/calculators.py",
+        "references/quality.py",
+        "metrics/curves.py",
+        *_RUNNING,
+    ),
+    "evaluate": _RUNNING,
+    "scores": ("scores.py", "metrics/smoothness.py", "metrics/curves.py"),
+    "leaderboard": ("report/inputs.py", "metrics/aggregate.py", "report/tables.py"),
+    "worst": ("report/worst.py",),
+    "figures": ("report/figures.py", "metrics/curves.py", "metrics/smoothness.py"),
+    "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja"),
+}
+
+
+def stage_fingerprint(stage: str, family: str | None = None) -> str:
+    """The fingerprint of a stage, with the adapter of a family where a model runs in it.
+
+    Raises:
+        KeyError: no such stage or family.
+    """
+    modules = _STAGES[stage] + (_FAMILIES[family] if family else ())
+    digest = hashlib.sha256()
+    for module in sorted(set(modules)):
+        digest.update(f"{module} {_module_hash(module)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _module_hash(module: str) -> str:
+    source = (_PACKAGE / module).read_text(encoding="utf-8")
+    meaning = normalised(source) if module.endswith(".py") else source
+    return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+def normalised(source: str) -> str:
+    """Python source as its syntax tree without docstrings: equal if nothing it does changed."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

@@ -1,0 +1,230 @@
+"""Geometries of a scan set of our own: from SMILES to a minimum of GFN2-xTB.
+
+The molecules of `resources/mini` are made here, once, and shipped; the workflow only reads them.
+A conformer is embedded with RDKit, relaxed with GFN2-xTB, and kept if it is still the molecule of
+the SMILES and a true minimum (no imaginary frequency).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import write
+from ase.optimize import BFGS
+from ase.units import invcm
+from ase.vibrations import VibrationsData
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import AllChem
+from tblite.ase import TBLite
+
+from pesbench.errors import UserError
+from pesbench.progress import track
+from pesbench.storage import atomic_path
+from pesbench.structures import bonds_from_geometry, bonds_from_smiles, is_path_name
+
+METHOD = "GFN2-xTB"
+N_CONFORMERS = 10
+FMAX_EV_PER_ANGSTROM = 0.005
+MAX_STEPS = 500
+DISPLACEMENT_ANGSTROM = 0.01
+IMAGINARY_LIMIT_INVCM = 50.0
+DECIMALS = 8  # what extxyz prints
+
+logger = logging.getLogger("pesbench")
+
+
+def parse_smiles(smiles: str) -> Chem.Mol:
+    """The molecule of a SMILES with every hydrogen explicit and atom i mapped as i + 1.
+
+    Raises:
+        UserError: it cannot be read, or it is more than one molecule.
+    """
+    with rdBase.BlockLogs():  # the one line that counts is ours
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or not molecule.GetNumAtoms():
+        raise UserError(f"SMILES {smiles!r} cannot be read; correct it")
+    if len(Chem.GetMolFrags(molecule)) > 1:
+        raise UserError(f"SMILES {smiles!r} holds more than one molecule; give one a line")
+    molecule = Chem.AddHs(molecule)
+    for atom in molecule.GetAtoms():
+        atom.SetAtomMapNum(atom.GetIdx() + 1)
+    return molecule
+
+
+def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
+    """Embedded conformers, lowest force-field energy first (MMFF94, UFF where that lacks atoms).
+
+    Args:
+        molecule: From `parse_smiles`.
+        name: Of the molecule; the seed of the embedding is derived from it.
+
+    Yields:
+        Positions in Å, shape (N, 3).
+
+    Raises:
+        UserError: RDKit finds no geometry.
+    """
+    plain = Chem.Mol(molecule)
+    for atom in plain.GetAtoms():
+        atom.SetAtomMapNum(0)  # the numbers would break the symmetry RDKit sees
+    settings = AllChem.ETKDGv3()
+    settings.randomSeed = int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
+    settings.numThreads = 1
+    if not list(AllChem.EmbedMultipleConfs(plain, N_CONFORMERS, settings)):
+        raise UserError(f"molecule {name!r}: RDKit finds no geometry for its SMILES; correct it")
+    field = AllChem.MMFFOptimizeMoleculeConfs
+    if not AllChem.MMFFHasAllMoleculeParams(plain):
+        field = AllChem.UFFOptimizeMoleculeConfs
+    energies = [energy for _, energy in field(plain, numThreads=1, maxIters=2000)]
+    # rounded, so that conformers of equal energy keep the order in which they were embedded
+    order = sorted(range(len(energies)), key=lambda k: round(energies[k], 4))
+    for k in order:
+        yield plain.GetConformer(k).GetPositions().astype(np.float64)
+
+
+def calculator(atoms: Atoms) -> TBLite:
+    """GFN2-xTB that starts afresh at every geometry, so that no result depends on the path."""
+    return TBLite(
+        method=METHOD,
+        charge=atoms.info["charge"],
+        multiplicity=atoms.info["spin"],
+        cache_api=False,
+        verbosity=0,
+    )
+
+
+def hessian(atoms: Atoms) -> NDArray[np.float64]:
+    """Second derivatives of the energy by central differences of the forces.
+
+    Args:
+        atoms: With a calculator; its positions are restored.
+
+    Returns:
+        eV/Å², symmetrised, shape (3N, 3N).
+    """
+    start = atoms.positions.copy()
+    rows = []
+    for index in np.ndindex(start.shape):
+        forces = []
+        for sign in (1, -1):
+            atoms.positions = start
+            atoms.positions[index] += sign * DISPLACEMENT_ANGSTROM
+            forces.append(atoms.get_forces().ravel())
+        rows.append((forces[1] - forces[0]) / (2 * DISPLACEMENT_ANGSTROM))
+    atoms.positions = start
+    matrix = np.array(rows)
+    return (matrix + matrix.T) / 2
+
+
+def lowest_frequency(atoms: Atoms) -> float:
+    """The lowest harmonic wave number in cm⁻¹; an imaginary one is given as negative."""
+    energies = VibrationsData.from_2d(atoms, hessian(atoms)).get_energies()
+    return float(np.min(energies.real - energies.imag) / invcm)
+
+
+def relax(name: str, smiles: str) -> Atoms:
+    """A molecule at a minimum of GFN2-xTB.
+
+    Args:
+        name: Its id.
+        smiles: Any SMILES of one molecule.
+
+    Returns:
+        Atoms without a calculator; `info` holds `id`, `smiles` (mapped), `charge`, `spin`.
+
+    Raises:
+        UserError: the SMILES is unreadable, or none of the conformers ends in a minimum that is
+            still this molecule.
+    """
+    molecule = parse_smiles(smiles)
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
+    radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    info = {
+        "id": name,
+        "smiles": Chem.MolToSmiles(molecule),
+        "charge": Chem.GetFormalCharge(molecule),
+        "spin": 1 + radicals,
+    }
+    bonds = bonds_from_smiles(info["smiles"], numbers)
+    reason = ""
+    for positions in conformers(molecule, name):
+        atoms = Atoms(numbers, positions, info=info)
+        atoms.calc = calculator(atoms)
+        if not BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS):
+            reason = f"not relaxed after {MAX_STEPS} steps"
+        elif not np.array_equal(bonds_from_geometry(atoms), bonds):
+            reason = "its bonds change on relaxation"
+        elif (lowest := lowest_frequency(atoms)) < -IMAGINARY_LIMIT_INVCM:
+            reason = f"a frequency of {-lowest:.0f}i 1/cm"
+        else:
+            atoms.calc = None
+            # rounded here, plus 0.0 to drop the sign of a negative zero, so that the file repeats
+            centred = atoms.positions - atoms.positions.mean(axis=0)
+            atoms.positions = np.round(centred, DECIMALS) + 0.0
+            return atoms
+        logger.info("molecule %s: %s; trying the next conformer", name, reason)
+    raise UserError(
+        f"molecule {name!r}: no conformer of {smiles!r} ends in a {METHOD} minimum ({reason}); "
+        "take another molecule"
+    )
+
+
+def read_smiles(path: Path) -> dict[str, str]:
+    """Ids and SMILES of a CSV file with the columns `id` and `smiles`.
+
+    Raises:
+        UserError: the file or a column is missing, or an id is unfit for a path or occurs twice.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a CSV file with the columns id and smiles")
+    molecules: dict[str, str] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if missing := {"id", "smiles"} - set(rows.fieldnames or ()):
+            raise UserError(f"{path}: no column {sorted(missing)[0]!r}; its first line names them")
+        for row in rows:
+            name, smiles = (row["id"] or "").strip(), (row["smiles"] or "").strip()
+            if not is_path_name(name):
+                raise UserError(
+                    f"{path}: line {rows.line_num}: the id {name!r} is unfit for a path; "
+                    "use letters, digits and . _ + - only"
+                )
+            if name in molecules:
+                raise UserError(f"{path}: line {rows.line_num}: the id {name!r} occurs twice")
+            molecules[name] = smiles
+    if not molecules:
+        raise UserError(f"{path}: holds no molecule; give at least one")
+    return molecules
+
+
+def relax_file(csv_path: Path, out: Path) -> None:
+    """Relax every molecule of a CSV file and write them as extxyz, sorted by id.
+
+    Args:
+        csv_path: Columns `id` and `smiles`; others are for the reader.
+        out: Written whole or not at all.
+
+    Raises:
+        UserError: a molecule is unreadable or has no minimum; the message names it.
+    """
+    molecules = read_smiles(csv_path)
+    for name, smiles in molecules.items():  # all are read before any is relaxed
+        try:
+            parse_smiles(smiles)
+        except UserError as error:
+            raise UserError(f"{csv_path}: molecule {name!r}: {error}") from error
+    frames = []
+    for name in track(sorted(molecules), len(molecules), "molecules"):
+        try:
+            frames.append(relax(name, molecules[name]))
+        except UserError as error:
+            raise UserError(f"{csv_path}: {error}") from error
+    with atomic_path(out) as part:
+        write(part, frames, format="extxyz")

@@ -1,0 +1,76 @@
+"""What the report reads: the resolved entry and the scores of every model of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from pesbench.errors import UserError
+from pesbench.models.registry import ModelEntry, role
+from pesbench.report.tables import ModelFacts, leaderboard
+from pesbench.storage import ScanSet
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Scores and facts of every model of a run.
+
+    Attributes:
+        facts: Of every model, in the order asked for.
+        scores: One row a scan, by model.
+    """
+
+    facts: list[ModelFacts]
+    scores: dict[str, pd.DataFrame]
+
+    def board(self, rank_by: str) -> pd.DataFrame:
+        """The leaderboard."""
+        return leaderboard(self.scores, self.facts, rank_by)
+
+
+def model_facts(entry: ModelEntry, level_of_theory: str) -> ModelFacts:
+    """What the tables need to know of an entry, against a scan set's level of theory."""
+    settings = entry.settings
+    what = role(entry, level_of_theory)
+    own = str(settings.get("level_of_theory", ""))
+    return ModelFacts(
+        name=entry.name,
+        family=entry.family,
+        role=what,
+        level_of_theory=own,
+        theory_gap=what == "model" and own != level_of_theory,
+        control=(settings["control"], settings.get("dose")) if what == "control" else None,
+    )
+
+
+def read_inputs(results: Path, models: Sequence[str], scan_set: ScanSet) -> ReportInputs:
+    """Entries and scores of some models from their result folders.
+
+    Args:
+        results: Folder of the scan set's results.
+        models: Names of the models.
+        scan_set: What they were scored on.
+
+    Raises:
+        UserError: a file is missing, or scores belong to another scan set.
+    """
+    facts, scores = [], {}
+    for model in models:
+        entry = ModelEntry.from_file(results / model / "model.json")
+        facts.append(model_facts(entry, scan_set.level_of_theory))
+        path = results / model / "scores" / "scans.parquet"
+        if not path.is_file():
+            raise UserError(f"{path}: no such scores; make them with the rule `score`")
+        stored = json.loads(pq.read_schema(path).metadata[b"PANDAS_ATTRS"])
+        if stored["scan_set_sha256"] != scan_set.sha256:
+            raise UserError(
+                f"{path}: scored on another scan set than {scan_set.path}; "
+                "remove it and score again"
+            )
+        scores[model] = pd.read_parquet(path)
+    return ReportInputs(facts, scores)

@@ -1,0 +1,248 @@
+"""The leaderboard as one HTML file that needs nothing else: figures and style are inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pesbench import provenance
+from pesbench.report import tables
+from pesbench.report import worst as worst_scans
+from pesbench.report.inputs import ReportInputs
+from pesbench.storage import ScanSet, write_text
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+WORST_ROWS = 10
+_WORDS = ("model",)
+_EMPTY = ("n/a", "–")
+_HEADINGS = {"model": "Models", "reference": "Reference", "control": "Controls"}
+_WORST_COLUMNS: dict[str, tuple[str, str]] = {
+    "rank": ("rank", "{:d}"),
+    "scan": ("scan", "{}"),
+    "fsd_full": ("FSD (Å⁻¹)", "{:.1f}"),
+    "side": ("side", "{}"),
+    "peak_coordinate_angstrom": ("bond length at the peak (Å)", "{:.3f}"),
+    "peak_offset_angstrom": ("from the reference minimum (Å)", "{:+.3f}"),
+    "frame_before": ("frame before", "{:d}"),
+    "frame_after": ("frame after", "{:d}"),
+    "status": ("status", "{}"),
+    "message": ("message", "{}"),
+}
+
+
+@dataclass(frozen=True)
+class Worst:
+    """What the page shows of one model's worst scans.
+
+    Attributes:
+        table: Of `worst.worst_scans`.
+        figure: PNG of `figures.worst_scans`, or None.
+    """
+
+    table: pd.DataFrame
+    figure: bytes | None = None
+
+
+def render(
+    board: pd.DataFrame,
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    figures: Sequence[tuple[str, bytes]] = (),
+    worst: Mapping[str, Worst] | None = None,
+    made: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The page as HTML.
+
+    Args:
+        board: Of `tables.leaderboard`.
+        title: Heading of the page.
+        facts: Names and values under the heading: scan set, level of theory, numbers of scans
+            scanned, marked, dropped and skipped.
+        figures: Captions and PNGs.
+        worst: Of every model that has a section of its own.
+        made: Names and values at the foot of the page: how it was made.
+    """
+    worst = worst or {}
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template(TEMPLATE.name).render(
+        title=title,
+        facts=list(facts),
+        sections=[
+            _section(board, role, heading, set(worst))
+            for role, heading in _HEADINGS.items()
+            if (board["role"] == role).any()
+        ],
+        notes=[*tables.notes(board), *tables.GUIDE],
+        figures=[{"caption": caption, "data": _base64(data)} for caption, data in figures],
+        worst=[_worst(name, shown) for name, shown in worst.items()],
+        made=list(made),
+    )
+
+
+def write(path: Path, html: str) -> None:
+    """Write the page, whole or not at all."""
+    write_text(path, html)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _anchor(model: str) -> str:
+    return f"worst-{model}"
+
+
+def _section(board: pd.DataFrame, role: str, heading: str, linked: set[str]) -> dict[str, Any]:
+    columns = tables.columns_of(board, role)
+    rows = []
+    for row in board[board["role"] == role].to_dict("records"):
+        cells = []
+        for column in columns:
+            text = column.cell(row)
+            if column is tables.EQUIVALENT:
+                text = text.replace("; ", "\n")
+            is_model = column.sort == "model"
+            cells.append(
+                {
+                    "text": text,
+                    "look": _look(column, text),
+                    "sort": _sort_key(row[column.sort]),
+                    "link": _anchor(row["model"]) if is_model and row["model"] in linked else "",
+                }
+            )
+        rows.append(cells)
+    heads = []
+    for column in columns:
+        name, parenthesis, unit = column.title.partition(" (")
+        look = _look(column, column.title)
+        # a unit must not be torn apart at the end of a line
+        heads.append(
+            {"name": name, "unit": parenthesis.strip() + unit, "look": look, "help": column.help}
+        )
+    return {"heading": heading, "columns": heads, "rows": rows}
+
+
+def _look(column: tables.Column, text: str) -> str:
+    if text in _EMPTY:
+        return "none"
+    if column is tables.EQUIVALENT:
+        return "wide"
+    return "text" if column.sort in _WORDS else ""
+
+
+def _sort_key(value: Any) -> str:
+    """What the page sorts a cell by: empty if it has no value."""
+    if isinstance(value, str):
+        return value
+    return "" if pd.isna(value) or not np.isfinite(value) else repr(float(value))
+
+
+def _worst(name: str, shown: Worst) -> dict[str, Any]:
+    table = shown.table
+    scored = table[table["rank"].notna()]
+    failed = table[table["rank"].isna()]
+    top = pd.concat([scored.head(WORST_ROWS), failed.head(WORST_ROWS)])
+    # columns that say nothing here (no message, no peak, all ok) are left out
+    columns = [
+        c for c in _WORST_COLUMNS if not top[c].isin(["", "ok"]).all() and top[c].notna().any()
+    ]
+    rows = [
+        ["" if pd.isna(row[c]) else _WORST_COLUMNS[c][1].format(row[c]) for c in columns]
+        for row in top.to_dict("records")
+    ]
+    if len(scored):
+        first = scored.iloc[0]
+        summary = f"worst: {first['scan']}, FSD {first['fsd_full']:.1f} Å⁻¹"
+    else:
+        summary = "no scan scored"
+    if len(failed):
+        summary += f"; {len(failed)} without a score"
+    hidden = len(table) - len(top)
+    return {
+        "name": name,
+        "anchor": _anchor(name),
+        "summary": summary,
+        "data": _base64(shown.figure) if shown.figure else "",
+        "head": [_WORST_COLUMNS[c][0] for c in columns],
+        "rows": rows,
+        "more": f"{hidden} more rows are in worst.csv of the model." if hidden else "",
+    }
+
+
+def write_leaderboard(
+    html: Path,
+    inputs: ReportInputs,
+    scan_set: ScanSet,
+    *,
+    results: Path,
+    rank_by: str,
+    by_bond: Path,
+    ladders: Path,
+    skipped: Path | None,
+) -> None:
+    """Write the page of a run.
+
+    Args:
+        html: Where to.
+        inputs: Scores and facts.
+        scan_set: What was scored.
+        results: Folder of the scan set's results, with `worst.csv` and `worst.png` of the models.
+        rank_by: Score that ranks.
+        by_bond: PNG of `figures.fsd_by_bond`.
+        ladders: PNG of `figures.control_ladders`.
+        skipped: CSV of bonds and scans that no model is scored on, where there is one.
+    """
+    worst = {
+        fact.name: Worst(
+            worst_scans.read(results / fact.name / "worst.csv"),
+            (results / fact.name / "worst.png").read_bytes(),
+        )
+        for fact in inputs.facts
+        if fact.role == "model"
+    }
+    quality = [scan_set.quality(scan_id)[0] for scan_id in scan_set.ids]
+    counts = [
+        f"{len(quality)} in the set",
+        *(f"{quality.count(kind)} {kind}" for kind in ("marked", "dropped") if kind in quality),
+    ]
+    facts = [
+        ("scan set", scan_set.name),
+        ("level of theory", scan_set.level_of_theory),
+        ("source", str(scan_set.attributes["source"])),
+        ("scans", ", ".join(counts)),
+    ]
+    if skipped is not None:
+        table = pd.read_csv(skipped)
+        facts += [(f"{row.quality}: {row.scan}", str(row.reason)) for row in table.itertuples()]
+    how = provenance.collect()
+    text = render(
+        inputs.board(rank_by),
+        title=f"{scan_set.name}: smoothness against {scan_set.level_of_theory}",
+        facts=facts,
+        figures=[
+            ("FSD by bond type. Lines: what zero forces score.", by_bond.read_bytes()),
+            (
+                "The control ladders: FSD of known defects, the models drawn in.",
+                ladders.read_bytes(),
+            ),
+        ],
+        worst=worst,
+        made=[
+            ("scan set sha256", scan_set.sha256),
+            ("command", " ".join(how["command"])),
+            ("made", how["created"]),
+            ("commit", how["git_commit"]),
+            ("packages", ", ".join(f"{k} {v}" for k, v in how["packages"].items())),
+        ],
+    )
+    write(html, text)

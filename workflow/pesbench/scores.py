@@ -1,0 +1,171 @@
+"""Scores of a model on every scan, from its stored evaluation: no model, no GPU, seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pesbench.errors import UserError
+from pesbench.metrics import curves, smoothness
+from pesbench.models.interface import Status
+from pesbench.scans import Scan
+from pesbench.storage import Evaluation, ScanEvaluation, ScanSet
+
+IDENTITY = ("model", "scan", "system", "bond", "n_atoms", "n_frames", "status", "message")
+ENERGY_METRICS = (
+    "energy_mae",
+    "energy_mae_compress",
+    "energy_mae_stretch",
+    "energy_mae_aligned",
+    "spurious_extrema",
+    "energy_force_inconsistency",
+    "compression_monotone",
+)
+FORCE_METRICS = (
+    "fsd_full",
+    "fsd_compress",
+    "fsd_stretch",
+    "fsd_windowed",
+    "fsd_slope_p95",
+    "fsd_peak_index",
+    "fsd_peak_index_next",
+    "fsd_peak_coordinate",
+    "fsd_peak_offset",
+    "force_mae",
+    "force_mae_compress",
+    "force_mae_stretch",
+    "spurious_extrema_force",
+    "compression_monotone_force",
+)
+COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")
+
+
+def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
+    """All metrics of one scan.
+
+    Frames without a reference, and those on which a control is not defined, are left out, as the
+    official code does. Metrics that need energies are NaN for a model that defines forces only.
+
+    Args:
+        scan: With its reference.
+        evaluation: Of the same scan, with status ok.
+
+    Returns:
+        One number a metric (`FORCE_METRICS` and `ENERGY_METRICS`).
+    """
+    used = np.isfinite(scan.energy) & (evaluation.frame_status == Status.OK.code)
+    frames = np.flatnonzero(used)
+    coordinate, positions = scan.coordinate[used], scan.positions[used]
+    energy, forces = evaluation.energy[used], evaluation.forces[used]
+    reference_energy, reference_forces = scan.energy[used], scan.forces[used]
+
+    q = smoothness.equilibrium_index(reference_energy)
+    fsd = smoothness.force_smoothness_deviation(coordinate, forces, reference_forces, q)
+    work = curves.integrated_energy(positions, forces, q)
+    reference_work = curves.integrated_energy(positions, reference_forces, q)
+    compress, stretch = slice(0, q + 1), slice(q, None)
+    scores: dict[str, float] = {
+        "fsd_full": fsd.full,
+        "fsd_compress": fsd.compress,
+        "fsd_stretch": fsd.stretch,
+        "fsd_windowed": fsd.windowed,
+        "fsd_slope_p95": fsd.slope_p95,
+        "fsd_peak_index": int(frames[fsd.peak_index]),
+        "fsd_peak_index_next": int(frames[fsd.peak_index + 1]),
+        "fsd_peak_coordinate": fsd.peak_coordinate,
+        "fsd_peak_offset": fsd.peak_offset,
+        "force_mae": smoothness.force_mae(forces, reference_forces),
+        "force_mae_compress": smoothness.force_mae(forces[compress], reference_forces[compress]),
+        "force_mae_stretch": smoothness.force_mae(forces[stretch], reference_forces[stretch]),
+        "spurious_extrema_force": smoothness.count_spurious_extrema(
+            coordinate, work, reference_work
+        ),
+        "compression_monotone_force": float(
+            smoothness.is_compression_monotone(coordinate, work, q)
+        ),
+    }
+    if not np.isfinite(energy).all():
+        return scores | dict.fromkeys(ENERGY_METRICS, float("nan"))
+    own = smoothness.energy_force_inconsistency(positions, reference_forces, reference_energy)
+    return scores | {
+        "energy_mae": smoothness.energy_mae(energy, reference_energy),
+        "energy_mae_compress": smoothness.energy_mae(energy[compress], reference_energy[compress]),
+        "energy_mae_stretch": smoothness.energy_mae(energy[stretch], reference_energy[stretch]),
+        "energy_mae_aligned": smoothness.energy_mae_aligned(energy, reference_energy, q),
+        "spurious_extrema": smoothness.count_spurious_extrema(coordinate, energy, reference_energy),
+        "energy_force_inconsistency": smoothness.energy_force_inconsistency(
+            positions, forces, energy
+        )
+        - own,
+        "compression_monotone": float(smoothness.is_compression_monotone(coordinate, energy, q)),
+    }
+
+
+def _row(model: str, scan: Scan, evaluation: ScanEvaluation) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "model": model,
+        "scan": scan.id,
+        "system": scan.system,
+        "bond": scan.bond,
+        "n_atoms": scan.n_atoms,
+        "n_frames": scan.n_frames,
+        "status": evaluation.status.value,
+        "message": evaluation.message,
+        "wall_s": evaluation.wall_s,
+    }
+    if evaluation.status is Status.OK:
+        return row | score_scan(scan, evaluation)
+    return row | dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS), float("nan"))
+
+
+def score_rows(scan_set: ScanSet, shards: Iterable[Path]) -> list[dict[str, Any]]:
+    """One row a scan of a model's evaluation, sorted by scan.
+
+    Args:
+        scan_set: What was evaluated.
+        shards: The model's evaluation files.
+
+    Raises:
+        UserError: a shard belongs to another scan set or another model than the first, or a scan
+            occurs twice.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    model = None
+    for path in sorted(shards):
+        with Evaluation(path) as evaluation:
+            model = model or evaluation.model
+            if evaluation.model != model:
+                raise UserError(f"{path}: belongs to model {evaluation.model!r}, not {model!r}")
+            if evaluation.scan_set_sha256 != scan_set.sha256:
+                raise UserError(
+                    f"{path}: was made on another scan set than {scan_set.path}; "
+                    "remove it and evaluate again"
+                )
+            for scan_id in evaluation.ids:
+                if scan_id in rows:
+                    raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
+                rows[scan_id] = _row(model, scan_set.scan(scan_id), evaluation.scan(scan_id))
+    return [rows[scan_id] for scan_id in sorted(rows)]
+
+
+def write_scores(scan_set_path: Path, shards: Sequence[Path], out: Path) -> None:
+    """Score a model and write `scores/scans.parquet`."""
+    import pandas as pd  # the workflow's environment has it; a family's need not
+
+    from pesbench import provenance
+    from pesbench.fingerprint import stage_fingerprint
+    from pesbench.storage import atomic_path
+
+    with ScanSet(scan_set_path) as scan_set:
+        frame = pd.DataFrame(score_rows(scan_set, shards), columns=list(COLUMNS))
+        frame.attrs = {
+            "scan_set_sha256": scan_set.sha256,
+            "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
+            "code": stage_fingerprint("scores"),
+            "provenance": provenance.collect(),
+        }
+    with atomic_path(out) as part:
+        frame.to_parquet(part, index=False)

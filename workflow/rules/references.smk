@@ -1,0 +1,82 @@
+# Scan sets: geometries of every frame with their reference energies and forces.
+
+
+rule entry:
+    output:
+        RESULTS / "{model}" / "model.json",
+    log:
+        RESULTS / "logs" / "entry" / "{model}.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        models_file=where(RUN.models_file),
+        # the resolved entry: a changed registry rewrites only the entries that changed
+        entry=lambda wildcards: RUN.models[wildcards.model].to_dict(),
+    shell:
+        "{params.python} -m pesbench entry {wildcards.model:q} --models-file {params.models_file:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+if RUN.source == "bsct_spice":
+
+    rule scan_set_from_archive:
+        output:
+            SCAN_SET,
+        log:
+            RESULTS / "logs" / "scan_set.log",
+        benchmark:
+            RESULTS / "benchmarks" / "scan_set.tsv"
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            archive=where(RUN.archive),  # its content is pinned by the manifest
+            code=stage_fingerprint("archive"),
+        shell:
+            "{params.python} -m pesbench --log {log:q} import-archive"
+            " --archive {params.archive:q} --out {output:q}"
+
+
+if RUN.source == "molecules":
+
+    rule reference_entry:
+        output:
+            RESULTS / "reference.json",
+        log:
+            RESULTS / "logs" / "reference_entry.log",
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            models_file=where(RUN.models_file),
+            name=RUN.reference.name,
+            entry=RUN.reference.to_dict(),
+        shell:
+            "{params.python} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
+            " --out {output:q} 2> {log:q}"
+
+    rule scan_set_from_molecules:
+        input:
+            molecules=RUN.settings["molecules"],
+            reference=ancient(RESULTS / "reference.json"),
+        output:
+            scan_set=SCAN_SET,
+            skipped=RESULTS / "skipped.csv",
+        log:
+            RESULTS / "logs" / "scan_set.log",
+        benchmark:
+            RESULTS / "benchmarks" / "scan_set.tsv"
+        conda:
+            "../../envs/pesbench.yaml"
+        threads: RUN.threads
+        params:
+            python=where(PYTHON),
+            name=RUN.scan_set,
+            reference=RUN.reference.deciding(),
+            code=stage_fingerprint("reference", RUN.reference.family),
+            options=RUN.scan_options,
+        shell:
+            "{params.python} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
+            " --molecules {input.molecules:q} --reference {input.reference:q} {params.options}"
+            " --threads {threads} --out {output.scan_set:q} --skipped {output.skipped:q}"

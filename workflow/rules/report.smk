@@ -1,0 +1,116 @@
+# Tables, figures and the page, from stored scores.
+
+RANKED = [name for name, entry in RUN.models.items() if entry.family != "control"]
+BY_BOND = RESULTS / "figures" / "fsd_by_bond.png"
+LADDERS = RESULTS / "figures" / "control_ladders.png"
+SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
+
+
+rule worst:
+    input:
+        scan_set=SCAN_SET,
+        evaluations=expand(
+            RESULTS / "{model}" / "scans" / "{shard}.h5", shard=RUN.shards, allow_missing=True
+        ),
+        scores=RESULTS / "{model}" / "scores" / "scans.parquet",
+    output:
+        csv=RESULTS / "{model}" / "worst.csv",
+        extxyz=RESULTS / "{model}" / "worst.extxyz",
+        figure=report(
+            RESULTS / "{model}" / "worst.png",
+            caption="../report/worst.rst",
+            category="Where models break",
+            labels={"model": "{model}"},
+        ),
+    log:
+        RESULTS / "logs" / "worst" / "{model}.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        code=[stage_fingerprint("worst"), stage_fingerprint("figures")],
+    shell:
+        "{params.python} -m pesbench worst --scan-set {input.scan_set:q}"
+        " --evaluations {input.evaluations:q} --scores {input.scores:q}"
+        " --csv {output.csv:q} --extxyz {output.extxyz:q} --figure {output.figure:q} 2> {log:q}"
+
+
+rule leaderboard:
+    input:
+        scan_set=SCAN_SET,
+        entries=expand(RESULTS / "{model}" / "model.json", model=RUN.models),
+        scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+    output:
+        csv=RESULTS / "leaderboard.csv",
+        markdown=RESULTS / "leaderboard.md",
+    log:
+        RESULTS / "logs" / "leaderboard.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        results=where(RESULTS),
+        models=list(RUN.models),
+        rank_by=RUN.rank_by,
+        code=stage_fingerprint("leaderboard"),
+    shell:
+        "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
+        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
+        " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
+
+
+rule figures:
+    input:
+        scan_set=SCAN_SET,
+        entries=expand(RESULTS / "{model}" / "model.json", model=RUN.models),
+        scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+    output:
+        by_bond=report(BY_BOND, caption="../report/fsd_by_bond.rst", category="Smoothness"),
+        ladders=report(LADDERS, caption="../report/control_ladders.rst", category="Smoothness"),
+    log:
+        RESULTS / "logs" / "figures.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        results=where(RESULTS),
+        models=list(RUN.models),
+        rank_by=RUN.rank_by,
+        code=[stage_fingerprint("leaderboard"), stage_fingerprint("figures")],
+    shell:
+        "{params.python} -m pesbench figures --results {params.results:q} --models {params.models:q}"
+        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
+        " --by-bond {output.by_bond:q} --ladders {output.ladders:q} 2> {log:q}"
+
+
+rule page:
+    input:
+        scan_set=SCAN_SET,
+        entries=expand(RESULTS / "{model}" / "model.json", model=RUN.models),
+        scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        worst=expand(RESULTS / "{model}" / "worst.{form}", model=RANKED, form=["csv", "png"]),
+        by_bond=BY_BOND,
+        ladders=LADDERS,
+        skipped=SKIPPED,
+    output:
+        report(
+            RESULTS / "leaderboard.html",
+            caption="../report/leaderboard.rst",
+            category="Leaderboard",
+        ),
+    log:
+        RESULTS / "logs" / "page.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        results=where(RESULTS),
+        models=list(RUN.models),
+        rank_by=RUN.rank_by,
+        code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
+        skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
+    shell:
+        "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
+        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
+        " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped}"
+        " --html {output:q} 2> {log:q}"
