@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from pesbench.metrics import curves
 from pesbench.metrics import smoothness as s
 
 seeds = st.integers(0, 2**32 - 1)
@@ -189,7 +190,7 @@ def test_the_integral_of_a_quadratic_potential_is_exact(seed, stiffness, q):
     centre = rng.normal(size=(3, 3))
     forces = -stiffness * (positions - centre)
     energy = 0.5 * stiffness * ((positions - centre) ** 2).sum(axis=(1, 2))
-    found = s.integrated_energy(positions, forces, q)
+    found = curves.integrated_energy(positions, forces, q)
     assert found == pytest.approx(energy - energy[q], abs=1e-9 * (1 + np.abs(energy).max()))
     assert found[q] == 0.0
     assert s.energy_force_inconsistency(positions, forces, energy) < 1e-9 * (1 + energy.max())
@@ -201,11 +202,11 @@ def test_the_integral_of_a_quadratic_potential_is_exact(seed, stiffness, q):
 def test_step_work_is_linear_and_changes_sign_with_the_direction(seed):
     rng = np.random.default_rng(seed)
     positions, one, two = rng.normal(size=(3, 12, 2, 3))
-    work = s.step_work(positions, one)
-    both = s.step_work(positions, one + 2 * two)
-    assert both == pytest.approx(work + 2 * s.step_work(positions, two))
-    assert s.step_work(positions[::-1], one[::-1]) == pytest.approx(-work[::-1])
-    assert s.step_work(positions + 5.0, one) == pytest.approx(work)
+    work = curves.step_work(positions, one)
+    both = curves.step_work(positions, one + 2 * two)
+    assert both == pytest.approx(work + 2 * curves.step_work(positions, two))
+    assert curves.step_work(positions[::-1], one[::-1]) == pytest.approx(-work[::-1])
+    assert curves.step_work(positions + 5.0, one) == pytest.approx(work)
 
 
 # --- extrema -------------------------------------------------------------------------------------
@@ -225,7 +226,7 @@ def _bump(height, at, width=0.08, grid=GRID):
 def test_extrema_of_a_sine(periods, amplitude, phase):
     grid = np.linspace(0, 1, 400)
     angle = 2 * np.pi * periods * grid + phase
-    found = s.extrema(grid, amplitude * np.sin(angle))
+    found = curves.extrema(grid, amplitude * np.sin(angle))
     tops = np.pi / 2 + np.pi * np.arange(2 * periods + 2)
     inside = (tops - phase) / (2 * np.pi * periods)
     inside = inside[(inside > 0.01) & (inside < 0.99)]
