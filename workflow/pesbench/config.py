@@ -215,7 +215,7 @@ class Run:
         models: Resolved entries by name, models before controls, each sorted.
         reference: Entry that computes the reference, or None.
         scans: Ids of the planned scans, sorted.
-        shards: Their division into jobs, by shard name.
+        shard_size: Scans a job.
         results: Folder of this scan set's results.
         device: Where models run.
         threads: Of a job that runs a model.
@@ -229,11 +229,19 @@ class Run:
     models: dict[str, ModelEntry]
     reference: ModelEntry | None
     scans: list[str]
-    shards: dict[str, list[str]]
+    shard_size: int
     results: Path
     device: str
     threads: int
     rank_by: str
+
+    def shards(self, model: str) -> dict[str, list[str]]:
+        """The scans of each job of a model, by shard name.
+
+        A control costs less than starting a process: it is evaluated in one job.
+        """
+        size = len(self.scans) if self.models[model].family == "control" else self.shard_size
+        return split_shards(self.scans, size)
 
     @property
     def archive(self) -> str:
@@ -250,7 +258,7 @@ class Run:
         return " ".join(options)
 
 
-def shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
+def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
     """Consecutive scans, at most `size` a shard, named 0000, 0001, ..."""
     return {
         f"{number:04d}": list(scans[start : start + size])
@@ -302,7 +310,7 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
         models=models,
         reference=reference,
         scans=scans,
-        shards=shards(scans, config["shard_size"]),
+        shard_size=config["shard_size"],
         results=results,
         device=config["device"],
         threads=config["threads"],

@@ -7,3 +7,10 @@ def where(place):
     Snakemake compares the parameters of earlier runs, but not those derived from the input.
     """
     return lambda wildcards, input: str(place)
+
+
+def evaluations(wildcards):
+    """The evaluation files of one model."""
+    return [
+        RESULTS / wildcards.model / "scans" / f"{shard}.h5" for shard in RUN.shards(wildcards.model)
+    ]

@@ -9,9 +9,7 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 rule worst:
     input:
         scan_set=SCAN_SET,
-        evaluations=expand(
-            RESULTS / "{model}" / "scans" / "{shard}.h5", shard=RUN.shards, allow_missing=True
-        ),
+        evaluations=evaluations,
         scores=RESULTS / "{model}" / "scores" / "scans.parquet",
     output:
         csv=RESULTS / "{model}" / "worst.csv",

@@ -21,7 +21,7 @@ rule evaluate:
         device=RUN.device,
         entry=lambda wildcards: RUN.models[wildcards.model].deciding(),
         code=lambda wildcards: stage_fingerprint("evaluate", RUN.models[wildcards.model].family),
-        scans=lambda wildcards: RUN.shards[wildcards.shard],
+        scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
     shell:
         "{params.python} -m pesbench evaluate --entry {input.entry:q} --scan-set {input.scan_set:q}"
         " --scans {params.scans:q} --device {params.device} --threads {threads}"

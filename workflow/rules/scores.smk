@@ -4,9 +4,7 @@
 rule score:
     input:
         scan_set=SCAN_SET,
-        evaluations=expand(
-            RESULTS / "{model}" / "scans" / "{shard}.h5", shard=RUN.shards, allow_missing=True
-        ),
+        evaluations=evaluations,
     output:
         RESULTS / "{model}" / "scores" / "scans.parquet",
     log:

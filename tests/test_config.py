@@ -1,0 +1,608 @@
+"""Bad input ends before any work with one line that names the file, the entry and the cure."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import pytest
+import yaml
+from ase.build import molecule
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pesbench import cli, fingerprint
+from pesbench.config import closest, read_models, read_yaml, resolve, select, shards
+from pesbench.errors import UserError
+from pesbench.fingerprint import normalised, stage_fingerprint
+
+SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
+MODELS = {
+    "gfn1-xtb": {"family": "tblite", "method": "GFN1-xTB", "level_of_theory": "GFN1-xTB"},
+    "gfn2-xtb": {"family": "tblite", "method": "GFN2-xTB", "level_of_theory": "GFN2-xTB"},
+    "emt": {"family": "ase", "calculator": "ase.calculators.emt:EMT"},
+    "control-zero": {"family": "control", "control": "zero"},
+    "control-scaled_0.9": {"family": "control", "control": "scaled", "dose": 0.9},
+}
+CONFIG = {
+    "scan_set": "mini",
+    "scan_sets": {
+        "mini": {"source": "molecules", "molecules": "molecules.xyz", "reference": "gfn2-xtb"},
+        "bsct_spice": {"source": "bsct_spice", "archive": "https://example.org/a.tar.gz"},
+    },
+    "models_file": "models.yaml",
+    "models": ["gfn1-xtb"],
+}
+
+
+@pytest.fixture
+def base(tmp_path, repo):
+    """A folder to run in: a registry, molecules, and the shipped manifest."""
+    molecules = []
+    for name, formula in {"ethanol": "CH3CH2OH", "methylamine": "CH3NH2", "methanethiol": "CH3SH"}.items():  # noqa: E501  # fmt: skip
+        atoms = molecule(formula)
+        atoms.info["id"] = name
+        molecules.append(atoms)
+    ase.io.write(tmp_path / "molecules.xyz", molecules, format="extxyz")
+    _write_models(tmp_path, MODELS)
+    (tmp_path / "resources").symlink_to(repo / "resources")
+    return tmp_path
+
+
+def _write_models(base, models):
+    (base / "models.yaml").write_text(yaml.safe_dump(models))
+
+
+def _config(**changes):
+    return copy.deepcopy(CONFIG) | changes
+
+
+def _set(**changes):
+    config = _config()
+    config["scan_sets"]["mini"] |= changes
+    return config
+
+
+def _refused(base, config, *said):
+    before = _tree(base)
+    with pytest.raises(UserError) as error:
+        resolve(config, base, "config.yaml")
+    message = str(error.value)
+    for text in said:
+        assert text in message, message
+    assert "\n" not in message
+    assert len(message) < 600
+    assert _tree(base) == before
+
+
+def _tree(base):
+    return sorted((str(p.relative_to(base)), p.stat().st_mtime_ns) for p in base.rglob("*"))
+
+
+# --- what a good configuration gives -------------------------------------------------------------
+
+
+def test_defaults(base):
+    run = resolve(_config(), base)
+    assert run.scan_set == "mini"
+    assert run.source == "molecules"
+    assert run.results == Path("results/mini")
+    assert (run.device, run.threads, run.rank_by) == ("auto", 1, "fsd_full")
+    assert list(run.models) == ["gfn1-xtb", "control-scaled_0.9", "control-zero"]
+    assert run.reference.name == "gfn2-xtb"
+    assert run.models["gfn1-xtb"].settings["batch_size"] == "auto"
+    assert run.models["gfn1-xtb"].settings["timeout_s"] == 600
+    assert run.models["gfn1-xtb"].settings["accuracy"] == 1.0
+    assert run.settings["bonds_to_hydrogen"] is False
+    assert [scan.rsplit("_")[0] for scan in run.scans] == sorted(SCANS)
+    assert list(run.shards) == ["0000"]
+    assert run.scan_options == (
+        "--failed-frames 5 --energy-jump-ev 0.05 --wall-jump-ev 0.3 --prominence-ev 0.01"
+    )
+
+
+def test_options_of_the_scan_set_reach_the_command(base):
+    config = _set(bonds_to_hydrogen=True, quality={"failed_frames": 2, "energy_jump_ev": 0.1})
+    run = resolve(config, base)
+    assert "--bonds-to-hydrogen" in run.scan_options
+    assert "--failed-frames 2 --energy-jump-ev 0.1 " in run.scan_options
+    assert len(run.scans) == 4 + 6 + 5 + 4
+    parsed = cli._parser().parse_args(
+        ["scan-molecules", "--molecules", "a", "--reference", "b", "--name", "n", "--out", "o",
+         "--skipped", "s", *run.scan_options.split()]
+    )  # fmt: skip
+    assert (parsed.failed_frames, parsed.energy_jump_ev) == (2, 0.1)
+    assert parsed.bonds_to_hydrogen
+
+
+def test_globs_choose_models_and_scans(base):
+    run = resolve(_config(models=["gfn*", "emt"], controls=[], systems=["C-[NO]/*"]), base)
+    assert list(run.models) == ["emt", "gfn1-xtb", "gfn2-xtb"]
+    assert {scan.split("/")[0] for scan in run.scans} == {"C-N", "C-O"}
+    one = resolve(_config(systems=[run.scans[0]]), base)
+    assert one.scans == run.scans[:1]
+    both = resolve(_config(models=["control-zero", "gfn1-xtb"], controls=["control-z*"]), base)
+    assert sorted(both.models) == ["control-zero", "gfn1-xtb"]  # not twice
+
+
+def test_bsct_spice_is_planned_without_its_archive(base):
+    config = _config(scan_set="bsct_spice", systems=["N-P/*"], shard_size=5)
+    run = resolve(config, base)
+    assert len(run.scans) == 14
+    assert [len(shard) for shard in run.shards.values()] == [5, 5, 4]
+    assert run.archive == "https://example.org/a.tar.gz"
+    assert run.reference is None
+    (base / "local").mkdir()
+    assert resolve(config | {"archive": "local"}, base).archive == "local"
+
+
+@given(names=st.lists(st.integers(0, 10**6), unique=True, max_size=80), size=st.integers(1, 100))
+def test_shards_are_a_partition_in_order(names, size):
+    scans = sorted(f"C-C/{n}" for n in names)
+    parts = shards(scans, size)
+    assert [scan for part in parts.values() for scan in part] == scans
+    assert list(parts) == [f"{k:04d}" for k in range(len(parts))] == sorted(parts)
+    assert all(len(part) == size for part in list(parts.values())[:-1])
+    assert all(1 <= len(part) <= size for part in parts.values())
+
+
+@given(st.lists(st.text("abc-/", min_size=1, max_size=5), unique=True, min_size=1), st.data())
+def test_a_name_selects_itself_and_the_star_everything(names, data):
+    chosen = data.draw(st.lists(st.sampled_from(names), min_size=1))
+    assert select(chosen, names, "here") == sorted(set(chosen))
+    assert select(["*"], names, "here") == sorted(names)
+    assert select([*chosen, "*"], reversed(names), "here") == sorted(names)
+
+
+def test_the_shipped_configurations_resolve(repo):
+    mini = resolve(read_yaml(repo / "config/config.yaml"), repo)
+    assert len(mini.scans) >= 18
+    assert mini.reference.settings["level_of_theory"] == "GFN2-xTB"
+    bsct = resolve(read_yaml(repo / "config/bsct_spice.yaml"), repo)
+    assert len(bsct.scans) == 485
+    assert len(bsct.shards) == 20
+
+
+def test_hints():
+    assert closest("modelz", ["models", "systems"]) == "did you mean 'models'?"
+    assert closest("zzz", ["b", "a"]) == "known: a, b"
+
+
+# --- the configuration ---------------------------------------------------------------------------
+
+BAD_CONFIG = {
+    "an unknown key": (
+        _config(modelz=["a"]), "config.yaml", "unknown key 'modelz'", "did you mean 'models'?",
+    ),
+    "an unknown key of a scan set": (
+        _set(refrence="x"), "`scan_sets.mini`", "unknown key 'refrence'",
+        "did you mean 'reference'?",
+    ),
+    "an unknown key of the quality gate": (
+        _set(quality={"jump": 1}), "`quality`", "unknown key 'jump'", "energy_jump_ev",
+    ),
+    "a missing key": (
+        {k: v for k, v in _config().items() if k != "models"}, "'models' is missing",
+    ),
+    "a text for a list": (_config(models="gfn1-xtb"), "`models`", "array", "'gfn1-xtb'"),
+    "a text for a number": (_config(shard_size="ten"), "`shard_size`", "integer", "'ten'"),
+    "a bool for a number": (_config(threads=True), "`threads`", "integer"),
+    "too small a number": (_config(shard_size=0), "`shard_size`", "minimum"),
+    "a number for a bool": (_set(bonds_to_hydrogen=1), "`bonds_to_hydrogen`", "boolean"),
+    "an unknown device": (_config(device="gpu"), "`device`", "gpu"),
+    "an unknown scan set": (_config(scan_set="minni"), "`scan_set`", "did you mean 'mini'?"),
+    "an unknown source": (_set(source="molecule"), "`scan_sets.mini`", "did you mean 'molecules'?"),
+    "a source without its keys": (
+        _config(scan_sets={"mini": {"source": "molecules"}}), "`scan_sets.mini`",
+        "'molecules' is missing",
+    ),
+    "a scan set name unfit for a path": (
+        _config(scan_set="../up", scan_sets={"../up": CONFIG["scan_sets"]["mini"]}),
+        "'../up' is unfit for a path",
+    ),
+    "no models": (_config(models=[]), "`models` is empty", "give at least one"),
+    "models that are not there": (
+        _config(models=["gfn3-xtb"]), "`models`", "'gfn3-xtb' matches nothing",
+        "did you mean 'gfn2-xtb'?",
+    ),
+    "a glob that matches nothing": (_config(models=["mace*"]), "`models`", "matches nothing"),
+    "no systems": (_config(systems=[]), "`systems` is empty"),
+    "systems that are not there": (_config(systems=["C-F/*"]), "`systems`", "matches nothing"),
+    "controls that are no controls": (_config(controls=["gfn*"]), "`controls`", "matches nothing"),
+    "a reference that is not there": (
+        _set(reference="gfn2"), "`scan_sets.mini.reference`", "did you mean 'gfn2-xtb'?",
+    ),
+    "no molecules": (_set(molecules="none.xyz"), "none.xyz", "check `molecules`"),
+    "no registry": (_config(models_file="none.yaml"), "none.yaml", "check the path"),
+    "no archive": (
+        _config(scan_set="bsct_spice", archive="none.tar.gz"), "none.tar.gz", "79d915b0",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_CONFIG)
+def test_a_bad_configuration(base, case):
+    config, *said = BAD_CONFIG[case]
+    _refused(base, config, *said)
+
+
+@pytest.mark.xfail(strict=True, reason="rank_by is not checked")
+def test_a_score_that_cannot_rank(base):
+    _refused(base, _config(rank_by="fsd_ful"), "`rank_by`", "did you mean 'fsd_full'?")
+
+
+@pytest.mark.parametrize("config", [[], "text", None, 3])
+def test_a_configuration_that_is_no_mapping(base, config):
+    _refused(base, config, "config.yaml", "object")
+
+
+# --- molecules -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", ""),
+        ("not molecules\n", "ASE cannot read these molecules"),
+        ("3\n\nO 0 0 0\nH 0 0 1\n", "ASE cannot read these molecules"),
+        ("2\nid=a\nO 0 0 0\nH 0 0 1\n2\nid=a\nO 0 0 0\nH 0 0 1\n", "occurs twice"),
+    ],
+)
+def test_unreadable_molecules(base, content, said):
+    (base / "bad.xyz").write_text(content)
+    _refused(base, _set(molecules="bad.xyz"), "bad.xyz", said)
+
+
+def test_molecules_without_a_bond_to_scan(base):
+    ase.io.write(base / "water.xyz", molecule("H2O"))
+    _refused(base, _set(molecules="water.xyz"), "matches nothing")
+
+
+# --- the registry --------------------------------------------------------------------------------
+
+ZERO = "0" * 64
+BAD_ENTRY = {
+    "no family": ({"method": "GFN1-xTB"}, "unknown family None"),
+    "an unknown family": ({"family": "maze"}, "unknown family 'maze'", "did you mean 'mace'?"),
+    "no block": ("tblite", "must be a block of keys"),
+    "an unknown key": (
+        {"family": "tblite", "method": "GFN1-xTB", "acuracy": 1},
+        "unknown key 'acuracy'",
+        "did you mean 'accuracy'?",
+    ),
+    "a key of another family": (
+        {"family": "tblite", "method": "GFN1-xTB", "weights": "a"},
+        "unknown key 'weights'",
+    ),
+    "a missing key": ({"family": "tblite"}, "'method' is missing"),
+    "an unknown method": (
+        {"family": "tblite", "method": "GFN3-xTB"},
+        "`method`",
+        "'GFN3-xTB' is not known",
+        "did you mean 'GFN",
+    ),
+    "a wrong type": (
+        {"family": "tblite", "method": "GFN1-xTB", "accuracy": "high"},
+        "`accuracy`",
+        "number",
+    ),
+    "a batch size of zero": (
+        {"family": "tblite", "method": "GFN1-xTB", "batch_size": 0},
+        "`batch_size`",
+    ),
+    "another word for auto": (
+        {"family": "tblite", "method": "GFN1-xTB", "batch_size": "best"},
+        "`batch_size`",
+        "auto",
+    ),
+    "a timeout of zero": (
+        {"family": "tblite", "method": "GFN1-xTB", "timeout_s": 0},
+        "`timeout_s`",
+    ),
+    "an import path without a colon": (
+        {"family": "ase", "calculator": "ase.calculators.emt.EMT"},
+        "`calculator`",
+        "ase.calculators.emt.EMT",
+    ),
+    "a module that is not there": (
+        {"family": "ase", "calculator": "ase.calculators.no:EMT"},
+        "does not import",
+        "No module named 'ase.calculators.no'",
+        "correct the path",
+    ),
+    "a class that is not there": (
+        {"family": "ase", "calculator": "ase.calculators.emt:EMTT"},
+        "does not import",
+        "EMTT",
+    ),
+    "neither weights nor foundation": ({"family": "mace"}, "exactly one of `weights` or"),
+    "weights and foundation": (
+        {"family": "mace", "weights": "a", "foundation": "mace_off/small"},
+        "exactly one of",
+    ),
+    "weights that are not there": (
+        {"family": "mace", "weights": "no/such.model"},
+        "no weight file at",
+        "no/such.model",
+        "correct `weights`",
+    ),
+    "weights with another hash": (
+        {"family": "mace", "weights": "molecules.xyz", "sha256": ZERO},
+        "has sha256",
+        f"the entry says {ZERO}",
+        "correct `sha256`",
+    ),
+    "a hash that is none": (
+        {"family": "mace", "weights": "molecules.xyz", "sha256": "abc"},
+        "`sha256`",
+    ),
+    "an unknown control": (
+        {"family": "control", "control": "nois"},
+        "'nois' is not known",
+        "did you mean 'noise'?",
+    ),
+    "a control without its dose": ({"family": "control", "control": "noise"}, "'dose' is missing"),
+    "a dose too many": (
+        {"family": "control", "control": "zero", "dose": 1},
+        "has no `dose`",
+        "remove it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENTRY)
+def test_a_bad_entry(base, case):
+    entry, *said = BAD_ENTRY[case]
+    _write_models(base, MODELS | {"mine": entry})
+    _refused(base, _config(models=["mine"]), str(base / "models.yaml"), "model 'mine'", *said)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", ".a", "-a", "", "a:b", 3])
+def test_a_name_unfit_for_a_path(base, name):
+    _write_models(base, MODELS | {name: MODELS["emt"]})
+    _refused(base, _config(), "models.yaml", f"model {name!r}", "unfit for a path")
+
+
+def test_a_duplicate_model_name(base):
+    with (base / "models.yaml").open("a") as file:
+        file.write("emt: {family: tblite, method: GFN1-xTB}\n")
+    line = len((base / "models.yaml").read_text().splitlines())
+    _refused(base, _config(), "models.yaml", f"line {line}", "'emt' occurs twice", "rename")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: {b", "- a\n- b", "\ttab: 1"])
+def test_a_registry_that_is_none(base, text):
+    (base / "models.yaml").write_text(text)
+    _refused(base, _config(), "models.yaml")
+
+
+def test_weights_are_found_and_hashed(base):
+    content = (base / "molecules.xyz").read_bytes()
+    _write_models(base, MODELS | {"mine": {"family": "mace", "weights": "molecules.xyz"}})
+    run = resolve(_config(models=["mine"]), base)
+    settings = run.models["mine"].settings
+    assert settings["sha256"] == hashlib.sha256(content).hexdigest()
+    assert settings["weights"] == str((base / "molecules.xyz").resolve())
+    assert "weights" not in run.models["mine"].deciding()  # where they lie decides nothing
+    assert run.models["mine"].deciding()["sha256"] == settings["sha256"]
+
+
+def test_the_shipped_registry(repo):
+    registry = read_models(repo / "config/models.yaml")
+    assert {"gfn1-xtb", "gfn2-xtb", "control-zero", "control-reference"} <= set(registry)
+
+
+def test_the_command_refuses_an_unknown_model(base, capfd, monkeypatch):
+    monkeypatch.chdir(base)
+    code = _main(["entry", "emtt", "--models-file", "models.yaml", "--out", "out.json"])
+    assert code.returncode == 2
+    assert code.stderr.splitlines() == [
+        "pesbench: error: models.yaml: no model 'emtt'; did you mean 'emt'?"
+    ]
+    assert not (base / "out.json").exists()
+
+
+def _main(arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pesbench", *arguments], capture_output=True, text=True,
+        timeout=100, check=False,
+    )  # fmt: skip
+
+
+# --- through Snakemake ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path, repo):
+    """A folder that looks like the repository, with a configuration of its own."""
+    for name in ("Snakefile", "workflow", "resources", "envs"):
+        (tmp_path / name).symlink_to(repo / name)
+    shutil.copytree(repo / "config", tmp_path / "config")
+    return tmp_path
+
+
+def _snakemake(checkout, *arguments):
+    program = Path(sys.executable).parent / "snakemake"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    return subprocess.run(
+        [program, "-n", "--cores", "1", *arguments], cwd=checkout, capture_output=True, text=True,
+        env=environment, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def _edit_models(checkout, text):
+    with (checkout / "config/models.yaml").open("a") as file:
+        file.write(text)
+
+
+def _unreadable_molecules(checkout):
+    (checkout / "bad.xyz").write_text("no molecules")
+    path = checkout / "config/config.yaml"
+    path.write_text(path.read_text().replace("resources/mini/molecules.extxyz", "bad.xyz"))
+
+
+THROUGH_SNAKEMAKE = {
+    "an unknown key": (None, ["--config", "modelz=[a]"], "'modelz'; did you mean 'models'?"),
+    "an empty selection": (None, ["--config", "systems=[C-F/*]"], "'C-F/*' matches nothing"),
+    "no archive": (
+        None,
+        ["--configfile", "config/bsct_spice.yaml", "--config", "archive=none.tar.gz"],
+        "none.tar.gz",
+    ),
+    "missing weights": (
+        lambda c: _edit_models(c, "mine: {family: mace, weights: none.model}\n"),
+        ["--config", "models=[mine]"],
+        "model 'mine': no weight file at",
+    ),
+    "a duplicate name": (
+        lambda c: _edit_models(c, "emt: {family: tblite, method: GFN1-xTB}\n"),
+        [],
+        "config/models.yaml: line",
+    ),
+    "unreadable molecules": (_unreadable_molecules, [], "bad.xyz: ASE cannot read"),
+}
+
+
+@pytest.mark.parametrize("case", THROUGH_SNAKEMAKE)
+def test_bad_input_through_snakemake_is_one_line(checkout, case):
+    edit, arguments, said = THROUGH_SNAKEMAKE[case]
+    if edit:
+        edit(checkout)
+    before = {p.name for p in checkout.iterdir()}
+    done = _snakemake(checkout, *arguments)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("pesbench: error: ")
+    assert said in lines[0]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert {p.name for p in checkout.iterdir()} - before <= {".snakemake"}
+
+
+def test_selections_through_snakemake(checkout):
+    done = _snakemake(
+        checkout, "--config", "models=[gfn1-xtb]", "controls=[]", "systems=[C-N/*,N-O/*]",
+        "shard_size=4", "--printshellcmds",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = done.stdout + done.stderr
+    commands = [line for line in text.splitlines() if "pesbench evaluate" in line]
+    assert commands
+    assert all("gfn1-xtb" in line for line in commands)
+    asked = [word for line in commands for word in line.split() if "/" in word and "_" in word]
+    scans = [word for word in asked if word.startswith(("C-", "N-", "O-"))]
+    assert scans
+    assert {scan.split("/")[0] for scan in scans} == {"C-N", "N-O"}
+    assert len(scans) == len(set(scans))
+    # one command a shard, with an absolute interpreter, to be copied and run by hand
+    assert all(line.strip().startswith(str(Path(sys.executable).parent)) for line in commands)
+    assert not (checkout / "results").exists()
+
+
+# --- fingerprints --------------------------------------------------------------------------------
+
+SOURCE = '''
+"""What it is."""
+import math
+
+class A:
+    """Of letters."""
+
+    def area(self, r: float) -> float:
+        """In Å².
+
+        Long.
+        """
+        # the usual
+        return math.pi * r**2
+'''
+
+
+def test_comments_docstrings_and_format_do_not_count():
+    bare = "import math\nclass A:\n  def area(self, r: float) -> float:\n    return (math.pi * r ** 2)\n"
+    assert normalised(SOURCE) == normalised(bare)
+    assert normalised('def f():\n    """Only words."""\n') == normalised("def f(): pass")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("r**2", "r**3"),
+        ("area", "areas"),
+        ("float", "int"),
+        ("import math", "import cmath as math"),
+    ],
+)
+def test_code_counts(old, new):
+    assert normalised(SOURCE) != normalised(SOURCE.replace(old, new))
+
+
+def test_a_text_that_is_no_docstring_counts():
+    assert normalised('x = """a"""') != normalised('x = """b"""')
+    assert normalised('def f():\n    return "a"') != normalised('def f():\n    return "b"')
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch, repo):
+    """A copy of the package for fingerprints to read."""
+    copied = shutil.copytree(repo / "workflow/pesbench", tmp_path / "pesbench")
+    monkeypatch.setattr(fingerprint, "_PACKAGE", copied)
+    fingerprint._module_hash.cache_clear()
+    yield copied
+    fingerprint._module_hash.cache_clear()
+
+
+def _all_fingerprints():
+    fingerprint._module_hash.cache_clear()
+    stages = {stage: stage_fingerprint(stage) for stage in fingerprint._STAGES}
+    return stages | {
+        f"evaluate {family}": stage_fingerprint("evaluate", family)
+        for family in fingerprint._FAMILIES
+    }
+
+
+EVALUATIONS = {f"evaluate {family}" for family in fingerprint._FAMILIES}
+CHANGES = {
+    "metrics/smoothness.py": ({"scores"}, {"evaluate", "reference", "archive", *EVALUATIONS}),
+    "scores.py": ({"scores"}, {"evaluate", "reference", "archive", *EVALUATIONS}),
+    "metrics/aggregate.py": ({"leaderboard"}, {"scores", "evaluate", *EVALUATIONS}),
+    "models/mace.py": ({"evaluate mace"}, {"evaluate", "scores", *EVALUATIONS} - {"evaluate mace"}),
+    "models/tblite.py": ({"evaluate tblite"}, EVALUATIONS - {"evaluate tblite"}),
+    "models/controls.py": ({"evaluate control"}, EVALUATIONS - {"evaluate control"}),
+    "models/frame_by_frame.py": (
+        {"evaluate tblite", "evaluate ase"}, {"evaluate mace", "evaluate control", "scores"},
+    ),
+    "evaluate.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
+    "worker.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
+    "references/bsct_spice.py": ({"archive"}, {"evaluate", "scores", "reference"}),
+    "references/quality.py": ({"reference"}, {"evaluate", "scores", "archive"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", CHANGES)
+def test_a_changed_module_changes_its_stages_and_no_other(package, module):
+    changes, keeps = CHANGES[module]
+    before = _all_fingerprints()
+    path = package / module
+    source = path.read_text()
+    path.write_text(source + "\n\n# a comment\n")
+    assert _all_fingerprints() == before
+    path.write_text(source + "\n\nSOMETHING_ELSE = 1\n")
+    after = _all_fingerprints()
+    different = {stage for stage in before if before[stage] != after[stage]}
+    assert changes <= different
+    assert not different & keeps
+
+
+def test_every_module_of_a_stage_is_there_and_metrics_are_not_in_evaluations(repo):
+    for modules in (*fingerprint._STAGES.values(), *fingerprint._FAMILIES.values()):
+        for module in modules:
+            assert (repo / "workflow/pesbench" / module).is_file(), module
+    assert "metrics/smoothness.py" in fingerprint._STAGES["scores"]
+    assert not any(m.startswith("metrics/") for m in fingerprint._STAGES["evaluate"])
