@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from pesbench.config import resolve
+from pesbench.config import resolve, weights_option
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
 

@@ -14,6 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import covalent_radii
 
+from pesbench.models.interface import DeviceOutOfMemoryError
+
 DEPTH_EV, STEEPNESS = 4.0, 1.5
 
 
@@ -115,6 +117,9 @@ class Faulty(Morse):
 
     def _memory(self) -> None:
         raise MemoryError("cannot allocate 3 GB")
+
+    def _device_memory(self) -> None:
+        raise DeviceOutOfMemoryError("CUDA out of memory")
 
 
 def construction_raises() -> Calculator:

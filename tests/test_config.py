@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import ase.io
@@ -18,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pesbench import cli, fingerprint
-from pesbench.config import closest, read_models, read_yaml, resolve, select, shards
+from pesbench.config import closest, read_models, read_yaml, resolve, select, split_shards
 from pesbench.errors import UserError
 from pesbench.fingerprint import normalised, stage_fingerprint
+from pesbench.references.quality import QualityLimits
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
 MODELS = {
@@ -44,11 +46,10 @@ CONFIG = {
 @pytest.fixture
 def base(tmp_path, repo):
     """A folder to run in: a registry, molecules, and the shipped manifest."""
-    molecules = []
-    for name, formula in {"ethanol": "CH3CH2OH", "methylamine": "CH3NH2", "methanethiol": "CH3SH"}.items():  # noqa: E501  # fmt: skip
-        atoms = molecule(formula)
+    formulas = {"ethanol": "CH3CH2OH", "methylamine": "H3CNH2", "methanethiol": "CH3SH"}
+    molecules = [molecule(formula) for formula in formulas.values()]
+    for name, atoms in zip(formulas, molecules, strict=True):
         atoms.info["id"] = name
-        molecules.append(atoms)
     ase.io.write(tmp_path / "molecules.xyz", molecules, format="extxyz")
     _write_models(tmp_path, MODELS)
     (tmp_path / "resources").symlink_to(repo / "resources")
@@ -101,10 +102,19 @@ def test_defaults(base):
     assert run.models["gfn1-xtb"].settings["accuracy"] == 1.0
     assert run.settings["bonds_to_hydrogen"] is False
     assert [scan.rsplit("_")[0] for scan in run.scans] == sorted(SCANS)
-    assert list(run.shards) == ["0000"]
-    assert run.scan_options == (
-        "--failed-frames 5 --energy-jump-ev 0.05 --wall-jump-ev 0.3 --prominence-ev 0.01"
-    )
+    assert run.shards("gfn1-xtb") == {"0000": run.scans}
+
+
+def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base, repo):
+    """In the schema, in the code and on the command line."""
+    limits = asdict(QualityLimits())
+    schema = read_yaml(repo / "workflow/schemas/config.schema.yaml")
+    properties = schema["sources"]["molecules"]["properties"]["quality"]["properties"]
+    assert {key: value["default"] for key, value in properties.items()} == limits
+    required = "scan-molecules --molecules a --reference b --name n --out o --skipped s"
+    for options in ([], resolve(_config(), base).scan_options.split()):
+        parsed = vars(cli._parser().parse_args([*required.split(), *options]))
+        assert {key: parsed[key] for key in limits} == limits
 
 
 def test_options_of_the_scan_set_reach_the_command(base):
@@ -135,7 +145,8 @@ def test_bsct_spice_is_planned_without_its_archive(base):
     config = _config(scan_set="bsct_spice", systems=["N-P/*"], shard_size=5)
     run = resolve(config, base)
     assert len(run.scans) == 14
-    assert [len(shard) for shard in run.shards.values()] == [5, 5, 4]
+    assert [len(shard) for shard in run.shards("gfn1-xtb").values()] == [5, 5, 4]
+    assert run.shards("control-zero") == {"0000": run.scans}  # controls are not worth a process
     assert run.archive == "https://example.org/a.tar.gz"
     assert run.reference is None
     (base / "local").mkdir()
@@ -145,7 +156,7 @@ def test_bsct_spice_is_planned_without_its_archive(base):
 @given(names=st.lists(st.integers(0, 10**6), unique=True, max_size=80), size=st.integers(1, 100))
 def test_shards_are_a_partition_in_order(names, size):
     scans = sorted(f"C-C/{n}" for n in names)
-    parts = shards(scans, size)
+    parts = split_shards(scans, size)
     assert [scan for part in parts.values() for scan in part] == scans
     assert list(parts) == [f"{k:04d}" for k in range(len(parts))] == sorted(parts)
     assert all(len(part) == size for part in list(parts.values())[:-1])
@@ -166,7 +177,7 @@ def test_the_shipped_configurations_resolve(repo):
     assert mini.reference.settings["level_of_theory"] == "GFN2-xTB"
     bsct = resolve(read_yaml(repo / "config/bsct_spice.yaml"), repo)
     assert len(bsct.scans) == 485
-    assert len(bsct.shards) == 20
+    assert len(bsct.shards("gfn1-xtb")) == 20
 
 
 def test_hints():
@@ -185,7 +196,7 @@ BAD_CONFIG = {
         "did you mean 'reference'?",
     ),
     "an unknown key of the quality gate": (
-        _set(quality={"jump": 1}), "`quality`", "unknown key 'jump'", "energy_jump_ev",
+        _set(quality={"jump": 1}), "`quality`", "unknown key 'jump'", "'wall_jump_ev'?",
     ),
     "a missing key": (
         {k: v for k, v in _config().items() if k != "models"}, "'models' is missing",
@@ -343,7 +354,7 @@ BAD_ENTRY = {
         "`sha256`",
     ),
     "an unknown control": (
-        {"family": "control", "control": "nois"},
+        {"family": "control", "control": "nois", "dose": 1},
         "'nois' is not known",
         "did you mean 'noise'?",
     ),
@@ -361,6 +372,12 @@ def test_a_bad_entry(base, case):
     entry, *said = BAD_ENTRY[case]
     _write_models(base, MODELS | {"mine": entry})
     _refused(base, _config(models=["mine"]), str(base / "models.yaml"), "model 'mine'", *said)
+
+
+@pytest.mark.xfail(strict=True, reason="the schema asks for the dose of an unknown kind first")
+def test_an_unknown_control_without_a_dose(base):
+    _write_models(base, MODELS | {"mine": {"family": "control", "control": "refrence"}})
+    _refused(base, _config(models=["mine"]), "model 'mine'", "did you mean 'reference'?")
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", ".a", "-a", "", "a:b", 3])
@@ -485,6 +502,13 @@ def test_bad_input_through_snakemake_is_one_line(checkout, case):
     assert {p.name for p in checkout.iterdir()} - before <= {".snakemake"}
 
 
+@pytest.mark.xfail(strict=True, reason="the Snakefile calls every configuration `config`")
+def test_a_bad_configuration_is_named_by_its_file(checkout):
+    with (checkout / "config/config.yaml").open("a") as file:
+        file.write("modelz: [a]\n")
+    assert "config/config.yaml" in _snakemake(checkout).stderr.replace(str(checkout), "")
+
+
 def test_selections_through_snakemake(checkout):
     done = _snakemake(
         checkout, "--config", "models=[gfn1-xtb]", "controls=[]", "systems=[C-N/*,N-O/*]",
@@ -492,7 +516,8 @@ def test_selections_through_snakemake(checkout):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
-    commands = [line for line in text.splitlines() if "pesbench evaluate" in line]
+    commands = [line.removeprefix("Shell command:").strip() for line in text.splitlines()
+                if "-m pesbench evaluate" in line]  # fmt: skip
     assert commands
     assert all("gfn1-xtb" in line for line in commands)
     asked = [word for line in commands for word in line.split() if "/" in word and "_" in word]
@@ -501,7 +526,7 @@ def test_selections_through_snakemake(checkout):
     assert {scan.split("/")[0] for scan in scans} == {"C-N", "N-O"}
     assert len(scans) == len(set(scans))
     # one command a shard, with an absolute interpreter, to be copied and run by hand
-    assert all(line.strip().startswith(str(Path(sys.executable).parent)) for line in commands)
+    assert all(line.startswith(str(Path(sys.executable).parent)) for line in commands)
     assert not (checkout / "results").exists()
 
 
@@ -525,7 +550,7 @@ class A:
 
 
 def test_comments_docstrings_and_format_do_not_count():
-    bare = "import math\nclass A:\n  def area(self, r: float) -> float:\n    return (math.pi * r ** 2)\n"
+    bare = "import math\nclass A:\n  def area(self, r: float) -> float: return (math.pi * r ** 2)"
     assert normalised(SOURCE) == normalised(bare)
     assert normalised('def f():\n    """Only words."""\n') == normalised("def f(): pass")
 

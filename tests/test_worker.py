@@ -155,6 +155,15 @@ def test_host_memory_is_the_hosts_failure(scan):
         worker.evaluate(_frame(scan, FRAME))
 
 
+@pytest.mark.xfail(strict=True, reason="evaluate_frame_by_frame turns it into an error")
+def test_a_frame_that_does_not_fit_on_the_device_is_out_of_memory(scan):
+    """One system at a time: no smaller batch is left to try."""
+    with Worker(faulty("device_memory", scan, FRAME)) as worker:
+        result = worker.evaluate(frames_batch([scan])).result
+    assert result.status[FRAME] is Status.OUT_OF_MEMORY
+    assert result.status.count(Status.OK) == scan.n_frames - 1
+
+
 def test_a_model_that_does_not_load():
     with Worker(fake_entry("construction_raises")) as worker:
         with pytest.raises(ModelFailureError) as failure:

@@ -21,7 +21,7 @@ def _entry(arguments: argparse.Namespace) -> None:
         hint = closest(arguments.model, registry)
         raise UserError(f"{arguments.models_file}: no model {arguments.model!r}; {hint}")
     entry = resolve_entry(registry[arguments.model], arguments.models_file, Path.cwd())
-    write_json(arguments.out, entry.to_dict())
+    write_json(arguments.out, entry.deciding())
 
 
 def _import_archive(arguments: argparse.Namespace) -> None:
@@ -57,10 +57,11 @@ def _scan_molecules(arguments: argparse.Namespace) -> None:
 
     build_scan_set(
         arguments.molecules,
-        ModelEntry.from_file(arguments.reference),
+        ModelEntry.from_file(arguments.reference, arguments.weights),
         arguments.out,
         arguments.skipped,
         name=arguments.name,
+        level_of_theory=arguments.level_of_theory,
         bonds_to_hydrogen=arguments.bonds_to_hydrogen,
         limits=QualityLimits(
             failed_frames=arguments.failed_frames,
@@ -77,7 +78,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import ModelEntry
 
     evaluate_shard(
-        ModelEntry.from_file(arguments.entry),
+        ModelEntry.from_file(arguments.entry, arguments.weights),
         arguments.scan_set,
         arguments.scans or _all_scans(arguments.scan_set),
         arguments.out,
@@ -125,7 +126,7 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, scan_set)
+        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
         title = f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
     tables.write(inputs.board(arguments.rank_by), arguments.csv, arguments.markdown, title)
 
@@ -136,7 +137,7 @@ def _figures(arguments: argparse.Namespace) -> None:
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, scan_set)
+        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
     board = inputs.board(arguments.rank_by)
     figures.save(figures.fsd_by_bond(board, inputs.scores, inputs.facts), arguments.by_bond)
     figures.save(figures.control_ladders(board, inputs.facts), arguments.ladders)
@@ -148,7 +149,7 @@ def _page(arguments: argparse.Namespace) -> None:
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, scan_set)
+        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
         page.write_leaderboard(
             arguments.html,
             inputs,
@@ -193,6 +194,8 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("scan-molecules", help="bond scans of molecules, with a reference")
     stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
     stage.add_argument("--reference", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="of the reference, if it has any")
+    stage.add_argument("--level-of-theory", required=True, help="of the reference")
     stage.add_argument("--name", required=True, help="of the scan set")
     stage.add_argument("--out", type=Path, required=True, help="scan set")
     stage.add_argument("--skipped", type=Path, required=True,
@@ -207,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = stages.add_parser("evaluate", help="a model's energies and forces on scans")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--scans", nargs="+", metavar="ID", help="which scans (default: all)")
     stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -254,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_report_inputs(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
     stage.add_argument("--models", nargs="+", required=True, metavar="MODEL")
+    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
 

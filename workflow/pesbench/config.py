@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -235,6 +236,22 @@ class Run:
     threads: int
     rank_by: str
 
+    def weights(self, model: str) -> str:
+        """The option that tells a command where a model's weights lie, if it has any."""
+        return weights_option(self.models[model])
+
+    @property
+    def level_of_theory(self) -> str:
+        """Of the scan set's reference."""
+        if self.reference is None:
+            return bsct_spice.LEVEL_OF_THEORY
+        return str(self.reference.settings.get("level_of_theory") or self.reference.name)
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What the tables say of each model beside its numbers."""
+        return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
+
     def shards(self, model: str) -> dict[str, list[str]]:
         """The scans of each job of a model, by shard name.
 
@@ -256,6 +273,12 @@ class Run:
         if self.settings["bonds_to_hydrogen"]:
             options.append("--bonds-to-hydrogen")
         return " ".join(options)
+
+
+def weights_option(entry: ModelEntry) -> str:
+    """`--weights PATH` for an entry that has weights, else ""."""
+    weights = entry.settings.get("weights")
+    return f"--weights {shlex.quote(weights)}" if weights else ""
 
 
 def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:

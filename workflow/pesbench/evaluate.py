@@ -334,7 +334,7 @@ def evaluate_shard(
             _stored(checkpoint),
             attributes={
                 "model": entry.name,
-                "entry": entry.to_dict(),
+                "entry": entry.deciding(),
                 "scan_set": scan_set.name,
                 "scan_set_sha256": scan_set.sha256,
                 "device": info.device if info else "not loaded",

@@ -14,3 +14,8 @@ def evaluations(wildcards):
     return [
         RESULTS / wildcards.model / "scans" / f"{shard}.h5" for shard in RUN.shards(wildcards.model)
     ]
+
+
+def as_text(value):
+    """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
+    return json.dumps(value, sort_keys=True)

@@ -11,8 +11,8 @@ rule entry:
     params:
         python=where(PYTHON),
         models_file=where(RUN.models_file),
-        # the resolved entry: a changed registry rewrites only the entries that changed
-        entry=lambda wildcards: RUN.models[wildcards.model].to_dict(),
+        # what of the entry decides numbers: a new citation rewrites nothing
+        entry=lambda wildcards: as_text(RUN.models[wildcards.model].deciding()),
     shell:
         "{params.python} -m pesbench entry {wildcards.model:q} --models-file {params.models_file:q}"
         " --out {output:q} 2> {log:q}"
@@ -51,7 +51,7 @@ if RUN.source == "molecules":
             python=where(PYTHON),
             models_file=where(RUN.models_file),
             name=RUN.reference.name,
-            entry=RUN.reference.to_dict(),
+            entry=as_text(RUN.reference.deciding()),
         shell:
             "{params.python} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
             " --out {output:q} 2> {log:q}"
@@ -59,7 +59,7 @@ if RUN.source == "molecules":
     rule scan_set_from_molecules:
         input:
             molecules=RUN.settings["molecules"],
-            reference=ancient(RESULTS / "reference.json"),
+            reference=RESULTS / "reference.json",
         output:
             scan_set=SCAN_SET,
             skipped=RESULTS / "skipped.csv",
@@ -73,10 +73,12 @@ if RUN.source == "molecules":
         params:
             python=where(PYTHON),
             name=RUN.scan_set,
-            reference=RUN.reference.deciding(),
+            level_of_theory=RUN.level_of_theory,
+            weights=where(weights_option(RUN.reference)),
             code=stage_fingerprint("reference", RUN.reference.family),
             options=RUN.scan_options,
         shell:
             "{params.python} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
-            " --molecules {input.molecules:q} --reference {input.reference:q} {params.options}"
+            " --molecules {input.molecules:q} --reference {input.reference:q} {params.weights}"
+            " --level-of-theory {params.level_of_theory:q} {params.options}"
             " --threads {threads} --out {output.scan_set:q} --skipped {output.skipped:q}"

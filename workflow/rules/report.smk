@@ -36,7 +36,6 @@ rule worst:
 rule leaderboard:
     input:
         scan_set=SCAN_SET,
-        entries=expand(RESULTS / "{model}" / "model.json", model=RUN.models),
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
     output:
         csv=RESULTS / "leaderboard.csv",
@@ -48,11 +47,14 @@ rule leaderboard:
     params:
         python=where(PYTHON),
         results=where(RESULTS),
+        models_file=where(RUN.models_file),
         models=list(RUN.models),
+        descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
         code=stage_fingerprint("leaderboard"),
     shell:
         "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
+        " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
         " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
 
@@ -60,7 +62,6 @@ rule leaderboard:
 rule figures:
     input:
         scan_set=SCAN_SET,
-        entries=expand(RESULTS / "{model}" / "model.json", model=RUN.models),
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
     output:
         by_bond=report(BY_BOND, caption="../report/fsd_by_bond.rst", category="Smoothness"),
@@ -72,11 +73,14 @@ rule figures:
     params:
         python=where(PYTHON),
         results=where(RESULTS),
+        models_file=where(RUN.models_file),
         models=list(RUN.models),
+        descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("figures")],
     shell:
         "{params.python} -m pesbench figures --results {params.results:q} --models {params.models:q}"
+        " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
         " --by-bond {output.by_bond:q} --ladders {output.ladders:q} 2> {log:q}"
 
@@ -84,7 +88,6 @@ rule figures:
 rule page:
     input:
         scan_set=SCAN_SET,
-        entries=expand(RESULTS / "{model}" / "model.json", model=RUN.models),
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
         worst=expand(RESULTS / "{model}" / "worst.{form}", model=RANKED, form=["csv", "png"]),
         by_bond=BY_BOND,
@@ -103,12 +106,15 @@ rule page:
     params:
         python=where(PYTHON),
         results=where(RESULTS),
+        models_file=where(RUN.models_file),
         models=list(RUN.models),
+        descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
         skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
     shell:
         "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
+        " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
         " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped}"
         " --html {output:q} 2> {log:q}"

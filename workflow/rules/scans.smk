@@ -4,8 +4,7 @@
 rule evaluate:
     input:
         scan_set=SCAN_SET,
-        # what of the entry decides the numbers stands in params; a new citation does not rerun
-        entry=ancient(RESULTS / "{model}" / "model.json"),
+        entry=RESULTS / "{model}" / "model.json",
     output:
         RESULTS / "{model}" / "scans" / "{shard}.h5",
     log:
@@ -19,10 +18,10 @@ rule evaluate:
     params:
         python=where(PYTHON),
         device=RUN.device,
-        entry=lambda wildcards: RUN.models[wildcards.model].deciding(),
+        weights=lambda wildcards, input: RUN.weights(wildcards.model),
         code=lambda wildcards: stage_fingerprint("evaluate", RUN.models[wildcards.model].family),
         scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
     shell:
-        "{params.python} -m pesbench evaluate --entry {input.entry:q} --scan-set {input.scan_set:q}"
+        "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights} --scan-set {input.scan_set:q}"
         " --scans {params.scans:q} --device {params.device} --threads {threads}"
         " --out {output:q} 2> {log:q}"

@@ -37,28 +37,33 @@ class ModelEntry:
     family: str
     settings: dict[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "family": self.family, "settings": self.settings}
-
     def deciding(self) -> dict[str, Any]:
         """What of the entry decides a model's numbers: not where weights lie, but what they are."""
-        kept = {k: v for k, v in self.settings.items() if k not in _DESCRIPTIVE}
-        return {"family": self.family, **kept}
+        settings = {k: v for k, v in self.settings.items() if k not in _DESCRIPTIVE}
+        return {"name": self.name, "family": self.family, "settings": settings}
 
     @classmethod
-    def from_file(cls, path: Path) -> ModelEntry:
-        """An entry that `python -m pesbench entry` has resolved.
+    def from_file(cls, path: Path, weights: Path | None = None) -> ModelEntry:
+        """An entry that `python -m pesbench entry` has written, which is its deciding part.
+
+        Args:
+            path: JSON of `deciding`.
+            weights: Where the weights lie, for an entry that has them.
 
         Raises:
-            UserError: the file is missing or holds something else.
+            UserError: the file holds something else, or the weights are missing or others.
         """
         try:
             value = json.loads(path.read_text())
-            return cls(value["name"], value["family"], value["settings"])
+            entry = cls(value["name"], value["family"], value["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: not a resolved model entry ({error}); make it with `pesbench entry`"
             ) from error
+        if weights is None:
+            return entry
+        settings = entry.settings | {"weights": str(weights)}
+        return cls(entry.name, entry.family, resolve_weights(entry.name, settings, Path.cwd()))
 
 
 def file_sha256(path: Path) -> str:

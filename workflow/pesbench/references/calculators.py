@@ -66,6 +66,7 @@ def build_scan_set(
     skipped_out: Path,
     *,
     name: str,
+    level_of_theory: str,
     bonds_to_hydrogen: bool,
     limits: QualityLimits,
     threads: int = 1,
@@ -78,6 +79,7 @@ def build_scan_set(
         out: Scan set file.
         skipped_out: CSV of the bonds and scans that no model is scored on, with the reason.
         name: Of the scan set.
+        level_of_theory: Of the reference.
         bonds_to_hydrogen: Whether bonds with a hydrogen are scanned.
         limits: Of the quality gate.
         threads: For the reference method.
@@ -111,8 +113,8 @@ def build_scan_set(
             out,
             judged(evaluator),
             name=name,
-            level_of_theory=entry.settings.get("level_of_theory") or entry.name,
+            level_of_theory=level_of_theory,
             source=molecules.as_posix(),
-            provenance=provenance.collect() | {"reference": entry.to_dict()},
+            provenance=provenance.collect() | {"reference": entry.deciding()},
         )
     write_text(skipped_out, "\n".join(["scan,quality,reason", *sorted(rows)]) + "\n")

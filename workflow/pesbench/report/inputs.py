@@ -1,4 +1,4 @@
-"""What the report reads: the resolved entry and the scores of every model of a run."""
+"""What the report reads: the registry and the scores of every model of a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from pesbench.config import closest, read_models
 from pesbench.errors import UserError
 from pesbench.models.registry import ModelEntry, role
 from pesbench.report.tables import ModelFacts, leaderboard
@@ -48,21 +49,26 @@ def model_facts(entry: ModelEntry, level_of_theory: str) -> ModelFacts:
     )
 
 
-def read_inputs(results: Path, models: Sequence[str], scan_set: ScanSet) -> ReportInputs:
-    """Entries and scores of some models from their result folders.
+def read_inputs(
+    results: Path, models: Sequence[str], models_file: Path, scan_set: ScanSet
+) -> ReportInputs:
+    """Facts and scores of some models.
 
     Args:
         results: Folder of the scan set's results.
         models: Names of the models.
+        models_file: The registry, for their facts.
         scan_set: What they were scored on.
 
     Raises:
         UserError: a file is missing, or scores belong to another scan set.
     """
+    registry = read_models(models_file)
     facts, scores = [], {}
     for model in models:
-        entry = ModelEntry.from_file(results / model / "model.json")
-        facts.append(model_facts(entry, scan_set.level_of_theory))
+        if model not in registry:
+            raise UserError(f"{models_file}: no model {model!r}; {closest(model, registry)}")
+        facts.append(model_facts(registry[model], scan_set.level_of_theory))
         path = results / model / "scores" / "scans.parquet"
         if not path.is_file():
             raise UserError(f"{path}: no such scores; make them with the rule `score`")

@@ -1,0 +1,259 @@
+"""Item 1: batches through our adapter against a frame-by-frame loop over an ASE calculator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Inputs, Row, isolated, median
+from benchmarks.models import LARGE, SMALL, SMALL_DEFAULT, Size
+
+ITEM = "1 batched"
+TARGETS = {
+    ("mini", "float32"): 3.5,
+    ("mini", "float64"): 2.3,
+    ("bsct_spice", "float32"): 1.3,
+    ("bsct_spice", "float64"): 1.3,
+}
+NOT_SLOWER = 1.0  # for any other model
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the largest force
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model on the scans of one set.
+
+    Attributes:
+        scan_set: `mini` or `bsct_spice`.
+        n_scans: So many, evenly spaced through the sorted names.
+        loop_every: The loop goes through every so-manieth frame of a scan.
+        batch_every: The batches take every so-manieth frame.
+    """
+
+    scan_set: str
+    n_scans: int
+    loop_every: int
+    batch_every: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one process measures.
+
+    Attributes:
+        size: Of the model.
+        dtype: Of its arithmetic.
+        cases: One after the other.
+        compiled: Whether the TorchScript form is measured, too.
+    """
+
+    size: Size
+    dtype: str
+    cases: tuple[Case, ...]
+    compiled: bool
+
+
+def _plans(quick: bool) -> Iterator[Plan]:
+    small = (Case("mini", 3 if quick else 11, 4), Case("bsct_spice", 2 if quick else 20, 10, 2))
+    large = (Case("mini", 2 if quick else 4, 10, 2), Case("bsct_spice", 2 if quick else 4, 25, 5))
+    for dtype in ("float32", "float64"):
+        for size in (SMALL, SMALL_DEFAULT):
+            yield Plan(size, dtype, small, compiled=True)
+    for dtype in ("float32", "float64"):
+        yield Plan(LARGE, dtype, large, compiled=False)
+
+
+def measure(inputs: Inputs) -> Iterator[Row]:
+    """Seconds a frame of the loop divided by seconds a frame in batches, one thread each."""
+    for plan in _plans(inputs.quick):
+        entries = {
+            "eager": inputs.mace(plan.size, plan.dtype),
+            **({"TorchScript": inputs.mace(plan.size, plan.dtype, jit=True)}
+               if plan.compiled else {}),
+        }  # fmt: skip
+        cases = [
+            (inputs.scan_set(c.scan_set), inputs.scan_ids(c.scan_set, c.n_scans), c)
+            for c in plan.cases
+        ]
+        settings = {name: entry.settings for name, entry in entries.items()}
+        for found in isolated(_compare, settings, cases, inputs.repeats):
+            case, ratios, form = found["case"], found["ratios"], found["form"]
+            target = None
+            if form == "eager":
+                table = TARGETS if plan.size in (SMALL, SMALL_DEFAULT) else {}
+                target = table.get((case.scan_set, plan.dtype), NOT_SLOWER)
+            yield Row(
+                ITEM,
+                f"{case.scan_set}, {plan.size.channels} channels, correlation "
+                f"{plan.size.correlation}, {plan.dtype}, {form}, {found['frames_a_batch']} frames "
+                "a batch",
+                median(ratios),
+                target=target,
+                low=min(ratios),
+                high=max(ratios),
+                details={key: found[key] for key in found if key not in ("case", "form")},
+            )
+
+
+class _InProcess:
+    """Stands in for a worker, so that `choose_limit` measures the model in this process."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def start(self) -> Any:
+        return self._model.info
+
+    def evaluate(self, batch: Any) -> Any:
+        from pesbench.worker import Timed
+
+        start = time.perf_counter()
+        result = self._model.evaluate(batch)
+        return Timed(result, time.perf_counter() - start, 0)
+
+
+def _compare(
+    settings: dict[str, dict[str, Any]], cases: Sequence[tuple[Path, list[str], Case]], repeats: int
+) -> list[dict[str, Any]]:
+    """Measure one model; runs in a process of its own.
+
+    Args:
+        settings: Of the entries of the eager and the compiled form.
+        cases: Scan set, names of scans, and the case they belong to.
+        repeats: How often.
+
+    Returns:
+        One mapping a case and form: ratios of the repeats, milliseconds a frame, batch.
+    """
+    import torch
+    from mace.calculators import MACECalculator
+
+    from pesbench.models.mace import load_mace
+
+    torch.set_num_threads(1)
+    eager = settings["eager"]
+    models = {form: load_mace(s, "cpu") for form, s in settings.items()}
+    calculator = MACECalculator(
+        model_paths=eager["weights"], device="cpu", default_dtype=eager["dtype"]
+    )
+    rows = []
+    for path, ids, case in cases:
+        found = _case(path, ids, case, calculator, models, repeats, TOLERANCE[eager["dtype"]])
+        rows += [{"case": case} | row for row in found]
+    return rows
+
+
+def _case(
+    path: Path,
+    ids: Sequence[str],
+    case: Case,
+    calculator: Any,
+    models: dict[str, Any],
+    repeats: int,
+    tolerance: float,
+) -> list[dict[str, Any]]:
+    from pesbench.evaluate import frames_batch
+    from pesbench.storage import ScanSet
+
+    with ScanSet(path) as scan_set:
+        scans = [scan_set.scan(scan_id) for scan_id in ids]
+    batches = [
+        frames_batch([scan]).select(range(0, scan.n_frames, case.batch_every)) for scan in scans
+    ]
+    order = sorted(range(len(scans)), key=lambda k: (scans[k].n_atoms, scans[k].id))
+    typical = order[len(order) // 2]
+    limits = {form: _limit(model, batches[typical]) for form, model in models.items()}
+    for form, model in models.items():  # warm, and the same numbers
+        _check(model, scans[typical], calculator, tolerance, form)
+        _in_batches(model, batches[typical], limits[form])
+    _loop(calculator, scans[typical], 10 * case.loop_every)
+
+    ratios: dict[str, list[float]] = {form: [] for form in models}
+    loop_ms: list[float] = []
+    batch_ms: dict[str, list[float]] = {form: [] for form in models}
+    for _ in range(repeats):
+        loop_s, loop_frames, batch_frames = 0.0, 0, 0
+        batch_s = dict.fromkeys(models, 0.0)
+        for scan, batch in zip(scans, batches, strict=True):
+            seconds, frames = _loop(calculator, scan, case.loop_every)
+            # each scan counts with all its frames, however many the loop went through
+            loop_s += seconds / frames * batch.n_systems
+            loop_frames += frames
+            batch_frames += batch.n_systems
+            for form, model in models.items():
+                batch_s[form] += _in_batches(model, batch, limits[form])
+        loop_ms.append(1e3 * loop_s / batch_frames)
+        for form in models:
+            ratios[form].append(loop_s / batch_s[form])
+            batch_ms[form].append(1e3 * batch_s[form] / batch_frames)
+    return [
+        {
+            "form": form,
+            "ratios": ratios[form],
+            "loop_ms_a_frame": loop_ms,
+            "batch_ms_a_frame": batch_ms[form],
+            "frames_a_batch": max(1, limits[form].atoms // scans[typical].n_atoms),
+            "atoms_a_batch": limits[form].atoms,
+            "loop_frames": loop_frames,
+            "batch_frames": batch_frames,
+        }
+        for form in models
+    ]
+
+
+def _limit(model: Any, everything: Any) -> Any:
+    """The batch limit that the package chooses on the molecule of median size."""
+    from pesbench.batching import choose_limit
+
+    def frames(count: int) -> Any:
+        return everything.select([k % everything.n_systems for k in range(count)])
+
+    n_atoms = everything.n_atoms // everything.n_systems
+    return choose_limit(_InProcess(model), frames, n_atoms)
+
+
+def _loop(calculator: Any, scan: Any, every: int) -> tuple[float, int]:
+    """Seconds and frames of the loop that a user of ASE would write."""
+    from ase import Atoms
+
+    frames = [Atoms(scan.numbers, positions) for positions in scan.positions[::every]]
+    start = time.perf_counter()
+    for atoms in frames:
+        atoms.calc = calculator
+        atoms.get_potential_energy()
+        atoms.get_forces()
+    return time.perf_counter() - start, len(frames)
+
+
+def _in_batches(model: Any, batch: Any, limit: Any) -> float:
+    """Seconds of the adapter on a scan cut into batches."""
+    from pesbench.batching import split
+
+    n_atoms = batch.n_atoms // batch.n_systems
+    parts = [batch.select(part) for part in split([n_atoms] * batch.n_systems, limit)]
+    start = time.perf_counter()
+    for part in parts:
+        model.evaluate(part)
+    return time.perf_counter() - start
+
+
+def _check(model: Any, scan: Any, calculator: Any, tolerance: float, form: str) -> None:
+    """Refuse to time two things that do not compute the same."""
+    import numpy as np
+    from ase import Atoms
+
+    from pesbench.evaluate import frames_batch
+
+    chosen = [0, scan.n_frames // 2, scan.n_frames - 1]
+    forces = model.evaluate(frames_batch([scan]).select(chosen)).forces
+    expected = []
+    for frame in chosen:
+        atoms = Atoms(scan.numbers, scan.positions[frame], calculator=calculator)
+        expected.append(atoms.get_forces())
+    wanted = np.concatenate(expected)
+    error = np.abs(forces - wanted).max() / np.abs(wanted).max()
+    if not error <= tolerance:
+        raise RuntimeError(f"{scan.id}: {form} batches and the loop differ by {error:.1e}")

@@ -1,0 +1,115 @@
+"""Item 2: everything the scan command does against bare model calls on the same batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unittest import mock
+
+from benchmarks.bench import Inputs, Row, isolated, median, ratio_row
+from benchmarks.models import SMALL
+
+from pesbench.models.registry import ModelEntry
+
+ITEM = "2 command"
+OVERHEAD = 1.1
+BATCH_SIZE = 16  # frames; fixed, so that both sides see the same batches
+
+
+def measure(inputs: Inputs) -> Iterator[Row]:
+    """Seconds from "worker ready" to "file written", divided by seconds in bare model calls.
+
+    Loading the model is on neither side. Both sides start cold in a fresh process each time, so
+    that what the first call costs is on both.
+    """
+    cases = (("mini", "float32", 18), ("bsct_spice", "float32", 8), ("bsct_spice", "float64", 8))
+    for name, dtype, n_scans in cases[: 1 if inputs.quick else None]:
+        entry = inputs.mace(SMALL, dtype, BATCH_SIZE)
+        path = inputs.scan_set(name)
+        ids = inputs.scan_ids(name, 3 if inputs.quick else n_scans)
+        out = inputs.folder / "command.h5"
+        commands, bare = [], []
+        for repeat in range(inputs.repeats):
+            order = (_command, _bare) if repeat % 2 == 0 else (_bare, _command)
+            for side in order:
+                if side is _command:
+                    commands.append(isolated(_command, entry, path, ids, out))
+                else:
+                    bare.append(isolated(_bare, entry, path, ids))
+        what = f"{name}, {SMALL.channels} channels, {dtype}, {len(ids)} scans, batches of 16"
+        work = [total - ready for total, ready, _ in commands]
+        pairs = list(zip(work, bare, strict=True))
+        yield ratio_row(
+            ITEM,
+            f"{what}: command without start-up / bare calls",
+            [a / b for a, b in pairs],
+            OVERHEAD,
+            at_least=False,
+            work_s=work,
+            bare_s=bare,
+        )
+        yield ratio_row(
+            ITEM,
+            "  the same / seconds in the model within the same command",
+            [total_s / model_s for total_s, (_, _, model_s) in zip(work, commands, strict=True)],
+            at_least=False,
+        )
+        yield Row(
+            ITEM,
+            "  start-up of the command (imports, model; not counted above)",
+            median([ready for _, ready, _ in commands]),
+            "s",
+            at_least=False,
+        )
+
+
+def _command(
+    entry: ModelEntry, path: Path, ids: Sequence[str], out: Path
+) -> tuple[float, float, float]:
+    """Seconds of `evaluate_shard`, of them until the worker was ready, and in the model.
+
+    The worker's `start` is timed by a subclass; nothing else is changed.
+    """
+    from pesbench import evaluate, worker
+    from pesbench.storage import Evaluation
+
+    begun = time.perf_counter()
+    ready: list[float] = []
+
+    class TimedWorker(worker.Worker):
+        def start(self):
+            info = super().start()
+            if not ready:
+                ready.append(time.perf_counter() - begun)
+            return info
+
+    with mock.patch.object(evaluate, "Worker", TimedWorker):
+        evaluate.evaluate_shard(entry, path, ids, out, device="cpu")
+    total = time.perf_counter() - begun
+    with Evaluation(out) as evaluation:
+        return total, ready[0], sum(evaluation.scan(i).wall_s for i in evaluation.ids)
+
+
+def _bare(entry: ModelEntry, path: Path, ids: Sequence[str]) -> float:
+    """Seconds in the model on the batches that `evaluate_shard` makes, and nothing else."""
+    import torch
+
+    from pesbench.batching import BatchLimit, split
+    from pesbench.evaluate import frames_batch
+    from pesbench.models.registry import load
+    from pesbench.storage import ScanSet
+
+    torch.set_num_threads(1)
+    model = load(entry, scan_set=None, device="cpu")
+    limit = BatchLimit(systems=int(entry.settings["batch_size"]))
+    parts = []
+    with ScanSet(path) as scan_set:
+        for scan_id in sorted(ids):  # a scan has more frames than a batch: no batch spans two
+            batch = frames_batch([scan_set.scan(scan_id)])
+            sizes = [batch.n_atoms // batch.n_systems] * batch.n_systems
+            parts += [batch.select(part) for part in split(sizes, limit)]
+    start = time.perf_counter()
+    for part in parts:
+        model.evaluate(part)
+    return time.perf_counter() - start

@@ -1,0 +1,215 @@
+"""The mini benchmark end to end through Snakemake, in a copy of the workflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pandas as pd
+import pytest
+
+REPO = Path(__file__).parent.parent
+CONTROLS = "controls=[control-zero,control-step_1.5,control-step_2]"
+pytestmark = pytest.mark.xdist_group("workflow")  # one copy, one order
+
+
+class Copy:
+    """A copy of the workflow, with its own package and results."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("Snakefile", "workflow", "config", "resources", "envs", "profiles"):
+            source = REPO / name
+            skip = shutil.ignore_patterns("__pycache__", "cache")
+            if source.is_dir():
+                shutil.copytree(source, root / name, ignore=skip)
+            else:
+                shutil.copy(source, root / name)
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(self.root / "workflow")}
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Number of jobs by rule that a run would start."""
+        done = self.snakemake("-n", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        text = done.stdout + done.stderr
+        counts = re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE)
+        return {rule: int(n) for rule, n in counts if rule not in ("total", "all")}
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results" / "mini"
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    made = Copy(tmp_path_factory.mktemp("workflow"))
+    done = made.snakemake("--config", CONTROLS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def test_the_default_run_gives_a_leaderboard(copy: Copy) -> None:
+    board = pd.read_csv(copy.results / "leaderboard.csv")
+    columns = [
+        "rank",
+        "model",
+        "family",
+        "role",
+        "n_planned",
+        "n_scored",
+        "fsd_full",
+        "fsd_full_low",
+        "fsd_full_high",
+        "fsd_compress",
+        "fsd_stretch",
+        "fsd_windowed",
+        "force_mae",
+        "energy_mae",
+        "energy_mae_aligned",
+        "spurious_extrema",
+        "equivalent",
+    ]
+    assert list(board.columns[: len(columns)]) == columns
+    board = board.set_index("model")
+    assert board.loc["gfn2-xtb", "role"] == "reference"
+    assert board.loc["gfn2-xtb", "fsd_full"] == 0.0
+    assert pd.isna(board.loc["gfn2-xtb", "rank"])
+    assert board.loc["gfn1-xtb", "rank"] == 1
+    assert "unsupported" in board.loc["emt", "missing"]
+    assert board.loc["emt", "n_scored"] < board.loc["emt", "n_planned"]
+    assert "force step" in board.loc["gfn1-xtb", "equivalent"]
+    planned = set(board["n_planned"])
+    assert len(planned) == 1
+    assert planned.pop() >= 40
+
+
+def test_every_output_says_how_it_was_made(copy: Copy) -> None:
+    with h5py.File(copy.results / "mini.h5") as file:
+        assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
+        assert file.attrs["level_of_theory"] == "GFN2-xTB"
+    with h5py.File(copy.results / "gfn1-xtb" / "scans" / "0000.h5") as file:
+        assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
+        assert file.attrs["wall_s"] > 0
+    assert (copy.results / "gfn1-xtb" / "worst.extxyz").stat().st_size > 0
+    page = (copy.results / "leaderboard.html").read_text()
+    assert "gfn1-xtb" in page
+    assert "data:image/png;base64," in page
+
+
+def test_skipped_and_dropped_scans_are_listed_with_the_reason(copy: Copy) -> None:
+    skipped = pd.read_csv(copy.results / "skipped.csv").set_index("scan")
+    assert skipped.loc["C-C/cyclopropylamine_1-2", "quality"] == "skipped"
+    assert "ring" in skipped.loc["C-C/cyclopropylamine_1-2", "reason"]
+    assert {"dropped", "marked"} <= set(skipped["quality"])
+
+
+def test_a_second_run_does_nothing(copy: Copy) -> None:
+    done = copy.snakemake("--config", CONTROLS)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_an_added_model_computes_only_itself(copy: Copy) -> None:
+    registry = copy.root / "config" / "models.yaml"
+    before = registry.read_text()
+    try:
+        added = "ipea1-tight: {family: tblite, method: IPEA1-xTB, accuracy: 0.1}\n"
+        registry.write_text(before + added)
+        models = "models=[gfn1-xtb,gfn2-xtb,ipea1-xtb,emt,ipea1-tight]"
+        jobs = copy.planned("--config", CONTROLS, models)
+    finally:
+        registry.write_text(before)
+    assert jobs == {
+        "entry": 1, "evaluate": 1, "score": 1, "worst": 1, "leaderboard": 1, "figures": 1, "page": 1,
+    }  # fmt: skip
+
+
+def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Copy) -> None:
+    registry = copy.root / "config" / "models.yaml"
+    before = registry.read_text()
+    try:
+        registry.write_text(before.replace("method: GFN1-xTB", "method: GFN1-xTB\n  accuracy: 0.5"))
+        jobs = copy.planned("--config", CONTROLS)
+        assert (jobs["evaluate"], jobs["score"]) == (1, 1)
+        registry.write_text(before.replace("Grimme, Bannwarth", "S. Grimme, Bannwarth"))
+        jobs = copy.planned("--config", CONTROLS)
+        assert "evaluate" not in jobs
+        assert "score" not in jobs
+    finally:
+        registry.write_text(before)
+
+
+def test_a_changed_metric_recomputes_scores_only(copy: Copy) -> None:
+    module = copy.root / "workflow" / "pesbench" / "metrics" / "smoothness.py"
+    before = module.read_text()
+    try:
+        module.write_text(before + "\n# a comment changes nothing\n")
+        assert copy.planned("--config", CONTROLS) == {}
+        module.write_text(before.replace("WINDOW_ANGSTROM = 0.25", "WINDOW_ANGSTROM = 0.3"))
+        jobs = copy.planned("--config", CONTROLS)
+    finally:
+        module.write_text(before)
+    assert jobs["score"] == 7
+    assert not {"evaluate", "entry", "scan_set_from_molecules"} & set(jobs)
+
+
+def test_another_place_of_the_interpreter_or_results_is_no_reason_to_run(copy: Copy) -> None:
+    moved = copy.root.with_name("moved")
+    copy.root.rename(moved)
+    try:
+        there = object.__new__(Copy)
+        there.root = moved
+        assert there.planned("--config", CONTROLS) == {}
+    finally:
+        moved.rename(copy.root)
+
+
+def test_a_printed_command_can_be_run_by_hand(copy: Copy) -> None:
+    done = copy.snakemake("-n", "-p", "--forcerun", "score", "--config", CONTROLS)
+    command = next(
+        line.partition("Shell command:")[2].strip() or line.strip()
+        for line in (done.stdout + done.stderr).splitlines()
+        if "pesbench score" in line and "control-zero" in line
+    )
+    out = copy.results / "control-zero" / "scores" / "scans.parquet"
+    before = pd.read_parquet(out)
+    environment = os.environ | {"PYTHONPATH": str(copy.root / "workflow")}
+    subprocess.run(command, shell=True, cwd=copy.root, env=environment, check=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(out), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["models=[gfn3-xtb]"], ["gfn3-xtb", "gfn2-xtb"]),
+        (["shard_sice=3"], ["shard_sice", "shard_size"]),
+        (["systems=[X-X/*]"], ["X-X/*", "matches nothing"]),
+        (["archive=/nowhere.tar.gz", "scan_set=bsct_spice"], ["bsct_spice"]),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(
+    copy: Copy, arguments: list[str], words: list[str]
+) -> None:
+    done = copy.snakemake("--config", *arguments)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("pesbench: error:")]
+    assert len(lines) == 1, done.stderr
+    assert all(word in lines[0] for word in words)
+    assert "Traceback" not in done.stderr
+    assert "rule " not in done.stdout + done.stderr
