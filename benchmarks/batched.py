@@ -31,12 +31,14 @@ class Case:
         n_scans: So many, evenly spaced through the sorted names.
         loop_every: The loop goes through every so-manieth frame of a scan.
         batch_every: The batches take every so-manieth frame.
+        repeats: How often loop and batches take turns on each scan.
     """
 
     scan_set: str
     n_scans: int
     loop_every: int
-    batch_every: int = 1
+    batch_every: int
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,20 @@ class Plan:
     size: Size
     dtype: str
     cases: tuple[Case, ...]
-    compiled: bool
+    compiled: bool = False
 
 
 def _plans(quick: bool) -> Iterator[Plan]:
-    small = (Case("mini", 3 if quick else 11, 4), Case("bsct_spice", 2 if quick else 20, 10, 2))
-    large = (Case("mini", 2 if quick else 4, 10, 2), Case("bsct_spice", 2 if quick else 4, 25, 5))
+    """The models: both small ones in both precisions, and a large one."""
+    if quick:
+        yield Plan(SMALL, "float32", (Case("mini", 2, 20, 4), Case("bsct_spice", 2, 25, 5)))
+        return
+    small = (Case("mini", 9, 10, 2, repeats=3), Case("bsct_spice", 20, 20, 3, repeats=2))
+    large = (Case("mini", 3, 20, 5, repeats=3), Case("bsct_spice", 4, 25, 6, repeats=3))
     for dtype in ("float32", "float64"):
-        for size in (SMALL, SMALL_DEFAULT):
-            yield Plan(size, dtype, small, compiled=True)
-    for dtype in ("float32", "float64"):
-        yield Plan(LARGE, dtype, large, compiled=False)
+        yield Plan(SMALL, dtype, small, compiled=True)
+        yield Plan(SMALL_DEFAULT, dtype, small)
+        yield Plan(LARGE, dtype, large)
 
 
 def measure(inputs: Inputs) -> Iterator[Row]:
@@ -79,7 +84,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
             for c in plan.cases
         ]
         settings = {name: entry.settings for name, entry in entries.items()}
-        for found in isolated(_compare, settings, cases, inputs.repeats):
+        for found in isolated(_compare, settings, cases):
             case, ratios, form = found["case"], found["ratios"], found["form"]
             target = None
             if form == "eager":
@@ -90,7 +95,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
                 f"{case.scan_set}, {plan.size.channels} channels, correlation "
                 f"{plan.size.correlation}, {plan.dtype}, {form}, {found['frames_a_batch']} frames "
                 "a batch",
-                median(ratios),
+                found["ratio"],
                 target=target,
                 low=min(ratios),
                 high=max(ratios),
@@ -116,14 +121,13 @@ class _InProcess:
 
 
 def _compare(
-    settings: dict[str, dict[str, Any]], cases: Sequence[tuple[Path, list[str], Case]], repeats: int
+    settings: dict[str, dict[str, Any]], cases: Sequence[tuple[Path, list[str], Case]]
 ) -> list[dict[str, Any]]:
     """Measure one model; runs in a process of its own.
 
     Args:
         settings: Of the entries of the eager and the compiled form.
         cases: Scan set, names of scans, and the case they belong to.
-        repeats: How often.
 
     Returns:
         One mapping a case and form: ratios of the repeats, milliseconds a frame, batch.
@@ -141,7 +145,7 @@ def _compare(
     )
     rows = []
     for path, ids, case in cases:
-        found = _case(path, ids, case, calculator, models, repeats, TOLERANCE[eager["dtype"]])
+        found = _case(path, ids, case, calculator, models, TOLERANCE[eager["dtype"]])
         rows += [{"case": case} | row for row in found]
     return rows
 
@@ -152,7 +156,6 @@ def _case(
     case: Case,
     calculator: Any,
     models: dict[str, Any],
-    repeats: int,
     tolerance: float,
 ) -> list[dict[str, Any]]:
     from pesbench.evaluate import frames_batch
@@ -161,7 +164,7 @@ def _case(
     with ScanSet(path) as scan_set:
         scans = [scan_set.scan(scan_id) for scan_id in ids]
     batches = [
-        frames_batch([scan]).select(range(0, scan.n_frames, case.batch_every)) for scan in scans
+        frames_batch([scan]).select(_every(case.batch_every, scan.n_frames)) for scan in scans
     ]
     order = sorted(range(len(scans)), key=lambda k: (scans[k].n_atoms, scans[k].id))
     typical = order[len(order) // 2]
@@ -169,39 +172,36 @@ def _case(
     for form, model in models.items():  # warm, and the same numbers
         _check(model, scans[typical], calculator, tolerance, form)
         _in_batches(model, batches[typical], limits[form])
-    _loop(calculator, scans[typical], 10 * case.loop_every)
+    _loop(calculator, scans[typical], 10)
 
-    ratios: dict[str, list[float]] = {form: [] for form in models}
-    loop_ms: list[float] = []
-    batch_ms: dict[str, list[float]] = {form: [] for form in models}
-    for _ in range(repeats):
-        loop_s, loop_frames, batch_frames = 0.0, 0, 0
-        batch_s = dict.fromkeys(models, 0.0)
-        for scan, batch in zip(scans, batches, strict=True):
-            seconds, frames = _loop(calculator, scan, case.loop_every)
-            # each scan counts with all its frames, however many the loop went through
-            loop_s += seconds / frames * batch.n_systems
-            loop_frames += frames
-            batch_frames += batch.n_systems
+    # seconds a frame: [form][scan][repeat]
+    loop_s: list[list[float]] = [[] for _ in scans]
+    batch_s: dict[str, list[list[float]]] = {form: [[] for _ in scans] for form in models}
+    for _ in range(case.repeats):
+        for k, (scan, batch) in enumerate(zip(scans, batches, strict=True)):
+            loop_s[k].append(_loop(calculator, scan, case.loop_every))
             for form, model in models.items():
-                batch_s[form] += _in_batches(model, batch, limits[form])
-        loop_ms.append(1e3 * loop_s / batch_frames)
-        for form in models:
-            ratios[form].append(loop_s / batch_s[form])
-            batch_ms[form].append(1e3 * batch_s[form] / batch_frames)
+                batch_s[form][k].append(_in_batches(model, batch, limits[form]) / batch.n_systems)
     return [
         {
             "form": form,
-            "ratios": ratios[form],
-            "loop_ms_a_frame": loop_ms,
-            "batch_ms_a_frame": batch_ms[form],
+            "ratio": _total(loop_s) / _total(batch_s[form]),
+            "ratios": [
+                sum(loop[r] for loop in loop_s) / sum(ours[r] for ours in batch_s[form])
+                for r in range(case.repeats)
+            ],
+            "loop_ms_a_frame": 1e3 * _total(loop_s) / len(scans),
+            "batch_ms_a_frame": 1e3 * _total(batch_s[form]) / len(scans),
             "frames_a_batch": max(1, limits[form].atoms // scans[typical].n_atoms),
             "atoms_a_batch": limits[form].atoms,
-            "loop_frames": loop_frames,
-            "batch_frames": batch_frames,
         }
         for form in models
     ]
+
+
+def _total(seconds: Sequence[Sequence[float]]) -> float:
+    """The sum over scans of the median over repeats: every scan has as many frames."""
+    return sum(median(repeats) for repeats in seconds)
 
 
 def _limit(model: Any, everything: Any) -> Any:
@@ -215,17 +215,23 @@ def _limit(model: Any, everything: Any) -> Any:
     return choose_limit(_InProcess(model), frames, n_atoms)
 
 
-def _loop(calculator: Any, scan: Any, every: int) -> tuple[float, int]:
-    """Seconds and frames of the loop that a user of ASE would write."""
+def _every(step: int, n_frames: int) -> range:
+    """Every so-manieth frame, from the middle of the first step: their mean is the scan's."""
+    return range(step // 2, n_frames, step)
+
+
+def _loop(calculator: Any, scan: Any, every: int) -> float:
+    """Seconds a frame of the loop that a user of ASE would write."""
     from ase import Atoms
 
-    frames = [Atoms(scan.numbers, positions) for positions in scan.positions[::every]]
+    chosen = _every(every, scan.n_frames)
+    frames = [Atoms(scan.numbers, scan.positions[frame]) for frame in chosen]
     start = time.perf_counter()
     for atoms in frames:
         atoms.calc = calculator
         atoms.get_potential_energy()
         atoms.get_forces()
-    return time.perf_counter() - start, len(frames)
+    return (time.perf_counter() - start) / len(frames)
 
 
 def _in_batches(model: Any, batch: Any, limit: Any) -> float:

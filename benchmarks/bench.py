@@ -1,8 +1,7 @@
 """What the benchmarks share: rows of the table, processes of their own, inputs made once.
 
-The process that prints the table never loads torch: what is timed runs in fresh processes with a
-fixed number of threads, and the peak memory the kernel reports for a child starts at that of its
-parent, which has to be small.
+What is timed runs in fresh processes with a fixed number of threads, so that nothing an earlier
+item loaded or compiled counts; the process that prints the table never loads torch.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _ARCHIVE = ROOT.parent / "shared" / "data" / "bsct-79d915b0.tar.gz"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MB = 1e6  # bytes
+PEAK_POLL_S = 0.02
 
 
 class SkippedError(Exception):
@@ -165,11 +166,12 @@ class Finished:
 
     Attributes:
         seconds: From its start to its end.
-        peak_bytes: Peak resident memory of the command without its children; not less than that of
-            the process that started it (some 100 MB here).
+        cpu_seconds: Of it and its children.
+        peak_bytes: Peak resident memory of the command without its children.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -191,6 +193,15 @@ class Command:
                 stdout=stderr,
                 stderr=stderr,
             )
+        self._peak_bytes = 0
+        self._watch = threading.Thread(target=self._follow_peak)
+        self._watch.start()
+
+    def _follow_peak(self) -> None:
+        # what `wait4` tells counts the worker, too, and starts at the peak of this process
+        while (peak := _peak_bytes(self.process.pid)) is not None:
+            self._peak_bytes = max(self._peak_bytes, peak)
+            time.sleep(PEAK_POLL_S)
 
     def wait(self) -> Finished:
         """Wait for its end.
@@ -200,10 +211,23 @@ class Command:
         """
         _, status, usage = os.wait4(self.process.pid, 0)
         seconds = time.perf_counter() - self._start
+        self._watch.join()
         self.process.returncode = os.waitstatus_to_exitcode(status)  # Popen need not wait again
         if self.process.returncode:
             raise RuntimeError(f"{self.process.args}: {self._log.read_text()[-2000:]}")
-        return Finished(seconds, usage.ru_maxrss * 1024)
+        return Finished(seconds, usage.ru_utime + usage.ru_stime, self._peak_bytes)
+
+
+def _peak_bytes(pid: int) -> int | None:
+    """Peak resident memory of a process so far; None once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def median(values: Sequence[float]) -> float:

@@ -181,7 +181,7 @@ def _loop_rate(
             scan = scan_set.scan(scan_id)
             frames += [Atoms(scan.numbers, positions) for positions in scan.positions[::10]]
     for atoms in frames[:5]:  # warm
-        atoms.copy().calc = calculator
+        calculator.calculate(atoms)
     barrier.wait()
     start = time.perf_counter()
     for atoms in frames:

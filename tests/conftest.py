@@ -154,7 +154,8 @@ def small_scan_set(once, repo) -> Path:
             ase.io.write(once / "small.extxyz", chosen)
             build_scan_set(
                 once / "small.extxyz", tblite_entry(), path, once / "small.csv",
-                name="small", bonds_to_hydrogen=False, limits=QualityLimits(),
+                name="small", level_of_theory="GFN2-xTB", bonds_to_hydrogen=False,
+                limits=QualityLimits(),
             )  # fmt: skip
     return path
 

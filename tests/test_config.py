@@ -111,7 +111,7 @@ def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base, repo):
     schema = read_yaml(repo / "workflow/schemas/config.schema.yaml")
     properties = schema["sources"]["molecules"]["properties"]["quality"]["properties"]
     assert {key: value["default"] for key, value in properties.items()} == limits
-    required = "scan-molecules --molecules a --reference b --name n --out o --skipped s"
+    required = "scan-molecules --molecules a --reference b --name n --out o --skipped s --level-of-theory t"
     for options in ([], resolve(_config(), base).scan_options.split()):
         parsed = vars(cli._parser().parse_args([*required.split(), *options]))
         assert {key: parsed[key] for key in limits} == limits
@@ -125,7 +125,7 @@ def test_options_of_the_scan_set_reach_the_command(base):
     assert len(run.scans) == 4 + 6 + 5 + 4
     parsed = cli._parser().parse_args(
         ["scan-molecules", "--molecules", "a", "--reference", "b", "--name", "n", "--out", "o",
-         "--skipped", "s", *run.scan_options.split()]
+         "--level-of-theory", "t", "--skipped", "s", *run.scan_options.split()]
     )  # fmt: skip
     assert (parsed.failed_frames, parsed.energy_jump_ev) == (2, 0.1)
     assert parsed.bonds_to_hydrogen
@@ -406,8 +406,10 @@ def test_weights_are_found_and_hashed(base):
     settings = run.models["mine"].settings
     assert settings["sha256"] == hashlib.sha256(content).hexdigest()
     assert settings["weights"] == str((base / "molecules.xyz").resolve())
-    assert "weights" not in run.models["mine"].deciding()  # where they lie decides nothing
-    assert run.models["mine"].deciding()["sha256"] == settings["sha256"]
+    assert (
+        "weights" not in run.models["mine"].deciding()["settings"]
+    )  # where they lie decides nothing
+    assert run.models["mine"].deciding()["settings"]["sha256"] == settings["sha256"]
 
 
 def test_the_shipped_registry(repo):

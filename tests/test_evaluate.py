@@ -201,7 +201,7 @@ def test_a_charge_that_a_model_does_not_take():
 def test_a_model_that_does_not_load_is_a_result_of_every_scan(
     toy_set, tmp_path, what, status, said, batch_size
 ):
-    write_json(tmp_path / "entry.json", fake_entry(what, batch_size=batch_size).to_dict())
+    write_json(tmp_path / "entry.json", fake_entry(what, batch_size=batch_size).deciding())
     out = tmp_path / "out.h5"
     code = cli.main(
         ["evaluate", "--entry", str(tmp_path / "entry.json"), "--scan-set", str(toy_set),
@@ -533,7 +533,7 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
     """SIGKILL of the whole command in the middle; its worker goes with it."""
     tally = tmp_path / "tally"
     entry = fake_entry("Morse", arguments={"pause_s": 0.005, "tally": str(tally)}, batch_size=20)
-    write_json(tmp_path / "entry.json", entry.to_dict())
+    write_json(tmp_path / "entry.json", entry.deciding())
     ids = _ids(small_scan_set)
     _run(entry, small_scan_set, tmp_path / "whole.h5", ids)
     tally.unlink()
@@ -637,7 +637,7 @@ def test_other_settings_start_anew(toys, toy_set, tmp_path, monkeypatch, caplog,
         assert file.attrs["times_interrupted"] == 0
 
 
-def test_a_renamed_or_redescribed_entry_keeps_its_checkpoint(toy_set, tmp_path, monkeypatch):
+def test_an_entry_with_another_citation_keeps_its_checkpoint(toy_set, tmp_path, monkeypatch):
     out, tally = tmp_path / "out.h5", tmp_path / "tally"
     arguments = {"tally": str(tally)}
     entry = fake_entry(batch_size=13, arguments=arguments, citation="me 2025")

@@ -263,7 +263,7 @@ def test_a_scan_that_is_not_there(tmp_path, scan):
 
 def test_a_resolved_entry_comes_back_and_other_files_are_refused(tmp_path):
     entry = ModelEntry("a", "ase", {"calculator": "x:Y", "arguments": {"k": [1, 2.5, None]}})
-    write_json(tmp_path / "entry.json", entry.to_dict())
+    write_json(tmp_path / "entry.json", entry.deciding())
     assert ModelEntry.from_file(tmp_path / "entry.json") == entry
     for text in ("", "{}", "[1]", '{"name": "a"'):
         (tmp_path / "bad.json").write_text(text)

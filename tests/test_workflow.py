@@ -67,23 +67,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 def test_the_default_run_gives_a_leaderboard(copy: Copy) -> None:
     board = pd.read_csv(copy.results / "leaderboard.csv")
     columns = [
-        "rank",
-        "model",
-        "family",
-        "role",
-        "n_planned",
-        "n_scored",
-        "fsd_full",
-        "fsd_full_low",
-        "fsd_full_high",
-        "fsd_compress",
-        "fsd_stretch",
-        "fsd_windowed",
-        "force_mae",
-        "energy_mae",
-        "energy_mae_aligned",
-        "spurious_extrema",
-        "equivalent",
+        *("rank", "model", "family", "role", "n_planned", "n_scored"),
+        *("fsd_full", "fsd_full_low", "fsd_full_high", "fsd_compress", "fsd_stretch"),
+        *("fsd_windowed", "force_mae", "energy_mae", "energy_mae_aligned"),
+        *("spurious_extrema", "equivalent"),
     ]
     assert list(board.columns[: len(columns)]) == columns
     board = board.set_index("model")
@@ -135,9 +122,8 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
         jobs = copy.planned("--config", CONTROLS, models)
     finally:
         registry.write_text(before)
-    assert jobs == {
-        "entry": 1, "evaluate": 1, "score": 1, "worst": 1, "leaderboard": 1, "figures": 1, "page": 1,
-    }  # fmt: skip
+    once = ("entry", "evaluate", "score", "worst", "leaderboard", "figures", "page")
+    assert jobs == dict.fromkeys(once, 1)
 
 
 def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Copy) -> None:

@@ -76,8 +76,9 @@ def _read_weights(path: Path, device: torch.device) -> torch.nn.Module:
     try:
         network = torch.load(path, map_location=device, weights_only=False)
     except Exception as error:
+        said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: torch cannot read these weights ({type(error).__name__}: {error}); "
+            f"{path}: torch cannot read these weights ({type(error).__name__}: {said}); "
             "give the .model file that mace_run_train writes"
         ) from error
     if not all(hasattr(network, name) for name in ("atomic_numbers", "r_max", "forward")):
