@@ -19,7 +19,7 @@ configfile: "config/config.yaml"
 
 # One line for bad input, before any work; everything below only reads RUN.
 try:
-    RUN = resolve(config, Path.cwd())
+    RUN = resolve(config, Path.cwd(), " + ".join(map(str, workflow.configfiles)))
 except UserError as error:
     sys.exit(f"pesbench: error: {error}")
 

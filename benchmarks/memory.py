@@ -23,11 +23,8 @@ def measure(inputs: Inputs) -> Iterator[Row]:
     The batch size is chosen by measuring, which is part of the peak. A control, which costs
     nothing but the room of its frames, goes through many scans to show that the peak is flat.
     """
-    small, large = ((1,), ()) if inputs.quick else ((1, 12), (2,))
-    for size, dtype, counts in ((SMALL, "float32", small), (SMALL, "float64", small),
-                                (LARGE, "float64", large)):  # fmt: skip
-        if not counts:
-            continue
+    plans = ((SMALL, "float32", (1, 4)), (SMALL, "float64", (1,)), (LARGE, "float64", (1,)))
+    for size, dtype, counts in plans[: 1 if inputs.quick else None]:
         entry = inputs.mace(size, dtype)
         loaded = isolated(_loaded_bytes, entry, inputs.bsct)
         for count in counts:

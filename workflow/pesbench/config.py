@@ -25,6 +25,8 @@ from pesbench.references.calculators import plan_scans
 from pesbench.references.quality import QualityLimits
 from pesbench.structures import is_path_name, read_systems
 
+_CONSEQUENCES = ("required", "not", "oneOf")
+SHOWN_NAMES = 12  # of those known, in a message
 _SCHEMAS = Path(__file__).parent.parent / "schemas"
 
 
@@ -72,7 +74,12 @@ def closest(name: str, known: Iterable[str]) -> str:
     """A hint at the most similar known name."""
     known = sorted(known)
     match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"did you mean {match[0]!r}?" if match else f"known: {', '.join(known)}"
+    if match:
+        return f"did you mean {match[0]!r}?"
+    shown = ", ".join(known[:SHOWN_NAMES])
+    return f"known: {shown}" + (
+        f" and {len(known) - SHOWN_NAMES} more" if known[SHOWN_NAMES:] else ""
+    )
 
 
 def _explain(error: ValidationError, place: str) -> str:
@@ -120,7 +127,12 @@ def check_schema(value: Any, schema: Mapping[str, Any], place: str) -> None:
     """
     errors = sorted(
         Draft202012Validator(schema).iter_errors(value),
-        key=lambda e: (len(e.absolute_path), str(e.absolute_path), str(e.validator)),
+        # a wrong value may make other keys seem missing or too many: it is told first
+        key=lambda e: (
+            str(e.validator) in _CONSEQUENCES,
+            len(e.absolute_path),
+            str(e.absolute_path),
+        ),
     )
     if errors:
         raise UserError(_explain(errors[0], place))
@@ -197,9 +209,7 @@ def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str
     for pattern in patterns:
         matched = {name for name in names if fnmatchcase(name, pattern)}
         if not matched:
-            few = len(names) <= 12
-            hint = closest(pattern, names) if few or "*" not in pattern else "see the full list"
-            raise UserError(f"{what}: {pattern!r} matches nothing; {hint}")
+            raise UserError(f"{what}: {pattern!r} matches nothing; {closest(pattern, names)}")
         chosen |= matched
     return sorted(chosen)
 
@@ -310,7 +320,8 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
     where = f"{place}: `models`"
     controls = {n for n, e in registry.items() if e.family == "control"}
     chosen = select(config["models"], registry, where)
-    shown = select(config["controls"], controls, f"{place}: `controls`")
+    # a registry of one's own need not hold any control
+    shown = select(config["controls"], controls, f"{place}: `controls`") if controls else []
     order = [*chosen, *(n for n in shown if n not in chosen)]
     reference = None
     if settings["source"] == "molecules":

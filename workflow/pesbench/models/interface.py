@@ -74,13 +74,15 @@ class Batch:
 
     def select(self, systems: Sequence[int]) -> Batch:
         """The batch of some of its systems, in the order given."""
-        atoms = np.concatenate([np.flatnonzero(self.system == s) for s in systems])
-        sizes = [int(np.count_nonzero(self.system == s)) for s in systems]
+        count = np.bincount(self.system, minlength=self.n_systems)
+        end = np.cumsum(count)
         index = list(systems)
+        sizes = count[index]
+        atoms = np.concatenate([np.arange(end[s] - count[s], end[s]) for s in index])
         return Batch(
             numbers=self.numbers[atoms],
             positions=self.positions[atoms],
-            system=np.repeat(np.arange(len(sizes)), sizes),
+            system=np.repeat(np.arange(len(index)), sizes),
             cell=self.cell[index],
             pbc=self.pbc[index],
             charge=self.charge[index],

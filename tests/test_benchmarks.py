@@ -1,0 +1,100 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _benchmarks_on_path():
+    sys.path.insert(0, str(ROOT))
+    yield
+    sys.path.remove(str(ROOT))
+
+
+def row(**values):
+    from benchmarks.bench import Row
+
+    return Row(**{"item": "1", "what": "it", "measured": 2.0, "target": 1.5} | values)
+
+
+def test_reached_follows_the_direction_of_the_target():
+    assert row().reached is True
+    assert row(at_least=False).reached is False
+    assert row(measured=None).reached is None
+    assert row(target=None).reached is None
+
+
+def test_table_says_what_was_missed_and_why_something_was_skipped():
+    from benchmarks.run import table
+
+    text = table([row(at_least=False, low=1.0, high=3.0), row(measured=None, note="skipped: no x")])
+    missed, skipped = text.splitlines()[2:]
+    assert "2.00 x (1.00 to 3.00)" in missed
+    assert "≤ 1.5 x" in missed
+    assert "NO" in missed
+    assert "[skipped: no x]" in skipped
+    assert "yes" not in skipped
+
+
+def test_evenly_spaced_items_hold_both_ends():
+    from benchmarks.bench import evenly
+
+    assert evenly(range(10), 4) == [0, 3, 6, 9]
+    assert evenly(range(3), 5) == [0, 1, 2]
+    assert evenly(range(9), 1) == [4]
+
+
+def test_items_that_need_the_archive_are_skipped_without_it(tmp_path, monkeypatch):
+    from benchmarks.bench import Inputs
+    from benchmarks.run import rows_of
+
+    monkeypatch.setenv("PESBENCH_ARCHIVE", str(tmp_path / "none.tar.gz"))
+    (found,) = rows_of("4", Inputs(tmp_path))
+    assert found.measured is None
+    assert "none.tar.gz" in found.note
+
+
+def test_unknown_item_is_refused(capsys):
+    from benchmarks.run import main
+
+    with pytest.raises(SystemExit):
+        main(["7"])
+    assert "no item '7'" in capsys.readouterr().err
+
+
+def test_random_weights_are_the_same_for_the_same_seed(tmp_path):
+    if importlib.util.find_spec("mace") is None:
+        pytest.skip("needs mace-torch")
+    from benchmarks.bench import isolated
+    from benchmarks.models import SMALL, write_mace
+
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        isolated(write_mace, tmp_path / name, SMALL, seed)
+    a, b, c = isolated(weight_sums, [tmp_path / name for name in "abc"])
+    assert a == b
+    assert a != c
+
+
+def weight_sums(paths):
+    import mace  # noqa: F401 - before e3nn
+    import torch
+
+    return [
+        [float(p.double().sum()) for p in torch.load(path, weights_only=False).parameters()]
+        for path in paths
+    ]
+
+
+def test_report_is_json(tmp_path, monkeypatch):
+    from benchmarks import run
+
+    monkeypatch.setattr(run, "_measure", lambda item, inputs: iter([row(item=item)]))
+    out = tmp_path / "report.json"
+    assert run.main(["5", "--json", str(out), "--keep", str(tmp_path)]) == 0
+    report = json.loads(out.read_text())
+    assert report["rows"][0]["reached"] is True
+    assert {"cpu", "cores", "torch", "date"} <= report["machine"].keys()
