@@ -22,7 +22,9 @@ from pesbench import cli, config, fingerprint
 from pesbench.config import closest, read_models, read_yaml, resolve, select, split_shards
 from pesbench.errors import UserError
 from pesbench.fingerprint import normalised, stage_fingerprint
+from pesbench.models.registry import ModelEntry
 from pesbench.references.quality import QualityLimits
+from pesbench.storage import write_json
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
 MODELS = {
@@ -407,10 +409,17 @@ def test_weights_are_found_and_hashed(base):
     settings = run.models["mine"].settings
     assert settings["sha256"] == hashlib.sha256(content).hexdigest()
     assert settings["weights"] == str((base / "molecules.xyz").resolve())
-    assert (
-        "weights" not in run.models["mine"].deciding()["settings"]
-    )  # where they lie decides nothing
-    assert run.models["mine"].deciding()["settings"]["sha256"] == settings["sha256"]
+    deciding = run.models["mine"].deciding()
+    assert "weights" not in deciding["settings"]  # where they lie decides nothing
+    assert deciding["settings"]["sha256"] == settings["sha256"]
+    # a job gets the two apart, and refuses other weights
+    write_json(base / "entry.json", deciding)
+    entry = ModelEntry.from_file(base / "entry.json", base / "molecules.xyz")
+    assert entry.deciding() == deciding
+    assert entry.settings["weights"] == settings["weights"]
+    for weights in (base / "models.yaml", base / "none"):
+        with pytest.raises(UserError, match=str(weights)):
+            ModelEntry.from_file(base / "entry.json", weights)
 
 
 def test_the_shipped_registry(repo):

@@ -463,6 +463,12 @@ def test_a_plateau_gives_the_smallest_batch_on_it(toys):
     assert _choose(worker, toys) == BatchLimit(atoms=16)
 
 
+def test_a_noisy_measurement_does_not_end_the_search(toys):
+    rates = {1: 100, 2: 95, 4: 99, 8: 300, 16: 200}
+    worker = FakeWorker(seconds=lambda n: n / rates[n])
+    assert _choose(worker, toys) == BatchLimit(atoms=16)
+
+
 def test_on_an_accelerator_the_batch_is_as_large_as_memory_allows(toys):
     worker = FakeWorker(details={"gpu_memory_bytes": 1000}, bytes_each=10)
     limit = _choose(worker, toys)
@@ -550,11 +556,9 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
         assert time.monotonic() < until
         time.sleep(0.005)
     children = _children(process.pid)
-    assert children
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=10)
-    time.sleep(0.3)
-    assert not [pid for pid in children if _runs(pid)], "the worker outlived the command"
+    _await_end(children)
     assert not out.exists()
     pieces = len(list(first_piece.parent.glob("0*.npz")))
     assert 1 <= pieces < len(ids)
@@ -578,6 +582,36 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
 def _ids(path):
     with ScanSet(path) as scan_set:
         return scan_set.ids
+
+
+def test_a_hung_worker_does_not_outlive_a_killed_command(toys, toy_set, tmp_path):
+    """It reads no pipe any more: only the kernel can end it."""
+    tally = tmp_path / "tally"
+    entry = faulty("hang", toys["C-C/a"], 0, batch_size=1, arguments={"tally": str(tally)})
+    write_json(tmp_path / "entry.json", entry.deciding())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pesbench", "evaluate", "--entry", str(tmp_path / "entry.json"),
+         "--scan-set", str(toy_set), "--device", "cpu", "--out", str(tmp_path / "out.h5")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not tally.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    children = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    process.stderr.close()
+    _await_end(children)
+
+
+def _await_end(children):
+    assert children
+    until = time.monotonic() + 15
+    while any(_runs(pid) for pid in children):
+        assert time.monotonic() < until, "the worker outlived the command"
+        time.sleep(0.05)
 
 
 def _children(pid):
@@ -646,12 +680,13 @@ def test_an_entry_with_another_citation_keeps_its_checkpoint(toy_set, tmp_path, 
     assert len(tally.read_text().splitlines()) == 6 * 13
 
 
-def test_the_batch_size_is_measured_once(toy_set, tmp_path, monkeypatch):
+@pytest.mark.parametrize("pieces", [0, 2])
+def test_the_batch_size_is_measured_once(toy_set, tmp_path, monkeypatch, pieces):
     """It decides rounding: the resumed command takes the one of the first call."""
     out = tmp_path / "out.h5"
     entry = fake_entry(batch_size="auto")
     monkeypatch.setattr(evaluate, "choose_limit", lambda *_: BatchLimit(systems=6))
-    _interrupt_after(monkeypatch, entry, toy_set, out)
+    _interrupt_after(monkeypatch, entry, toy_set, out, pieces)
     monkeypatch.setattr(evaluate, "choose_limit", lambda *_: pytest.fail("measured again"))
     _run(entry, toy_set, out)
     with h5py.File(out) as file:
