@@ -24,7 +24,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
     the worker process is on the side of the command. Both sides start cold in a fresh process each
     time, so that what the first call costs is on both.
     """
-    cases = (("mini", "float32", 12, inputs.repeats), ("bsct_spice", "float32", 3, 1))
+    cases = (("mini", "float32", 25, inputs.repeats), ("bsct_spice", "float32", 3, 1))
     for name, dtype, n_scans, repeats in cases[: 1 if inputs.quick else None]:
         entry = inputs.mace(SMALL, dtype, BATCH_SIZE)
         path = inputs.scan_set(name)

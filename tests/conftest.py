@@ -232,11 +232,3 @@ def _fakes_importable(monkeypatch):
     folder = str(REPO / "tests")
     found = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", folder + (os.pathsep + found if found else ""))
-
-
-@pytest.fixture
-def light_workers(monkeypatch, tmp_path_factory):
-    """Workers of fakes start in 0.2 s and not in 1.3 s: they find no torch to import."""
-    folder = tmp_path_factory.mktemp("no_torch")
-    (folder / "torch.py").write_text("raise ImportError('not for fakes')\n")
-    monkeypatch.syspath_prepend(folder)

@@ -198,7 +198,6 @@ def test_a_dip_is_two_spurious_extrema_in_energies_and_in_forces(bsct_scans):
     assert {count for counts in both for count in counts} <= {0, 2}
 
 
-@pytest.mark.xfail(strict=True, reason="at 1.5 a_q the curve is steeper than a well of 0.5 eV")
 def test_the_deepest_dip_is_an_artificial_minimum(bsct_scans, registry):
     """What the control is for: it shows that the count of extrema responds."""
     deepest = max(e.settings["dose"] for e in registry.values()

@@ -130,13 +130,10 @@ ANOTHER = {
     "atoms": lambda s: (1, 0),
     "system": lambda s: "other",
 }
-LEFT_OUT = {"atoms", "system"}
 
 
 @pytest.mark.parametrize("field", ANOTHER)
-def test_the_hash_changes_with_the_content(tmp_path, scan, toys, field, request):
-    if field in LEFT_OUT:  # dips read `atoms`; the bootstrap clusters by `system`
-        request.applymarker(pytest.mark.xfail(strict=True, reason="not in _content_hash"))
+def test_the_hash_changes_with_the_content(tmp_path, scan, toys, field):
     other = replace(scan, **{field: ANOTHER[field](scan)})
     before = _set(tmp_path / "1.h5", [scan, toys["C-C/a"]])
     assert before == _set(tmp_path / "2.h5", [scan, toys["C-C/a"]])

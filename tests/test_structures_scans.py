@@ -219,7 +219,6 @@ def test_ring_bonds_are_listed_with_the_reason():
     assert sum(isinstance(item, SkippedBond) for item in mixed) == 6
 
 
-@pytest.mark.xfail(strict=True, reason="fragments raises ValueError for a molecule in two pieces")
 def test_a_molecule_in_two_pieces_is_skipped_or_refused_with_its_name():
     water = molecule("H2O")
     far = water.copy()
@@ -309,7 +308,6 @@ def test_files_that_are_refused(tmp_path, content, said):
 @pytest.mark.parametrize(
     ("key", "value"), [("charge", "one"), ("spin", 0), ("spin", "singlet"), ("charge", 0.5)]
 )
-@pytest.mark.xfail(strict=True, reason="int() of charge and spin is not guarded")
 def test_a_charge_or_spin_that_cannot_be(tmp_path, key, value):
     path = tmp_path / "m.xyz"
     ase.io.write(path, _atoms(id="a", **{key: value}), format="extxyz")

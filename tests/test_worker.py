@@ -16,7 +16,6 @@ from pesbench.models.registry import ModelEntry
 from pesbench.worker import ModelFailureError, Worker
 
 FRAME = 5
-pytestmark = pytest.mark.usefixtures("light_workers")
 
 
 @pytest.fixture
@@ -114,12 +113,12 @@ def test_a_dead_worker_is_told_and_replaced(scan, fault, said):
 
 
 def test_a_hang_ends_at_the_timeout(scan):
-    with Worker(faulty("hang", scan, FRAME), timeout_s=0.5) as worker:
+    with Worker(faulty("hang", scan, FRAME), timeout_s=1.0) as worker:
         worker.start()
         process = worker._process.pid
         start = time.monotonic()
         with pytest.raises(ModelFailureError, match="no answer in 1 s") as failure:
-            worker.evaluate(frames_batch([scan]).select([FRAME, 0]))  # two systems, twice the time
+            worker.evaluate(frames_batch([scan]).select([FRAME, 0]))
         assert 1.0 <= time.monotonic() - start < 8
         assert failure.value.status is Status.TIMEOUT
         with pytest.raises(ProcessLookupError):
@@ -155,7 +154,6 @@ def test_host_memory_is_the_hosts_failure(scan):
         worker.evaluate(_frame(scan, FRAME))
 
 
-@pytest.mark.xfail(strict=True, reason="evaluate_frame_by_frame turns it into an error")
 def test_a_frame_that_does_not_fit_on_the_device_is_out_of_memory(scan):
     """One system at a time: no smaller batch is left to try."""
     with Worker(faulty("device_memory", scan, FRAME)) as worker:

@@ -29,18 +29,11 @@ class BatchLimit:
     systems: int | None = None
     atoms: int | None = None
 
-    def halved(self) -> BatchLimit:
-        """Half of it, at least one system or atom."""
-        return BatchLimit(
-            systems=None if self.systems is None else max(1, self.systems // 2),
-            atoms=None if self.atoms is None else max(1, self.atoms // 2),
-        )
-
-    def count(self, n_atoms: int) -> int:
-        """How many systems of `n_atoms` atoms fit, at least one."""
-        by_atoms = MAX_FRAMES if self.atoms is None else self.atoms // n_atoms
-        by_systems = MAX_FRAMES if self.systems is None else self.systems
-        return max(1, min(by_atoms, by_systems))
+    def below(self, batch: Batch) -> BatchLimit:
+        """A limit of half of a batch that did not fit, in the terms of this limit."""
+        if self.systems is not None:
+            return BatchLimit(systems=max(1, batch.n_systems // 2))
+        return BatchLimit(atoms=max(1, batch.n_atoms // 2))
 
 
 def split(sizes: Sequence[int], limit: BatchLimit) -> Iterator[range]:

@@ -23,7 +23,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.progress import track
 from pesbench.scans import Scan
 from pesbench.storage import ScanEvaluation, ScanSet, write_evaluation
-from pesbench.worker import ModelFailureError, Worker
+from pesbench.worker import ModelFailureError, ModelLoadError, Worker
 
 GIVE_UP_AFTER = 3  # scans in a row on which the worker died or hung
 UNIT_SCANS = 64  # at most so many scans between two checkpoints
@@ -62,7 +62,7 @@ class Evaluator:
 
     Attributes:
         worker: Where the model lives.
-        limit: Largest batch; halved whenever the accelerator's memory runs out.
+        limit: Largest batch; half of the batch that did not fit when device memory runs out.
         wall_s: Seconds in the model so far.
         device_bytes: Peak memory on the accelerator so far.
     """
@@ -93,15 +93,19 @@ class Evaluator:
             return _join([self._alone(batch.select([k]), dead) for k in range(batch.n_systems)])
         try:
             timed = self.worker.evaluate(batch)
+        except ModelLoadError:
+            raise  # a smaller batch would not load it either
         except ModelFailureError as failure:
             if batch.n_systems == 1:
                 return self._mourn(batch, failure, dead)
-            if failure.status is Status.OUT_OF_MEMORY:
-                self.limit = self.limit.halved()
-                logger.warning("out of device memory: batches halved to %s", self.limit)
             middle = batch.n_systems // 2
-            halves = (range(middle), range(middle, batch.n_systems))
-            return _join([self._evaluate_part(batch.select(half), dead) for half in halves])
+            pieces = [range(middle), range(middle, batch.n_systems)]
+            if failure.status is Status.OUT_OF_MEMORY:
+                self.limit = self.limit.below(batch)
+                logger.warning("out of device memory: batches halved to %s", self.limit)
+                sizes = np.bincount(batch.system, minlength=batch.n_systems).tolist()
+                pieces = list(split(sizes, self.limit))
+            return _join([self._evaluate_part(batch.select(piece), dead) for piece in pieces])
         self.wall_s += timed.wall_s
         self.device_bytes = max(self.device_bytes, timed.device_bytes)
         return timed.result
@@ -401,28 +405,40 @@ def _run(
         if limit is None:
             limit = _initial_limit(worker, entry, scan_set, ids)
             checkpoint.write_note("limit", asdict(limit))
-    except ModelFailureError as failure:
-        for scan_id in ids[done:]:
-            lost = _without_model(scan_set.scan(scan_id), failure.status, failure.message)
-            checkpoint.append(**_to_arrays([lost], BatchLimit(systems=1)))
-        logger.warning("%s: %s", entry.name, failure.message)
+    except ModelLoadError as failure:
+        _give_up(scan_set, ids[done:], failure, checkpoint)
         return BatchLimit(systems=1), None
     evaluator = Evaluator(worker, limit)
     for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
         if unit is None:  # the further scans of a unit, there for the count alone
             continue
+        done += len(unit)
         scans = [scan_set.scan(scan_id) for scan_id in unit]
         if deaths >= GIVE_UP_AFTER:
             reason = f"not tried: the worker died or hung on {GIVE_UP_AFTER} scans before"
             results = [_without_model(scan, Status.CRASHED, reason) for scan in scans]
         else:
-            results = evaluate_scans(evaluator, scans)
+            try:
+                results = evaluate_scans(evaluator, scans)
+            except ModelLoadError as failure:  # it died, and does not come up again
+                _give_up(scan_set, [*unit, *ids[done:]], failure, checkpoint)
+                break
         deaths = _deaths_in_a_row(results, deaths)
         checkpoint.append(**_to_arrays(results, evaluator.limit))
         spent.save()
     return evaluator.limit, replace(
         info, details=info.details | {"device_peak_bytes": evaluator.device_bytes}
     )
+
+
+def _give_up(
+    scan_set: ScanSet, ids: Sequence[str], failure: ModelLoadError, checkpoint: Checkpoint
+) -> None:
+    """Give all of some scans the status of a model that does not load."""
+    logger.warning("%s", failure.message)
+    for scan_id in ids:
+        lost = _without_model(scan_set.scan(scan_id), failure.status, failure.message)
+        checkpoint.append(**_to_arrays([lost], BatchLimit(systems=1)))
 
 
 def _units(

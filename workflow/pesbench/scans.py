@@ -15,7 +15,7 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from pesbench.structures import System, bond_type, fragments
+from pesbench.structures import System, bond_type, fragments, n_parts
 
 N_FRAMES = 100
 RANGE_IN_COVALENT_SUMS = (0.5, 2.0)
@@ -135,10 +135,15 @@ def bond_scans(system: System, *, bonds_to_hydrogen: bool = False) -> Iterator[S
         system: The molecule.
         bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too.
     """
+    parts = n_parts(len(system.numbers), system.bonds)
     for i, j in system.bonds.tolist():
         z_i, z_j = int(system.numbers[i]), int(system.numbers[j])
         kind = bond_type(z_i, z_j)
         if 1 in (z_i, z_j) and not bonds_to_hydrogen:
+            continue
+        if parts > 1:
+            reason = f"{system.id} is {parts} molecules: one at a time can be scanned"
+            yield SkippedBond(system.id, kind, (i, j), reason)
             continue
         label = fragments(len(system.numbers), system.bonds, (i, j))
         if label is None:

@@ -66,7 +66,8 @@ def _content_hash(scan: Scan) -> str:
     digest = hashlib.sha256(scan.id.encode())
     for name in _ARRAYS:
         digest.update(np.ascontiguousarray(getattr(scan, name)).tobytes())
-    digest.update(f"{scan.charge} {scan.spin} {scan.quality}".encode())
+    facts = {name: str(getattr(scan, name)) for name in (*_ATTRIBUTES, "atoms")}
+    digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -173,15 +174,18 @@ class ScanSet(_Reader):
         self.level_of_theory = str(self._file.attrs["level_of_theory"])
         self.sha256 = str(self._file.attrs["sha256"])
 
+    def _group(self, scan_id: str) -> h5py.Group:
+        if scan_id not in self.ids:
+            raise UserError(f"{self.path}: no scan {scan_id!r} in this set; see its ids")
+        return self._file[scan_id]
+
     def scan(self, scan_id: str) -> Scan:
         """One scan with all its arrays.
 
         Raises:
             UserError: the set has no scan of that name.
         """
-        if scan_id not in self._file:
-            raise UserError(f"{self.path}: no scan {scan_id!r} in this set")
-        group = self._file[scan_id]
+        group = self._group(scan_id)
         fields = {key: group[key][()] for key in _ARRAYS}
         fields |= {key: group.attrs[key] for key in _ATTRIBUTES}
         fields["charge"], fields["spin"] = int(fields["charge"]), int(fields["spin"])
@@ -190,12 +194,12 @@ class ScanSet(_Reader):
 
     def quality(self, scan_id: str) -> tuple[str, str]:
         """`(ok | marked | dropped, reason)` of one scan, without reading its arrays."""
-        attributes = self._file[scan_id].attrs
+        attributes = self._group(scan_id).attrs
         return str(attributes["quality"]), str(attributes["reason"])
 
     def shape(self, scan_id: str) -> tuple[int, int]:
         """Number of frames and of atoms of one scan, without reading its arrays."""
-        n_frames, n_atoms, _ = self._file[scan_id]["positions"].shape
+        n_frames, n_atoms, _ = self._group(scan_id)["positions"].shape
         return int(n_frames), int(n_atoms)
 
 

@@ -139,16 +139,37 @@ def read_systems(path: Path) -> list[System]:
             numbers=numbers,
             positions=atoms.positions.astype(np.float64),
             bonds=bonds,
-            charge=int(atoms.info.get("charge", 0)),
-            spin=int(atoms.info.get("spin", 1)),
+            charge=_integer(atoms.info.get("charge", 0), "charge", f"{path}: molecule {name!r}"),
+            spin=_integer(atoms.info.get("spin", 1), "spin", f"{path}: molecule {name!r}", 1),
             smiles=smiles,
         )
     return [systems[name] for name in sorted(systems)]
 
 
+def _integer(value: object, what: str, place: str, least: int | None = None) -> int:
+    try:
+        number = int(value)  # type: ignore[call-overload]
+        whole = float(value) == number  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number, whole = 0, False
+    if not whole or (least is not None and number < least):
+        wanted = "a whole number" if least is None else f"a whole number of at least {least}"
+        raise UserError(f"{place}: `{what}` must be {wanted}, not {value!r}")
+    return number
+
+
 def is_path_name(name: str) -> bool:
     """Whether a name can be a folder or an HDF5 group: letters, digits and . _ + - only."""
     return bool(name) and name[0] not in ".-" and all(c.isalnum() or c in "._+-" for c in name)
+
+
+def n_parts(n_atoms: int, bonds: NDArray[np.int64]) -> int:
+    """Number of parts of a bond graph that are not connected with each other."""
+    return int(connected_components(_graph(n_atoms, bonds), directed=False)[0])
+
+
+def _graph(n_atoms: int, bonds: NDArray[np.int64]) -> coo_array:
+    return coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n_atoms, n_atoms))
 
 
 def bond_type(number_i: int, number_j: int) -> str:
@@ -176,9 +197,7 @@ def fragments(
     keep = [tuple(bond) != tuple(sorted(cut)) for bond in bonds.tolist()]
     if all(keep):
         raise ValueError(f"atoms {cut} are not bonded")
-    rest = bonds[keep]
-    graph = coo_array((np.ones(len(rest)), (rest[:, 0], rest[:, 1])), shape=(n_atoms, n_atoms))
-    count, label = connected_components(graph, directed=False)
+    count, label = connected_components(_graph(n_atoms, bonds[keep]), directed=False)
     i, j = cut
     if label[i] == label[j]:
         return None

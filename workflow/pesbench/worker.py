@@ -51,6 +51,10 @@ class ModelFailureError(Exception):
         self.message = message
 
 
+class ModelLoadError(ModelFailureError):
+    """The model could not be loaded: no batch of any size will fare better."""
+
+
 @dataclass(frozen=True)
 class Timed:
     """A result and what it cost.
@@ -89,11 +93,11 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
     _die_with_parent()
     os.dup2(2, 1)  # what a model prints belongs into the log
     try:
-        if entry.family not in ("control", "tblite"):
-            _limit_torch_threads(threads)
         from pesbench.models import registry
 
         model = registry.load(entry, scan_set=scan_set, device=device)
+        if "torch" in sys.modules:  # it reads the environment, and a model may have changed it
+            sys.modules["torch"].set_num_threads(threads)
         connection.send(("ready", model.info))
     except MemoryError as error:
         connection.send(("host", _one_line(error)))
@@ -122,14 +126,6 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
             connection.send(("failed", Status.ERROR, _one_line(error)))
 
 
-def _limit_torch_threads(threads: int) -> None:
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(threads)
-
-
 class Worker:
     """A model in a process of its own.
 
@@ -138,7 +134,7 @@ class Worker:
         scan_set: Needed by controls.
         device: `auto`, `cpu` or `cuda`.
         threads: For the model's arithmetic.
-        timeout_s: Longest time one system of a batch may take.
+        timeout_s: Longest time a call may take.
     """
 
     def __init__(
@@ -176,7 +172,7 @@ class Worker:
         """Start the process and load the model, if it is not running.
 
         Raises:
-            ModelFailureError: the model could not be loaded.
+            ModelLoadError: the model could not be loaded.
             HostError: the machine failed.
         """
         if self._process is not None and self.info is not None:
@@ -190,14 +186,17 @@ class Worker:
         self._process.start()
         child.close()
         self.starts += 1
-        kind, *payload = self._receive(self._load_timeout_s, "loading the model")
+        try:
+            kind, *payload = self._receive(self._load_timeout_s, "loading the model")
+        except ModelFailureError as failure:
+            raise ModelLoadError(failure.status, f"the model did not load: {failure}") from failure
         if kind == "ready":
             self.info = payload[0]
             return payload[0]
         self._stop()
         if kind == "host":
             raise HostError(f"out of memory while loading the model ({payload[0]})")
-        raise ModelFailureError(payload[0], f"the model did not load: {payload[1]}")
+        raise ModelLoadError(payload[0], f"the model did not load: {payload[1]}")
 
     def evaluate(self, batch: Batch) -> Timed:
         """Evaluate a batch; starts the worker if need be.
@@ -213,7 +212,7 @@ class Worker:
             self._connection.send(batch)
         except (BrokenPipeError, ConnectionResetError):
             self._raise_death("between two batches")
-        kind, *payload = self._receive(self._timeout_s * batch.n_systems, "evaluating a batch")
+        kind, *payload = self._receive(self._timeout_s, "evaluating a batch")
         if kind == "result":
             return payload[0]
         if kind == "host":
@@ -234,11 +233,13 @@ class Worker:
 
     def _receive(self, timeout_s: float, doing: str) -> tuple[Any, ...]:
         assert self._connection is not None
+        assert self._process is not None
         try:
             if self._connection.poll(timeout_s):
                 return self._connection.recv()
         except (EOFError, ConnectionResetError):
             self._raise_death(doing)
+        self._process.kill()  # it hangs: there is nothing to wait for
         self._stop()
         raise ModelFailureError(Status.TIMEOUT, f"no answer in {timeout_s:g} s while {doing}")
 

@@ -22,7 +22,7 @@ from pesbench.storage import ScanSet
 Array = NDArray[np.float64]
 
 DEFECT_POSITION = 1.5  # steps, spikes and dips sit at 1.5 a_q
-DIP_WIDTH_ANGSTROM = 0.1
+DIP_WIDTH_ANGSTROM = 0.05  # two steps of the grid: as narrow as a scan can see
 _MASKED = "the control is not defined on this frame"
 
 
@@ -116,7 +116,7 @@ def noise(scan: Scan, sigma_ev_per_angstrom: float) -> Prediction:
 def dip(scan: Scan, depth_ev: float) -> Prediction:
     """A Gaussian well of the bond's two atoms, centred at 1.5 a_q: an artificial minimum.
 
-    E = E_ref − D exp(−(a − 1.5 a_q)² / 2w²), w = 0.1 Å, and its force −dE/da along the bond,
+    E = E_ref − D exp(−(a − 1.5 a_q)² / 2w²), w = 0.05 Å, and its force −dE/da along the bond,
     so that energy and forces agree.
     """
     offset = scan.coordinate - DEFECT_POSITION * _equilibrium(scan)

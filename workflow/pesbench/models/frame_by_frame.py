@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pesbench.models.interface import Batch, Result, Status
+from pesbench.models.interface import Batch, DeviceOutOfMemoryError, Result, Status
+
+
+def _is_torch_memory_error(error: Exception) -> bool:
+    # by name: this module runs in environments without torch
+    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def evaluate_frame_by_frame(
@@ -35,7 +40,8 @@ def evaluate_frame_by_frame(
             raise
         except Exception as error:
             energy, force = np.nan, np.full((system.n_atoms, 3), np.nan)
-            status.append(Status.ERROR)
+            memory = isinstance(error, DeviceOutOfMemoryError) or _is_torch_memory_error(error)
+            status.append(Status.OUT_OF_MEMORY if memory else Status.ERROR)
             messages.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
             has_energy = True  # NaN either way; the status tells
         else:

@@ -46,7 +46,7 @@ def read_manifest(path: Path) -> dict[str, str]:
     """
     try:
         text = gzip.decompress(path.read_bytes()).decode()
-    except (OSError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(
             f"{path}: cannot read the manifest ({error}); restore it from git"
         ) from error
@@ -161,9 +161,10 @@ def verified_folders(
         if len(folder) == len(_FILES):
             yield scan_id, pending.pop(scan_id)
     if broken is not None:
+        said = " ".join(str(broken).split())
         first = f"{_ROOT}{next(iter(missing))} and what follows is" if missing else "its end is"
         raise UserError(
-            f"{path}: not a whole tar archive ({broken}): {first} missing; {cure}"
+            f"{path}: not a whole tar archive ({said}): {first} missing; {cure}"
         ) from broken
     if missing:
         raise UserError(

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pesbench import provenance
-from pesbench.batching import BatchLimit
+from pesbench.batching import choose_limit
 from pesbench.errors import UserError
-from pesbench.evaluate import Evaluator, evaluate_scans
+from pesbench.evaluate import Evaluator, evaluate_scans, frames_batch
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.progress import track
@@ -108,7 +108,13 @@ def build_scan_set(
             worker.start()
         except ModelFailureError as failure:
             raise UserError(f"reference {entry.name!r}: {failure.message}") from failure
-        evaluator = Evaluator(worker, BatchLimit(systems=25))
+        first = frames_batch(plan.scans[:1])
+        limit = choose_limit(
+            worker,
+            lambda count: first.select([k % first.n_systems for k in range(count)]),
+            plan.scans[0].n_atoms,
+        )
+        evaluator = Evaluator(worker, limit)
         write_scan_set(
             out,
             judged(evaluator),
