@@ -121,6 +121,7 @@ def _worst(arguments: argparse.Namespace) -> None:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> None:
+    from pesbench import provenance
     from pesbench.report import tables
     from pesbench.report.inputs import read_inputs
     from pesbench.storage import ScanSet
@@ -128,7 +129,9 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
         title = f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
-    tables.write(inputs.board(arguments.rank_by), arguments.csv, arguments.markdown, title)
+        made = provenance.describe(scan_set.sha256)
+    board = inputs.board(arguments.rank_by)
+    tables.write(board, arguments.csv, arguments.markdown, title, made)
 
 
 def _figures(arguments: argparse.Namespace) -> None:

@@ -44,6 +44,18 @@ def git_commit() -> str:
     return commit + ("+changes" if changes else "")
 
 
+def describe(scan_set_sha256: str) -> list[tuple[str, str]]:
+    """`collect` for readers of a table or page, as names and values."""
+    how = collect()
+    return [
+        ("scan set sha256", scan_set_sha256),
+        ("command", " ".join(how["command"])),
+        ("made", how["created"]),
+        ("commit", how["git_commit"]),
+        ("packages", ", ".join(f"{name} {number}" for name, number in how["packages"].items())),
+    ]
+
+
 def collect() -> dict[str, Any]:
     """What every output carries."""
     return {

@@ -224,7 +224,6 @@ def write_leaderboard(
     if skipped is not None:
         table = pd.read_csv(skipped)
         facts += [(f"{row.quality}: {row.scan}", str(row.reason)) for row in table.itertuples()]
-    how = provenance.collect()
     text = render(
         inputs.board(rank_by),
         title=f"{scan_set.name}: smoothness against {scan_set.level_of_theory}",
@@ -237,12 +236,6 @@ def write_leaderboard(
             ),
         ],
         worst=worst,
-        made=[
-            ("scan set sha256", scan_set.sha256),
-            ("command", " ".join(how["command"])),
-            ("made", how["created"]),
-            ("commit", how["git_commit"]),
-            ("packages", ", ".join(f"{k} {v}" for k, v in how["packages"].items())),
-        ],
+        made=provenance.describe(scan_set.sha256),
     )
     write(html, text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -685,7 +685,25 @@ def _alignment(table: pd.DataFrame) -> list[str]:
     return ["left" if title in words else "right" for title in table.columns]
 
 
-def write(board: pd.DataFrame, csv: Path, markdown: Path, title: str = "Leaderboard") -> None:
-    """Write the leaderboard as csv and md, each whole or not at all."""
+def write(
+    board: pd.DataFrame,
+    csv: Path,
+    markdown: Path,
+    title: str = "Leaderboard",
+    made: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the leaderboard as csv and md, each whole or not at all.
+
+    Args:
+        board: Of `leaderboard`.
+        csv: Where to.
+        markdown: Where to.
+        title: Heading of the md.
+        made: Names and values at the foot of the md: how it was made.
+    """
     write_text(csv, board.to_csv(index=False))
-    write_text(markdown, to_markdown(board, title))
+    text = to_markdown(board, title)
+    if made:
+        items = "\n".join(f"- {name}: {value}" for name, value in made)
+        text += f"\n## How it was made\n\n{items}\n"
+    write_text(markdown, text)
