@@ -312,6 +312,7 @@ class FakeWorker:
         self.bytes_each = bytes_each
         self.info = ModelInfo(None, True, True, "fake", "float64", details or {})
         self.calls: list[int] = []
+        self.loaded_bytes = 0
 
     def start(self):
         return self.info

@@ -10,6 +10,7 @@ import pytest
 
 from pesbench.errors import UserError
 from pesbench.report import tables
+from pesbench.report.inputs import model_facts
 from pesbench.report.tables import ModelFacts
 
 ENERGY = (
@@ -354,3 +355,19 @@ def test_scan_table_has_means_by_bond_with_denominators():
 )  # fmt: skip
 def test_numbers(value, text):
     assert tables.number(value) == text
+
+
+def test_a_model_trained_on_the_reference_level_is_ranked():
+    """Only a method that *is* the level of theory is the reference."""
+    from pesbench.models.registry import ModelEntry, role
+
+    level = "wB97M-D3(BJ)/def2-TZVPPD"
+    trained = ModelEntry("net", "mace", {"weights": "x", "level_of_theory": level})
+    assert role(trained, level) == "model"
+    assert not model_facts(trained, level).theory_gap
+    assert model_facts(trained, "GFN2-xTB").theory_gap
+    method = {"calculator": "a:B", "level_of_theory": level, "trained": False}
+    assert role(ModelEntry("dft", "ase", method), level) == "reference"
+    assert role(ModelEntry("net", "ase", method | {"trained": True}), level) == "model"
+    xtb = ModelEntry("x", "tblite", {"method": "GFN2-xTB", "level_of_theory": "GFN2-xTB"})
+    assert role(xtb, "GFN2-xTB") == "reference"

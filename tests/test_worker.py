@@ -200,7 +200,7 @@ def test_a_model_that_hangs_while_loading():
 def test_host_memory_while_loading():
     with (
         Worker(fake_entry("construction_needs_memory")) as worker,
-        pytest.raises(HostError, match="out of memory while loading the model"),
+        pytest.raises(HostError, match="while loading the model: MemoryError"),
     ):
         worker.start()
 

@@ -14,6 +14,7 @@ MEMORY_SHARE = 0.8  # of the accelerator, left for the model when a batch is cho
 GOOD_ENOUGH = 0.97  # of the best throughput: a smaller batch is kinder to memory
 CALL_S = 1.0  # a frame-by-frame method is asked for about this long a call
 TUNING_S = 30.0
+HOST_BYTES = 400_000_000  # what a batch on a CPU may take beyond the loaded model
 logger = logging.getLogger("pesbench")
 
 
@@ -32,8 +33,9 @@ class BatchLimit:
     def below(self, batch: Batch) -> BatchLimit:
         """A limit of half of a batch that did not fit, in the terms of this limit."""
         if self.systems is not None:
-            return BatchLimit(systems=max(1, batch.n_systems // 2))
-        return BatchLimit(atoms=max(1, batch.n_atoms // 2))
+            return BatchLimit(systems=max(1, min(self.systems, batch.n_systems // 2)))
+        most = batch.n_atoms if self.atoms is None else self.atoms
+        return BatchLimit(atoms=max(1, min(most, batch.n_atoms // 2)))
 
 
 def split(sizes: Sequence[int], limit: BatchLimit) -> Iterator[range]:
@@ -59,8 +61,9 @@ def choose_limit(worker: Worker, frames: Callable[[int], Batch], n_atoms: int) -
     """The batch size at which this model on this machine is fastest.
 
     A frame-by-frame method is asked for about a second of frames a call. On a CPU the size grows
-    in powers of two until the throughput falls, and the smallest size within 3 % of the best is
-    taken. On an accelerator it grows until memory would be short.
+    in powers of two until the throughput falls, three doublings in a row gain nothing or the next
+    one would take too much memory, and the smallest size within 3 % of the best is taken. On an
+    accelerator it grows until memory would be short.
 
     Args:
         worker: With a loaded model.
@@ -73,8 +76,10 @@ def choose_limit(worker: Worker, frames: Callable[[int], Batch], n_atoms: int) -
     """
     info = worker.start()
     if not info.batched:
-        seconds = _seconds(worker, frames(1))
-        return BatchLimit(systems=1 if seconds is None else max(1, min(100, int(CALL_S / seconds))))
+        timed = _best(worker, frames(1))
+        if timed is None:
+            return BatchLimit(systems=1)
+        return BatchLimit(systems=max(1, min(100, int(CALL_S / max(timed.wall_s, 1e-9)))))
     memory = int(info.details.get("gpu_memory_bytes", 0))
     chosen = _by_memory(worker, frames, memory) if memory else _by_throughput(worker, frames, info)
     logger.info("batches of %d atoms (%d frames of %d atoms)", chosen * n_atoms, chosen, n_atoms)
@@ -91,33 +96,35 @@ def _call(worker: Worker, batch: Batch) -> Timed | None:
     return timed
 
 
-def _seconds(worker: Worker, batch: Batch, repeats: int = 2) -> float | None:
-    """Best time of a call in seconds after one that is not counted; None if the model fails."""
-    first = _call(worker, batch)
-    if first is None:
-        return None
-    times = [first.wall_s]
-    if first.wall_s < TUNING_S / 10:  # slow models are not asked again
-        for _ in range(repeats):
-            again = _call(worker, batch)
-            if again is None:
-                return None
-            times.append(again.wall_s)
-    return max(min(times), 1e-9)
+def _best(worker: Worker, batch: Batch, repeats: int = 2) -> Timed | None:
+    """The fastest of some calls; None if the model fails."""
+    best = _call(worker, batch)
+    if best is None or best.wall_s > TUNING_S / 10:  # slow models are not asked again
+        return best
+    for _ in range(repeats):
+        again = _call(worker, batch)
+        if again is None:
+            return None
+        best = again if again.wall_s < best.wall_s else best
+    return best
 
 
 def _by_throughput(worker: Worker, frames: Callable[[int], Batch], info: ModelInfo) -> int:
     rates: dict[int, float] = {}
-    spent, size, best = 0.0, 1, 0.0
+    spent, size, best, in_vain = 0.0, 1, 0.0, 0
+    _best(worker, frames(1))  # TorchScript's first calls are slow
     while size <= 256 and spent < TUNING_S:
-        seconds = _seconds(worker, frames(size))
-        if seconds is None:
+        timed = _best(worker, frames(size))
+        if timed is None:
             break
-        rates[size] = size / seconds
-        spent += 3 * seconds
-        if rates[size] < 0.9 * best:
-            break
+        rates[size] = size / max(timed.wall_s, 1e-9)
+        spent += 3 * timed.wall_s
+        in_vain = 0 if GOOD_ENOUGH * rates[size] >= best else in_vain + 1
         best = max(best, rates[size])
+        if rates[size] < 0.9 * best or in_vain == 3:  # one or two may be disturbances
+            break
+        if 2 * (timed.host_bytes - worker.loaded_bytes) > HOST_BYTES:  # twice as much would not fit
+            break
         size *= 2
     if not rates:
         return 1

@@ -31,6 +31,8 @@ class Checkpoint:
         self.folder = target.with_name(target.name + ".checkpoint")
         self._settings_file = self.folder / "settings.json"
         settings = json.loads(json.dumps(settings))
+        if self.folder.exists() and not self._settings_file.is_file():
+            shutil.rmtree(self.folder)  # left by a kill in the middle of a removal
         if self._settings_file.is_file():
             found = json.loads(self._settings_file.read_text())
             different = sorted(
@@ -71,6 +73,16 @@ class Checkpoint:
         """Store a JSON note beside the pieces."""
         write_json(self.folder / f"{name}.json", value)
 
+    def clear(self) -> None:
+        """Forget all pieces and notes, and keep the settings."""
+        kept = json.loads(self._settings_file.read_text())
+        self.remove()
+        self.folder.mkdir(parents=True)
+        write_json(self._settings_file, kept)
+        self.count = 0
+
     def remove(self) -> None:
         """Remove everything, once the file it was for exists."""
+        # without settings the pieces count for nothing, wherever a kill ends the rest
+        self._settings_file.unlink()
         shutil.rmtree(self.folder)

@@ -34,14 +34,19 @@ def _import_archive(arguments: argparse.Namespace) -> None:
     archive = bsct_spice.fetch_archive(arguments.archive, arguments.cache)
     folders = bsct_spice.verified_folders(archive, manifest)
     scans = (bsct_spice.read_scan(scan_id, files) for scan_id, files in folders)
-    write_scan_set(
-        arguments.out,
-        track(scans, bsct_spice.N_SCANS, "scans"),
-        name=bsct_spice.NAME,
-        level_of_theory=bsct_spice.LEVEL_OF_THEORY,
-        source=bsct_spice.SOURCE,
-        provenance=provenance.collect(),
-    )
+    try:
+        write_scan_set(
+            arguments.out,
+            track(scans, bsct_spice.N_SCANS, "scans"),
+            name=arguments.name,
+            level_of_theory=bsct_spice.LEVEL_OF_THEORY,
+            source=bsct_spice.SOURCE,
+            provenance=provenance.collect(),
+        )
+    except UserError:
+        if archive.parent == arguments.cache:
+            archive.unlink()  # a download that is not the published data is fetched anew next time
+        raise
 
 
 def _relax_molecules(arguments: argparse.Namespace) -> None:
@@ -69,6 +74,7 @@ def _scan_molecules(arguments: argparse.Namespace) -> None:
             wall_jump_ev=arguments.wall_jump_ev,
             prominence_ev=arguments.prominence_ev,
         ),
+        device=arguments.device,
         threads=arguments.threads,
     )
 
@@ -129,7 +135,11 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
         title = f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
-        made = provenance.describe(scan_set.sha256)
+        dropped = [i for i in scan_set.ids if scan_set.quality(i)[0] == "dropped"]
+        made = [
+            ("dropped by the gate on references, not planned", ", ".join(dropped) or "no scan"),
+            *provenance.describe(scan_set.sha256),
+        ]
     board = inputs.board(arguments.rank_by)
     tables.write(board, arguments.csv, arguments.markdown, title, made)
 
@@ -182,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = stages.add_parser("import-archive", help="BSCT-SPICE from its archive to a scan set")
     stage.add_argument("--archive", required=True, help="address, tarball or folder")
+    stage.add_argument("--name", default="bsct_spice", help="of the scan set")
     stage.add_argument("--cache", type=Path, default=Path("resources/bsct_spice/cache"),
                        help="folder a download is kept in")  # fmt: skip
     stage.add_argument("--manifest", type=Path,
@@ -203,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", type=Path, required=True, help="scan set")
     stage.add_argument("--skipped", type=Path, required=True,
                        help="CSV of skipped, marked and dropped scans")  # fmt: skip
+    stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
     stage.add_argument("--bonds-to-hydrogen", action="store_true")
     stage.add_argument("--failed-frames", type=int, default=5)
     stage.add_argument("--energy-jump-ev", type=float, default=0.02)

@@ -279,7 +279,7 @@ class Run:
     def scan_options(self) -> str:
         """The scan set's settings as options of `pesbench scan-molecules`."""
         limits = QualityLimits(**self.settings["quality"])
-        options = [f"--{key.replace('_', '-')} {value:g}" for key, value in asdict(limits).items()]
+        options = [f"--{key.replace('_', '-')} {value}" for key, value in asdict(limits).items()]
         if self.settings["bonds_to_hydrogen"]:
             options.append("--bonds-to-hydrogen")
         return " ".join(options)
@@ -367,6 +367,11 @@ def _scan_set(config: Mapping[str, Any], place: str) -> tuple[str, dict[str, Any
         raise UserError(f"{where}: unknown source {source!r}; {closest(str(source), sources)}")
     if config.get("archive") is not None and source == bsct_spice.NAME:
         settings["archive"] = config["archive"]
+    elif config.get("archive") is not None:
+        raise UserError(
+            f"{place}: `archive` is given, but the scan set {name!r} is made of molecules; "
+            f"leave it out, or choose a set with `source: {bsct_spice.NAME}`"
+        )
     check_schema(settings, sources[source], where)
     return name, _with_defaults(settings, sources[source]["properties"])
 

@@ -78,8 +78,10 @@ class Evaluator:
         A batch on which the model fails is halved until the frames that fail stand alone. A frame
         that kills or hangs the worker costs the rest of its scan, which is not tried again.
         """
+        return self._evaluate_divided(batch, {})
+
+    def _evaluate_divided(self, batch: Batch, dead: dict[str, tuple[Status, str]]) -> Result:
         sizes = np.bincount(batch.system, minlength=batch.n_systems).tolist()
-        dead: dict[str, tuple[Status, str]] = {}
         parts, start = [], 0
         while start < batch.n_systems:  # the limit may shrink on the way
             count = len(next(split(sizes[start:], self.limit)))
@@ -103,8 +105,7 @@ class Evaluator:
             if failure.status is Status.OUT_OF_MEMORY:
                 self.limit = self.limit.below(batch)
                 logger.warning("out of device memory: batches halved to %s", self.limit)
-                sizes = np.bincount(batch.system, minlength=batch.n_systems).tolist()
-                pieces = list(split(sizes, self.limit))
+                return self._evaluate_divided(batch, dead)
             return _join([self._evaluate_part(batch.select(piece), dead) for piece in pieces])
         self.wall_s += timed.wall_s
         self.device_bytes = max(self.device_bytes, timed.device_bytes)
@@ -265,24 +266,29 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> tuple[list[ScanEvaluation], B
     return scans, BatchLimit(systems or None, atoms or None)
 
 
-def _initial_limit(
-    worker: Worker, entry: ModelEntry, scan_set: ScanSet, ids: Sequence[str]
-) -> BatchLimit:
+def initial_limit(worker: Worker, entry: ModelEntry, typical: Scan) -> BatchLimit:
+    """The entry's fixed batch size, or the best one on the frames of a typical scan."""
     fixed = entry.settings.get("batch_size", "auto")
     if fixed != "auto":
         return BatchLimit(systems=int(fixed))
-    info = worker.start()
-    asked = [i for i in ids if not why_unsupported(scan_set.scan(i), info)]
-    if not asked:
-        return BatchLimit(systems=1)
-    asked.sort(key=lambda scan_id: (scan_set.shape(scan_id)[1], scan_id))
-    typical = scan_set.scan(asked[len(asked) // 2])
     everything = frames_batch([typical])
 
     def frames(count: int) -> Batch:
         return everything.select([k % typical.n_frames for k in range(count)])
 
     return choose_limit(worker, frames, typical.n_atoms)
+
+
+def _shard_limit(
+    worker: Worker, entry: ModelEntry, scan_set: ScanSet, ids: Sequence[str]
+) -> BatchLimit:
+    """`initial_limit` on the scan of median size that the model can be asked about."""
+    info = worker.start()
+    asked = [i for i in ids if not why_unsupported(scan_set.scan(i), info)]
+    if not asked:
+        return BatchLimit(systems=1)
+    asked.sort(key=lambda scan_id: (scan_set.shape(scan_id)[1], scan_id))
+    return initial_limit(worker, entry, scan_set.scan(asked[len(asked) // 2]))
 
 
 def evaluate_shard(
@@ -393,21 +399,28 @@ def _run(
     spent: _Spent,
 ) -> tuple[BatchLimit, ModelInfo | None]:
     """Evaluate what the checkpoint does not hold yet."""
-    note = checkpoint.read_note("limit")  # decides rounding, so that it is chosen once
-    limit = None if note is None else BatchLimit(**note)
+    try:
+        info = worker.start()
+        # what decides rounding, and is known only once the model is loaded
+        made = {"device": info.device, "dtype": info.dtype, "details": info.details}
+        if checkpoint.read_note("made") != made:
+            if checkpoint.count:
+                logger.warning("checkpoint of another device or version; starting anew")
+            checkpoint.clear()
+            checkpoint.write_note("made", made)
+        note = checkpoint.read_note("limit")
+        if note is None:
+            note = asdict(_shard_limit(worker, entry, scan_set, ids))
+            checkpoint.write_note("limit", note)
+    except ModelLoadError as failure:
+        _give_up(scan_set, ids, failure, checkpoint)
+        return BatchLimit(systems=1), None
+    limit = BatchLimit(**note)
     done, deaths = 0, 0
     for piece in range(checkpoint.count):
         scans, limit = _from_arrays(checkpoint.read(piece))
         done += len(scans)
         deaths = _deaths_in_a_row(scans, deaths)
-    try:
-        info = worker.start()
-        if limit is None:
-            limit = _initial_limit(worker, entry, scan_set, ids)
-            checkpoint.write_note("limit", asdict(limit))
-    except ModelLoadError as failure:
-        _give_up(scan_set, ids[done:], failure, checkpoint)
-        return BatchLimit(systems=1), None
     evaluator = Evaluator(worker, limit)
     for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
         if unit is None:  # the further scans of a unit, there for the count alone
@@ -434,8 +447,13 @@ def _run(
 def _give_up(
     scan_set: ScanSet, ids: Sequence[str], failure: ModelLoadError, checkpoint: Checkpoint
 ) -> None:
-    """Give all of some scans the status of a model that does not load."""
+    """Give some scans the status of a model that does not load.
+
+    Nothing of an earlier call is kept if it does not load at all.
+    """
     logger.warning("%s", failure.message)
+    if len(ids) and checkpoint.read_note("made") is None:
+        checkpoint.clear()
     for scan_id in ids:
         lost = _without_model(scan_set.scan(scan_id), failure.status, failure.message)
         checkpoint.append(**_to_arrays([lost], BatchLimit(systems=1)))

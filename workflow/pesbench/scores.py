@@ -160,7 +160,13 @@ def write_scores(scan_set_path: Path, shards: Sequence[Path], out: Path) -> None
     from pesbench.storage import atomic_path
 
     with ScanSet(scan_set_path) as scan_set:
-        frame = pd.DataFrame(score_rows(scan_set, shards), columns=list(COLUMNS))
+        rows = score_rows(scan_set, shards)
+        if not rows:
+            raise UserError(
+                f"{scan_set_path}: the gate on references dropped every selected scan; "
+                "select others, or see skipped.csv for the reasons"
+            )
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
         frame.attrs = {
             "scan_set_sha256": scan_set.sha256,
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,

@@ -36,6 +36,7 @@ _ARRAYS = (
     "bonds",
     "positions_unperturbed",
 )
+_PACKED = ("positions", "forces")
 _ATTRIBUTES = ("system", "bond", "charge", "spin", "smiles", "kind", "quality", "reason")
 
 
@@ -96,7 +97,9 @@ def write_scan_set(
         for scan in scans:
             group = file.create_group(scan.id)
             for key in _ARRAYS:
-                group.create_dataset(key, data=getattr(scan, key), **_COMPRESSION)
+                # small arrays are read faster as they are
+                packed = _COMPRESSION if key in _PACKED else {}
+                group.create_dataset(key, data=getattr(scan, key), **packed)
             for key in _ATTRIBUTES:
                 group.attrs[key] = getattr(scan, key)
             group.attrs["atoms"] = scan.atoms

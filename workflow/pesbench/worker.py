@@ -63,11 +63,13 @@ class Timed:
         result: Checked by `check_result`.
         wall_s: Seconds in the model.
         device_bytes: Peak memory on the accelerator since the worker started; 0 on a CPU.
+        host_bytes: Peak resident memory of the worker since it started.
     """
 
     result: Result
     wall_s: float
     device_bytes: int
+    host_bytes: int = 0
 
 
 def _one_line(error: BaseException) -> str:
@@ -84,7 +86,12 @@ def _device_bytes() -> int:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0
-    return int(torch.cuda.max_memory_allocated())
+    devices = range(torch.cuda.device_count())
+    return max(int(torch.cuda.max_memory_allocated(device)) for device in devices)
+
+
+def _host_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, device: str,
@@ -98,8 +105,8 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
         model = registry.load(entry, scan_set=scan_set, device=device)
         if "torch" in sys.modules:  # it reads the environment, and a model may have changed it
             sys.modules["torch"].set_num_threads(threads)
-        connection.send(("ready", model.info))
-    except MemoryError as error:
+        connection.send(("ready", model.info, _host_bytes()))
+    except (MemoryError, HostError) as error:
         connection.send(("host", _one_line(error)))
         return
     except Exception as error:
@@ -111,13 +118,13 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
         except EOFError:
             return
         if batch is None:
-            connection.send(("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
-            return
+            connection.send(("peak", _host_bytes()))
+            os._exit(0)  # taking torch down in good order takes a second or two
         start = time.perf_counter()
         try:
             result = check_result(batch, model.evaluate(batch))
             elapsed = time.perf_counter() - start
-            connection.send(("result", Timed(result, elapsed, _device_bytes())))
+            connection.send(("result", Timed(result, elapsed, _device_bytes(), _host_bytes())))
         except DeviceOutOfMemoryError as error:
             connection.send(("failed", Status.OUT_OF_MEMORY, _one_line(error)))
         except MemoryError as error:
@@ -156,6 +163,7 @@ class Worker:
         self.info: ModelInfo | None = None
         self.starts = 0
         self.peak_bytes = 0
+        self.loaded_bytes = 0  # resident memory with the model loaded and nothing evaluated
 
     def __enter__(self) -> Self:
         return self
@@ -191,11 +199,11 @@ class Worker:
         except ModelFailureError as failure:
             raise ModelLoadError(failure.status, f"the model did not load: {failure}") from failure
         if kind == "ready":
-            self.info = payload[0]
-            return payload[0]
+            self.info, self.loaded_bytes = payload
+            return self.info
         self._stop()
         if kind == "host":
-            raise HostError(f"out of memory while loading the model ({payload[0]})")
+            raise HostError(f"while loading the model: {payload[0]}")
         raise ModelLoadError(payload[0], f"the model did not load: {payload[1]}")
 
     def evaluate(self, batch: Batch) -> Timed:

@@ -31,11 +31,12 @@ if RUN.source == "bsct_spice":
             "../../envs/pesbench.yaml"
         params:
             python=where(PYTHON),
+            name=RUN.scan_set,
             archive=where(RUN.archive),  # its content is pinned by the manifest
             code=stage_fingerprint("archive"),
         shell:
             "{params.python} -m pesbench --log {log:q} import-archive"
-            " --archive {params.archive:q} --out {output:q}"
+            " --name {params.name:q} --archive {params.archive:q} --out {output:q}"
 
 
 if RUN.source == "molecules":
@@ -45,6 +46,7 @@ if RUN.source == "molecules":
             RESULTS / "reference.json",
         log:
             RESULTS / "logs" / "reference_entry.log",
+        localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:
@@ -77,8 +79,9 @@ if RUN.source == "molecules":
             weights=where(weights_option(RUN.reference)),
             code=stage_fingerprint("reference", RUN.reference.family),
             options=RUN.scan_options,
+            device=RUN.device,
         shell:
             "{params.python} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
             " --molecules {input.molecules:q} --reference {input.reference:q} {params.weights}"
             " --level-of-theory {params.level_of_theory:q} {params.options}"
-            " --threads {threads} --out {output.scan_set:q} --skipped {output.skipped:q}"
+            " --device {params.device} --threads {threads} --out {output.scan_set:q} --skipped {output.skipped:q}"

@@ -19,7 +19,7 @@ class Status(StrEnum):
     """How a frame, a scan or a trajectory ended."""
 
     OK = "ok"
-    UNSUPPORTED = "unsupported"  # an element, charge or spin the model does not know
+    UNSUPPORTED = "unsupported"  # an element or charge the model does not know
     NONFINITE = "nonfinite"
     ERROR = "error"  # the model raised; the message is kept
     OUT_OF_MEMORY = "out_of_memory"  # on the device, for this system alone

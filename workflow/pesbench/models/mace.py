@@ -11,7 +11,7 @@ import torch_sim as ts
 from torch_sim.models.mace import MaceModel
 from torch_sim.neighbors import vesin_nl_ts
 
-from pesbench.errors import UserError
+from pesbench.errors import HostError, UserError
 from pesbench.models.torchsim import DTYPES, TorchSimModel, choose_device
 
 
@@ -94,4 +94,10 @@ def _foundation_model(name: str, device: torch.device) -> torch.nn.Module:
 
     collection, _, model = name.partition("/")
     loader = getattr(foundations_models, collection)
-    return loader(model=model, device=str(device), return_raw_model=True)
+    try:
+        return loader(model=model, device=str(device), return_raw_model=True)
+    except RuntimeError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise HostError(f"{name}: the download failed ({cause}); try again") from error
+        raise

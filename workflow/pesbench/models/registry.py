@@ -20,7 +20,7 @@ from pesbench.models.interface import Model
 
 FAMILIES = ("ase", "control", "mace", "tblite")
 IMPORT_CHECK_TIMEOUT_S = 300
-_DESCRIPTIVE = ("citation", "description", "level_of_theory", "license", "weights")
+_DESCRIPTIVE = ("citation", "description", "level_of_theory", "license", "trained", "weights")
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,15 @@ def check_entry(entry: ModelEntry) -> None:
 
 
 def role(entry: ModelEntry, level_of_theory: str) -> str:
-    """`control`, `reference` (its method is the scan set's own level of theory) or `model`."""
+    """`control`, `reference` (its method is the scan set's own level of theory) or `model`.
+
+    A model that was *trained* on that level is no reference, but the best judged of the models.
+    """
     if entry.family == "control":
         return "control"
-    return "reference" if entry.settings.get("level_of_theory") == level_of_theory else "model"
+    is_method = entry.family == "tblite" or entry.settings.get("trained") is False
+    same = entry.settings.get("level_of_theory") == level_of_theory
+    return "reference" if is_method and same else "model"
 
 
 def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:

@@ -9,6 +9,7 @@ import torch
 import torch_sim as ts
 from torch_sim.models.interface import ModelInterface
 
+from pesbench.errors import HostError
 from pesbench.models.interface import (
     Batch,
     DeviceOutOfMemoryError,
@@ -24,6 +25,8 @@ def choose_device(device: str) -> torch.device:
     """The torch device of `auto`, `cpu`, `cuda` or `cuda:<n>`."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise HostError(f"device {device!r} is asked for, but torch sees no GPU on this machine")
     return torch.device(device)
 
 
@@ -45,7 +48,8 @@ class TorchSimModel:
         self._composition: tuple[bytes, bytes] | None = None
         self._state: ts.SimState | None = None
         device = model.device
-        details = details | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        # as plain str: its own class would import torch in every process that reads it
+        details = details | {"torch": str(torch.__version__)}
         if device.type == "cuda":
             details |= {
                 "cuda": torch.version.cuda,
@@ -97,7 +101,10 @@ class TorchSimModel:
             output = self._model(self._state_of(batch))
             energies = output["energy"].detach().to("cpu", torch.float64).numpy()
             forces = output["forces"].detach().to("cpu", torch.float64).numpy()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            # compiled code and CUDA's libraries raise a plain RuntimeError
+            if "out of memory" not in str(error).lower():
+                raise
             self._composition = self._state = None
             torch.cuda.empty_cache()
             raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import io
 import logging
 import tarfile
@@ -95,7 +96,7 @@ def fetch_archive(source: str, folder: Path) -> Path:
                 f"{source}: the server answers {error.code} {error.reason}; "
                 "set `archive` to a reachable address or a local path"
             ) from error
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise HostError(
                 f"{source}: download failed ({error}); try again, or set `archive` to a local path"
             ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pesbench import provenance
-from pesbench.batching import choose_limit
 from pesbench.errors import UserError
-from pesbench.evaluate import Evaluator, evaluate_scans, frames_batch
+from pesbench.evaluate import Evaluator, evaluate_scans, initial_limit
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.progress import track
@@ -69,6 +70,7 @@ def build_scan_set(
     level_of_theory: str,
     bonds_to_hydrogen: bool,
     limits: QualityLimits,
+    device: str = "auto",
     threads: int = 1,
 ) -> None:
     """Scan every bond of a file of molecules and compute the reference.
@@ -82,6 +84,7 @@ def build_scan_set(
         level_of_theory: Of the reference.
         bonds_to_hydrogen: Whether bonds with a hydrogen are scanned.
         limits: Of the quality gate.
+        device: `auto`, `cpu` or `cuda`.
         threads: For the reference method.
 
     Raises:
@@ -92,28 +95,24 @@ def build_scan_set(
     if not plan.scans:
         raise UserError(f"{molecules}: no bond can be scanned; add a molecule with an acyclic bond")
     rows = [
-        f"{s.bond}/{s.system}_{s.atoms[0]}-{s.atoms[1]},skipped,{s.reason}" for s in plan.skipped
+        (f"{s.bond}/{s.system}_{s.atoms[0]}-{s.atoms[1]}", "skipped", s.reason)
+        for s in plan.skipped
     ]
 
     def judged(evaluator: Evaluator) -> Iterator[Scan]:
         for scan in track(plan.scans, len(plan.scans), "reference scans"):
             done = with_reference(scan, evaluator, limits)
             if done.quality != "ok":
-                rows.append(f'{done.id},{done.quality},"{done.reason}"')
+                rows.append((done.id, done.quality, done.reason))
             yield done
 
     timeout_s = float(entry.settings.get("timeout_s", 600.0))
-    with Worker(entry, threads=threads, timeout_s=timeout_s) as worker:
+    with Worker(entry, device=device, threads=threads, timeout_s=timeout_s) as worker:
         try:
             worker.start()
         except ModelFailureError as failure:
             raise UserError(f"reference {entry.name!r}: {failure.message}") from failure
-        first = frames_batch(plan.scans[:1])
-        limit = choose_limit(
-            worker,
-            lambda count: first.select([k % first.n_systems for k in range(count)]),
-            plan.scans[0].n_atoms,
-        )
+        limit = initial_limit(worker, entry, plan.scans[0])
         evaluator = Evaluator(worker, limit)
         write_scan_set(
             out,
@@ -123,4 +122,6 @@ def build_scan_set(
             source=molecules.as_posix(),
             provenance=provenance.collect() | {"reference": entry.deciding()},
         )
-    write_text(skipped_out, "\n".join(["scan,quality,reason", *sorted(rows)]) + "\n")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("scan", "quality", "reason"), *sorted(rows)])
+    write_text(skipped_out, text.getvalue())
