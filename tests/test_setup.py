@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -21,9 +22,13 @@ def test_a_missing_prerequisite_is_one_line(tmp_path: Path, fails_on: str, says:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\ncase "$*" in *{fails_on}*) exit 1;; *) exit 0;; esac\n')
     python.chmod(0o755)
+    # `make test` runs this very test: the inner make shall not know of the outer one
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV")
+    environment = {key: value for key, value in os.environ.items() if key not in outer}
     done = subprocess.run(
         ["make", "setup", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
         cwd=REPO,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
