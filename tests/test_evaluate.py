@@ -35,7 +35,7 @@ from pesbench.models.interface import ModelInfo, Result, Status, molecules_batch
 from pesbench.models.registry import ModelEntry
 from pesbench.scores import FORCE_METRICS, score_rows, score_scan
 from pesbench.storage import Evaluation, ScanSet, write_json
-from pesbench.worker import ModelFailureError, Timed
+from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 
 IDS = ("C-C/a", "C-N/b", "C-O/c", "N-N/d", "N-O/e", "O-S/f")
 BAD, FRAME = "C-N/b", 5
@@ -716,3 +716,22 @@ def test_a_control_that_is_not_defined_everywhere(toys, toy_set, tmp_path):
     assert done[BAD].frame_status[0] == Status.MASKED.code
     assert np.isnan(done[BAD].forces[0]).all()
     assert np.isfinite(score_scan(toys[BAD], done[BAD])["fsd_full"])
+
+
+def test_a_resumed_model_that_no_longer_loads_keeps_what_was_done(
+    monkeypatch, toys, toy_set, tmp_path
+):
+    """Earlier pieces stay, the rest get the reason, and no scan stands twice."""
+    entry, out = fake_entry(batch_size=13), tmp_path / "out.h5"
+    with monkeypatch.context() as patch:
+        _interrupt_after(patch, entry, toy_set, out)
+
+    def start(worker):
+        raise ModelLoadError(Status.ERROR, "the model did not load: gone")
+
+    monkeypatch.setattr(Worker, "start", start)
+    done = _run(entry, toy_set, out)
+    assert sorted(done) == sorted(IDS)
+    for scan_id in IDS[:2]:
+        _assert_right(done[scan_id], toys[scan_id])
+    assert {done[scan_id].status for scan_id in IDS[2:]} == {Status.ERROR}

@@ -413,12 +413,14 @@ def _run(
             note = asdict(_shard_limit(worker, entry, scan_set, ids))
             checkpoint.write_note("limit", note)
     except ModelLoadError as failure:
-        _give_up(scan_set, ids, failure, checkpoint)
+        held = sum(len(checkpoint.read(piece)["ids"]) for piece in range(checkpoint.count))
+        _give_up(scan_set, ids[held:], failure, checkpoint)
         return BatchLimit(systems=1), None
     limit = BatchLimit(**note)
     done, deaths = 0, 0
     for piece in range(checkpoint.count):
-        scans, limit = _from_arrays(checkpoint.read(piece))
+        scans, last = _from_arrays(checkpoint.read(piece))
+        limit = limit if last == BatchLimit() else last
         done += len(scans)
         deaths = _deaths_in_a_row(scans, deaths)
     evaluator = Evaluator(worker, limit)
@@ -447,16 +449,11 @@ def _run(
 def _give_up(
     scan_set: ScanSet, ids: Sequence[str], failure: ModelLoadError, checkpoint: Checkpoint
 ) -> None:
-    """Give some scans the status of a model that does not load.
-
-    Nothing of an earlier call is kept if it does not load at all.
-    """
+    """Give some scans the status of a model that does not load."""
     logger.warning("%s", failure.message)
-    if len(ids) and checkpoint.read_note("made") is None:
-        checkpoint.clear()
     for scan_id in ids:
         lost = _without_model(scan_set.scan(scan_id), failure.status, failure.message)
-        checkpoint.append(**_to_arrays([lost], BatchLimit(systems=1)))
+        checkpoint.append(**_to_arrays([lost], BatchLimit()))  # says nothing of the batch size
 
 
 def _units(
