@@ -12,7 +12,7 @@ from typing import Any
 
 PACKAGES = (
     "pesbench", "ase", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake", "tblite", "torch",
-    "torch-sim-atomistic", "mace-torch", "e3nn",
+    "torch-sim-atomistic", "mace-torch", "e3nn", "pyscf", "pyscf-dispersion",
 )  # fmt: skip
 
 
