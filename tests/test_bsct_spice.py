@@ -22,6 +22,7 @@ from conftest import KEPT_SCANS
 from pesbench import cli
 from pesbench.errors import HostError, UserError
 from pesbench.metrics.curves import extrema, step_work
+from pesbench.models import download
 from pesbench.references import bsct_spice as bsct
 from pesbench.scans import bond_grid, bond_scan
 from pesbench.storage import ScanSet, write_scan_set
@@ -578,6 +579,7 @@ def server(tmp_path):
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
 
 
 def test_a_download_is_kept(server, tmp_path, kept, manifest):

@@ -1,7 +1,8 @@
-"""Family `mace`: MACE models from a weight file or a published name, through TorchSim."""
+"""Family `mace`: MACE models from a weight file, through TorchSim."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,30 @@ import torch_sim as ts
 from torch_sim.models.mace import MaceModel
 from torch_sim.neighbors import vesin_nl_ts
 
-from pesbench.errors import HostError, UserError
+from pesbench.errors import UserError
+from pesbench.models.interface import Batch, Result
+from pesbench.models.registry import WEIGHT_FILES, check_weights
 from pesbench.models.torchsim import DTYPES, TorchSimModel, choose_device
+
+_CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
+# of mace's classes, those that have no energy, or need a field and densities as well
+_NOT_SERVED = ("AtomicDielectricMACE", "AtomicDipolesMACE", "PolarMACE")
+
+
+class _Complete(torch.nn.Module):
+    """A network with what TorchSim 0.3 does not pass: the head, total charge and spin.
+
+    Args:
+        network: As mace made it.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.inputs: dict[str, torch.Tensor] = {}
+
+    def forward(self, data: dict[str, torch.Tensor], **options: bool) -> dict[str, torch.Tensor]:
+        return self.network(data | self.inputs, **options)
 
 
 class MACE(TorchSimModel):
@@ -20,41 +43,82 @@ class MACE(TorchSimModel):
 
     TorchSim 0.3 tells batches apart by their elements alone; two batches with the same elements in
     another division into systems would share a stale index, so it is set anew here.
+
+    Args:
+        model: TorchSim's model of it.
+        elements: Atomic numbers it knows.
+        details: For the provenance.
+        head: Index of the readout of a network that has several, or None.
+        embedded: Inputs of the network beside the geometry: `total_charge`, `total_spin` or none.
     """
 
     _model: MaceModel
 
+    def __init__(
+        self,
+        model: MaceModel,
+        elements: frozenset[int],
+        details: dict[str, Any],
+        *,
+        head: int | None = None,
+        embedded: Sequence[str] = (),
+    ) -> None:
+        super().__init__(model, elements, details, charges=_CHARGE in embedded)
+        self._head = head
+        self._embedded = tuple(embedded)
+        if head is not None or embedded:
+            model.model = _Complete(model.model)
+
     def on_new_composition(self, state: ts.SimState) -> None:
         self._model.setup_from_system_idx(state.atomic_numbers, state.system_idx)
         state.pbc = torch.as_tensor(state.pbc)
+
+    def evaluate(self, batch: Batch) -> Result:
+        if isinstance(self._model.model, _Complete):
+            self._model.model.inputs = self._inputs(batch)  # charges may change, atoms the same
+        return super().evaluate(batch)
+
+    def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        device, dtype = self._model.device, self._model.dtype
+        values = {_CHARGE: batch.charge, _SPIN: batch.spin}
+        inputs = {
+            name: torch.as_tensor(values[name], dtype=dtype, device=device)
+            for name in self._embedded
+        }
+        if self._head is not None:
+            inputs["head"] = torch.full((batch.n_systems,), self._head, device=device)
+        return inputs
 
 
 def load_mace(settings: dict[str, Any], device: str) -> MACE:
     """A MACE model from the settings of its entry.
 
     Args:
-        settings: `weights` (a path) or `foundation` (`mace_mp/<name>`, `mace_off/<name>` or
-            `mace_omol/<name>`, which mace-torch downloads), `dtype`.
+        settings: `weights` (a path), its `sha256`, `dtype`, `compile` and perhaps `head`.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: the file is no MACE model.
+        UserError: the file is no MACE model, or one that cannot be run here.
     """
     torch_device, dtype = choose_device(device), DTYPES[settings["dtype"]]
     torch.set_default_dtype(dtype)  # e3nn makes constants in the default precision
-    if "foundation" in settings:
-        network = _foundation_model(settings["foundation"], torch_device)
-        details = {"foundation": settings["foundation"]}
-    else:
-        network = _read_weights(Path(settings["weights"]), torch_device)
-        details = {"weights_sha256": settings["sha256"]}
+    path = Path(settings["weights"])
+    network = _read_weights(path, torch_device)
+    embedded = tuple(getattr(network, "embedding_specs", None) or ())
+    unknown = sorted(set(embedded) - {_CHARGE, _SPIN})
+    if unknown:
+        raise UserError(
+            f"{path}: the network takes `{unknown[0]}` as an input, which a scan does not have; "
+            "give another model"
+        )
+    head = _choose_head(path, list(getattr(network, "heads", None) or ()), settings.get("head"))
+    elements = frozenset(int(z) for z in network.atomic_numbers)
     for parameter in network.parameters():
         parameter.requires_grad_(requires_grad=False)  # forces need the graph of positions only
     if settings["compile"]:
         from e3nn.util import jit  # imported after mace, which prepares torch for e3nn's files
 
         network = jit.compile(network)
-    elements = frozenset(int(z) for z in network.atomic_numbers)
     model = MaceModel(
         network,
         device=torch_device,
@@ -62,7 +126,23 @@ def load_mace(settings: dict[str, Any], device: str) -> MACE:
         compute_stress=False,
         neighbor_list_fn=_neighbor_list,
     )
-    return MACE(model, elements, details | {"mace-torch": version("mace-torch")})
+    details = {"weights_sha256": settings["sha256"], "mace-torch": version("mace-torch")}
+    return MACE(model, elements, details, head=head, embedded=embedded)
+
+
+def _choose_head(path: Path, heads: list[str], wanted: str | None) -> int | None:
+    """The index of a head, as `MACECalculator` chooses it; None for a network with one only."""
+    if wanted is not None and wanted not in heads:
+        known = ", ".join(heads) or "none with a name"
+        raise UserError(f"{path}: no head {wanted!r}; its heads: {known}; correct `head`")
+    if len(heads) < 2:
+        return None
+    default = [name for name in heads if name.lower() == "default"]
+    if wanted is None and not default:
+        raise UserError(
+            f"{path}: the network has the heads {', '.join(heads)}; name one with `head`"
+        )
+    return heads.index(default[0] if wanted is None else wanted)
 
 
 def _neighbor_list(
@@ -73,31 +153,26 @@ def _neighbor_list(
 
 
 def _read_weights(path: Path, device: torch.device) -> torch.nn.Module:
+    check_weights("mace", path)
+    _, cure = WEIGHT_FILES["mace"]
     try:
         network = torch.load(path, map_location=device, weights_only=False)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: needs the module {error.name!r}, which is not installed here: the checkpoint "
+            f"of another package? {cure}"
+        ) from error
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: torch cannot read these weights ({type(error).__name__}: {said}); "
-            "give the .model file that mace_run_train writes"
+            f"{path}: torch cannot read these weights ({type(error).__name__}: {said}); {cure}"
         ) from error
+    kind = type(network).__name__
+    if isinstance(network, dict):
+        keys = ", ".join(map(str, list(network)[:3]))
+        raise UserError(f"{path}: holds a {kind} with the keys {keys}, no MACE model; {cure}")
     if not all(hasattr(network, name) for name in ("atomic_numbers", "r_max", "forward")):
-        raise UserError(
-            f"{path}: holds a {type(network).__name__}, no MACE model; "
-            "give the .model file that mace_run_train writes"
-        )
+        raise UserError(f"{path}: holds a {kind}, no MACE model; {cure}")
+    if kind in _NOT_SERVED:
+        raise UserError(f"{path}: a {kind} cannot be run here; give a MACE or a ScaleShiftMACE")
     return network
-
-
-def _foundation_model(name: str, device: torch.device) -> torch.nn.Module:
-    from mace.calculators import foundations_models
-
-    collection, _, model = name.partition("/")
-    loader = getattr(foundations_models, collection)
-    try:
-        return loader(model=model, device=str(device), return_raw_model=True)
-    except RuntimeError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
-            raise HostError(f"{name}: the download failed ({cause}); try again") from error
-        raise

@@ -6,21 +6,39 @@ is read, and what it names (weight files, import paths) before any work starts.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import subprocess
 import sys
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pesbench.errors import UserError
+from pesbench.models import download
+from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
+from pesbench.models.weight_file import defect
 
-FAMILIES = ("ase", "control", "mace", "tblite")
+FAMILIES = ("ase", "control", "mace", "pyscf", "tblite")
 IMPORT_CHECK_TIMEOUT_S = 300
-_DESCRIPTIVE = ("citation", "description", "level_of_theory", "license", "trained", "weights")
+_DESCRIPTIVE = frozenset(
+    {
+        "citation",
+        "description",
+        "elements",
+        "level_of_theory",
+        "license",
+        "seen_systems",
+        "trained",
+        "training_dispersion",
+        "weights",
+    }
+)
+_DECIDING = {"ase": frozenset({"elements"})}  # it asks the calculator for no others
+# package that the network in a family's weight file belongs to, and the cure for any other file
+WEIGHT_FILES = {"mace": ("mace", "give the .model file that mace_run_train writes")}
 
 
 @dataclass(frozen=True)
@@ -38,17 +56,34 @@ class ModelEntry:
     settings: dict[str, Any]
 
     def deciding(self) -> dict[str, Any]:
-        """What of the entry decides a model's numbers: not where weights lie, but what they are."""
-        settings = {k: v for k, v in self.settings.items() if k not in _DESCRIPTIVE}
+        """What of the entry decides a model's numbers: not where weights lie, but what they are.
+
+        Of an address without `sha256` nothing else is known, whether it has been downloaded or
+        not: there the address decides.
+        """
+        descriptive = _DESCRIPTIVE - _DECIDING.get(self.family, frozenset())
+        settings = {k: v for k, v in self.settings.items() if k not in descriptive}
+        weights = self.settings.get("weights")
+        if is_address(weights) and "sha256" not in settings:
+            settings["weights"] = weights
         return {"name": self.name, "family": self.family, "settings": settings}
+
+    @property
+    def weights_path(self) -> Path | None:
+        """Where the weights lie, or will once they are downloaded; None without weights."""
+        weights = self.settings.get("weights")
+        if weights is None:
+            return None
+        return cache_path(weights) if is_address(weights) else Path(weights)
 
     @classmethod
     def from_file(cls, path: Path, weights: Path | None = None) -> ModelEntry:
         """An entry that `python -m pesbench entry` has written, which is its deciding part.
 
         Args:
-            path: JSON of `deciding`.
-            weights: Where the weights lie, for an entry that has them.
+            path: JSON of `settle`.
+            weights: Where the weights lie, for an entry that has them; an entry with an address
+                need not be told.
 
         Raises:
             UserError: the file holds something else, or the weights are missing or others.
@@ -60,20 +95,76 @@ class ModelEntry:
             raise UserError(
                 f"{path}: not a resolved model entry ({error}); make it with `pesbench entry`"
             ) from error
+        weights = weights or entry.weights_path
         if weights is None:
+            if "sha256" in entry.settings:
+                raise UserError(f"{path}: model {entry.name!r} has weights; give --weights PATH")
             return entry
+        again = f"python -m pesbench entry {entry.name} --out {path}"
+        if not weights.is_file():
+            raise UserError(
+                f"model {entry.name!r}: no weight file at {weights}; put it there, or download "
+                f"the weights of an address with `{again}`"
+            )
+        if download.pin_path(weights).is_file() and file_sha256(weights) != entry.settings.get(
+            "sha256"
+        ):
+            raise UserError(
+                f"model {entry.name!r}: {weights} is not what {path} was made with (another "
+                f"sha256); delete it and download it again with `{again}`"
+            )
         settings = entry.settings | {"weights": str(weights)}
         return cls(entry.name, entry.family, resolve_weights(entry.name, settings, Path.cwd()))
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def fetch_weights(entry: ModelEntry) -> ModelEntry:
+    """The entry with its weights on this machine, downloaded if they are given by an address.
+
+    Args:
+        entry: Resolved entry.
+
+    Returns:
+        The entry with `weights` as a path, and their `sha256`; one without an address unchanged.
+
+    Raises:
+        UserError: the weights cannot be had, or are not what they should be.
+        HostError: the download failed; another attempt may not.
+    """
+    weights = entry.settings.get("weights")
+    if not is_address(weights):
+        return entry
+    package, _ = WEIGHT_FILES[entry.family]
+    try:
+        pin = download.fetch(
+            weights,
+            sha256=entry.settings.get("sha256"),
+            defect=lambda path: defect(path, package),
+        )
+    except UserError as error:
+        raise UserError(f"model {entry.name!r}: {error}") from error
+    found = {"weights": str(cache_path(weights)), "sha256": pin.sha256}
+    return ModelEntry(entry.name, entry.family, entry.settings | found)
+
+
+def settle(entry: ModelEntry) -> dict[str, Any]:
+    """What jobs need of an entry: its deciding part, and the sha256 of its weights.
+
+    Weights are downloaded here and not by the jobs: a node that evaluates may have no network.
+
+    Args:
+        entry: Resolved entry.
+
+    Raises:
+        UserError: as `fetch_weights`.
+        HostError: as `fetch_weights`.
+    """
+    value = entry.deciding()
+    value["settings"] |= fetch_weights(entry).deciding()["settings"]
+    return value
 
 
 def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Settings with `weights` as an absolute path and its `sha256`.
+    """Settings with `weights` as an absolute path and its `sha256`; an address stays as it is.
 
     Args:
         name: Of the entry, for messages.
@@ -81,9 +172,19 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
         base: Folder that a relative path starts from.
 
     Raises:
-        UserError: the file is missing or its hash is another one.
+        UserError: the file is missing or its hash is another one, or the address is none.
     """
-    path = (base / settings["weights"]).resolve()
+    weights = settings["weights"]
+    if is_address(weights):
+        if not urllib.parse.urlsplit(weights).hostname:
+            raise UserError(f"model {name!r}: `weights: {weights}` names no host; correct it")
+        return settings
+    if "://" in weights:
+        raise UserError(
+            f"model {name!r}: `weights: {weights}` is no address that can be downloaded; "
+            "give a path, or an address with http or https"
+        )
+    path = (base / weights).resolve()
     if not path.is_file():
         raise UserError(
             f"model {name!r}: no weight file at {path}; correct `weights` or put the file there"
@@ -136,14 +237,42 @@ def check_import(name: str, path: str) -> None:
         )
 
 
+def check_weights(family: str, path: Path) -> None:
+    """Refuse a file that cannot be a family's weights, without importing its package.
+
+    Args:
+        family: One with weights.
+        path: A file that exists.
+
+    Raises:
+        UserError: one line with the file, what it is and the cure.
+    """
+    package, cure = WEIGHT_FILES[family]
+    wrong = defect(path, package)
+    if wrong is not None:
+        raise UserError(f"{path} {wrong}; {cure}")
+
+
 def check_entry(entry: ModelEntry) -> None:
-    """Refuse an entry whose import path leads nowhere.
+    """Refuse an entry whose import path leads nowhere, or whose method PySCF does not know.
+
+    So is a weight file that holds something else; an address is looked at when it is downloaded.
 
     Raises:
         UserError: one line with the entry and the cure.
     """
+    weights = entry.settings.get("weights")
+    if weights is not None and not is_address(weights):
+        try:
+            check_weights(entry.family, Path(weights))
+        except UserError as error:
+            raise UserError(f"model {entry.name!r}: {error}") from error
     if entry.family == "ase":
         check_import(entry.name, entry.settings["calculator"])
+    if entry.family == "pyscf":
+        from pesbench.models.pyscf import check_settings
+
+        check_settings(entry.name, entry.settings)
 
 
 def role(entry: ModelEntry, level_of_theory: str) -> str:
@@ -153,7 +282,7 @@ def role(entry: ModelEntry, level_of_theory: str) -> str:
     """
     if entry.family == "control":
         return "control"
-    is_method = entry.family == "tblite" or entry.settings.get("trained") is False
+    is_method = entry.family in ("pyscf", "tblite") or entry.settings.get("trained") is False
     same = entry.settings.get("level_of_theory") == level_of_theory
     return "reference" if is_method and same else "model"
 
@@ -181,6 +310,10 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
             from pesbench.models.tblite import TBLiteModel
 
             return TBLiteModel(settings["method"], settings["accuracy"])
+        case "pyscf":
+            from pesbench.models.pyscf import load_pyscf
+
+            return load_pyscf(settings)
         case "ase":
             from pesbench.models.ase import ASEModel
 

@@ -39,10 +39,16 @@ class TorchSimModel:
         model: The wrapped model.
         elements: Atomic numbers it knows.
         details: For the provenance.
+        charges: Whether it takes account of the total charge; TorchSim 0.3 does not pass it on.
     """
 
     def __init__(
-        self, model: ModelInterface, elements: frozenset[int] | None, details: dict[str, Any]
+        self,
+        model: ModelInterface,
+        elements: frozenset[int] | None,
+        details: dict[str, Any],
+        *,
+        charges: bool = False,
     ) -> None:
         self._model = model
         self._composition: tuple[bytes, bytes] | None = None
@@ -58,7 +64,7 @@ class TorchSimModel:
             }
         self._info = ModelInfo(
             elements=elements,
-            charges=False,
+            charges=charges,
             batched=True,
             device=str(device),
             dtype=str(model.dtype).removeprefix("torch."),

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import io
-import logging
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from ase.io.extxyz import read_xyz
 
-from pesbench.errors import HostError, UserError
+from pesbench.errors import UserError
+from pesbench.models.download import save
 from pesbench.scans import N_FRAMES, Scan
 from pesbench.storage import atomic_path
 from pesbench.structures import bonds_from_smiles
@@ -35,8 +32,6 @@ MANIFEST_SHA256 = "e6f2fa9078763cef0c35d45898f07c6486c5940863c57ed33ce61c143358b
 N_SCANS = 485
 _ROOT = "bsct_spice/"
 _FILES = (*(f"atoms_{frame}.xyz" for frame in range(N_FRAMES)), "partition.npz", "unperturbed.xyz")
-
-logger = logging.getLogger("pesbench")
 
 
 def read_manifest(path: Path) -> dict[str, str]:
@@ -83,25 +78,8 @@ def fetch_archive(source: str, folder: Path) -> Path:
     target = folder / f"bsct-{COMMIT[:8]}.tar.gz"
     if target.exists():
         return target
-    logger.info("downloading %s", source)
     with atomic_path(target) as part:
-        try:
-            with urllib.request.urlopen(source, timeout=60) as answer, part.open("wb") as out:
-                expected = answer.headers.get("Content-Length")
-                size = 0
-                while block := answer.read(1 << 20):
-                    size += out.write(block)
-        except urllib.error.HTTPError as error:
-            raise UserError(
-                f"{source}: the server answers {error.code} {error.reason}; "
-                "set `archive` to a reachable address or a local path"
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise HostError(
-                f"{source}: download failed ({error}); try again, or set `archive` to a local path"
-            ) from error
-        if expected is not None and size != int(expected):
-            raise HostError(f"{source}: {size} of {expected} bytes came; try again")
+        save(source, part, "set `archive` to a reachable address or a local path")
     return target
 
 

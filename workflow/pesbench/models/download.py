@@ -1,0 +1,294 @@
+"""Downloads: whole or not at all, and weights with the checksum pinned at first use.
+
+Weights of an address are kept in a folder outside of any run (`PESBENCH_CACHE`, or
+`~/.cache/pesbench/weights`). Beside each file lies its pin, `<file>.json`, with the sha256 that it
+had at first use: a file that changed in the cache or on the server is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from pesbench.errors import HostError, UserError
+from pesbench.progress import track
+
+CACHE_VARIABLE = "PESBENCH_CACHE"
+ATTEMPTS = 4
+BACKOFF_S = 2.0  # before the second attempt; twice as long before each further one
+READ_TIMEOUT_S = 60.0  # without a byte
+_BLOCK_BYTES = 1 << 20
+_TRANSIENT = (408, 425, 429)  # of the answers below 500
+_LONGEST_NAME = 100
+
+logger = logging.getLogger("pesbench")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What an address held at first use.
+
+    Attributes:
+        address: Where the file came from.
+        sha256: Of its content.
+        size: In bytes.
+        date: Of the first use, UTC, ISO 8601.
+    """
+
+    address: str
+    sha256: str
+    size: int
+    date: str
+
+
+class _TransientError(Exception):
+    """A download that may succeed next time."""
+
+
+def is_address(text: object) -> bool:
+    """Whether something that may be a path is an http(s) address."""
+    return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_path(address: str) -> Path:
+    """Where the download of an address is kept: the same for the same address, absolute."""
+    folder = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "pesbench" / "weights"
+    last = urllib.parse.unquote(urllib.parse.urlsplit(address).path).rpartition("/")[2]
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", last)[-_LONGEST_NAME:] or "weights"
+    digest = hashlib.sha256(address.encode()).hexdigest()[:12]
+    return Path(folder).expanduser().absolute() / f"{digest}-{name}"
+
+
+def pin_path(path: Path) -> Path:
+    """Where the pin of a file in the cache lies."""
+    return path.with_name(path.name + ".json")
+
+
+def read_pin(path: Path) -> Pin | None:
+    """The pin of a file in the cache, or None if it has none.
+
+    Raises:
+        UserError: the pin is no pin.
+    """
+    try:
+        return Pin(**json.loads(pin_path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{pin_path(path)}: is no pin ({error}); delete it to pin {path.name} anew"
+        ) from error
+
+
+def save(address: str, path: Path, cure: str) -> str:
+    """Download an address to a file; what breaks on the way is tried again a few times.
+
+    Args:
+        address: http, https or file.
+        path: Is overwritten; on an error it may hold a part, which is the caller's to remove.
+        cure: What a user can do if the address is no good, for the message.
+
+    Returns:
+        The sha256 of the content.
+
+    Raises:
+        UserError: the server says that there is nothing for us, or the address is none.
+        HostError: the network or the server failed at every attempt, or the disk did.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _save_once(address, path, cure)
+        except _TransientError as error:
+            if attempt == ATTEMPTS:
+                raise HostError(
+                    f"{address}: download failed at {ATTEMPTS} attempts ({error}); "
+                    f"try again, or {cure}"
+                ) from error
+            wait = BACKOFF_S * 2 ** (attempt - 1)
+            logger.warning("%s: %s; trying again in %.0f s", address, error, wait)
+            time.sleep(wait)
+    raise AssertionError("no attempt was made")
+
+
+def _save_once(address: str, path: Path, cure: str) -> str:
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as out:
+        try:
+            with urllib.request.urlopen(address, timeout=READ_TIMEOUT_S) as answer:
+                length = answer.headers.get("Content-Length")
+                for block in _blocks(answer, address, None if length is None else int(length)):
+                    digest.update(block)
+                    size += len(block)
+                    _write(out, block, path)
+        except urllib.error.HTTPError as error:
+            said = f"the server answers {error.code} {error.reason}"
+            if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR or error.code in _TRANSIENT:
+                raise _TransientError(said) from error
+            raise UserError(f"{address}: {said}; {cure}") from error
+        except (http.client.InvalidURL, ValueError) as error:
+            raise UserError(f"{address}: not a valid address ({error}); {cure}") from error
+        except TimeoutError as error:
+            raise _TransientError(f"no byte came in {READ_TIMEOUT_S:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            said = " ".join(str(getattr(error, "reason", "") or error).split())
+            raise _TransientError(said or type(error).__name__) from error
+    if length is not None and size != int(length):
+        raise _TransientError(f"{size} of {length} bytes came")
+    return digest.hexdigest()
+
+
+def _blocks(answer: BinaryIO, address: str, length: int | None) -> Iterator[bytes]:
+    blocks = iter(lambda: answer.read(_BLOCK_BYTES), b"")
+    if length is None:
+        logger.info("downloading %s", address)
+        return blocks
+    logger.info("downloading %s (%.1f MB)", address, length / 1e6)
+    return track(blocks, -(-length // _BLOCK_BYTES), "MiB")
+
+
+def _write(out: BinaryIO, block: bytes, path: Path) -> None:
+    try:
+        out.write(block)
+    except OSError as error:  # not the network's
+        raise HostError(
+            f"{path}: cannot be written ({error.strerror}); free space there"
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time for a file of the cache; the others wait, and then find it."""
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("%s: waiting for another process that downloads it", path)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: both download, and renaming is atomic
+            logger.warning("%s: this file system has no locks", path.parent)
+        else:
+            for part in path.parent.glob(f"{path.name}.*.part"):
+                part.unlink(missing_ok=True)  # of a process that was killed
+        yield
+
+
+def fetch(
+    address: str,
+    *,
+    sha256: str | None = None,
+    defect: Callable[[Path], str | None] = lambda path: None,
+) -> Pin:
+    """The content of an address in the cache, downloaded if it is not there yet.
+
+    A file that was put into the cache by hand, on a machine without network, is pinned as it is.
+
+    Args:
+        address: http(s).
+        sha256: That the content must have, if it is known beforehand.
+        defect: Tells what is wrong with a file before it is pinned, or None.
+
+    Returns:
+        The pin; the file is at `cache_path(address)`.
+
+    Raises:
+        UserError: there is no such file, or it is not what was pinned, asked for or expected.
+        HostError: the download failed in a way that another attempt may not, or the disk did.
+    """
+    path = cache_path(address)
+    try:
+        if path.exists() and pin_path(path).exists():  # the folder may be one to read only
+            return _fetch(address, path, sha256, defect)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            return _fetch(address, path, sha256, defect)
+    except OSError as error:
+        raise HostError(
+            f"{path}: the cache cannot be used ({error.strerror}); free space there, or set "
+            f"{CACHE_VARIABLE} to another folder"
+        ) from error
+
+
+def _fetch(
+    address: str, path: Path, sha256: str | None, defect: Callable[[Path], str | None]
+) -> Pin:
+    pin = read_pin(path)
+    if path.exists():
+        found = file_sha256(path)
+        if pin is not None and found != pin.sha256:
+            raise UserError(
+                f"{path}: changed in the cache: its sha256 is {found}, pinned on {pin.date} was "
+                f"{pin.sha256}; delete it, and it is downloaded again"
+            )
+        _check(address, path, path, found, sha256, defect)
+        return pin or _write_pin(address, path, path, found)
+    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        found = save(address, part, f"put the file at {path}")
+        if pin is not None and found != pin.sha256:
+            raise UserError(
+                f"{address}: changed on the server: the sha256 is now {found}, pinned on "
+                f"{pin.date} was {pin.sha256}; put the old file at {path}, or delete "
+                f"{pin_path(path)} to take the new one"
+            )
+        _check(address, path, part, found, sha256, defect)
+        part.chmod(0o644)  # mkstemp makes it private; a cache may be shared
+        # the pin first: whatever comes in between, no file is there that was not compared with it
+        pin = pin or _write_pin(address, path, part, found)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return pin
+
+
+def _check(
+    address: str,
+    path: Path,
+    file: Path,
+    found: str,
+    sha256: str | None,
+    defect: Callable[[Path], str | None],
+) -> None:
+    """Refuse content that is not what was asked for; `file` is `path` or not renamed yet."""
+    cure = "" if file != path else f", and delete {path} and its .json"
+    if sha256 is not None and found != sha256:
+        raise UserError(
+            f"{address}: the sha256 is {found}, the entry says {sha256}; "
+            f"correct the address or `sha256`{cure}"
+        )
+    wrong = defect(file)
+    if wrong is not None:
+        raise UserError(f"{address}: what came {wrong}; correct the address{cure}")
+
+
+def _write_pin(address: str, path: Path, file: Path, sha256: str) -> Pin:
+    from pesbench.storage import write_json  # h5py, which a worker does not need
+
+    pin = Pin(address, sha256, file.stat().st_size, datetime.now(UTC).isoformat(timespec="seconds"))
+    write_json(pin_path(path), asdict(pin))
+    logger.info("%s: sha256 %s pinned", path, sha256)
+    return pin
