@@ -299,10 +299,19 @@ class Inputs:
             entry = self.folder / "gfn2-xtb.json"
             log = self.folder / "mini.log"
             Command("entry", "gfn2-xtb", "--out", entry, log=log).wait()
+            scans, skipped = self.folder / "mini.scans.h5", self.folder / "skipped_bonds.csv"
+            reference = self.folder / "mini.reference.h5"
             Command(
-                "scan-molecules", "--name", "mini", "--out", path, "--reference", entry,
-                "--molecules", ROOT / "resources/mini/molecules.extxyz",
-                "--level-of-theory", "GFN2-xTB", "--skipped", self.folder / "skipped.csv", log=log,
+                "scan-molecules", "--name", "mini", "--out", scans, "--skipped", skipped,
+                "--molecules", ROOT / "resources/mini/molecules.extxyz", log=log,
+            ).wait()  # fmt: skip
+            Command(
+                "evaluate", "--entry", entry, "--scan-set", scans, "--out", reference, log=log,
+            ).wait()  # fmt: skip
+            Command(
+                "collect-references", "--scans", scans, "--references", reference, "--out", path,
+                "--level-of-theory", "GFN2-xTB", "--skipped-bonds", skipped,
+                "--skipped", self.folder / "skipped.csv", log=log,
             ).wait()  # fmt: skip
         return path
 

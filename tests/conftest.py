@@ -16,9 +16,10 @@ from filelock import FileLock
 from hypothesis import settings
 
 import fake_calculators
+from pesbench.evaluate import evaluate_shard
 from pesbench.models.registry import ModelEntry
 from pesbench.references import bsct_spice as bsct
-from pesbench.references.calculators import build_scan_set
+from pesbench.references.calculators import collect_references, write_geometries
 from pesbench.references.quality import QualityLimits
 from pesbench.scans import Scan, bond_scans
 from pesbench.storage import ScanSet, write_scan_set
@@ -152,12 +153,28 @@ def small_scan_set(once, repo) -> Path:
             frames = ase.io.read(repo / "resources/mini/molecules.extxyz", index=":")
             chosen = [atoms for atoms in frames if atoms.info["id"] in SMALL_MOLECULES]
             ase.io.write(once / "small.extxyz", chosen)
-            build_scan_set(
-                once / "small.extxyz", tblite_entry(), path, once / "small.csv",
-                name="small", level_of_theory="GFN2-xTB", bonds_to_hydrogen=False,
-                limits=QualityLimits(),
-            )  # fmt: skip
+            build_scan_set(once / "small.extxyz", tblite_entry(), path)
     return path
+
+
+def build_scan_set(molecules: Path, entry: ModelEntry, path: Path, **choice: Any) -> None:
+    """The three stages of a reference in one go; `choice` is that of `write_geometries`."""
+    work = path.parent / f"{path.stem}.stages"
+    skipped = work / "skipped_bonds.csv"
+    choice = {"bonds_to_hydrogen": False} | choice
+    write_geometries(molecules, work / "scans.h5", skipped, name=path.stem, **choice)
+    with ScanSet(work / "scans.h5") as scans:
+        ids = scans.ids
+    evaluate_shard(entry, work / "scans.h5", ids, work / "0000.h5")
+    collect_references(
+        work / "scans.h5",
+        [work / "0000.h5"],
+        path,
+        path.with_suffix(".csv"),
+        skipped=skipped,
+        level_of_theory=entry.settings.get("method", entry.name),
+        limits=QualityLimits(),
+    )
 
 
 def toy_scan(name: str, symbols: str, n_frames: int = 13) -> Scan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import ase.io
 import pytest
 import yaml
 from ase.build import molecule
+from ase.data import chemical_symbols
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ from pesbench import cli, config, fingerprint
 from pesbench.config import closest, read_models, read_yaml, resolve, select, split_shards
 from pesbench.errors import UserError
 from pesbench.fingerprint import normalised, stage_fingerprint
+from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
 from pesbench.references.quality import QualityLimits
 from pesbench.storage import write_json
@@ -107,18 +110,20 @@ def test_defaults(base):
     assert run.shards("gfn1-xtb") == {"0000": run.scans}
 
 
+COLLECT = [
+    "collect-references", "--scans", "a", "--references", "b", "--out", "o", "--skipped", "s",
+    "--skipped-bonds", "k", "--level-of-theory", "t",
+]  # fmt: skip
+
+
 def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base, repo):
     """In the schema, in the code and on the command line."""
     limits = asdict(QualityLimits())
     schema = read_yaml(repo / "workflow/schemas/config.schema.yaml")
     properties = schema["sources"]["molecules"]["properties"]["quality"]["properties"]
     assert {key: value["default"] for key, value in properties.items()} == limits
-    required = (
-        "scan-molecules --molecules a --reference b --name n --out o --skipped s "
-        "--level-of-theory t"
-    )
-    for options in ([], resolve(_config(), base).scan_options.split()):
-        parsed = vars(cli._parser().parse_args([*required.split(), *options]))
+    for options in ([], resolve(_config(), base).quality_options.split()):
+        parsed = vars(cli._parser().parse_args([*COLLECT, *options]))
         assert {key: parsed[key] for key in limits} == limits
 
 
@@ -126,14 +131,16 @@ def test_options_of_the_scan_set_reach_the_command(base):
     config = _set(bonds_to_hydrogen=True, quality={"failed_frames": 2, "energy_jump_ev": 0.1})
     run = resolve(config, base)
     assert "--bonds-to-hydrogen" in run.scan_options
-    assert "--failed-frames 2 --energy-jump-ev 0.1 " in run.scan_options
+    assert "--failed-frames 2 --energy-jump-ev 0.1 " in run.quality_options
     assert len(run.scans) == 4 + 6 + 5 + 4
-    parsed = cli._parser().parse_args(
-        ["scan-molecules", "--molecules", "a", "--reference", "b", "--name", "n", "--out", "o",
-         "--level-of-theory", "t", "--skipped", "s", *run.scan_options.split()]
-    )  # fmt: skip
+    parsed = cli._parser().parse_args([*COLLECT, *run.quality_options.split()])
     assert (parsed.failed_frames, parsed.energy_jump_ev) == (2, 0.1)
+    parsed = cli._parser().parse_args(
+        ["scan-molecules", "--molecules", "a", "--name", "n", "--out", "o", "--skipped", "s",
+         *shlex.split(run.scan_options)]
+    )  # fmt: skip
     assert parsed.bonds_to_hydrogen
+    assert parsed.bonds == ["*"]
 
 
 def test_globs_choose_models_and_scans(base):
@@ -276,7 +283,7 @@ def test_unreadable_molecules(base, content, said):
 
 def test_molecules_without_a_bond_to_scan(base):
     ase.io.write(base / "water.xyz", molecule("H2O"))
-    _refused(base, _set(molecules="water.xyz"), "matches nothing")
+    _refused(base, _set(molecules="water.xyz"), "no bond can be scanned", "water-0")
 
 
 # --- the registry --------------------------------------------------------------------------------
@@ -336,10 +343,24 @@ BAD_ENTRY = {
         "does not import",
         "EMTT",
     ),
-    "neither weights nor foundation": ({"family": "mace"}, "exactly one of `weights` or"),
-    "weights and foundation": (
-        {"family": "mace", "weights": "a", "foundation": "mace_off/small"},
-        "exactly one of",
+    "no weights": ({"family": "mace"}, "'weights' is missing"),
+    "weights that are text": (
+        {"family": "mace", "weights": "molecules.xyz"},
+        "molecules.xyz is text, no weights",
+        "give the .model file",
+    ),
+    "an address that is none": (
+        {"family": "mace", "weights": "https:///a.model"},
+        "names no host",
+    ),
+    "no symbols of elements": (
+        {"family": "tblite", "method": "GFN1-xTB", "elements": ["carbon"]},
+        "`elements",
+    ),
+    "another word on dispersion": (
+        {"family": "mace", "weights": "https://example.org/a", "training_dispersion": "yes"},
+        "`training_dispersion`",
+        "'yes' is not known",
     ),
     "weights that are not there": (
         {"family": "mace", "weights": "no/such.model"},
@@ -403,18 +424,19 @@ def test_a_registry_that_is_none(base, text):
 
 
 def test_weights_are_found_and_hashed(base):
-    content = (base / "molecules.xyz").read_bytes()
-    _write_models(base, MODELS | {"mine": {"family": "mace", "weights": "molecules.xyz"}})
+    content = b"\x80 the rest is looked at when it is loaded"
+    (base / "my.model").write_bytes(content)
+    _write_models(base, MODELS | {"mine": {"family": "mace", "weights": "my.model"}})
     run = resolve(_config(models=["mine"]), base)
     settings = run.models["mine"].settings
     assert settings["sha256"] == hashlib.sha256(content).hexdigest()
-    assert settings["weights"] == str((base / "molecules.xyz").resolve())
+    assert settings["weights"] == str((base / "my.model").resolve())
     deciding = run.models["mine"].deciding()
     assert "weights" not in deciding["settings"]  # where they lie decides nothing
     assert deciding["settings"]["sha256"] == settings["sha256"]
     # a job gets the two apart, and refuses other weights
     write_json(base / "entry.json", deciding)
-    entry = ModelEntry.from_file(base / "entry.json", base / "molecules.xyz")
+    entry = ModelEntry.from_file(base / "entry.json", base / "my.model")
     assert entry.deciding() == deciding
     assert entry.settings["weights"] == settings["weights"]
     for weights in (base / "models.yaml", base / "none"):
@@ -425,6 +447,31 @@ def test_weights_are_found_and_hashed(base):
 def test_the_shipped_registry(repo):
     registry = read_models(repo / "config/models.yaml")
     assert {"gfn1-xtb", "gfn2-xtb", "control-zero", "control-reference"} <= set(registry)
+
+
+def test_public_models_say_what_they_are(repo):
+    """Licence, level of theory, elements, dispersion and citation."""
+    registry = read_models(repo / "config/models.yaml")
+    public = {n: e.settings for n, e in registry.items() if is_address(e.settings.get("weights"))}
+    assert {
+        "mace-off23-small", "mace-off23-medium", "mace-off23-large", "mace-off24-medium",
+        "mace-mp-0-small", "mace-mp-0-medium", "mace-mp-0-large", "mace-omol-0",
+    } <= set(public)  # fmt: skip
+    said = ("license", "level_of_theory", "elements", "training_dispersion", "citation")
+    for name, settings in public.items():
+        assert all(settings.get(key) for key in said), name
+        assert set(settings["elements"]) <= set(chemical_symbols[1:]), name
+    addresses = [settings["weights"] for settings in public.values()]
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_a_merged_entry_may_replace_keys_and_not_repeat_its_own(base):
+    text = "a: &a {family: tblite, method: GFN1-xTB}\nb:\n  <<: *a\n  method: GFN2-xTB\n"
+    (base / "models.yaml").write_text(text)
+    assert read_models(base / "models.yaml")["b"].settings["method"] == "GFN2-xTB"
+    (base / "models.yaml").write_text(text + "  method: IPEA1-xTB\n")
+    with pytest.raises(UserError, match="line 5: the name 'method' occurs twice"):
+        read_models(base / "models.yaml")
 
 
 def test_the_command_refuses_an_unknown_model(base, capfd, monkeypatch):
@@ -528,7 +575,8 @@ def test_selections_through_snakemake(checkout):
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     commands = [line.removeprefix("Shell command:").strip() for line in text.splitlines()
-                if "-m pesbench evaluate" in line]  # fmt: skip
+                if "-m pesbench evaluate" in line
+                and "reference.json" not in line]  # fmt: skip
     assert commands
     assert all("gfn1-xtb" in line for line in commands)
     asked = [word for line in commands for word in line.split() if "/" in word and "_" in word]
@@ -605,8 +653,8 @@ def _all_fingerprints():
 
 EVALUATIONS = {f"evaluate {family}" for family in fingerprint._FAMILIES}
 CHANGES = {
-    "metrics/smoothness.py": ({"scores"}, {"evaluate", "reference", "archive", *EVALUATIONS}),
-    "scores.py": ({"scores"}, {"evaluate", "reference", "archive", *EVALUATIONS}),
+    "metrics/smoothness.py": ({"scores"}, {"evaluate", "references", "archive", *EVALUATIONS}),
+    "scores.py": ({"scores"}, {"evaluate", "references", "archive", *EVALUATIONS}),
     "metrics/aggregate.py": ({"leaderboard"}, {"scores", "evaluate", *EVALUATIONS}),
     "models/mace.py": ({"evaluate mace"}, {"evaluate", "scores", *EVALUATIONS} - {"evaluate mace"}),
     "models/tblite.py": ({"evaluate tblite"}, EVALUATIONS - {"evaluate tblite"}),
@@ -616,8 +664,8 @@ CHANGES = {
     ),
     "evaluate.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
     "worker.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
-    "references/bsct_spice.py": ({"archive"}, {"evaluate", "scores", "reference"}),
-    "references/quality.py": ({"reference"}, {"evaluate", "scores", "archive"}),
+    "references/bsct_spice.py": ({"archive"}, {"evaluate", "scores", "references"}),
+    "references/quality.py": ({"references"}, {"evaluate", "scores", "archive"}),
 }  # fmt: skip
 
 

@@ -155,9 +155,12 @@ def why_unsupported(scan: Scan, info: ModelInfo) -> str:
 def _scan_evaluation(scan: Scan, result: Result, wall_s: float) -> ScanEvaluation:
     """The part of a result that belongs to one scan, with the status of the scan.
 
-    Frames without a reference are never scored, so that a failure there costs nothing.
+    Frames without a reference are never scored, so that a failure there costs nothing; of a scan
+    that has no reference at all, because it is being made, every frame counts.
     """
     counted = np.isfinite(scan.energy)
+    if not counted.any():
+        counted[:] = True
     status, message = Status.OK, ""
     for frame, (s, m) in enumerate(zip(result.status, result.messages, strict=True)):
         if s not in (Status.OK, Status.MASKED) and counted[frame]:

@@ -8,8 +8,9 @@ the sum of the covalent radii of the two atoms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import numpy as np
 from ase.data import covalent_radii
@@ -75,6 +76,23 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class PlannedBond:
+    """A bond that is scanned.
+
+    Attributes:
+        id: Of the scan.
+        bond: Bond type.
+        atoms: Indices (i, j).
+        fragment: 0 or 1 for every atom, shape (N,).
+    """
+
+    id: str
+    bond: str
+    atoms: tuple[int, int]
+    fragment: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class SkippedBond:
     """A bond that cannot or shall not be scanned, and why."""
 
@@ -126,21 +144,28 @@ def bond_scan(
     return positions[None] + side * shift
 
 
-def bond_scans(system: System, *, bonds_to_hydrogen: bool = False) -> Iterator[Scan | SkippedBond]:
-    """Every bond scan of a molecule, and the bonds that are passed over with the reason.
+def planned_bonds(
+    system: System, *, bonds_to_hydrogen: bool = False, types: Sequence[str] = ("*",)
+) -> Iterator[PlannedBond | SkippedBond]:
+    """The bonds of a molecule that are scanned, and those passed over with the reason.
 
-    The scans carry no reference yet: energies and forces are NaN.
+    Needs the bond graph only, so that a run can be planned before there is a geometry.
 
     Args:
-        system: The molecule.
+        system: The molecule; its `scan_bonds`, where given, are taken as they are.
         bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too.
+        types: Globs of bond types.
     """
     parts = n_parts(len(system.numbers), system.bonds)
-    for i, j in system.bonds.tolist():
+    chosen = system.bonds if system.scan_bonds is None else system.scan_bonds
+    for i, j in chosen.tolist():
         z_i, z_j = int(system.numbers[i]), int(system.numbers[j])
         kind = bond_type(z_i, z_j)
-        if 1 in (z_i, z_j) and not bonds_to_hydrogen:
-            continue
+        if system.scan_bonds is None:
+            if 1 in (z_i, z_j) and not bonds_to_hydrogen:
+                continue
+            if not any(fnmatchcase(kind, pattern) for pattern in types):
+                continue
         if parts > 1:
             reason = f"{system.id} is {parts} molecules: one at a time can be scanned"
             yield SkippedBond(system.id, kind, (i, j), reason)
@@ -150,17 +175,41 @@ def bond_scans(system: System, *, bonds_to_hydrogen: bool = False) -> Iterator[S
             reason = "the bond is in a ring: cutting it does not give two fragments"
             yield SkippedBond(system.id, kind, (i, j), reason)
             continue
-        coordinate = bond_grid(z_i, z_j)
-        positions = bond_scan(system.positions, (i, j), label, coordinate)
+        yield PlannedBond(f"{kind}/{system.id}_{i}-{j}", kind, (i, j), label)
+
+
+def bond_scans(
+    system: System, *, bonds_to_hydrogen: bool = False, types: Sequence[str] = ("*",)
+) -> Iterator[Scan | SkippedBond]:
+    """Every bond scan of a molecule, and the bonds that are passed over with the reason.
+
+    The scans carry no reference yet: energies and forces are NaN. Those of a molecule without a
+    geometry are `dropped` with the reason.
+
+    Args:
+        system: The molecule.
+        bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too.
+        types: Globs of bond types.
+    """
+    for bond in planned_bonds(system, bonds_to_hydrogen=bonds_to_hydrogen, types=types):
+        if isinstance(bond, SkippedBond):
+            yield bond
+            continue
+        i, j = bond.atoms
+        coordinate = bond_grid(int(system.numbers[i]), int(system.numbers[j]))
+        if system.failed:
+            positions = np.full((len(coordinate), len(system.numbers), 3), np.nan)
+        else:
+            positions = bond_scan(system.positions, bond.atoms, bond.fragment, coordinate)
         yield Scan(
-            id=f"{kind}/{system.id}_{i}-{j}",
+            id=bond.id,
             system=system.id,
-            bond=kind,
-            atoms=(i, j),
+            bond=bond.bond,
+            atoms=bond.atoms,
             coordinate=coordinate,
             positions=positions,
             numbers=system.numbers,
-            fragment=label,
+            fragment=bond.fragment,
             bonds=system.bonds,
             positions_unperturbed=system.positions,
             energy=np.full(len(coordinate), np.nan),
@@ -168,4 +217,6 @@ def bond_scans(system: System, *, bonds_to_hydrogen: bool = False) -> Iterator[S
             charge=system.charge,
             spin=system.spin,
             smiles=system.smiles,
+            quality="dropped" if system.failed else "ok",
+            reason=system.failed,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -27,6 +27,8 @@ class System:
         charge: Total charge in units of e.
         spin: Multiplicity 2S + 1.
         smiles: SMILES whose atom-map numbers are the atom indices plus one, or "".
+        scan_bonds: The bonds to scan, shape (S, 2); None for all that can be.
+        failed: Why the molecule has no geometry to scan, or "".
     """
 
     id: str
@@ -36,6 +38,8 @@ class System:
     charge: int = 0
     spin: int = 1
     smiles: str = ""
+    scan_bonds: NDArray[np.int64] | None = None
+    failed: str = ""
 
 
 def canonical_bonds(bonds: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -142,8 +146,45 @@ def read_systems(path: Path) -> list[System]:
             charge=_integer(atoms.info.get("charge", 0), "charge", f"{path}: molecule {name!r}"),
             spin=_integer(atoms.info.get("spin", 1), "spin", f"{path}: molecule {name!r}", 1),
             smiles=smiles,
+            scan_bonds=_pairs(str(atoms.info["scan_bonds"]))
+            if "scan_bonds" in atoms.info
+            else None,
+            failed=str(atoms.info.get("failed", "")),
         )
     return [systems[name] for name in sorted(systems)]
+
+
+def _pairs(text: str | None) -> NDArray[np.int64] | None:
+    """Bonds as `references.molecules` writes them, such as `0-1 2-5`."""
+    if text is None:
+        return None
+    return canonical_bonds(np.array([pair.split("-") for pair in text.split()], dtype=np.int64))
+
+
+def why_impossible(system: System) -> str:
+    """What no method could make sense of, with the cure, or "".
+
+    Atoms on top of each other (closer than half the sum of their covalent radii), and a number of
+    electrons that the multiplicity does not allow.
+    """
+    electrons = int(system.numbers.sum()) - system.charge
+    unpaired = system.spin - 1
+    if electrons < unpaired or (electrons - unpaired) % 2:
+        return (
+            f"{electrons} electrons cannot have spin {system.spin} (multiplicity 2S + 1); "
+            "correct `charge` or `spin`"
+        )
+    distance = np.linalg.norm(system.positions[:, None] - system.positions[None], axis=2)
+    radii = covalent_radii[system.numbers]
+    # a comparison with NaN is false: a molecule without a geometry passes
+    close = np.triu(distance < 0.5 * (radii[:, None] + radii[None]), k=1)
+    if close.any():
+        i, j = np.argwhere(close)[0].tolist()
+        return (
+            f"atoms {i} and {j} are {distance[i, j]:.3f} Å apart, on top of each other; "
+            "correct the geometry"
+        )
+    return ""
 
 
 def _integer(value: object, what: str, place: str, least: int | None = None) -> int:

@@ -9,11 +9,14 @@ def where(place):
     return lambda wildcards, input: str(place)
 
 
-def evaluations(wildcards):
+def evaluation_files(model):
     """The evaluation files of one model."""
-    return [
-        RESULTS / wildcards.model / "scans" / f"{shard}.h5" for shard in RUN.shards(wildcards.model)
-    ]
+    return [RESULTS / model / "scans" / f"{shard}.h5" for shard in RUN.shards(model)]
+
+
+def evaluations(wildcards):
+    """The evaluation files of one model, of the wildcard `model`."""
+    return evaluation_files(wildcards.model)
 
 
 def as_text(value):

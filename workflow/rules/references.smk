@@ -6,6 +6,7 @@ rule entry:
         RESULTS / "{model}" / "model.json",
     log:
         RESULTS / "logs" / "entry" / "{model}.log",
+    retries: 1  # for a download that failed
     conda:
         "../../envs/pesbench.yaml"
     params:
@@ -41,47 +42,115 @@ if RUN.source == "bsct_spice":
 
 if RUN.source == "molecules":
 
-    rule reference_entry:
+    rule method_entry:
         output:
-            RESULTS / "reference.json",
+            RESULTS / "{use}.json",
         log:
-            RESULTS / "logs" / "reference_entry.log",
+            RESULTS / "logs" / "method_entry" / "{use}.log",
+        wildcard_constraints:
+            use="reference|relax",
+        retries: 1  # for a download that failed
         localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:
             python=where(PYTHON),
             models_file=where(RUN.models_file),
-            name=RUN.reference.name,
-            entry=as_text(RUN.reference.deciding()),
+            name=lambda wildcards: RUN.method(wildcards.use).name,
+            entry=lambda wildcards: as_text(RUN.method(wildcards.use).deciding()),
         shell:
             "{params.python} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
             " --out {output:q} 2> {log:q}"
 
-    rule scan_set_from_molecules:
+    rule molecules:
         input:
-            molecules=RUN.settings["molecules"],
-            reference=RESULTS / "reference.json",
+            files=RUN.molecule_files,
+            relax=[RESULTS / "relax.json"] if RUN.relax else [],
         output:
-            scan_set=SCAN_SET,
-            skipped=RESULTS / "skipped.csv",
+            RESULTS / "molecules.extxyz",
         log:
-            RESULTS / "logs" / "scan_set.log",
-        benchmark:
-            RESULTS / "benchmarks" / "scan_set.tsv"
+            RESULTS / "logs" / "molecules.log",
         conda:
             "../../envs/pesbench.yaml"
         threads: RUN.threads
         params:
             python=where(PYTHON),
-            name=RUN.scan_set,
-            level_of_theory=RUN.level_of_theory,
-            weights=where(weights_option(RUN.reference)),
-            code=stage_fingerprint("reference", RUN.reference.family),
-            options=RUN.scan_options,
+            molecules=as_text(RUN.settings["molecules"]),
+            relax=(
+                f"--relax {RESULTS / 'relax.json'} {weights_option(RUN.relax)}"
+                if RUN.relax
+                else ""
+            ),
             device=RUN.device,
+            code=stage_fingerprint("molecules", RUN.relax.family if RUN.relax else None),
+        shell:
+            "{params.python} -m pesbench --log {log:q} prepare-molecules --molecules {params.molecules:q}"
+            " {params.relax} --device {params.device} --threads {threads} --out {output:q}"
+
+    rule scan_geometries:
+        input:
+            RESULTS / "molecules.extxyz",
+        output:
+            scans=RESULTS / "reference" / "scans.h5",
+            skipped=RESULTS / "reference" / "skipped_bonds.csv",
+        log:
+            RESULTS / "logs" / "scan_geometries.log",
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            name=RUN.scan_set,
+            options=RUN.scan_options,
+            code=stage_fingerprint("geometries"),
         shell:
             "{params.python} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
-            " --molecules {input.molecules:q} --reference {input.reference:q} {params.weights}"
+            " --molecules {input:q} {params.options} --out {output.scans:q} --skipped {output.skipped:q}"
+
+    # the reference is an evaluation like any other: sharded, resumable, supervised
+    rule reference:
+        input:
+            scans=RESULTS / "reference" / "scans.h5",
+            entry=RESULTS / "reference.json",
+        output:
+            RESULTS / "reference" / "{shard}.h5",
+        log:
+            RESULTS / "logs" / "reference" / "{shard}.log",
+        benchmark:
+            RESULTS / "benchmarks" / "reference" / "{shard}.tsv"
+        retries: 1  # for a failure of the machine; the second call continues from the checkpoint
+        conda:
+            "../../envs/pesbench.yaml"
+        threads: RUN.threads
+        params:
+            python=where(PYTHON),
+            weights=where(weights_option(RUN.reference)),
+            device=RUN.device,
+            code=stage_fingerprint("evaluate", RUN.reference.family),
+            scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
+        shell:
+            "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights}"
+            " --scan-set {input.scans:q} --scans {params.scans:q} --device {params.device}"
+            " --threads {threads} --out {output:q} 2> {log:q}"
+
+    rule scan_set_from_molecules:
+        input:
+            scans=RESULTS / "reference" / "scans.h5",
+            skipped_bonds=RESULTS / "reference" / "skipped_bonds.csv",
+            references=[RESULTS / "reference" / f"{shard}.h5" for shard in RUN.reference_shards],
+        output:
+            scan_set=SCAN_SET,
+            skipped=RESULTS / "skipped.csv",
+        log:
+            RESULTS / "logs" / "scan_set.log",
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            level_of_theory=RUN.level_of_theory,
+            code=stage_fingerprint("references"),
+            options=RUN.quality_options,
+        shell:
+            "{params.python} -m pesbench --log {log:q} collect-references --scans {input.scans:q}"
+            " --references {input.references:q} --skipped-bonds {input.skipped_bonds:q}"
             " --level-of-theory {params.level_of_theory:q} {params.options}"
-            " --device {params.device} --threads {threads} --out {output.scan_set:q} --skipped {output.skipped:q}"
+            " --out {output.scan_set:q} --skipped {output.skipped:q}"

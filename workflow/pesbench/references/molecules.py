@@ -1,0 +1,334 @@
+"""A user's molecules: from the config's SMILES and files to geometries that can be scanned.
+
+What is wrong with a molecule is told when the config is read, before any work. What only shows
+when a geometry is made (RDKit finds none, a relaxation breaks a bond) is a result: the molecule's
+scans are dropped with the reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io import write
+from ase.optimize import BFGS
+from rdkit import Chem
+
+from pesbench.errors import UserError
+from pesbench.models.as_calculator import EvaluationError, ModelCalculator
+from pesbench.models.interface import Batch, Result
+from pesbench.models.registry import ModelEntry
+from pesbench.progress import track
+from pesbench.references.relax import conformers, parse_smiles
+from pesbench.storage import atomic_path
+from pesbench.structures import (
+    System,
+    bonds_from_geometry,
+    bonds_from_smiles,
+    canonical_bonds,
+    fragments,
+    is_path_name,
+    n_parts,
+    read_systems,
+    why_impossible,
+)
+from pesbench.worker import ModelFailureError, Worker
+
+FMAX_EV_PER_ANGSTROM = 0.01
+MAX_STEPS = 500
+CONFORMERS_TRIED = 3  # relaxing may be costly
+logger = logging.getLogger("pesbench")
+Spec = Mapping[str, Any]
+
+
+def system_from_smiles(
+    smiles: str, name: str = "", charge: int | None = None, spin: int | None = None
+) -> System:
+    """A molecule without a geometry yet: its positions are NaN.
+
+    Atoms are numbered as in the SMILES, then the hydrogens that RDKit adds.
+
+    Args:
+        smiles: Of one molecule.
+        name: Id; the sum formula if it is empty.
+        charge: Must agree with the SMILES where it is given.
+        spin: Multiplicity; a SMILES with unpaired electrons needs it.
+
+    Raises:
+        UserError: the SMILES cannot be read, or charge or spin do not go with it.
+    """
+    molecule = parse_smiles(smiles)
+    formal = Chem.GetFormalCharge(molecule)
+    if charge is not None and charge != formal:
+        raise UserError(
+            f"`charge` is {charge:+d}, the SMILES {smiles!r} has {formal:+d}; correct one"
+        )
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if unpaired and spin is None:
+        raise UserError(
+            f"SMILES {smiles!r} has {unpaired} unpaired electron{'s' * (unpaired > 1)}; "
+            f"give `spin`, the multiplicity, such as {unpaired + 1}"
+        )
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
+    mapped = Chem.MolToSmiles(molecule)
+    return System(
+        id=name or Atoms(numbers).get_chemical_formula(),
+        numbers=numbers,
+        positions=np.full((len(numbers), 3), np.nan),
+        bonds=bonds_from_smiles(mapped, numbers),
+        charge=formal,
+        spin=1 if spin is None else spin,
+        smiles=mapped,
+    )
+
+
+def _from_csv(path: Path) -> list[System]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a CSV file with the columns id and smiles")
+    systems = []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if missing := {"id", "smiles"} - set(rows.fieldnames or ()):
+            raise UserError(f"{path}: no column {sorted(missing)[0]!r}; its first line names them")
+        for row in rows:
+            place = f"{path}: line {rows.line_num}"
+            given = {key: _whole(row.get(key), key, place) for key in ("charge", "spin")}
+            try:
+                system = system_from_smiles((row["smiles"] or "").strip(), row["id"], **given)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from error
+            systems.append(system)
+    return systems
+
+
+def _whole(text: str | None, key: str, place: str) -> int | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{place}: `{key}` must be a whole number, not {text!r}") from None
+
+
+def _with_bonds(system: System, chosen: Sequence[Sequence[int]]) -> System:
+    pairs = canonical_bonds(np.array(chosen, dtype=np.int64))
+    known = {tuple(bond) for bond in system.bonds.tolist()}
+    for i, j in pairs.tolist():
+        if (i, j) not in known:
+            shown = ", ".join(f"{a}-{b}" for a, b in sorted(known)[:12])
+            raise UserError(f"`bonds`: atoms {i} and {j} are not bonded; bonds are {shown}")
+        whole = n_parts(len(system.numbers), system.bonds) == 1
+        if whole and fragments(len(system.numbers), system.bonds, (i, j)) is None:
+            raise UserError(f"`bonds`: {i}-{j} is in a ring and cannot be scanned; remove it")
+    return replace(system, scan_bonds=pairs)
+
+
+def _read_spec(spec: Spec, base: Path) -> list[System]:
+    name, charge, spin = spec.get("id", ""), spec.get("charge"), spec.get("spin")
+    if "smiles" in spec:
+        systems = [system_from_smiles(spec["smiles"], name, charge, spin)]
+    else:
+        path = base / spec["file"]
+        systems = _from_csv(path) if path.suffix == ".csv" else read_systems(path)
+        if (name or "bonds" in spec) and len(systems) != 1:
+            key = "id" if name else "bonds"
+            raise UserError(f"`{key}` is given for {path}, which holds {len(systems)} molecules")
+        own = {"id": name or None, "charge": charge, "spin": spin}
+        given = {key: value for key, value in own.items() if value is not None}
+        systems = [replace(system, **given) for system in systems]
+    if "bonds" in spec:
+        systems = [_with_bonds(systems[0], spec["bonds"])]
+    return systems
+
+
+def read_molecules(specs: Sequence[Spec] | str, base: Path) -> list[System]:
+    """The molecules of a scan set, checked; those given as SMILES have no geometry yet.
+
+    Args:
+        specs: `molecules` of the config: a file, or blocks with `smiles` or `file` and, where
+            wanted, `id`, `charge`, `spin`, `bonds`.
+        base: Folder that relative paths start from.
+
+    Returns:
+        Sorted by id.
+
+    Raises:
+        UserError: one line for the first thing that is wrong.
+    """
+    if isinstance(specs, str):
+        specs = [{"file": specs}]
+    systems: list[System] = []
+    for number, spec in enumerate(specs):
+        place = f"`molecules[{number}]`" if len(specs) > 1 or "smiles" in spec else "`molecules`"
+        try:
+            found = _read_spec(spec, base)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from error
+        for system in found:
+            if not is_path_name(system.id):
+                raise UserError(
+                    f"{place}: the id {system.id!r} is unfit for a path; give another `id`"
+                )
+            if reason := why_impossible(system):
+                raise UserError(f"{place}: molecule {system.id!r}: {reason}")
+        systems += found
+    twice = sorted(name for name, n in Counter(s.id for s in systems).items() if n > 1)
+    if twice:
+        raise UserError(f"`molecules`: the id {twice[0]!r} occurs twice; give one of them an `id`")
+    return sorted(systems, key=lambda system: system.id)
+
+
+def read_specs(text: str) -> list[Spec] | str:
+    """`molecules` of a config as a command-line argument: JSON, or the path of a file.
+
+    Raises:
+        UserError: it looks like JSON and is none.
+    """
+    if not text.lstrip().startswith(("[", '"')):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--molecules: not valid JSON ({error}); give a file instead") from error
+
+
+def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:
+    """The molecule at a minimum of a method.
+
+    Raises:
+        EvaluationError: it does not get there as the same molecule.
+    """
+    atoms = Atoms(system.numbers, system.positions)
+    atoms.info |= {"charge": system.charge, "spin": system.spin}
+    atoms.calc = ModelCalculator(evaluate)
+    if not BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS):
+        raise EvaluationError(f"not relaxed after {MAX_STEPS} steps")
+    found = replace(system, positions=atoms.positions - atoms.positions.mean(axis=0))
+    if system.smiles and not _same_bonds(found):
+        raise EvaluationError("its bonds change on relaxation")
+    return found
+
+
+def _same_bonds(system: System) -> bool:
+    found = bonds_from_geometry(Atoms(system.numbers, system.positions))
+    return np.array_equal(found, system.bonds)
+
+
+def _embedded(system: System) -> list[System]:
+    """Conformers of a molecule that has none, most stable first; the molecule itself otherwise.
+
+    Raises:
+        UserError: RDKit finds no geometry.
+    """
+    if np.isfinite(system.positions).all():
+        return [system]
+    parameters = Chem.SmilesParserParams()
+    parameters.removeHs = False
+    molecule = Chem.MolFromSmiles(system.smiles, parameters)
+    # the map numbers are the atom numbers that count, the order in the SMILES is RDKit's
+    index = [atom.GetAtomMapNum() - 1 for atom in molecule.GetAtoms()]
+    found = [
+        replace(system, positions=positions[np.argsort(index)])
+        for positions in conformers(molecule, system.id)
+    ]
+    same = [candidate for candidate in found if _same_bonds(candidate)]
+    if not same:
+        raise UserError("the bonds of RDKit's geometry are others than those of the SMILES")
+    return same[:CONFORMERS_TRIED]
+
+
+def prepare(system: System, evaluate: Callable[[Batch], Result] | None) -> tuple[System, str]:
+    """A molecule with a geometry, relaxed where a method is given.
+
+    Args:
+        system: Perhaps without a geometry.
+        evaluate: The method that relaxes, or None to leave a given geometry as it is and an
+            embedded one at the force field's minimum.
+
+    Returns:
+        The molecule and "", or the molecule as it was and why it cannot be used.
+    """
+    reason = ""
+    try:
+        for candidate in _embedded(system):
+            try:
+                return (candidate if evaluate is None else _relaxed(candidate, evaluate)), ""
+            except EvaluationError as failure:
+                reason = str(failure)
+                logger.info("molecule %s: %s", system.id, reason)
+    except UserError as error:
+        reason = str(error)
+    return system, reason
+
+
+def to_atoms(system: System, failed: str = "") -> Atoms:
+    """A molecule for a file, with everything that `read_systems` reads back."""
+    atoms = Atoms(system.numbers, np.nan_to_num(system.positions))
+    atoms.info |= {"id": system.id, "charge": system.charge, "spin": system.spin}
+    if system.smiles:
+        atoms.info["smiles"] = system.smiles
+    if system.scan_bonds is not None:
+        atoms.info["scan_bonds"] = " ".join(f"{i}-{j}" for i, j in system.scan_bonds.tolist())
+    if failed:
+        atoms.info["failed"] = failed
+    return atoms
+
+
+def prepare_file(
+    specs: Sequence[Spec] | str,
+    out: Path,
+    *,
+    relax: ModelEntry | None = None,
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Give every molecule a geometry and write them as extxyz, sorted by id.
+
+    Args:
+        specs: `molecules` of the config.
+        out: Written whole or not at all.
+        relax: Method that relaxes every molecule, or None.
+        device: `auto`, `cpu` or `cuda`.
+        threads: For that method.
+
+    Raises:
+        UserError: a molecule is wrong, or none has a geometry.
+    """
+    systems = read_molecules(specs, Path.cwd())
+    if relax is None:
+        frames = [to_atoms(*prepare(s, None)) for s in track(systems, len(systems), "molecules")]
+    else:
+        timeout_s = float(relax.settings.get("timeout_s", 600.0))
+        with Worker(relax, device=device, threads=threads, timeout_s=timeout_s) as worker:
+
+            def evaluate(batch: Batch) -> Result:
+                try:
+                    return worker.evaluate(batch).result
+                except ModelFailureError as failure:
+                    raise EvaluationError(failure.message) from failure
+
+            try:
+                worker.start()
+            except ModelFailureError as failure:
+                raise UserError(f"`relax`: {relax.name!r}: {failure.message}") from failure
+            frames = [
+                to_atoms(*prepare(s, evaluate)) for s in track(systems, len(systems), "molecules")
+            ]
+    failed = [atoms for atoms in frames if "failed" in atoms.info]
+    for atoms in failed:
+        logger.warning("molecule %s: %s", atoms.info["id"], atoms.info["failed"])
+    if len(failed) == len(frames):
+        raise UserError(
+            f"no molecule has a geometry ({failed[0].info['id']}: {failed[0].info['failed']}); "
+            "correct `molecules`, or give geometries as a `file`"
+        )
+    with atomic_path(out) as part:
+        write(part, frames, format="extxyz")
