@@ -63,6 +63,7 @@ def rows(model, fsd, *, forces_only=False, failed=(), status="error", message="i
             "model": model,
             "scan": [f"{'C-N' if k % 4 else 'O-P'}/{k:03d}" for k in range(count)],
             "system": [f"{k // 2}" for k in range(count)],
+            "seen": "",
             "bond": ["C-N" if k % 4 else "O-P" for k in range(count)],
             "n_atoms": 5,
             "n_frames": 100,

@@ -67,6 +67,7 @@ def make_scores():
             "model": "m",
             "scan": IDS,
             "system": [scan_id[-1] for scan_id in IDS],
+            "seen": "",
             "bond": [scan_id[:3] for scan_id in IDS],
             "n_frames": FRAMES,
             "status": ["ok", "ok", "error", "ok"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from pesbench.metrics import curves, smoothness
 from pesbench.models.interface import Status
 from pesbench.scans import Scan
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet
+from pesbench.training.split import read_split
 
-IDENTITY = ("model", "scan", "system", "bond", "n_atoms", "n_frames", "status", "message")
+IDENTITY = ("model", "scan", "system", "bond", "seen", "n_atoms", "n_frames", "status", "message")
 ENERGY_METRICS = (
     "energy_mae",
     "energy_mae_compress",
@@ -104,12 +105,13 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
     }
 
 
-def _row(model: str, scan: Scan, evaluation: ScanEvaluation) -> dict[str, Any]:
+def _row(model: str, scan: Scan, evaluation: ScanEvaluation, seen: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "model": model,
         "scan": scan.id,
         "system": scan.system,
         "bond": scan.bond,
+        "seen": seen,
         "n_atoms": scan.n_atoms,
         "n_frames": scan.n_frames,
         "status": evaluation.status.value,
@@ -121,12 +123,15 @@ def _row(model: str, scan: Scan, evaluation: ScanEvaluation) -> dict[str, Any]:
     return row | dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS), float("nan"))
 
 
-def score_rows(scan_set: ScanSet, shards: Iterable[Path]) -> list[dict[str, Any]]:
+def score_rows(
+    scan_set: ScanSet, shards: Iterable[Path], split: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """One row a scan of a model's evaluation, sorted by scan.
 
     Args:
         scan_set: What was evaluated.
         shards: The model's evaluation files.
+        split: `seen` or `unseen` by system, of a model that tells what it was trained on.
 
     Raises:
         UserError: a shard belongs to another scan set or another model than the first, or a scan
@@ -147,12 +152,26 @@ def score_rows(scan_set: ScanSet, shards: Iterable[Path]) -> list[dict[str, Any]
             for scan_id in evaluation.ids:
                 if scan_id in rows:
                     raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
-                rows[scan_id] = _row(model, scan_set.scan(scan_id), evaluation.scan(scan_id))
+                scan = scan_set.scan(scan_id)
+                seen = (split or {}).get(scan.system, "")
+                rows[scan_id] = _row(model, scan, evaluation.scan(scan_id), seen)
     return [rows[scan_id] for scan_id in sorted(rows)]
 
 
-def write_scores(scan_set_path: Path, shards: Sequence[Path], out: Path) -> None:
-    """Score a model and write `scores/scans.parquet`."""
+def write_scores(
+    scan_set_path: Path, shards: Sequence[Path], out: Path, *, split: Path | None = None
+) -> None:
+    """Score a model and write `scores/scans.parquet`.
+
+    Args:
+        scan_set_path: What was evaluated.
+        shards: The model's evaluation files.
+        out: Where to.
+        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
+
+    Raises:
+        UserError: see `score_rows`; or nothing is left to score.
+    """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
     from pesbench import provenance
@@ -160,7 +179,7 @@ def write_scores(scan_set_path: Path, shards: Sequence[Path], out: Path) -> None
     from pesbench.storage import atomic_path
 
     with ScanSet(scan_set_path) as scan_set:
-        rows = score_rows(scan_set, shards)
+        rows = score_rows(scan_set, shards, read_split(split) if split else None)
         if not rows:
             raise UserError(
                 f"{scan_set_path}: the gate on references dropped every selected scan; "

@@ -3,6 +3,9 @@
 RANKED = [name for name, entry in RUN.models.items() if entry.family != "control"]
 BY_BOND = RESULTS / "figures" / "fsd_by_bond.png"
 LADDERS = RESULTS / "figures" / "control_ladders.png"
+# entries of one checkpoint in more than one numerical setting
+VARIANTS = [name for group in variants(RUN.models.values()) for name in group]
+PARITY = [RESULTS / "parity.csv"] if VARIANTS else []
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 
 
@@ -33,10 +36,36 @@ rule worst:
         " --csv {output.csv:q} --extxyz {output.extxyz:q} --figure {output.figure:q} 2> {log:q}"
 
 
+if VARIANTS:
+
+    rule parity:
+        input:
+            scan_set=SCAN_SET,
+            evaluations=[file for model in VARIANTS for file in evaluation_files(model)],
+            scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=VARIANTS),
+        output:
+            PARITY,
+        log:
+            RESULTS / "logs" / "parity.log",
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            results=where(RESULTS),
+            models_file=where(RUN.models_file),
+            models=VARIANTS,
+            code=stage_fingerprint("parity"),
+        shell:
+            "{params.python} -m pesbench parity --results {params.results:q}"
+            " --models {params.models:q} --models-file {params.models_file:q}"
+            " --scan-set {input.scan_set:q} --csv {output:q} 2> {log:q}"
+
+
 rule leaderboard:
     input:
         scan_set=SCAN_SET,
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        parity=PARITY,
     output:
         csv=RESULTS / "leaderboard.csv",
         markdown=RESULTS / "leaderboard.md",
@@ -51,11 +80,12 @@ rule leaderboard:
         models=list(RUN.models),
         descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
+        parity=f"--parity {PARITY[0]}" if PARITY else "",
         code=stage_fingerprint("leaderboard"),
     shell:
         "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
+        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q} {params.parity}"
         " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
 
 
@@ -93,6 +123,7 @@ rule page:
         by_bond=BY_BOND,
         ladders=LADDERS,
         skipped=SKIPPED,
+        parity=PARITY,
     output:
         report(
             RESULTS / "leaderboard.html",
@@ -111,10 +142,11 @@ rule page:
         descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
+        parity=f"--parity {PARITY[0]}" if PARITY else "",
         skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
     shell:
         "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
-        " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped}"
+        " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped} {params.parity}"
         " --html {output:q} 2> {log:q}"

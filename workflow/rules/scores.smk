@@ -5,6 +5,7 @@ rule score:
     input:
         scan_set=SCAN_SET,
         evaluations=evaluations,
+        seen=lambda wildcards: RUN.seen_systems(wildcards.model),
     output:
         RESULTS / "{model}" / "scores" / "scans.parquet",
     log:
@@ -13,7 +14,8 @@ rule score:
         "../../envs/pesbench.yaml"
     params:
         python=where(PYTHON),
+        seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
         code=stage_fingerprint("scores"),
     shell:
         "{params.python} -m pesbench score --scan-set {input.scan_set:q}"
-        " --evaluations {input.evaluations:q} --out {output:q} 2> {log:q}"
+        " --evaluations {input.evaluations:q} {params.seen} --out {output:q} 2> {log:q}"

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pesbench.config import closest, read_models
 from pesbench.errors import UserError
 from pesbench.models.registry import ModelEntry, role
-from pesbench.report.tables import ModelFacts, leaderboard
+from pesbench.report import parity, seen
+from pesbench.report.tables import ModelFacts, More, leaderboard
 from pesbench.storage import ScanSet
 
 
@@ -32,6 +33,14 @@ class ReportInputs:
     def board(self, rank_by: str) -> pd.DataFrame:
         """The leaderboard."""
         return leaderboard(self.scores, self.facts, rank_by)
+
+    def more(self, parity_csv: Path | None) -> list[More]:
+        """The sections below the leaderboard that have something to say."""
+        ranked = {f.name: self.scores[f.name] for f in self.facts if f.role != "control"}
+        found = [seen.section(ranked)]
+        if parity_csv is not None:
+            found.append(parity.section(parity_csv))
+        return [section for section in found if section is not None]
 
 
 def model_facts(entry: ModelEntry, level_of_theory: str) -> ModelFacts:

@@ -57,6 +57,7 @@ def render(
     facts: Sequence[tuple[str, str]],
     figures: Sequence[tuple[str, bytes]] = (),
     worst: Mapping[str, Worst] | None = None,
+    more: Sequence[tables.More] = (),
     made: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The page as HTML.
@@ -68,6 +69,7 @@ def render(
             scanned, marked, dropped and skipped.
         figures: Captions and PNGs.
         worst: Of every model that has a section of its own.
+        more: Sections below the leaderboard.
         made: Names and values at the foot of the page: how it was made.
     """
     worst = worst or {}
@@ -81,6 +83,15 @@ def render(
             _section(board, role, heading, set(worst))
             for role, heading in _HEADINGS.items()
             if (board["role"] == role).any()
+        ],
+        more=[
+            {
+                "heading": extra.heading,
+                "head": list(extra.table.columns),
+                "rows": extra.table.to_numpy().tolist(),
+                "notes": extra.notes,
+            }
+            for extra in more
         ],
         notes=[*tables.notes(board), *tables.GUIDE],
         figures=[{"caption": caption, "data": _base64(data)} for caption, data in figures],
@@ -189,6 +200,7 @@ def write_leaderboard(
     by_bond: Path,
     ladders: Path,
     skipped: Path | None,
+    parity: Path | None = None,
 ) -> None:
     """Write the page of a run.
 
@@ -201,6 +213,7 @@ def write_leaderboard(
         by_bond: PNG of `figures.fsd_by_bond`.
         ladders: PNG of `figures.control_ladders`.
         skipped: CSV of bonds and scans that no model is scored on, where there is one.
+        parity: CSV of numerical variants, where there are any.
     """
     worst = {
         fact.name: Worst(
@@ -236,6 +249,7 @@ def write_leaderboard(
             ),
         ],
         worst=worst,
+        more=inputs.more(parity),
         made=provenance.describe(scan_set.sha256),
     )
     write(html, text)

@@ -21,6 +21,7 @@ import pandas as pd
 from pesbench.errors import UserError
 from pesbench.metrics import aggregate
 from pesbench.storage import write_text
+from pesbench.training.split import SEEN, UNSEEN
 
 ROLES = ("model", "reference", "control")
 NEAR_EQUILIBRIUM_ANGSTROM = 0.15
@@ -44,6 +45,21 @@ LOWER_IS_BETTER = (
 )
 # Zero forces computed in float32 must not pass as better than zero forces.
 _EQUAL = 1e-6
+
+
+@dataclass(frozen=True)
+class More:
+    """A section below the leaderboard.
+
+    Attributes:
+        heading: Of the section.
+        table: Text cells; titles carry units.
+        notes: How to read it.
+    """
+
+    heading: str
+    table: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +166,8 @@ def leaderboard(
     )
     candidates = {fact.name: scored[fact.name] for fact in facts if fact.role == "model"}
     board = board.merge(_rank_columns(candidates, rank_by), on="model", how="left")
-    for column in ("rank", "rank_low", "rank_high", "rank_windowed", "n_shared"):
+    whole = ("rank", "rank_low", "rank_high", "rank_windowed", "n_shared", "n_seen", "n_unseen")
+    for column in whole:
         board[column] = board[column].astype("Int64")
     for column in ("no_better_than_zero", "theory_gap"):
         board[column] = board[column].astype("boolean")
@@ -189,6 +206,12 @@ _COLUMNS = (
     "energy_force_inconsistency",
     "compression_monotone",
     "compression_monotone_force",
+    "n_seen",
+    "n_unseen",
+    "fsd_full_seen",
+    "fsd_full_unseen",
+    "force_mae_seen",
+    "force_mae_unseen",
     "level_of_theory",
     "theory_gap",
     "no_better_than_zero",
@@ -220,6 +243,7 @@ _DERIVED = (
     "fsd_full_median",
     "fsd_full_macro",
     "fsd_peak_near_equilibrium",
+    *(f"{column}_{group}" for column in ("n", "fsd_full", "force_mae") for group in (SEEN, UNSEEN)),
     *(ladder.column for ladder in LADDERS),
     "seconds_per_frame",
 )
@@ -271,6 +295,7 @@ def _row(
     if rough.any():
         offset = _values(about[rough], "fsd_peak_offset").abs()
         row["fsd_peak_near_equilibrium"] = aggregate.mean(offset <= NEAR_EQUILIBRIUM_ANGSTROM)
+    row |= _by_split(scored)
     row["seconds_per_frame"] = float(scored["wall_s"].sum() / scored["n_frames"].sum())
     if fact.role == "model":
         row |= _equivalents(full, ladders)
@@ -278,6 +303,19 @@ def _row(
             floor = aggregate.mean(zero[both]) * (1 - _EQUAL)
             row["no_better_than_zero"] = bool(aggregate.mean(full[both]) >= floor)
     return row
+
+
+def _by_split(scored: pd.DataFrame) -> dict[str, Any]:
+    """Means over the systems that a model was trained on, and over those it never saw."""
+    found: dict[str, Any] = {}
+    for group in (SEEN, UNSEEN):
+        part = scored[scored["seen"] == group]
+        found[f"n_{group}"] = len(part)
+        for column in ("fsd_full", "force_mae"):
+            values = _values(part, column)
+            if len(values):
+                found[f"{column}_{group}"] = aggregate.mean(values)
+    return found
 
 
 def _missing(rows: pd.DataFrame, values: Mapping[str, pd.Series], n_scored: int) -> dict[str, str]:
@@ -668,20 +706,25 @@ GUIDE = (
 )
 
 
-def to_markdown(board: pd.DataFrame, title: str = "Leaderboard") -> str:
-    """The leaderboard as Markdown: models, reference, controls, and how to read it."""
+def to_markdown(board: pd.DataFrame, title: str = "Leaderboard", more: Sequence[More] = ()) -> str:
+    """The leaderboard as Markdown: models, reference, controls, more, and how to read it."""
     parts = [f"# {title}"]
     for role, heading in zip(ROLES, ("Models", "Reference", "Controls"), strict=True):
         table = section(board, role)
         if len(table):
             text = table.to_markdown(index=False, disable_numparse=True, colalign=_alignment(table))
             parts += [f"## {heading}", text]
+    for extra in more:
+        text = extra.table.to_markdown(
+            index=False, disable_numparse=True, colalign=_alignment(extra.table)
+        )
+        parts += [f"## {extra.heading}", text, *extra.notes]
     items = "\n".join(f"- {text}" for text in (*notes(board), *GUIDE))
     return "\n\n".join([*parts, "## How to read it", items]) + "\n"
 
 
 def _alignment(table: pd.DataFrame) -> list[str]:
-    words = ("model", EQUIVALENT.title)
+    words = ("model", "variant", "base", "molecules", EQUIVALENT.title)
     return ["left" if title in words else "right" for title in table.columns]
 
 
@@ -691,6 +734,7 @@ def write(
     markdown: Path,
     title: str = "Leaderboard",
     made: Sequence[tuple[str, str]] = (),
+    more: Sequence[More] = (),
 ) -> None:
     """Write the leaderboard as csv and md, each whole or not at all.
 
@@ -700,9 +744,10 @@ def write(
         markdown: Where to.
         title: Heading of the md.
         made: Names and values at the foot of the md: how it was made.
+        more: Sections of the md below the models.
     """
     write_text(csv, board.to_csv(index=False))
-    text = to_markdown(board, title)
+    text = to_markdown(board, title, more)
     if made:
         items = "\n".join(f"- {name}: {value}" for name, value in made)
         text += f"\n## How it was made\n\n{items}\n"

@@ -23,6 +23,7 @@ COLUMNS = (
     "scan",
     "bond",
     "system",
+    "seen",
     "status",
     "fsd_full",
     "side",
@@ -52,7 +53,7 @@ def worst_scans(scores: pd.DataFrame, count: int = COUNT) -> pd.DataFrame:
     worst = scored.sort_values(["fsd_full", "scan"], ascending=[False, True]).head(count)
     rough = worst["fsd_full"] > 0
     offset = worst["fsd_peak_offset"].where(rough)
-    table = worst[["scan", "bond", "system", "status", "fsd_full"]].assign(
+    table = worst[["scan", "bond", "system", "seen", "status", "fsd_full"]].assign(
         rank=np.arange(1, len(worst) + 1),
         side=np.where(offset < 0, "compress", np.where(rough, "stretch", "")),
         peak_coordinate_angstrom=worst["fsd_peak_coordinate"].where(rough),
@@ -62,7 +63,7 @@ def worst_scans(scores: pd.DataFrame, count: int = COUNT) -> pd.DataFrame:
         message="",
     )
     failed = scores.loc[~scores.index.isin(scored.index)].sort_values("scan")
-    table = pd.concat([table, failed[["scan", "bond", "system", "status", "message"]]])
+    table = pd.concat([table, failed[["scan", "bond", "system", "seen", "status", "message"]]])
     table = table.reindex(columns=list(COLUMNS)).reset_index(drop=True)
     for column in _INTEGERS:
         table[column] = table[column].astype("Float64").astype("Int64")
@@ -71,7 +72,7 @@ def worst_scans(scores: pd.DataFrame, count: int = COUNT) -> pd.DataFrame:
 
 def read(csv: Path) -> pd.DataFrame:
     """The table of `worst_scans` from its csv."""
-    text = dict.fromkeys(("side", "message"), "")
+    text = dict.fromkeys(("seen", "side", "message"), "")
     return pd.read_csv(csv, dtype=dict.fromkeys(_INTEGERS, "Int64")).fillna(text)
 
 

@@ -1,0 +1,56 @@
+"""Numerical variants: entries of one checkpoint that differ in how it is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from pesbench.models.registry import ModelEntry
+
+NUMERICAL = ("dtype", "compile", "batch_size", "timeout_s", "accuracy", "repeat")
+
+
+def _key(entry: ModelEntry, passed_over: tuple[str, ...]) -> str:
+    """What entries that differ in some settings only have in common; weights by their place."""
+    deciding = entry.deciding()["settings"]
+    same = {k: v for k, v in deciding.items() if k not in (*passed_over, "sha256")}
+    return json.dumps([entry.family, same, entry.settings.get("weights")], sort_keys=True)
+
+
+def checkpoint_key(entry: ModelEntry) -> str:
+    """What all variants of one checkpoint have in common."""
+    return _key(entry, NUMERICAL)
+
+
+def repeat_key(entry: ModelEntry) -> str:
+    """What repeats of one entry have in common."""
+    return _key(entry, ("repeat",))
+
+
+def variants(entries: Iterable[ModelEntry]) -> list[list[str]]:
+    """Names of the entries of each checkpoint that has more than one; its base comes first.
+
+    The base is the plainest of the most precise: float64 before float32, as it is before compiled,
+    no `repeat`, then by name.
+    """
+    groups: dict[str, list[ModelEntry]] = {}
+    for entry in entries:
+        if entry.family != "control":
+            groups.setdefault(checkpoint_key(entry), []).append(entry)
+    return sorted(
+        [e.name for e in sorted(group, key=_plainness)]
+        for group in groups.values()
+        if len(group) > 1
+    )
+
+
+def _plainness(entry: ModelEntry) -> tuple[object, ...]:
+    settings = entry.settings
+    return (
+        settings.get("dtype", "float64") != "float64",
+        bool(settings.get("compile")),
+        settings.get("batch_size", "auto") != "auto",
+        float(settings.get("accuracy", 1.0)),
+        settings.get("repeat", 0),
+        entry.name,
+    )
