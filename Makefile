@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := workflow,tblite,mace,test
+EXTRAS := workflow,tblite,pyscf,mace,test
 CORES ?= all
 
-.PHONY: run test setup benchmark format clean
+.PHONY: run test setup benchmark weights-mace format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -20,6 +20,13 @@ test: $(STAMP)
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+
+# Trains again what ships in resources/weights; a second call continues.
+weights-mace: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) weights_mace
+	mkdir -p resources/weights
+	cp results/weights/mace-mini*.model results/weights/mace-mini*.json \
+		results/weights/mace-mini*.md resources/weights/
 
 setup: $(STAMP)
 

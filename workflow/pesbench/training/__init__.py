@@ -1,0 +1,1 @@
+"""Training of the small potentials that ship in `resources/weights`."""

@@ -1,0 +1,311 @@
+"""Small MACE models, trained with `mace_run_train` on sampled frames, with a model card."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io import read, write
+
+from pesbench import provenance
+from pesbench.errors import UserError
+from pesbench.models.as_calculator import atoms_batch
+from pesbench.models.interface import Model
+from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.storage import atomic_path, write_json, write_text
+from pesbench.training.sampling import (
+    ENERGY,
+    FORCES,
+    ISOLATED,
+    TEST_SEEN,
+    TEST_UNSEEN,
+    TRAIN,
+    VALID,
+    seed_of,
+)
+
+BATCH_FRAMES = 32  # of the evaluation for the card
+logger = logging.getLogger("pesbench")
+
+
+@dataclass(frozen=True)
+class MACETraining:
+    """Architecture and schedule; the names are those of `mace_run_train`.
+
+    Attributes:
+        num_channels: Invariant channels a message (`max_L` 0).
+        max_ell: Highest l of the spherical harmonics.
+        correlation: Body order of the product, less one.
+        r_max: Cutoff in Å.
+        epochs: Of the whole training; the energy weighs more in the last quarter (stage two).
+        batch_size: Frames a step.
+        lr: Learning rate of stage one.
+        pair_repulsion: Whether a Ziegler-Biersack-Littmark (ZBL) term is added.
+    """
+
+    num_channels: int = 32
+    max_ell: int = 3
+    correlation: int = 2
+    r_max: float = 5.0
+    epochs: int = 140
+    batch_size: int = 8
+    lr: float = 0.01
+    pair_repulsion: bool = False
+
+    def options(self) -> list[str]:
+        """As options of `mace_run_train`."""
+        stage_two = round(0.75 * self.epochs)
+        pairs: dict[str, Any] = {
+            "model": "MACE",
+            "num_channels": self.num_channels,
+            "max_L": 0,
+            "max_ell": self.max_ell,
+            "correlation": self.correlation,
+            "r_max": self.r_max,
+            "num_interactions": 2,
+            "max_num_epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "valid_batch_size": 4 * self.batch_size,
+            "lr": self.lr,
+            "scheduler_patience": max(1, self.epochs // 20),
+            "eval_interval": 1,
+            "ema_decay": 0.99,
+            "start_swa": stage_two,
+            "energy_weight": 20.0,
+            "forces_weight": 100.0,
+            "swa_energy_weight": 200.0,
+            "swa_forces_weight": 100.0,
+            "swa_lr": self.lr / 10,
+            "default_dtype": "float32",
+            "device": "cpu",
+            "plot": False,
+        }
+        options = [f"--{key}={value}" for key, value in pairs.items()]
+        options += ["--ema", "--swa", "--restart_latest", "--save_cpu"]
+        return options + (["--pair_repulsion"] if self.pair_repulsion else [])
+
+
+def read_parts(frames: Path) -> dict[str, list[Atoms]]:
+    """Frames of `pesbench sample` by their part.
+
+    Raises:
+        UserError: the file is missing, or was made by something else.
+    """
+    if not frames.is_file():
+        raise UserError(f"{frames}: no such file; make it with `pesbench sample`")
+    parts: dict[str, list[Atoms]] = {}
+    for atoms in read(frames, index=":"):
+        if "part" not in atoms.info:
+            raise UserError(
+                f"{frames}: a frame without `part`; make the file with `pesbench sample`"
+            )
+        parts.setdefault(str(atoms.info["part"]), []).append(atoms)
+    if missing := [part for part in (TRAIN, VALID) if part not in parts]:
+        raise UserError(f"{frames}: holds no {missing[0]} frame; sample more")
+    return parts
+
+
+def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
+    """Errors of a model on labelled frames.
+
+    Returns:
+        `force_mae_mev_per_angstrom` over components, `energy_mae_mev_per_atom`, `frames`.
+    """
+    force, energy = [], []
+    for start in range(0, len(frames), BATCH_FRAMES):
+        some = frames[start : start + BATCH_FRAMES]
+        result = model.evaluate(atoms_batch(some))
+        assert result.energies is not None
+        force.append(np.abs(result.forces - np.concatenate([a.arrays[FORCES] for a in some])))
+        wanted = np.array([a.info[ENERGY] for a in some])
+        energy.append(np.abs(result.energies - wanted) / np.array([len(a) for a in some]))
+    return {
+        "frames": len(frames),
+        "force_mae_mev_per_angstrom": round(1000 * float(np.concatenate(force).mean()), 2),
+        "energy_mae_mev_per_atom": round(1000 * float(np.concatenate(energy).mean()), 3),
+    }
+
+
+def _run_training(command: Sequence[str], folder: Path) -> None:
+    with (folder / "mace_run_train.log").open("a") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdout is not None
+        tail: list[str] = []
+        for line in process.stdout:
+            log.write(line)
+            tail = [*tail[-4:], line.strip()]
+            if "Epoch" in line:
+                logger.info("%s", line.strip().rpartition("INFO: ")[2])
+        if process.wait():
+            raise RuntimeError(
+                f"mace_run_train ended with exit code {process.returncode}: {' | '.join(tail)}"
+            )
+
+
+def train(name: str, frames: Path, training: MACETraining, work: Path) -> tuple[Path, list[str]]:
+    """Train a model; a second call continues from the last checkpoint.
+
+    Args:
+        name: Of the model; its seed is derived from it.
+        frames: Of `pesbench sample`.
+        training: How.
+        work: Folder of checkpoints and logs, kept.
+
+    Returns:
+        The model file, and the command that made it.
+
+    Raises:
+        UserError: the frames are unfit.
+        RuntimeError: the training failed; the log is in `work`.
+    """
+    parts = read_parts(frames)
+    work.mkdir(parents=True, exist_ok=True)
+    files = {TRAIN: work / "train.extxyz", VALID: work / "valid.extxyz"}
+    for part, path in files.items():
+        isolated = parts.get(ISOLATED, []) if part == TRAIN else []
+        with atomic_path(path) as unfinished:
+            write(unfinished, [*isolated, *parts[part]], format="extxyz")
+    command = [
+        sys.executable,
+        "-m",
+        "mace.cli.run_train",
+        f"--name={name}",
+        f"--seed={seed_of('train', name) % 2**31}",
+        f"--train_file={files[TRAIN]}",
+        f"--valid_file={files[VALID]}",
+        f"--energy_key={ENERGY}",
+        f"--forces_key={FORCES}",
+        "--config_type_weights={'Default': 1.0}",
+        *(f"--{kind}_dir={work / kind}" for kind in ("model", "log", "checkpoints", "results")),
+        *training.options(),
+    ]
+    _run_training(command, work)
+    stages = [work / "model" / f"{name}{suffix}.model" for suffix in ("_stagetwo", "")]
+    made = [path for path in stages if path.is_file()]
+    if not made:
+        raise RuntimeError(f"{work}: mace_run_train wrote no model")
+    return made[0], command[1:]
+
+
+def write_model(
+    name: str, frames: Path, record: Path, training: MACETraining, work: Path, out: Path
+) -> None:
+    """Train, and write the weights with their card (`<out>.json`, `<out>.md`).
+
+    Args:
+        name: Of the model.
+        frames: Of `pesbench sample`.
+        record: How the frames were made, of the same command.
+        training: How.
+        work: Folder of checkpoints and logs; what is there is continued.
+        out: The `.model` file.
+    """
+    spent_file = work / "wall_s.json"
+    spent = json.loads(spent_file.read_text()) if spent_file.is_file() else 0.0
+    start = time.monotonic()
+    try:
+        made, command = train(name, frames, training, work)
+    finally:
+        wall_s = spent + time.monotonic() - start
+        if work.is_dir():
+            write_json(spent_file, round(wall_s, 1))
+    with atomic_path(out) as part:
+        shutil.copyfile(made, part)
+    settings = {
+        "weights": str(out),
+        "sha256": file_sha256(out),
+        "dtype": "float64",
+        "compile": False,
+    }
+    model = load(ModelEntry(name, "mace", settings), scan_set=None, device="cpu")
+    parts = read_parts(frames)
+    data = json.loads(record.read_text())
+    card = {
+        "name": name,
+        "sha256": settings["sha256"],
+        "bytes": out.stat().st_size,
+        "level_of_theory": data["method"]["settings"]["method"],
+        "elements": sorted({str(s) for a in parts[ISOLATED] for s in a.symbols}),
+        "errors": {part: errors(model, parts[part]) for part in (TRAIN, TEST_SEEN, TEST_UNSEEN)},
+        "errors_by_temperature_k": {
+            f"{t:g}": {
+                part: errors(model, [a for a in parts[part] if a.info["temperature_k"] == t])
+                for part in (TEST_SEEN, TEST_UNSEEN)
+            }
+            for t in data["sampling"]["temperatures_k"]
+        },
+        "seen": data["seen"],
+        "unseen": data["unseen"],
+        "sampling": data["sampling"],
+        "counts": data["counts"],
+        "frames_sha256": file_sha256(frames),
+        "training_command": [part.replace(f"{work}/", "") for part in command],
+        "training_wall_s": round(wall_s, 1),
+        "provenance": provenance.collect(),
+    }
+    write_json(out.with_suffix(".json"), card)
+    write_text(out.with_suffix(".md"), card_text(card))
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """The model card for readers, from its JSON."""
+    names = {TRAIN: "trained on", TEST_SEEN: "held out, seen", TEST_UNSEEN: "held out, unseen"}
+    rows = [
+        f"| {names[part]} | {e['frames']} | {e['force_mae_mev_per_angstrom']:.1f} |"
+        f" {e['energy_mae_mev_per_atom']:.2f} |"
+        for part, e in card["errors"].items()
+    ]
+    by_temperature = [
+        f"| {t} | " + " | ".join(f"{e[p]['force_mae_mev_per_angstrom']:.1f}" for p in e) + " |"
+        for t, e in card["errors_by_temperature_k"].items()
+    ]
+    sampling = card["sampling"]
+    temperatures = ", ".join(f"{t:g}" for t in sampling["temperatures_k"])
+    return "\n".join(
+        [
+            f"# {card['name']}",
+            "",
+            "A small MACE model for tests and examples, not for production. Trained on"
+            f" {card['level_of_theory']} frames of the seen molecules of `resources/mini`, sampled"
+            f" by Langevin dynamics at {temperatures} K. Held-out frames come from trajectories of"
+            " their own. Licence: that of this project (MIT).",
+            "",
+            "| frames | number | force MAE (meV/Å) | energy MAE (meV/atom) |",
+            "|---|---:|---:|---:|",
+            *rows,
+            "",
+            "| T (K) | force MAE, seen (meV/Å) | force MAE, unseen (meV/Å) |",
+            "|---:|---:|---:|",
+            *by_temperature,
+            "",
+            f"* elements: {', '.join(card['elements'])}",
+            f"* seen: {', '.join(card['seen'])}",
+            f"* never seen: {', '.join(card['unseen'])}",
+            f"* weights: {card['bytes']} bytes, sha256 `{card['sha256']}`",
+            f"* frames: sha256 `{card['frames_sha256']}`",
+            f"* training: {card['training_wall_s']:.0f} s, `python "
+            + " ".join(card["training_command"])
+            + "`",
+            "* all again: `make weights-mace`",
+            f"* made: {card['provenance']['created']}, "
+            + ", ".join(f"{k} {v}" for k, v in card["provenance"]["packages"].items()),
+            "",
+        ]
+    )

@@ -1,0 +1,77 @@
+"""Which molecules a potential is trained on, and which it never sees."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from pesbench.errors import UserError
+from pesbench.storage import write_text
+from pesbench.structures import System, bond_type
+
+SEEN, UNSEEN = "seen", "unseen"
+
+
+def bond_types(system: System) -> frozenset[str]:
+    """The bond types of a molecule, bonds with hydrogen among them."""
+    numbers = system.numbers.tolist()
+    return frozenset(bond_type(numbers[i], numbers[j]) for i, j in system.bonds.tolist())
+
+
+def split_systems(systems: Sequence[System], unseen_fraction: float = 1 / 3) -> dict[str, str]:
+    """Divide molecules into `seen` and `unseen`.
+
+    Molecules are taken out in the order of the sha256 of their ids, as long as every bond type of
+    the whole is left among those that stay, so that the unseen ones hold no chemistry that is new
+    in kind.
+
+    Args:
+        systems: Any order.
+        unseen_fraction: At most this part is never seen.
+
+    Returns:
+        `seen` or `unseen` for every id, sorted by id.
+    """
+    order = sorted(systems, key=lambda system: hashlib.sha256(system.id.encode()).hexdigest())
+    seen = {system.id: bond_types(system) for system in systems}
+    wanted = frozenset().union(*seen.values())
+    left = int(len(systems) * unseen_fraction + 1e-9)
+    for system in order:
+        others = [types for name, types in seen.items() if name != system.id]
+        if left and frozenset().union(*others) == wanted:
+            del seen[system.id]
+            left -= 1
+    return {name: SEEN if name in seen else UNSEEN for name in sorted(s.id for s in systems)}
+
+
+def write_split(split: dict[str, str], path: Path) -> None:
+    """Write a split as CSV with the columns `system` and `split`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("system", "split"), *split.items()])
+    write_text(path, text.getvalue())
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """`seen` or `unseen` by system.
+
+    Raises:
+        UserError: the file is missing, or something else stands in it.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a CSV file with the columns system and split")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if missing := {"system", "split"} - set(rows.fieldnames or ()):
+            raise UserError(f"{path}: no column {sorted(missing)[0]!r}; its first line names them")
+        split: dict[str, str] = {}
+        for row in rows:
+            where = f"{path}: line {rows.line_num}"
+            if row["split"] not in (SEEN, UNSEEN):
+                raise UserError(f"{where}: {row['split']!r} is neither {SEEN!r} nor {UNSEEN!r}")
+            if row["system"] in split:
+                raise UserError(f"{where}: the system {row['system']!r} occurs twice; remove one")
+            split[row["system"]] = row["split"]
+    return split

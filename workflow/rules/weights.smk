@@ -1,0 +1,67 @@
+# The small potentials of resources/weights, trained from nothing: `make weights-mace`.
+
+WEIGHTS = RESULTS.parent / "weights"
+MACE_OPTIONS = {"mace-mini": "", "mace-mini-zbl": "--pair-repulsion"}
+
+
+rule training_method:
+    output:
+        WEIGHTS / "method.json",
+    log:
+        WEIGHTS / "logs" / "training_method.log",
+    localrule: True
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        models_file=where(RUN.models_file),
+    shell:
+        "{params.python} -m pesbench entry gfn2-xtb --models-file {params.models_file:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+rule sample:
+    input:
+        molecules="resources/mini/molecules.extxyz",
+        split="resources/mini/split.csv",
+        method=WEIGHTS / "method.json",
+    output:
+        frames=WEIGHTS / "frames.extxyz",
+        record=WEIGHTS / "frames.json",
+    log:
+        WEIGHTS / "logs" / "sample.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        code=stage_fingerprint("sample", "tblite"),
+    shell:
+        "{params.python} -m pesbench --log {log:q} sample --molecules {input.molecules:q}"
+        " --split {input.split:q} --method {input.method:q} --temperatures-k 300 600 1000 1500"
+        " --out {output.frames:q} --record {output.record:q}"
+
+
+rule train_mace:
+    input:
+        frames=WEIGHTS / "frames.extxyz",
+        record=WEIGHTS / "frames.json",
+    output:
+        weights=WEIGHTS / "{name}.model",
+        card=WEIGHTS / "{name}.json",
+        page=WEIGHTS / "{name}.md",
+    log:
+        WEIGHTS / "logs" / "{name}.log",
+    wildcard_constraints:
+        name="|".join(MACE_OPTIONS),
+    retries: 1  # the second call continues from the last checkpoint
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        work=where(WEIGHTS / "training"),
+        options=lambda wildcards: MACE_OPTIONS[wildcards.name],
+        code=stage_fingerprint("train-mace"),
+    shell:
+        "{params.python} -m pesbench --log {log:q} train-mace {wildcards.name:q}"
+        " --frames {input.frames:q} --record {input.record:q} {params.options}"
+        " --work {params.work:q}/{wildcards.name:q} --threads {threads} --out {output.weights:q}"
