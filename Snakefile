@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from pesbench.config import resolve, weights_option
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
+from pesbench.models.variants import variants
 
 
 configfile: "config/config.yaml"
@@ -40,6 +41,7 @@ localrules:
     all,
     scan_set,
     scores,
+    weights_mace,
     entry,
 
 
@@ -47,6 +49,7 @@ include: "workflow/rules/references.smk"
 include: "workflow/rules/scans.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/weights.smk"
 
 
 rule all:
@@ -67,3 +70,8 @@ rule scan_set:
 rule scores:
     input:
         expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+
+
+rule weights_mace:
+    input:
+        expand(WEIGHTS / "{name}.{kind}", name=MACE_OPTIONS, kind=["model", "json", "md"]),

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pesbench import __version__
 from pesbench.errors import HostError, UserError
 
+if TYPE_CHECKING:
+    from pesbench.models.registry import ModelEntry
+
+
+def _registered(name: str, models_file: Path) -> ModelEntry:
+    from pesbench.config import closest, read_models, resolve_entry
+
+    registry = read_models(models_file)
+    if name not in registry:
+        raise UserError(f"{models_file}: no model {name!r}; {closest(name, registry)}")
+    return resolve_entry(registry[name], models_file, Path.cwd())
+
 
 def _entry(arguments: argparse.Namespace) -> None:
-    from pesbench.config import closest, read_models, resolve_entry
+    from pesbench.models.registry import settle
     from pesbench.storage import write_json
 
-    registry = read_models(arguments.models_file)
-    if arguments.model not in registry:
-        hint = closest(arguments.model, registry)
-        raise UserError(f"{arguments.models_file}: no model {arguments.model!r}; {hint}")
-    entry = resolve_entry(registry[arguments.model], arguments.models_file, Path.cwd())
-    write_json(arguments.out, entry.deciding())
+    entry = _registered(arguments.model, arguments.models_file)
+    write_json(arguments.out, settle(entry))
 
 
 def _import_archive(arguments: argparse.Namespace) -> None:
@@ -55,27 +65,98 @@ def _relax_molecules(arguments: argparse.Namespace) -> None:
     relax_file(arguments.smiles, arguments.out)
 
 
-def _scan_molecules(arguments: argparse.Namespace) -> None:
-    from pesbench.models.registry import ModelEntry
-    from pesbench.references.calculators import build_scan_set
-    from pesbench.references.quality import QualityLimits
+def _split_molecules(arguments: argparse.Namespace) -> None:
+    from pesbench.structures import read_systems
+    from pesbench.training.split import split_systems, write_split
 
-    build_scan_set(
+    write_split(split_systems(read_systems(arguments.molecules)), arguments.out)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from pesbench.models.registry import ModelEntry
+    from pesbench.structures import read_systems
+    from pesbench.training.sampling import Sampling, write_frames
+    from pesbench.training.split import read_split
+
+    write_frames(
+        read_systems(arguments.molecules),
+        read_split(arguments.split),
+        Sampling(
+            temperatures_k=tuple(arguments.temperatures_k),
+            interval_steps=arguments.interval_steps,
+            frames=arguments.frames,
+        ),
+        ModelEntry.from_file(arguments.method),
+        arguments.out,
+        arguments.record,
+    )
+
+
+def _train_mace(arguments: argparse.Namespace) -> None:
+    from pesbench.training.mace import MACETraining, write_model
+
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by mace_run_train
+    training = MACETraining(
+        num_channels=arguments.num_channels,
+        epochs=arguments.epochs,
+        pair_repulsion=arguments.pair_repulsion,
+    )
+    write_model(
+        arguments.name,
+        arguments.frames,
+        arguments.record,
+        training,
+        arguments.work,
+        arguments.out,
+    )
+
+
+def _prepare_molecules(arguments: argparse.Namespace) -> None:
+    from pesbench.models.registry import ModelEntry
+    from pesbench.references.molecules import prepare_file, read_specs
+
+    relax = None
+    if arguments.relax is not None:
+        relax = ModelEntry.from_file(arguments.relax, arguments.weights)
+    prepare_file(
+        read_specs(arguments.molecules),
+        arguments.out,
+        relax=relax,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+
+
+def _scan_molecules(arguments: argparse.Namespace) -> None:
+    from pesbench.references.calculators import write_geometries
+
+    write_geometries(
         arguments.molecules,
-        ModelEntry.from_file(arguments.reference, arguments.weights),
         arguments.out,
         arguments.skipped,
         name=arguments.name,
-        level_of_theory=arguments.level_of_theory,
         bonds_to_hydrogen=arguments.bonds_to_hydrogen,
+        types=arguments.bonds,
+    )
+
+
+def _collect_references(arguments: argparse.Namespace) -> None:
+    from pesbench.references.calculators import collect_references
+    from pesbench.references.quality import QualityLimits
+
+    collect_references(
+        arguments.scans,
+        arguments.references,
+        arguments.out,
+        arguments.skipped,
+        skipped=arguments.skipped_bonds,
+        level_of_theory=arguments.level_of_theory,
         limits=QualityLimits(
             failed_frames=arguments.failed_frames,
             energy_jump_ev=arguments.energy_jump_ev,
             wall_jump_ev=arguments.wall_jump_ev,
             prominence_ev=arguments.prominence_ev,
         ),
-        device=arguments.device,
-        threads=arguments.threads,
     )
 
 
@@ -93,6 +174,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from pesbench.trajectories import export_trajectory
+
+    export_trajectory(
+        arguments.trajectories,
+        arguments.trajectory,
+        arguments.out,
+        last_steps=arguments.last_steps,
+    )
+
+
 def _all_scans(scan_set: Path) -> tuple[str, ...]:
     from pesbench.storage import ScanSet
 
@@ -103,7 +195,9 @@ def _all_scans(scan_set: Path) -> tuple[str, ...]:
 def _score(arguments: argparse.Namespace) -> None:
     from pesbench.scores import write_scores
 
-    write_scores(arguments.scan_set, arguments.evaluations, arguments.out)
+    write_scores(
+        arguments.scan_set, arguments.evaluations, arguments.out, split=arguments.seen_systems
+    )
 
 
 def _worst(arguments: argparse.Namespace) -> None:
@@ -141,7 +235,22 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
             *provenance.describe(scan_set.sha256),
         ]
     board = inputs.board(arguments.rank_by)
-    tables.write(board, arguments.csv, arguments.markdown, title, made)
+    more = inputs.more(arguments.parity)
+    tables.write(board, arguments.csv, arguments.markdown, title, made, more)
+
+
+def _parity(arguments: argparse.Namespace) -> None:
+    from pesbench.config import read_models
+    from pesbench.report.inputs import read_inputs
+    from pesbench.report.parity import read_parity
+    from pesbench.storage import ScanSet, write_text
+
+    with ScanSet(arguments.scan_set) as scan_set:
+        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
+    registry = read_models(arguments.models_file)
+    entries = {name: registry[name] for name in arguments.models}
+    table = read_parity(entries, arguments.results, inputs.scores)
+    write_text(arguments.csv, table.to_csv(index=False))
 
 
 def _figures(arguments: argparse.Namespace) -> None:
@@ -172,7 +281,86 @@ def _page(arguments: argparse.Namespace) -> None:
             by_bond=arguments.by_bond,
             ladders=arguments.ladders,
             skipped=arguments.skipped,
+            parity=arguments.parity,
         )
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from pesbench.checks import Limits
+    from pesbench.checks.supervised import check_entry, default_json, entry_of_weights
+    from pesbench.models.registry import fetch_weights
+
+    if (arguments.model is None) == (arguments.weights is None):
+        raise UserError("check: give either the name of an entry or `--weights` and `--family`")
+    if arguments.weights is not None:
+        if arguments.family is None:
+            raise UserError("check: `--weights` needs `--family`; add, for instance, --family mace")
+        entry = entry_of_weights(arguments.weights, arguments.family, arguments.dtype)
+    elif arguments.family is not None or arguments.dtype is not None:
+        raise UserError(
+            "check: `--family` and `--dtype` go with `--weights`; an entry has its own, "
+            f"correct it in {arguments.models_file}"
+        )
+    else:
+        entry = fetch_weights(_registered(arguments.model, arguments.models_file))
+    report = check_entry(
+        entry,
+        limits=Limits(**{f.name: getattr(arguments, f"max_{f.name}") for f in fields(Limits)}),
+        device=arguments.device,
+        threads=arguments.threads,
+        timeout_s=arguments.timeout_s,
+    )
+    out = arguments.out or default_json(entry.name)
+    report.to_json(out)
+    print(report.table())
+    print(f"written to {out}")
+    return report.exit_code
+
+
+def _check_scans(arguments: argparse.Namespace) -> None:
+    from pesbench.checks.subset import write_subset
+
+    write_subset(arguments.scan_set, arguments.out)
+
+
+def _limit(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be at least 0")
+    return value
+
+
+def _add_check(stages: argparse._SubParsersAction) -> None:
+    stage = stages.add_parser("check", help="conformance and smoothness of one model, for its CI")
+    stage.add_argument("model", nargs="?", help="name of an entry of the registry")
+    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
+    stage.add_argument("--weights", type=Path, help="a weight file, in place of an entry")
+    stage.add_argument("--family", help="of the weights, such as mace")
+    stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
+    stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--timeout-s", type=float, default=120.0, help="longest time of one call")
+    stage.add_argument("--out", type=Path, help="JSON (default: check-MODEL.json)")
+    limits = stage.add_argument_group("limits", "beyond one of them the exit code is 1")
+    for option, help_ in (
+        ("energy-difference", "eV, between evaluations that must agree"),
+        ("force-difference", "eV/Å, the same for forces"),
+        ("gradient-error", "eV/Å, force against finite difference of the energy"),
+        ("failed-scans", "scans that end without a score (default: 0)"),
+        ("rotation", "eV/Å, forces of a rotated molecule (default: none)"),
+        ("fsd", "Å⁻¹, mean FSD (default: none)"),
+        ("fsd-windowed", "Å⁻¹, mean windowed FSD (default: none)"),
+        ("force-mae", "eV/Å, mean force error (default: none)"),
+    ):
+        limits.add_argument(f"--max-{option}", type=_limit, metavar="X", help=help_)
+    stage.set_defaults(run=_check)
+
+    stage = stages.add_parser("check-scans", help="choose the scans that `check` ships with")
+    stage.add_argument("--scan-set", type=Path, required=True, help="with reference, such as mini")
+    stage.add_argument("--out", type=Path, required=True, help="scan set")
+    stage.set_defaults(run=_check_scans)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,23 +393,71 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", type=Path, required=True, help="extxyz of the geometries")
     stage.set_defaults(run=_relax_molecules)
 
-    stage = stages.add_parser("scan-molecules", help="bond scans of molecules, with a reference")
+    stage = stages.add_parser("split-molecules", help="divide molecules into seen and unseen")
     stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
-    stage.add_argument("--reference", type=Path, required=True, help="resolved entry (JSON)")
-    stage.add_argument("--weights", type=Path, help="of the reference, if it has any")
-    stage.add_argument("--level-of-theory", required=True, help="of the reference")
-    stage.add_argument("--name", required=True, help="of the scan set")
-    stage.add_argument("--out", type=Path, required=True, help="scan set")
-    stage.add_argument("--skipped", type=Path, required=True,
-                       help="CSV of skipped, marked and dropped scans")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="CSV with system and split")
+    stage.set_defaults(run=_split_molecules)
+
+    stage = stages.add_parser("sample", help="frames to train on, from Langevin dynamics")
+    stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
+    stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
+    stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--temperatures-k", type=float, nargs="+", required=True, metavar="K")
+    stage.add_argument("--interval-steps", type=int, default=60, help="between two frames")
+    stage.add_argument("--frames", type=int, default=15, help="of a trajectory")
+    stage.add_argument("--out", type=Path, required=True, help="extxyz")
+    stage.add_argument("--record", type=Path, required=True, help="JSON: how they were made")
+    stage.set_defaults(run=_sample)
+
+    stage = stages.add_parser("train-mace", help="a small MACE model, with mace_run_train")
+    stage.add_argument("name", help="of the model")
+    stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--pair-repulsion", action="store_true", help="add a ZBL term")
+    stage.add_argument("--num-channels", type=int, default=32)
+    stage.add_argument("--epochs", type=int, default=140)
+    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--work", type=Path, required=True,
+                       help="folder of checkpoints; what is there is continued")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True,
+                       help="the .model file; its card is put beside it")  # fmt: skip
+    stage.set_defaults(run=_train_mace)
+
+    stage = stages.add_parser("prepare-molecules", help="molecules of a config, with geometries")
+    stage.add_argument("--molecules", required=True,
+                       help="a file, or `molecules` of the config as JSON")  # fmt: skip
+    stage.add_argument("--relax", type=Path, help="resolved entry (JSON) that relaxes them")
+    stage.add_argument("--weights", type=Path, help="of that entry, if it has any")
     stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--out", type=Path, required=True, help="extxyz")
+    stage.set_defaults(run=_prepare_molecules)
+
+    stage = stages.add_parser("scan-molecules", help="bond scans of molecules, without a reference")
+    stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
+    stage.add_argument("--name", required=True, help="of the scan set")
     stage.add_argument("--bonds-to-hydrogen", action="store_true")
+    stage.add_argument("--bonds", nargs="+", default=["*"], metavar="TYPE",
+                       help="bond types, such as C-N, or globs of them")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="scan set without a reference")
+    stage.add_argument("--skipped", type=Path, required=True, help="CSV of what is passed over")
+    stage.set_defaults(run=_scan_molecules)
+
+    stage = stages.add_parser("collect-references", help="scans and their reference, judged")
+    stage.add_argument("--scans", type=Path, required=True, help="made by `scan-molecules`")
+    stage.add_argument("--references", type=Path, nargs="+", required=True, metavar="FILE",
+                       help="evaluations of the reference method")  # fmt: skip
+    stage.add_argument("--skipped-bonds", type=Path, required=True,
+                       help="made by `scan-molecules`")  # fmt: skip
+    stage.add_argument("--level-of-theory", required=True, help="of the reference")
     stage.add_argument("--failed-frames", type=int, default=5)
     stage.add_argument("--energy-jump-ev", type=float, default=0.02)
     stage.add_argument("--wall-jump-ev", type=float, default=0.15)
     stage.add_argument("--prominence-ev", type=float, default=0.01)
-    stage.add_argument("--threads", type=int, default=1)
-    stage.set_defaults(run=_scan_molecules)
+    stage.add_argument("--out", type=Path, required=True, help="scan set")
+    stage.add_argument("--skipped", type=Path, required=True,
+                       help="CSV of skipped, marked and dropped scans")  # fmt: skip
+    stage.set_defaults(run=_collect_references)
 
     stage = stages.add_parser("evaluate", help="a model's energies and forces on scans")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
@@ -233,9 +469,19 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", type=Path, required=True, help="evaluation")
     stage.set_defaults(run=_evaluate)
 
+    stage = stages.add_parser("export", help="one trajectory for other programs")
+    stage.add_argument("trajectory", help="its name, such as ethanol_300K_0")
+    stage.add_argument("--trajectories", type=Path, required=True, help="trajectory file")
+    stage.add_argument("--last-steps", action="store_true",
+                       help="those before its failure, not the thinned frames")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help=".h5md, .extxyz, .xyz or .traj")
+    stage.set_defaults(run=_export)
+
     stage = stages.add_parser("score", help="scores of a stored evaluation")
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
+    stage.add_argument("--seen-systems", type=Path,
+                       help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
 
@@ -248,8 +494,14 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--figure", type=Path, required=True)
     stage.set_defaults(run=_worst)
 
+    stage = stages.add_parser("parity", help="numerical variants of one checkpoint, compared")
+    _add_report_inputs(stage)
+    stage.add_argument("--csv", type=Path, required=True)
+    stage.set_defaults(run=_parity)
+
     stage = stages.add_parser("leaderboard", help="one row a model, as csv and md")
     _add_report_inputs(stage)
+    stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
     stage.set_defaults(run=_leaderboard)
@@ -265,8 +517,11 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--by-bond", type=Path, required=True)
     stage.add_argument("--ladders", type=Path, required=True)
     stage.add_argument("--skipped", type=Path, help="CSV of skipped, marked and dropped scans")
+    stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
     stage.add_argument("--html", type=Path, required=True)
     stage.set_defaults(run=_page)
+
+    _add_check(stages)
     return parser
 
 
@@ -282,8 +537,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one stage.
 
     Returns:
-        Exit code: 0, 2 for bad input (one line on stderr), 75 where the machine failed and a
-        second call continues.
+        Exit code: 0, 1 where `check` found a limit violated, 2 for bad input (one line on
+        stderr), 75 where the machine failed and a second call continues.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
@@ -291,8 +546,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
         logging.getLogger().addHandler(logging.FileHandler(arguments.log, mode="w"))
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (UserError, HostError) as error:
         logging.getLogger("pesbench").error("pesbench: error: %s", error)
         return error.exit_code
-    return 0

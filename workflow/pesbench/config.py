@@ -21,9 +21,10 @@ from jsonschema.exceptions import ValidationError
 from pesbench.errors import UserError
 from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
 from pesbench.references import bsct_spice
-from pesbench.references.calculators import plan_scans
+from pesbench.references.calculators import nothing_to_scan, plan_scans
 from pesbench.references.quality import QualityLimits
-from pesbench.structures import is_path_name, read_systems
+from pesbench.structures import is_path_name
+from pesbench.training.split import read_split
 
 _CONSEQUENCES = ("required", "not", "oneOf")
 SHOWN_NAMES = 12  # of those known, in a message
@@ -35,9 +36,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *other`, whose keys may be replaced
+            continue
         key = loader.construct_object(key_node, deep=True)
         if key in seen:
             line = key_node.start_mark.line + 1
@@ -152,29 +154,39 @@ def read_models(path: Path) -> dict[str, ModelEntry]:
     Raises:
         UserError: one line with the file, the entry and the cure.
     """
-    schema = _schema("models")
     content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no model; add an entry such as `my-model: {{family: ...}}`")
-    entries = {}
-    for name, entry in content.items():
-        place = f"{path}: model {name!r}"
-        if not isinstance(name, str) or not is_path_name(name):
-            raise UserError(f"{place}: unfit for a path; use letters, digits and . _ + - only")
-        if not isinstance(entry, dict):
-            raise UserError(f"{place} must be a block of keys, not {entry!r}")
-        family = entry.get("family")
-        if family not in FAMILIES:
-            hint = closest(str(family), FAMILIES)
-            raise UserError(f"{place}: unknown family {family!r}; {hint}")
-        own = schema["families"][family]
-        properties = schema["common"] | own.get("properties", {})
-        closed = {"type": "object", "properties": properties, "additionalProperties": False}
-        check_schema(entry, own | closed, place)
-        settings = _with_defaults(entry, properties)
-        del settings["family"]
-        entries[name] = ModelEntry(name, family, settings)
-    return entries
+    return {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
+
+
+def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
+    """An entry checked against its family's schema, defaults filled in.
+
+    Args:
+        name: Of the entry.
+        entry: Its keys, `family` among them.
+        source: What messages start with, such as the file.
+
+    Raises:
+        UserError: one line with the entry and the cure.
+    """
+    place = f"{source}model {name!r}"
+    if not isinstance(name, str) or not is_path_name(name):
+        raise UserError(f"{place}: unfit for a path; use letters, digits and . _ + - only")
+    if not isinstance(entry, dict):
+        raise UserError(f"{place} must be a block of keys, not {entry!r}")
+    family = entry.get("family")
+    if family not in FAMILIES:
+        raise UserError(f"{place}: unknown family {family!r}; {closest(str(family), FAMILIES)}")
+    schema = _schema("models")
+    own = schema["families"][family]
+    properties = schema["common"] | own.get("properties", {})
+    closed = {"type": "object", "properties": properties, "additionalProperties": False}
+    check_schema(entry, own | closed, place)
+    settings = _with_defaults(entry, properties)
+    del settings["family"]
+    return ModelEntry(name, family, settings)
 
 
 def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:
@@ -193,6 +205,8 @@ def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntr
             settings = resolve_weights(entry.name, entry.settings, base)
             entry = ModelEntry(entry.name, entry.family, settings)
         check_entry(entry)
+        if "seen_systems" in entry.settings:
+            read_split(base / entry.settings["seen_systems"])
     except UserError as error:
         raise UserError(f"{models_file}: {error}") from error
     return entry
@@ -225,6 +239,8 @@ class Run:
         models_file: The registry.
         models: Resolved entries by name, models before controls, each sorted.
         reference: Entry that computes the reference, or None.
+        relax: Entry that relaxes the molecules, or None.
+        planned: Ids of all scans of the set, sorted.
         scans: Ids of the planned scans, sorted.
         shard_size: Scans a job.
         results: Folder of this scan set's results.
@@ -239,6 +255,8 @@ class Run:
     models_file: Path
     models: dict[str, ModelEntry]
     reference: ModelEntry | None
+    relax: ModelEntry | None
+    planned: list[str]
     scans: list[str]
     shard_size: int
     results: Path
@@ -249,6 +267,11 @@ class Run:
     def weights(self, model: str) -> str:
         """The option that tells a command where a model's weights lie, if it has any."""
         return weights_option(self.models[model])
+
+    def seen_systems(self, model: str) -> list[str]:
+        """The file that tells what a model was trained on, if it names one."""
+        path = self.models[model].settings.get("seen_systems")
+        return [path] if path else []
 
     @property
     def level_of_theory(self) -> str:
@@ -275,20 +298,44 @@ class Run:
         """Address or path of the archive, of a scan set that is read from one."""
         return self.settings["archive"]
 
+    def method(self, use: str) -> ModelEntry:
+        """The entry that a scan set of molecules uses as `reference` or to `relax`."""
+        entry = {"reference": self.reference, "relax": self.relax}[use]
+        assert entry is not None
+        return entry
+
+    @property
+    def molecule_files(self) -> list[str]:
+        """Files that the molecules are read from."""
+        molecules = self.settings["molecules"]
+        if isinstance(molecules, str):
+            return [molecules]
+        return [block["file"] for block in molecules if "file" in block]
+
+    @property
+    def reference_shards(self) -> dict[str, list[str]]:
+        """The scans of each job of the reference: all of the set, whatever is selected."""
+        return split_shards(self.planned, self.settings["shard_size"])
+
     @property
     def scan_options(self) -> str:
-        """The scan set's settings as options of `pesbench scan-molecules`."""
+        """The scan set's choice of bonds as options of `pesbench scan-molecules`."""
+        bonds = " ".join(shlex.quote(kind) for kind in self.settings["bonds"])
+        return f"--bonds {bonds}" + " --bonds-to-hydrogen" * self.settings["bonds_to_hydrogen"]
+
+    @property
+    def quality_options(self) -> str:
+        """The gate on references as options of `pesbench collect-references`."""
         limits = QualityLimits(**self.settings["quality"])
-        options = [f"--{key.replace('_', '-')} {value}" for key, value in asdict(limits).items()]
-        if self.settings["bonds_to_hydrogen"]:
-            options.append("--bonds-to-hydrogen")
-        return " ".join(options)
+        return " ".join(
+            f"--{key.replace('_', '-')} {value}" for key, value in asdict(limits).items()
+        )
 
 
 def weights_option(entry: ModelEntry) -> str:
     """`--weights PATH` for an entry that has weights, else ""."""
-    weights = entry.settings.get("weights")
-    return f"--weights {shlex.quote(weights)}" if weights else ""
+    weights = entry.weights_path
+    return f"--weights {shlex.quote(str(weights))}" if weights else ""
 
 
 def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
@@ -323,19 +370,20 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
     # a registry of one's own need not hold any control
     shown = select(config["controls"], controls, f"{place}: `controls`") if controls else []
     order = [*chosen, *(n for n in shown if n not in chosen)]
-    reference = None
+    reference = relax = None
     if settings["source"] == "molecules":
-        if settings["reference"] not in registry:
-            raise UserError(
-                f"{place}: `scan_sets.{name}.reference`: no model {settings['reference']!r} in "
-                f"{models_file}; {closest(settings['reference'], registry)}"
-            )
-        reference = resolve_entry(registry[settings["reference"]], models_file, base)
+        place_of = f"{place}: `scan_sets.{name}"
+        reference = _method(settings["reference"], registry, models_file, f"{place_of}.reference`")
+        if "relax" in settings:
+            relax = _method(settings["relax"], registry, models_file, f"{place_of}.relax`")
+        reference = resolve_entry(reference, models_file, base)
+        relax = relax and resolve_entry(relax, models_file, base)
     models = {model: resolve_entry(registry[model], models_file, base) for model in order}
 
     results = Path(config["results"]) / name
     _check_archive(settings, base, base / results / f"{name}.h5", f"{place}: `archive`")
-    scans = select(config["systems"], _known_scans(settings, base), f"{place}: `systems`")
+    planned = _planned_scans(settings, base, f"{place}: `scan_sets.{name}`")
+    scans = select(config["systems"], planned, f"{place}: `systems`")
     return Run(
         scan_set=name,
         source=settings["source"],
@@ -343,6 +391,8 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
         models_file=Path(config["models_file"]),
         models=models,
         reference=reference,
+        relax=relax,
+        planned=planned,
         scans=scans,
         shard_size=config["shard_size"],
         results=results,
@@ -386,10 +436,31 @@ def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: 
     )
 
 
-def _known_scans(settings: Mapping[str, Any], base: Path) -> list[str]:
+def _method(
+    name: str, registry: Mapping[str, ModelEntry], models_file: Path, place: str
+) -> ModelEntry:
+    """An entry that a scan set is made with."""
+    if name not in registry:
+        raise UserError(f"{place}: no model {name!r} in {models_file}; {closest(name, registry)}")
+    if registry[name].family == "control":
+        raise UserError(f"{place}: {name!r} is a control, made from a reference; name a method")
+    return registry[name]
+
+
+def _planned_scans(settings: Mapping[str, Any], base: Path, place: str) -> list[str]:
     """Ids of all scans of a set before any reference is computed, so that the DAG is static."""
     if settings["source"] == bsct_spice.NAME:
         return bsct_spice.scan_ids(bsct_spice.read_manifest(base / bsct_spice.MANIFEST))
-    systems = read_systems(base / settings["molecules"])
-    plan = plan_scans(systems, bonds_to_hydrogen=settings["bonds_to_hydrogen"])
-    return [scan.id for scan in plan.scans]
+    from pesbench.references.molecules import read_molecules  # RDKit: 0.3 s, for these sets only
+
+    try:
+        plan = plan_scans(
+            read_molecules(settings["molecules"], base),
+            bonds_to_hydrogen=settings["bonds_to_hydrogen"],
+            types=settings["bonds"],
+        )
+        if not plan.scans:
+            raise UserError(nothing_to_scan(plan))
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    return plan.scans

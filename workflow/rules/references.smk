@@ -76,10 +76,9 @@ if RUN.source == "molecules":
         params:
             python=where(PYTHON),
             molecules=as_text(RUN.settings["molecules"]),
-            relax=(
-                f"--relax {RESULTS / 'relax.json'} {weights_option(RUN.relax)}"
-                if RUN.relax
-                else ""
+            # what relaxes is in relax.json; where its weights lie decides nothing
+            relax=where(
+                f"--relax {RESULTS / 'relax.json'} {weights_option(RUN.relax)}" if RUN.relax else ""
             ),
             device=RUN.device,
             code=stage_fingerprint("molecules", RUN.relax.family if RUN.relax else None),

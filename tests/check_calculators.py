@@ -1,0 +1,138 @@
+"""ASE calculators for the checks: one that is as it should be, and one with each fault."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import covalent_radii
+
+DEPTH_EV, STEEPNESS = 4.0, 1.5
+
+
+def pairs(numbers, positions) -> tuple[float, np.ndarray]:
+    """Energy and forces of a Morse potential between all pairs, in the precision it is given."""
+    kind = positions.dtype.type
+    i, j = np.triu_indices(len(numbers), 1)
+    vector = positions[j] - positions[i]
+    length = np.sqrt(np.sum(vector**2, axis=1))
+    radii = covalent_radii.astype(kind)
+    decay = np.exp(-kind(STEEPNESS) * (length - radii[numbers[i]] - radii[numbers[j]]))
+    energy = np.sum(kind(DEPTH_EV) * ((1 - decay) ** 2 - 1))
+    slope = kind(2 * DEPTH_EV * STEEPNESS) * (1 - decay) * decay
+    pull = (slope / length)[:, None] * vector
+    forces = np.zeros_like(positions)
+    np.add.at(forces, i, pull)
+    np.add.at(forces, j, -pull)
+    return energy, forces
+
+
+class Smooth(Calculator):
+    """Conserves energy, knows no order of atoms, no place and no direction."""
+
+    implemented_properties = ("energy", "forces")
+    calls = 0
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.calls += 1
+        energy, forces = self.answer(atoms)
+        self.results = {"energy": float(energy), "forces": forces}
+
+    def answer(self, atoms):
+        return pairs(atoms.numbers, atoms.positions)
+
+
+class ForcesOnly(Smooth):
+    implemented_properties = ("forces",)
+
+
+class EnergyOnly(Smooth):
+    implemented_properties = ("energy",)
+
+
+class Swirl(Smooth):
+    """Forces that are no gradient: a rotation about the centre, 0.05 eV/Å a unit of distance."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        around = np.cross([0, 0, 0.05], atoms.positions - atoms.positions.mean(axis=0))
+        return energy, forces + around
+
+
+class Float32(Smooth):
+    def answer(self, atoms):
+        return pairs(atoms.numbers, atoms.positions.astype(np.float32))
+
+
+class Mutating(Smooth):
+    """Centres the atoms it is given."""
+
+    def answer(self, atoms):
+        atoms.positions -= atoms.positions.mean(axis=0)
+        return super().answer(atoms)
+
+
+class Ordered(Smooth):
+    """A spring between the first two atoms, whichever they are."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        vector = atoms.positions[1] - atoms.positions[0]
+        forces[0] += 0.2 * vector
+        forces[1] -= 0.2 * vector
+        return energy + 0.1 * vector @ vector, forces
+
+
+class Placed(Smooth):
+    """A field along x."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        return energy + 0.1 * atoms.positions[:, 0].sum(), forces - [0.1, 0, 0]
+
+
+class Oriented(Smooth):
+    """Knows x from y, but not where it is."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        offset = atoms.positions[:, 0] - atoms.positions[:, 0].mean()
+        forces[:, 0] -= 0.02 * offset
+        return energy + 0.01 * offset @ offset, forces
+
+
+class Unsteady(Smooth):
+    """Energies differ from call to call by at most a meV."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        return energy + 5e-4 * np.sin(self.calls), forces
+
+
+class NoPhosphorus(Smooth):
+    def answer(self, atoms):
+        if 15 in atoms.numbers:
+            raise NotImplementedError("no parameters for P")
+        return super().answer(atoms)
+
+
+class Charged(Smooth):
+    """Takes cations and triplets; refuses anions."""
+
+    def answer(self, atoms):
+        if atoms.info["charge"] < 0:
+            raise ValueError("no anions")
+        energy, forces = super().answer(atoms)
+        return energy, forces * (1 + 0.1 * atoms.info["charge"] + 0.01 * (atoms.info["spin"] == 3))
+
+
+class FailsWhenStretched(Smooth):
+    """Raises on hydroxylamine whose N-O bond is too long."""
+
+    longest = 2.3  # Å
+
+    def answer(self, atoms):
+        heavy = [k for k, z in enumerate(atoms.numbers) if z > 1]
+        if atoms.get_chemical_formula() == "H3NO" and atoms.get_distance(*heavy) > self.longest:
+            raise RuntimeError("SCF not converged")
+        return super().answer(atoms)

@@ -1,0 +1,165 @@
+"""A check of an ASE calculator in the caller's process: no worker, no config, no file."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+from ase.data import atomic_numbers
+
+from pesbench.batching import BatchLimit
+from pesbench.checks.limits import Limits
+from pesbench.checks.report import CheckReport
+from pesbench.checks.run import PARTS, run_check
+from pesbench.errors import UserError
+from pesbench.evaluate import Evaluator
+from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.models.interface import Batch, ModelInfo, Result, Status, check_result
+from pesbench.worker import ModelFailureError, Timed
+
+_STATE = ("atoms", "results")
+
+
+class CalculatorModel:
+    """A calculator that exists already, behind the model contract.
+
+    Unlike the family `ase` it takes an instance, always computes anew, and watches whether the
+    calculator changes the atoms it is given.
+
+    Args:
+        calculator: With `calculate` and `implemented_properties`, as ASE's calculators have.
+        elements: Symbols it knows; None to ask it.
+        dtype: Precision it claims, None if it claims none.
+
+    Attributes:
+        changed: Names of the atoms' arrays that a call has changed in place.
+
+    Raises:
+        UserError: it is no calculator, or has no forces.
+    """
+
+    def __init__(
+        self, calculator: Any, elements: Sequence[str] | None = None, dtype: str | None = None
+    ) -> None:
+        offered = getattr(calculator, "implemented_properties", None)
+        if offered is None or not callable(getattr(calculator, "calculate", None)):
+            raise UserError(
+                f"check: {type(calculator).__name__} is no ASE calculator; give one with "
+                "`calculate` and `implemented_properties`"
+            )
+        if "forces" not in offered:
+            raise UserError(
+                f"check: {type(calculator).__name__} has no forces; give a calculator that has"
+            )
+        self._properties = [p for p in ("energy", "forces") if p in offered]
+        self._calculator = calculator
+        known = None if elements is None else frozenset(_number(symbol) for symbol in elements)
+        self.changed: set[str] = set()
+        self._info = ModelInfo(
+            elements=known,
+            charges=False,
+            batched=False,
+            device="calculator",
+            dtype=dtype or "calculator",
+            details={"calculator": type(calculator).__qualname__},
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def evaluate(self, batch: Batch) -> Result:
+        return evaluate_frame_by_frame(batch, self._single)
+
+    def _single(self, system: Batch) -> tuple[float | None, np.ndarray]:
+        atoms = Atoms(
+            system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
+            info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
+        )  # fmt: skip
+        before = atoms.copy()
+        self._calculator.calculate(atoms, list(self._properties), list(all_changes))
+        results = self._calculator.results
+        energy = float(results["energy"]) if "energy" in self._properties else None
+        forces = np.array(results["forces"], dtype=np.float64)
+        for name in ("numbers", "positions", "cell", "pbc"):
+            if not np.array_equal(getattr(atoms, name), getattr(before, name)):
+                self.changed.add(name)
+        return energy, forces
+
+
+def _number(symbol: str) -> int:
+    if symbol not in atomic_numbers:
+        raise UserError(f"check: elements: {symbol!r} is no element; give symbols such as 'C'")
+    return atomic_numbers[symbol]
+
+
+class InProcess:
+    """What an evaluator asks of a worker, without the process: a model that is loaded already."""
+
+    def __init__(self, model: CalculatorModel) -> None:
+        self._model = model
+
+    def start(self) -> ModelInfo:
+        """What the model tells of itself."""
+        return self._model.info
+
+    def evaluate(self, batch: Batch) -> Timed:
+        """Evaluate a batch; as `Worker.evaluate`.
+
+        Raises:
+            ModelFailureError: the answer has the wrong shape.
+        """
+        start = time.perf_counter()
+        try:
+            result = check_result(batch, self._model.evaluate(batch))
+        except ValueError as error:
+            raise ModelFailureError(Status.ERROR, f"{type(error).__name__}: {error}") from error
+        return Timed(result, time.perf_counter() - start, 0)
+
+
+@contextlib.contextmanager
+def restored(calculator: Any) -> Iterator[None]:
+    """Leave a calculator's `atoms` and `results` as they were."""
+    attributes = getattr(calculator, "__dict__", {})
+    before = {name: attributes[name] for name in _STATE if name in attributes}
+    if isinstance(before.get("results"), dict):  # some fill the same one again
+        before["results"] = dict(before["results"])
+    try:
+        yield
+    finally:
+        attributes.update(before)
+
+
+def check_calculator(
+    calculator: Any,
+    *,
+    name: str | None = None,
+    scans: Sequence[str] | None = None,
+    parts: Sequence[str] = PARTS,
+    limits: Limits | None = None,
+    elements: Sequence[str] | None = None,
+    dtype: str | None = None,
+) -> CheckReport:
+    """As `pesbench.check`, which documents the arguments."""
+    model = CalculatorModel(calculator, elements, dtype)
+    evaluator = Evaluator(InProcess(model), BatchLimit())  # type: ignore[arg-type]
+    with restored(calculator):
+        return run_check(
+            evaluator,
+            name=name or type(calculator).__name__,
+            limits=limits or Limits(),
+            claimed_dtype=dtype,
+            inputs_changed=lambda batch: _changed(model, batch),
+            scans=scans,
+            parts=parts,
+        )
+
+
+def _changed(model: CalculatorModel, batch: Batch) -> list[str]:
+    model.evaluate(batch)
+    return sorted(model.changed)

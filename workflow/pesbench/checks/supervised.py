@@ -1,0 +1,183 @@
+"""A check of a model of the registry, in a supervised worker: a crash is a row, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from pesbench import provenance
+from pesbench.batching import BatchLimit
+from pesbench.checks.conformance import changed_fields
+from pesbench.checks.limits import Limits
+from pesbench.checks.local import CalculatorModel
+from pesbench.checks.report import CheckReport
+from pesbench.checks.run import run_check
+from pesbench.errors import HostError, UserError
+from pesbench.evaluate import Evaluator
+from pesbench.models.interface import Batch, Model, ModelInfo, Status
+from pesbench.models.registry import ModelEntry, import_object, load
+from pesbench.progress import track
+from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
+
+MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
+FRAMES_A_CALL = 100  # of an entry that leaves the batch size to be measured: that takes too long
+FRAMES_A_CALL_SINGLY = 20  # of a frame-by-frame model, so that a call keeps within its time
+_DTYPES = ("float32", "float64")
+
+
+class PatientWorker(Worker):
+    """A worker that is not started for ever: a model that keeps dying is given up."""
+
+    _told: ModelInfo | None = None
+
+    def start(self) -> ModelInfo:
+        """As `Worker.start`; where the model died too often, what it told when it was loaded."""
+        if self._told is not None and self._is_given_up:
+            return self._told
+        self._told = super().start()
+        return self._told
+
+    @property
+    def _is_given_up(self) -> bool:
+        return self.info is None and self.starts >= MOST_STARTS
+
+    def evaluate(self, batch: Batch) -> Timed:
+        """As `Worker.evaluate`; fails at once where the model died too often."""
+        if self._is_given_up:
+            message = f"not tried: the worker died or hung {self.starts} times"
+            raise ModelFailureError(Status.CRASHED, message)
+        return super().evaluate(batch)
+
+
+def entry_of_weights(weights: Path, family: str, dtype: str | None = None) -> ModelEntry:
+    """A resolved entry for a weight file, with the defaults of its family.
+
+    Args:
+        weights: The file.
+        family: Such as `mace`.
+        dtype: Precision, where it shall not be the family's default.
+
+    Raises:
+        UserError: there is no such file or family, or the family takes no weights.
+    """
+    from pesbench.config import make_entry, resolve_entry  # in the workflow's environment only
+
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", weights.stem).strip(".") or "model"
+    keys = {"family": family, "weights": str(weights)}
+    entry = make_entry(name, keys | ({} if dtype is None else {"dtype": dtype}), "check: ")
+    return resolve_entry(entry, Path("check"), Path.cwd())
+
+
+def check_entry(
+    entry: ModelEntry,
+    *,
+    limits: Limits | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    timeout_s: float = 120.0,
+) -> CheckReport:
+    """Check a model of the registry.
+
+    Args:
+        entry: Resolved.
+        limits: What passes.
+        device: `auto`, `cpu` or `cuda`.
+        threads: For the model's arithmetic.
+        timeout_s: Longest time a call may take; an entry's shorter one holds, too.
+
+    Raises:
+        UserError: the entry is a control, or the model does not load.
+        HostError: the machine failed.
+    """
+    if entry.family == "control":
+        raise UserError(
+            f"check: {entry.name!r} is a control, which is defined on the frames of a scan set "
+            "only; give a model"
+        )
+    allowed_s = min(timeout_s, float(entry.settings.get("timeout_s", timeout_s)))
+    with PatientWorker(entry, device=device, threads=threads, timeout_s=allowed_s) as worker:
+        try:
+            info = worker.start()
+        except ModelLoadError as failure:
+            raise UserError(f"model {entry.name!r}: {failure.message}") from failure
+        size = entry.settings.get("batch_size", "auto")
+        if size == "auto":
+            size = FRAMES_A_CALL if info.batched else FRAMES_A_CALL_SINGLY
+
+        def inputs_changed(batch: Batch) -> list[str]:
+            worker.close()  # one copy of the model in memory at a time
+            return changed_inputs(entry, batch, device=device, timeout_s=2 * allowed_s)
+
+        report = run_check(
+            Evaluator(worker, BatchLimit(systems=int(size))),
+            name=entry.name,
+            limits=limits or Limits(),
+            claimed_dtype=info.dtype if info.dtype in _DTYPES else None,
+            inputs_changed=inputs_changed,
+            track=track,
+        )
+    about = {"entry": entry.deciding(), **report.about, "provenance": provenance.collect()}
+    return CheckReport(report.model, report.rows, report.scores, report.scans, about, report.wall_s)
+
+
+def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: float) -> list[str]:
+    """Names of the arrays that a model changes in place.
+
+    A worker gets a copy of every batch, on which changes are lost; here a process of its own loads
+    the model, evaluates once and compares. Of an ASE calculator the atoms are watched.
+
+    Raises:
+        ModelFailureError: the process died, hung or failed.
+        HostError: it was killed.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=pickle.dumps((entry, batch, device)),
+            stdout=subprocess.PIPE,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelFailureError(Status.TIMEOUT, f"no answer in {timeout_s:g} s") from error
+    if -done.returncode in (signal.SIGKILL, signal.SIGTERM):
+        raise HostError("the process that watches the inputs was killed; run again")
+    if done.returncode:
+        message = f"the process died (exit code {done.returncode})"
+        raise ModelFailureError(Status.CRASHED, message)
+    return json.loads(done.stdout)
+
+
+def _watch(entry: ModelEntry, batch: Batch, device: str) -> list[str]:
+    if entry.family == "ase":
+        factory = import_object(entry.settings["calculator"])
+        watched = CalculatorModel(factory(**entry.settings["arguments"]))
+        return sorted({*changed_fields(watched.evaluate, batch), *watched.changed})
+    model: Model = load(entry, scan_set=None, device=device)
+    return changed_fields(model.evaluate, batch)
+
+
+def _main() -> None:
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a model prints shall not mix with the answer
+    entry, batch, device = pickle.load(sys.stdin.buffer)
+    changed = _watch(entry, batch, device)
+    with os.fdopen(answer, "w") as file:
+        json.dump(changed, file)
+    sys.stdout.flush()
+    os._exit(0)  # taking torch down in good order takes a second or two
+
+
+def default_json(name: str) -> Path:
+    """Where the JSON of a check goes if nothing else is said."""
+    return Path(f"check-{name}.json")
+
+
+if __name__ == "__main__":
+    _main()
