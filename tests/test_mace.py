@@ -126,6 +126,25 @@ def test_energies_and_forces_are_those_of_mace_itself(weights: Path, batch: Batc
         np.testing.assert_allclose(result.forces[mine], atoms.get_forces(), atol=1e-10)
 
 
+FIRST_CALL = """
+import sys
+import numpy as np
+from pathlib import Path
+from test_mace import load, molecules
+batch = molecules(np.random.default_rng(0), [[6, 1, 1, 1, 1], [8, 1, 1], [6, 8, 1, 1]])
+model = load(Path(sys.argv[1]), dtype=sys.argv[2])
+results = [model.evaluate(batch) for _ in range(4)]
+sys.exit(any(not np.array_equal(r.forces, results[-1].forces) for r in results))
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_first_call_of_a_process_is_rounded_like_the_others(weights: Path, dtype: str) -> None:
+    """Else a resumed run would differ from an undisturbed one: TorchScript watches its first."""
+    command = [sys.executable, "-c", FIRST_CALL, str(weights), dtype]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-11), ("float32", 1e-4)])
 def test_single_is_batched(weights: Path, batch: Batch, dtype: str, atol: float) -> None:
     model = load(weights, dtype=dtype)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch_sim as ts
 from torch_sim.models.mace import MaceModel
 from torch_sim.neighbors import vesin_nl_ts
 
 from pesbench.errors import UserError
-from pesbench.models.interface import Batch, Result
+from pesbench.models.interface import Batch, Result, molecules_batch
 from pesbench.models.registry import WEIGHT_FILES, check_weights
 from pesbench.models.torchsim import DTYPES, TorchSimModel, choose_device
 
+WARM_UP_CALLS = 3
 _CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
 # of mace's classes, those that have no energy, or need a field and densities as well
 _NOT_SERVED = ("AtomicDielectricMACE", "AtomicDipolesMACE", "PolarMACE")
@@ -127,7 +130,22 @@ def load_mace(settings: dict[str, Any], device: str) -> MACE:
         neighbor_list_fn=_neighbor_list,
     )
     details = {"weights_sha256": settings["sha256"], "mace-torch": version("mace-torch")}
-    return MACE(model, elements, details, head=head, embedded=embedded)
+    return _warmed_up(MACE(model, elements, details, head=head, embedded=embedded))
+
+
+def _warmed_up(model: MACE) -> MACE:
+    """The model after some calls that count for nothing.
+
+    TorchScript, in all of MACE, watches the first call and rounds it differently from those it has
+    compiled: a resumed run would differ from an undisturbed one in the last bit.
+    """
+    assert model.info.elements is not None
+    corner = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]])
+    numbers = np.full(3, min(model.info.elements))
+    with contextlib.suppress(Exception):  # it will fail again where it counts
+        for _ in range(WARM_UP_CALLS):
+            model.evaluate(molecules_batch([corner], [numbers], [0], [1]))
+    return model
 
 
 def _choose_head(path: Path, heads: list[str], wanted: str | None) -> int | None:
