@@ -336,7 +336,7 @@ def evaluate_shard(
                 "scans": ids,
                 "device": device,
                 "threads": threads,
-                "code": stage_fingerprint("evaluate", entry.family),
+                "code": stage_fingerprint("evaluate", *entry.families),
             },
         )
         spent = _Spent.resume(checkpoint)

@@ -19,7 +19,7 @@ rule evaluate:
         python=where(PYTHON),
         device=RUN.device,
         weights=lambda wildcards, input: RUN.weights(wildcards.model),
-        code=lambda wildcards: stage_fingerprint("evaluate", RUN.models[wildcards.model].family),
+        code=lambda wildcards: stage_fingerprint("evaluate", *RUN.models[wildcards.model].families),
         scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
     shell:
         "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights} --scan-set {input.scan_set:q}"

@@ -21,7 +21,7 @@ from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
 from pesbench.models.weight_file import defect
 
-FAMILIES = ("ase", "control", "mace", "pyscf", "tblite")
+FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "tblite")
 IMPORT_CHECK_TIMEOUT_S = 300
 _DESCRIPTIVE = frozenset(
     {
@@ -48,7 +48,8 @@ class ModelEntry:
     Attributes:
         name: Of the entry.
         family: One of `FAMILIES`.
-        settings: Every other key of the entry, with its default where it was left out.
+        settings: Every other key of the entry, with its default where it was left out. Family
+            `perturbed` has the entry it is made from as `base_entry`.
     """
 
     name: str
@@ -66,11 +67,31 @@ class ModelEntry:
         weights = self.settings.get("weights")
         if is_address(weights) and "sha256" not in settings:
             settings["weights"] = weights
+        if (base := self.base) is not None:
+            settings["base_entry"] = base.deciding()
         return {"name": self.name, "family": self.family, "settings": settings}
+
+    @property
+    def base(self) -> ModelEntry | None:
+        """The entry that a perturbed model is made from; None for any other."""
+        value = self.settings.get("base_entry")
+        return value and ModelEntry(value["name"], value["family"], value["settings"])
+
+    def with_base(self, base: ModelEntry) -> ModelEntry:
+        """The same made from this entry."""
+        value = {"name": base.name, "family": base.family, "settings": base.settings}
+        return ModelEntry(self.name, self.family, self.settings | {"base_entry": value})
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Its family and that of its base: whose adapters decide its numbers."""
+        return (self.family,) if self.base is None else (self.family, *self.base.families)
 
     @property
     def weights_path(self) -> Path | None:
         """Where the weights lie, or will once they are downloaded; None without weights."""
+        if (base := self.base) is not None:
+            return base.weights_path
         weights = self.settings.get("weights")
         if weights is None:
             return None
@@ -91,13 +112,14 @@ class ModelEntry:
         try:
             value = json.loads(path.read_text())
             entry = cls(value["name"], value["family"], value["settings"])
+            owner = entry.base or entry  # of the weights
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: not a resolved model entry ({error}); make it with `pesbench entry`"
             ) from error
         weights = weights or entry.weights_path
         if weights is None:
-            if "sha256" in entry.settings:
+            if "sha256" in owner.settings:
                 raise UserError(f"{path}: model {entry.name!r} has weights; give --weights PATH")
             return entry
         again = f"python -m pesbench entry {entry.name} --out {path}"
@@ -106,15 +128,16 @@ class ModelEntry:
                 f"model {entry.name!r}: no weight file at {weights}; put it there, or download "
                 f"the weights of an address with `{again}`"
             )
-        if download.pin_path(weights).is_file() and file_sha256(weights) != entry.settings.get(
+        if download.pin_path(weights).is_file() and file_sha256(weights) != owner.settings.get(
             "sha256"
         ):
             raise UserError(
                 f"model {entry.name!r}: {weights} is not what {path} was made with (another "
                 f"sha256); delete it and download it again with `{again}`"
             )
-        settings = entry.settings | {"weights": str(weights)}
-        return cls(entry.name, entry.family, resolve_weights(entry.name, settings, Path.cwd()))
+        settings = owner.settings | {"weights": str(weights)}
+        found = cls(owner.name, owner.family, resolve_weights(owner.name, settings, Path.cwd()))
+        return found if owner is entry else entry.with_base(found)
 
 
 def fetch_weights(entry: ModelEntry) -> ModelEntry:
@@ -130,6 +153,8 @@ def fetch_weights(entry: ModelEntry) -> ModelEntry:
         UserError: the weights cannot be had, or are not what they should be.
         HostError: the download failed; another attempt may not.
     """
+    if (base := entry.base) is not None:
+        return entry.with_base(fetch_weights(base))
     weights = entry.settings.get("weights")
     if not is_address(weights):
         return entry
@@ -278,13 +303,24 @@ def check_entry(entry: ModelEntry) -> None:
 def role(entry: ModelEntry, level_of_theory: str) -> str:
     """`control`, `reference` (its method is the scan set's own level of theory) or `model`.
 
-    A model that was *trained* on that level is no reference, but the best judged of the models.
+    A model that was *trained* on that level is no reference, but the best judged of the models;
+    nor is a perturbed one, whatever its base.
     """
     if entry.family == "control":
         return "control"
-    is_method = entry.family in ("pyscf", "tblite") or entry.settings.get("trained") is False
-    same = entry.settings.get("level_of_theory") == level_of_theory
-    return "reference" if is_method and same else "model"
+    return "reference" if own_level(entry) == level_of_theory else "model"
+
+
+def own_level(entry: ModelEntry) -> str:
+    """The level of theory of a scan set that an entry is the reference of.
+
+    Of a method it is that method's; of anything trained or perturbed it is the entry itself, not
+    the level of its training data.
+    """
+    level = str(entry.settings.get("level_of_theory") or "")
+    if entry.family in ("pyscf", "tblite") or entry.settings.get("trained") is False:
+        return level or entry.name
+    return f"{entry.name} (trained on {level})" if level else entry.name
 
 
 def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
@@ -328,4 +364,11 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
             from pesbench.models.mace import load_mace
 
             return load_mace(settings, device)
+        case "perturbed":
+            from pesbench.models.perturbed import load_perturbed
+
+            base = entry.base
+            if base is None:
+                raise UserError(f"model {entry.name!r}: its base is not resolved; use read_models")
+            return load_perturbed(load(base, scan_set=scan_set, device=device), settings)
     raise UserError(f"model {entry.name!r}: unknown family {entry.family!r}; known: {FAMILIES}")
