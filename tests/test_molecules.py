@@ -17,6 +17,7 @@ from pesbench import cli
 from pesbench.errors import UserError
 from pesbench.evaluate import evaluate_shard
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
+from pesbench.models.interface import Result, Status
 from pesbench.models.tblite import TBLiteModel
 from pesbench.references import calculators, molecules
 from pesbench.references.calculators import collect_references, plan_scans, write_geometries
@@ -62,6 +63,10 @@ def test_a_table_of_smiles_is_a_file_too(tmp_path):
     (tmp_path / "a.csv").write_text("id,smiles,spin\nethyl,C[CH2],2\nethane,CC,\n")
     ethane, ethyl = read_molecules([{"file": "a.csv"}], tmp_path)
     assert (ethane.spin, ethyl.spin, len(ethyl.numbers)) == (1, 2, 7)
+    # a spreadsheet's byte-order mark; the block's spin where the table has none
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbfid,smiles\nethyl,C[CH2]\n")
+    (ethyl,) = read_molecules([{"file": "b.csv", "spin": 2}], tmp_path)
+    assert ethyl.spin == 2
 
 
 def test_bonds_can_be_listed_with_hydrogen_among_them(tmp_path):
@@ -96,6 +101,16 @@ BAD = {
     "odd electrons": ([{"file": "odd.xyz"}], "odd-0", "9 electrons cannot have spin 1"),
     "too much charge": ([{"file": "odd.xyz", "charge": 10}], "cannot have spin"),
     "atoms on atoms": ([{"file": "close.xyz"}], "close-0", "0.100 Å apart, on top of"),
+    "a molecule in a cell": ([{"file": "cell.xyz"}], "cell-0", "is periodic", "pbc = False"),
+    "a torn molecule": ([{"file": "torn.xyz"}], "torn-0", "bonded atoms 0 and 1 are 9.00 Å apart"),
+    "an atom that is none": ([{"smiles": "CC*", "spin": 2}], "`*` or X"),
+    "a spin below one": ([{"file": "minus.csv"}], "`spin` is -1"),
+    "a charge for a table that is another": (
+        [{"file": "good.csv", "charge": 1}],
+        "good.csv: line 2: `charge` is +1",
+    ),
+    "a table in another encoding": ([{"file": "latin.csv"}], "latin.csv", "save it as UTF-8"),
+    "a table with semicolons": ([{"file": "semi.csv"}], "no column 'id'", "with commas"),
     "a table without ids": ([{"file": "no.csv"}], "no.csv: no column 'id'"),
     "a bad spin in a table": ([{"file": "spin.csv"}], "spin.csv: line 2: `spin` must be a whole"),
     "a bad SMILES in a table": ([{"file": "bad.csv"}], "bad.csv: line 3: SMILES 'Q'"),
@@ -109,6 +124,14 @@ def folder(tmp_path):
     ase.io.write(
         tmp_path / "close.xyz", Atoms("CCHH", [[0, 0, 0], [0, 0, 0.1], [1, 0, 0], [2, 0, 0]])
     )
+    cell = molecule("CH3SH", cell=[9, 9, 9], pbc=True)
+    ase.io.write(tmp_path / "cell.xyz", cell, format="extxyz")
+    torn = Atoms("CO", [[0, 0, 0], [9, 0, 0]], info={"smiles": "[C-:1]#[O+:2]"})
+    ase.io.write(tmp_path / "torn.xyz", torn, format="extxyz")
+    (tmp_path / "minus.csv").write_text("id,smiles,spin\na,CC,-1\n")
+    (tmp_path / "good.csv").write_text("id,smiles\na,CC\n")
+    (tmp_path / "latin.csv").write_bytes("id,smiles,note\na,CC,é\n".encode("latin-1"))
+    (tmp_path / "semi.csv").write_text("id;smiles\na;CC\n")
     (tmp_path / "no.csv").write_text("smiles\nCC\n")
     (tmp_path / "spin.csv").write_text("id,smiles,spin\na,CC,x\n")
     (tmp_path / "bad.csv").write_text("id,smiles\na,CC\nb,Q\n")
@@ -173,6 +196,27 @@ def test_a_molecule_that_cannot_be_relaxed_says_why():
     found, failed = prepare(system_from_smiles("CO"), broken)
     assert failed == "no luck"
     assert np.isnan(found.positions).all()
+
+
+def test_a_molecule_of_a_file_that_becomes_another_is_dropped_and_keeps_its_plan(tmp_path):
+    """Without a SMILES its bonds come from the geometry; relaxing must not change the plan."""
+    ase.io.write(tmp_path / "m.xyz", molecule("CH3CH2OH"))
+    (system,) = read_molecules("m.xyz", tmp_path)
+
+    def tearing(batch):
+        forces = np.zeros((batch.n_atoms, 3))
+        away = float(batch.positions[2, 0] - batch.positions[1, 0])
+        forces[2, 0] = 1.0 if abs(away) < 4 else 0.0
+        return Result(np.zeros(1), forces, (Status.OK,), ("",))
+
+    found, failed = prepare(system, tearing)
+    assert failed == "its bonds change on relaxation"
+    assert np.array_equal(found.bonds, system.bonds)
+    ase.io.write(tmp_path / "out.extxyz", molecules.to_atoms(found, failed))
+    (back,) = read_systems(tmp_path / "out.extxyz")
+    assert np.array_equal(back.bonds, system.bonds)
+    plan = plan_scans([system], bonds_to_hydrogen=False)
+    assert plan_scans([back], bonds_to_hydrogen=False) == plan
 
 
 def test_prepared_files_are_read_back_whole(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pesbench.errors import UserError
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import variants
@@ -126,6 +127,13 @@ def test_equal_to_the_bit_is_zero_and_failed_scans_are_not_compared(stored, toys
     assert (table["n_scans"] == len(toys) - 1).all()
     text = parity.text_table(table.reset_index())
     assert set(text[list(parity.SHOWN.values())].to_numpy().ravel()) <= {"0", "n/a"}
+
+
+def test_evaluations_of_another_scan_set_are_refused(stored):
+    files, _ = stored("base", 0.0, 0.0)
+    assert parity.files_by_model(files, "x") == {"base": files}
+    with pytest.raises(UserError, match="made on another scan set"):
+        parity.files_by_model(files, "y")
 
 
 def test_seen_and_unseen_means_have_their_denominators():

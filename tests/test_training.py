@@ -198,6 +198,31 @@ def test_a_killed_training_goes_on_and_ends_with_weights_and_card(frames, tmp_pa
     assert "held out, unseen" in out.with_suffix(".md").read_text()
 
 
+def test_other_frames_do_not_continue_an_old_training(frames, tmp_path, monkeypatch):
+    """Checkpoints that have seen other frames would make the card's held-out errors untrue."""
+    from pesbench.training import mace
+
+    seen = []
+
+    def run(command, folder):
+        seen.append(sorted(path.name for path in folder.iterdir() if path.name == "checkpoint"))
+        (folder / "checkpoint").touch()
+        (folder / "model").mkdir(exist_ok=True)
+        (folder / "model" / "tiny.model").touch()
+        return 1.0
+
+    monkeypatch.setattr(mace, "_run_training", run)
+    training = mace.MACETraining(num_channels=4, epochs=2)
+    other = tmp_path / "other.extxyz"
+    other.write_text((frames / "frames.extxyz").read_text())
+    mace.train("tiny", frames / "frames.extxyz", training, tmp_path / "work")
+    mace.train("tiny", other, training, tmp_path / "work")  # the same content
+    ase.io.write(other, ase.io.read(other, index=":")[:-1], format="extxyz")
+    mace.train("tiny", other, training, tmp_path / "work")
+    mace.train("tiny", other, mace.MACETraining(num_channels=8, epochs=2), tmp_path / "work")
+    assert seen == [[], ["checkpoint"], [], []]
+
+
 def test_errors_on_a_card_are_those_of_the_model(frames):
     """Computed again from the forces, one frame at a time."""
     from pesbench.training.mace import errors, read_parts

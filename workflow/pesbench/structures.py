@@ -14,6 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from pesbench.errors import UserError
 
+LONGEST_BOND = 1.5  # covalent-radius sums
+
 
 @dataclass(frozen=True)
 class System:
@@ -132,10 +134,20 @@ def read_systems(path: Path) -> list[System]:
             )
         if not np.isfinite(atoms.positions).all():
             raise UserError(f"{path}: molecule {name!r} has a position that is not a number")
+        if atoms.pbc.any():
+            raise UserError(
+                f"{path}: molecule {name!r} is periodic; molecules are scanned in a vacuum: make "
+                "it whole and take the cell away (`atoms.pbc = False`)"
+            )
         smiles = str(atoms.info.get("smiles", ""))
         numbers = atoms.numbers.astype(np.int64)
         try:
-            bonds = bonds_from_smiles(smiles, numbers) if smiles else bonds_from_geometry(atoms)
+            if "bond_graph" in atoms.info:  # of `references.molecules`
+                bonds = _pairs(str(atoms.info["bond_graph"]))
+            elif smiles:
+                bonds = bonds_from_smiles(smiles, numbers)
+            else:
+                bonds = bonds_from_geometry(atoms)
         except UserError as error:
             raise UserError(f"{path}: molecule {name!r}: {error}") from error
         systems[name] = System(
@@ -146,27 +158,29 @@ def read_systems(path: Path) -> list[System]:
             charge=_integer(atoms.info.get("charge", 0), "charge", f"{path}: molecule {name!r}"),
             spin=_integer(atoms.info.get("spin", 1), "spin", f"{path}: molecule {name!r}", 1),
             smiles=smiles,
-            scan_bonds=_pairs(str(atoms.info["scan_bonds"]))
-            if "scan_bonds" in atoms.info
-            else None,
+            scan_bonds=(
+                _pairs(str(atoms.info["scan_bonds"])) if "scan_bonds" in atoms.info else None
+            ),
             failed=str(atoms.info.get("failed", "")),
         )
     return [systems[name] for name in sorted(systems)]
 
 
-def _pairs(text: str | None) -> NDArray[np.int64] | None:
+def _pairs(text: str) -> NDArray[np.int64]:
     """Bonds as `references.molecules` writes them, such as `0-1 2-5`."""
-    if text is None:
-        return None
     return canonical_bonds(np.array([pair.split("-") for pair in text.split()], dtype=np.int64))
 
 
 def why_impossible(system: System) -> str:
     """What no method could make sense of, with the cure, or "".
 
-    Atoms on top of each other (closer than half the sum of their covalent radii), and a number of
-    electrons that the multiplicity does not allow.
+    Atoms on top of each other (closer than half the sum of their covalent radii), bonds longer than
+    1.5 of it, and a number of electrons that the multiplicity does not allow.
     """
+    if not len(system.numbers) or (system.numbers < 1).any():
+        return "an atom is no element (`*` or X); name every element"
+    if system.spin < 1:
+        return f"`spin` is {system.spin}; give the multiplicity 2S + 1, at least 1"
     electrons = int(system.numbers.sum()) - system.charge
     unpaired = system.spin - 1
     if electrons < unpaired or (electrons - unpaired) % 2:
@@ -183,6 +197,14 @@ def why_impossible(system: System) -> str:
         return (
             f"atoms {i} and {j} are {distance[i, j]:.3f} Å apart, on top of each other; "
             "correct the geometry"
+        )
+    i, j = system.bonds.T
+    long = distance[i, j] > LONGEST_BOND * (radii[i] + radii[j])
+    if long.any():
+        k = int(np.argmax(long))
+        return (
+            f"the bonded atoms {i[k]} and {j[k]} are {distance[i[k], j[k]]:.2f} Å apart; "
+            "make the molecule whole, or correct its SMILES"
         )
     return ""
 

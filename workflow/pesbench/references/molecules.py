@@ -7,7 +7,6 @@ scans are dropped with the reason, and the others go on.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections import Counter
@@ -22,6 +21,7 @@ from ase.io import write
 from ase.optimize import BFGS
 from rdkit import Chem
 
+from pesbench.csv_files import read_rows
 from pesbench.errors import UserError
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.interface import Batch, Result
@@ -90,22 +90,21 @@ def system_from_smiles(
     )
 
 
-def _from_csv(path: Path) -> list[System]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a CSV file with the columns id and smiles")
+def _from_csv(path: Path, charge: int | None, spin: int | None) -> list[System]:
+    """Molecules of a table; its own charge and spin go before those of the block."""
     systems = []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if missing := {"id", "smiles"} - set(rows.fieldnames or ()):
-            raise UserError(f"{path}: no column {sorted(missing)[0]!r}; its first line names them")
-        for row in rows:
-            place = f"{path}: line {rows.line_num}"
-            given = {key: _whole(row.get(key), key, place) for key in ("charge", "spin")}
-            try:
-                system = system_from_smiles((row["smiles"] or "").strip(), row["id"], **given)
-            except UserError as error:
-                raise UserError(f"{place}: {error}") from error
-            systems.append(system)
+    for place, row in read_rows(path, ("id", "smiles")):
+        own = {key: _whole(row.get(key), key, place) for key in ("charge", "spin")}
+        try:
+            system = system_from_smiles(
+                row["smiles"],
+                row["id"],
+                charge if own["charge"] is None else own["charge"],
+                spin if own["spin"] is None else own["spin"],
+            )
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from error
+        systems.append(system)
     return systems
 
 
@@ -137,12 +136,13 @@ def _read_spec(spec: Spec, base: Path) -> list[System]:
         systems = [system_from_smiles(spec["smiles"], name, charge, spin)]
     else:
         path = base / spec["file"]
-        systems = _from_csv(path) if path.suffix == ".csv" else read_systems(path)
+        is_table = path.suffix == ".csv"
+        systems = _from_csv(path, charge, spin) if is_table else read_systems(path)
         if (name or "bonds" in spec) and len(systems) != 1:
             key = "id" if name else "bonds"
             raise UserError(f"`{key}` is given for {path}, which holds {len(systems)} molecules")
-        own = {"id": name or None, "charge": charge, "spin": spin}
-        given = {key: value for key, value in own.items() if value is not None}
+        own = {"id": name} if is_table else {"id": name, "charge": charge, "spin": spin}
+        given = {key: value for key, value in own.items() if value not in (None, "")}
         systems = [replace(system, **given) for system in systems]
     if "bonds" in spec:
         systems = [_with_bonds(systems[0], spec["bonds"])]
@@ -212,7 +212,7 @@ def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:
     if not BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS):
         raise EvaluationError(f"not relaxed after {MAX_STEPS} steps")
     found = replace(system, positions=atoms.positions - atoms.positions.mean(axis=0))
-    if system.smiles and not _same_bonds(found):
+    if not _same_bonds(found):
         raise EvaluationError("its bonds change on relaxation")
     return found
 
@@ -275,6 +275,8 @@ def to_atoms(system: System, failed: str = "") -> Atoms:
     atoms.info |= {"id": system.id, "charge": system.charge, "spin": system.spin}
     if system.smiles:
         atoms.info["smiles"] = system.smiles
+    # the graph that the run was planned with, so that no relaxation changes the plan
+    atoms.info["bond_graph"] = " ".join(f"{i}-{j}" for i, j in system.bonds.tolist())
     if system.scan_bonds is not None:
         atoms.info["scan_bonds"] = " ".join(f"{i}-{j}" for i, j in system.scan_bonds.tolist())
     if failed:

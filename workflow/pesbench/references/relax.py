@@ -7,7 +7,6 @@ the SMILES and a true minimum (no imaginary frequency).
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 from tblite.ase import TBLite
 
+from pesbench.csv_files import read_rows
 from pesbench.errors import UserError
 from pesbench.progress import track
 from pesbench.storage import atomic_path
@@ -182,23 +182,17 @@ def read_smiles(path: Path) -> dict[str, str]:
     Raises:
         UserError: the file or a column is missing, or an id is unfit for a path or occurs twice.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a CSV file with the columns id and smiles")
     molecules: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if missing := {"id", "smiles"} - set(rows.fieldnames or ()):
-            raise UserError(f"{path}: no column {sorted(missing)[0]!r}; its first line names them")
-        for row in rows:
-            name, smiles = (row["id"] or "").strip(), (row["smiles"] or "").strip()
-            if not is_path_name(name):
-                raise UserError(
-                    f"{path}: line {rows.line_num}: the id {name!r} is unfit for a path; "
-                    "use letters, digits and . _ + - only"
-                )
-            if name in molecules:
-                raise UserError(f"{path}: line {rows.line_num}: the id {name!r} occurs twice")
-            molecules[name] = smiles
+    for place, row in read_rows(path, ("id", "smiles")):
+        name = row["id"]
+        if not is_path_name(name):
+            raise UserError(
+                f"{place}: the id {name!r} is unfit for a path; "
+                "use letters, digits and . _ + - only"
+            )
+        if name in molecules:
+            raise UserError(f"{place}: the id {name!r} occurs twice")
+        molecules[name] = row["smiles"]
     if not molecules:
         raise UserError(f"{path}: holds no molecule; give at least one")
     return molecules

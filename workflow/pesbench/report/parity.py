@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pesbench.errors import UserError
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import repeat_key, variants
@@ -169,21 +170,19 @@ def text_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read_parity(
-    entries: Mapping[str, ModelEntry], results: Path, scores: Mapping[str, pd.DataFrame]
-) -> pd.DataFrame:
-    """`parity` of stored results.
-
-    Args:
-        entries: By name.
-        results: Folder of the scan set's results.
-        scores: One row a scan, by name.
+def files_by_model(evaluations: Iterable[Path], scan_set_sha256: str) -> dict[str, list[Path]]:
+    """Evaluation files by the model they are of.
 
     Raises:
-        UserError: an evaluation is unreadable.
+        UserError: a file is unreadable or was made on another scan set.
     """
-    files = {name: sorted((results / name / "scans").glob("*.h5")) for name in entries}
-    return parity(entries, files, scores)
+    found: dict[str, list[Path]] = {}
+    for path in sorted(evaluations):
+        with Evaluation(path) as evaluation:
+            if evaluation.scan_set_sha256 != scan_set_sha256:
+                raise UserError(f"{path}: was made on another scan set; remove it")
+            found.setdefault(evaluation.model, []).append(path)
+    return found
 
 
 def section(csv: Path) -> More:

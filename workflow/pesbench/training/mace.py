@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from pesbench.training.sampling import (
     seed_of,
 )
 
+STAMP = "made_of.json"
 BATCH_FRAMES = 32  # of the evaluation for the card
 logger = logging.getLogger("pesbench")
 
@@ -137,7 +139,11 @@ def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
     }
 
 
-def _run_training(command: Sequence[str], folder: Path) -> None:
+def _run_training(command: Sequence[str], folder: Path) -> float:
+    """Run it, passing on the epochs; the wall time of all calls in this folder, in s."""
+    spent_file = folder / "wall_s.json"
+    before = json.loads(spent_file.read_text()) if spent_file.is_file() else 0.0
+    start = time.monotonic()
     with (folder / "mace_run_train.log").open("a") as log:
         process = subprocess.Popen(
             command,
@@ -153,14 +159,22 @@ def _run_training(command: Sequence[str], folder: Path) -> None:
             tail = [*tail[-4:], line.strip()]
             if "Epoch" in line:
                 logger.info("%s", line.strip().rpartition("INFO: ")[2])
+                # here and not at the end, so that a killed call is counted, too
+                write_json(spent_file, round(before + time.monotonic() - start, 1))
         if process.wait():
             raise RuntimeError(
                 f"mace_run_train ended with exit code {process.returncode}: {' | '.join(tail)}"
             )
+    return before + time.monotonic() - start
 
 
-def train(name: str, frames: Path, training: MACETraining, work: Path) -> tuple[Path, list[str]]:
-    """Train a model; a second call continues from the last checkpoint.
+def train(
+    name: str, frames: Path, training: MACETraining, work: Path
+) -> tuple[Path, list[str], float]:
+    """Train a model; a second call on the same frames continues from the last checkpoint.
+
+    A folder of other frames, of another architecture or schedule or of another version of MACE is
+    emptied first: its checkpoints have seen other data.
 
     Args:
         name: Of the model; its seed is derived from it.
@@ -169,14 +183,24 @@ def train(name: str, frames: Path, training: MACETraining, work: Path) -> tuple[
         work: Folder of checkpoints and logs, kept.
 
     Returns:
-        The model file, and the command that made it.
+        The model file, the command that made it, and the wall time in s, summed over its calls.
 
     Raises:
         UserError: the frames are unfit.
         RuntimeError: the training failed; the log is in `work`.
     """
     parts = read_parts(frames)
+    made_of = {
+        "frames_sha256": file_sha256(frames),
+        "options": training.options(),
+        "mace-torch": version("mace-torch"),
+    }
+    stamp = work / STAMP
+    if work.is_dir() and not (stamp.is_file() and json.loads(stamp.read_text()) == made_of):
+        logger.info("%s: made of something else; starting anew", work)
+        shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
+    write_json(stamp, made_of)
     files = {TRAIN: work / "train.extxyz", VALID: work / "valid.extxyz"}
     for part, path in files.items():
         isolated = parts.get(ISOLATED, []) if part == TRAIN else []
@@ -196,12 +220,12 @@ def train(name: str, frames: Path, training: MACETraining, work: Path) -> tuple[
         *(f"--{kind}_dir={work / kind}" for kind in ("model", "log", "checkpoints", "results")),
         *training.options(),
     ]
-    _run_training(command, work)
+    wall_s = _run_training(command, work)
     stages = [work / "model" / f"{name}{suffix}.model" for suffix in ("_stagetwo", "")]
     made = [path for path in stages if path.is_file()]
     if not made:
         raise RuntimeError(f"{work}: mace_run_train wrote no model")
-    return made[0], command[1:]
+    return made[0], command[1:], wall_s
 
 
 def write_model(
@@ -217,15 +241,7 @@ def write_model(
         work: Folder of checkpoints and logs; what is there is continued.
         out: The `.model` file.
     """
-    spent_file = work / "wall_s.json"
-    spent = json.loads(spent_file.read_text()) if spent_file.is_file() else 0.0
-    start = time.monotonic()
-    try:
-        made, command = train(name, frames, training, work)
-    finally:
-        wall_s = spent + time.monotonic() - start
-        if work.is_dir():
-            write_json(spent_file, round(wall_s, 1))
+    made, command, wall_s = train(name, frames, training, work)
     with atomic_path(out) as part:
         shutil.copyfile(made, part)
     settings = {

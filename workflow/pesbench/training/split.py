@@ -8,6 +8,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from pesbench.csv_files import read_rows
 from pesbench.errors import UserError
 from pesbench.storage import write_text
 from pesbench.structures import System, bond_type
@@ -60,18 +61,11 @@ def read_split(path: Path) -> dict[str, str]:
     Raises:
         UserError: the file is missing, or something else stands in it.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a CSV file with the columns system and split")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if missing := {"system", "split"} - set(rows.fieldnames or ()):
-            raise UserError(f"{path}: no column {sorted(missing)[0]!r}; its first line names them")
-        split: dict[str, str] = {}
-        for row in rows:
-            where = f"{path}: line {rows.line_num}"
-            if row["split"] not in (SEEN, UNSEEN):
-                raise UserError(f"{where}: {row['split']!r} is neither {SEEN!r} nor {UNSEEN!r}")
-            if row["system"] in split:
-                raise UserError(f"{where}: the system {row['system']!r} occurs twice; remove one")
-            split[row["system"]] = row["split"]
+    split: dict[str, str] = {}
+    for where, row in read_rows(path, ("system", "split")):
+        if row["split"] not in (SEEN, UNSEEN):
+            raise UserError(f"{where}: {row['split']!r} is neither {SEEN!r} nor {UNSEEN!r}")
+        if row["system"] in split:
+            raise UserError(f"{where}: the system {row['system']!r} occurs twice; remove one")
+        split[row["system"]] = row["split"]
     return split

@@ -1,0 +1,44 @@
+"""Tables that users write: CSV files, with one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from pesbench.errors import UserError
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, cells stripped.
+
+    Args:
+        path: UTF-8, with or without a byte-order mark; the first line names the columns.
+        columns: That must be there.
+
+    Returns:
+        Place (file and line, for messages) and cells of every row.
+
+    Raises:
+        UserError: the file is missing or no such table.
+    """
+    wanted = " and ".join(columns)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a CSV file with the columns {wanted}")
+    found = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
+                raise UserError(
+                    f"{path}: no column {missing[0]!r}; its first line must name the columns "
+                    f"{wanted}, with commas between them"
+                )
+            for row in rows:
+                cells = {str(k): (v or "").strip() for k, v in row.items() if k is not None}
+                found.append((f"{path}: line {rows.line_num}", cells))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{path}: cannot be read as CSV ({error}); save it as UTF-8 with commas"
+        ) from error
+    return found
