@@ -34,7 +34,7 @@ include: "workflow/rules/common.smk"
 
 wildcard_constraints:
     model="|".join(re.escape(model) for model in RUN.models),
-    shard=r"\d{4}",
+    shard=r"(half-)?\d{4}",
 
 
 localrules:
@@ -48,6 +48,7 @@ localrules:
 include: "workflow/rules/references.smk"
 include: "workflow/rules/scans.smk"
 include: "workflow/rules/scores.smk"
+include: "workflow/rules/dynamics.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
 

@@ -116,6 +116,20 @@ class NoPhosphorus(Smooth):
         return super().answer(atoms)
 
 
+class NotFinite(NoPhosphorus):
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        return energy, np.full_like(forces, np.nan)
+
+
+class FlatForces(NoPhosphorus):
+    """Forces of shape (3N,)."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        return energy, forces.ravel()
+
+
 class Charged(Smooth):
     """Takes cations and triplets; refuses anions."""
 

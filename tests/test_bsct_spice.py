@@ -624,3 +624,16 @@ def test_a_changed_scan_changes_the_hash_of_the_set(tmp_path, bsct_scans):
     forces = scan.forces.copy()
     forces[50, 0, 0] += 1e-8
     assert sha256(replace(scan, forces=forces)) != sha256(scan)
+
+
+def test_the_molecules_for_dynamics_are_five_of_each_bond_type_by_the_hash_of_their_ids(repo):
+    ids = bsct.scan_ids(bsct.read_manifest(repo / bsct.MANIFEST))
+    lines = (repo / "resources/bsct_spice/dynamics.txt").read_text().splitlines()
+    pinned = [line for line in lines if not line.startswith("#")]
+    expected = []
+    for bond in sorted({scan_id.partition("/")[0] for scan_id in ids}):
+        of_type = [scan_id for scan_id in ids if scan_id.startswith(f"{bond}/")]
+        of_type.sort(key=lambda scan_id: hashlib.sha256(scan_id.encode()).hexdigest())
+        expected += of_type[:5]
+    assert pinned == sorted(expected)
+    assert len(pinned) == 45

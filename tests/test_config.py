@@ -153,6 +153,26 @@ def test_globs_choose_models_and_scans(base):
     assert sorted(both.models) == ["control-zero", "gfn1-xtb"]  # not twice
 
 
+def test_dynamics_are_planned_by_molecule(base):
+    block = {"models": ["gfn*"], "systems": ["*eth*"], "halved": ["ethanol"], "shard_size": 2}
+    run = resolve(_config(models=["gfn*", "emt"], dynamics=block), base)
+    assert run.dynamics == ["gfn1-xtb", "gfn2-xtb"]
+    shards = {name: shard.systems for name, shard in run.dynamics_shards.items()}
+    assert shards == {
+        "0000": ["ethanol", "methanethiol"],
+        "0001": ["methylamine"],
+        "half-0000": ["ethanol"],
+    }
+    parsed = cli._parser().parse_args(
+        ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o",
+         *run.dynamics_shards["half-0000"].options.split()]
+    )  # fmt: skip
+    assert parsed.timestep_fs == 0.25
+    assert parsed.temperatures_k == [300, 500, 1000]
+    assert parsed.relax_fmax == 0.05
+    assert resolve(_config(), base).dynamics == []
+
+
 def test_bsct_spice_is_planned_without_its_archive(base):
     config = _config(scan_set="bsct_spice", systems=["N-P/*"], shard_size=5)
     run = resolve(config, base)
@@ -209,6 +229,44 @@ BAD_CONFIG = {
     ),
     "an unknown key of the quality gate": (
         _set(quality={"jump": 1}), "`quality`", "unknown key 'jump'", "'wall_jump_ev'?",
+    ),
+    "molecules that are nothing": (_set(molecules=3), "`molecules`", "string", "array"),
+    "a molecule without SMILES or file": (
+        _set(molecules=[{"id": "a"}]), "exactly one of `smiles` or `file`",
+    ),
+    "an unknown key of a molecule": (
+        _set(molecules=[{"smile": "CC"}]), "unknown key 'smile'", "did you mean 'smiles'?",
+    ),
+    "a SMILES that is none": (
+        _set(molecules=[{"smiles": "CC("}]), "`scan_sets.mini`: `molecules[0]`", "cannot be read",
+    ),
+    "an unknown method to relax with": (_set(relax="gfn3"), "`scan_sets.mini.relax`", "gfn2-xtb"),
+    "a control as reference": (
+        _set(reference="control-zero"), "`scan_sets.mini.reference`", "is a control",
+    ),
+    "dynamics without models": (_config(dynamics={}), "`dynamics`", "'models' is missing"),
+    "dynamics of an unknown model": (
+        _config(dynamics={"models": ["gfn3"]}), "`dynamics.models`", "matches nothing",
+    ),
+    "dynamics of a control": (
+        _config(dynamics={"models": ["control-zero"]}), "`dynamics.models`", "matches nothing",
+    ),
+    "dynamics of an unknown molecule": (
+        _config(dynamics={"models": ["gfn1-xtb"], "systems": ["water"]}), "`dynamics.systems`",
+    ),
+    "a time step of zero": (
+        _config(dynamics={"models": ["gfn1-xtb"], "timestep_fs": 0}), "`timestep_fs` is 0",
+    ),
+    "a negative temperature": (
+        _config(dynamics={"models": ["gfn1-xtb"], "temperatures_k": [-5]}), "`temperatures_k`",
+        "-5",
+    ),
+    "an absurd duration": (
+        _config(dynamics={"models": ["gfn1-xtb"], "duration_ps": 1e9}), "`duration_ps`", "ps",
+    ),
+    "a missing file of molecules for dynamics": (
+        _config(dynamics={"models": ["gfn1-xtb"], "systems_file": "x.txt"}),
+        "x.txt: cannot be read",
     ),
     "a missing key": (
         {k: v for k, v in _config().items() if k != "models"}, "'models' is missing",
@@ -659,6 +717,7 @@ CHANGES = {
     "models/mace.py": ({"evaluate mace"}, {"evaluate", "scores", *EVALUATIONS} - {"evaluate mace"}),
     "models/tblite.py": ({"evaluate tblite"}, EVALUATIONS - {"evaluate tblite"}),
     "models/controls.py": ({"evaluate control"}, EVALUATIONS - {"evaluate control"}),
+    "models/perturbed.py": ({"evaluate perturbed"}, EVALUATIONS - {"evaluate perturbed"}),
     "models/frame_by_frame.py": (
         {"evaluate tblite", "evaluate ase"}, {"evaluate mace", "evaluate control", "scores"},
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from pesbench.errors import HostError, UserError
 
 if TYPE_CHECKING:
     from pesbench.models.registry import ModelEntry
+
+_DEVICES = "auto, cpu, cuda or cuda:N"
 
 
 def _registered(name: str, models_file: Path) -> ModelEntry:
@@ -200,6 +203,41 @@ def _score(arguments: argparse.Namespace) -> None:
     )
 
 
+def _dynamics(arguments: argparse.Namespace) -> None:
+    from pesbench.dynamics import DynamicsSettings, run_dynamics_shard, scan_set_systems
+    from pesbench.models.registry import ModelEntry
+    from pesbench.storage import ScanSet
+
+    settings = DynamicsSettings(
+        temperatures_k=tuple(arguments.temperatures_k),
+        replicates=arguments.replicates,
+        duration_ps=arguments.duration_ps,
+        timestep_fs=arguments.timestep_fs,
+        store_every=arguments.store_every,
+        relax_steps=arguments.relax_steps,
+        relax_fmax=arguments.relax_fmax,
+    ).check()
+    systems = arguments.systems
+    if not systems:
+        with ScanSet(arguments.scan_set) as scan_set:
+            systems = [system.id for system in scan_set_systems(scan_set)]
+    run_dynamics_shard(
+        ModelEntry.from_file(arguments.entry, arguments.weights),
+        arguments.scan_set,
+        systems,
+        settings,
+        arguments.out,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+
+
+def _score_dynamics(arguments: argparse.Namespace) -> None:
+    from pesbench.dynamics_scores import write_dynamics_scores
+
+    write_dynamics_scores(arguments.trajectories, arguments.out, split=arguments.seen_systems)
+
+
 def _worst(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
@@ -227,7 +265,13 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
+        inputs = read_inputs(
+            arguments.results,
+            arguments.models,
+            arguments.models_file,
+            scan_set,
+            arguments.dynamics,
+        )
         title = f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
         dropped = [i for i in scan_set.ids if scan_set.quality(i)[0] == "dropped"]
         made = [
@@ -235,21 +279,28 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
             *provenance.describe(scan_set.sha256),
         ]
     board = inputs.board(arguments.rank_by)
-    more = inputs.more(arguments.parity)
+    more = inputs.more(arguments.parity, board)
     tables.write(board, arguments.csv, arguments.markdown, title, made, more)
 
 
 def _parity(arguments: argparse.Namespace) -> None:
-    from pesbench.config import read_models
+    from pesbench.config import read_models, resolve_entry
     from pesbench.report.inputs import read_inputs
-    from pesbench.report.parity import read_parity
+    from pesbench.report.parity import files_by_model, parity
     from pesbench.storage import ScanSet, write_text
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
+        files = files_by_model(arguments.evaluations, scan_set.sha256)
     registry = read_models(arguments.models_file)
-    entries = {name: registry[name] for name in arguments.models}
-    table = read_parity(entries, arguments.results, inputs.scores)
+    if missing := [name for name in arguments.models if name not in files]:
+        raise UserError(f"--evaluations: none is of model {missing[0]!r}; add its files")
+    # resolved, so that two ways to write one path are one checkpoint
+    entries = {
+        name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
+        for name in arguments.models
+    }
+    table = parity(entries, files, inputs.scores)
     write_text(arguments.csv, table.to_csv(index=False))
 
 
@@ -259,7 +310,13 @@ def _figures(arguments: argparse.Namespace) -> None:
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
+        inputs = read_inputs(
+            arguments.results,
+            arguments.models,
+            arguments.models_file,
+            scan_set,
+            arguments.dynamics,
+        )
     board = inputs.board(arguments.rank_by)
     figures.save(figures.fsd_by_bond(board, inputs.scores, inputs.facts), arguments.by_bond)
     figures.save(figures.control_ladders(board, inputs.facts), arguments.ladders)
@@ -271,7 +328,13 @@ def _page(arguments: argparse.Namespace) -> None:
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
+        inputs = read_inputs(
+            arguments.results,
+            arguments.models,
+            arguments.models_file,
+            scan_set,
+            arguments.dynamics,
+        )
         page.write_leaderboard(
             arguments.html,
             inputs,
@@ -304,9 +367,9 @@ def _check(arguments: argparse.Namespace) -> int:
             f"correct it in {arguments.models_file}"
         )
     else:
-        entry = fetch_weights(_registered(arguments.model, arguments.models_file))
+        entry = _registered(arguments.model, arguments.models_file)
     report = check_entry(
-        entry,
+        fetch_weights(entry),
         limits=Limits(**{f.name: getattr(arguments, f"max_{f.name}") for f in fields(Limits)}),
         device=arguments.device,
         threads=arguments.threads,
@@ -332,15 +395,31 @@ def _limit(text: str) -> float:
     return value
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text):  # as in config.schema.yaml
+        raise argparse.ArgumentTypeError(f"no device {text!r}; give {_DEVICES}")
+    return text
+
+
+def _threads(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return value
+
+
 def _add_check(stages: argparse._SubParsersAction) -> None:
     stage = stages.add_parser("check", help="conformance and smoothness of one model, for its CI")
     stage.add_argument("model", nargs="?", help="name of an entry of the registry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
-    stage.add_argument("--weights", type=Path, help="a weight file, in place of an entry")
+    stage.add_argument("--weights", help="a weight file or its address, in place of an entry")
     stage.add_argument("--family", help="of the weights, such as mace")
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
-    stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--timeout-s", type=float, default=120.0, help="longest time of one call")
     stage.add_argument("--out", type=Path, help="JSON (default: check-MODEL.json)")
     limits = stage.add_argument_group("limits", "beyond one of them the exit code is 1")
@@ -416,7 +495,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--pair-repulsion", action="store_true", help="add a ZBL term")
     stage.add_argument("--num-channels", type=int, default=32)
     stage.add_argument("--epochs", type=int, default=140)
-    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of checkpoints; what is there is continued")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True,
@@ -428,8 +507,8 @@ def _parser() -> argparse.ArgumentParser:
                        help="a file, or `molecules` of the config as JSON")  # fmt: skip
     stage.add_argument("--relax", type=Path, help="resolved entry (JSON) that relaxes them")
     stage.add_argument("--weights", type=Path, help="of that entry, if it has any")
-    stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--out", type=Path, required=True, help="extxyz")
     stage.set_defaults(run=_prepare_molecules)
 
@@ -464,8 +543,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--scans", nargs="+", metavar="ID", help="which scans (default: all)")
-    stage.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    stage.add_argument("--threads", type=int, default=1)
+    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--out", type=Path, required=True, help="evaluation")
     stage.set_defaults(run=_evaluate)
 
@@ -485,6 +564,30 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
 
+    stage = stages.add_parser("dynamics", help="short dynamics of molecules at constant energy")
+    stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--scan-set", type=Path, required=True)
+    stage.add_argument("--systems", nargs="+", metavar="ID", help="molecules (default: all)")
+    stage.add_argument("--temperatures-k", type=float, nargs="+", required=True, metavar="K")
+    stage.add_argument("--replicates", type=int, default=1)
+    stage.add_argument("--duration-ps", type=float, default=2.0)
+    stage.add_argument("--timestep-fs", type=float, default=0.5)
+    stage.add_argument("--store-every", type=int, default=20, help="steps between two frames")
+    stage.add_argument("--relax-steps", type=int, default=200)
+    stage.add_argument("--relax-fmax", type=float, default=0.05, help="eV/Å")
+    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--out", type=Path, required=True, help="trajectories (H5MD)")
+    stage.set_defaults(run=_dynamics)
+
+    stage = stages.add_parser("score-dynamics", help="scores of stored trajectories")
+    stage.add_argument("--trajectories", type=Path, nargs="+", required=True, metavar="FILE")
+    stage.add_argument("--seen-systems", type=Path,
+                       help="CSV with the columns system and split, of the model")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="parquet, one row a trajectory")
+    stage.set_defaults(run=_score_dynamics)
+
     stage = stages.add_parser("worst", help="where one model breaks")
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
@@ -496,6 +599,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = stages.add_parser("parity", help="numerical variants of one checkpoint, compared")
     _add_report_inputs(stage)
+    stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
     stage.add_argument("--csv", type=Path, required=True)
     stage.set_defaults(run=_parity)
 
@@ -530,6 +634,8 @@ def _add_report_inputs(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--models", nargs="+", required=True, metavar="MODEL")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--scan-set", type=Path, required=True)
+    stage.add_argument("--dynamics", nargs="*", default=[], metavar="MODEL",
+                       help="which of the models ran dynamics")  # fmt: skip
     stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
 
 

@@ -9,26 +9,47 @@ import difflib
 import functools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
+from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
-from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
+from pesbench.models.registry import (
+    FAMILIES,
+    ModelEntry,
+    check_entry,
+    own_level,
+    resolve_weights,
+)
 from pesbench.references import bsct_spice
 from pesbench.references.calculators import nothing_to_scan, plan_scans
 from pesbench.references.quality import QualityLimits
 from pesbench.structures import is_path_name
 from pesbench.training.split import read_split
 
+try:
+    import yaml
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+except ImportError as error:  # the base package is without
+    raise UserError(
+        f"entries and configurations need {error.name}, which is not installed; "
+        "pip install 'pesbench[check]'"
+    ) from error
+
+INHERITED = (  # of its base by a perturbed model, where its entry says nothing
+    "citation",
+    "elements",
+    "level_of_theory",
+    "license",
+    "seen_systems",
+    "training_dispersion",
+)
 _CONSEQUENCES = ("required", "not", "oneOf")
 SHOWN_NAMES = 12  # of those known, in a message
-_SCHEMAS = Path(__file__).parent.parent / "schemas"
+_SCHEMAS = Path(__file__).parent / "schemas"  # in a checkout a link to workflow/schemas
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -157,7 +178,37 @@ def read_models(path: Path) -> dict[str, ModelEntry]:
     content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no model; add an entry such as `my-model: {{family: ...}}`")
-    return {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
+    entries = {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
+    return {
+        name: _on_its_base(entry, entries, f"{path}: ") if entry.family == "perturbed" else entry
+        for name, entry in entries.items()
+    }
+
+
+def _on_its_base(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> ModelEntry:
+    """A perturbed entry with the entry that it is made from, and what it inherits of it.
+
+    Raises:
+        UserError: there is no such entry, or it is a control or perturbed itself.
+    """
+    name, place = entry.settings["base"], f"{source}model {entry.name!r}: `base`"
+    fit = {n: e for n, e in entries.items() if e.family not in ("control", "perturbed")}
+    if name not in entries:
+        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
+    if name not in fit:
+        why = (
+            "a control, defined on the frames of a scan set only"
+            if entries[name].family == "control"
+            else "a perturbed model"
+        )
+        raise UserError(f"{place}: {name!r} is {why}; name another entry")
+    base = fit[name]
+    running = ("batch_size", "timeout_s")  # the perturbed entry's decide
+    inherited = {k: v for k, v in base.settings.items() if k in (*running, *INHERITED)}
+    settings = {k: v for k, v in base.settings.items() if k not in running}
+    return ModelEntry(entry.name, entry.family, inherited | entry.settings).with_base(
+        ModelEntry(base.name, base.family, settings)
+    )
 
 
 def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
@@ -181,12 +232,20 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
         raise UserError(f"{place}: unknown family {family!r}; {closest(str(family), FAMILIES)}")
     schema = _schema("models")
     own = schema["families"][family]
-    properties = schema["common"] | own.get("properties", {})
+    properties = schema["common"] | own.get("properties", {}) | _of_kind(own, entry)
     closed = {"type": "object", "properties": properties, "additionalProperties": False}
     check_schema(entry, own | closed, place)
     settings = _with_defaults(entry, properties)
     del settings["family"]
     return ModelEntry(name, family, settings)
+
+
+def _of_kind(family: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that a family has for one kind of perturbation only; of an unknown kind, all."""
+    kinds = family.get("kinds", {})
+    kind = entry.get("perturbation")
+    chosen = [kinds[kind]] if isinstance(kind, str) and kind in kinds else kinds.values()
+    return {key: value for keys in chosen for key, value in keys.items()}
 
 
 def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:
@@ -200,6 +259,8 @@ def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntr
     Raises:
         UserError: the weights are missing or have another hash, or an import fails.
     """
+    if entry.base is not None:
+        entry = entry.with_base(resolve_entry(entry.base, models_file, base))
     try:
         if "weights" in entry.settings:
             settings = resolve_weights(entry.name, entry.settings, base)
@@ -229,6 +290,28 @@ def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str
 
 
 @dataclass(frozen=True)
+class DynamicsShard:
+    """What one job of dynamics runs.
+
+    Attributes:
+        systems: Ids of the molecules, sorted.
+        settings: The same for all of them.
+    """
+
+    systems: list[str]
+    settings: DynamicsSettings
+
+    @property
+    def options(self) -> str:
+        """The settings as options of `pesbench dynamics`."""
+        words = []
+        for key, value in asdict(self.settings).items():
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{key.replace('_', '-')}", *(f"{v:g}" for v in values)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that a run consists of.
 
@@ -247,6 +330,9 @@ class Run:
         device: Where models run.
         threads: Of a job that runs a model.
         rank_by: Score that ranks.
+        dynamics: Names of the models that run dynamics, sorted.
+        dynamics_shards: Jobs of each of them, by name; those with half the time step begin with
+            `half-`.
     """
 
     scan_set: str
@@ -263,6 +349,8 @@ class Run:
     device: str
     threads: int
     rank_by: str
+    dynamics: list[str]
+    dynamics_shards: dict[str, DynamicsShard]
 
     def weights(self, model: str) -> str:
         """The option that tells a command where a model's weights lie, if it has any."""
@@ -278,7 +366,7 @@ class Run:
         """Of the scan set's reference."""
         if self.reference is None:
             return bsct_spice.LEVEL_OF_THEORY
-        return str(self.reference.settings.get("level_of_theory") or self.reference.name)
+        return own_level(self.reference)
 
     @property
     def descriptions(self) -> dict[str, str]:
@@ -399,7 +487,83 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
         device=config["device"],
         threads=config["threads"],
         rank_by=config["rank_by"],
+        **_dynamics(
+            config.get("dynamics"),
+            [name for name, entry in registry.items() if entry.family != "control"],
+            models,
+            settings["source"],
+            planned,
+            scans,
+            base,
+            place,
+        ),
     )
+
+
+def _dynamics(
+    block: Mapping[str, Any] | None,
+    able: Sequence[str],
+    models: Mapping[str, ModelEntry],
+    source: str,
+    planned: Sequence[str],
+    scans: Sequence[str],
+    base: Path,
+    place: str,
+) -> dict[str, Any]:
+    """Which models run dynamics, and in which jobs; molecules without a selected scan do not."""
+    where = f"{place}: `dynamics"
+    if not block or not block["models"]:
+        return {"dynamics": [], "dynamics_shards": {}}
+    block = _with_defaults(block, _schema("config")["properties"]["dynamics"]["properties"])
+    # a run of other models than the config's own is no mistake of its dynamics
+    known_models = select(block["models"], able, f"{where}.models`")
+    chosen = [name for name in known_models if name in models]
+    known = sorted({_system_of(scan, source) for scan in scans})
+    systems = select(block["systems"], known, f"{where}.systems`")
+    if "systems_file" in block:
+        named = _read_names(base / block["systems_file"])
+        every = {_system_of(scan, source) for scan in planned}
+        if unknown := sorted(set(named) - every):
+            raise UserError(
+                f"{where}.systems_file`: {block['systems_file']} names {unknown[0]!r}, "
+                f"which the scan set does not hold; {closest(unknown[0], every)}"
+            )
+        systems = [name for name in systems if name in named]
+    if not systems or not chosen:
+        return {"dynamics": [], "dynamics_shards": {}}
+    halved = select(block["halved"], systems, f"{where}.halved`")
+    names = {field.name for field in fields(DynamicsSettings)}
+    given = {key: value for key, value in block.items() if key in names}
+    given["temperatures_k"] = tuple(float(value) for value in block["temperatures_k"])
+    settings = DynamicsSettings(**given)
+    finer = replace(settings, timestep_fs=settings.timestep_fs / 2)
+    try:
+        settings.check()
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    size = block["shard_size"]
+    shards = {
+        name: DynamicsShard(some, settings) for name, some in split_shards(systems, size).items()
+    } | {
+        f"half-{name}": DynamicsShard(some, finer)
+        for name, some in split_shards(halved, size).items()
+    }
+    return {"dynamics": chosen, "dynamics_shards": shards}
+
+
+def _system_of(scan_id: str, source: str) -> str:
+    """The molecule of a planned scan; every scan of the archive is a molecule of its own."""
+    if source == bsct_spice.NAME:
+        return scan_id
+    return scan_id.partition("/")[2].rpartition("_")[0]
+
+
+def _read_names(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _scan_set(config: Mapping[str, Any], place: str) -> tuple[str, dict[str, Any]]:
@@ -444,6 +608,8 @@ def _method(
         raise UserError(f"{place}: no model {name!r} in {models_file}; {closest(name, registry)}")
     if registry[name].family == "control":
         raise UserError(f"{place}: {name!r} is a control, made from a reference; name a method")
+    if registry[name].family == "perturbed":
+        raise UserError(f"{place}: {name!r} is a model with a defect; name a method")
     return registry[name]
 
 

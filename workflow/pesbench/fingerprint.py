@@ -19,6 +19,7 @@ _FAMILIES = {
     "ase": ("models/ase.py", "models/frame_by_frame.py"),
     "control": ("models/controls.py",),
     "mace": ("models/mace.py", "models/torchsim.py"),
+    "perturbed": ("models/perturbed.py",),  # and those of its base
     "pyscf": ("models/pyscf.py", "models/frame_by_frame.py"),
     "tblite": ("models/tblite.py", "models/frame_by_frame.py"),
 }
@@ -41,13 +42,23 @@ _STAGES = {
         *_RUNNING,
     ),
     "scores": ("scores.py", "training/split.py", "metrics/smoothness.py", "metrics/curves.py"),
+    "dynamics-scores": (
+        "dynamics_scores.py",
+        "training/split.py",
+        "metrics/conservation.py",
+        "metrics/elsewhere.py",
+        "metrics/survival.py",
+        "metrics/stability.py",
+    ),
     "parity": ("report/parity.py", "models/variants.py"),
     "leaderboard": (
+        "report/dynamics.py",
         "report/inputs.py",
         "report/parity.py",
         "report/seen.py",
         "report/tables.py",
         "metrics/aggregate.py",
+        "metrics/survival.py",
     ),
     "sample": ("training/sampling.py", "models/as_calculator.py", *_CONTRACT),
     "train-mace": ("training/mace.py",),
@@ -57,13 +68,19 @@ _STAGES = {
 }
 
 
-def stage_fingerprint(stage: str, family: str | None = None) -> str:
-    """The fingerprint of a stage, with the adapter of a family where a model runs in it.
+def stage_fingerprint(stage: str, *families: str) -> str:
+    """The fingerprint of a stage, with the adapters of the families of a model that runs in it.
+
+    Args:
+        stage: One of `_STAGES`.
+        families: `ModelEntry.families` of the model; none where no model runs.
 
     Raises:
         KeyError: no such stage or family.
     """
-    modules = _STAGES[stage] + (_FAMILIES[family] if family else ())
+    modules = list(_STAGES[stage])
+    for family in families:
+        modules += _FAMILIES[family]
     digest = hashlib.sha256()
     for module in sorted(set(modules)):
         digest.update(f"{module} {_module_hash(module)}\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
 import time
@@ -21,7 +22,7 @@ def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         total: How many there are.
         what: The unit, in the plural, such as "scans".
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):  # the base package is without
         from tqdm import tqdm
 
         yield from tqdm(items, total=total, desc=what, unit=" " + what)

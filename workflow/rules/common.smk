@@ -19,6 +19,11 @@ def evaluations(wildcards):
     return evaluation_files(wildcards.model)
 
 
+def trajectory_files(model):
+    """The trajectory files of one model."""
+    return [RESULTS / model / "dynamics" / f"{shard}.h5" for shard in RUN.dynamics_shards]
+
+
 def as_text(value):
     """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
     return json.dumps(value, sort_keys=True)

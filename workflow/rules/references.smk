@@ -78,10 +78,12 @@ if RUN.source == "molecules":
             molecules=as_text(RUN.settings["molecules"]),
             # what relaxes is in relax.json; where its weights lie decides nothing
             relax=where(
-                f"--relax {RESULTS / 'relax.json'} {weights_option(RUN.relax)}" if RUN.relax else ""
+                f"--relax {RESULTS / 'relax.json'} {weights_option(RUN.relax)}"
+                if RUN.relax
+                else ""
             ),
             device=RUN.device,
-            code=stage_fingerprint("molecules", RUN.relax.family if RUN.relax else None),
+            code=stage_fingerprint("molecules", *(RUN.relax.families if RUN.relax else ())),
         shell:
             "{params.python} -m pesbench --log {log:q} prepare-molecules --molecules {params.molecules:q}"
             " {params.relax} --device {params.device} --threads {threads} --out {output:q}"
@@ -124,7 +126,7 @@ if RUN.source == "molecules":
             python=where(PYTHON),
             weights=where(weights_option(RUN.reference)),
             device=RUN.device,
-            code=stage_fingerprint("evaluate", RUN.reference.family),
+            code=stage_fingerprint("evaluate", *RUN.reference.families),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
             "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights}"

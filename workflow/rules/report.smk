@@ -6,6 +6,8 @@ LADDERS = RESULTS / "figures" / "control_ladders.png"
 # entries of one checkpoint in more than one numerical setting
 VARIANTS = [name for group in variants(RUN.models.values()) for name in group]
 PARITY = [RESULTS / "parity.csv"] if VARIANTS else []
+DYNAMICS = expand(RESULTS / "{model}" / "scores" / "dynamics.parquet", model=RUN.dynamics)
+RAN_DYNAMICS = "--dynamics " + " ".join(RUN.dynamics) if RUN.dynamics else ""
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 
 
@@ -58,13 +60,14 @@ if VARIANTS:
         shell:
             "{params.python} -m pesbench parity --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
-            " --scan-set {input.scan_set:q} --csv {output:q} 2> {log:q}"
+            " --scan-set {input.scan_set:q} --evaluations {input.evaluations:q} --csv {output:q} 2> {log:q}"
 
 
 rule leaderboard:
     input:
         scan_set=SCAN_SET,
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        dynamics=DYNAMICS,
         parity=PARITY,
     output:
         csv=RESULTS / "leaderboard.csv",
@@ -80,12 +83,13 @@ rule leaderboard:
         models=list(RUN.models),
         descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
+        dynamics=RAN_DYNAMICS,
         parity=f"--parity {PARITY[0]}" if PARITY else "",
         code=stage_fingerprint("leaderboard"),
     shell:
         "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q} {params.parity}"
+        " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q} {params.parity}"
         " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
 
 
@@ -93,6 +97,7 @@ rule figures:
     input:
         scan_set=SCAN_SET,
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        dynamics=DYNAMICS,
     output:
         by_bond=report(BY_BOND, caption="../report/fsd_by_bond.rst", category="Smoothness"),
         ladders=report(LADDERS, caption="../report/control_ladders.rst", category="Smoothness"),
@@ -107,11 +112,12 @@ rule figures:
         models=list(RUN.models),
         descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
+        dynamics=RAN_DYNAMICS,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("figures")],
     shell:
         "{params.python} -m pesbench figures --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
+        " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q}"
         " --by-bond {output.by_bond:q} --ladders {output.ladders:q} 2> {log:q}"
 
 
@@ -119,6 +125,7 @@ rule page:
     input:
         scan_set=SCAN_SET,
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        dynamics=DYNAMICS,
         worst=expand(RESULTS / "{model}" / "worst.{form}", model=RANKED, form=["csv", "png"]),
         by_bond=BY_BOND,
         ladders=LADDERS,
@@ -141,12 +148,13 @@ rule page:
         models=list(RUN.models),
         descriptions=as_text(RUN.descriptions),
         rank_by=RUN.rank_by,
+        dynamics=RAN_DYNAMICS,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
         parity=f"--parity {PARITY[0]}" if PARITY else "",
         skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
     shell:
         "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} --rank-by {params.rank_by:q}"
+        " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q}"
         " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped} {params.parity}"
         " --html {output:q} 2> {log:q}"

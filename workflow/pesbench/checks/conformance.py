@@ -9,6 +9,7 @@ S systems, A atoms. Units: Å, eV, eV/Å.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -390,7 +391,7 @@ class Elements:
     Attributes:
         known: Atomic numbers.
         refused: Atomic numbers.
-        message: What the model said of a molecule it refused, or "".
+        message: What the model said of a molecule with a refused element, or "".
     """
 
     known: frozenset[int]
@@ -401,17 +402,21 @@ class Elements:
 def probe_elements(evaluate: Evaluate, scans: Sequence[Scan]) -> Elements:
     """Ask a model that does not tell its elements: one equilibrium geometry a molecule.
 
-    An element is refused if no molecule that holds it was answered.
+    An element is refused if no molecule that holds it was answered. The message is that of a
+    molecule of common elements: one that fails for another reason than a rare element tells it.
     """
     distinct = {scan.system: scan for scan in sorted(scans, key=lambda s: s.id, reverse=True)}
     batch = frames(list(distinct.values()), at=(1.0,))
     answer = evaluate(batch)
-    known: set[int] = set()
-    message = ""
-    for s, scan in enumerate(distinct.values()):
-        if answer.status[s] is Status.OK:
-            known |= set(scan.numbers.tolist())
-        else:
-            message = answer.messages[s]
-    every = {int(z) for scan in scans for z in scan.numbers}
-    return Elements(frozenset(known), frozenset(every - known), message)
+    held = [frozenset(scan.numbers.tolist()) for scan in distinct.values()]
+    ok = healthy(answer)
+    known = frozenset().union(*(held[s] for s in ok))
+    refused = frozenset().union(*held) - known
+    count = Counter(z for elements in held for z in elements)
+
+    def telling(s: int) -> tuple[bool, int]:
+        return answer.status[s] is not Status.UNSUPPORTED, min(count[z] for z in held[s])
+
+    blamed = [s for s, elements in enumerate(held) if elements & refused]
+    message = answer.messages[max(blamed, key=telling)] if blamed else ""
+    return Elements(known, refused, message)

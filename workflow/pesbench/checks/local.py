@@ -15,7 +15,7 @@ from ase.data import atomic_numbers
 from pesbench.batching import BatchLimit
 from pesbench.checks.limits import Limits
 from pesbench.checks.report import CheckReport
-from pesbench.checks.run import PARTS, run_check
+from pesbench.checks.run import DTYPES, PARTS, run_check
 from pesbench.errors import UserError
 from pesbench.evaluate import Evaluator
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
@@ -40,12 +40,17 @@ class CalculatorModel:
         changed: Names of the atoms' arrays that a call has changed in place.
 
     Raises:
-        UserError: it is no calculator, or has no forces.
+        UserError: it is no calculator or a class of them, or has no forces.
     """
 
     def __init__(
         self, calculator: Any, elements: Sequence[str] | None = None, dtype: str | None = None
     ) -> None:
+        if isinstance(calculator, type):
+            raise UserError(
+                f"check: {calculator.__name__} is a class; give an instance, "
+                f"{calculator.__name__}()"
+            )
         offered = getattr(calculator, "implemented_properties", None)
         if offered is None or not callable(getattr(calculator, "calculate", None)):
             raise UserError(
@@ -86,6 +91,8 @@ class CalculatorModel:
         results = self._calculator.results
         energy = float(results["energy"]) if "energy" in self._properties else None
         forces = np.array(results["forces"], dtype=np.float64)
+        if forces.shape != system.positions.shape:  # would be told of the whole batch
+            raise ValueError(f"forces have shape {forces.shape}, not {system.positions.shape}")
         for name in ("numbers", "positions", "cell", "pbc"):
             if not np.array_equal(getattr(atoms, name), getattr(before, name)):
                 self.changed.add(name)
@@ -146,6 +153,8 @@ def check_calculator(
     dtype: str | None = None,
 ) -> CheckReport:
     """As `pesbench.check`, which documents the arguments."""
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"check: no dtype {dtype!r}; give {' or '.join(DTYPES)}, or None")
     model = CalculatorModel(calculator, elements, dtype)
     evaluator = Evaluator(InProcess(model), BatchLimit())  # type: ignore[arg-type]
     with restored(calculator):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from pesbench.scores import score_scan
 from pesbench.worker import ModelFailureError, ModelLoadError
 
 PARTS = ("conformance", "scans")
+DTYPES = ("float32", "float64")  # that a model may claim
 SCORES = (
     ("fsd_full", "Å⁻¹"),
     ("fsd_windowed", "Å⁻¹"),
@@ -73,10 +74,12 @@ def run_check(
         track: Progress, as `pesbench.progress.track`.
 
     Raises:
-        UserError: unknown part or scan.
+        UserError: unknown part or scan, or none.
         ModelLoadError: the model does not load.
         HostError: the machine failed.
     """
+    if not parts:
+        raise UserError(f"parts: none is given; there are {', '.join(PARTS)}")
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise UserError(f"parts: no part {unknown[0]!r}; there are {', '.join(PARTS)}")
@@ -345,12 +348,12 @@ def _score_rows(
     note += f", {len(unsupported)} unsupported" if unsupported else ""
     if failed:
         note += f"; {failed[0]['scan']}: {failed[0]['status']}: {failed[0]['message']}"
-    rows = [
-        reference,
-        CheckRow.measured(
-            section, "scans_failed", float(len(failed)), "", limits.failed_scans or 0.0, note
-        ),
-    ]
+    count = CheckRow.measured(
+        section, "scans_failed", float(len(failed)), "", limits.failed_scans or 0.0, note
+    )
+    if not ok:  # whatever the limit: nothing was judged
+        count = replace(count, verdict=Verdict.ERROR)
+    rows = [reference, count]
     scores = {"n_scored": float(len(ok)), "n_planned": float(len(per_scan))}
     scored = {row["scan"] for row in ok}
     common = [scan for scan in scans if scan.id in scored]

@@ -95,8 +95,10 @@ def read_subset(patterns: Sequence[str] | None = None) -> list[Scan]:
         patterns: Ids or globs such as `C-N/*`; None for all.
 
     Raises:
-        UserError: a pattern matches no scan.
+        UserError: a pattern matches no scan, or there is none.
     """
+    if patterns is not None and not patterns:
+        raise UserError("scans: none is given; give ids or globs such as 'C-N/*', or None for all")
     with ScanSet(SCANS) as scan_set:
         chosen = list(scan_set.ids)
         for pattern in patterns or ():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pesbench import provenance
 from pesbench.batching import BatchLimit
@@ -17,9 +18,10 @@ from pesbench.checks.conformance import changed_fields
 from pesbench.checks.limits import Limits
 from pesbench.checks.local import CalculatorModel
 from pesbench.checks.report import CheckReport
-from pesbench.checks.run import run_check
+from pesbench.checks.run import DTYPES, run_check
 from pesbench.errors import HostError, UserError
 from pesbench.evaluate import Evaluator
+from pesbench.models.download import is_address
 from pesbench.models.interface import Batch, Model, ModelInfo, Status
 from pesbench.models.registry import ModelEntry, import_object, load
 from pesbench.progress import track
@@ -28,7 +30,6 @@ from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
 FRAMES_A_CALL = 100  # of an entry that leaves the batch size to be measured: that takes too long
 FRAMES_A_CALL_SINGLY = 20  # of a frame-by-frame model, so that a call keeps within its time
-_DTYPES = ("float32", "float64")
 
 
 class PatientWorker(Worker):
@@ -55,21 +56,22 @@ class PatientWorker(Worker):
         return super().evaluate(batch)
 
 
-def entry_of_weights(weights: Path, family: str, dtype: str | None = None) -> ModelEntry:
+def entry_of_weights(weights: str, family: str, dtype: str | None = None) -> ModelEntry:
     """A resolved entry for a weight file, with the defaults of its family.
 
     Args:
-        weights: The file.
+        weights: Path of the file, or an http(s) address, of which nothing is downloaded yet.
         family: Such as `mace`.
         dtype: Precision, where it shall not be the family's default.
 
     Raises:
         UserError: there is no such file or family, or the family takes no weights.
     """
-    from pesbench.config import make_entry, resolve_entry  # in the workflow's environment only
+    from pesbench.config import make_entry, resolve_entry  # needs the extra `check`
 
-    name = re.sub(r"[^A-Za-z0-9._+-]", "-", weights.stem).strip(".") or "model"
-    keys = {"family": family, "weights": str(weights)}
+    path = unquote(urlsplit(weights).path) if is_address(weights) else weights
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", Path(path).stem).strip(".") or "model"
+    keys = {"family": family, "weights": weights}
     entry = make_entry(name, keys | ({} if dtype is None else {"dtype": dtype}), "check: ")
     return resolve_entry(entry, Path("check"), Path.cwd())
 
@@ -87,7 +89,7 @@ def check_entry(
     Args:
         entry: Resolved.
         limits: What passes.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         threads: For the model's arithmetic.
         timeout_s: Longest time a call may take; an entry's shorter one holds, too.
 
@@ -118,7 +120,7 @@ def check_entry(
             Evaluator(worker, BatchLimit(systems=int(size))),
             name=entry.name,
             limits=limits or Limits(),
-            claimed_dtype=info.dtype if info.dtype in _DTYPES else None,
+            claimed_dtype=info.dtype if info.dtype in DTYPES else None,
             inputs_changed=inputs_changed,
             track=track,
         )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pesbench.config import closest, read_models
 from pesbench.errors import UserError
 from pesbench.models.registry import ModelEntry, role
-from pesbench.report import parity, seen
+from pesbench.report import dynamics, parity, seen
 from pesbench.report.tables import ModelFacts, More, leaderboard
 from pesbench.storage import ScanSet
 
@@ -25,19 +25,30 @@ class ReportInputs:
     Attributes:
         facts: Of every model, in the order asked for.
         scores: One row a scan, by model.
+        dynamics: One row a trajectory, by model that ran dynamics.
     """
 
     facts: list[ModelFacts]
     scores: dict[str, pd.DataFrame]
+    dynamics: dict[str, pd.DataFrame]
 
     def board(self, rank_by: str) -> pd.DataFrame:
-        """The leaderboard."""
-        return leaderboard(self.scores, self.facts, rank_by)
+        """The leaderboard, with the columns of dynamics."""
+        board = leaderboard(self.scores, self.facts, rank_by)
+        references = [f.name for f in self.facts if f.role == "reference"]
+        reference = next((name for name in references if name in self.dynamics), None)
+        board = board.merge(
+            dynamics.dynamics_columns(self.dynamics, reference), on="model", how="left"
+        )
+        for column in ("md_n_planned", "md_n_finished", "md_n_counted", "md_n_reference_failed"):
+            board[column] = board[column].astype("Int64")
+        seconds = {name: float(frame["wall_s"].sum()) for name, frame in self.scores.items()}
+        return board.assign(scan_seconds=board["model"].map(seconds))
 
-    def more(self, parity_csv: Path | None) -> list[More]:
+    def more(self, parity_csv: Path | None, board: pd.DataFrame) -> list[More]:
         """The sections below the leaderboard that have something to say."""
         ranked = {f.name: self.scores[f.name] for f in self.facts if f.role != "control"}
-        found = [seen.section(ranked)]
+        found = [dynamics.section(board), seen.section(ranked)]
         if parity_csv is not None:
             found.append(parity.section(parity_csv))
         return [section for section in found if section is not None]
@@ -59,7 +70,11 @@ def model_facts(entry: ModelEntry, level_of_theory: str) -> ModelFacts:
 
 
 def read_inputs(
-    results: Path, models: Sequence[str], models_file: Path, scan_set: ScanSet
+    results: Path,
+    models: Sequence[str],
+    models_file: Path,
+    scan_set: ScanSet,
+    with_dynamics: Sequence[str] = (),
 ) -> ReportInputs:
     """Facts and scores of some models.
 
@@ -68,6 +83,7 @@ def read_inputs(
         models: Names of the models.
         models_file: The registry, for their facts.
         scan_set: What they were scored on.
+        with_dynamics: Which of them ran dynamics.
 
     Raises:
         UserError: a file is missing, or scores belong to another scan set.
@@ -78,14 +94,21 @@ def read_inputs(
         if model not in registry:
             raise UserError(f"{models_file}: no model {model!r}; {closest(model, registry)}")
         facts.append(model_facts(registry[model], scan_set.level_of_theory))
-        path = results / model / "scores" / "scans.parquet"
-        if not path.is_file():
-            raise UserError(f"{path}: no such scores; make them with the rule `score`")
-        stored = json.loads(pq.read_schema(path).metadata[b"PANDAS_ATTRS"])
-        if stored["scan_set_sha256"] != scan_set.sha256:
-            raise UserError(
-                f"{path}: scored on another scan set than {scan_set.path}; "
-                "remove it and score again"
-            )
-        scores[model] = pd.read_parquet(path)
-    return ReportInputs(facts, scores)
+        scores[model] = _read_scores(results / model / "scores" / "scans.parquet", scan_set)
+    trajectories = {
+        model: _read_scores(results / model / "scores" / "dynamics.parquet", scan_set)
+        for model in models
+        if model in with_dynamics
+    }
+    return ReportInputs(facts, scores, trajectories)
+
+
+def _read_scores(path: Path, scan_set: ScanSet) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"{path}: no such scores; make them with the rules of the workflow")
+    stored = json.loads(pq.read_schema(path).metadata[b"PANDAS_ATTRS"])
+    if stored["scan_set_sha256"] != scan_set.sha256:
+        raise UserError(
+            f"{path}: scored on another scan set than {scan_set.path}; remove it and score again"
+        )
+    return pd.read_parquet(path)

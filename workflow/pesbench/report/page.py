@@ -237,8 +237,9 @@ def write_leaderboard(
     if skipped is not None:
         table = pd.read_csv(skipped)
         facts += [(f"{row.quality}: {row.scan}", str(row.reason)) for row in table.itertuples()]
+    board = inputs.board(rank_by)
     text = render(
-        inputs.board(rank_by),
+        board,
         title=f"{scan_set.name}: smoothness against {scan_set.level_of_theory}",
         facts=facts,
         figures=[
@@ -249,7 +250,7 @@ def write_leaderboard(
             ),
         ],
         worst=worst,
-        more=inputs.more(parity),
+        more=inputs.more(parity, board),
         made=provenance.describe(scan_set.sha256),
     )
     write(html, text)

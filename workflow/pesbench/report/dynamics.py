@@ -1,0 +1,187 @@
+"""Dynamics on the leaderboard: how long runs live, how well energy is kept, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.metrics import aggregate, conservation
+from pesbench.metrics.survival import Outcome, in_excess_of_reference, survival
+from pesbench.report.tables import More, number
+
+COLUMNS = (
+    "md_n_planned",
+    "md_n_finished",
+    "md_n_counted",
+    "md_n_reference_failed",
+    "survival",
+    "survival_low",
+    "survival_high",
+    "survival_all_fail",
+    "survival_all_survive",
+    "survival_horizon_ps",
+    "temperature_spike",
+    "energy_drift",
+    "energy_rms",
+    "energy_rms_order",
+    "md_missing",
+    "md_seconds",
+)
+NOTES = (
+    "Survival is the restricted mean survival time in ps, up to the horizon in brackets, with the "
+    "interval of a bootstrap over molecules. Failures are counted in excess of the reference: a "
+    "molecule and temperature at which the reference itself fails is left out and counted. Spike: "
+    "largest temperature above its running median in units of the natural width; drift: mean of "
+    "the absolute slopes; RMS: about the line; order: at which the RMS falls with the time step, 2 "
+    "for a smooth conservative surface. Means are over the runs that have the number.",
+)
+
+
+def main_runs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs with the nominal time step; those with half of it serve the order only."""
+    return rows[np.isclose(rows["timestep_fs"], rows["timestep_fs"].max())]
+
+
+def rms_orders(rows: pd.DataFrame) -> pd.Series:
+    """The order at which the RMS of the energy falls, of every run with two time steps."""
+    steps = sorted(rows["timestep_fs"].unique())
+    if len(steps) < 2:
+        return pd.Series(dtype=float)
+    by_step = {
+        step: rows[rows["timestep_fs"] == step].set_index("trajectory")["energy_rms_mev_per_atom"]
+        for step in (steps[-1], steps[0])
+    }
+    coarse, fine = by_step[steps[-1]], by_step[steps[0]]
+    both = coarse.index.intersection(fine.index)
+    found = {
+        name: conservation.rms_order(coarse[name], fine[name], steps[-1], steps[0])
+        for name in both
+        if np.isfinite(coarse[name]) and np.isfinite(fine[name])
+    }
+    return pd.Series(found, dtype=float)
+
+
+def _conditions(rows: pd.DataFrame) -> list[tuple[str, float]]:
+    return list(zip(rows["system"], rows["temperature_k"], strict=True))
+
+
+def _outcomes(rows: pd.DataFrame) -> list[Outcome]:
+    return [Outcome(value) for value in rows["outcome"]]
+
+
+def dynamics_columns(dynamics: Mapping[str, pd.DataFrame], reference: str | None) -> pd.DataFrame:
+    """One row a model that ran dynamics.
+
+    Args:
+        dynamics: One row a trajectory, by model, the columns of `scores/dynamics.parquet`.
+        reference: The model whose failures do not count, or None: then all are counted.
+
+    Returns:
+        `model` and the columns `COLUMNS`: times in ps, drift in meV/atom/ps, RMS in meV/atom,
+        seconds of wall time.
+    """
+    if not dynamics:
+        return pd.DataFrame(columns=["model", *COLUMNS])
+    runs = {name: main_runs(rows).reset_index(drop=True) for name, rows in dynamics.items()}
+    horizon = min(float(rows["planned_ps"].min()) for rows in runs.values())
+    return pd.DataFrame(
+        [
+            {"model": name} | _row(name, rows, dynamics[name], runs.get(reference), horizon)
+            for name, rows in runs.items()
+        ],
+        columns=["model", *COLUMNS],
+    )
+
+
+def _row(
+    name: str,
+    rows: pd.DataFrame,
+    every: pd.DataFrame,
+    reference: pd.DataFrame | None,
+    horizon_ps: float,
+) -> dict[str, Any]:
+    outcomes = _outcomes(rows)
+    # without a reference every failure counts, as beside one that never fails
+    against = rows if reference is None else reference
+    lived = [Outcome.SURVIVED] * len(rows) if reference is None else _outcomes(reference)
+    selection = in_excess_of_reference(outcomes, _conditions(rows), lived, _conditions(against))
+    counted = rows[selection.counted]
+    row: dict[str, Any] = {
+        "md_n_planned": len(rows),
+        "md_n_finished": sum(how is Outcome.SURVIVED for how in outcomes),
+        "md_n_counted": len(counted),
+        "md_n_reference_failed": int(selection.reference_failed.sum()),
+        "survival_horizon_ps": horizon_ps,
+        "md_missing": _missing(rows),
+        "md_seconds": float(every["wall_s"].sum()),
+    }
+    if len(counted):
+        lives = survival(
+            counted["time_ps"].to_numpy(),
+            _outcomes(counted),
+            counted["system"].tolist(),
+            horizon_ps,
+            f"survival {name}",
+        )
+        row |= {
+            "survival": lives.mean,
+            "survival_low": lives.low,
+            "survival_high": lives.high,
+            "survival_all_fail": lives.all_fail,
+            "survival_all_survive": lives.all_survive,
+        }
+    for column, source in {
+        "temperature_spike": rows["temperature_spike"],
+        "energy_drift": rows["energy_drift_mev_per_atom_ps"].abs(),
+        "energy_rms": rows["energy_rms_mev_per_atom"],
+    }.items():
+        values = source.astype(float).dropna()
+        row[column] = aggregate.mean(values) if len(values) else float("nan")
+    orders = rms_orders(every)
+    row["energy_rms_order"] = aggregate.median(orders) if len(orders) else float("nan")
+    return row
+
+
+def _missing(rows: pd.DataFrame) -> str:
+    """What became of the runs that did not finish, by cause."""
+    ended = rows[rows["outcome"] != Outcome.SURVIVED.value]
+    causes = ended["failure"].where(ended["failure"] != "", ended["status"])
+    return ", ".join(
+        f"{count} {str(cause).replace('_', ' ')}" for cause, count in causes.value_counts().items()
+    )
+
+
+def section(board: pd.DataFrame) -> More | None:
+    """The section of the leaderboard; None where no model ran dynamics."""
+    if "md_n_planned" not in board or board["md_n_planned"].isna().all():
+        return None
+    shown = []
+    for row in board[board["md_n_planned"].notna()].to_dict("records"):
+        lived = "n/a"
+        if not pd.isna(row["survival"]):
+            lived = f"{row['survival']:.2f}"
+            if not pd.isna(row["survival_low"]):
+                lived += f" ({row['survival_low']:.2f}–{row['survival_high']:.2f})"
+            if row["survival_all_fail"] != row["survival_all_survive"]:
+                lived += (
+                    f", bounds {row['survival_all_fail']:.2f}–{row['survival_all_survive']:.2f}"
+                )
+        shown.append(
+            {
+                "model": row["model"],
+                "finished / planned": f"{row['md_n_finished']:.0f} / {row['md_n_planned']:.0f}",
+                "counted": f"{row['md_n_counted']:.0f}",
+                f"survival (ps of {row['survival_horizon_ps']:g})": lived,
+                "spike (σ)": number(row["temperature_spike"]),
+                "drift (meV/atom/ps)": number(row["energy_drift"]),
+                "RMS (meV/atom)": number(row["energy_rms"]),
+                "order": number(row["energy_rms_order"]),
+                "not finished": row["md_missing"] or "–",
+                "dynamics (s)": number(row["md_seconds"]),
+                "scans (s)": number(row["scan_seconds"]),
+            }
+        )
+    return More("Dynamics", pd.DataFrame(shown), NOTES)

@@ -1,0 +1,47 @@
+# Short dynamics at constant energy, and their scores.
+
+
+rule dynamics:
+    input:
+        scan_set=SCAN_SET,
+        entry=RESULTS / "{model}" / "model.json",
+    output:
+        RESULTS / "{model}" / "dynamics" / "{shard}.h5",
+    log:
+        RESULTS / "logs" / "dynamics" / "{model}" / "{shard}.log",
+    benchmark:
+        RESULTS / "benchmarks" / "dynamics" / "{model}" / "{shard}.tsv"
+    retries: 1  # for a failure of the machine; the second call continues from the checkpoint
+    conda:
+        "../../envs/pesbench.yaml"
+    threads: RUN.threads
+    params:
+        python=where(PYTHON),
+        device=RUN.device,
+        weights=lambda wildcards, input: RUN.weights(wildcards.model),
+        code=lambda wildcards: stage_fingerprint("dynamics", *RUN.models[wildcards.model].families),
+        systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
+        options=lambda wildcards: RUN.dynamics_shards[wildcards.shard].options,
+    shell:
+        "{params.python} -m pesbench dynamics --entry {input.entry:q} {params.weights}"
+        " --scan-set {input.scan_set:q} --systems {params.systems:q} {params.options}"
+        " --device {params.device} --threads {threads} --out {output:q} 2> {log:q}"
+
+
+rule score_dynamics:
+    input:
+        trajectories=lambda wildcards: trajectory_files(wildcards.model),
+        seen=lambda wildcards: RUN.seen_systems(wildcards.model),
+    output:
+        RESULTS / "{model}" / "scores" / "dynamics.parquet",
+    log:
+        RESULTS / "logs" / "score_dynamics" / "{model}.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
+        code=stage_fingerprint("dynamics-scores"),
+    shell:
+        "{params.python} -m pesbench score-dynamics --trajectories {input.trajectories:q}"
+        " {params.seen} --out {output:q} 2> {log:q}"
