@@ -29,11 +29,12 @@ ITEMS = {
     "4": "from the archive to a scan set",
     "5": "scoring a stored evaluation",
     "6": "peak memory",
+    "7": "dynamics in lock-step against ASE, one molecule after another",
 }
 
 
 def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
-    from benchmarks import batched, command, memory, parallel, stored
+    from benchmarks import batched, command, dynamics, memory, parallel, stored
 
     measures = {
         "1": batched.measure,
@@ -42,6 +43,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "4": stored.measure_import,
         "5": stored.measure_scores,
         "6": memory.measure,
+        "7": dynamics.measure,
     }
     return measures[item](inputs)
 

@@ -116,13 +116,20 @@ class NoPhosphorus(Smooth):
         return super().answer(atoms)
 
 
-class NotFinite(NoPhosphorus):
+class NoSulphur(Smooth):
+    def answer(self, atoms):
+        if 16 in atoms.numbers:
+            raise NotImplementedError("no parameters for S")
+        return super().answer(atoms)
+
+
+class NotFinite(NoSulphur):
     def answer(self, atoms):
         energy, forces = super().answer(atoms)
         return energy, np.full_like(forces, np.nan)
 
 
-class FlatForces(NoPhosphorus):
+class FlatForces(NoSulphur):
     """Forces of shape (3N,)."""
 
     def answer(self, atoms):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +27,7 @@ from pesbench.checks.local import CalculatorModel
 from pesbench.checks.report import CheckReport, CheckRow
 from pesbench.checks.run import SCORES
 from pesbench.checks.supervised import MOST_STARTS, changed_inputs, check_entry
-from pesbench.cli import main
+from pesbench.cli import _parser, main
 from pesbench.errors import UserError
 from pesbench.models.interface import Result, Status, check_result
 from pesbench.models.registry import ModelEntry
@@ -129,10 +132,41 @@ def test_unknown_elements_are_unsupported_and_no_failure():
     unsupported = {row["scan"] for row in report.scans if row["status"] == "unsupported"}
     assert unsupported == set(with_phosphorus)
     # told beforehand, it is not asked
-    told = pesbench.check(fakes.Smooth(), elements=["H", "C", "N", "O"], scans=["C-S/*"])
-    assert told.scores["n_scored"] == 0
-    assert told.row("scans_failed").value == 0
-    assert told.row("fsd_full").value is None
+    told = pesbench.check(fakes.Smooth(), elements=["H", "C", "N", "O"], scans=["C-S/*", "N-O/*"])
+    assert told.passed
+    assert 0 < told.scores["n_scored"] < told.scores["n_planned"]
+
+
+def test_a_check_that_scored_nothing_does_not_pass():
+    unknown = pesbench.check(fakes.Smooth(), elements=["H", "C", "N", "O"], scans=["C-S/*"])
+    failing = fakes.FailsWhenStretched()
+    failing.longest = 0.0
+    # nor does any number of failures that is allowed make it pass
+    failed = pesbench.check(
+        failing, scans=["N-O/hydroxylamine_0-1"], parts=["scans"], limits=Limits(failed_scans=30)
+    )
+    for report, failures_counted in ((unknown, 0), (failed, 1)):
+        assert report.scores["n_scored"] == 0
+        row = report.row("scans_failed")
+        assert (row.value, row.verdict) == (failures_counted, Verdict.ERROR)
+        assert "0 of " in row.note
+        assert failures(report) == {"scans_failed"}
+        assert report.exit_code == 1
+        assert report.row("fsd_full").value is None
+
+
+@pytest.mark.parametrize(
+    ("calculator", "says"),
+    [
+        (fakes.NotFinite, "energy or force is not finite"),
+        (fakes.FlatForces, r"ValueError: forces have shape \(\d+,\), not \(\d+, 3\)"),
+    ],
+)
+def test_a_defect_is_not_told_as_an_unknown_element(calculator, says):
+    """They raise on sulphur, too; that is not why the others are not answered."""
+    row = conform(calculator()).row("elements")
+    assert row.verdict is Verdict.ERROR
+    assert re.search(says, row.note)
 
 
 def test_a_failing_scan_is_counted_and_may_be_allowed():
@@ -208,17 +242,29 @@ def test_bad_arguments_are_refused():
         pesbench.check(fakes.Smooth(), parts=["dynamics"])
     with pytest.raises(UserError, match="'Xx' is no element"):
         pesbench.check(fakes.Smooth(), elements=["Xx"])
+    with pytest.raises(UserError, match=r"Smooth is a class; give an instance, Smooth\(\)"):
+        pesbench.check(fakes.Smooth)
+    with pytest.raises(UserError, match="no dtype 'float16'; give float32 or float64"):
+        pesbench.check(fakes.Smooth(), dtype="float16")
+    with pytest.raises(UserError, match="scans: none is given"):
+        pesbench.check(fakes.Smooth(), scans=[])
+    with pytest.raises(UserError, match="parts: none is given"):
+        pesbench.check(fakes.Smooth(), parts=[])
+
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
 
 
 def test_it_runs_with_the_base_packages_alone():
     blocked = ["pandas", "torch", "yaml", "jsonschema", "tqdm", "rdkit", "seaborn", "jinja2"]
-    code = f"""
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {blocked}:
-            raise ImportError(name + " is not installed")
-sys.meta_path.insert(0, Blocked())
+    code = f"""{BLOCKED.format(names=blocked)}
 import pesbench
 from check_calculators import Smooth
 report = pesbench.check(Smooth(), scans=["N-O/hydroxylamine_0-1"])
@@ -510,6 +556,8 @@ def test_the_command_fails_a_bad_model(tmp_path, capsys):
         (["fake", "--dtype", "float32"], "go with `--weights`"),
         (["--weights", "x.model"], "needs `--family`"),
         (["--weights", "x.model", "--family", "mace"], "no weight file at"),
+        (["--weights", "file:///x.model", "--family", "mace"], "give a path, or an address"),
+        (["--weights", "https:///x.model", "--family", "mace"], "names no host"),
         (["--weights", "x.model", "--family", "macee"], "did you mean 'mace'?"),
         (["--weights", "x.model", "--family", "tblite"], "unknown key 'weights'"),
         (["control-zero"], "is a control"),
@@ -522,6 +570,123 @@ def test_bad_input_is_one_line(tmp_path, caplog, arguments, says):
     assert says in record.message
     assert "\n" not in record.message
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("missing", ["yaml", "jsonschema"])
+def test_without_the_extra_the_command_names_it(missing):
+    code = f"""{BLOCKED.format(names=[missing, "tqdm", "pandas"])}
+from pesbench.cli import main
+sys.exit(main(["check", "--weights", "x.model", "--family", "mace"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"need {missing}, which is not installed; pip install 'pesbench[check]'" in line
+
+
+def test_the_extra_is_enough(tmp_path):
+    """On a terminal, too: the command has a progress bar only where there is tqdm."""
+    blocked = ["pandas", "torch", "tqdm", "rdkit", "seaborn", "jinja2", "tabulate", "snakemake"]
+    code = f"""{BLOCKED.format(names=blocked)}
+sys.stderr.isatty = lambda: True
+from pesbench.cli import main
+from pesbench.progress import track
+assert list(track([1, 2], 2, "scans")) == [1, 2]
+sys.exit(main(["check", "control-zero", *{_registry(tmp_path)}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "is a control" in done.stderr
+
+
+def test_an_installed_package_has_its_data(repo, tmp_path):
+    """As setuptools lays it out for a wheel: nothing beside the package."""
+    pytest.importorskip("setuptools")
+    source, built = tmp_path / "source", tmp_path / "built"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repo / name, source)
+    for name in ("pesbench", "schemas"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(
+            repo / "workflow" / name, source / "workflow" / name, symlinks=True, ignore=ignored
+        )
+    subprocess.run(
+        [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "build_py",
+         "--build-lib", str(built)],
+        cwd=source, check=True, capture_output=True,
+    )  # fmt: skip
+    shutil.rmtree(source)
+    for name in ("schemas/config.schema.yaml", "schemas/models.schema.yaml", "checks/scans.h5"):
+        assert (built / "pesbench" / name).is_file()
+        assert not (built / "pesbench" / name).is_symlink()
+    assert list((built / "pesbench/report").glob("*.jinja"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pesbench", "check", "--weights", "x.model", "--family", "mace"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(built)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "no weight file at" in line
+
+
+def test_weights_of_an_address_are_fetched(tmp_path, monkeypatch, caplog):
+    asked = []
+
+    def fetch(address, **_):
+        asked.append(address)
+        raise UserError(f"{address}: the server answers 404 Not Found")
+
+    monkeypatch.setattr("pesbench.models.download.fetch", fetch)
+    address = "https://example.org/v1/my%20best.model?download=true"
+    arguments = ["check", "--weights", address, "--family", "mace", "--out", str(tmp_path / "o")]
+    assert main(arguments) == 2
+    assert asked == [address]
+    assert f"model 'my-best': {address}: the server answers 404" in caplog.text
+
+
+STAGES = {  # with what each must be given
+    "check": ["fake"],
+    "evaluate": ["--entry", "e", "--scan-set", "s", "--out", "o"],
+    "dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
+    "prepare-molecules": ["--molecules", "m", "--out", "o"],
+    "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
+}
+
+
+VALUES = {  # good and bad ones
+    "--device": (["auto", "cpu", "cuda", "cuda:1"], ["cudda", "gpu", "cuda:", "cuda:x", "cpu\n"]),
+    "--threads": (["1", "16"], ["0", "-1", "two", "1.5"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "option"),
+    [(s, o) for s in STAGES for o in VALUES if (s, o) != ("train-mace", "--device")],
+)
+def test_devices_and_threads_are_looked_at_by_every_stage(stage, option, capsys):
+    good, bad = VALUES[option]
+    for value in good:
+        parsed = vars(_parser().parse_args([stage, *STAGES[stage], option, value]))
+        assert str(parsed[option[2:]]) == value
+    for value in bad:
+        with pytest.raises(SystemExit) as ended:
+            main([stage, *STAGES[stage], f"{option}={value}"])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"error: argument {option}: " in said
+        assert repr(value) in said
+
+
+def test_no_stage_that_takes_them_is_forgotten():
+    (stages,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    taking = {
+        name
+        for name, stage in stages.choices.items()
+        if {"--device", "--threads"} & set(stage._option_string_actions)
+    }
+    assert taking == set(STAGES)
 
 
 def test_a_model_that_does_not_load_is_one_line(tmp_path, caplog):

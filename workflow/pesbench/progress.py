@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import logging
 import sys
 import time
@@ -22,9 +22,11 @@ def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         total: How many there are.
         what: The unit, in the plural, such as "scans".
     """
-    if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):  # the base package is without
-        from tqdm import tqdm
-
+    tqdm = None
+    if sys.stderr.isatty():
+        with contextlib.suppress(ImportError):  # the base package is without
+            from tqdm import tqdm
+    if tqdm is not None:
         yield from tqdm(items, total=total, desc=what, unit=" " + what)
         return
     start = last = time.monotonic()
