@@ -13,9 +13,23 @@ from pathlib import Path
 import h5py
 import pandas as pd
 import pytest
+import yaml
 
 REPO = Path(__file__).parent.parent
-CONTROLS = "controls=[control-zero,control-step_1.5,control-step_2]"
+MODELS = ["gfn1-xtb", "gfn2-xtb", "emt", "mace-mini"]
+DYNAMICS = {
+    "models": ["gfn1-xtb", "gfn2-xtb", "mace-mini"],
+    "systems": ["hydrazine", "methanethiol"],
+    "temperatures_k": [500],
+    "duration_ps": 0.4,
+    "halved": ["hydrazine"],
+}
+CONFIG = {
+    "controls": ["control-zero", "control-step_1.5", "control-step_2"],
+    "models": MODELS,
+    "dynamics": DYNAMICS,
+}
+SMALL = ("--configfile", "small.yaml")
 pytestmark = pytest.mark.xdist_group("workflow")  # one copy, one order
 
 
@@ -56,10 +70,15 @@ class Copy:
         return self.root / "results" / "mini"
 
 
+def _models(*more: str) -> tuple[str, str]:
+    return "--config", f"models=[{','.join([*MODELS, *more])}]"
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     made = Copy(tmp_path_factory.mktemp("workflow"))
-    done = made.snakemake("--config", CONTROLS)
+    (made.root / "small.yaml").write_text(yaml.safe_dump(CONFIG))
+    done = made.snakemake(*SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     return made
 
@@ -86,6 +105,56 @@ def test_the_default_run_gives_a_leaderboard(copy: Copy) -> None:
     assert planned.pop() >= 40
 
 
+def test_dynamics_and_seen_systems_are_on_the_leaderboard(copy: Copy) -> None:
+    board = pd.read_csv(copy.results / "leaderboard.csv").set_index("model")
+    ran = board.loc[["gfn1-xtb", "gfn2-xtb", "mace-mini"]]
+    assert (ran["md_n_planned"] == 2).all()  # two molecules, one temperature
+    assert (ran["survival_horizon_ps"] == 0.4).all()
+    assert board.loc["gfn2-xtb", "survival"] == 0.4
+    assert 1.5 < board.loc["gfn2-xtb", "energy_rms_order"] < 2.5
+    assert (ran[["md_seconds", "scan_seconds"]] > 0).all(axis=None)
+    assert pd.isna(board.loc["emt", "md_n_planned"])
+    assert board.loc["mace-mini", "n_seen"] > board.loc["mace-mini", "n_unseen"] > 0
+    text = (copy.results / "leaderboard.md").read_text()
+    assert "## Dynamics" in text
+    assert "## Seen and unseen molecules" in text
+    assert "Numerical variants" not in text
+    page = (copy.results / "leaderboard.html").read_text()
+    assert "<h2>Dynamics</h2>" in page
+
+
+def test_numerical_variants_are_compared(copy: Copy) -> None:
+    """A repeat differs in the last digits at most (its batches may); float32 by more."""
+    more = _models("mace-mini-repeat", "mace-mini-float32")
+    arguments = (*SMALL, *more, "--until", "leaderboard")
+    assert copy.planned(*arguments)["evaluate"] == 2
+    done = copy.snakemake(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(copy.results / "parity.csv").set_index(["model", "quantity"])
+    assert set(table["base"]) == {"mace-mini"}
+    assert (table.loc["mace-mini-repeat", "largest_difference"] < 1e-6).all()
+    assert table.loc[("mace-mini-float32", "energy_mev"), "largest_difference"] > 1e-4
+    assert table.loc[("mace-mini-float32", "force_mev_per_angstrom"), "largest_difference"] < 10
+    assert "## Numerical variants" in (copy.results / "leaderboard.md").read_text()
+    # and back, so that what follows finds the run as it was
+    assert copy.snakemake(*SMALL).returncode == 0
+
+
+def test_molecules_of_ones_own_with_a_relaxed_reference(copy: Copy) -> None:
+    """The example of the docs, by the stages that a user sees; the rest is as for `mini`."""
+    done = copy.snakemake("--configfile", "config/own_molecules.yaml", "--until", "scan_set")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = copy.root / "results" / "own_molecules"
+    with h5py.File(results / "own_molecules.h5") as file:
+        assert file.attrs["level_of_theory"] == "GFN1-xTB"
+        assert set(file) == {"C-C", "C-H", "C-O"}
+        assert file["C-C/isopropyl_0-1"].attrs["spin"] == 2
+        assert file["C-C/acetate_0-1"].attrs["charge"] == -1
+    skipped = pd.read_csv(results / "skipped.csv")
+    assert set(skipped["scan"].str.partition("_")[0]) == {"C-C/cyclopropane"}
+    assert len(list((results / "reference").glob("0*.h5"))) == 5  # shards of two scans
+
+
 def test_every_output_says_how_it_was_made(copy: Copy) -> None:
     with h5py.File(copy.results / "mini.h5") as file:
         assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
@@ -107,7 +176,7 @@ def test_skipped_and_dropped_scans_are_listed_with_the_reason(copy: Copy) -> Non
 
 
 def test_a_second_run_does_nothing(copy: Copy) -> None:
-    done = copy.snakemake("--config", CONTROLS)
+    done = copy.snakemake(*SMALL)
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout + done.stderr
 
@@ -118,11 +187,10 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
     try:
         added = "ipea1-tight: {family: tblite, method: IPEA1-xTB, accuracy: 0.1}\n"
         registry.write_text(before + added)
-        models = "models=[gfn1-xtb,gfn2-xtb,ipea1-xtb,emt,ipea1-tight]"
-        jobs = copy.planned("--config", CONTROLS, models)
+        jobs = copy.planned(*SMALL, *_models("ipea1-tight"))
     finally:
         registry.write_text(before)
-    once = ("entry", "evaluate", "score", "worst", "leaderboard", "figures", "page")
+    once = ("entry", "evaluate", "score", "worst", "leaderboard", "figures", "page", "associate")
     assert jobs == dict.fromkeys(once, 1)
 
 
@@ -131,10 +199,11 @@ def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Cop
     before = registry.read_text()
     try:
         registry.write_text(before.replace("method: GFN1-xTB", "method: GFN1-xTB\n  accuracy: 0.5"))
-        jobs = copy.planned("--config", CONTROLS)
+        jobs = copy.planned(*SMALL)
         assert (jobs["evaluate"], jobs["score"]) == (1, 1)
+        assert (jobs["dynamics"], jobs["score_dynamics"]) == (2, 1)
         registry.write_text(before.replace("Grimme, Bannwarth", "S. Grimme, Bannwarth"))
-        jobs = copy.planned("--config", CONTROLS)
+        jobs = copy.planned(*SMALL)
         assert "evaluate" not in jobs
         assert "score" not in jobs
     finally:
@@ -146,9 +215,9 @@ def test_a_changed_metric_recomputes_scores_only(copy: Copy) -> None:
     before = module.read_text()
     try:
         module.write_text(before + "\n# a comment changes nothing\n")
-        assert copy.planned("--config", CONTROLS) == {}
+        assert copy.planned(*SMALL) == {}
         module.write_text(before.replace("WINDOW_ANGSTROM = 0.25", "WINDOW_ANGSTROM = 0.3"))
-        jobs = copy.planned("--config", CONTROLS)
+        jobs = copy.planned(*SMALL)
     finally:
         module.write_text(before)
     assert jobs["score"] == 7
@@ -161,13 +230,13 @@ def test_another_place_of_the_interpreter_or_results_is_no_reason_to_run(copy: C
     try:
         there = object.__new__(Copy)
         there.root = moved
-        assert there.planned("--config", CONTROLS) == {}
+        assert there.planned(*SMALL) == {}
     finally:
         moved.rename(copy.root)
 
 
 def test_a_printed_command_can_be_run_by_hand(copy: Copy) -> None:
-    done = copy.snakemake("-n", "-p", "--forcerun", "score", "--config", CONTROLS)
+    done = copy.snakemake("-n", "-p", "--forcerun", "score", *SMALL)
     command = next(
         line.partition("Shell command:")[2].strip() or line.strip()
         for line in (done.stdout + done.stderr).splitlines()
