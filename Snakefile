@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from pesbench.config import resolve, weights_option
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
+from pesbench.models.registry import role
 from pesbench.models.variants import variants
 
 
@@ -59,6 +60,9 @@ rule all:
         RESULTS / "leaderboard.csv",
         RESULTS / "leaderboard.md",
         RESULTS / "leaderboard.html",
+        *ASSOCIATION,
+        *ASSOCIATION_FIGURE,
+        *DOSE_FIGURE,
         expand(RESULTS / "{model}" / "worst.extxyz", model=RANKED),
 
 

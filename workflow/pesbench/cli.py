@@ -279,8 +279,41 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
             *provenance.describe(scan_set.sha256),
         ]
     board = inputs.board(arguments.rank_by)
-    more = inputs.more(arguments.parity, board)
+    more = inputs.more(arguments.parity, board, arguments.association)
     tables.write(board, arguments.csv, arguments.markdown, title, made, more)
+
+
+def _associate(arguments: argparse.Namespace) -> None:
+    from pesbench import provenance
+    from pesbench.config import read_models, resolve_entry
+    from pesbench.report import association, association_figures, figures
+    from pesbench.report.inputs import read_inputs
+    from pesbench.storage import ScanSet
+
+    with ScanSet(arguments.scan_set) as scan_set:
+        inputs = read_inputs(
+            arguments.results,
+            arguments.models,
+            arguments.models_file,
+            scan_set,
+            arguments.dynamics,
+        )
+        title = f"{scan_set.name}: {association.HEADING.lower()}"
+        made = provenance.describe(scan_set.sha256)
+    registry = read_models(arguments.models_file)
+    # resolved, so that two ways to write one path are one checkpoint
+    entries = {
+        name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
+        for name in arguments.models
+    }
+    doses = association.dose_table(inputs, entries)
+    if arguments.dose_figure is not None and doses.empty:
+        raise UserError("--dose-figure: no perturbed model ran dynamics; leave the option out")
+    found = association.associate(inputs, entries)
+    association.write(found, arguments.csv, arguments.markdown, title, made)
+    figures.save(association_figures.association(found), arguments.figure)
+    if arguments.dose_figure is not None:
+        figures.save(association_figures.dose_response(doses), arguments.dose_figure)
 
 
 def _parity(arguments: argparse.Namespace) -> None:
@@ -345,6 +378,9 @@ def _page(arguments: argparse.Namespace) -> None:
             ladders=arguments.ladders,
             skipped=arguments.skipped,
             parity=arguments.parity,
+            association=arguments.association,
+            association_figure=arguments.association_figure,
+            dose_figure=arguments.dose_figure,
         )
 
 
@@ -603,9 +639,18 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--csv", type=Path, required=True)
     stage.set_defaults(run=_parity)
 
+    stage = stages.add_parser("associate", help="does smoothness predict stability?")
+    _add_report_inputs(stage)
+    stage.add_argument("--csv", type=Path, required=True)
+    stage.add_argument("--markdown", type=Path, required=True)
+    stage.add_argument("--figure", type=Path, required=True)
+    stage.add_argument("--dose-figure", type=Path, help="PNG, where perturbed models ran dynamics")
+    stage.set_defaults(run=_associate)
+
     stage = stages.add_parser("leaderboard", help="one row a model, as csv and md")
     _add_report_inputs(stage)
     stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
+    stage.add_argument("--association", type=Path, help="CSV made by `associate`")
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
     stage.set_defaults(run=_leaderboard)
@@ -622,6 +667,9 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--ladders", type=Path, required=True)
     stage.add_argument("--skipped", type=Path, help="CSV of skipped, marked and dropped scans")
     stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
+    stage.add_argument("--association", type=Path, help="CSV made by `associate`")
+    stage.add_argument("--association-figure", type=Path, help="PNG made by `associate`")
+    stage.add_argument("--dose-figure", type=Path, help="PNG made by `associate`")
     stage.add_argument("--html", type=Path, required=True)
     stage.set_defaults(run=_page)
 

@@ -8,6 +8,12 @@ VARIANTS = [name for group in variants(RUN.models.values()) for name in group]
 PARITY = [RESULTS / "parity.csv"] if VARIANTS else []
 DYNAMICS = expand(RESULTS / "{model}" / "scores" / "dynamics.parquet", model=RUN.dynamics)
 RAN_DYNAMICS = "--dynamics " + " ".join(RUN.dynamics) if RUN.dynamics else ""
+# models whose smoothness is compared with their dynamics, and perturbed ones among them
+COMPARED = [n for n in RUN.dynamics if role(RUN.models[n], RUN.level_of_theory) == "model"]
+PERTURBED = [name for name in COMPARED if RUN.models[name].family == "perturbed"]
+ASSOCIATION = [RESULTS / "association.csv"] if COMPARED else []
+ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if COMPARED else []
+DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 
 
@@ -63,12 +69,51 @@ if VARIANTS:
             " --scan-set {input.scan_set:q} --evaluations {input.evaluations:q} --csv {output:q} 2> {log:q}"
 
 
+if COMPARED:
+
+    rule associate:
+        input:
+            scan_set=SCAN_SET,
+            scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+            dynamics=DYNAMICS,
+        output:
+            csv=ASSOCIATION,
+            markdown=RESULTS / "association.md",
+            figure=report(
+                ASSOCIATION_FIGURE[0],
+                caption="../report/association.rst",
+                category="Stability",
+            ),
+            dose_figure=[
+                report(file, caption="../report/dose_response.rst", category="Stability")
+                for file in DOSE_FIGURE
+            ],
+        log:
+            RESULTS / "logs" / "associate.log",
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            results=where(RESULTS),
+            models_file=where(RUN.models_file),
+            models=list(RUN.models),
+            dynamics=RAN_DYNAMICS,
+            dose_figure=f"--dose-figure {DOSE_FIGURE[0]}" if DOSE_FIGURE else "",
+            code=stage_fingerprint("associate"),
+        shell:
+            "{params.python} -m pesbench associate --results {params.results:q}"
+            " --models {params.models:q} --models-file {params.models_file:q}"
+            " --scan-set {input.scan_set:q} {params.dynamics} --csv {output.csv:q}"
+            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose_figure} 2> {log:q}"
+
+
 rule leaderboard:
     input:
         scan_set=SCAN_SET,
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
         dynamics=DYNAMICS,
         parity=PARITY,
+        association=ASSOCIATION,
     output:
         csv=RESULTS / "leaderboard.csv",
         markdown=RESULTS / "leaderboard.md",
@@ -85,11 +130,13 @@ rule leaderboard:
         rank_by=RUN.rank_by,
         dynamics=RAN_DYNAMICS,
         parity=f"--parity {PARITY[0]}" if PARITY else "",
+        association=f"--association {ASSOCIATION[0]}" if ASSOCIATION else "",
         code=stage_fingerprint("leaderboard"),
     shell:
         "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q} {params.parity}"
+        " {params.association}"
         " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
 
 
@@ -131,6 +178,9 @@ rule page:
         ladders=LADDERS,
         skipped=SKIPPED,
         parity=PARITY,
+        association=ASSOCIATION,
+        association_figure=ASSOCIATION_FIGURE,
+        dose_figure=DOSE_FIGURE,
     output:
         report(
             RESULTS / "leaderboard.html",
@@ -151,10 +201,17 @@ rule page:
         dynamics=RAN_DYNAMICS,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
         parity=f"--parity {PARITY[0]}" if PARITY else "",
+        association=(
+            f"--association {ASSOCIATION[0]} --association-figure {ASSOCIATION_FIGURE[0]}"
+            if ASSOCIATION
+            else ""
+        ),
+        dose_figure=f"--dose-figure {DOSE_FIGURE[0]}" if DOSE_FIGURE else "",
         skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
     shell:
         "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q}"
         " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped} {params.parity}"
+        " {params.association} {params.dose_figure}"
         " --html {output:q} 2> {log:q}"

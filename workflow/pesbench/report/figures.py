@@ -59,7 +59,8 @@ _STYLE = {
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """The look that all figures share."""
     with mpl.rc_context(_STYLE):
         yield
 
@@ -77,9 +78,9 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
         part.write_bytes(png(figure, dpi))
 
 
-def _saying(text: str) -> Figure:
+def saying(text: str) -> Figure:
     """A figure for when there is nothing to draw: it says so."""
-    with _style():
+    with style():
         figure = Figure(figsize=(6, 1.2))
         figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, fontsize=10)
     return figure
@@ -100,7 +101,7 @@ def fsd_by_bond(
     """
     models = board[(board["role"] == "model") & (board["n_scored"] > 0)]["model"].tolist()
     if not models:
-        return _saying("No model has a scored scan.")
+        return saying("No model has a scored scan.")
     means = scan_table({name: scores[name] for name in models}).set_index(["bond", "model"])
     zeros = [f.name for f in facts if f.control is not None and f.control[0] == "zero"]
     floor = scan_table({"zero": scores[zeros[0]]}).set_index("bond")["mean"] if zeros else None
@@ -108,7 +109,7 @@ def fsd_by_bond(
     points = pd.concat([_points(scores[name], name) for name in models])
     columns = min(_COLUMNS, len(bonds))
     rows = -(-len(bonds) // columns)
-    with _style():
+    with style():
         height = rows * (0.75 + 0.19 * max(len(models), 2)) + 0.6
         figure = Figure(figsize=(2.2 + 2.5 * columns, height), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -237,7 +238,7 @@ def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
             zero = float(score[fact.name])
     panels = [panel for panel in _PANELS if panel.kind in doses]
     if not panels:
-        return _saying("No control with a dose was run, so that there is no ladder to compare to.")
+        return saying("No control with a dose was run, so that there is no ladder to compare to.")
     models = board[(board["role"] == "model") & board["fsd_full"].notna()]
     marks = _model_lines(models, zero)
     highest = max([fsd for ladder in doses.values() for _, fsd in ladder] + [zero, 1.0])
@@ -245,7 +246,7 @@ def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
     top = 1.12 * np.nanmax([highest, *(m.value for m in marks if m.value < 1.5 * highest)])
     per_row = len(panels) if len(panels) <= 4 else -(-len(panels) // 2)
     rows = [panels[k : k + per_row] for k in range(0, len(panels), per_row)]
-    with _style():
+    with style():
         height = max(2.7, 0.8 + 0.155 * len(marks))
         figure = Figure(figsize=(2.1 * per_row + 2.9, height * len(rows)), layout="constrained")
         grid = figure.add_gridspec(len(rows), 1)
@@ -385,10 +386,10 @@ def worst_scans(
     """
     rows = table[table["frame_before"].notna()].head(count).to_dict("records")
     if not rows:
-        return _saying(f"{model}: no scan with a slope to show.")
+        return saying(f"{model}: no scan with a slope to show.")
     columns = min(_COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
-    with open_evaluations(evaluations) as holder, _style():
+    with open_evaluations(evaluations) as holder, style():
         figure = Figure(figsize=(0.4 + 3.5 * columns, 0.5 + 3.7 * lines), layout="constrained")
         figure.get_layout_engine().set(hspace=0.02, wspace=0.03)
         cells = figure.add_gridspec(lines, columns)

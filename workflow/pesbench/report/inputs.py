@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pesbench.config import closest, read_models
 from pesbench.errors import UserError
 from pesbench.models.registry import ModelEntry, role
-from pesbench.report import dynamics, parity, seen
+from pesbench.report import association, dynamics, parity, seen
 from pesbench.report.tables import ModelFacts, More, leaderboard
 from pesbench.storage import ScanSet
 
@@ -32,23 +32,32 @@ class ReportInputs:
     scores: dict[str, pd.DataFrame]
     dynamics: dict[str, pd.DataFrame]
 
+    @property
+    def reference(self) -> str | None:
+        """The reference that failures are counted in excess of; None if none ran dynamics."""
+        references = (fact.name for fact in self.facts if fact.role == "reference")
+        return next((name for name in references if name in self.dynamics), None)
+
     def board(self, rank_by: str) -> pd.DataFrame:
         """The leaderboard, with the columns of dynamics."""
         board = leaderboard(self.scores, self.facts, rank_by)
-        references = [f.name for f in self.facts if f.role == "reference"]
-        reference = next((name for name in references if name in self.dynamics), None)
         board = board.merge(
-            dynamics.dynamics_columns(self.dynamics, reference), on="model", how="left"
+            dynamics.dynamics_columns(self.dynamics, self.reference), on="model", how="left"
         )
         for column in ("md_n_planned", "md_n_finished", "md_n_counted", "md_n_reference_failed"):
             board[column] = board[column].astype("Int64")
         seconds = {name: float(frame["wall_s"].sum()) for name, frame in self.scores.items()}
         return board.assign(scan_seconds=board["model"].map(seconds))
 
-    def more(self, parity_csv: Path | None, board: pd.DataFrame) -> list[More]:
+    def more(
+        self, parity_csv: Path | None, board: pd.DataFrame, association_csv: Path | None = None
+    ) -> list[More]:
         """The sections below the leaderboard that have something to say."""
         ranked = {f.name: self.scores[f.name] for f in self.facts if f.role != "control"}
-        found = [dynamics.section(board), seen.section(ranked)]
+        found = [dynamics.section(board)]
+        if association_csv is not None:
+            found.append(association.section(association_csv))
+        found.append(seen.section(ranked))
         if parity_csv is not None:
             found.append(parity.section(parity_csv))
         return [section for section in found if section is not None]

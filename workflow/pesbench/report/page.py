@@ -201,6 +201,9 @@ def write_leaderboard(
     ladders: Path,
     skipped: Path | None,
     parity: Path | None = None,
+    association: Path | None = None,
+    association_figure: Path | None = None,
+    dose_figure: Path | None = None,
 ) -> None:
     """Write the page of a run.
 
@@ -214,6 +217,9 @@ def write_leaderboard(
         ladders: PNG of `figures.control_ladders`.
         skipped: CSV of bonds and scans that no model is scored on, where there is one.
         parity: CSV of numerical variants, where there are any.
+        association: CSV of `pesbench.report.association`, where models ran dynamics.
+        association_figure: PNG of `association_figures.association`.
+        dose_figure: PNG of `association_figures.dose_response`.
     """
     worst = {
         fact.name: Worst(
@@ -238,19 +244,23 @@ def write_leaderboard(
         table = pd.read_csv(skipped)
         facts += [(f"{row.quality}: {row.scan}", str(row.reason)) for row in table.itertuples()]
     board = inputs.board(rank_by)
+    shown = [
+        ("FSD by bond type. Lines: what zero forces score.", by_bond),
+        ("The control ladders: FSD of known defects, the models drawn in.", ladders),
+        ("Smoothness against the survival time lost: one point a model.", association_figure),
+        (
+            "Dose and response: one defect at a time, by kind and size, added to an unperturbed "
+            "model (dashed).",
+            dose_figure,
+        ),
+    ]
     text = render(
         board,
         title=f"{scan_set.name}: smoothness against {scan_set.level_of_theory}",
         facts=facts,
-        figures=[
-            ("FSD by bond type. Lines: what zero forces score.", by_bond.read_bytes()),
-            (
-                "The control ladders: FSD of known defects, the models drawn in.",
-                ladders.read_bytes(),
-            ),
-        ],
+        figures=[(caption, path.read_bytes()) for caption, path in shown if path is not None],
         worst=worst,
-        more=inputs.more(parity, board),
+        more=inputs.more(parity, board, association),
         made=provenance.describe(scan_set.sha256),
     )
     write(html, text)

@@ -1,0 +1,515 @@
+"""Whether smoothness predicts stability, of a run: the tests' tables and what went into them.
+
+Rules (docs/association.md): one point a variant of the role `model`; numerical variants of a
+checkpoint are one point; perturbed models are no independent models and stand in a table and figure
+of their own, `dose_table`; runs with half the time step are left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.metrics import association
+from pesbench.metrics.aggregate import RESAMPLES
+from pesbench.metrics.association import Answer, Association
+from pesbench.metrics.association_panel import (
+    CHEAP_METRICS,
+    FAILED,
+    RESPONSES,
+    TIME_LOST,
+    runs_in_excess,
+)
+from pesbench.metrics.survival import Outcome
+from pesbench.models.perturbed import PARAMETERS
+from pesbench.models.registry import ModelEntry
+from pesbench.models.variants import variants
+from pesbench.report.dynamics import dynamics_columns, main_runs
+from pesbench.report.tables import More, number
+from pesbench.storage import write_text
+
+if TYPE_CHECKING:
+    from pesbench.report.inputs import ReportInputs
+
+HEADING = "Does smoothness predict stability?"
+DOSE_COLUMNS = (
+    "model",
+    "base",
+    "kind",
+    "dose",
+    "series",
+    "survival",
+    "survival_low",
+    "survival_high",
+    "horizon_ps",
+    "drift",
+    "n_drifts",
+    "n_runs",
+    "fsd_full",
+    "fsd_windowed",
+    "force_mae",
+    "n_scored",
+    "n_planned",
+)
+_SHORT = {
+    TIME_LOST: "time lost",
+    FAILED: "failures",
+    "temperature_spike": "spike",
+    "energy_drift_mev_per_atom_ps": "drift, absolute",
+    "energy_rms_mev_per_atom": "RMS",
+    "energy_excursion_mev_per_atom": "excursion",
+    "energy_jump_mev": "jump",
+}
+_WHY_NOT = {
+    "not_at_risk": "not at risk (unsupported, or failed before the first step)",
+    "reference_failed": "where the reference itself fails",
+    "reference_unknown": "where the reference was cut or is missing",
+}
+
+
+# --- what is compared ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What enters the tests, and what does not.
+
+    Attributes:
+        scans: One row a (model, scan), see `association_panel.panel`.
+        runs: One row a (model, trajectory) that counts.
+        variants: Name of the variant of each model that is a numerical variant of another.
+        families: Of each variant.
+        cost: Columns `model`, `variant`, `scan_seconds` and `dynamics_seconds`.
+        left_out: Why a model is in no test, by model.
+        perturbed: Kind of defect of the perturbed models of the run, by model.
+        runs_left_out: Number of trajectories by reason.
+        n_half: Trajectories with half the time step, in no test.
+        reference: What failures are counted in excess of, or None.
+    """
+
+    scans: pd.DataFrame
+    runs: pd.DataFrame
+    variants: Mapping[str, str]
+    families: Mapping[str, str]
+    cost: pd.DataFrame
+    left_out: Mapping[str, str]
+    perturbed: Mapping[str, str]
+    runs_left_out: Mapping[str, int]
+    n_half: int
+    reference: str | None
+
+
+def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compared:
+    """The models, scans and trajectories of the tests.
+
+    Args:
+        inputs: Facts and scores of a run.
+        entries: Of its models, resolved, by name.
+    """
+    able = [fact.name for fact in inputs.facts if fact.role == "model"]
+    perturbed = {
+        name: str(entries[name].settings["perturbation"])
+        for name in able
+        if entries[name].family == "perturbed"
+    }
+    candidates = [name for name in able if name not in perturbed]
+    chosen = [name for name in candidates if name in inputs.dynamics]
+    same = {
+        name: group[0] for group in variants(entries[name] for name in chosen) for name in group[1:]
+    }
+    main = {name: main_runs(inputs.dynamics[name]).assign(model=name) for name in chosen}
+    runs = _stacked(main.values(), _run_columns())
+    reference = runs.assign(outcome=Outcome.SURVIVED.value)  # without one, every failure counts
+    if inputs.reference is not None:
+        reference = main_runs(inputs.dynamics[inputs.reference])
+    counted, runs_left_out = runs_in_excess(runs, reference)
+    scans = _stacked((_scan_rows(inputs.scores[name], name) for name in chosen), _scan_columns())
+    cost = [
+        {
+            "model": name,
+            "variant": same.get(name, name),
+            "scan_seconds": float(inputs.scores[name]["wall_s"].sum()),
+            "dynamics_seconds": float(main[name]["wall_s"].sum()),
+        }
+        for name in chosen
+    ]
+    return Compared(
+        scans=scans,
+        runs=counted,
+        variants=same,
+        families={same.get(name, name): entries[name].family for name in reversed(chosen)},
+        cost=pd.DataFrame(cost, columns=["model", "variant", "scan_seconds", "dynamics_seconds"]),
+        left_out={name: "ran no dynamics" for name in candidates if name not in chosen},
+        perturbed=perturbed,
+        runs_left_out={str(why): int(count) for why, count in runs_left_out.items()},
+        n_half=sum(len(inputs.dynamics[name]) - len(main[name]) for name in chosen),
+        reference=inputs.reference,
+    )
+
+
+def _run_columns() -> list[str]:
+    identity = ("trajectory", "system", "temperature_k", "outcome", "time_ps", "planned_ps")
+    return ["model", *identity, *(name for name in RESPONSES if name not in (TIME_LOST, FAILED))]
+
+
+def _scan_columns() -> list[str]:
+    return ["model", "scan", "system", *CHEAP_METRICS]
+
+
+def _stacked(frames: Iterable[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    found = [frame[list(columns)] for frame in frames]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(columns))
+
+
+def _scan_rows(scores: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Scores as numbers; a scan that failed has none, and is missing, not absent."""
+    ok = scores["status"] == "ok"
+    values = {
+        # a column with flags and gaps comes as objects
+        metric: scores[metric].astype("Float64").astype(float).where(ok)
+        for metric in CHEAP_METRICS
+    }
+    return scores[["scan", "system"]].assign(model=model, **values)
+
+
+# --- the tests -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Associations:
+    """The tests of a run.
+
+    Attributes:
+        compared: What they are of.
+        answer: The two named tests.
+        table: Of `pesbench.metrics.association.table`, and `verdict`: the sentence of the two named
+            tests, "" for the exploratory ones.
+    """
+
+    compared: Compared
+    answer: Answer
+    table: pd.DataFrame
+
+
+def associate(
+    inputs: ReportInputs,
+    entries: Mapping[str, ModelEntry],
+    resamples: int = RESAMPLES,
+    metrics: Iterable[str] = tuple(CHEAP_METRICS),
+) -> Associations:
+    """The primary, secondary and exploratory tests of a run.
+
+    Args:
+        inputs: Facts and scores of a run.
+        entries: Of its models, resolved, by name.
+        resamples: Bootstrap samples.
+        metrics: Of the table, `fsd_full` and `fsd_windowed` among them.
+    """
+    data = compared(inputs, entries)
+    answer = association.answer(data.scans, data.runs, data.variants, resamples=resamples)
+    table = association.table(
+        data.scans, data.runs, data.variants, metrics=metrics, resamples=resamples
+    )
+    sentences = {
+        "primary": answer.primary_verdict.sentence,
+        "secondary": answer.secondary_verdict.sentence,
+    }
+    table["verdict"] = [sentences.get(role, "") for role in table["role"]]
+    return Associations(data, answer, table)
+
+
+# --- for readers ---------------------------------------------------------------------------------
+
+
+def _interval(low: float, high: float) -> str:
+    return "none" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
+
+
+def _decimal(value: float, form: str = ".2f") -> str:
+    return "n/a" if value is None or np.isnan(value) else format(value, form)
+
+
+def _named(found: pd.DataFrame) -> pd.DataFrame:
+    """The two named tests as text cells, from rows of the table."""
+    rows = found.set_index("role").loc[["primary", "secondary"]].reset_index()
+    return pd.DataFrame(
+        [
+            {
+                "test": row["role"],
+                "metric": row["metric"],
+                "n": f"{row['n']:.0f}",
+                "Spearman ρ": _decimal(row["spearman"]),
+                "95 % interval": _interval(row["spearman_low"], row["spearman_high"]),
+                "p": _decimal(row["p"], ".2g"),
+                "given force MAE": _decimal(row["partial"]),
+                "scans": f"{row['n_scans']:.0f}",
+                "trajectories": f"{row['n_runs']:.0f}",
+                "molecules": f"{row['n_systems']:.0f}",
+            }
+            for row in rows.to_dict("records")
+        ]
+    )
+
+
+def section(csv: Path) -> More:
+    """The section of the leaderboard and the page, from association.csv."""
+    table = pd.read_csv(csv)
+    sentence = table.set_index("role")["verdict"]
+    return More(
+        HEADING,
+        _named(table),
+        (
+            f"Primary: {sentence['primary']}",
+            f"Secondary: {sentence['secondary']}",
+            "Rank correlation of the mean metric of the scans with the survival time lost in the "
+            "dynamics, one point a variant of a model. Who was left out, the exploratory tests and "
+            "what both sides cost: association.md.",
+        ),
+    )
+
+
+def _points(found: Associations) -> pd.DataFrame:
+    """The variants of the two named tests as text cells, smoothest first."""
+    rows: dict[str, dict[str, Any]] = {}
+    for test in (found.answer.primary, found.answer.secondary):
+        for k, variant in enumerate(test.variants):
+            row = rows.setdefault(variant, {"variant": variant})
+            row[test.metric] = test.x[k]
+            row["lost"], row["failed"] = test.y[k], test.failed[k]
+    keys = sorted(rows, key=lambda name: (rows[name].get(association.PRIMARY, np.inf), name))
+    members = found.compared.cost.groupby("variant")["model"].agg(", ".join)
+    return pd.DataFrame(
+        [
+            {
+                "variant": name,
+                "models": members[name],
+                "FSD (Å⁻¹)": number(rows[name].get(association.PRIMARY, np.nan)),
+                "windowed (Å⁻¹)": number(rows[name].get(association.SECONDARY, np.nan)),
+                "time lost (ps)": number(rows[name]["lost"]),
+                "failed (%)": number(100 * rows[name]["failed"]),
+            }
+            for name in keys
+        ]
+    )
+
+
+def _exploratory(table: pd.DataFrame, level: str) -> pd.DataFrame:
+    """ρ and adjusted p of one level as text cells: a row a metric, a column a response."""
+    rows = table[table["level"] == level].set_index(["metric", "response"])
+    cells = []
+    for metric in (name for name in CHEAP_METRICS if name in set(table["metric"])):
+        row = {"metric": metric}
+        for response in RESPONSES:
+            one = rows.loc[(metric, response)]
+            text = _decimal(one["spearman"])
+            if one["role"] != "exploratory":
+                text = f"{one['role']} test"
+            elif not np.isnan(one["p_adjusted"]):
+                text += f" ({one['p_adjusted']:.2g})"
+            row[_SHORT[response]] = text
+        cells.append(row)
+    return pd.DataFrame(cells)
+
+
+def _left_out(data: Compared, answer: Answer) -> list[str]:
+    """Who and what is in no test, and why."""
+    said = [f"{model}: {why}." for model, why in sorted(data.left_out.items())]
+    tests: dict[tuple[str, str], list[str]] = {}
+    for test in (answer.primary, answer.secondary):
+        for model, why in test.left_out.items():
+            tests.setdefault((model, why), []).append(test.metric)
+    said += [
+        f"{model}: {why}" + ("." if len(metrics) > 1 else f" (test of {metrics[0]}).")
+        for (model, why), metrics in sorted(tests.items())
+    ]
+    said += [
+        f"{model}: the same checkpoint as {variant}; the two are one point, their mean."
+        for model, variant in sorted(data.variants.items())
+    ]
+    if data.perturbed:
+        kinds = Counter(data.perturbed.values())
+        said.append(
+            f"{len(data.perturbed)} perturbed models "
+            f"({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}): another "
+            "model plus a defect of known size, hence not independent of it; dose and response are "
+            "a figure of their own."
+        )
+    said += [
+        f"{count} trajectories {_WHY_NOT[why]}."
+        for why, count in data.runs_left_out.items()
+        if count
+    ]
+    if data.n_half:
+        said.append(f"{data.n_half} trajectories with half the time step.")
+    said.append("The reference and the controls, which are no models.")
+    return said
+
+
+def _cost(cost: pd.DataFrame) -> pd.DataFrame:
+    total = {"model": "all", **cost[["scan_seconds", "dynamics_seconds"]].sum()}
+    rows = [*cost.sort_values("model").to_dict("records"), total]
+    return pd.DataFrame(
+        [
+            {
+                "model": row["model"],
+                "scans (s)": number(row["scan_seconds"]),
+                "dynamics (s)": number(row["dynamics_seconds"]),
+                "dynamics / scans": number(row["dynamics_seconds"] / row["scan_seconds"])
+                if row["scan_seconds"]
+                else "n/a",
+            }
+            for row in rows
+        ]
+    )
+
+
+def _bounds(test: Association) -> list[str]:
+    if test.if_all_fail is None or test.if_all_survive is None:
+        return []
+    return [
+        f"{test.metric}: runs were cut. ρ is {test.if_all_fail:.2f} if all of them had failed "
+        f"then, {test.if_all_survive:.2f} if all had lived."
+    ]
+
+
+def _grid(table: pd.DataFrame) -> str:
+    words = ("test", "metric", "variant", "models", "model")
+    align = ["left" if title in words else "right" for title in table.columns]
+    return table.to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def to_markdown(found: Associations, title: str = HEADING) -> str:
+    """The tests of a run as Markdown: the verdict first, then what it rests on."""
+    data, answer = found.compared, found.answer
+    parts = [f"# {title}", f"**{answer.primary_verdict.sentence}**"]
+    if data.reference is None:
+        parts.append("No reference ran dynamics: every failure counts, none is in excess of one.")
+    parts += [
+        "## The two named tests",
+        "Of the survival time lost, one point a variant of a model. Decided before there was an "
+        "answer: fsd_full is the test, fsd_windowed stands beside it.",
+        _grid(_named(found.table)),
+        f"Secondary: {answer.secondary_verdict.sentence}",
+        *_bounds(answer.primary),
+        *_bounds(answer.secondary),
+    ]
+    points = _points(found)
+    if len(points):
+        parts += [
+            "Means over the scans and trajectories that all models of a test share:",
+            _grid(points),
+        ]
+    parts += ["## Left out", _list(_left_out(data, answer))]
+    if len(data.cost):
+        parts += [
+            "## What both sides cost",
+            _grid(_cost(data.cost)),
+            "Seconds of wall time of all scans and of all trajectories with the nominal time step, "
+            "comparable only on one machine and device.",
+        ]
+    tested = int(found.table["p_adjusted"].notna().sum())
+    parts += [
+        "## Exploratory",
+        f"Questions for other models, no results: Spearman's ρ, in brackets p after Benjamini and "
+        f"Hochberg over the {tested} exploratory tests that have one. Every number, with intervals "
+        "and denominators, stands in association.csv.",
+    ]
+    for level, heading in (
+        (association.Level.MODEL, "Over models"),
+        (association.Level.MODEL_SYSTEM, "Over (model, molecule) pairs"),
+    ):
+        parts += [f"### {heading}", _grid(_exploratory(found.table, level.value))]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(
+    found: Associations,
+    csv: Path,
+    markdown: Path,
+    title: str = HEADING,
+    made: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the tests as csv and md, each whole or not at all.
+
+    Args:
+        found: Of `associate`.
+        csv: Where to.
+        markdown: Where to.
+        title: Heading of the md.
+        made: Names and values at the foot of the md: how it was made.
+    """
+    write_text(csv, found.table.to_csv(index=False))
+    text = to_markdown(found, title)
+    if made:
+        text += f"\n## How it was made\n\n{_list(f'{name}: {value}' for name, value in made)}\n"
+    write_text(markdown, text)
+
+
+# --- dose and response ---------------------------------------------------------------------------
+
+
+def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.DataFrame:
+    """The perturbed models that ran dynamics, and their bases.
+
+    Args:
+        inputs: Facts and scores of a run.
+        entries: Of its models, by name.
+
+    Returns:
+        `DOSE_COLUMNS`, sorted by kind, series and dose; none if no perturbed model ran dynamics. A
+        base that is in the run stands below them, with the kind "" and itself as base. `series`
+        names what one line of doses has in common: the base, and parameters that the doses of that
+        kind and base do not all share. Survival and horizon in ps, `drift` the mean absolute one of
+        `n_drifts` of `n_runs` trajectories in meV/atom/ps, FSD in Å⁻¹ and force MAE in eV/Å over
+        `n_scored` of `n_planned` scans.
+    """
+    perturbed = [name for name in inputs.dynamics if entries[name].family == "perturbed"]
+    rows = []
+    if perturbed:
+        lives = dynamics_columns(inputs.dynamics, inputs.reference).set_index("model")
+        bases = {entries[name].settings["base"] for name in perturbed}
+        for name in [*perturbed, *sorted(bases & set(inputs.scores) - set(perturbed))]:
+            rows.append(_dose_row(name, entries[name], inputs, lives))
+    table = pd.DataFrame(rows, columns=[*DOSE_COLUMNS, "_parameters"])
+    for _, group in table[table["kind"] != ""].groupby(["kind", "base"]):
+        if len(set(group["_parameters"])) > 1:
+            table.loc[group.index, "series"] += ", " + group["_parameters"]
+    table["_base"] = table["kind"] == ""
+    order = ["_base", "kind", "series", "dose", "model"]
+    return table.sort_values(order, ignore_index=True)[list(DOSE_COLUMNS)]
+
+
+def _dose_row(
+    name: str, entry: ModelEntry, inputs: ReportInputs, lives: pd.DataFrame
+) -> dict[str, Any]:
+    settings, scores = entry.settings, inputs.scores[name]
+    row: dict[str, Any] = {"model": name, "base": name, "kind": "", "series": name}
+    row |= {"dose": float("nan"), "_parameters": ""}
+    if entry.family == "perturbed":
+        kind = settings["perturbation"]
+        parameters = ", ".join(f"{key} {settings[key]:g}" for key in PARAMETERS[kind])
+        row |= {"kind": kind, "dose": float(settings["dose"]), "_parameters": parameters}
+        row |= {"base": settings["base"], "series": settings["base"]}
+    scored = scores[scores["status"] == "ok"]
+    row |= {"n_scored": len(scored), "n_planned": len(scores), "n_drifts": 0, "n_runs": 0}
+    for column in ("fsd_full", "fsd_windowed", "force_mae"):
+        row[column] = float(scored[column].astype(float).mean())
+    row |= dict.fromkeys(("survival", "survival_low", "survival_high", "drift"), float("nan"))
+    row["horizon_ps"] = float(lives["survival_horizon_ps"].iloc[0])
+    if name in lives.index:
+        one, runs = lives.loc[name], main_runs(inputs.dynamics[name])
+        row |= {key: one[key] for key in ("survival", "survival_low", "survival_high")}
+        row["drift"] = one["energy_drift"]
+        row["n_drifts"] = int(runs["energy_drift_mev_per_atom_ps"].notna().sum())
+        row["n_runs"] = len(runs)
+    return row
