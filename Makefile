@@ -23,7 +23,7 @@ benchmark: $(STAMP)
 
 # Trains again what ships in resources/weights; a second call continues.
 weights-mace: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/weights.yaml weights_mace
+	$(BIN)/snakemake weights_mace --cores $(CORES) --configfile config/weights.yaml
 	mkdir -p resources/weights
 	cp results/weights/mace-mini*.model results/weights/mace-mini*.json \
 		results/weights/mace-mini*.md resources/weights/

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -756,3 +757,19 @@ def test_the_schema_ranks_by_what_the_tables_can_rank_by():
 
     properties = config._schema("config")["properties"]
     assert tuple(properties["rank_by"]["enum"]) == LOWER_IS_BETTER
+
+
+def test_weights_can_be_trained_from_nothing(checkout, repo):
+    """`make weights-mace` needs no weights; its command is taken from the Makefile."""
+    (checkout / "resources").unlink()  # a link to the repository's
+    ignored = shutil.ignore_patterns("weights", "cache")
+    shutil.copytree(repo / "resources", checkout / "resources", ignore=ignored)
+    (line,) = [
+        line
+        for line in (repo / "Makefile").read_text().splitlines()
+        if "/snakemake weights" in line
+    ]
+    arguments = line.replace("$(CORES)", "2").split()[1:]
+    done = _snakemake(checkout, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^train_mace +2$", done.stdout + done.stderr, flags=re.MULTILINE)
