@@ -117,6 +117,22 @@ def test_the_mark_compares_with_the_noise_of_repeats(stored):
     assert text.loc["small", "repeats run"] == "yes"
 
 
+def test_the_noise_of_float32_excuses_no_float64(stored):
+    table = _parity(
+        stored,
+        {
+            "base": ({}, 0.0, 0.0),
+            "again": ({"repeat": 1}, 0.1, 0.0),
+            "half": ({"dtype": "float32"}, 5.0, 0.0),
+            "half-again": ({"dtype": "float32", "repeat": 1}, 9.0, 0.0),
+            "small": ({"batch_size": 1}, 3.0, 0.0),
+        },
+    )
+    assert table.loc[("small", "energy_mev"), "noise_of_repeats"] == pytest.approx(0.1)
+    assert not table.loc[("small", "energy_mev"), "below_noise"]
+    assert table.loc[("half", "energy_mev"), "noise_of_repeats"] == pytest.approx(4.0)
+
+
 def test_equal_to_the_bit_is_zero_and_failed_scans_are_not_compared(stored, toys):
     first = next(iter(toys))
     table = _parity(

@@ -95,23 +95,28 @@ def parity(
     Returns:
         The columns `COLUMNS`, one row a variant and quantity: energies in meV, forces in meV/Å,
         scores in their own units, over the scans that both have. `noise_of_repeats` is the largest
-        difference between repeats of one entry of the checkpoint, missing where none was run;
-        `below_noise` says whether the largest difference is not above it.
+        difference between repeats of the base or of the variant itself, missing where neither was
+        run; `below_noise` says whether the largest difference is not above it.
     """
     rows = []
     for group in variants(entries.values()):
         with ExitStack() as stack:
             stored = {name: _Stored(stack, files[name], scores[name]) for name in group}
-            noise: dict[str, float] = {}
+            noise: dict[str, dict[str, float]] = {}  # of each setting that has repeats
             for a, b in combinations(group, 2):
-                if repeat_key(entries[a]) == repeat_key(entries[b]):
+                setting = repeat_key(entries[a])
+                if setting == repeat_key(entries[b]):
+                    found = noise.setdefault(setting, {})
                     for quantity, (_, largest) in _compare(stored[a], stored[b]).items():
-                        noise[quantity] = max(noise.get(quantity, 0.0), largest)
+                        found[quantity] = max(found.get(quantity, 0.0), largest)
             base = group[0]
             for name in group[1:]:
                 n_scans = len(set(stored[name].scores.index) & set(stored[base].scores.index))
+                settings = {repeat_key(entries[name]), repeat_key(entries[base])}
+                repeated = [noise[setting] for setting in sorted(settings) if setting in noise]
                 for quantity, (rms, largest) in _compare(stored[name], stored[base]).items():
-                    known = quantity in noise
+                    spread = [found[quantity] for found in repeated if quantity in found]
+                    known = bool(spread)
                     rows.append(
                         {
                             "model": name,
@@ -119,8 +124,8 @@ def parity(
                             "quantity": quantity,
                             "rms_difference": rms,
                             "largest_difference": largest,
-                            "noise_of_repeats": noise[quantity] if known else pd.NA,
-                            "below_noise": largest <= noise[quantity] if known else pd.NA,
+                            "noise_of_repeats": max(spread) if known else pd.NA,
+                            "below_noise": largest <= max(spread) if known else pd.NA,
                             "n_scans": n_scans,
                         }
                     )
