@@ -16,6 +16,8 @@ from pesbench.errors import HostError, UserError
 
 if TYPE_CHECKING:
     from pesbench.models.registry import ModelEntry
+    from pesbench.report.inputs import ReportInputs
+    from pesbench.storage import ScanSet
 
 _DEVICES = "auto, cpu, cuda or cuda:N"
 
@@ -258,20 +260,37 @@ def _worst(arguments: argparse.Namespace) -> None:
     figures.save(figure, arguments.figure)
 
 
+def _inputs(arguments: argparse.Namespace, scan_set: ScanSet) -> ReportInputs:
+    """What every stage of the report reads."""
+    from pesbench.report.inputs import read_inputs
+
+    return read_inputs(
+        arguments.results,
+        arguments.models,
+        arguments.models_file,
+        scan_set,
+        arguments.dynamics,
+    )
+
+
+def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
+    """The models of a report, resolved: two ways to write one path are one checkpoint."""
+    from pesbench.config import read_models, resolve_entry
+
+    registry = read_models(arguments.models_file)
+    return {
+        name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
+        for name in arguments.models
+    }
+
+
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench import provenance
     from pesbench.report import tables
-    from pesbench.report.inputs import read_inputs
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(
-            arguments.results,
-            arguments.models,
-            arguments.models_file,
-            scan_set,
-            arguments.dynamics,
-        )
+        inputs = _inputs(arguments, scan_set)
         title = f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
         dropped = [i for i in scan_set.ids if scan_set.quality(i)[0] == "dropped"]
         made = [
@@ -285,27 +304,14 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
 
 def _associate(arguments: argparse.Namespace) -> None:
     from pesbench import provenance
-    from pesbench.config import read_models, resolve_entry
     from pesbench.report import association, association_figures, figures
-    from pesbench.report.inputs import read_inputs
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(
-            arguments.results,
-            arguments.models,
-            arguments.models_file,
-            scan_set,
-            arguments.dynamics,
-        )
+        inputs = _inputs(arguments, scan_set)
         title = f"{scan_set.name}: {association.HEADING.lower()}"
         made = provenance.describe(scan_set.sha256)
-    registry = read_models(arguments.models_file)
-    # resolved, so that two ways to write one path are one checkpoint
-    entries = {
-        name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
-        for name in arguments.models
-    }
+    entries = _entries(arguments)
     doses = association.dose_table(inputs, entries)
     if arguments.dose_figure is not None and doses.empty:
         raise UserError("--dose-figure: no perturbed model ran dynamics; leave the option out")
@@ -317,39 +323,25 @@ def _associate(arguments: argparse.Namespace) -> None:
 
 
 def _parity(arguments: argparse.Namespace) -> None:
-    from pesbench.config import read_models, resolve_entry
-    from pesbench.report.inputs import read_inputs
     from pesbench.report.parity import files_by_model, parity
     from pesbench.storage import ScanSet, write_text
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(arguments.results, arguments.models, arguments.models_file, scan_set)
+        inputs = _inputs(arguments, scan_set)
         files = files_by_model(arguments.evaluations, scan_set.sha256)
-    registry = read_models(arguments.models_file)
     if missing := [name for name in arguments.models if name not in files]:
         raise UserError(f"--evaluations: none is of model {missing[0]!r}; add its files")
-    # resolved, so that two ways to write one path are one checkpoint
-    entries = {
-        name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
-        for name in arguments.models
-    }
+    entries = _entries(arguments)
     table = parity(entries, files, inputs.scores)
     write_text(arguments.csv, table.to_csv(index=False))
 
 
 def _figures(arguments: argparse.Namespace) -> None:
     from pesbench.report import figures
-    from pesbench.report.inputs import read_inputs
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(
-            arguments.results,
-            arguments.models,
-            arguments.models_file,
-            scan_set,
-            arguments.dynamics,
-        )
+        inputs = _inputs(arguments, scan_set)
     board = inputs.board(arguments.rank_by)
     figures.save(figures.fsd_by_bond(board, inputs.scores, inputs.facts), arguments.by_bond)
     figures.save(figures.control_ladders(board, inputs.facts), arguments.ladders)
@@ -357,17 +349,10 @@ def _figures(arguments: argparse.Namespace) -> None:
 
 def _page(arguments: argparse.Namespace) -> None:
     from pesbench.report import page
-    from pesbench.report.inputs import read_inputs
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(
-            arguments.results,
-            arguments.models,
-            arguments.models_file,
-            scan_set,
-            arguments.dynamics,
-        )
+        inputs = _inputs(arguments, scan_set)
         page.write_leaderboard(
             arguments.html,
             inputs,
