@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import covalent_radii
@@ -157,3 +159,44 @@ class FailsWhenStretched(Smooth):
         if atoms.get_chemical_formula() == "H3NO" and atoms.get_distance(*heavy) > self.longest:
             raise RuntimeError("SCF not converged")
         return super().answer(atoms)
+
+
+class Loose(Smooth):
+    """Drives apart the first two atoms of hydrazine once they are 0.1 Å beyond their rest."""
+
+    beyond = 1.85  # Å
+    push = 200.0  # eV/Å²
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        vector = atoms.positions[1] - atoms.positions[0]
+        length = np.linalg.norm(vector)
+        if atoms.get_chemical_formula() != "H4N2" or length < self.beyond:
+            return energy, forces
+        pull = 2 * self.push * (length - self.beyond) * vector / length
+        forces[0] -= pull
+        forces[1] += pull
+        return energy - self.push * (length - self.beyond) ** 2, forces
+
+
+class FailsWhenHot(Smooth):
+    """Raises on methanethiol once carbon and sulphur are further apart than at rest."""
+
+    longest = 2.25  # Å
+
+    def answer(self, atoms):
+        if atoms.get_chemical_formula() == "CH4S" and atoms.get_distance(0, 1) > self.longest:
+            self.fail()
+        return super().answer(atoms)
+
+    def fail(self) -> None:
+        raise RuntimeError("SCF not converged")
+
+
+class DiesWhenHot(FailsWhenHot):
+    def fail(self) -> None:
+        os._exit(3)
+
+
+class LooseAndFails(Loose, FailsWhenHot):
+    """Both faults, each on its molecule."""

@@ -17,12 +17,12 @@ def check(
     *,
     name: str | None = None,
     scans: Sequence[str] | None = None,
-    parts: Sequence[str] = ("conformance", "scans"),
+    parts: Sequence[str] = ("conformance", "scans", "dynamics"),
     limits: Limits | None = None,
     elements: Sequence[str] | None = None,
     dtype: str | None = None,
 ) -> CheckReport:
-    """Check an ASE calculator: conformance, and smoothness on 30 bond scans (docs/check.md).
+    """Check an ASE calculator: conformance, 30 bond scans, short dynamics (docs/check.md).
 
     Runs in the caller's process, so that a model in training can be checked between two epochs.
     The calculator's `atoms` and `results` are left as they were. A calculator that raises on a
@@ -33,7 +33,8 @@ def check(
         calculator: Any ASE calculator, eV and Å.
         name: Of the model in the report; the calculator's class if None.
         scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
-        parts: What to do, `conformance` (some 800 single evaluations) and `scans` (100 for each).
+        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
+            `dynamics` (some 9000).
         limits: What passes; see `pesbench.checks.Limits`.
         elements: Symbols the calculator knows; None to find out by asking it.
         dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and

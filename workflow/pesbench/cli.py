@@ -116,6 +116,30 @@ def _train_mace(arguments: argparse.Namespace) -> None:
     )
 
 
+def _train(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from pesbench.testbed.variants import find_variant
+
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
+    variant = find_variant(arguments.variants, arguments.name)
+    if arguments.fsd_every is not None:
+        variant = replace(variant, fsd_every=arguments.fsd_every)
+    if arguments.fsd_weight is not None:
+        training = replace(variant.training, fsd_weight=arguments.fsd_weight)
+        variant = replace(variant, training=training)
+    from pesbench.testbed.cards import Sources, train_variant
+
+    train_variant(
+        variant,
+        Sources(arguments.frames, arguments.record, arguments.scan_set),
+        arguments.work,
+        arguments.out,
+        device=arguments.device,
+        smoke=arguments.smoke,
+    )
+
+
 def _prepare_molecules(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import ModelEntry
     from pesbench.references.molecules import prepare_file, read_specs
@@ -238,6 +262,40 @@ def _score_dynamics(arguments: argparse.Namespace) -> None:
     from pesbench.dynamics_scores import write_dynamics_scores
 
     write_dynamics_scores(arguments.trajectories, arguments.out, split=arguments.seen_systems)
+
+
+def _vibrations(arguments: argparse.Namespace) -> None:
+    from pesbench.dynamics import scan_set_systems
+    from pesbench.models.registry import ModelEntry
+    from pesbench.storage import ScanSet
+    from pesbench.vibrations import VibrationSettings, run_vibrations
+
+    settings = VibrationSettings(
+        displacement_angstrom=arguments.displacement_angstrom,
+        relax_steps=arguments.relax_steps,
+        relax_fmax=arguments.relax_fmax,
+    ).check()
+    systems = arguments.systems
+    if not systems:
+        with ScanSet(arguments.scan_set) as scan_set:
+            systems = [system.id for system in scan_set_systems(scan_set)]
+    run_vibrations(
+        ModelEntry.from_file(arguments.entry, arguments.weights),
+        arguments.scan_set,
+        systems,
+        settings,
+        arguments.out,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+
+
+def _score_vibrations(arguments: argparse.Namespace) -> None:
+    from pesbench.vibration_scores import write_vibration_scores
+
+    write_vibration_scores(
+        arguments.vibrations, arguments.reference, arguments.out, split=arguments.seen_systems
+    )
 
 
 def _worst(arguments: argparse.Namespace) -> None:
@@ -432,8 +490,30 @@ def _threads(text: str) -> int:
     return value
 
 
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
+    return value
+
+
+def _weight(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of at least 0")
+    return value
+
+
 def _add_check(stages: argparse._SubParsersAction) -> None:
-    stage = stages.add_parser("check", help="conformance and smoothness of one model, for its CI")
+    stage = stages.add_parser(
+        "check", help="conformance, smoothness and dynamics of one model, for its CI"
+    )
     stage.add_argument("model", nargs="?", help="name of an entry of the registry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--weights", help="a weight file or its address, in place of an entry")
@@ -453,6 +533,10 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
         ("fsd", "Å⁻¹, mean FSD (default: none)"),
         ("fsd-windowed", "Å⁻¹, mean windowed FSD (default: none)"),
         ("force-mae", "eV/Å, mean force error (default: none)"),
+        ("failed-runs", "trajectories that do not survive (default: 0)"),
+        ("drift", "meV/atom/ps, largest drift of the energy (default: none)"),
+        ("rms", "meV/atom, largest fluctuation of the energy about its line (default: none)"),
+        ("temperature-spike", "natural widths of the temperature (default: none)"),
     ):
         limits.add_argument(f"--max-{option}", type=_limit, metavar="X", help=help_)
     stage.set_defaults(run=_check)
@@ -522,6 +606,26 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", type=Path, required=True,
                        help="the .model file; its card is put beside it")  # fmt: skip
     stage.set_defaults(run=_train_mace)
+
+    stage = stages.add_parser("train", help="a potential of the testbed")
+    stage.add_argument("name", help="of the variant")
+    stage.add_argument("--variants", type=Path, required=True, help="such as config/testbed.yaml")
+    stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--scan-set", type=Path, help="with the scans whose FSD is looked at")
+    stage.add_argument("--fsd-every", type=_count, metavar="EPOCHS",
+                       help="between two looks at the FSD, 0 for none")  # fmt: skip
+    stage.add_argument("--fsd-weight", type=_weight, metavar="W",
+                       help="of the differentiable FSD in the loss, eV·Å")  # fmt: skip
+    stage.add_argument("--smoke", action="store_true",
+                       help="few frames and epochs: a test of the machinery")  # fmt: skip
+    stage.add_argument("--device", type=_device, default="cpu", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--work", type=Path, required=True,
+                       help="folder of the checkpoint; what is there is continued")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True,
+                       help="the weights; their card is put beside them")  # fmt: skip
+    stage.set_defaults(run=_train)
 
     stage = stages.add_parser("prepare-molecules", help="molecules of a config, with geometries")
     stage.add_argument("--molecules", required=True,
@@ -608,6 +712,27 @@ def _parser() -> argparse.ArgumentParser:
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a trajectory")
     stage.set_defaults(run=_score_dynamics)
+
+    stage = stages.add_parser("vibrations", help="harmonic frequencies of molecules")
+    stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--scan-set", type=Path, required=True)
+    stage.add_argument("--systems", nargs="+", metavar="ID", help="molecules (default: all)")
+    stage.add_argument("--displacement-angstrom", type=float, default=0.01)
+    stage.add_argument("--relax-steps", type=int, default=500)
+    stage.add_argument("--relax-fmax", type=float, default=0.01, help="eV/Å")
+    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--out", type=Path, required=True, help="vibrations")
+    stage.set_defaults(run=_vibrations)
+
+    stage = stages.add_parser("score-vibrations", help="scores of stored vibrations")
+    stage.add_argument("--vibrations", type=Path, required=True, help="of the model")
+    stage.add_argument("--reference", type=Path, required=True, help="vibrations of the reference")
+    stage.add_argument("--seen-systems", type=Path,
+                       help="CSV with the columns system and split, of the model")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="parquet, one row a molecule")
+    stage.set_defaults(run=_score_vibrations)
 
     stage = stages.add_parser("worst", help="where one model breaks")
     stage.add_argument("--scan-set", type=Path, required=True)

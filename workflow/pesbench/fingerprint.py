@@ -15,13 +15,21 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parent
 _CONTRACT = ("models/interface.py", "scans.py", "structures.py")
 _RUNNING = ("batching.py", "evaluate.py", "worker.py", *_CONTRACT)
+_POTENTIAL = (
+    "testbed/neighbours.py",
+    "testbed/network.py",
+    "testbed/repulsion.py",
+    "testbed/settings.py",
+    "testbed/weights.py",
+)
 _FAMILIES = {
     "ase": ("models/ase.py", "models/frame_by_frame.py"),
     "control": ("models/controls.py",),
-    "mace": ("models/mace.py", "models/torchsim.py"),
+    "mace": ("models/mace.py", "models/torch_devices.py", "models/torchsim.py"),
     "perturbed": ("models/perturbed.py",),  # and those of its base
     "pyscf": ("models/pyscf.py", "models/frame_by_frame.py"),
     "tblite": ("models/tblite.py", "models/frame_by_frame.py"),
+    "testbed": ("models/testbed.py", "models/torch_devices.py", *_POTENTIAL),
 }
 _STAGES = {
     "archive": ("references/bsct_spice.py", *_CONTRACT),
@@ -50,6 +58,15 @@ _STAGES = {
         "metrics/survival.py",
         "metrics/stability.py",
     ),
+    "vibrations": (
+        "vibrations.py",
+        "dynamics.py",  # which molecules, and how many vibrations each has
+        "relaxation.py",
+        "metrics/normal_modes.py",
+        "metrics/stability.py",
+        *_RUNNING,
+    ),
+    "vibration-scores": ("vibration_scores.py", "training/split.py", "metrics/vibrations.py"),
     "parity": ("report/parity.py", "models/variants.py"),
     "associate": (
         "report/association.py",
@@ -77,7 +94,15 @@ _STAGES = {
         "metrics/survival.py",
     ),
     "sample": ("training/sampling.py", "models/as_calculator.py", *_CONTRACT),
-    "train-mace": ("training/mace.py",),
+    "train-mace": ("training/frames.py", "training/mace.py"),
+    "train": (
+        "testbed/cards.py",
+        "testbed/smoothness_loss.py",
+        "testbed/training.py",
+        "testbed/variants.py",
+        "training/frames.py",
+        *_POTENTIAL,
+    ),
     "worst": ("report/worst.py",),
     "figures": ("report/figures.py", "metrics/curves.py", "metrics/smoothness.py"),
     "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja"),

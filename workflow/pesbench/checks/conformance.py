@@ -398,6 +398,15 @@ class Elements:
     refused: frozenset[int]
     message: str = ""
 
+    def refusal(self, numbers: NDArray[np.int64]) -> str:
+        """Why a molecule cannot be asked about, or "".
+
+        Args:
+            numbers: Its atomic numbers, shape (N,).
+        """
+        unknown = set(numbers.tolist()) & self.refused
+        return (self.message or f"unknown elements: {symbols(unknown)}") if unknown else ""
+
 
 def probe_elements(evaluate: Evaluate, scans: Sequence[Scan]) -> Elements:
     """Ask a model that does not tell its elements: one equilibrium geometry a molecule.

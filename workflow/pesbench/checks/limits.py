@@ -42,6 +42,11 @@ class Limits:
         fsd: Mean FSD of the scans; Å⁻¹, no limit by default.
         fsd_windowed: Mean windowed FSD; Å⁻¹, no limit by default.
         force_mae: Mean of the scans' mean absolute force error; eV/Å, no limit by default.
+        failed_runs: Trajectories of elements the model knows that do not survive; 0 by default.
+        drift: Largest slope of a trajectory's total energy; meV/atom/ps, no limit by default.
+        rms: Largest fluctuation of it about its line; meV/atom, no limit by default.
+        temperature_spike: Largest rise of the temperature above its running median, in natural
+            widths; no limit by default.
     """
 
     energy_difference: float | None = None
@@ -52,6 +57,10 @@ class Limits:
     fsd: float | None = None
     fsd_windowed: float | None = None
     force_mae: float | None = None
+    failed_runs: float | None = None
+    drift: float | None = None
+    rms: float | None = None
+    temperature_spike: float | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -82,6 +82,7 @@ class CheckReport:
         scans: One mapping a scan: its id, status, message and scores.
         about: Device, precision, scan set, versions, ...
         wall_s: Seconds the check took.
+        trajectories: One mapping a trajectory: its name, status, message and scores.
     """
 
     model: str
@@ -90,6 +91,7 @@ class CheckReport:
     scans: tuple[Mapping[str, Any], ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     wall_s: float = 0.0
+    trajectories: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -124,6 +126,7 @@ class CheckReport:
                 "rows": [asdict(row) for row in self.rows],
                 "scores": self.scores,
                 "scans": self.scans,
+                "trajectories": self.trajectories,
                 "about": self.about,
             }
         )

@@ -1,4 +1,4 @@
-"""A whole check: conformance, then the scans. Short dynamics will be a part of its own.
+"""A whole check: conformance, scans, short dynamics.
 
 Works on an `Evaluator`, so that a supervised worker and a calculator in the caller's process go
 the same way; neither raises for what a model does wrong.
@@ -7,7 +7,7 @@ the same way; neither raises for what a model does wrong.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pesbench import provenance
+from pesbench.batching import BatchLimit
 from pesbench.checks import conformance, ladders
 from pesbench.checks.conformance import Difference, Elements, Evaluate
+from pesbench.checks.dynamics import Track, check_dynamics, settings_of_part
 from pesbench.checks.limits import Limits, Tolerance
 from pesbench.checks.report import CheckReport, CheckRow, Verdict
 from pesbench.checks.subset import read_subset, reference_level
@@ -28,7 +30,7 @@ from pesbench.scans import Scan
 from pesbench.scores import score_scan
 from pesbench.worker import ModelFailureError, ModelLoadError
 
-PARTS = ("conformance", "scans")
+PARTS = ("conformance", "scans", "dynamics")
 DTYPES = ("float32", "float64")  # that a model may claim
 SCORES = (
     ("fsd_full", "Å⁻¹"),
@@ -42,10 +44,9 @@ SCORES = (
 N_ROTATIONS = 4
 TRANSLATION_ANGSTROM = (1.3, -2.1, 0.7)
 FAR_ANGSTROM = 1000.0
-Track = Callable[[Sequence[Scan], int, str], Iterable[Scan]]
 
 
-def silently(items: Sequence[Scan], total: int, what: str) -> Iterable[Scan]:
+def silently(items: Sequence[Any], total: int, what: str) -> Sequence[Any]:
     """Pass items through and tell nothing."""
     return items
 
@@ -90,6 +91,9 @@ def run_check(
     scan_rows: list[CheckRow] = []
     per_scan: list[dict[str, Any]] = []
     scores: dict[str, float] = {}
+    run_rows: list[CheckRow] = []
+    per_run: list[dict[str, Any]] = []
+    batch: Batch | None = None
     about = _about(info, limits, claimed_dtype)
     try:
         elements, row = _elements(evaluator.evaluate, info)
@@ -104,15 +108,22 @@ def run_check(
                     evaluator.evaluate, usable, info, limits, claimed_dtype, about
                 )
                 checks += found
-                if batch is not None:
-                    checks.append(_inputs_row(inputs_changed, batch))
+            if "dynamics" in parts:
+                about["dynamics"] = settings_of_part()
+                asked = evaluator
+                if not info.batched:  # one that dies costs one trajectory, and no search for it
+                    asked = replace(evaluator, limit=BatchLimit(systems=1))
+                run_rows, per_run = check_dynamics(asked.evaluate, elements, limits, track)
+            if batch is not None:  # last: it may take the model out of memory
+                checks.append(_inputs_row(inputs_changed, batch))
     except ModelLoadError as failure:  # it died, and does not come up again
         checks.append(CheckRow.error(conformance.SECTION, "model", failure.message))
     return CheckReport(
         model=name,
-        rows=(*checks, *scan_rows),
+        rows=(*checks, *scan_rows, *run_rows),
         scores=scores,
         scans=tuple(per_scan),
+        trajectories=tuple(per_run),
         about=about,
         wall_s=time.monotonic() - start,
     )
@@ -315,10 +326,9 @@ def _scan_scores(
     found = []
     for scan in track(scans, len(scans), "scans"):
         row: dict[str, Any] = {"scan": scan.id, "n_atoms": scan.n_atoms, "wall_s": 0.0}
-        unknown = set(scan.numbers.tolist()) & elements.refused
-        if unknown:
-            message = elements.message or f"unknown elements: {conformance.symbols(unknown)}"
-            found.append(row | {"status": Status.UNSUPPORTED.value, "message": message})
+        refusal = elements.refusal(scan.numbers)
+        if refusal:
+            found.append(row | {"status": Status.UNSUPPORTED.value, "message": refusal})
             continue
         (evaluation,) = evaluate_scans(evaluator, [scan])
         row |= {

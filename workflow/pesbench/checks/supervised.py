@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -125,7 +126,7 @@ def check_entry(
             track=track,
         )
     about = {"entry": entry.deciding(), **report.about, "provenance": provenance.collect()}
-    return CheckReport(report.model, report.rows, report.scores, report.scans, about, report.wall_s)
+    return replace(report, about=about)
 
 
 def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: float) -> list[str]:
