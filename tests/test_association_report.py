@@ -318,6 +318,44 @@ def test_names_cover_neither_points_nor_each_other():
         assert max(shared) < 25  # square pixels
 
 
+# --- perturbed models beside the others ----------------------------------------------------------
+
+
+def test_perturbed_models_change_no_number_of_the_others():
+    """Among them a curl with the dynamics of the worst, first in the config."""
+    alone, _ = a_run(4)
+    beside, entries = a_run(4, ladder())
+    beside.facts.reverse()
+    boards = [run.board("fsd_full").set_index("model", drop=False) for run in (alone, beside)]
+    names = boards[0].index.tolist()
+    assert boards[1].index.tolist() == [
+        *names, "curl_0.01", "curl_0.1", "curl_1", "dip_0.01", "dip_0.1", "dip_1",
+        "ripple_0.01", "ripple_0.1", "ripple_1",
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(boards[1].loc[names], boards[0])
+    ladders = boards[1].drop(names)
+    assert ladders["survival"].tolist() == pytest.approx([2.0, 2.0, 1.5] * 3)
+    assert ladders[["fsd_full", "scan_seconds", "md_seconds"]].notna().all(axis=None)
+    one, two = quick(alone, entries), quick(beside, entries)
+    pd.testing.assert_frame_equal(one.table, two.table)
+    assert not one.compared.perturbed
+
+
+def test_perturbed_models_stand_below_in_the_dynamics_and_not_among_the_seen():
+    inputs, _ = a_run(2, ladder()[:3])
+    board = inputs.board("fsd_full")
+    (section,) = inputs.more(None, board)
+    assert section.table["model"].tolist() == [
+        "model-0", "model-1", "ref (reference)",
+        *(f"ripple_{dose} (perturbed)" for dose in ("0.01", "0.1", "1")),
+    ]  # fmt: skip
+    inputs.scores["ripple_1"]["seen"] = "seen"  # as its base has
+    assert len(inputs.more(None, board)) == 1
+    inputs.scores["model-1"]["seen"] = "seen"
+    _, seen = inputs.more(None, board)
+    assert seen.table["model"].tolist() == ["model-0", "model-1", "ref"]
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
@@ -396,6 +434,37 @@ def test_leaderboard_and_page_repeat_the_verdict(on_disk):
         assert "Primary: not resolved at n = 2" in text
     for file in ("association.png", "dose.png"):
         assert base64.b64encode((folder / file).read_bytes()).decode() in html.read_text()
+
+
+def test_perturbed_models_alone_have_all_of_the_report(on_disk):
+    """There is nothing to rank and nothing to test, and the files say so."""
+    folder, models, scan_set = on_disk
+    models = [name for name in models if "model" not in name]
+    assert models == ["ref", "ripple_0.01", "ripple_0.1", "ripple_1"]
+    assert command(folder, models, scan_set, "--dose-figure", str(folder / "dose.png")) == 0
+    assert "**not resolved at n = 0: " in (folder / "association.md").read_text()
+    assert "3 perturbed models (3 ripple)" in (folder / "association.md").read_text()
+    common = [
+        "--results", str(folder), "--models", *models, "--models-file", str(folder / "models.yaml"),
+        "--scan-set", str(scan_set), "--dynamics", *models,
+    ]  # fmt: skip
+    drawn = ["--by-bond", str(folder / "bonds.png"), "--ladders", str(folder / "ladders.png")]
+    told = ["--association", str(folder / "association.csv")]
+    files = ["--csv", str(folder / "b.csv"), "--markdown", str(folder / "b.md")]
+    shown = ["--association-figure", str(folder / "association.png")]
+    shown += ["--dose-figure", str(folder / "dose.png"), "--html", str(folder / "b.html")]
+    assert cli.main(["leaderboard", *common, *told, *files]) == 0
+    assert cli.main(["figures", *common, *drawn]) == 0
+    assert cli.main(["page", *common, *drawn, *told, *shown]) == 0  # reads no worst scans
+    board = pd.read_csv(folder / "b.csv").set_index("model")
+    assert board["role"].tolist() == ["reference", *["perturbed"] * 3]
+    assert board["survival"].tolist() == pytest.approx([2.0, 2.0, 2.0, 1.5])
+    for text in ((folder / "b.md").read_text(), (folder / "b.html").read_text()):
+        assert "Only perturbed models were run: there is nothing to rank." in text
+        assert "ripple_1 (perturbed)" in text
+        assert "Primary: not resolved at n = 0" in text
+    page = (folder / "b.html").read_text()
+    assert page.count("Perturbed models are left out.") == 4  # caption and alt of two figures
 
 
 def test_without_a_perturbed_model_there_is_no_dose_figure(on_disk, caplog):

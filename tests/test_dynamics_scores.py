@@ -144,8 +144,13 @@ def test_the_order_comes_from_two_time_steps_and_the_finer_runs_from_no_mean():
 
 def test_the_section_says_what_was_counted():
     model = _runs([("a", 500, "censored", 0.4), ("b", 500, "survived", 1.0)])
-    board = report.dynamics_columns({"m": model, "ref": REFERENCE}, "ref").assign(scan_seconds=3.0)
+    runs = {"m": model, "ref": REFERENCE, "defect": model}
+    board = report.dynamics_columns(runs, "ref").assign(
+        scan_seconds=3.0, role=["model", "reference", "perturbed"]
+    )
     text = report.section(board).table.set_index("model")
+    assert text.index.tolist() == ["m", "ref (reference)", "defect (perturbed)"]
     assert text.loc["m", "finished / planned"] == "1 / 2"
+    assert (text.loc["defect (perturbed)"] == text.loc["m"]).all()
     assert "bounds 0.70–1.00" in text.loc["m", "survival (ps of 1)"]
     assert report.section(report.dynamics_columns({}, None)) is None

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from pesbench.report import figures, page, tables, worst
-from test_tables import SCANS, control, fact, rows
+from test_tables import SCANS, control, fact, perturbed, rows
 from test_worst import files, make_scores
 
 __all__ = ["files"]  # a fixture of test_worst
 PNG = b"\x89PNG\r\n"
 
 
-def make_board(models, controls):
+def make_board(models, controls, defects=()):
     scores = {**models, **{c.name: rows(c.name, fsd, forces_only=True) for c, fsd in controls}}
-    facts = [*(fact(name) for name in models), *(c for c, _ in controls)]
+    scores |= {who.name: rows(who.name, fsd) for who, fsd in defects}
+    facts = [*(fact(name) for name in models), *(who for who, _ in (*defects, *controls))]
     return tables.leaderboard(scores, facts), scores, facts
 
 
@@ -103,6 +104,27 @@ def test_nothing_to_draw_says_so():
     board, scores, facts = make_board({"b": rows("b", SCANS, failed=range(20))}, [])
     assert "No model" in drawn(figures.fsd_by_bond(board, scores, facts))[0]
     assert "No control" in drawn(figures.control_ladders(board, facts))[0]
+
+
+DEFECTS = [
+    (perturbed("p<1>", "ripple", 0.01), SCANS * 0.1),
+    (perturbed("q", "dip", 1.0), SCANS * 9),
+]
+
+
+def test_perturbed_models_are_in_no_figure_that_compares_models():
+    models = {"a": rows("a", SCANS), "b": rows("b", SCANS * 1.2)}
+    alone, beside = make_board(models, CONTROLS), make_board(models, CONTROLS, DEFECTS)
+    pictures = [
+        [figures.png(figures.fsd_by_bond(board, scores, facts), dpi=40),
+         figures.png(figures.control_ladders(board, facts), dpi=40)]
+        for board, scores, facts in (alone, beside)
+    ]  # fmt: skip
+    assert pictures[0] == pictures[1]
+    board, scores, facts = make_board({}, CONTROLS, DEFECTS)
+    said = drawn(figures.fsd_by_bond(board, scores, facts))[0]
+    assert said == "No model has a scored scan; perturbed models are not in this figure."
+    assert "zero forces  17.0" in drawn(figures.control_ladders(board, facts))
 
 
 @pytest.mark.parametrize(
@@ -199,6 +221,22 @@ def test_page_sorts_by_numbers_and_leaves_missing_ones_empty():
     assert first[0] == ("", "1.0")
     assert second[0] == ("none", "")
     assert first[1] == ("text", "a")
+
+
+def test_page_has_a_section_of_perturbed_models():
+    board, _, _ = make_board({"a": rows("a", SCANS)}, CONTROLS, DEFECTS)
+    html = page.render(board, title="t", facts=[])
+    headings = re.findall("<h2>(.*?)</h2>", html)
+    assert headings[:3] == ["Models", "Perturbed models", "Controls"]
+    section = html[html.index("<h2>Perturbed") : html.index("<h2>Controls")]
+    assert "<th" in section
+    assert "rank" not in section
+    cells = re.findall(r'<td class="(\w*)" data-sort="([^"]*)">(.*?)</td>', section)
+    first = len(cells) // 2
+    assert cells[0] == ("text", "q", "q")  # a dip, before a ripple
+    assert cells[first] == ("text", "p&lt;1&gt;", "p&lt;1&gt;")
+    assert cells[first + 1] == ("word", "ripple", "ripple on truth")
+    assert cells[first + 2] == ("", "0.01", "0.01 eV")
 
 
 def test_page_is_written_whole(tmp_path, html):

@@ -33,6 +33,7 @@ from pesbench.models.perturbed import (
 )
 from pesbench.models.registry import ModelEntry, load, role, settle
 from pesbench.report.inputs import model_facts
+from pesbench.report.tables import DOSE_UNITS
 from pesbench.storage import write_json
 from pesbench.worker import Worker
 
@@ -504,7 +505,7 @@ def test_bad_entries_are_one_line(tmp_path, change, said):
 
 
 def test_the_defaults_are_those_of_the_schema_and_of_these_tests(tmp_path):
-    schema = config._schema("models")["families"]["perturbed"]
+    schema = config.read_schema("models")["families"]["perturbed"]
     assert list(schema["kinds"]) == schema["properties"]["perturbation"]["enum"]
     for kind, parameters in DEFAULTS.items():
         entry = _resolved(tmp_path, perturbation=kind)
@@ -526,13 +527,21 @@ def test_what_is_left_out_is_that_of_the_base(tmp_path):
     assert "description" not in entry.settings
 
 
-def test_it_is_a_model_without_a_gap_of_theory(tmp_path):
-    """Its base is the reference on its own level; the perturbed one never is."""
+def test_its_role_is_its_own_whatever_its_base(tmp_path):
+    """Its base is the reference on its own level, and a model elsewhere; so is its gap."""
     entry = _resolved(tmp_path)
-    assert role(entry.base, "GFN2-xTB") == "reference"
-    assert role(entry, "GFN2-xTB") == "model"
-    assert not model_facts(entry, "GFN2-xTB").theory_gap
+    assert [role(entry.base, level) for level in ("GFN2-xTB", "GFN1-xTB")] == ["reference", "model"]
+    assert {role(entry, level) for level in ("GFN2-xTB", "GFN1-xTB", "mine")} == {"perturbed"}
+    fact = model_facts(entry, "GFN2-xTB")
+    assert (fact.perturbation, fact.base, fact.control) == (("ripple", 0.02), "gfn2", None)
+    assert not fact.theory_gap
     assert model_facts(entry, "GFN1-xTB").theory_gap
+    of_the_base = model_facts(entry.base, "GFN1-xTB")
+    assert (of_the_base.perturbation, of_the_base.base) == (None, "")
+
+
+def test_every_kind_has_a_unit():
+    assert set(DOSE_UNITS) == set(PARAMETERS)
 
 
 def test_the_code_of_its_base_decides_too(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,10 @@ def rows(model, fsd, *, forces_only=False, failed=(), status="error", message="i
 
 def fact(name, role="model", **more):
     return ModelFacts(name, "test", role, **more)
+
+
+def perturbed(name, kind, dose, **more):
+    return fact(name, "perturbed", perturbation=(kind, dose), base="truth", **more)
 
 
 def control(kind, dose=None):
@@ -213,6 +218,106 @@ def test_only_models_are_ranked():
     assert (board.loc["a", "rank"], board.loc["a", "rank_windowed"]) == (1, 1)
     assert board.loc[["truth", "control-zero"], "equivalent"].tolist() == ["n/a", "n/a"]
     assert pd.isna(board.loc["truth", "fsd_peak_near_equilibrium"])  # no slope, no peak
+
+
+# --- perturbed models ----------------------------------------------------------------------------
+
+MODELS = {
+    "a": rows("a", SCANS),
+    "b": rows("b", SCANS * 1.02, failed=[3]),
+    "c": rows("c", SCANS[::-1] * 1.01),
+}
+DEFECTS = {  # one better than all, one worse than zero forces, one scored on two scans, one on none
+    perturbed("z", "dip", 0.1): rows("z", SCANS / 10),
+    perturbed("x", "dip", 0.03): rows("x", SCANS * 3),
+    perturbed("y", "curl", 1.0): rows("y", SCANS, failed=range(2, 20)),
+    perturbed("w", "curl", 10.0): rows("w", SCANS, failed=range(20), message="no Br"),
+}
+
+
+def defects_beside(models, role="perturbed", **options):
+    """The leaderboard of some models, the reference and controls, with the defects as a role."""
+    ladder = [(fact(name), table) for name, table in models.items()]
+    ladder.append((fact("truth", "reference"), rows("truth", SCANS * 0)))
+    ladder += [(who, rows(who.name, fsd, forces_only=True)) for who, fsd in LADDER]
+    if role is not None:  # first in the config, which must not matter
+        ladder = [(replace(who, role=role), table) for who, table in DEFECTS.items()] + ladder
+    scores = {who.name: table for who, table in ladder}
+    board = tables.leaderboard(scores, [who for who, _ in ladder], **options)
+    return board.set_index("model", drop=False)
+
+
+@pytest.mark.parametrize("rank_by", ["fsd_full", "energy_mae_aligned"])
+def test_perturbed_models_change_nothing_of_the_others(rank_by):
+    alone = defects_beside(MODELS, role=None, rank_by=rank_by)
+    beside = defects_beside(MODELS, rank_by=rank_by)
+    pd.testing.assert_frame_equal(beside.loc[alone.index], alone)
+    assert alone.loc["a", "n_shared"] == 19
+    assert alone["rank"].dropna().tolist() == [1, 2, 3]
+    for role in ("model", "reference", "control"):
+        pd.testing.assert_frame_equal(tables.section(beside, role), tables.section(alone, role))
+    assert tables.notes(beside)[0] == tables.notes(alone)[0]
+    # as models they would: the ranks, what is shared, the intervals of the ranks
+    mixed = defects_beside(MODELS, role="model", rank_by=rank_by).loc[alone.index]
+    changed = {column for column in alone if not alone[column].equals(mixed[column])}
+    assert {"rank", "rank_low", "rank_high", "rank_windowed", "n_shared"} <= changed
+
+
+def test_perturbed_models_stand_between_reference_and_controls_by_kind_and_dose():
+    board = defects_beside(MODELS)
+    order = ["c", "a", "b", "truth", "y", "w", "x", "z"]
+    assert board["model"].tolist()[: len(order)] == order
+    known = board.loc[["y", "w", "x", "z"]]
+    assert known["defect"].tolist() == ["curl", "curl", "dip", "dip"]
+    assert known["dose"].tolist() == [1.0, 10.0, 0.03, 0.1]
+    assert set(known["base"]) == {"truth"}
+    unranked = ["rank", "rank_low", "rank_high", "rank_windowed", "n_shared", "rank_score"]
+    assert known[[*unranked, "no_better_than_zero", "equivalent_step"]].isna().all(axis=None)
+    assert set(known["equivalent"]) == {"n/a"}
+    assert known["n_scored"].tolist() == [2, 0, 20, 20]
+    assert known.loc["z", "fsd_full"] == pytest.approx(1.0)
+    assert known.loc["z", "fsd_full_low"] < 1.0 < known.loc["z", "fsd_full_high"]
+    assert known.loc["w", "missing_example"] == "O-P/000: no Br"
+    assert board.loc["control-step_1.2", ["base", "defect", "dose"]].tolist() == ["", "step", 1.2]
+    assert board.loc["a", ["base", "defect"]].tolist() == ["", ""]
+    assert pd.isna(board.loc["a", "dose"])
+
+
+def test_perturbed_models_have_a_section_that_says_their_defect():
+    text = tables.to_markdown(defects_beside(MODELS))
+    headings = ("Models", "Reference", "Perturbed models", "Controls", "How to read it")
+    places = [text.index(f"## {heading}\n") for heading in headings]
+    assert places == sorted(places)
+    section = text[places[2] : places[3]]
+    assert [line.split("|")[1].strip() for line in section.splitlines()[4:8]] == list("ywxz")
+    assert "curl on truth" in section
+    assert "10 eV/Å²" in section
+    assert "0.03 eV " in section
+    assert "rank" not in section
+    assert "‡" not in section
+    assert "Perturbed models, another entry with one defect" in text[places[4] :]
+    assert "erturbed" not in tables.to_markdown(defects_beside(MODELS, role=None))
+
+
+def test_a_perturbed_model_has_the_gap_of_its_base():
+    who = perturbed("p", "dip", 1.0, theory_gap=True, level_of_theory="PBE")
+    scores = {"a": rows("a", SCANS), "p": rows("p", SCANS)}
+    text = tables.to_markdown(tables.leaderboard(scores, [fact("a"), who]))
+    assert "| p †" in text
+    assert "(p: PBE)" in text
+
+
+def test_perturbed_models_alone_are_a_whole_leaderboard(tmp_path):
+    board = defects_beside({})
+    assert board["model"].tolist()[:5] == ["truth", "y", "w", "x", "z"]
+    assert board["rank"].isna().all()
+    tables.write(board, tmp_path / "x.csv", tmp_path / "x.md")
+    text = (tmp_path / "x.md").read_text(encoding="utf-8")
+    assert "## Models" not in text
+    assert "- Only perturbed models were run: there is nothing to rank." in text
+    read = pd.read_csv(tmp_path / "x.csv").set_index("model")
+    assert read.loc["x", "fsd_full"] == pytest.approx(30)
+    assert read.loc["x", "role"] == "perturbed"
 
 
 def test_rank_by_another_score_and_the_windowed_rank_beside_it():

@@ -1,6 +1,8 @@
 # Tables, figures and the page, from stored scores.
 
-RANKED = [name for name, entry in RUN.models.items() if entry.family != "control"]
+ROLES = {name: role(entry, RUN.level_of_theory) for name, entry in RUN.models.items()}
+# not where a known defect breaks; the worst.csv of any other model is made when asked for
+FOR_WORST = [name for name in RUN.models if ROLES[name] in ("model", "reference")]
 BY_BOND = RESULTS / "figures" / "fsd_by_bond.png"
 LADDERS = RESULTS / "figures" / "control_ladders.png"
 # entries of one checkpoint in more than one numerical setting
@@ -8,11 +10,11 @@ VARIANTS = [name for group in variants(RUN.models.values()) for name in group]
 PARITY = [RESULTS / "parity.csv"] if VARIANTS else []
 DYNAMICS = expand(RESULTS / "{model}" / "scores" / "dynamics.parquet", model=RUN.dynamics)
 RAN_DYNAMICS = "--dynamics " + " ".join(RUN.dynamics) if RUN.dynamics else ""
-# models whose smoothness is compared with their dynamics, and perturbed ones among them
-COMPARED = [n for n in RUN.dynamics if role(RUN.models[n], RUN.level_of_theory) == "model"]
-PERTURBED = [name for name in COMPARED if RUN.models[name].family == "perturbed"]
-ASSOCIATION = [RESULTS / "association.csv"] if COMPARED else []
-ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if COMPARED else []
+# models whose smoothness is compared with their dynamics, and perturbed ones beside them
+COMPARED = [name for name in RUN.dynamics if ROLES[name] == "model"]
+PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
+ASSOCIATION = [RESULTS / "association.csv"] if COMPARED or PERTURBED else []
+ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if ASSOCIATION else []
 DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 
@@ -69,7 +71,7 @@ if VARIANTS:
             " --scan-set {input.scan_set:q} --evaluations {input.evaluations:q} --csv {output:q} 2> {log:q}"
 
 
-if COMPARED:
+if ASSOCIATION:
 
     rule associate:
         input:
@@ -173,7 +175,7 @@ rule page:
         scan_set=SCAN_SET,
         scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
         dynamics=DYNAMICS,
-        worst=expand(RESULTS / "{model}" / "worst.{form}", model=RANKED, form=["csv", "png"]),
+        worst=expand(RESULTS / "{model}" / "worst.{form}", model=FOR_WORST, form=["csv", "png"]),
         by_bond=BY_BOND,
         ladders=LADDERS,
         skipped=SKIPPED,

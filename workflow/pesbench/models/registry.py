@@ -21,7 +21,7 @@ from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
 from pesbench.models.weight_file import defect
 
-FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "tblite")
+FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "tblite", "testbed")
 IMPORT_CHECK_TIMEOUT_S = 300
 _DESCRIPTIVE = frozenset(
     {
@@ -37,8 +37,12 @@ _DESCRIPTIVE = frozenset(
     }
 )
 _DECIDING = {"ase": frozenset({"elements"})}  # it asks the calculator for no others
-# package that the network in a family's weight file belongs to, and the cure for any other file
-WEIGHT_FILES = {"mace": ("mace", "give the .model file that mace_run_train writes")}
+# package that the network in a family's weight file belongs to (None: the file holds a dictionary),
+# and the cure for any other file
+WEIGHT_FILES: dict[str, tuple[str | None, str]] = {
+    "mace": ("mace", "give the .model file that mace_run_train writes"),
+    "testbed": (None, "give the .pt file that `pesbench train` writes"),
+}
 
 
 @dataclass(frozen=True)
@@ -301,13 +305,13 @@ def check_entry(entry: ModelEntry) -> None:
 
 
 def role(entry: ModelEntry, level_of_theory: str) -> str:
-    """`control`, `reference` (its method is the scan set's own level of theory) or `model`.
+    """`control`, `perturbed`, `reference` (its method is the scan set's own level) or `model`.
 
-    A model that was *trained* on that level is no reference, but the best judged of the models;
-    nor is a perturbed one, whatever its base.
+    A model that was *trained* on that level is no reference, but the best judged of the models. A
+    perturbed one is neither, whatever its base: its defect is known, as that of a control.
     """
-    if entry.family == "control":
-        return "control"
+    if entry.family in ("control", "perturbed"):
+        return entry.family
     return "reference" if own_level(entry) == level_of_theory else "model"
 
 
@@ -364,6 +368,10 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
             from pesbench.models.mace import load_mace
 
             return load_mace(settings, device)
+        case "testbed":
+            from pesbench.models.testbed import load_testbed
+
+            return load_testbed(settings, device)
         case "perturbed":
             from pesbench.models.perturbed import load_perturbed
 

@@ -31,7 +31,7 @@ from pesbench.models.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import variants
 from pesbench.report.dynamics import dynamics_columns, main_runs
-from pesbench.report.tables import More, number
+from pesbench.report.tables import ModelFacts, More, number
 from pesbench.storage import write_text
 
 if TYPE_CHECKING:
@@ -112,13 +112,7 @@ def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compare
         inputs: Facts and scores of a run.
         entries: Of its models, resolved, by name.
     """
-    able = [fact.name for fact in inputs.facts if fact.role == "model"]
-    perturbed = {
-        name: str(entries[name].settings["perturbation"])
-        for name in able
-        if entries[name].family == "perturbed"
-    }
-    candidates = [name for name in able if name not in perturbed]
+    candidates = [fact.name for fact in inputs.facts if fact.role == "model"]
     chosen = [name for name in candidates if name in inputs.dynamics]
     same = {
         name: group[0] for group in variants(entries[name] for name in chosen) for name in group[1:]
@@ -146,7 +140,7 @@ def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compare
         families={same.get(name, name): entries[name].family for name in reversed(chosen)},
         cost=pd.DataFrame(cost, columns=["model", "variant", "scan_seconds", "dynamics_seconds"]),
         left_out={name: "ran no dynamics" for name in candidates if name not in chosen},
-        perturbed=perturbed,
+        perturbed={f.name: f.perturbation[0] for f in inputs.facts if f.perturbation is not None},
         runs_left_out={str(why): int(count) for why, count in runs_left_out.items()},
         n_half=sum(len(inputs.dynamics[name]) - len(main[name]) for name in chosen),
         reference=inputs.reference,
@@ -473,13 +467,14 @@ def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.Da
         `n_drifts` of `n_runs` trajectories in meV/atom/ps, FSD in Å⁻¹ and force MAE in eV/Å over
         `n_scored` of `n_planned` scans.
     """
-    perturbed = [name for name in inputs.dynamics if entries[name].family == "perturbed"]
+    facts = {fact.name: fact for fact in inputs.facts}
+    perturbed = [name for name in inputs.dynamics if facts[name].role == "perturbed"]
     rows = []
     if perturbed:
         lives = dynamics_columns(inputs.dynamics, inputs.reference).set_index("model")
-        bases = {entries[name].settings["base"] for name in perturbed}
-        for name in [*perturbed, *sorted(bases & set(inputs.scores) - set(perturbed))]:
-            rows.append(_dose_row(name, entries[name], inputs, lives))
+        bases = {facts[name].base for name in perturbed}
+        for name in [*perturbed, *sorted(bases & set(inputs.scores))]:
+            rows.append(_dose_row(facts[name], entries[name], inputs, lives))
     table = pd.DataFrame(rows, columns=[*DOSE_COLUMNS, "_parameters"])
     for _, group in table[table["kind"] != ""].groupby(["kind", "base"]):
         if len(set(group["_parameters"])) > 1:
@@ -490,16 +485,16 @@ def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.Da
 
 
 def _dose_row(
-    name: str, entry: ModelEntry, inputs: ReportInputs, lives: pd.DataFrame
+    fact: ModelFacts, entry: ModelEntry, inputs: ReportInputs, lives: pd.DataFrame
 ) -> dict[str, Any]:
-    settings, scores = entry.settings, inputs.scores[name]
+    name, scores = fact.name, inputs.scores[fact.name]
     row: dict[str, Any] = {"model": name, "base": name, "kind": "", "series": name}
     row |= {"dose": float("nan"), "_parameters": ""}
-    if entry.family == "perturbed":
-        kind = settings["perturbation"]
-        parameters = ", ".join(f"{key} {settings[key]:g}" for key in PARAMETERS[kind])
-        row |= {"kind": kind, "dose": float(settings["dose"]), "_parameters": parameters}
-        row |= {"base": settings["base"], "series": settings["base"]}
+    if fact.perturbation is not None:
+        kind, dose = fact.perturbation
+        parameters = ", ".join(f"{key} {entry.settings[key]:g}" for key in PARAMETERS[kind])
+        row |= {"kind": kind, "dose": dose, "_parameters": parameters}
+        row |= {"base": fact.base, "series": fact.base}
     scored = scores[scores["status"] == "ok"]
     row |= {"n_scored": len(scored), "n_planned": len(scores), "n_drifts": 0, "n_runs": 0}
     for column in ("fsd_full", "fsd_windowed", "force_mae"):

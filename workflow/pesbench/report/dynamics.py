@@ -155,11 +155,16 @@ def _missing(rows: pd.DataFrame) -> str:
 
 
 def section(board: pd.DataFrame) -> More | None:
-    """The section of the leaderboard; None where no model ran dynamics."""
+    """The section of the leaderboard; None where no model ran dynamics.
+
+    In the order of the leaderboard: models, then the reference, then perturbed models by kind and
+    dose of their defect; a row that is no model says what it is.
+    """
     if "md_n_planned" not in board or board["md_n_planned"].isna().all():
         return None
     shown = []
     for row in board[board["md_n_planned"].notna()].to_dict("records"):
+        name = row["model"] if row["role"] == "model" else f"{row['model']} ({row['role']})"
         lived = "n/a"
         if not pd.isna(row["survival"]):
             lived = f"{row['survival']:.2f}"
@@ -171,7 +176,7 @@ def section(board: pd.DataFrame) -> More | None:
                 )
         shown.append(
             {
-                "model": row["model"],
+                "model": name,
                 "finished / planned": f"{row['md_n_finished']:.0f} / {row['md_n_planned']:.0f}",
                 "counted": f"{row['md_n_counted']:.0f}",
                 f"survival (ps of {row['survival_horizon_ps']:g})": lived,

@@ -94,6 +94,8 @@ def fsd_by_bond(
 ) -> Figure:
     """One panel a bond type: every scan of every model, the mean, and what zero forces score.
 
+    Perturbed models are left out: there are dozens, and each is a point of a ladder.
+
     Args:
         board: Of `tables.leaderboard`; gives the order of the models.
         scores: One row a scan for every model.
@@ -101,6 +103,8 @@ def fsd_by_bond(
     """
     models = board[(board["role"] == "model") & (board["n_scored"] > 0)]["model"].tolist()
     if not models:
+        if (board["role"] == "perturbed").any():
+            return saying("No model has a scored scan; perturbed models are not in this figure.")
         return saying("No model has a scored scan.")
     means = scan_table({name: scores[name] for name in models}).set_index(["bond", "model"])
     zeros = [f.name for f in facts if f.control is not None and f.control[0] == "zero"]
@@ -220,6 +224,8 @@ _PANELS = (
 
 def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
     """FSD against the size of a known defect, one panel a kind, with the models drawn in.
+
+    Perturbed models are left out, as in `fsd_by_bond`.
 
     Args:
         board: Of `tables.leaderboard`.

@@ -53,11 +53,12 @@ class ReportInputs:
         self, parity_csv: Path | None, board: pd.DataFrame, association_csv: Path | None = None
     ) -> list[More]:
         """The sections below the leaderboard that have something to say."""
-        ranked = {f.name: self.scores[f.name] for f in self.facts if f.role != "control"}
+        asked = ("model", "reference")  # a perturbed model has seen what its base has
+        others = {f.name: self.scores[f.name] for f in self.facts if f.role in asked}
         found = [dynamics.section(board)]
         if association_csv is not None:
             found.append(association.section(association_csv))
-        found.append(seen.section(ranked))
+        found.append(seen.section(others))
         if parity_csv is not None:
             found.append(parity.section(parity_csv))
         return [section for section in found if section is not None]
@@ -73,8 +74,15 @@ def model_facts(entry: ModelEntry, level_of_theory: str) -> ModelFacts:
         family=entry.family,
         role=what,
         level_of_theory=own,
-        theory_gap=what == "model" and own != level_of_theory,
+        # a perturbed model has its base's
+        theory_gap=what in ("model", "perturbed") and own != level_of_theory,
         control=(settings["control"], settings.get("dose")) if what == "control" else None,
+        perturbation=(
+            (str(settings["perturbation"]), float(settings["dose"]))
+            if what == "perturbed"
+            else None
+        ),
+        base=str(settings["base"]) if what == "perturbed" else "",
     )
 
 

@@ -20,9 +20,8 @@ from pesbench.storage import ScanSet, write_text
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 WORST_ROWS = 10
-_WORDS = ("model",)
+_WORDS = {"model": "text", "defect": "word"}  # the first stays in view when a table is scrolled
 _EMPTY = ("n/a", "–")
-_HEADINGS = {"model": "Models", "reference": "Reference", "control": "Controls"}
 _WORST_COLUMNS: dict[str, tuple[str, str]] = {
     "rank": ("rank", "{:d}"),
     "scan": ("scan", "{}"),
@@ -81,7 +80,7 @@ def render(
         facts=list(facts),
         sections=[
             _section(board, role, heading, set(worst))
-            for role, heading in _HEADINGS.items()
+            for role, heading in tables.HEADINGS.items()
             if (board["role"] == role).any()
         ],
         more=[
@@ -148,7 +147,7 @@ def _look(column: tables.Column, text: str) -> str:
         return "none"
     if column is tables.EQUIVALENT:
         return "wide"
-    return "text" if column.sort in _WORDS else ""
+    return _WORDS.get(column.sort, "")
 
 
 def _sort_key(value: Any) -> str:
@@ -244,9 +243,11 @@ def write_leaderboard(
         table = pd.read_csv(skipped)
         facts += [(f"{row.quality}: {row.scan}", str(row.reason)) for row in table.itertuples()]
     board = inputs.board(rank_by)
+    perturbed = (board["role"] == "perturbed").any()
+    without = " Perturbed models are left out." if perturbed else ""
     shown = [
-        ("FSD by bond type. Lines: what zero forces score.", by_bond),
-        ("The control ladders: FSD of known defects, the models drawn in.", ladders),
+        ("FSD by bond type. Lines: what zero forces score." + without, by_bond),
+        ("The control ladders: FSD of known defects, the models drawn in." + without, ladders),
         ("Smoothness against the survival time lost: one point a model.", association_figure),
         (
             "Dose and response: one defect at a time, by kind and size, added to an unperturbed "

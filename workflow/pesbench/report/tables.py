@@ -1,9 +1,9 @@
 """The leaderboard: one row a model, from the scores of its scans.
 
-Rules (design.md): only the role `model` is ranked; the reference and the controls stand beside
-it. A scan without a score is never a 0 and never leaves a mean in silence: `n_scored` of
-`n_planned` is printed, and `missing` says what became of the rest. Ranks compare models on the
-scans all of them share, or say that they share none.
+Rules (design.md): only the role `model` is ranked; the reference, the perturbed models and the
+controls stand beside it. A scan without a score is never a 0 and never leaves a mean in silence:
+`n_scored` of `n_planned` is printed, and `missing` says what became of the rest. Ranks compare
+models on the scans all of them share, or say that they share none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,21 @@ from pesbench.metrics import aggregate
 from pesbench.storage import write_text
 from pesbench.training.split import SEEN, UNSEEN
 
-ROLES = ("model", "reference", "control")
+HEADINGS = {  # of the sections by role, in their order
+    "model": "Models",
+    "reference": "Reference",
+    "perturbed": "Perturbed models",
+    "control": "Controls",
+}
+ROLES = tuple(HEADINGS)
+DOSE_UNITS = {  # of the kinds of `pesbench.models.perturbed`
+    "ripple": "eV",
+    "step": "eV",
+    "dip": "eV",
+    "wall": "eV",
+    "curl": "eV/Å²",
+    "noise": "eV/Å",
+}
 NEAR_EQUILIBRIUM_ANGSTROM = 0.15
 MESSAGE_CHARACTERS = 160
 LOWER_IS_BETTER = (
@@ -69,10 +83,12 @@ class ModelFacts:
     Attributes:
         name: Of the entry.
         family: Of the entry.
-        role: `reference`, `control` or `model`.
+        role: One of `ROLES`.
         level_of_theory: Of the method, or of the data a model was trained on; "" if unknown.
         theory_gap: Whether that differs from the scan set's, so that scores contain the gap.
         control: Kind and dose of a control, None for the other roles.
+        perturbation: Kind and dose of a perturbed model, None for the other roles.
+        base: Entry that a perturbed model is made from, "" for the other roles.
     """
 
     name: str
@@ -81,6 +97,8 @@ class ModelFacts:
     level_of_theory: str = ""
     theory_gap: bool = False
     control: tuple[str, float | None] | None = None
+    perturbation: tuple[str, float] | None = None
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +154,7 @@ class Column:
 def leaderboard(
     scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts], rank_by: str = "fsd_full"
 ) -> pd.DataFrame:
-    """The leaderboard, one row a model: ranked models, unranked models, reference, controls.
+    """The leaderboard, one row a model: ranked models, unranked ones, then the other roles.
 
     Args:
         scores: One row a scan for every model, the columns of `scores/scans.parquet`.
@@ -214,6 +232,9 @@ _COLUMNS = (
     "force_mae_unseen",
     "level_of_theory",
     "theory_gap",
+    "base",
+    "defect",
+    "dose",
     "no_better_than_zero",
     "missing",
     "missing_example",
@@ -268,12 +289,16 @@ def _row(
 ) -> dict[str, Any]:
     """What a model's row says without looking at the other ranked models."""
     values = {column: _values(scored, column) for column in _MEANS}
+    defect, dose = fact.perturbation or fact.control or ("", None)
     row: dict[str, Any] = {
         "model": fact.name,
         "family": fact.family,
         "role": fact.role,
         "level_of_theory": fact.level_of_theory,
         "theory_gap": fact.theory_gap,
+        "base": fact.base,
+        "defect": defect,
+        "dose": float("nan") if dose is None else dose,
         "n_planned": len(rows),
         "n_scored": len(scored),
         "no_better_than_zero": pd.NA,
@@ -428,9 +453,10 @@ def _in_order(board: pd.DataFrame) -> pd.DataFrame:
         row = board.loc[index]
         rank = np.inf if pd.isna(row["rank"]) else int(row["rank"])
         own = row["fsd_full"] if np.isfinite(row["fsd_full"]) else np.inf
-        if row["role"] != "model":  # a control's place is its dose, not its score
+        if row["role"] != "model":  # the place of a known defect is its dose, not its score
             own = 0.0
-        return ROLES.index(row["role"]), rank, own, _natural(row["model"])
+        known = (row["defect"], row["dose"]) if row["role"] == "perturbed" else ()
+        return ROLES.index(row["role"]), rank, own, known, _natural(row["model"])
 
     return board.loc[sorted(board.index, key=key)].reset_index(drop=True)
 
@@ -493,7 +519,7 @@ def _rank_cell(row: Mapping[str, Any]) -> str:
 
 def marks(row: Mapping[str, Any]) -> str:
     """† for another level of theory, ‡ for no better than zero forces."""
-    gap = row["role"] == "model" and bool(row["theory_gap"])
+    gap = bool(row["theory_gap"])
     worthless = not pd.isna(row["no_better_than_zero"]) and bool(row["no_better_than_zero"])
     return "†" * gap + "‡" * worthless
 
@@ -522,6 +548,20 @@ _RANKS = (
         _rank_windowed_cell,
         "rank_windowed",
         "Rank by the windowed FSD on the shared scans.",
+    ),
+)
+_DEFECT = (
+    Column(
+        "defect",
+        lambda row: f"{row['defect']} on {row['base']}",
+        "defect",
+        "Kind of the defect and the entry that it is added to.",
+    ),
+    Column(
+        "dose",
+        lambda row: f"{row['dose']:g} {DOSE_UNITS[row['defect']]}",
+        "dose",
+        "Size of the defect, in the unit of its kind.",
     ),
 )
 _SCORES = (
@@ -604,11 +644,16 @@ _TIME = Column(
 
 
 def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
-    """The printed columns of a role's section: ranks and equivalents are for models only.
+    """The printed columns of a role's section.
+
+    Ranks and equivalents are for models only, the defect is for perturbed models: a control has
+    it in its name.
 
     Where the ranks are not by the mean that is printed (another score, or fewer scans), the mean
     they are by stands beside them.
     """
+    if role == "perturbed":
+        return (_SCORES[0], *_DEFECT, *_SCORES[1:])
     if role != "model":
         return _SCORES
     rank, rank_windowed = _RANKS
@@ -646,7 +691,14 @@ def notes(board: pd.DataFrame) -> list[str]:
     models = board[board["role"] == "model"]
     ranked = models[models["rank"].notna()]
     rank_by = board["rank_by"].iloc[0]
-    found = [_rank_note(models, ranked, rank_by)]
+    perturbed = bool((board["role"] == "perturbed").any())
+    found = [_rank_note(models, ranked, rank_by, perturbed)]
+    if perturbed:
+        found.append(
+            "Perturbed models, another entry with one defect of known kind and size, are no models "
+            "to compare: they have no rank, change none, and are drawn in the figure of dose and "
+            "response only."
+        )
     found += [
         f"{row['model']}: {row['n_scored']} of {row['n_planned']} scans scored"
         + (f" ({row['missing']})" if row["missing"] else "")
@@ -657,7 +709,7 @@ def notes(board: pd.DataFrame) -> list[str]:
     ]
     unscored = models[models["rank"].isna() & (models["n_scored"] > 0) & models["n_shared"].isna()]
     found += [f"{name} is not ranked: it has no {rank_by}." for name in unscored["model"]]
-    gaps = models[models["theory_gap"].fillna(False)]
+    gaps = board[board["theory_gap"].fillna(False)]
     if len(gaps):
         pairs = zip(gaps["model"], gaps["level_of_theory"], strict=True)
         levels = "; ".join(f"{name}: {level or 'unknown'}" for name, level in pairs)
@@ -676,7 +728,9 @@ def notes(board: pd.DataFrame) -> list[str]:
     return found
 
 
-def _rank_note(models: pd.DataFrame, ranked: pd.DataFrame, rank_by: str) -> str:
+def _rank_note(models: pd.DataFrame, ranked: pd.DataFrame, rank_by: str, perturbed: bool) -> str:
+    if models.empty and perturbed:
+        return "Only perturbed models were run: there is nothing to rank."
     if models.empty:
         return "No model was run: there is nothing to rank."
     if len(ranked):
@@ -707,9 +761,9 @@ GUIDE = (
 
 
 def to_markdown(board: pd.DataFrame, title: str = "Leaderboard", more: Sequence[More] = ()) -> str:
-    """The leaderboard as Markdown: models, reference, controls, more, and how to read it."""
+    """The leaderboard as Markdown: a section a role, more, and how to read it."""
     parts = [f"# {title}"]
-    for role, heading in zip(ROLES, ("Models", "Reference", "Controls"), strict=True):
+    for role, heading in HEADINGS.items():
         table = section(board, role)
         if len(table):
             text = table.to_markdown(index=False, disable_numparse=True, colalign=_alignment(table))
@@ -724,7 +778,7 @@ def to_markdown(board: pd.DataFrame, title: str = "Leaderboard", more: Sequence[
 
 
 def _alignment(table: pd.DataFrame) -> list[str]:
-    words = ("model", "variant", "base", "molecules", EQUIVALENT.title)
+    words = ("model", "variant", "base", "defect", "molecules", EQUIVALENT.title)
     return ["left" if title in words else "right" for title in table.columns]
 
 
