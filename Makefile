@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,tblite,pyscf,mace,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -27,6 +27,13 @@ weights-mace: $(STAMP)
 	mkdir -p resources/weights
 	cp results/weights/mace-mini*.model results/weights/mace-mini*.json \
 		results/weights/mace-mini*.md resources/weights/
+
+# The testbed's, one design choice apart.
+weights-testbed: $(STAMP)
+	$(BIN)/snakemake weights_testbed --cores $(CORES) --configfile config/weights.yaml
+	mkdir -p resources/weights
+	cp results/weights/testbed-*.pt results/weights/testbed-*.json \
+		results/weights/testbed-*.md resources/weights/
 
 setup: $(STAMP)
 

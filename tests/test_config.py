@@ -174,6 +174,21 @@ def test_dynamics_are_planned_by_molecule(base):
     assert resolve(_config(), base).dynamics == []
 
 
+def test_vibrations_are_planned_by_molecule(base):
+    block = {"models": ["gfn*"], "systems": ["*ethan*"]}
+    run = resolve(_config(models=["gfn1-xtb", "emt"], vibrations=block), base)
+    assert run.vibrations == ["gfn1-xtb"]  # of the run's models; the reference is asked anyway
+    assert run.vibration_systems == ["ethanol", "methanethiol"]
+    every = resolve(_config(vibrations={"models": ["*-xtb"]}), base)
+    assert every.vibration_systems == ["ethanol", "methanethiol", "methylamine"]
+    selected = resolve(_config(systems=["C-N/*"], vibrations={"models": ["*-xtb"]}), base)
+    assert selected.vibration_systems == ["methylamine"]
+    assert resolve(_config(), base).vibrations == []
+    assert resolve(_config(vibrations={"models": []}), base).vibrations == []
+    other = _config(models=["emt"], vibrations={"models": ["gfn1-xtb"]})
+    assert resolve(other, base).vibrations == resolve(other, base).vibration_systems == []
+
+
 def test_bsct_spice_is_planned_without_its_archive(base):
     config = _config(scan_set="bsct_spice", systems=["N-P/*"], shard_size=5)
     run = resolve(config, base)
@@ -268,6 +283,25 @@ BAD_CONFIG = {
     "a missing file of molecules for dynamics": (
         _config(dynamics={"models": ["gfn1-xtb"], "systems_file": "x.txt"}),
         "x.txt: cannot be read",
+    ),
+    "vibrations without models": (_config(vibrations={}), "`vibrations`", "'models' is missing"),
+    "vibrations of an unknown model": (
+        _config(vibrations={"models": ["gfn3"]}), "`vibrations.models`", "matches nothing",
+    ),
+    "vibrations of a control": (
+        _config(vibrations={"models": ["control-zero"]}), "`vibrations.models`", "matches nothing",
+    ),
+    "vibrations of an unknown molecule": (
+        _config(vibrations={"models": ["gfn1-xtb"], "systems": ["water"]}),
+        "`vibrations.systems`", "matches nothing",
+    ),
+    "vibrations with a key of dynamics": (
+        _config(vibrations={"models": ["gfn1-xtb"], "temperatures_k": [300]}), "`vibrations`",
+        "'temperatures_k'",
+    ),
+    "vibrations without a method to compare with": (
+        _config(scan_set="bsct_spice", vibrations={"models": ["gfn1-xtb"]}), "`vibrations`",
+        "`source: molecules`",
     ),
     "a missing key": (
         {k: v for k, v in _config().items() if k != "models"}, "'models' is missing",
@@ -648,6 +682,26 @@ def test_selections_through_snakemake(checkout):
     assert not (checkout / "results").exists()
 
 
+def test_perturbed_models_alone_are_associated_and_have_no_worst_scans(checkout):
+    models = ["gfn2-xtb", "gfn2-curl_0.0*"]
+    content = {"models": models, "controls": ["control-zero"], "dynamics": {"models": models}}
+    (checkout / "only.yaml").write_text(yaml.safe_dump(content))
+    done = _snakemake(checkout, "--configfile", "only.yaml", "--printshellcmds")
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    (associate,) = (line for line in lines if "-m pesbench associate" in line)
+    assert "--dose-figure" in associate
+    (worst,) = (line for line in lines if "-m pesbench worst" in line)
+    assert "results/mini/gfn2-xtb/worst.csv" in worst
+    (board,) = (line for line in lines if "-m pesbench leaderboard" in line)
+    assert "--association" in board
+    done = _snakemake(
+        checkout, "results/mini/gfn2-curl_0.01/worst.csv", "--configfile", "only.yaml"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rule worst" in done.stdout + done.stderr
+
+
 # --- fingerprints --------------------------------------------------------------------------------
 
 SOURCE = '''
@@ -722,6 +776,8 @@ CHANGES = {
     "models/frame_by_frame.py": (
         {"evaluate tblite", "evaluate ase"}, {"evaluate mace", "evaluate control", "scores"},
     ),
+    "metrics/vibrations.py": ({"vibration-scores"}, {"vibrations", "scores", *EVALUATIONS}),
+    "metrics/normal_modes.py": ({"vibrations"}, {"vibration-scores", "dynamics", *EVALUATIONS}),
     "evaluate.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
     "worker.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
     "references/bsct_spice.py": ({"archive"}, {"evaluate", "scores", "references"}),
@@ -755,21 +811,24 @@ def test_every_module_of_a_stage_is_there_and_metrics_are_not_in_evaluations(rep
 def test_the_schema_ranks_by_what_the_tables_can_rank_by():
     from pesbench.report.tables import LOWER_IS_BETTER
 
-    properties = config._schema("config")["properties"]
+    properties = config.read_schema("config")["properties"]
     assert tuple(properties["rank_by"]["enum"]) == LOWER_IS_BETTER
 
 
-def test_weights_can_be_trained_from_nothing(checkout, repo):
-    """`make weights-mace` needs no weights; its command is taken from the Makefile."""
+@pytest.mark.parametrize(
+    ("target", "job", "count"), [("weights_mace", "train_mace", 2), ("weights_testbed", "train", 22)]
+)
+def test_weights_can_be_trained_from_nothing(target, job, count, checkout, repo):
+    """`make weights-...` needs no weights; its command is taken from the Makefile."""
     (checkout / "resources").unlink()  # a link to the repository's
     ignored = shutil.ignore_patterns("weights", "cache")
     shutil.copytree(repo / "resources", checkout / "resources", ignore=ignored)
     (line,) = [
         line
         for line in (repo / "Makefile").read_text().splitlines()
-        if "/snakemake weights" in line
+        if f"/snakemake {target}" in line
     ]
     arguments = line.replace("$(CORES)", "2").split()[1:]
     done = _snakemake(checkout, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^train_mace +2$", done.stdout + done.stderr, flags=re.MULTILINE)
+    assert re.search(rf"^{job} +{count}$", done.stdout + done.stderr, flags=re.MULTILINE)

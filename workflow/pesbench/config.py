@@ -89,7 +89,8 @@ def read_yaml(path: Path) -> Any:
 
 
 @functools.cache
-def _schema(name: str) -> dict[str, Any]:
+def read_schema(name: str) -> dict[str, Any]:
+    """A JSON schema of `workflow/schemas`."""
     return yaml.safe_load((_SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
 
 
@@ -230,7 +231,7 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
     family = entry.get("family")
     if family not in FAMILIES:
         raise UserError(f"{place}: unknown family {family!r}; {closest(str(family), FAMILIES)}")
-    schema = _schema("models")
+    schema = read_schema("models")
     own = schema["families"][family]
     properties = schema["common"] | own.get("properties", {}) | _of_kind(own, entry)
     closed = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -333,6 +334,9 @@ class Run:
         dynamics: Names of the models that run dynamics, sorted.
         dynamics_shards: Jobs of each of them, by name; those with half the time step begin with
             `half-`.
+        vibrations: Names of the models whose harmonic frequencies are found, sorted; the scan
+            set's reference is asked beside them.
+        vibration_systems: Ids of the molecules they are found of, sorted.
     """
 
     scan_set: str
@@ -351,6 +355,8 @@ class Run:
     rank_by: str
     dynamics: list[str]
     dynamics_shards: dict[str, DynamicsShard]
+    vibrations: list[str]
+    vibration_systems: list[str]
 
     def weights(self, model: str) -> str:
         """The option that tells a command where a model's weights lie, if it has any."""
@@ -445,7 +451,7 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
     Raises:
         UserError: one line for the first thing that is wrong.
     """
-    schema = {k: v for k, v in _schema("config").items() if k != "sources"}
+    schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
     check_schema(config, schema, place)
     config = _with_defaults(config, schema["properties"])
     name, settings = _scan_set(config, place)
@@ -497,7 +503,41 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
             base,
             place,
         ),
+        **_vibrations(
+            config.get("vibrations"),
+            [name for name, entry in registry.items() if entry.family != "control"],
+            models,
+            settings["source"],
+            scans,
+            place,
+        ),
     )
+
+
+def _vibrations(
+    block: Mapping[str, Any] | None,
+    able: Sequence[str],
+    models: Mapping[str, ModelEntry],
+    source: str,
+    scans: Sequence[str],
+    place: str,
+) -> dict[str, Any]:
+    """Whose frequencies are found, of which molecules; those without a selected scan are left."""
+    where = f"{place}: `vibrations"
+    if not block or not block["models"]:
+        return {"vibrations": [], "vibration_systems": []}
+    if source == bsct_spice.NAME:
+        raise UserError(
+            f"{where}`: the scan set is read from an archive, which has no frequencies to compare "
+            "with; take one with `source: molecules`, or write `vibrations: {models: []}`"
+        )
+    block = _with_defaults(block, read_schema("config")["properties"]["vibrations"]["properties"])
+    # a run of other models than the config's own is no mistake of its vibrations
+    known_models = select(block["models"], able, f"{where}.models`")
+    known = sorted({_system_of(scan, source) for scan in scans})
+    systems = select(block["systems"], known, f"{where}.systems`")
+    chosen = [name for name in known_models if name in models]
+    return {"vibrations": chosen, "vibration_systems": systems if chosen else []}
 
 
 def _dynamics(
@@ -514,7 +554,7 @@ def _dynamics(
     where = f"{place}: `dynamics"
     if not block or not block["models"]:
         return {"dynamics": [], "dynamics_shards": {}}
-    block = _with_defaults(block, _schema("config")["properties"]["dynamics"]["properties"])
+    block = _with_defaults(block, read_schema("config")["properties"]["dynamics"]["properties"])
     # a run of other models than the config's own is no mistake of its dynamics
     known_models = select(block["models"], able, f"{where}.models`")
     chosen = [name for name in known_models if name in models]
@@ -574,7 +614,7 @@ def _scan_set(config: Mapping[str, Any], place: str) -> tuple[str, dict[str, Any
         raise UserError(
             f"{place}: `scan_sets`: {name!r} is unfit for a path; use letters, digits and . _ + -"
         )
-    settings, sources = dict(sets[name]), _schema("config")["sources"]
+    settings, sources = dict(sets[name]), read_schema("config")["sources"]
     where = f"{place}: `scan_sets.{name}`"
     source = settings.get("source")
     if source not in sources:

@@ -24,6 +24,16 @@ def trajectory_files(model):
     return [RESULTS / model / "dynamics" / f"{shard}.h5" for shard in RUN.dynamics_shards]
 
 
+def training_of(file, name):
+    """What decides the training of a variant of the testbed."""
+    return asdict(find_variant(file, name))
+
+
+def variant_names(file):
+    """Names of the testbed's variants."""
+    return list(read_variants(file))
+
+
 def as_text(value):
     """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
     return json.dumps(value, sort_keys=True)

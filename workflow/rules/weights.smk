@@ -1,7 +1,14 @@
-# The small potentials of resources/weights, trained from nothing: `make weights-mace`.
+# The small potentials of resources/weights, trained from nothing: `make weights-mace`,
+# `make weights-testbed`.
 
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": "", "mace-mini-zbl": "--pair-repulsion"}
+TESTBED_FILE = Path("config/testbed.yaml")
+# hot frames for potentials to be used, frames near equilibrium for those that scans test beyond them
+SAMPLING = {
+    "frames": "--temperatures-k 300 600 1000 1500",
+    "near_equilibrium": "--temperatures-k 300 600 --interval-steps 20 --frames 60",
+}
 
 
 rule training_method:
@@ -26,18 +33,21 @@ rule sample:
         split="resources/mini/split.csv",
         method=WEIGHTS / "method.json",
     output:
-        frames=WEIGHTS / "frames.extxyz",
-        record=WEIGHTS / "frames.json",
+        frames=WEIGHTS / "{frames}.extxyz",
+        record=WEIGHTS / "{frames}.json",
     log:
-        WEIGHTS / "logs" / "sample.log",
+        WEIGHTS / "logs" / "sample-{frames}.log",
+    wildcard_constraints:
+        frames="|".join(SAMPLING),
     conda:
         "../../envs/pesbench.yaml"
     params:
         python=where(PYTHON),
+        options=lambda wildcards: SAMPLING[wildcards.frames],
         code=stage_fingerprint("sample", "tblite"),
     shell:
         "{params.python} -m pesbench --log {log:q} sample --molecules {input.molecules:q}"
-        " --split {input.split:q} --method {input.method:q} --temperatures-k 300 600 1000 1500"
+        " --split {input.split:q} --method {input.method:q} {params.options}"
         " --out {output.frames:q} --record {output.record:q}"
 
 
@@ -65,3 +75,33 @@ rule train_mace:
         "{params.python} -m pesbench --log {log:q} train-mace {wildcards.name:q}"
         " --frames {input.frames:q} --record {input.record:q} {params.options}"
         " --work {params.work:q}/{wildcards.name:q} --threads {threads} --out {output.weights:q}"
+
+
+rule train:
+    input:
+        frames=WEIGHTS / "near_equilibrium.extxyz",
+        record=WEIGHTS / "near_equilibrium.json",
+        scan_set=SCAN_SET,
+    output:
+        weights=WEIGHTS / "{name}.pt",
+        card=WEIGHTS / "{name}.json",
+        page=WEIGHTS / "{name}.md",
+    log:
+        WEIGHTS / "logs" / "{name}.log",
+    wildcard_constraints:
+        name="testbed-.*",
+    retries: 1  # the second call continues from the last checkpoint
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        variants=where(TESTBED_FILE),
+        work=where(WEIGHTS / "training"),
+        # another variant's switches are no reason to train this one again
+        variant=lambda wildcards: as_text(training_of(TESTBED_FILE, wildcards.name)),
+        code=stage_fingerprint("train"),
+    shell:
+        "{params.python} -m pesbench --log {log:q} train {wildcards.name:q}"
+        " --variants {params.variants:q} --frames {input.frames:q} --record {input.record:q}"
+        " --scan-set {input.scan_set:q} --work {params.work:q}/{wildcards.name:q}"
+        " --threads {threads} --out {output.weights:q}"

@@ -17,7 +17,8 @@ from torch_sim.neighbors import vesin_nl_ts
 from pesbench.errors import UserError
 from pesbench.models.interface import Batch, Result, molecules_batch
 from pesbench.models.registry import WEIGHT_FILES, check_weights
-from pesbench.models.torchsim import DTYPES, TorchSimModel, choose_device
+from pesbench.models.torch_devices import DTYPES, choose_device
+from pesbench.models.torchsim import TorchSimModel
 
 WARM_UP_CALLS = 3
 _CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity

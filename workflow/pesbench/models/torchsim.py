@@ -9,7 +9,6 @@ import torch
 import torch_sim as ts
 from torch_sim.models.interface import ModelInterface
 
-from pesbench.errors import HostError
 from pesbench.models.interface import (
     Batch,
     DeviceOutOfMemoryError,
@@ -17,17 +16,6 @@ from pesbench.models.interface import (
     Result,
     Status,
 )
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-def choose_device(device: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda` or `cuda:<n>`."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise HostError(f"device {device!r} is asked for, but torch sees no GPU on this machine")
-    return torch.device(device)
 
 
 class TorchSimModel:

@@ -15,15 +15,16 @@ _PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
 
 
-def defect(path: Path, package: str) -> str | None:
-    """What is wrong with a file that should hold a pickled network, or None.
+def defect(path: Path, package: str | None) -> str | None:
+    """What is wrong with a file that should hold a pickled network or dictionary, or None.
 
     Only the kind of file and the class at the top of the pickle are looked at, nothing is
     unpickled: what passes may still not load.
 
     Args:
         path: A file that exists.
-        package: Top-level package that the class of the network belongs to, such as `mace`.
+        package: Top-level package that the class of the network belongs to, such as `mace`; None
+            where the file should hold a dictionary of tensors and plain values.
 
     Returns:
         The predicate of a sentence whose subject is the file, such as "is an HTML page".
@@ -59,7 +60,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _defect_of_zip(path: Path, package: str) -> str | None:
+def _defect_of_zip(path: Path, package: str | None) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -74,14 +75,14 @@ def _defect_of_zip(path: Path, package: str) -> str | None:
         return "is cut short or damaged: its zip archive has no readable directory"
 
 
-def _defect_of_pickle(pickled: IO[bytes], package: str) -> str | None:
+def _defect_of_pickle(pickled: IO[bytes], package: str | None) -> str | None:
     """What is wrong with the object at the top of a pickle, as far as its first opcodes tell."""
     texts: list[str] = []
     try:
         for opcode, argument, _ in pickletools.genops(pickled):
             match opcode.name:
                 case "EMPTY_DICT":
-                    return _dictionary()
+                    return None if package is None else _dictionary()
                 case "GLOBAL" | "STACK_GLOBAL":
                     module, _, name = (
                         argument.partition(" ")
@@ -90,6 +91,8 @@ def _defect_of_pickle(pickled: IO[bytes], package: str) -> str | None:
                     )
                     if (module, name) == ("collections", "OrderedDict"):
                         return _dictionary()
+                    if package is None:
+                        return f"holds a {module}.{name}, no dictionary of weights"
                     if module.partition(".")[0] != package:
                         return f"holds a {module}.{name}, no network of {package}"
                     return None
@@ -98,7 +101,7 @@ def _defect_of_pickle(pickled: IO[bytes], package: str) -> str | None:
                 case "SHORT_BINUNICODE" | "BINUNICODE":
                     texts.append(argument)
                 case _:
-                    return f"holds no network of {package}"
+                    return f"holds no network of {package}" if package else "holds no dictionary"
     except ValueError:
         return "is damaged: its pickle cannot be read"
     return None

@@ -15,16 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ase import Atoms
-from ase.io import read, write
+from ase.io import write
 
 from pesbench import provenance
-from pesbench.errors import UserError
-from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.interface import Model
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.storage import atomic_path, write_json, write_text
+from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (
     ENERGY,
     FORCES,
@@ -37,7 +33,6 @@ from pesbench.training.sampling import (
 )
 
 STAMP = "made_of.json"
-BATCH_FRAMES = 32  # of the evaluation for the card
 logger = logging.getLogger("pesbench")
 
 
@@ -96,47 +91,6 @@ class MACETraining:
         options = [f"--{key}={value}" for key, value in pairs.items()]
         options += ["--ema", "--swa", "--restart_latest", "--save_cpu"]
         return options + (["--pair_repulsion"] if self.pair_repulsion else [])
-
-
-def read_parts(frames: Path) -> dict[str, list[Atoms]]:
-    """Frames of `pesbench sample` by their part.
-
-    Raises:
-        UserError: the file is missing, or was made by something else.
-    """
-    if not frames.is_file():
-        raise UserError(f"{frames}: no such file; make it with `pesbench sample`")
-    parts: dict[str, list[Atoms]] = {}
-    for atoms in read(frames, index=":"):
-        if "part" not in atoms.info:
-            raise UserError(
-                f"{frames}: a frame without `part`; make the file with `pesbench sample`"
-            )
-        parts.setdefault(str(atoms.info["part"]), []).append(atoms)
-    if missing := [part for part in (TRAIN, VALID) if part not in parts]:
-        raise UserError(f"{frames}: holds no {missing[0]} frame; sample more")
-    return parts
-
-
-def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
-    """Errors of a model on labelled frames.
-
-    Returns:
-        `force_mae_mev_per_angstrom` over components, `energy_mae_mev_per_atom`, `frames`.
-    """
-    force, energy = [], []
-    for start in range(0, len(frames), BATCH_FRAMES):
-        some = frames[start : start + BATCH_FRAMES]
-        result = model.evaluate(atoms_batch(some))
-        assert result.energies is not None
-        force.append(np.abs(result.forces - np.concatenate([a.arrays[FORCES] for a in some])))
-        wanted = np.array([a.info[ENERGY] for a in some])
-        energy.append(np.abs(result.energies - wanted) / np.array([len(a) for a in some]))
-    return {
-        "frames": len(frames),
-        "force_mae_mev_per_angstrom": round(1000 * float(np.concatenate(force).mean()), 2),
-        "energy_mae_mev_per_atom": round(1000 * float(np.concatenate(energy).mean()), 3),
-    }
 
 
 def _run_training(command: Sequence[str], folder: Path) -> float:

@@ -1,0 +1,22 @@
+"""Where and in what precision torch computes."""
+
+from __future__ import annotations
+
+import torch
+
+from pesbench.errors import HostError
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device of `auto`, `cpu`, `cuda` or `cuda:<n>`.
+
+    Raises:
+        HostError: a GPU is asked for and torch sees none.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise HostError(f"device {device!r} is asked for, but torch sees no GPU on this machine")
+    return torch.device(device)

@@ -1,0 +1,1 @@
+"""An attention potential with one switch a design choice, and its training."""

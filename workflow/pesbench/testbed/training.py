@@ -1,0 +1,513 @@
+"""Training of an attention potential on labelled frames, exact in resume.
+
+An epoch is one checkpoint: what is random in it is drawn from the names of the model and of the
+epoch, so that a killed training repeats at most one epoch and ends bit for bit as an undisturbed
+one, on a CPU with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from pesbench.errors import UserError
+from pesbench.metrics.smoothness import force_smoothness_deviation
+from pesbench.progress import track
+from pesbench.scans import Scan
+from pesbench.storage import atomic_path, write_json, write_text
+from pesbench.testbed.network import AttentionPotential
+from pesbench.testbed.settings import PotentialSettings, TrainingSettings
+from pesbench.testbed.smoothness_loss import smooth_fsd
+from pesbench.testbed.weights import Trained
+from pesbench.training.sampling import ENERGY, FORCES, seed_of
+
+CHECKPOINT, SETTINGS, HISTORY = "checkpoint.pt", "settings.json", "history.csv"
+EVALUATED_FRAMES = 64  # a call
+logger = logging.getLogger("pesbench")
+
+
+@dataclass(frozen=True)
+class FrameTensors:
+    """Labelled frames, padded: positions and forces (F, N, 3), numbers (F, N), energies (F,).
+
+    Energies are those beyond the atoms' own, eV; `sizes` (F,) counts atoms.
+    """
+
+    positions: Tensor
+    numbers: Tensor
+    forces: Tensor
+    energies: Tensor
+    sizes: NDArray[np.int64]
+
+    def pick(self, index: NDArray[np.int64]) -> FrameTensors:
+        """Some of the frames, padded to the largest of them."""
+        sizes = self.sizes[index]
+        n = int(sizes.max())
+        return FrameTensors(
+            self.positions[index, :n],
+            self.numbers[index, :n],
+            self.forces[index, :n],
+            self.energies[index],
+            sizes,
+        )
+
+
+@dataclass(frozen=True)
+class ScanTensors:
+    """A scan to train or to look at: its frames with a reference.
+
+    Attributes:
+        id: Of the scan.
+        frames: Of it; energies are not used.
+        coordinate: Å, shape (F,).
+        q: Index of the reference minimum.
+    """
+
+    id: str
+    frames: FrameTensors
+    coordinate: Tensor
+    q: int
+
+
+@dataclass
+class Epoch:
+    """What is told of an epoch; errors on the validation frames, with the averaged weights."""
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    valid_force_mae_mev_per_angstrom: float
+    valid_energy_mae_mev_per_atom: float
+    fsd_per_angstrom: float = math.nan
+    wall_s: float = 0.0
+
+
+def check_elements(frames: Sequence[Atoms], elements: Sequence[str]) -> None:
+    """Refuse frames that the potential cannot know.
+
+    Raises:
+        UserError: a frame holds an element that is not among the potential's.
+    """
+    for atoms in frames:
+        for symbol in atoms.symbols:
+            if symbol not in elements:
+                raise UserError(
+                    f"a frame of {atoms.info.get('system', atoms.symbols)} holds {symbol}, which "
+                    f"is not among the potential's elements {', '.join(elements)}; add it to "
+                    "`elements`, or take the frame out"
+                )
+
+
+def atomic_energies(frames: Sequence[Atoms], elements: Sequence[str]) -> NDArray[np.float64]:
+    """Energies of the elements that sum to those of the frames as closely as can be.
+
+    Args:
+        frames: Labelled.
+        elements: Symbols; a frame with another is refused.
+
+    Returns:
+        eV, one an element; least squares of least norm where the frames do not tell.
+
+    Raises:
+        UserError: see `check_elements`.
+    """
+    check_elements(frames, elements)
+    counts = np.zeros((len(frames), len(elements)))
+    for row, atoms in zip(counts, frames, strict=True):
+        for symbol in atoms.symbols:
+            row[elements.index(symbol)] += 1
+    energies = np.array([atoms.info[ENERGY] for atoms in frames])
+    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+
+
+def frame_tensors(
+    frames: Sequence[Atoms], elements: Sequence[str], atomic: NDArray[np.float64]
+) -> FrameTensors:
+    """Frames as tensors in float32; energies less those of their atoms."""
+    n = max(len(atoms) for atoms in frames)
+    positions, forces = np.zeros((len(frames), n, 3)), np.zeros((len(frames), n, 3))
+    numbers = np.zeros((len(frames), n), dtype=np.int64)
+    energies = np.zeros(len(frames))
+    for f, atoms in enumerate(frames):
+        size = len(atoms)
+        positions[f, :size] = atoms.positions - atoms.positions.mean(axis=0)
+        forces[f, :size] = atoms.arrays[FORCES]
+        numbers[f, :size] = atoms.numbers
+        base = sum(atomic[elements.index(symbol)] for symbol in atoms.symbols)
+        energies[f] = atoms.info[ENERGY] - base
+    return FrameTensors(
+        torch.tensor(positions, dtype=torch.float32),
+        torch.tensor(numbers),
+        torch.tensor(forces, dtype=torch.float32),
+        torch.tensor(energies, dtype=torch.float32),
+        np.array([len(atoms) for atoms in frames]),
+    )
+
+
+def scan_tensors(scan: Scan, q: int, used: NDArray[np.bool_]) -> ScanTensors:
+    """A scan as tensors.
+
+    Args:
+        scan: With its reference.
+        q: Index of the reference minimum among the used frames.
+        used: Which frames have a reference, shape (F,).
+    """
+    f = int(used.sum())
+    frames = FrameTensors(
+        torch.tensor(scan.positions[used], dtype=torch.float32),
+        torch.tensor(np.tile(scan.numbers, (f, 1)).astype(np.int64)),
+        torch.tensor(scan.forces[used], dtype=torch.float32),
+        torch.zeros(f),
+        np.full(f, scan.n_atoms),
+    )
+    return ScanTensors(scan.id, frames, torch.tensor(scan.coordinate[used], dtype=torch.float32), q)
+
+
+def batches(
+    sizes: NDArray[np.int64], batch_frames: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """All frames once, in batches of molecules of like size: padding costs time.
+
+    Args:
+        sizes: Atoms of each frame, shape (F,).
+        batch_frames: Frames of a batch, at most.
+        generator: Decides which frames share a batch, and the order of the batches.
+    """
+    order = np.lexsort((generator.random(len(sizes)), sizes))
+    found = [order[k : k + batch_frames] for k in range(0, len(order), batch_frames)]
+    generator.shuffle(found)
+    return found
+
+
+def rotated(frames: FrameTensors, generator: np.random.Generator) -> FrameTensors:
+    """Each frame turned by a rotation of its own, its forces with it."""
+    turn = _rotations(len(frames.sizes), generator).to(frames.positions)
+    return FrameTensors(
+        frames.positions @ turn,
+        frames.numbers,
+        frames.forces @ turn,
+        frames.energies,
+        frames.sizes,
+    )
+
+
+def _rotations(count: int, generator: np.random.Generator) -> Tensor:
+    """Random rotations, uniform over all, shape (count, 3, 3), float32."""
+    quaternions = generator.standard_normal((count, 4))
+    return torch.tensor(Rotation.from_quat(quaternions).as_matrix(), dtype=torch.float32)
+
+
+@dataclass
+class Training:
+    """A training under way.
+
+    Args:
+        name: Of the model; all random numbers are drawn from it.
+        potential: Its switches.
+        settings: Its schedule.
+        train: Frames to train on.
+        valid: Frames to choose the best epoch by.
+        folder: Of the checkpoint; what is there is continued.
+        made_of: What must not change between the calls of one training, sha256 of the frames
+            among it.
+        scans: Fixed scans, for `fsd_weight` and `fsd_every`.
+        fsd_every: Epochs between two looks at their FSD; 0 for none.
+        device: Of torch.
+
+    Raises:
+        UserError: nothing to train on, a scan with an element that the potential does not know, or
+            a checkpoint of other settings.
+    """
+
+    name: str
+    potential: PotentialSettings
+    settings: TrainingSettings
+    train: Sequence[Atoms]
+    valid: Sequence[Atoms]
+    folder: Path
+    made_of: dict[str, Any] = field(default_factory=dict)
+    scans: Sequence[ScanTensors] = ()
+    fsd_every: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        if not self.train or not self.valid:
+            what = "train on" if not self.train else "validate with"
+            raise UserError(f"{self.name}: no frame to {what}; sample more")
+        if (self.settings.fsd_weight or self.fsd_every) and not self.scans:
+            raise UserError(
+                f"{self.name}: the FSD needs scans; name some with `fsd_scans` beside the variants"
+            )
+        elements = self.potential.elements
+        known = [atomic_numbers[symbol] for symbol in elements]
+        for scan in self.scans:
+            if not set(scan.frames.numbers.unique().tolist()) <= set(known):
+                raise UserError(
+                    f"{self.name}: the scan {scan.id} holds an element that is not among the "
+                    f"potential's {', '.join(elements)}; take it out of `fsd_scans`"
+                )
+        self.atomic = atomic_energies([*self.train, *self.valid], elements)
+        self._train = frame_tensors(self.train, elements, self.atomic)
+        self._valid = frame_tensors(self.valid, elements, self.atomic)
+        torch.manual_seed(seed_of("weights", self.name))
+        self.network = AttentionPotential(self.potential).to(self.device).train()
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema_decay)
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        steps = math.ceil(len(self.train) / self.settings.batch_frames) * self.settings.epochs
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=self.settings.learning_rate,
+            total_steps=steps,
+            # torch divides by the length of the rise less one step
+            pct_start=0.05 if steps != 20 else 0.06,
+            cycle_momentum=False,
+        )
+        self.history: list[Epoch] = []
+        self.best: dict[str, Any] = {}
+        self._resume()
+
+    # --- checkpoints
+
+    def _wanted(self) -> dict[str, Any]:
+        return json.loads(
+            json.dumps(
+                {
+                    "name": self.name,
+                    "potential": self.potential.to_dict(),
+                    "training": asdict(self.settings),
+                    "scans": [scan.id for scan in self.scans],
+                    **self.made_of,
+                }
+            )
+        )
+
+    def _resume(self) -> None:
+        wanted, place = self._wanted(), self.folder / SETTINGS
+        if place.is_file():
+            found = json.loads(place.read_text())
+            if found != wanted:
+                raise UserError(
+                    f"{self.folder}: a training of other settings ({_difference(found, wanted)}); "
+                    "restore them to continue it, or remove the folder to start anew"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(place, wanted)
+        if not (self.folder / CHECKPOINT).is_file():
+            return
+        stored = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(stored["network"])
+        self.average.load_state_dict(stored["average"])
+        self.optimiser.load_state_dict(stored["optimiser"])
+        self.schedule.load_state_dict(stored["schedule"])
+        self.history = [Epoch(**row) for row in stored["history"]]
+        self.best = stored["best"]
+        logger.info("%s: continuing after epoch %d", self.name, len(self.history))
+
+    def _save(self) -> None:
+        content = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": [asdict(epoch) for epoch in self.history],
+            "best": self.best,
+        }
+        with atomic_path(self.folder / CHECKPOINT) as part:
+            torch.save(content, part)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(asdict(self.history[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in self.history)
+        write_text(self.folder / HISTORY, text.getvalue())
+
+    # --- epochs
+
+    def run(self) -> Trained:
+        """Train to the end.
+
+        Returns:
+            The averaged weights of the best epoch.
+
+        Raises:
+            UserError: the loss or its gradient is not finite, or the validation error is not; the
+                checkpoint of the epoch before is kept.
+        """
+        left = range(len(self.history) + 1, self.settings.epochs + 1)
+        for number in track(left, len(left), "epochs"):
+            if self._is_stale():
+                logger.info("%s: no better for %d epochs", self.name, self.settings.patience_epochs)
+                break
+            start = time.monotonic()
+            epoch = self._epoch(number)
+            if not self.best or (
+                epoch.valid_force_mae_mev_per_angstrom
+                < self.best["valid_force_mae_mev_per_angstrom"]
+            ):
+                self.best = {
+                    "epoch": number,
+                    "valid_force_mae_mev_per_angstrom": epoch.valid_force_mae_mev_per_angstrom,
+                    "state": {k: v.clone() for k, v in self.average.module.state_dict().items()},
+                }
+            epoch.wall_s = round(time.monotonic() - start, 3)
+            self.history.append(epoch)
+            self._save()
+            logger.info(
+                "%s: epoch %d: loss %.4f, validation %.1f meV/Å and %.2f meV/atom",
+                self.name, number, epoch.loss, epoch.valid_force_mae_mev_per_angstrom,
+                epoch.valid_energy_mae_mev_per_atom,
+            )  # fmt: skip
+        network = AttentionPotential(self.potential)
+        network.load_state_dict(self.best["state"])
+        return Trained(
+            network.eval().requires_grad_(requires_grad=False),
+            self.atomic,
+            {"name": self.name, "epoch": self.best["epoch"], **self._wanted()},
+        )
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of all epochs, over all calls."""
+        return sum(epoch.wall_s for epoch in self.history)
+
+    def _is_stale(self) -> bool:
+        return bool(self.best) and (
+            len(self.history) - self.best["epoch"] >= self.settings.patience_epochs
+        )
+
+    def _epoch(self, number: int) -> Epoch:
+        generator = np.random.default_rng(seed_of("epoch", self.name, number))
+        self.network.train()
+        losses = []
+        parts = batches(self._train.sizes, self.settings.batch_frames, generator)
+        scans = self._scans_in_turn(generator)
+        for index in parts:
+            loss = self._loss(rotated(self._train.pick(index), generator))
+            if self.settings.fsd_weight:
+                loss = loss + self.settings.fsd_weight * self._fsd_term(next(scans), generator)
+            self._check_finite(loss, "loss", number)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(
+                self.network.parameters(), self.settings.max_gradient_norm
+            )
+            self._check_finite(norm, "gradient of the loss", number)
+            self.optimiser.step()
+            self.schedule.step()
+            self.average.update_parameters(self.network)
+            losses.append(float(loss.detach()))
+        force, energy = self._valid_errors()
+        # or a checkpoint of it would take the place of a good one
+        self._check_finite(torch.tensor(force + energy), "error on the validation frames", number)
+        look = self.fsd_every and number % self.fsd_every == 0
+        return Epoch(
+            epoch=number,
+            learning_rate=float(self.schedule.get_last_lr()[0]),
+            loss=float(np.mean(losses)),
+            valid_force_mae_mev_per_angstrom=force,
+            valid_energy_mae_mev_per_atom=energy,
+            fsd_per_angstrom=self._fsd() if look else math.nan,
+        )
+
+    def _check_finite(self, value: Tensor, what: str, epoch: int) -> None:
+        if torch.isfinite(value):
+            return
+        kept = f", the checkpoint of epoch {epoch - 1} is kept in {self.folder}"
+        raise UserError(
+            f"{self.name}: the {what} is not a number in epoch {epoch}; training stops"
+            f"{kept if epoch > 1 else ''}; train with a lower `learning_rate`"
+        )
+
+    def _loss(self, frames: FrameTensors) -> Tensor:
+        energy, forces = self.network(*self._on_device(frames))
+        sizes = torch.as_tensor(frames.sizes, device=self.device, dtype=energy.dtype)
+        energy_error = (energy - frames.energies.to(self.device)).abs() / sizes
+        real = frames.numbers.to(self.device) > 0
+        # the root has no slope at 0
+        length = ((forces - frames.forces.to(self.device)).square().sum(2) + 1e-12).sqrt()
+        return (
+            self.settings.energy_weight * energy_error.mean()
+            + self.settings.force_weight * length[real].mean()
+        )
+
+    def _on_device(self, frames: FrameTensors) -> tuple[Tensor, Tensor]:
+        return frames.positions.to(self.device), frames.numbers.to(self.device)
+
+    def _scans_in_turn(self, generator: np.random.Generator) -> Iterator[ScanTensors]:
+        while self.scans:
+            for k in generator.permutation(len(self.scans)):
+                yield self.scans[k]
+
+    def _fsd_term(self, scan: ScanTensors, generator: np.random.Generator) -> Tensor:
+        """The smooth FSD of a scan, turned as a whole."""
+        turn = _rotations(1, generator)[0]
+        positions = (scan.frames.positions @ turn).to(self.device)
+        _, forces = self.network(positions, scan.frames.numbers.to(self.device))
+        reference = (scan.frames.forces @ turn).to(self.device)
+        return smooth_fsd(scan.coordinate.to(self.device), forces, reference, scan.q)
+
+    def _valid_errors(self) -> tuple[float, float]:
+        """MAE of force components in meV/Å and of energies in meV/atom, of the average."""
+        self.average.eval()
+        force, energy, atoms = 0.0, 0.0, 0
+        for start in range(0, len(self._valid.sizes), EVALUATED_FRAMES):
+            index = np.arange(start, min(start + EVALUATED_FRAMES, len(self._valid.sizes)))
+            frames = self._valid.pick(index)
+            e, f = self.average(*self._on_device(frames))
+            real = frames.numbers > 0
+            force += float((f.detach().cpu() - frames.forces).abs()[real].sum())
+            off = (e.detach().cpu() - frames.energies).abs() / torch.as_tensor(frames.sizes)
+            energy += float(off.sum())
+            atoms += int(frames.sizes.sum())
+        return 1000 * force / (3 * atoms), 1000 * energy / len(self._valid.sizes)
+
+    def _fsd(self) -> float:
+        """Mean FSD of the fixed scans, Å⁻¹, with the averaged weights."""
+        self.average.eval()
+        found = []
+        for scan in self.scans:
+            forces = [
+                self.average(*self._on_device(scan.frames.pick(index)))[1].detach().cpu()
+                for index in np.array_split(np.arange(len(scan.coordinate)), 4)
+            ]
+            fsd = force_smoothness_deviation(
+                scan.coordinate.double().numpy(),
+                torch.cat(forces).double().numpy(),
+                scan.frames.forces.double().numpy(),
+                scan.q,
+            )
+            found.append(fsd.full)
+        return float(np.mean(found))
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any], name: str = "") -> str:
+    """The first setting that differs."""
+    for key in sorted(found.keys() | wanted.keys()):
+        a, b = found.get(key), wanted.get(key)
+        if a != b:
+            if isinstance(a, dict) and isinstance(b, dict):
+                return _difference(a, b, f"{name}{key}.")
+            return f"`{name}{key}` was {a!r} and is {b!r}"
+    return ""

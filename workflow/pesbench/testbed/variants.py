@@ -1,0 +1,89 @@
+"""The variants that are trained: one design choice apart, or one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pesbench.config import check_schema, closest, read_schema, read_yaml
+from pesbench.errors import UserError
+from pesbench.structures import is_path_name
+from pesbench.testbed.settings import PotentialSettings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is trained under a name; all random numbers are drawn from the name.
+
+    Attributes:
+        name: Of the potential.
+        potential: Its switches.
+        training: Its schedule.
+        fsd_scans: Scans whose FSD is looked at, or trained with.
+        fsd_every: Epochs between two looks; 0 for none.
+    """
+
+    name: str
+    potential: PotentialSettings
+    training: TrainingSettings
+    fsd_scans: tuple[str, ...] = ()
+    fsd_every: int = 0
+
+
+def read_variants(path: Path) -> dict[str, Variant]:
+    """The variants of a file, in its order.
+
+    `potential` and `training` at the top hold for all; a variant's own stand above them. A variant
+    that is `like` another is the same with another seed.
+
+    Args:
+        path: YAML, see `workflow/schemas/testbed.schema.yaml`.
+
+    Raises:
+        UserError: one line with the file, the variant and the cure.
+    """
+    content = read_yaml(path)
+    check_schema(content, read_schema("testbed"), str(path))
+    variants: Mapping[str, dict[str, Any]] = content["variants"]
+    found = {}
+    for name, own in variants.items():
+        place = f"{path}: {name}"
+        if not is_path_name(name):
+            raise UserError(f"{place}: no name for a file; use letters, digits, . _ + and -")
+        like = own.get("like")
+        if like is not None:
+            if like not in variants or "like" in variants[like]:
+                raise UserError(
+                    f"{place}: `like: {like}` is no variant with switches of its own; "
+                    f"{closest(like, [n for n, v in variants.items() if 'like' not in v])}"
+                )
+            if len(own) > 1:
+                raise UserError(
+                    f"{place}: `like: {like}` is that one with another seed; take out its own "
+                    "switches, or `like`"
+                )
+            own = variants[like]
+        potential = {**content.get("potential", {}), **own.get("potential", {})}
+        training = {**content.get("training", {}), **own.get("training", {})}
+        found[name] = Variant(
+            name,
+            PotentialSettings.of(potential, place),
+            TrainingSettings.of(training, place),
+            tuple(content.get("fsd_scans", ())),
+            content.get("fsd_every", 0),
+        )
+    return found
+
+
+def find_variant(path: Path, name: str) -> Variant:
+    """One variant of a file.
+
+    Raises:
+        UserError: as `read_variants`, or there is none of that name.
+    """
+    variants = read_variants(path)
+    if name not in variants:
+        raise UserError(f"{path}: no variant {name!r}; {closest(name, variants)}")
+    return variants[name]

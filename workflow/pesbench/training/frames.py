@@ -1,0 +1,65 @@
+"""Labelled frames that potentials are trained and judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import read
+
+from pesbench.errors import UserError
+from pesbench.models.as_calculator import atoms_batch
+from pesbench.models.interface import Model
+from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID
+
+BATCH_FRAMES = 32
+
+
+def read_parts(frames: Path) -> dict[str, list[Atoms]]:
+    """Frames of `pesbench sample` by their part.
+
+    Raises:
+        UserError: the file is missing, was made by something else, has nothing to train on or
+            validate with, or a label that is not finite.
+    """
+    if not frames.is_file():
+        raise UserError(f"{frames}: no such file; make it with `pesbench sample`")
+    parts: dict[str, list[Atoms]] = {}
+    for number, atoms in enumerate(read(frames, index=":")):
+        if "part" not in atoms.info:
+            raise UserError(
+                f"{frames}: a frame without `part`; make the file with `pesbench sample`"
+            )
+        labels = (atoms.info.get(ENERGY, np.nan), atoms.arrays.get(FORCES, np.nan))
+        if not all(np.isfinite(label).all() for label in labels):
+            raise UserError(
+                f"{frames}: frame {number} ({atoms.info.get('system', atoms.symbols)}): its energy "
+                "or a force is missing or not a number; take the frame out or label it again"
+            )
+        parts.setdefault(str(atoms.info["part"]), []).append(atoms)
+    if missing := [part for part in (TRAIN, VALID) if part not in parts]:
+        raise UserError(f"{frames}: holds no {missing[0]} frame; sample more")
+    return parts
+
+
+def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
+    """Errors of a model on labelled frames.
+
+    Returns:
+        `force_mae_mev_per_angstrom` over components, `energy_mae_mev_per_atom`, `frames`.
+    """
+    force, energy = [], []
+    for start in range(0, len(frames), BATCH_FRAMES):
+        some = frames[start : start + BATCH_FRAMES]
+        result = model.evaluate(atoms_batch(some))
+        assert result.energies is not None
+        force.append(np.abs(result.forces - np.concatenate([a.arrays[FORCES] for a in some])))
+        wanted = np.array([a.info[ENERGY] for a in some])
+        energy.append(np.abs(result.energies - wanted) / np.array([len(a) for a in some]))
+    return {
+        "frames": len(frames),
+        "force_mae_mev_per_angstrom": round(1000 * float(np.concatenate(force).mean()), 2),
+        "energy_mae_mev_per_atom": round(1000 * float(np.concatenate(energy).mean()), 3),
+    }
