@@ -50,12 +50,12 @@ class PotentialSettings:
     repulsion: str = "none"
     repulsion_scale: float = 1.0
     readout: str = "linear"
-    k: float = 6.0
+    k: float = 8.0
     cutoff: float = 5.0
     rank_width: float = 0.2
     edge_sharpness: float = 0.1
     n_gaussians: int = 256
-    channels: int = 48
+    channels: int = 64
     heads: int = 4
     blocks: int = 2
     elements: tuple[str, ...] = ("H", "C", "N", "O", "P", "S")
@@ -110,7 +110,7 @@ class TrainingSettings:
         batch_frames: Frames a step.
         learning_rate: Its highest value; it rises over the first 5 % of the steps and falls as a
             cosine after that.
-        weight_decay: Of AdamW.
+        weight_decay: Of both optimisers.
         energy_weight: w_E, dimensionless.
         force_weight: w_F in Å.
         fsd_weight: w_S in eV·Å; 0 leaves the term out.
@@ -119,16 +119,16 @@ class TrainingSettings:
         patience_epochs: Without a better force error on the validation frames, then it stops.
     """
 
-    epochs: int = 100
-    batch_frames: int = 32
+    epochs: int = 36
+    batch_frames: int = 16
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     energy_weight: float = 2.0
     force_weight: float = 1.0
     fsd_weight: float = 0.0
-    ema_decay: float = 0.995
+    ema_decay: float = 0.996
     max_gradient_norm: float = 5.0
-    patience_epochs: int = 25
+    patience_epochs: int = 15
 
     @classmethod
     def of(cls, values: Mapping[str, Any], place: str) -> Self:
