@@ -28,6 +28,8 @@ CONFIG = {
     "controls": ["control-zero", "control-step_1.5", "control-step_2"],
     "models": MODELS,
     "dynamics": DYNAMICS,
+    "vibrations": {"models": ["mace-mini"], "systems": ["hydrazine", "methanethiol"]},
+    "ladder": {"baseline": "mace-mini", "models": ["gfn1-xtb"]},
 }
 SMALL = ("--configfile", "small.yaml")
 pytestmark = pytest.mark.xdist_group("workflow")  # one copy, one order
@@ -123,6 +125,47 @@ def test_dynamics_and_seen_systems_are_on_the_leaderboard(copy: Copy) -> None:
     assert "<h2>Dynamics</h2>" in page
 
 
+def test_frequencies_are_compared_with_those_of_the_reference(copy: Copy) -> None:
+    """The reference of the scan set is asked beside the one model that the config names."""
+    scores = pd.read_parquet(copy.results / "mace-mini" / "scores" / "vibrations.parquet")
+    scores = scores.set_index("system")
+    assert list(scores.index) == ["hydrazine", "methanethiol"]
+    assert (scores[["status", "reference_status"]] == "ok").all(axis=None)
+    assert (scores["reference"] == "gfn2-xtb").all()
+    assert (scores["n_modes"] == 12).all()
+    assert scores["mae_cm1"].between(1, 100).all()
+    assert (scores["n_imaginary_reference"] == 0).all()
+    assert scores["seen"].isin(["seen", "unseen"]).all()
+    assert not (copy.results / "gfn1-xtb" / "vibrations.h5").exists()
+    with h5py.File(copy.results / "reference" / "vibrations.h5") as file:
+        assert set(file) == {"hydrazine", "methanethiol"}
+        assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
+
+
+def test_the_ladder_repeats_the_numbers_of_the_leaderboard(copy: Copy) -> None:
+    board = pd.read_csv(copy.results / "leaderboard.csv").set_index("model")
+    table = pd.read_csv(copy.results / "ladder.csv", keep_default_na=False, na_values=[""])
+    table = table.set_index("model")
+    assert list(table.index) == ["mace-mini", "gfn1-xtb", "seed noise"]
+    assert table.loc["gfn1-xtb", "change"] == "n/a"  # tight binding has no card
+    for name in ("mace-mini", "gfn1-xtb"):
+        for column, of_board in (
+            ("fsd_full_per_angstrom", "fsd_full"),
+            ("compression_monotone_fraction", "compression_monotone"),
+            ("survival_ps", "survival"),
+            ("energy_drift_mev_per_atom_ps", "energy_drift"),
+        ):
+            assert table.loc[name, column] == pytest.approx(board.loc[name, of_board]), column
+    mace, card = table.loc["mace-mini"], copy.root / "resources" / "weights" / "mace-mini.json"
+    errors = json.loads(card.read_text())["errors"]["unseen"]
+    assert mace["frames_force_mae_unseen_mev_per_angstrom"] == errors["force_mae_mev_per_angstrom"]
+    scores = pd.read_parquet(copy.results / "mace-mini" / "scores" / "vibrations.parquet")
+    assert mace["frequency_mae_cm1"] == pytest.approx(scores["mae_cm1"].mean())
+    assert (copy.results / "ladder.png").stat().st_size > 0
+    for file in ("ladder.md", "leaderboard.md", "leaderboard.html"):
+        assert "Seed noise is unknown" in (copy.results / file).read_text()
+
+
 def test_numerical_variants_are_compared(copy: Copy) -> None:
     """A repeat differs in the last digits at most (its batches may); float32 by more."""
     more = _models("mace-mini-repeat", "mace-mini-float32")
@@ -190,7 +233,10 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
         jobs = copy.planned(*SMALL, *_models("ipea1-tight"))
     finally:
         registry.write_text(before)
-    once = ("entry", "evaluate", "score", "worst", "leaderboard", "figures", "page", "associate")
+    once = (
+        *("entry", "evaluate", "score", "worst", "leaderboard", "figures", "page", "associate"),
+        "describe",
+    )
     assert jobs == dict.fromkeys(once, 1)
 
 

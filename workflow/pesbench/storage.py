@@ -1,4 +1,4 @@
-"""HDF5 contracts: scan sets and evaluations, written whole and renamed.
+"""HDF5 contracts: scan sets, evaluations and vibrations, written whole and renamed.
 
 A file appears under its name only when it is complete; until then it is `<name>.part`.
 """
@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,7 @@ from pesbench.scans import Scan
 
 SCAN_SET_FORMAT = "pesbench-scans"
 EVALUATION_FORMAT = "pesbench-evaluation"
+VIBRATIONS_FORMAT = "pesbench-vibrations"
 VERSION = 1
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _ARRAYS = (
@@ -205,6 +206,10 @@ class ScanSet(_Reader):
         n_frames, n_atoms, _ = self._group(scan_id)["positions"].shape
         return int(n_frames), int(n_atoms)
 
+    def system(self, scan_id: str) -> str:
+        """Name of the molecule of one scan, without reading its arrays."""
+        return str(self._group(scan_id).attrs["system"])
+
 
 @dataclass(frozen=True)
 class ScanEvaluation:
@@ -282,4 +287,140 @@ class Evaluation(_Reader):
             status=Status(group.attrs["status"]),
             message=str(group.attrs["message"]),
             wall_s=float(group.attrs["wall_s"]),
+        )
+
+    def spent(self, scan_id: str) -> tuple[int, int, float]:
+        """Frames, atoms and seconds in the model of one scan, without reading its arrays.
+
+        All of them 0 where the model did not answer every frame.
+        """
+        group = self._file[scan_id]
+        if str(group.attrs["status"]) != Status.OK.value:
+            return 0, 0, 0.0
+        n_frames, n_atoms, _ = group["forces"].shape
+        return int(n_frames), int(n_atoms), float(group.attrs["wall_s"])
+
+
+@dataclass(frozen=True)
+class MoleculeVibrations:
+    """Hessian and harmonic frequencies of one molecule at a model's own minimum.
+
+    Attributes:
+        system: Which molecule.
+        numbers: Atomic numbers, shape (N,).
+        positions: Where the Hessian was taken, Å, shape (N, 3).
+        hessian: eV/Å², shape (3N, 3N), as differences gave it and not made symmetric; NaN where
+            there is none.
+        frequencies_cm1: Of the vibrations, ascending, imaginary ones negative, shape (M,); NaN
+            where there are none.
+        external_cm1: Of translations and rotations, which are projected out, shape (3N − M,).
+        asymmetry: Of the Hessian, `normal_modes.asymmetry`.
+        status: `ok`, or how the model failed.
+        message: What went wrong, or "".
+        relaxed: Whether the largest force is below the limit of the relaxation.
+        relax_steps: Taken.
+        relax_fmax: Largest force there, eV/Å; NaN if unknown.
+    """
+
+    system: str
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    hessian: NDArray[np.float64]
+    frequencies_cm1: NDArray[np.float64]
+    external_cm1: NDArray[np.float64]
+    asymmetry: float
+    status: Status
+    message: str
+    relaxed: bool
+    relax_steps: int
+    relax_fmax: float
+
+
+def write_vibrations(
+    path: Path, molecules: Iterable[MoleculeVibrations], *, attributes: Mapping[str, Any]
+) -> None:
+    """Write a model's vibrations, a group a molecule; mappings among the attributes as JSON."""
+    with atomic_path(path) as part, h5py.File(part, "w") as file:
+        file.attrs["format"] = VIBRATIONS_FORMAT
+        file.attrs["version"] = VERSION
+        for key, value in attributes.items():
+            plain = isinstance(value, str | int | float | bool)
+            file.attrs[key] = value if plain else json.dumps(value)
+        for one in molecules:
+            group = file.create_group(one.system)
+            for field in fields(one):
+                value = getattr(one, field.name)
+                if isinstance(value, np.ndarray):
+                    group.create_dataset(field.name, data=value)
+                elif field.name != "system":  # the name of the group
+                    group.attrs[field.name] = value.value if isinstance(value, Status) else value
+
+
+class Vibrations:
+    """A model's vibrations, opened for reading.
+
+    Attributes:
+        systems: Names of the molecules, sorted.
+        model: Name of the model entry.
+        scan_set_sha256: Of the scan set that the molecules are from.
+        settings: How they were found, `VibrationSettings` as a mapping.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file of the vibrations contract.
+
+        Raises:
+            UserError: there is none, or it is something else.
+        """
+        self.path = path
+        self._file = _open(
+            path, VIBRATIONS_FORMAT, "file of vibrations", "make it with the rule `vibrations`"
+        )
+        self.model = str(self._file.attrs["model"])
+        self.scan_set_sha256 = str(self._file.attrs["scan_set_sha256"])
+        self.settings: dict[str, Any] = json.loads(self._file.attrs["settings"])
+        found: list[str] = []
+        # a name may hold a slash, which makes a group of groups
+        self._file.visititems(
+            lambda name, item: found.append(name) if "status" in item.attrs else None
+        )
+        self.systems: tuple[str, ...] = tuple(sorted(found))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return dict(self._file.attrs)
+
+    def molecule(self, system: str) -> MoleculeVibrations:
+        """Of one molecule.
+
+        Raises:
+            UserError: the file has no such molecule.
+        """
+        if system not in self.systems:
+            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
+        group = self._file[system]
+        return MoleculeVibrations(
+            system=system,
+            numbers=group["numbers"][()],
+            positions=group["positions"][()],
+            hessian=group["hessian"][()],
+            frequencies_cm1=group["frequencies_cm1"][()],
+            external_cm1=group["external_cm1"][()],
+            asymmetry=float(group.attrs["asymmetry"]),
+            status=Status(group.attrs["status"]),
+            message=str(group.attrs["message"]),
+            relaxed=bool(group.attrs["relaxed"]),
+            relax_steps=int(group.attrs["relax_steps"]),
+            relax_fmax=float(group.attrs["relax_fmax"]),
         )
