@@ -816,7 +816,8 @@ def test_the_schema_ranks_by_what_the_tables_can_rank_by():
 
 
 @pytest.mark.parametrize(
-    ("target", "job", "count"), [("weights_mace", "train_mace", 2), ("weights_testbed", "train", 22)]
+    ("target", "job", "count"),
+    [("weights_mace", "train_mace", 2), ("weights_testbed", "train", 22)],
 )
 def test_weights_can_be_trained_from_nothing(target, job, count, checkout, repo):
     """`make weights-...` needs no weights; its command is taken from the Makefile."""
