@@ -251,7 +251,7 @@ def test_the_loss_is_its_definition(tmp_path):
 
 @pytest.mark.parametrize("steps", [1, 2, 19, 20, 21, 60])
 def test_the_learning_rate_rises_and_falls(tmp_path, steps):
-    """Of one step an epoch; told is the rate after it, of the last one a rate that is not used."""
+    """Of one step an epoch; told is the rate that it is taken with."""
     run = training(tmp_path, train=TRAIN[:1], valid=VALID[:1], epochs=steps, patience_epochs=steps)
     run.run()
     rates = [epoch.learning_rate for epoch in run.history]
@@ -259,10 +259,10 @@ def test_the_learning_rate_rises_and_falls(tmp_path, steps):
     highest = QUICK["learning_rate"] * (1 + 1e-9)
     assert max(rates) <= highest
     if steps > 2:
-        assert rates[-2] < 1e-3 * highest
-        assert rates[3:-1] == sorted(rates[3:-1], reverse=True)
+        assert rates[-1] < 1e-3 * highest
+        assert rates[3:] == sorted(rates[3:], reverse=True)
     if steps == 60:
-        assert rates[0] < rates[1] == pytest.approx(QUICK["learning_rate"])
+        assert rates[1] < rates[2] == pytest.approx(QUICK["learning_rate"])
 
 
 def test_the_average_of_the_weights(tmp_path, monkeypatch):
@@ -862,3 +862,38 @@ def test_a_training_on_the_gpu_goes_on(tmp_path, monkeypatch, scans):
     trained = run.run()
     assert len(run.history) == 4
     assert next(trained.network.parameters()).device.type == "cpu"
+
+
+def test_what_lies_in_the_folder_is_looked_at_before_it_is_continued(tmp_path):
+    training(tmp_path).run()
+    checkpoint, settings = tmp_path / "checkpoint.pt", tmp_path / "settings.json"
+    whole, said = checkpoint.read_bytes(), settings.read_text()
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"checkpoint.pt: damaged .*; remove its folder"):
+        training(tmp_path)
+    checkpoint.write_bytes(whole)
+    settings.unlink()  # of whatever training the checkpoint is
+    with pytest.raises(UserError, match="a training of other settings"):
+        training(tmp_path)
+    settings.write_text(said)
+    assert len(training(tmp_path).history) == 4
+
+
+def test_a_training_goes_on_with_the_threads_it_was_begun_with(tmp_path):
+    training(tmp_path).run()
+    torch.set_num_threads(2)
+    try:
+        training(tmp_path)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_look_at_the_fsd_is_no_other_training_but_other_scans_to_train_with_are(tmp_path):
+    scans = read_scans(SCANS, [SCAN])
+    training(tmp_path / "a", scans=scans, fsd_every=2).run()
+    training(tmp_path / "a")  # without a look
+    training(tmp_path / "b", scans=scans, fsd_weight=0.01, epochs=1).run()
+    moved = [replace(scan, coordinate=scan.coordinate + 0.01) for scan in scans]
+    with pytest.raises(UserError, match="a training of other settings"):
+        training(tmp_path / "b", scans=moved, fsd_weight=0.01, epochs=1)

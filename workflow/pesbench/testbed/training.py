@@ -8,6 +8,7 @@ one, on a CPU with the same number of threads.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -85,10 +86,20 @@ class ScanTensors:
     coordinate: Tensor
     q: int
 
+    @property
+    def fingerprint(self) -> str:
+        """Of its geometries and reference forces."""
+        digest = hashlib.sha256()
+        for array in (self.coordinate, self.frames.positions, self.frames.forces):
+            digest.update(array.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
 
 @dataclass
 class Epoch:
-    """What is told of an epoch; errors on the validation frames, with the averaged weights."""
+    """What is told of an epoch: the rate it begins with, the mean loss of its steps, and errors on
+    the validation frames with the averaged weights.
+    """
 
     epoch: int
     learning_rate: float
@@ -323,7 +334,10 @@ class Training:
                     "name": self.name,
                     "potential": self.potential.to_dict(),
                     "training": asdict(self.settings),
-                    "scans": [scan.id for scan in self.scans],
+                    # only where they are trained with; a look changes nothing
+                    "scans": [[scan.id, scan.fingerprint] for scan in self.scans]
+                    if self.settings.fsd_weight
+                    else [],
                     **self.made_of,
                 }
             )
@@ -331,8 +345,9 @@ class Training:
 
     def _resume(self) -> None:
         wanted, place = self._wanted(), self.folder / SETTINGS
-        if place.is_file():
-            found = json.loads(place.read_text())
+        checkpoint = self.folder / CHECKPOINT
+        if place.is_file() or checkpoint.is_file():
+            found = json.loads(place.read_text()) if place.is_file() else {}
             if found != wanted:
                 raise UserError(
                     f"{self.folder}: a training of other settings ({_difference(found, wanted)}); "
@@ -340,9 +355,17 @@ class Training:
                 )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(place, wanted)
-        if not (self.folder / CHECKPOINT).is_file():
+        if not checkpoint.is_file():
             return
-        stored = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        try:
+            stored = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{checkpoint}: damaged ({type(error).__name__}); remove its folder to start anew"
+            ) from error
+        if stored["threads"] != torch.get_num_threads():  # they decide rounding
+            logger.info("%s: with %d threads, as it was begun", self.name, stored["threads"])
+            torch.set_num_threads(stored["threads"])
         self.network.load_state_dict(stored["network"])
         self.average.load_state_dict(stored["average"])
         for part, state in zip(self._steppers, stored["steppers"], strict=True):
@@ -358,6 +381,7 @@ class Training:
             "steppers": [part.state_dict() for part in self._steppers],
             "history": [asdict(epoch) for epoch in self.history],
             "best": self.best,
+            "threads": torch.get_num_threads(),
         }
         with atomic_path(self.folder / CHECKPOINT) as part:
             torch.save(content, part)
@@ -424,6 +448,7 @@ class Training:
     def _epoch(self, number: int) -> Epoch:
         generator = np.random.default_rng(seed_of("epoch", self.name, number))
         self.network.train()
+        rate = float(self.schedules[0].get_last_lr()[0])
         losses = []
         parts = batches(self._train.sizes, self.settings.batch_frames, generator)
         scans = self._scans_in_turn(generator)
@@ -448,7 +473,7 @@ class Training:
         look = self.fsd_every and number % self.fsd_every == 0
         return Epoch(
             epoch=number,
-            learning_rate=float(self.schedules[0].get_last_lr()[0]),
+            learning_rate=rate,
             loss=float(np.mean(losses)),
             valid_force_mae_mev_per_angstrom=force,
             valid_energy_mae_mev_per_atom=energy,
