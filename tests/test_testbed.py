@@ -29,7 +29,7 @@ from pesbench.models.interface import (
     check_result,
 )
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
-from pesbench.models.testbed import TestbedModel
+from pesbench.models.testbed import TestbedModel, like_sizes
 from pesbench.models.torch_devices import choose_device
 from pesbench.storage import Evaluation, ScanSet
 from pesbench.testbed.cards import rotation_variance
@@ -845,3 +845,10 @@ def test_settings_survive_json():
     assert PotentialSettings.of(made.to_dict(), "") == made
     assert made.elements == ("O", "H")
     assert replace(made, channels=4) != made
+
+
+def test_systems_of_like_size_share_a_call():
+    sizes = np.array([12, 5, 9, 6, 8, 5, 11, 7])
+    groups = like_sizes(sizes)
+    assert [sizes[group].tolist() for group in groups] == [[5, 6, 5], [8, 7], [9], [12, 11]]
+    assert sorted(np.concatenate(groups).tolist()) == list(range(8))
