@@ -24,8 +24,6 @@ from pesbench.models.registry import (
     resolve_weights,
 )
 from pesbench.references import bsct_spice
-from pesbench.references.calculators import nothing_to_scan, plan_scans
-from pesbench.references.quality import QualityLimits
 from pesbench.structures import is_path_name
 from pesbench.training.split import read_split
 
@@ -180,10 +178,36 @@ def read_models(path: Path) -> dict[str, ModelEntry]:
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no model; add an entry such as `my-model: {{family: ...}}`")
     entries = {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
+    for entry in entries.values():
+        _check_seed(entry, entries, f"{path}: ")
     return {
         name: _on_its_base(entry, entries, f"{path}: ") if entry.family == "perturbed" else entry
         for name, entry in entries.items()
     }
+
+
+def _check_seed(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> None:
+    """Refuse an entry that says to be a seed of what it cannot be a seed of.
+
+    Raises:
+        UserError: there is no such entry, it is a seed itself, or of another family.
+    """
+    name = entry.settings.get("seed_of")
+    if name is None:
+        return
+    place = f"{source}model {entry.name!r}: `seed_of`"
+    fit = {n for n, e in entries.items() if e.family == entry.family and n != entry.name}
+    if name not in entries:
+        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
+    if name == entry.name:
+        raise UserError(f"{place}: names the entry itself; leave it out, or name another seed")
+    if (other := entries[name].settings.get("seed_of")) is not None:
+        raise UserError(f"{place}: {name!r} is itself a seed; name {other!r}")
+    if entries[name].family != entry.family:
+        raise UserError(
+            f"{place}: {name!r} is of family {entries[name].family!r}, not {entry.family!r}; "
+            "name an entry of the same family"
+        )
 
 
 def _on_its_base(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> ModelEntry:
@@ -337,6 +361,8 @@ class Run:
         vibrations: Names of the models whose harmonic frequencies are found, sorted; the scan
             set's reference is asked beside them.
         vibration_systems: Ids of the molecules they are found of, sorted.
+        ladder: Names of the models that are compared with a baseline, which is the first; each
+            potential is followed by its seeds.
     """
 
     scan_set: str
@@ -357,6 +383,7 @@ class Run:
     dynamics_shards: dict[str, DynamicsShard]
     vibrations: list[str]
     vibration_systems: list[str]
+    ladder: list[str]
 
     def weights(self, model: str) -> str:
         """The option that tells a command where a model's weights lie, if it has any."""
@@ -366,6 +393,17 @@ class Run:
         """The file that tells what a model was trained on, if it names one."""
         path = self.models[model].settings.get("seen_systems")
         return [path] if path else []
+
+    @property
+    def seeds(self) -> dict[str, str]:
+        """The potential of each model that is a seed of one."""
+        return {n: e.potential for n, e in self.models.items() if e.potential != n}
+
+    @property
+    def ladder_cards(self) -> list[Path]:
+        """Model cards beside the weights of the ladder's models, those that are there."""
+        paths = (self.models[name].card_path for name in self.ladder)
+        return sorted({path for path in paths if path is not None and path.is_file()})
 
     @property
     def level_of_theory(self) -> str:
@@ -420,6 +458,8 @@ class Run:
     @property
     def quality_options(self) -> str:
         """The gate on references as options of `pesbench collect-references`."""
+        from pesbench.references.quality import QualityLimits  # SciPy's signals: 0.6 s
+
         limits = QualityLimits(**self.settings["quality"])
         return " ".join(
             f"--{key.replace('_', '-')} {value}" for key, value in asdict(limits).items()
@@ -511,7 +551,51 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
             scans,
             place,
         ),
+        ladder=_ladder(config.get("ladder"), registry, models, place),
     )
+
+
+def _ladder(
+    block: Mapping[str, Any] | None,
+    registry: Mapping[str, ModelEntry],
+    models: Mapping[str, ModelEntry],
+    place: str,
+) -> list[str]:
+    """The models of the ladder: the baseline first, and all seeds of a potential together."""
+    where = f"{place}: `ladder"
+    if not block or not block["models"]:
+        return []
+    able = [n for n, e in registry.items() if e.family not in ("control", "perturbed")]
+    in_run = [name for name in able if name in models]
+    absent = "is not in the run; add it to `models`, or write `ladder: {models: []}` for no ladder"
+    baseline = block["baseline"]
+    if baseline not in registry:
+        raise UserError(f"{where}.baseline`: no model {baseline!r}; {closest(baseline, able)}")
+    if baseline not in able:
+        family = registry[baseline].family
+        raise UserError(f"{where}.baseline`: {baseline!r} is of family {family!r}; name a model")
+    if baseline not in in_run:
+        raise UserError(f"{where}.baseline`: {baseline!r} {absent}")
+    if (potential := registry[baseline].potential) != baseline:
+        raise UserError(
+            f"{where}.baseline`: {baseline!r} is a seed of {potential!r}; name that, its seeds are "
+            "one row"
+        )
+    potentials = [baseline]
+    for pattern in block["models"]:
+        named = select([pattern], able, f"{where}.models`")
+        chosen = [registry[name].potential for name in named if name in in_run]
+        if not chosen:
+            raise UserError(f"{where}.models`: {pattern!r} {absent}")
+        potentials += chosen
+    if set(potentials) == {baseline}:
+        raise UserError(f"{where}.models` names the baseline only; name others beside it")
+    return [
+        name
+        for potential in dict.fromkeys(potentials)
+        for name in sorted(in_run, key=lambda name: (name != potential, name))
+        if registry[name].potential == potential
+    ]
 
 
 def _vibrations(
@@ -657,7 +741,9 @@ def _planned_scans(settings: Mapping[str, Any], base: Path, place: str) -> list[
     """Ids of all scans of a set before any reference is computed, so that the DAG is static."""
     if settings["source"] == bsct_spice.NAME:
         return bsct_spice.scan_ids(bsct_spice.read_manifest(base / bsct_spice.MANIFEST))
-    from pesbench.references.molecules import read_molecules  # RDKit: 0.3 s, for these sets only
+    # RDKit and SciPy's signals, together 0.9 s: for these sets only
+    from pesbench.references.calculators import nothing_to_scan, plan_scans
+    from pesbench.references.molecules import read_molecules
 
     try:
         plan = plan_scans(

@@ -16,7 +16,33 @@ PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
 ASSOCIATION = [RESULTS / "association.csv"] if COMPARED or PERTURBED else []
 ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if ASSOCIATION else []
 DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
+# with all that ran dynamics: the horizon and the reference are those of the leaderboard
+ON_LADDER = [n for n in RUN.models if n in RUN.ladder or n in RUN.dynamics] if RUN.ladder else []
+VIBRATING = [name for name in RUN.vibrations if name in RUN.ladder]
+LADDER = [RESULTS / "ladder.csv", RESULTS / "ladder_claims.csv"] if RUN.ladder else []
+LADDER_FIGURE = [RESULTS / "ladder.png"] if RUN.ladder else []
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
+
+
+# what `pesbench merge` needs to know of the models where the registry is not
+rule describe:
+    input:
+        seen=sorted({file for model in RUN.models for file in RUN.seen_systems(model)}),
+    output:
+        RESULTS / "models.json",
+    log:
+        RESULTS / "logs" / "describe.log",
+    conda:
+        "../../envs/pesbench.yaml"
+    params:
+        python=where(PYTHON),
+        models_file=where(RUN.models_file),
+        models=list(RUN.models),
+        descriptions=as_text({name: description(entry) for name, entry in RUN.models.items()}),
+        code=stage_fingerprint("describe"),
+    shell:
+        "{params.python} -m pesbench describe --models {params.models:q}"
+        " --models-file {params.models_file:q} --out {output:q} 2> {log:q}"
 
 
 rule worst:
@@ -35,6 +61,7 @@ rule worst:
         ),
     log:
         RESULTS / "logs" / "worst" / "{model}.log",
+    localrule: True
     conda:
         "../../envs/pesbench.yaml"
     params:
@@ -57,6 +84,7 @@ if VARIANTS:
             PARITY,
         log:
             RESULTS / "logs" / "parity.log",
+        localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:
@@ -92,6 +120,7 @@ if ASSOCIATION:
             ],
         log:
             RESULTS / "logs" / "associate.log",
+        localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:
@@ -99,6 +128,7 @@ if ASSOCIATION:
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=list(RUN.models),
+            seeds=as_text(RUN.seeds),
             dynamics=RAN_DYNAMICS,
             dose_figure=f"--dose-figure {DOSE_FIGURE[0]}" if DOSE_FIGURE else "",
             code=stage_fingerprint("associate"),
@@ -109,6 +139,47 @@ if ASSOCIATION:
             " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose_figure} 2> {log:q}"
 
 
+if RUN.ladder:
+
+    rule ladder:
+        input:
+            scan_set=SCAN_SET,
+            scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=ON_LADDER),
+            dynamics=DYNAMICS,
+            vibrations=expand(
+                RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
+            ),
+            cards=RUN.ladder_cards,
+        output:
+            csv=LADDER[0],
+            claims=LADDER[1],
+            markdown=RESULTS / "ladder.md",
+            figure=report(
+                LADDER_FIGURE[0], caption="../report/ladder.rst", category="Design choices"
+            ),
+        log:
+            RESULTS / "logs" / "ladder.log",
+        localrule: True
+        conda:
+            "../../envs/pesbench.yaml"
+        params:
+            python=where(PYTHON),
+            results=where(RESULTS),
+            models_file=where(RUN.models_file),
+            models=ON_LADDER,
+            ladder=RUN.ladder,
+            seeds=as_text(RUN.seeds),
+            dynamics=RAN_DYNAMICS,
+            vibrations="--vibrations " + " ".join(VIBRATING) if VIBRATING else "",
+            code=stage_fingerprint("ladder"),
+        shell:
+            "{params.python} -m pesbench ladder --results {params.results:q}"
+            " --models {params.models:q} --models-file {params.models_file:q}"
+            " --scan-set {input.scan_set:q} {params.dynamics} {params.vibrations}"
+            " --ladder {params.ladder:q} --csv {output.csv:q} --claims {output.claims:q}"
+            " --markdown {output.markdown:q} --figure {output.figure:q} 2> {log:q}"
+
+
 rule leaderboard:
     input:
         scan_set=SCAN_SET,
@@ -116,11 +187,13 @@ rule leaderboard:
         dynamics=DYNAMICS,
         parity=PARITY,
         association=ASSOCIATION,
+        ladder=LADDER,
     output:
         csv=RESULTS / "leaderboard.csv",
         markdown=RESULTS / "leaderboard.md",
     log:
         RESULTS / "logs" / "leaderboard.log",
+    localrule: True
     conda:
         "../../envs/pesbench.yaml"
     params:
@@ -133,12 +206,13 @@ rule leaderboard:
         dynamics=RAN_DYNAMICS,
         parity=f"--parity {PARITY[0]}" if PARITY else "",
         association=f"--association {ASSOCIATION[0]}" if ASSOCIATION else "",
+        ladder=f"--ladder {LADDER[0]} {LADDER[1]}" if LADDER else "",
         code=stage_fingerprint("leaderboard"),
     shell:
         "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q} {params.parity}"
-        " {params.association}"
+        " {params.association} {params.ladder}"
         " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
 
 
@@ -152,6 +226,7 @@ rule figures:
         ladders=report(LADDERS, caption="../report/control_ladders.rst", category="Smoothness"),
     log:
         RESULTS / "logs" / "figures.log",
+    localrule: True
     conda:
         "../../envs/pesbench.yaml"
     params:
@@ -183,6 +258,8 @@ rule page:
         association=ASSOCIATION,
         association_figure=ASSOCIATION_FIGURE,
         dose_figure=DOSE_FIGURE,
+        ladder=LADDER,
+        ladder_figure=LADDER_FIGURE,
     output:
         report(
             RESULTS / "leaderboard.html",
@@ -191,6 +268,7 @@ rule page:
         ),
     log:
         RESULTS / "logs" / "page.log",
+    localrule: True
     conda:
         "../../envs/pesbench.yaml"
     params:
@@ -209,11 +287,16 @@ rule page:
             else ""
         ),
         dose_figure=f"--dose-figure {DOSE_FIGURE[0]}" if DOSE_FIGURE else "",
+        ladder=(
+            f"--ladder {LADDER[0]} {LADDER[1]} --ladder-figure {LADDER_FIGURE[0]}"
+            if LADDER
+            else ""
+        ),
         skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
     shell:
         "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
         " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q}"
         " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped} {params.parity}"
-        " {params.association} {params.dose_figure}"
+        " {params.association} {params.dose_figure} {params.ladder}"
         " --html {output:q} 2> {log:q}"

@@ -30,6 +30,7 @@ _DESCRIPTIVE = frozenset(
         "elements",
         "level_of_theory",
         "license",
+        "seed_of",
         "seen_systems",
         "trained",
         "training_dispersion",
@@ -100,6 +101,17 @@ class ModelEntry:
         if weights is None:
             return None
         return cache_path(weights) if is_address(weights) else Path(weights)
+
+    @property
+    def card_path(self) -> Path | None:
+        """Where a model card lies if there is one, beside the weights; None without weights."""
+        weights = self.weights_path
+        return weights and weights.with_suffix(".json")
+
+    @property
+    def potential(self) -> str:
+        """Name that all seeds of a potential share: of the entry they are seeds of, or its own."""
+        return str(self.settings.get("seed_of", self.name))
 
     @classmethod
     def from_file(cls, path: Path, weights: Path | None = None) -> ModelEntry:

@@ -1,9 +1,13 @@
-"""Numerical variants: entries of one checkpoint that differ in how it is computed."""
+"""Entries that are no independent models: numerical variants of one checkpoint, and seeds.
+
+Numerical variants differ in how one checkpoint is computed, seeds in the random numbers that one
+potential was trained with.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pesbench.models.registry import ModelEntry
 
@@ -42,6 +46,26 @@ def variants(entries: Iterable[ModelEntry]) -> list[list[str]]:
         for group in groups.values()
         if len(group) > 1
     )
+
+
+def potentials(entries: Mapping[str, ModelEntry]) -> dict[str, str]:
+    """The potential of each entry: one name for its seeds, and for the numerical variants of each.
+
+    Args:
+        entries: By name; the entry that others are seeds of need not be among them.
+    """
+    first = {name: group[0] for group in variants(entries.values()) for name in group}
+    seed_of = {
+        first.get(name, name): entry.potential
+        for name, entry in entries.items()
+        if entry.potential != name
+    }
+    found = {}
+    for name in entries:
+        checkpoint = first.get(name, name)
+        potential = seed_of.get(checkpoint, checkpoint)
+        found[name] = first.get(potential, potential)
+    return found
 
 
 def _plainness(entry: ModelEntry) -> tuple[object, ...]:

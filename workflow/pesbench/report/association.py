@@ -1,8 +1,9 @@
 """Whether smoothness predicts stability, of a run: the tests' tables and what went into them.
 
 Rules (docs/association.md): one point a variant of the role `model`; numerical variants of a
-checkpoint are one point; perturbed models are no independent models and stand in a table and figure
-of their own, `dose_table`; runs with half the time step are left out.
+checkpoint are one point, and so are the seeds of a potential; perturbed models are no independent
+models and stand in a table and figure of their own, `dose_table`; runs with half the time step are
+left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pesbench.metrics.association_panel import (
 from pesbench.metrics.survival import Outcome
 from pesbench.models.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
-from pesbench.models.variants import variants
+from pesbench.models.variants import potentials
 from pesbench.report.dynamics import dynamics_columns, main_runs
 from pesbench.report.tables import ModelFacts, More, number
 from pesbench.storage import write_text
@@ -83,7 +84,8 @@ class Compared:
     Attributes:
         scans: One row a (model, scan), see `association_panel.panel`.
         runs: One row a (model, trajectory) that counts.
-        variants: Name of the variant of each model that is a numerical variant of another.
+        variants: Name of the variant of each model that is a numerical variant or a seed of one.
+        seeds: The same of the models that say to be a seed.
         families: Of each variant.
         cost: Columns `model`, `variant`, `scan_seconds` and `dynamics_seconds`.
         left_out: Why a model is in no test, by model.
@@ -96,6 +98,7 @@ class Compared:
     scans: pd.DataFrame
     runs: pd.DataFrame
     variants: Mapping[str, str]
+    seeds: Mapping[str, str]
     families: Mapping[str, str]
     cost: pd.DataFrame
     left_out: Mapping[str, str]
@@ -114,9 +117,8 @@ def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compare
     """
     candidates = [fact.name for fact in inputs.facts if fact.role == "model"]
     chosen = [name for name in candidates if name in inputs.dynamics]
-    same = {
-        name: group[0] for group in variants(entries[name] for name in chosen) for name in group[1:]
-    }
+    potential = potentials({name: entries[name] for name in chosen})
+    same = {name: variant for name, variant in potential.items() if variant != name}
     main = {name: main_runs(inputs.dynamics[name]).assign(model=name) for name in chosen}
     runs = _stacked(main.values(), _run_columns())
     reference = runs.assign(outcome=Outcome.SURVIVED.value)  # without one, every failure counts
@@ -137,6 +139,7 @@ def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compare
         scans=scans,
         runs=counted,
         variants=same,
+        seeds={n: v for n, v in same.items() if "seed_of" in entries[n].settings},
         families={same.get(name, name): entries[name].family for name in reversed(chosen)},
         cost=pd.DataFrame(cost, columns=["model", "variant", "scan_seconds", "dynamics_seconds"]),
         left_out={name: "ran no dynamics" for name in candidates if name not in chosen},
@@ -262,8 +265,8 @@ def section(csv: Path) -> More:
             f"Primary: {sentence['primary']}",
             f"Secondary: {sentence['secondary']}",
             "Rank correlation of the mean metric of the scans with the survival time lost in the "
-            "dynamics, one point a variant of a model. Who was left out, the exploratory tests and "
-            "what both sides cost: association.md.",
+            "dynamics, one point a variant of a model, its seeds averaged. Who was left out, the "
+            "exploratory tests and what both sides cost: association.md.",
         ),
     )
 
@@ -323,7 +326,9 @@ def _left_out(data: Compared, answer: Answer) -> list[str]:
         for (model, why), metrics in sorted(tests.items())
     ]
     said += [
-        f"{model}: the same checkpoint as {variant}; the two are one point, their mean."
+        f"{model}: another seed of {variant}; the seeds of a potential are one point, their mean."
+        if model in data.seeds
+        else f"{model}: the same checkpoint as {variant}; the two are one point, their mean."
         for model, variant in sorted(data.variants.items())
     ]
     if data.perturbed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from pesbench.config import closest, read_models
 from pesbench.errors import UserError
+from pesbench.models.record import is_record, recorded_entries
 from pesbench.models.registry import ModelEntry, role
-from pesbench.report import association, dynamics, parity, seen
+from pesbench.report import association, dynamics, ladder_text, merged, parity, seen
 from pesbench.report.tables import ModelFacts, More, leaderboard
 from pesbench.storage import ScanSet
 
@@ -26,11 +27,13 @@ class ReportInputs:
         facts: Of every model, in the order asked for.
         scores: One row a scan, by model.
         dynamics: One row a trajectory, by model that ran dynamics.
+        vibrations: One row a molecule, by model whose frequencies were found.
     """
 
     facts: list[ModelFacts]
     scores: dict[str, pd.DataFrame]
     dynamics: dict[str, pd.DataFrame]
+    vibrations: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def reference(self) -> str | None:
@@ -50,17 +53,34 @@ class ReportInputs:
         return board.assign(scan_seconds=board["model"].map(seconds))
 
     def more(
-        self, parity_csv: Path | None, board: pd.DataFrame, association_csv: Path | None = None
+        self,
+        parity_csv: Path | None,
+        board: pd.DataFrame,
+        association_csv: Path | None = None,
+        ladder_csvs: Sequence[Path] | None = None,
+        merged_json: Path | None = None,
     ) -> list[More]:
-        """The sections below the leaderboard that have something to say."""
+        """The sections below the leaderboard that have something to say.
+
+        Args:
+            parity_csv: Of `parity`.
+            board: Of `board`.
+            association_csv: Of `associate`.
+            ladder_csvs: The two of `ladder`: its numbers, and what they say of the claims.
+            merged_json: Of `merge`.
+        """
         asked = ("model", "reference")  # a perturbed model has seen what its base has
         others = {f.name: self.scores[f.name] for f in self.facts if f.role in asked}
         found = [dynamics.section(board)]
         if association_csv is not None:
             found.append(association.section(association_csv))
+        if ladder_csvs is not None:
+            found.append(ladder_text.section(*ladder_csvs))
         found.append(seen.section(others))
         if parity_csv is not None:
             found.append(parity.section(parity_csv))
+        if merged_json is not None:
+            found.append(merged.section(merged_json))
         return [section for section in found if section is not None]
 
 
@@ -92,32 +112,41 @@ def read_inputs(
     models_file: Path,
     scan_set: ScanSet,
     with_dynamics: Sequence[str] = (),
+    with_vibrations: Sequence[str] = (),
 ) -> ReportInputs:
     """Facts and scores of some models.
 
     Args:
         results: Folder of the scan set's results.
         models: Names of the models.
-        models_file: The registry, for their facts.
+        models_file: The registry, or `models.json` of a folder of results, for their facts.
         scan_set: What they were scored on.
         with_dynamics: Which of them ran dynamics.
+        with_vibrations: Of which of them frequencies were found.
 
     Raises:
         UserError: a file is missing, or scores belong to another scan set.
     """
-    registry = read_models(models_file)
+    read = recorded_entries if is_record(models_file) else read_models
+    registry = read(models_file)
     facts, scores = [], {}
     for model in models:
         if model not in registry:
             raise UserError(f"{models_file}: no model {model!r}; {closest(model, registry)}")
         facts.append(model_facts(registry[model], scan_set.level_of_theory))
         scores[model] = _read_scores(results / model / "scores" / "scans.parquet", scan_set)
-    trajectories = {
-        model: _read_scores(results / model / "scores" / "dynamics.parquet", scan_set)
-        for model in models
-        if model in with_dynamics
-    }
-    return ReportInputs(facts, scores, trajectories)
+    trajectories, vibrations = (
+        {
+            model: _read_scores(results / model / "scores" / file, scan_set)
+            for model in models
+            if model in chosen
+        }
+        for file, chosen in (
+            ("dynamics.parquet", with_dynamics),
+            ("vibrations.parquet", with_vibrations),
+        )
+    )
+    return ReportInputs(facts, scores, trajectories, vibrations)
 
 
 def _read_scores(path: Path, scan_set: ScanSet) -> pd.DataFrame:

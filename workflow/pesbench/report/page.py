@@ -104,6 +104,10 @@ def write(path: Path, html: str) -> None:
     write_text(path, html)
 
 
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -203,6 +207,9 @@ def write_leaderboard(
     association: Path | None = None,
     association_figure: Path | None = None,
     dose_figure: Path | None = None,
+    ladder: Sequence[Path] | None = None,
+    ladder_figure: Path | None = None,
+    merged: Path | None = None,
 ) -> None:
     """Write the page of a run.
 
@@ -210,7 +217,8 @@ def write_leaderboard(
         html: Where to.
         inputs: Scores and facts.
         scan_set: What was scored.
-        results: Folder of the scan set's results, with `worst.csv` and `worst.png` of the models.
+        results: Folder of the scan set's results, with `worst.csv` of the models, and `worst.png`
+            of those whose evaluations are there.
         rank_by: Score that ranks.
         by_bond: PNG of `figures.fsd_by_bond`.
         ladders: PNG of `figures.control_ladders`.
@@ -219,11 +227,14 @@ def write_leaderboard(
         association: CSV of `pesbench.report.association`, where models ran dynamics.
         association_figure: PNG of `association_figures.association`.
         dose_figure: PNG of `association_figures.dose_response`.
+        ladder: CSV files of `pesbench.report.ladder_text`, where the run has a ladder.
+        ladder_figure: PNG of `ladder_figure.figure`.
+        merged: `merged.json`, of results of several groups.
     """
     worst = {
         fact.name: Worst(
             worst_scans.read(results / fact.name / "worst.csv"),
-            (results / fact.name / "worst.png").read_bytes(),
+            _bytes_of(results / fact.name / "worst.png"),
         )
         for fact in inputs.facts
         if fact.role == "model"
@@ -248,11 +259,19 @@ def write_leaderboard(
     shown = [
         ("FSD by bond type. Lines: what zero forces score." + without, by_bond),
         ("The control ladders: FSD of known defects, the models drawn in." + without, ladders),
-        ("Smoothness against the survival time lost: one point a model.", association_figure),
+        (
+            "Smoothness against the survival time lost: one point a variant of a model.",
+            association_figure,
+        ),
         (
             "Dose and response: one defect at a time, by kind and size, added to an unperturbed "
             "model (dashed).",
             dose_figure,
+        ),
+        (
+            "The ladder: one design choice at a time, against the baseline (line), with the noise "
+            "of training seeds (band).",
+            ladder_figure,
         ),
     ]
     text = render(
@@ -261,7 +280,7 @@ def write_leaderboard(
         facts=facts,
         figures=[(caption, path.read_bytes()) for caption, path in shown if path is not None],
         worst=worst,
-        more=inputs.more(parity, board, association),
+        more=inputs.more(parity, board, association, ladder, merged),
         made=provenance.describe(scan_set.sha256),
     )
     write(html, text)

@@ -778,7 +778,7 @@ def to_markdown(board: pd.DataFrame, title: str = "Leaderboard", more: Sequence[
 
 
 def _alignment(table: pd.DataFrame) -> list[str]:
-    words = ("model", "variant", "base", "defect", "molecules", EQUIVALENT.title)
+    words = ("model", "variant", "base", "change", "defect", "molecules", EQUIVALENT.title)
     return ["left" if title in words else "right" for title in table.columns]
 
 
