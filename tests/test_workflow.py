@@ -206,6 +206,9 @@ def test_every_output_says_how_it_was_made(copy: Copy) -> None:
         assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
         assert file.attrs["wall_s"] > 0
     assert (copy.results / "gfn1-xtb" / "worst.extxyz").stat().st_size > 0
+    models = json.loads((copy.results / "models.json").read_text())["models"]
+    assert models["gfn2-xtb"]["description"]["level_of_theory"] == "GFN2-xTB"
+    assert set(models["mace-mini"]["seen"].values()) == {"seen", "unseen"}
     page = (copy.results / "leaderboard.html").read_text()
     assert "gfn1-xtb" in page
     assert "data:image/png;base64," in page

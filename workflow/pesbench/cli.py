@@ -39,6 +39,19 @@ def _entry(arguments: argparse.Namespace) -> None:
     write_json(arguments.out, settle(entry))
 
 
+def _describe(arguments: argparse.Namespace) -> None:
+    from pesbench.config import closest, read_models
+    from pesbench.models.record import describe, write_record
+
+    registry = read_models(arguments.models_file)
+    if unknown := [name for name in arguments.models if name not in registry]:
+        raise UserError(
+            f"{arguments.models_file}: no model {unknown[0]!r}; {closest(unknown[0], registry)}"
+        )
+    described = describe((registry[name] for name in arguments.models), Path.cwd())
+    write_record(arguments.out, described)
+
+
 def _import_archive(arguments: argparse.Namespace) -> None:
     from pesbench import provenance
     from pesbench.progress import track
@@ -334,7 +347,11 @@ def _inputs(arguments: argparse.Namespace, scan_set: ScanSet) -> ReportInputs:
 def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
     """The models of a report, resolved: two ways to write one path are one checkpoint."""
     from pesbench.config import read_models, resolve_entry
+    from pesbench.models.record import is_record, recorded_entries
 
+    if is_record(arguments.models_file):  # weights need not be here; their sha256 tells them apart
+        recorded = recorded_entries(arguments.models_file)
+        return {name: recorded[name] for name in arguments.models}
     registry = read_models(arguments.models_file)
     return {
         name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
@@ -356,7 +373,9 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
             *provenance.describe(scan_set.sha256),
         ]
     board = inputs.board(arguments.rank_by)
-    more = inputs.more(arguments.parity, board, arguments.association)
+    more = inputs.more(
+        arguments.parity, board, arguments.association, arguments.ladder, arguments.merged
+    )
     tables.write(board, arguments.csv, arguments.markdown, title, made, more)
 
 
@@ -378,6 +397,32 @@ def _associate(arguments: argparse.Namespace) -> None:
     figures.save(association_figures.association(found), arguments.figure)
     if arguments.dose_figure is not None:
         figures.save(association_figures.dose_response(doses), arguments.dose_figure)
+
+
+def _ladder(arguments: argparse.Namespace) -> None:
+    from pesbench import provenance
+    from pesbench.report import figures, ladder, ladder_figure, ladder_text
+    from pesbench.report.inputs import read_inputs
+    from pesbench.storage import ScanSet
+
+    if unknown := [name for name in arguments.ladder if name not in arguments.models]:
+        raise UserError(f"--ladder: {unknown[0]!r} is not among --models; add it")
+    with ScanSet(arguments.scan_set) as scan_set:
+        inputs = read_inputs(
+            arguments.results,
+            arguments.models,
+            arguments.models_file,
+            scan_set,
+            arguments.dynamics,
+            arguments.vibrations,
+        )
+        title = f"{scan_set.name}: {ladder_text.HEADING.lower()}"
+        made = provenance.describe(scan_set.sha256)
+    found = ladder.make_ladder(inputs, _entries(arguments), arguments.ladder)
+    ladder_text.write(
+        found, arguments.csv, arguments.claims, arguments.markdown, title=title, made=made
+    )
+    figures.save(ladder_figure.figure(found), arguments.figure)
 
 
 def _parity(arguments: argparse.Namespace) -> None:
@@ -424,7 +469,31 @@ def _page(arguments: argparse.Namespace) -> None:
             association=arguments.association,
             association_figure=arguments.association_figure,
             dose_figure=arguments.dose_figure,
+            ladder=arguments.ladder,
+            ladder_figure=arguments.ladder_figure,
+            merged=arguments.merged,
         )
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    from pesbench.merging.assembly import merge, new_folder
+    from pesbench.merging.commands import report_commands, write_worst_tables
+    from pesbench.merging.options import choices
+
+    chosen = choices(arguments.rename, arguments.without, arguments.without_dynamics)
+    with new_folder(arguments.out) as folder:
+        merged = merge(
+            arguments.results,
+            folder,
+            choices=chosen,
+            scan_set=arguments.scan_set,
+            strict=arguments.strict,
+        )
+        write_worst_tables(folder, merged)
+        for command in report_commands(folder, merged, arguments.rank_by):
+            stage = _parser().parse_args(command)
+            stage.run(stage)
+    print(f"{len(merged.models)} models: {arguments.out / 'leaderboard.md'}, .csv and .html")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -561,6 +630,14 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--out", type=Path, required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)
+
+    stage = stages.add_parser(
+        "describe", help="models.json: what the registry says of the models of a run"
+    )
+    stage.add_argument("--models", nargs="+", required=True, metavar="MODEL")
+    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
+    stage.add_argument("--out", type=Path, required=True, help="models.json")
+    stage.set_defaults(run=_describe)
 
     stage = stages.add_parser("import-archive", help="BSCT-SPICE from its archive to a scan set")
     stage.add_argument("--archive", required=True, help="address, tarball or folder")
@@ -757,10 +834,24 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--dose-figure", type=Path, help="PNG, where perturbed models ran dynamics")
     stage.set_defaults(run=_associate)
 
+    stage = stages.add_parser("ladder", help="models one design choice apart, side by side")
+    _add_report_inputs(stage)
+    stage.add_argument("--ladder", nargs="+", required=True, metavar="MODEL",
+                       help="which of the models, in order, the baseline first")  # fmt: skip
+    stage.add_argument("--vibrations", nargs="*", default=[], metavar="MODEL",
+                       help="which of the models have frequencies")  # fmt: skip
+    stage.add_argument("--csv", type=Path, required=True)
+    stage.add_argument("--claims", type=Path, required=True, help="CSV of what they say of claims")
+    stage.add_argument("--markdown", type=Path, required=True)
+    stage.add_argument("--figure", type=Path, required=True)
+    stage.set_defaults(run=_ladder)
+
     stage = stages.add_parser("leaderboard", help="one row a model, as csv and md")
     _add_report_inputs(stage)
     stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
     stage.add_argument("--association", type=Path, help="CSV made by `associate`")
+    _add_ladder(stage)
+    stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
     stage.set_defaults(run=_leaderboard)
@@ -780,11 +871,38 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--association", type=Path, help="CSV made by `associate`")
     stage.add_argument("--association-figure", type=Path, help="PNG made by `associate`")
     stage.add_argument("--dose-figure", type=Path, help="PNG made by `associate`")
+    _add_ladder(stage)
+    stage.add_argument("--ladder-figure", type=Path, help="PNG made by `ladder`")
+    stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")
     stage.add_argument("--html", type=Path, required=True)
     stage.set_defaults(run=_page)
 
+    _add_merge(stages)
     _add_check(stages)
     return parser
+
+
+def _add_merge(stages: argparse._SubParsersAction) -> None:
+    stage = stages.add_parser("merge", help="results of several groups on one leaderboard")
+    stage.add_argument("results", type=Path, nargs="+", metavar="RESULTS",
+                       help="folders of one scan set, such as results/mini")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="folder that is made")
+    stage.add_argument("--scan-set", type=Path, help="where no folder holds it")
+    stage.add_argument("--rename", action="append", default=[], metavar="RESULTS:OLD=NEW",
+                       help="another name for a model of one folder")  # fmt: skip
+    stage.add_argument("--without", action="append", default=[], metavar="RESULTS:MODEL",
+                       help="leave a model of one folder out; a name or a glob")  # fmt: skip
+    stage.add_argument("--without-dynamics", action="append", default=[], metavar="RESULTS",
+                       help="leave the trajectories of one folder out")  # fmt: skip
+    stage.add_argument("--strict", action="store_true",
+                       help="refuse what was not made by this version's code")  # fmt: skip
+    stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
+    stage.set_defaults(run=_merge)
+
+
+def _add_ladder(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--ladder", type=Path, nargs=2, metavar=("CSV", "CLAIMS"),
+                       help="the two files made by `ladder`")  # fmt: skip
 
 
 def _add_report_inputs(stage: argparse.ArgumentParser) -> None:

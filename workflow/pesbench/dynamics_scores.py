@@ -186,9 +186,10 @@ def write_dynamics_scores(shards: Sequence[Path], out: Path, *, split: Path | No
     from pesbench.storage import atomic_path
 
     rows = trajectory_rows(shards, read_split(split) if split else None)
-    hashes, settings = set(), []
+    hashes, settings, made_from = set(), [], []
     for path in shards:
         with Trajectories(path) as opened:
+            made_from.append(provenance.summary(opened.attributes, "dynamics"))
             hashes.add(str(opened.attributes["scan_set_sha256"]))
             settings.append(json.loads(opened.attributes["settings"]))
     if len(hashes) > 1:
@@ -198,6 +199,7 @@ def write_dynamics_scores(shards: Sequence[Path], out: Path, *, split: Path | No
         "scan_set_sha256": hashes.pop(),
         "settings": settings[0],
         "code": stage_fingerprint("dynamics-scores"),
+        "made_from": made_from,
         "provenance": provenance.collect(),
     }
     with atomic_path(out) as part:

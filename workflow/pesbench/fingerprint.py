@@ -67,6 +67,14 @@ _STAGES = {
         *_RUNNING,
     ),
     "vibration-scores": ("vibration_scores.py", "training/split.py", "metrics/vibrations.py"),
+    "describe": ("models/record.py",),
+    "merge": (  # no rule: called by hand
+        "merging/assembly.py",
+        "merging/commands.py",
+        "merging/contents.py",
+        "merging/joining.py",
+        "merging/options.py",
+    ),
     "parity": ("report/parity.py", "models/variants.py"),
     "associate": (
         "report/association.py",
@@ -83,10 +91,28 @@ _STAGES = {
         "models/perturbed.py",
         "models/variants.py",
     ),
+    "ladder": (
+        "report/cards.py",
+        "report/dynamics.py",
+        "report/figures.py",
+        "report/inputs.py",
+        "report/ladder.py",
+        "report/ladder_claims.py",
+        "report/ladder_figure.py",
+        "report/ladder_text.py",
+        "report/tables.py",
+        "metrics/aggregate.py",
+        "metrics/ladder.py",
+        "metrics/survival.py",
+    ),
     "leaderboard": (
         "report/association.py",
         "report/dynamics.py",
         "report/inputs.py",
+        "report/ladder.py",
+        "report/ladder_claims.py",
+        "report/ladder_text.py",
+        "report/merged.py",
         "report/parity.py",
         "report/seen.py",
         "report/tables.py",
@@ -108,6 +134,8 @@ _STAGES = {
     "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja"),
 }
 
+_asked: dict[str, str] = {}
+
 
 def stage_fingerprint(stage: str, *families: str) -> str:
     """The fingerprint of a stage, with the adapters of the families of a model that runs in it.
@@ -125,7 +153,18 @@ def stage_fingerprint(stage: str, *families: str) -> str:
     digest = hashlib.sha256()
     for module in sorted(set(modules)):
         digest.update(f"{module} {_module_hash(module)}\n".encode())
-    return digest.hexdigest()[:16]
+    fingerprint = digest.hexdigest()[:16]
+    _asked[" ".join((stage, *families))] = fingerprint
+    return fingerprint
+
+
+def asked_for() -> dict[str, str]:
+    """The fingerprints that this process has asked for so far, by stage and families.
+
+    A command asks for that of its own stage before it writes: so its output can tell what code it
+    was made by.
+    """
+    return dict(_asked)
 
 
 @functools.cache

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from pesbench.fingerprint import asked_for
 
 PACKAGES = (
     "pesbench", "ase", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake", "tblite", "torch",
@@ -62,7 +66,32 @@ def collect() -> dict[str, Any]:
         "command": ["python", "-m", "pesbench", *sys.argv[1:]],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
+        "code": asked_for(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": package_versions(),
+    }
+
+
+def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
+    """How an evaluation or trajectory file was made, in short.
+
+    Args:
+        attributes: Of the file.
+        stage: `evaluate` or `dynamics`.
+
+    Returns:
+        Commit, fingerprint of the code, device, dtype and platform; "" for what it does not tell.
+    """
+    how = json.loads(attributes.get("provenance", "{}"))
+    families, entry = [], json.loads(attributes.get("entry", "null"))
+    while entry:  # a perturbed model has a base
+        families.append(str(entry.get("family")))
+        entry = entry.get("settings", {}).get("base_entry")
+    return {
+        "git_commit": str(how.get("git_commit", "")),
+        "code": str(how.get("code", {}).get(" ".join((stage, *families)), "")),
+        "device": str(attributes.get("device", "")),
+        "dtype": str(attributes.get("dtype", "")),
+        "platform": str(how.get("platform", "")),
     }

@@ -178,6 +178,10 @@ def write_scores(
     from pesbench.fingerprint import stage_fingerprint
     from pesbench.storage import atomic_path
 
+    made_from = []
+    for path in sorted(shards):
+        with Evaluation(path) as evaluation:
+            made_from.append(provenance.summary(evaluation.attributes, "evaluate"))
     with ScanSet(scan_set_path) as scan_set:
         rows = score_rows(scan_set, shards, read_split(split) if split else None)
         if not rows:
@@ -190,6 +194,7 @@ def write_scores(
             "scan_set_sha256": scan_set.sha256,
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
             "code": stage_fingerprint("scores"),
+            "made_from": made_from,
             "provenance": provenance.collect(),
         }
     with atomic_path(out) as part:

@@ -153,7 +153,8 @@ def _bond_panel(
     colour = dict(zip(models, cycle(PALETTE), strict=False))
     # seaborn's own jitter draws from the global generator: the file would differ every time
     generator = np.random.default_rng(seed_of(f"jitter {bond}"))
-    place = points["model"].map({model: y for y, model in enumerate(models)})
+    # of no points at all the names are text, and so would be their places
+    place = points["model"].map({model: y for y, model in enumerate(models)}).astype(float)
     sns.scatterplot(
         x=points["fsd_full"],
         y=place + generator.uniform(-0.22, 0.22, len(place)),

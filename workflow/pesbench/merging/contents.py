@@ -1,0 +1,423 @@
+"""What a folder of results holds: `results/<set>` as the workflow writes it, or a part of it.
+
+Evaluations and trajectories are taken where they are there, else the scores that were made of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pesbench import dynamics_scores, provenance, scores
+from pesbench.config import closest
+from pesbench.errors import UserError
+from pesbench.models import record
+from pesbench.models.registry import ModelEntry
+from pesbench.storage import Evaluation, ScanSet
+from pesbench.trajectories import Trajectories
+
+SCANS, DYNAMICS = "scans", "dynamics"
+KINDS = (SCANS, DYNAMICS)
+RAW = {SCANS: "evaluations", DYNAMICS: "trajectories"}
+STAGES = {SCANS: "evaluate", DYNAMICS: "dynamics"}
+COLUMNS = {SCANS: scores.COLUMNS, DYNAMICS: dynamics_scores.COLUMNS}
+_OF_HDF5 = re.compile(r"""['"]?(Unable to|Can't|Couldn't)""")  # what h5py's own errors begin with
+ABSENT = "not_evaluated"  # status of what other models have and this one was never asked
+logger = logging.getLogger("pesbench")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is taken of a folder.
+
+    Attributes:
+        without: Names or globs of models to leave out.
+        without_dynamics: Whether all trajectories are left out.
+        renamed: New names of models, by the name they have there.
+    """
+
+    without: tuple[str, ...] = ()
+    without_dynamics: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Results of one model from one file.
+
+    Attributes:
+        path: An evaluation, a file of trajectories, or scores.
+        kind: `SCANS` or `DYNAMICS`.
+        raw: Whether scores can be made from it.
+        keys: What it holds, as of `row_keys`, sorted.
+        scan_set_sha256: Of the scan set that it was made on.
+        made_from: How the evaluations or trajectories were made, see `provenance.summary`.
+        scored: Commit and fingerprint of the code of the scores, where it is scores.
+        settings: Of the dynamics but for the time step, `DynamicsSettings` as a mapping.
+        timesteps_fs: Of the dynamics.
+    """
+
+    path: Path
+    kind: str
+    raw: bool
+    keys: tuple[str, ...]
+    scan_set_sha256: str
+    made_from: tuple[Mapping[str, str], ...]
+    scored: Mapping[str, str] | None = None
+    settings: Mapping[str, Any] | None = None
+    timesteps_fs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelResults:
+    """Results of one model in one folder.
+
+    Attributes:
+        folder: Where they lie.
+        named: The model's name there.
+        entry: What decides and describes it, under the name it shall have.
+        seen: `seen` or `unseen` by system, of a model that tells.
+        pieces: By file.
+    """
+
+    folder: Path
+    named: str
+    entry: ModelEntry
+    seen: Mapping[str, str]
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds.
+
+    Attributes:
+        path: As it was given.
+        scan_set: The scan set, where it is there.
+        skipped: CSV of bonds and scans that no model is scored on, where it is there.
+        models: By the name they shall have.
+        warnings: What is left out without having been asked for.
+    """
+
+    path: Path
+    scan_set: Path | None
+    skipped: Path | None
+    models: Mapping[str, ModelResults]
+    warnings: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def readable(what: object) -> Iterator[None]:
+    """Turn the errors of a damaged HDF5 file into one line.
+
+    Raises:
+        UserError: instead.
+    """
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError) as error:
+        if not isinstance(error, OSError) and not _OF_HDF5.match(str(error)):
+            raise  # a mistake of our own
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{what}: damaged ({reason}); ask for it again, or leave the model out with --without"
+        ) from error
+
+
+def row_keys(rows: pd.DataFrame, kind: str) -> pd.Series:
+    """What a row of scores is of: the scan, or the trajectory with its time step."""
+    if kind == SCANS:
+        return rows["scan"].astype(str)
+    steps = rows["timestep_fs"].astype(float)
+    return pd.Series(
+        [trajectory_key(n, dt) for n, dt in zip(rows["trajectory"], steps, strict=True)],
+        index=rows.index,
+        dtype=object,
+    )
+
+
+def trajectory_key(name: str, timestep_fs: float) -> str:
+    """What a trajectory is called where those of two time steps stand together."""
+    return f"{name} at {timestep_fs:g} fs"
+
+
+def read_folder(path: Path, choice: Choice) -> Folder:
+    """What a folder holds, every file opened and told apart.
+
+    Args:
+        path: `results/<set>`.
+        choice: What is taken of it.
+
+    Raises:
+        UserError: it is no folder of results, a file is damaged or of another model or entry than
+            its place says, or a name of the choice is not there.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder; give that of a scan set, such as results/mini")
+    folders = sorted(p.parent.name for p in path.glob("*/model.json"))
+    if not folders:
+        raise UserError(
+            f"{path}: holds no model (no */model.json); give the folder of a scan set, such as "
+            "results/mini"
+        )
+    described = record.read_record(path / record.NAME)
+    warnings = [
+        f"{path}: {name} is not in {record.NAME}, the models of the last run there; left out"
+        for name in folders
+        if name not in described
+    ]
+    for pattern in choice.without:
+        if not any(fnmatchcase(name, pattern) for name in described):
+            raise UserError(f"--without {path}:{pattern}: {_no_such(pattern, described)}")
+    names = {n for n in described if not any(fnmatchcase(n, p) for p in choice.without)}
+    names &= {*folders}
+    entries = {
+        name: record.recorded_entry(path / name / "model.json", described[name])
+        for name in sorted(names)
+    }
+    _check_names(path, entries, choice.renamed)
+    models: dict[str, ModelResults] = {}
+    for name, entry in entries.items():
+        pieces = [
+            piece
+            for kind in KINDS
+            if kind == SCANS or not choice.without_dynamics
+            for piece in _pieces(path / name, name, entry, kind)
+        ]
+        if not pieces:
+            warnings.append(f"{path}: no result of {name}; left out")
+            continue
+        new = _renamed(entry, choice.renamed)
+        models[new.name] = ModelResults(path, name, new, described[name].seen, tuple(pieces))
+    if missing := sorted({n for n in described if n not in folders}):
+        warnings.append(f"{path}: no result of {', '.join(missing)}; left out")
+    for warning in warnings:
+        logger.warning("%s", warning)
+    skipped = path / "skipped.csv"
+    return Folder(
+        path, _scan_set(path), skipped if skipped.is_file() else None, models, tuple(warnings)
+    )
+
+
+def _no_such(name: str, known: Collection[str]) -> str:
+    return f"no model {name!r} there; {closest(name, known)}"
+
+
+def _scan_set(folder: Path) -> Path | None:
+    found = sorted(folder.glob("*.h5"))
+    if len(found) > 1:
+        raise UserError(
+            f"{folder}: holds {found[0].name} and {found[1].name}, and one scan set only can lie "
+            "there; remove the other"
+        )
+    return found[0] if found else None
+
+
+def _check_names(
+    folder: Path, entries: Mapping[str, ModelEntry], renamed: Mapping[str, str]
+) -> None:
+    """Refuse a model under another's name, and new names for what is not there."""
+    for name, entry in entries.items():
+        if entry.name != name:
+            raise UserError(
+                f"{folder / name}: holds results of model {entry.name!r}; call the folder so, and "
+                f"rename with --rename {folder}:{entry.name}={name}"
+            )
+    known = {*entries, *(e.base.name for e in entries.values() if e.base is not None)}
+    for old, new in renamed.items():
+        if old not in known:
+            raise UserError(f"--rename {folder}:{old}={new}: {_no_such(old, known)}")
+        if new in entries and new not in renamed:
+            raise UserError(
+                f"--rename {folder}:{old}={new}: there is a model {new!r} there; take another name"
+            )
+    if len(set(renamed.values())) < len(renamed):
+        raise UserError(f"--rename {folder}:...: one new name is given twice; give each once")
+
+
+def _renamed(entry: ModelEntry, renamed: Mapping[str, str]) -> ModelEntry:
+    """An entry under its new name, and naming others by theirs."""
+    settings = dict(entry.settings)
+    if "seed_of" in settings:
+        settings["seed_of"] = renamed.get(settings["seed_of"], settings["seed_of"])
+    new = ModelEntry(renamed.get(entry.name, entry.name), entry.family, settings)
+    if (base := entry.base) is None:
+        return new
+    name = renamed.get(base.name, base.name)
+    settings["base"] = name
+    return new.with_base(ModelEntry(name, base.family, base.settings))
+
+
+def _pieces(folder: Path, name: str, entry: ModelEntry, kind: str) -> list[Piece]:
+    """The files of one model and kind; scores of what they do not hold last."""
+    found = [
+        _evaluation(path, name, entry) if kind == SCANS else _trajectories(path, name, entry)
+        for path in sorted((folder / kind).glob("*.h5"))
+    ]
+    path = folder / "scores" / f"{kind}.parquet"
+    if path.is_file():
+        held = {key for piece in found for key in piece.keys}
+        piece = _scores(path, name, kind, held)
+        found += [piece] if piece.keys else []
+    return found
+
+
+def _check_owner(path: Path, attributes: Mapping[str, Any], name: str, entry: ModelEntry) -> None:
+    """Refuse a file that is of another model or entry than the folder it lies in.
+
+    Raises:
+        UserError: naming the settings that differ.
+    """
+    if str(attributes.get("model", "")) != name:
+        raise UserError(
+            f"{path}: belongs to model {attributes.get('model', '')!r}, not {name!r}; remove it"
+        )
+    made = json.loads(attributes.get("entry", "{}"))
+    if made != (now := json.loads(json.dumps(entry.deciding()))):
+        raise UserError(
+            f"{path}: made with another entry than model.json beside it ({differences(made, now)}"
+            "); remove it, or run `snakemake` there again"
+        )
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A nested mapping as one with dotted keys."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    found = {}
+    for key, part in value.items():
+        found |= flat(part, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What of two mappings differs, in words."""
+    a, b = flat(one), flat(other)
+    keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+    said = [f"`{k.removeprefix('settings.')}` {a.get(k)!r} and {b.get(k)!r}" for k in keys]
+    return ", ".join(said)
+
+
+def _evaluation(path: Path, name: str, entry: ModelEntry) -> Piece:
+    with readable(path), Evaluation(path) as opened:
+        attributes = opened.attributes
+        _check_owner(path, attributes, name, entry)
+        return Piece(
+            path,
+            SCANS,
+            raw=True,
+            keys=opened.ids,
+            scan_set_sha256=opened.scan_set_sha256,
+            made_from=(provenance.summary(attributes, STAGES[SCANS]),),
+        )
+
+
+def _trajectories(path: Path, name: str, entry: ModelEntry) -> Piece:
+    with readable(path), Trajectories(path) as opened:
+        attributes = opened.attributes
+        _check_owner(path, attributes, name, entry)
+        keys = (trajectory_key(one, opened.timestep_fs) for one in opened.names)
+        return Piece(
+            path,
+            DYNAMICS,
+            raw=True,
+            keys=tuple(sorted(keys)),
+            scan_set_sha256=str(attributes["scan_set_sha256"]),
+            made_from=(provenance.summary(attributes, STAGES[DYNAMICS]),),
+            settings=_but_timestep(json.loads(attributes["settings"])),
+            timesteps_fs=(opened.timestep_fs,),
+        )
+
+
+def _but_timestep(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "timestep_fs"}
+
+
+def read_scores(path: Path, kind: str) -> pd.DataFrame:
+    """Stored scores without the rows of what was never evaluated.
+
+    Raises:
+        UserError: they are no scores, or lack a column of this version's.
+    """
+    cure = "score again with `python -m pesbench score` (or score-dynamics)"
+    try:
+        rows = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable scores ({error}); ask for them again") from error
+    if "scan_set_sha256" not in rows.attrs:
+        raise UserError(f"{path}: does not say which scan set it is of; {cure}")
+    if missing := [column for column in COLUMNS[kind] if column not in rows]:
+        raise UserError(
+            f"{path}: no column {missing[0]!r}, which this version's tables need; {cure} of this "
+            f"version where the {RAW[kind]} are"
+        )
+    attributes = rows.attrs
+    rows = rows[rows["status"] != ABSENT][list(COLUMNS[kind])].reset_index(drop=True)
+    rows.attrs = attributes
+    return rows
+
+
+def _scores(path: Path, name: str, kind: str, held: Collection[str]) -> Piece:
+    """Scores of what is not held by an evaluation or trajectory file."""
+    rows = read_scores(path, kind)
+    if others := sorted(set(rows["model"]) - {name}):
+        raise UserError(f"{path}: belongs to model {others[0]!r}, not {name!r}; remove it")
+    keys = row_keys(rows, kind)
+    if (twice := keys[keys.duplicated()]).size:
+        raise UserError(f"{path}: {twice.iloc[0]!r} occurs twice; score again")
+    settings, steps = None, ()
+    if kind == DYNAMICS:
+        if "settings" not in rows.attrs:
+            raise UserError(f"{path}: does not tell the settings of the dynamics; score again")
+        settings = _but_timestep(rows.attrs["settings"])
+        steps = tuple(sorted({float(step) for step in rows["timestep_fs"]}))
+    made = rows.attrs.get("provenance", {})
+    return Piece(
+        path,
+        kind,
+        raw=False,
+        keys=tuple(sorted(set(keys) - {*held})),
+        scan_set_sha256=str(rows.attrs["scan_set_sha256"]),
+        made_from=tuple(rows.attrs.get("made_from", ())),
+        scored={
+            "git_commit": str(made.get("git_commit", "")),
+            "code": str(rows.attrs.get("code", "")),
+        },
+        settings=settings,
+        timesteps_fs=steps,
+    )
+
+
+def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
+    """Refuse results on another scan set.
+
+    Raises:
+        UserError: naming the file.
+    """
+    here = f"{scan_set.path} ({scan_set.sha256[:12]})"
+    cure = "evaluate again on that file, or leave it out"
+    for folder in folders:
+        if folder.scan_set is not None and folder.scan_set != scan_set.path:
+            with ScanSet(folder.scan_set) as own:
+                if own.sha256 != scan_set.sha256:
+                    raise UserError(
+                        f"{folder.path}: its scan set {own.path.name} ({own.sha256[:12]}) is "
+                        f"another than {here}; {cure}"
+                    )
+        for model in folder.models.values():
+            for piece in model.pieces:
+                if piece.scan_set_sha256 != scan_set.sha256:
+                    raise UserError(
+                        f"{piece.path}: model {model.named!r} was evaluated on another scan set "
+                        f"({piece.scan_set_sha256[:12]}) than {here}; {cure} with "
+                        f"--without {folder.path}:{model.named}"
+                    )

@@ -1,0 +1,60 @@
+"""What the options of `pesbench merge` say of each folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pesbench.errors import UserError
+from pesbench.merging.contents import Choice
+from pesbench.structures import is_path_name
+
+_RENAME = re.compile(r"(?P<folder>.+):(?P<old>[^:=]+)=(?P<new>[^:=]+)")
+_WITHOUT = re.compile(r"(?P<folder>.+):(?P<model>[^:]+)")
+
+
+def choices(
+    rename: Sequence[str], without: Sequence[str], without_dynamics: Sequence[str]
+) -> dict[Path, Choice]:
+    """What is taken of each folder that an option names.
+
+    Args:
+        rename: `RESULTS:OLD=NEW`.
+        without: `RESULTS:MODEL`, a name or a glob.
+        without_dynamics: `RESULTS`.
+
+    Returns:
+        By folder, as an absolute path.
+
+    Raises:
+        UserError: an option that says something else, or a name that is no path.
+    """
+    renamed: dict[Path, dict[str, str]] = {}
+    left_out: dict[Path, list[str]] = {}
+    for text in rename:
+        if (found := _RENAME.fullmatch(text)) is None:
+            raise UserError(
+                f"--rename {text}: give RESULTS:OLD=NEW, such as results/mini:my-model=their-model"
+            )
+        if not is_path_name(found["new"]):
+            raise UserError(f"--rename {text}: a name has letters, digits and . _ + - only")
+        names = renamed.setdefault(Path(found["folder"]).resolve(), {})
+        if found["old"] in names:
+            raise UserError(f"--rename {text}: {found['old']!r} has a new name already; give one")
+        names[found["old"]] = found["new"]
+    for text in without:
+        if (found := _WITHOUT.fullmatch(text)) is None:
+            raise UserError(
+                f"--without {text}: give RESULTS:MODEL, such as 'results/mini:control-*'"
+            )
+        left_out.setdefault(Path(found["folder"]).resolve(), []).append(found["model"])
+    still = {Path(text).resolve() for text in without_dynamics}
+    return {
+        folder: Choice(
+            without=tuple(left_out.get(folder, ())),
+            without_dynamics=folder in still,
+            renamed=renamed.get(folder, {}),
+        )
+        for folder in {*renamed, *left_out, *still}
+    }
