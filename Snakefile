@@ -1,19 +1,28 @@
+import gc
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# a DAG is many objects and little garbage; collecting less often saves a tenth of a large dry run
+gc.set_threshold(100_000)
+
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from pesbench.config import resolve, weights_option
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
+from pesbench.models.record import description
 from pesbench.models.registry import role
 from pesbench.models.variants import variants
+from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
+from pesbench.slurm_queue import refuse_left_over
+from pesbench.testbed.variants import find_variant, read_variants
 
 
 configfile: "config/config.yaml"
@@ -22,6 +31,9 @@ configfile: "config/config.yaml"
 # One line for bad input, before any work; everything below only reads RUN.
 try:
     RUN = resolve(config, Path.cwd(), " + ".join(map(str, workflow.configfiles)))
+    # a run on one machine has no use for the names of partitions
+    ON_CLUSTER = workflow.resource_settings.nodes is not None
+    CLUSTER = read_cluster(config, Path("slurm/site.yaml")) if ON_CLUSTER else Cluster()
 except UserError as error:
     sys.exit(f"pesbench: error: {error}")
 
@@ -43,13 +55,16 @@ localrules:
     scan_set,
     scores,
     weights_mace,
+    weights_testbed,
     entry,
+    describe,
 
 
 include: "workflow/rules/references.smk"
 include: "workflow/rules/scans.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/dynamics.smk"
+include: "workflow/rules/vibrations.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
 
@@ -60,10 +75,14 @@ rule all:
         RESULTS / "leaderboard.csv",
         RESULTS / "leaderboard.md",
         RESULTS / "leaderboard.html",
+        RESULTS / "models.json",
         *ASSOCIATION,
         *ASSOCIATION_FIGURE,
         *DOSE_FIGURE,
-        expand(RESULTS / "{model}" / "worst.extxyz", model=RANKED),
+        *VIBRATIONS,
+        *LADDER,
+        *LADDER_FIGURE,
+        expand(RESULTS / "{model}" / "worst.extxyz", model=FOR_WORST),
 
 
 # Names a user may ask for: `snakemake scan_set`, `snakemake scores`.
@@ -80,3 +99,12 @@ rule scores:
 rule weights_mace:
     input:
         expand(WEIGHTS / "{name}.{kind}", name=MACE_OPTIONS, kind=["model", "json", "md"]),
+
+
+rule weights_testbed:
+    input:
+        lambda wildcards: expand(
+            WEIGHTS / "{name}.{kind}",
+            name=variant_names(TESTBED_FILE),
+            kind=["pt", "json", "md"],
+        ),

@@ -237,8 +237,8 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
     finally:
         registry.write_text(before)
     once = (
-        *("entry", "evaluate", "score", "worst", "leaderboard", "figures", "page", "associate"),
-        "describe",
+        *("entry", "evaluate_on_cpu", "score", "worst", "leaderboard", "figures", "page"),
+        *("associate", "describe"),
     )
     assert jobs == dict.fromkeys(once, 1)
 
@@ -249,11 +249,11 @@ def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Cop
     try:
         registry.write_text(before.replace("method: GFN1-xTB", "method: GFN1-xTB\n  accuracy: 0.5"))
         jobs = copy.planned(*SMALL)
-        assert (jobs["evaluate"], jobs["score"]) == (1, 1)
-        assert (jobs["dynamics"], jobs["score_dynamics"]) == (2, 1)
+        assert (jobs["evaluate_on_cpu"], jobs["score"]) == (1, 1)
+        assert (jobs["dynamics_on_cpu"], jobs["score_dynamics"]) == (2, 1)
         registry.write_text(before.replace("Grimme, Bannwarth", "S. Grimme, Bannwarth"))
         jobs = copy.planned(*SMALL)
-        assert "evaluate" not in jobs
+        assert not {"evaluate", "evaluate_on_cpu"} & set(jobs)
         assert "score" not in jobs
     finally:
         registry.write_text(before)
@@ -270,7 +270,7 @@ def test_a_changed_metric_recomputes_scores_only(copy: Copy) -> None:
     finally:
         module.write_text(before)
     assert jobs["score"] == 7
-    assert not {"evaluate", "entry", "scan_set_from_molecules"} & set(jobs)
+    assert not {"evaluate", "evaluate_on_cpu", "entry", "scan_set_from_molecules"} & set(jobs)
 
 
 def test_another_place_of_the_interpreter_or_results_is_no_reason_to_run(copy: Copy) -> None:

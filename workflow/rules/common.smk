@@ -9,6 +9,12 @@ def where(place):
     return lambda wildcards, input: str(place)
 
 
+def from_here(paths):
+    """Input files relative to the working folder: where that lies is no reason to run again."""
+    here = Path.cwd()
+    return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
+
+
 def evaluation_files(model):
     """The evaluation files of one model."""
     return [RESULTS / model / "scans" / f"{shard}.h5" for shard in RUN.shards(model)]
@@ -37,3 +43,83 @@ def variant_names(file):
 def as_text(value):
     """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
     return json.dumps(value, sort_keys=True)
+
+
+# --- what jobs ask a scheduler for ---------------------------------------------------------------
+
+REQUESTS = Requests(RUN)
+# a job of a cluster is a Snakemake, too, and shall not try again by itself
+RETRIES = 3 if workflow.is_main_process else 0
+
+
+def one_of(names):
+    """A wildcard's pattern that matches these names and nothing else."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def array_rules():
+    """Rules whose jobs Slurm gets as arrays; known once the run has started, and not in a dry run."""
+    rules = getattr(workflow.executor_settings, "array_jobs", None) or ""
+    return [rule.strip() for rule in rules.split(",")]
+
+
+def asks(request, gpu, largest=None):
+    """The resources of a rule, time and memory growing with each attempt.
+
+    `request` gives a job's own from its wildcards. The tasks of an array all get what the first of
+    them asks for, so that each asks for what is enough for any: `largest`.
+    """
+
+    def asked(wildcards, rulename):
+        return largest() if largest and rulename in array_rules() else request(wildcards)
+
+    def runtime(wildcards, attempt, rulename):
+        return asked(wildcards, rulename).runtime_min(attempt, CLUSTER)
+
+    def memory(wildcards, attempt, rulename):
+        return asked(wildcards, rulename).memory_of_attempt_mb(attempt)
+
+    return {"runtime": runtime, "mem_mb": memory} | CLUSTER.place(gpu)
+
+
+def on_gpu(entry):
+    """Whether jobs of an entry get a GPU; None, which is no entry, does not."""
+    return entry is not None and uses_gpu(entry, RUN.device)
+
+
+def place_of_model(key):
+    """A key of `CLUSTER.place` by the wildcard `model`, for a rule of models of both kinds."""
+    return lambda wildcards: CLUSTER.place(on_gpu(RUN.models[wildcards.model])).get(key)
+
+
+def evaluation_asks(models, gpu):
+    """The resources of evaluations of some models."""
+    return asks(
+        lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard),
+        gpu,
+        lambda: REQUESTS.largest_evaluation(models),
+    )
+
+
+def dynamics_asks(models, gpu):
+    """The same of their dynamics."""
+    return asks(
+        lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard),
+        gpu,
+        lambda: REQUESTS.largest_dynamics(models),
+    )
+
+
+onstart:
+    # Slurm's plugin 2.8.0 forgets what it does not put into an array at once, and waits for ever
+    # (snakemake-executor-plugin-slurm, issue 473)
+    if any(array_rules()) and workflow.resource_settings.nodes < sys.maxsize:
+        sys.exit(
+            f"pesbench: error: --jobs {workflow.resource_settings.nodes} and array jobs: Slurm's "
+            "plugin would lose jobs; leave --jobs out, or add --slurm-array-jobs ''"
+        )
+    if hasattr(workflow.executor_settings, "array_jobs"):  # Slurm's
+        try:
+            refuse_left_over(Path.cwd())
+        except UserError as error:
+            sys.exit(f"pesbench: error: {error}")

@@ -11,10 +11,14 @@ rule dynamics:
         RESULTS / "logs" / "dynamics" / "{model}" / "{shard}.log",
     benchmark:
         RESULTS / "benchmarks" / "dynamics" / "{model}" / "{shard}.tsv"
-    retries: 1  # for a failure of the machine; the second call continues from the checkpoint
+    wildcard_constraints:
+        model=one_of(REQUESTS.on_gpu),
+    retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
         "../../envs/pesbench.yaml"
     threads: RUN.threads
+    resources:
+        **dynamics_asks(REQUESTS.on_gpu, gpu=True),
     params:
         python=where(PYTHON),
         device=RUN.device,
@@ -28,6 +32,13 @@ rule dynamics:
         " --device {params.device} --threads {threads} --out {output:q} 2> {log:q}"
 
 
+use rule dynamics as dynamics_on_cpu with:
+    wildcard_constraints:
+        model=one_of(REQUESTS.on_cpu),
+    resources:
+        **dynamics_asks(REQUESTS.on_cpu, gpu=False),
+
+
 rule score_dynamics:
     input:
         trajectories=lambda wildcards: trajectory_files(wildcards.model),
@@ -36,6 +47,7 @@ rule score_dynamics:
         RESULTS / "{model}" / "scores" / "dynamics.parquet",
     log:
         RESULTS / "logs" / "score_dynamics" / "{model}.log",
+    localrule: True
     conda:
         "../../envs/pesbench.yaml"
     params:

@@ -28,6 +28,7 @@ if RUN.source == "bsct_spice":
             RESULTS / "logs" / "scan_set.log",
         benchmark:
             RESULTS / "benchmarks" / "scan_set.tsv"
+        localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:
@@ -73,6 +74,8 @@ if RUN.source == "molecules":
         conda:
             "../../envs/pesbench.yaml"
         threads: RUN.threads
+        resources:
+            **asks(lambda wildcards: REQUESTS.molecules(), on_gpu(RUN.relax)),
         params:
             python=where(PYTHON),
             molecules=as_text(RUN.settings["molecules"]),
@@ -96,6 +99,7 @@ if RUN.source == "molecules":
             skipped=RESULTS / "reference" / "skipped_bonds.csv",
         log:
             RESULTS / "logs" / "scan_geometries.log",
+        localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:
@@ -118,10 +122,12 @@ if RUN.source == "molecules":
             RESULTS / "logs" / "reference" / "{shard}.log",
         benchmark:
             RESULTS / "benchmarks" / "reference" / "{shard}.tsv"
-        retries: 1  # for a failure of the machine; the second call continues from the checkpoint
+        retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
             "../../envs/pesbench.yaml"
         threads: RUN.threads
+        resources:
+            **asks(lambda wildcards: REQUESTS.reference(wildcards.shard), on_gpu(RUN.reference)),
         params:
             python=where(PYTHON),
             weights=where(weights_option(RUN.reference)),
@@ -143,6 +149,7 @@ if RUN.source == "molecules":
             skipped=RESULTS / "skipped.csv",
         log:
             RESULTS / "logs" / "scan_set.log",
+        localrule: True
         conda:
             "../../envs/pesbench.yaml"
         params:

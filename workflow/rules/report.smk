@@ -149,7 +149,7 @@ if RUN.ladder:
             vibrations=expand(
                 RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
             ),
-            cards=RUN.ladder_cards,
+            cards=from_here(RUN.ladder_cards),
         output:
             csv=LADDER[0],
             claims=LADDER[1],

@@ -1,4 +1,4 @@
-# Evaluations: every model on every shard of the scan set. The only rule that runs models.
+# Evaluations: every model on every shard of the scan set.
 
 
 rule evaluate:
@@ -11,10 +11,14 @@ rule evaluate:
         RESULTS / "logs" / "evaluate" / "{model}" / "{shard}.log",
     benchmark:
         RESULTS / "benchmarks" / "evaluate" / "{model}" / "{shard}.tsv"
-    retries: 1  # for a failure of the machine; the second call continues from the checkpoint
+    wildcard_constraints:
+        model=one_of(REQUESTS.on_gpu),
+    retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
         "../../envs/pesbench.yaml"
     threads: RUN.threads
+    resources:
+        **evaluation_asks(REQUESTS.on_gpu, gpu=True),
     params:
         python=where(PYTHON),
         device=RUN.device,
@@ -25,3 +29,11 @@ rule evaluate:
         "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights} --scan-set {input.scan_set:q}"
         " --scans {params.scans:q} --device {params.device} --threads {threads}"
         " --out {output:q} 2> {log:q}"
+
+
+# models that take no GPU: another rule, so that an array of Slurm's holds one kind
+use rule evaluate as evaluate_on_cpu with:
+    wildcard_constraints:
+        model=one_of(REQUESTS.on_cpu),
+    resources:
+        **evaluation_asks(REQUESTS.on_cpu, gpu=False),

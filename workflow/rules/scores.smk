@@ -10,6 +10,7 @@ rule score:
         RESULTS / "{model}" / "scores" / "scans.parquet",
     log:
         RESULTS / "logs" / "score" / "{model}.log",
+    localrule: True
     conda:
         "../../envs/pesbench.yaml"
     params:

@@ -15,12 +15,13 @@ if VIBRATIONS:
             RESULTS / "logs" / "vibrations" / "{model}.log",
         benchmark:
             RESULTS / "benchmarks" / "vibrations" / "{model}.tsv"
-        retries: 3  # for a failure of the machine or a time limit; each continues from the checkpoint
+        retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
             "../../envs/pesbench.yaml"
         threads: RUN.threads
         resources:
-            **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model)),
+            **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model), gpu=False)
+            | {key: place_of_model(key) for key in PLACE},
         params:
             python=where(PYTHON),
             device=RUN.device,
@@ -45,12 +46,12 @@ if VIBRATIONS:
             RESULTS / "logs" / "reference" / "vibrations.log",
         benchmark:
             RESULTS / "benchmarks" / "reference" / "vibrations.tsv"
-        retries: 3  # for a failure of the machine or a time limit; each continues from the checkpoint
+        retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
             "../../envs/pesbench.yaml"
         threads: RUN.threads
         resources:
-            **asks(lambda wildcards: REQUESTS.reference_vibrations()),
+            **asks(lambda wildcards: REQUESTS.reference_vibrations(), on_gpu(RUN.reference)),
         params:
             python=where(PYTHON),
             weights=where(weights_option(RUN.reference)),
