@@ -176,19 +176,20 @@ class Finished:
 
 
 class Command:
-    """A subcommand of `python -m pesbench`, started.
+    """A subcommand of `python -m pesbench`, or another module, started.
 
     Args:
-        *arguments: Of `python -m pesbench`.
+        *arguments: Of the module.
         log: Where its messages go.
+        module: That is run.
     """
 
-    def __init__(self, *arguments: str | Path, log: Path) -> None:
+    def __init__(self, *arguments: str | Path, log: Path, module: str = "pesbench") -> None:
         self._log = log
         self._start = time.perf_counter()
         with log.open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pesbench", *map(str, arguments)],
+                [sys.executable, "-m", module, *map(str, arguments)],
                 cwd=ROOT,
                 stdout=stderr,
                 stderr=stderr,

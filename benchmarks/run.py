@@ -30,11 +30,12 @@ ITEMS = {
     "5": "scoring a stored evaluation",
     "6": "peak memory",
     "7": "dynamics in lock-step against ASE, one molecule after another",
+    "8": "dry run of the full size for a cluster",
 }
 
 
 def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
-    from benchmarks import batched, command, dynamics, memory, parallel, stored
+    from benchmarks import batched, command, dynamics, memory, parallel, planning, stored
 
     measures = {
         "1": batched.measure,
@@ -44,6 +45,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "5": stored.measure_scores,
         "6": memory.measure,
         "7": dynamics.measure,
+        "8": planning.measure,
     }
     return measures[item](inputs)
 
