@@ -59,8 +59,7 @@ def one_of(names):
 
 def array_rules():
     """Rules whose jobs Slurm gets as arrays; known once the run has started, and not in a dry run."""
-    rules = getattr(workflow.executor_settings, "array_jobs", None) or ""
-    return [rule.strip() for rule in rules.split(",")]
+    return re.findall(r"\w+", getattr(workflow.executor_settings, "array_jobs", None) or "")
 
 
 def asks(request, gpu, largest=None):
@@ -71,7 +70,8 @@ def asks(request, gpu, largest=None):
     """
 
     def asked(wildcards, rulename):
-        return largest() if largest and rulename in array_rules() else request(wildcards)
+        in_array = not {rulename, "all"}.isdisjoint(array_rules())
+        return largest() if largest and in_array else request(wildcards)
 
     def runtime(wildcards, attempt, rulename):
         return asked(wildcards, rulename).runtime_min(attempt, CLUSTER)
@@ -113,7 +113,7 @@ def dynamics_asks(models, gpu):
 onstart:
     # Slurm's plugin 2.8.0 forgets what it does not put into an array at once, and waits for ever
     # (snakemake-executor-plugin-slurm, issue 473)
-    if any(array_rules()) and workflow.resource_settings.nodes < sys.maxsize:
+    if array_rules() and workflow.resource_settings.nodes < sys.maxsize:
         sys.exit(
             f"pesbench: error: --jobs {workflow.resource_settings.nodes} and array jobs: Slurm's "
             "plugin would lose jobs; leave --jobs out, or add --slurm-array-jobs ''"
