@@ -150,6 +150,7 @@ class OneNode:
         self._cores = cores
         self._host = socket.gethostname().partition(".")[0]
         self._munged: int | None = None
+        self._answers = False
         self._kept: dict[Path, bytes] = {}
         self._written: list[Path] = []
 
@@ -184,6 +185,7 @@ class OneNode:
         run("slurmctld")
         run("slurmd", "-N", self._host)
         wait_for("idle node", lambda: "idle" in run("sinfo", "-h", "-o", "%T", check=False))
+        self._answers = True
 
     def _write(self, path: Path, text: str) -> None:
         if path.exists():
@@ -204,20 +206,21 @@ class OneNode:
     def _munge_answers() -> bool:
         return "STATUS" in run("sh", "-c", "munge -n | unmunge", check=False)
 
-    def _pids(self) -> Sequence[int]:
+    def pids(self) -> Sequence[int]:
+        """Of its daemons, the node's first."""
         files = [self.folder / "run" / f"{name}.pid" for name in ("slurmd", "slurmctld")]
         found = [int(file.read_text()) for file in files if file.is_file()]
         return [*found, *([self._munged] if self._munged is not None else [])]
 
     def _stop(self) -> None:
         try:
-            if self._pids():
-                with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired, TimeoutError):
-                    run("scancel", "--state=PENDING,RUNNING", "--user=root")
-                    wait_for("end of the jobs", lambda: not self.queue(), 60)
-            for pid in self._pids():
-                self._end(pid)
+            if self._answers:
+                # what runs would outlive the daemons
+                run("scancel", "--user=root")
+                wait_for("end of the jobs", lambda: not self.queue())
         finally:
+            for pid in self.pids():
+                self._end(pid)
             for path in self._written:
                 if path in self._kept:
                     path.write_bytes(self._kept[path])

@@ -1,0 +1,62 @@
+"""The Slurm that the tests bring up leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from one_node import GPUS, OneNode, alive, run, wait_for, why_not
+
+ETC = Path("/etc/slurm")
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+
+
+def _configuration() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in ETC.glob("*.conf")}
+
+
+def test_what_still_runs_ends_with_it_and_its_configuration_goes(tmp_path: Path) -> None:
+    kept = ETC / "gres.conf"
+    made = not kept.exists()
+    if made:
+        kept.write_text("# somebody's\n")
+    try:
+        before = _configuration()
+        with OneNode(tmp_path / "node") as node:
+            assert _configuration() != before
+            started = tmp_path / "pid"
+            command = (
+                f"srun -n1 sh -c 'echo $$ > {started}.part; mv {started}.part {started}; sleep 600'"
+            )
+            run("sbatch", "--gpus=1", "-o", str(tmp_path / "log"), "--wrap", command)
+            run("sbatch", f"--gpus={GPUS}", "-o", "/dev/null", "--wrap", "sleep 600")  # has to wait
+            wait_for("job", started.exists)
+            pids = [int(started.read_text()), *node.pids()]
+            assert all(alive(pid) for pid in pids)
+            assert len(node.queue()) == 2
+        wait_for("end", lambda: not any(alive(pid) for pid in pids))
+        assert _configuration() == before
+        assert not _processes_of(tmp_path)
+    finally:
+        if made:
+            kept.unlink()
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Commands of the processes whose arguments name a folder, this one excepted."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:
+            continue
+        if str(folder) in words and int(place.parent.name) != os.getpid():
+            found.append(words)
+    return found
