@@ -12,16 +12,21 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
+
+import pytest
+from filelock import FileLock
 
 PROGRAMS = ("munged", "sbatch", "scancel", "scontrol", "slurmctld", "slurmd", "squeue", "srun")
 PACKAGES = "slurm-wlm munge"
 GPUS = 2
 _ETC = Path("/etc/slurm")  # nowhere else: the executor takes SLURM_CONF from its jobs
 _MUNGE = Path("/run/munge")
+_LOCK = Path(tempfile.gettempdir()) / "pesbench-one-node.lock"
 _WAIT_S = 120
 
 _SLURM_CONF = """\
@@ -65,6 +70,18 @@ _TASK_PROLOG = """\
 #!/bin/sh
 echo "$SLURM_JOB_ID $SLURM_JOB_PARTITION ${{CUDA_VISIBLE_DEVICES:-none}}" >> {folder}/log/devices
 """
+
+
+@contextlib.contextmanager
+def this_machine() -> Iterator[None]:
+    """The machine for one Slurm: its configuration has one place there, so others wait.
+
+    Skips the test where there can be none.
+    """
+    with FileLock(_LOCK):
+        if reason := why_not():
+            pytest.skip(reason)
+        yield
 
 
 def why_not() -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from one_node import GPUS, OneNode, alive, run, wait_for, why_not
+from one_node import GPUS, OneNode, alive, run, this_machine, wait_for
 
 ETC = Path("/etc/slurm")
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 
 @pytest.fixture(autouse=True)
-def _possible() -> None:
-    if reason := why_not():
-        pytest.skip(reason)
+def _possible() -> Iterator[None]:
+    with this_machine():
+        yield
 
 
 def _configuration() -> dict[str, bytes]:

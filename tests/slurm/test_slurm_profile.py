@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from one_node import OneNode, run, why_not
+from one_node import OneNode, run, this_machine
 
 from conftest import fake_entry
 from pesbench.evaluate import evaluate_shard
@@ -145,12 +145,10 @@ class Done:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
-    if reason := why_not():
-        pytest.skip(reason)
     whole = Workflow.make(tmp_path_factory.mktemp("whole"), WHOLE, FEW)
     limited = Workflow.make(tmp_path_factory.mktemp("limited"), LIMITED, MANY)
     _write_slow_models(limited.root)
-    with OneNode(tmp_path_factory.mktemp("node")) as node:
+    with this_machine(), OneNode(tmp_path_factory.mktemp("node")) as node:
         running = [whole.start(), limited.start("scores")]
         try:
             _cancel_once_it_has_a_checkpoint(node, limited, running[1])
