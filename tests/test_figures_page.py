@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pesbench.report import figures, page, tables, worst
 from test_tables import SCANS, control, fact, perturbed, rows
@@ -83,6 +85,8 @@ def test_figures_of_one_and_of_thirty_models_can_be_saved(tmp_path, count):
     ladders = figures.control_ladders(board, facts)
     figures.save(bonds, tmp_path / "bonds.png", dpi=40)
     assert (tmp_path / "bonds.png").read_bytes().startswith(PNG)
+    with Image.open(tmp_path / "bonds.png") as image:
+        assert json.loads(image.text["Comment"])["packages"]["pesbench"]
     assert not list(tmp_path.glob("*.part"))
     figures.png(ladders, dpi=40)
     column = ladders.axes[-1]

@@ -7,6 +7,7 @@ it into a file or bytes. Colours are those of seaborn's colour-blind palette.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
+from pesbench import provenance
 from pesbench.metrics import smoothness
 from pesbench.metrics.aggregate import seed_of
 from pesbench.metrics.curves import integrated_energy
@@ -65,17 +67,24 @@ def style() -> Iterator[None]:
         yield
 
 
-def png(figure: Figure, dpi: int = DPI) -> bytes:
-    """The figure as bytes of a PNG file, the same bytes every time."""
+def png(figure: Figure, dpi: int = DPI, made: Mapping[str, Any] | None = None) -> bytes:
+    """The figure as bytes of a PNG file, the same bytes every time.
+
+    Args:
+        figure: What is drawn.
+        dpi: Pixels an inch.
+        made: How it was made, for its comment (JSON).
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    notes = {"Software": None} | ({} if made is None else {"Comment": json.dumps(made)})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata=notes)
     return buffer.getvalue()
 
 
 def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG that says how it was made, whole or not at all."""
     with atomic_path(path) as part:
-        part.write_bytes(png(figure, dpi))
+        part.write_bytes(png(figure, dpi, provenance.collect()))
 
 
 def saying(text: str) -> Figure:
