@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed study format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -34,6 +34,13 @@ weights-testbed: $(STAMP)
 	mkdir -p resources/weights
 	cp results/weights/testbed-*.pt results/weights/testbed-*.json \
 		results/weights/testbed-*.md resources/weights/
+
+# What README and docs show of dynamics and of the ladder; hours, and a second call continues.
+study: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
+	mkdir -p resources/study
+	cd results/mini && cp --parents leaderboard.csv leaderboard.md models.json association.* ladder* \
+		figures/*.png */model.json */scores/*.parquet ../../resources/study
 
 setup: $(STAMP)
 
