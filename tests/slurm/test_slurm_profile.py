@@ -163,7 +163,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
 
 def _write_slow_models(root: Path) -> None:
     morse = {"family": "ase", "calculator": "fake_calculators:Morse"}
-    slow = morse | {"arguments": {"pause_s": SLOW_FRAME_S, "tally": str(root / "tally")}}
+    # a fixed batch: how far its choice is measured depends on what else the machine does
+    slow = morse | {"batch_size": 5}
+    slow |= {"arguments": {"pause_s": SLOW_FRAME_S, "tally": str(root / "tally")}}
     reference = morse | {"level_of_theory": "Morse", "trained": False}
     (root / "slow.yaml").write_text(yaml.safe_dump({"morse": reference, "slow": slow}))
 
@@ -280,6 +282,5 @@ def test_lost_jobs_leave_no_damage(done: Done, tmp_path: Path) -> None:
                         ours, theirs = disturbed[bond][name][key], undisturbed[bond][name][key]
                         np.testing.assert_array_equal(ours[()], theirs[()])
     lost = len(done.jobs(done.limited, "rule_evaluate_on_cpu")) - 2
-    measured = 10 * (lost + 2)  # calls that choose the batch
     tally = len((done.limited.root / "tally").read_text().splitlines())
-    assert len(ids) * N_FRAMES <= tally <= (len(ids) + lost) * N_FRAMES + measured
+    assert len(ids) * N_FRAMES <= tally <= (len(ids) + lost) * N_FRAMES
