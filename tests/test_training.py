@@ -175,17 +175,24 @@ def _train(folder, work, out, epochs):
 
 
 def test_a_killed_training_goes_on_and_ends_with_weights_and_card(frames, tmp_path):
+    """Killed while the checkpoint of an epoch is written: that epoch is done again, not all."""
     work, out = tmp_path / "work", tmp_path / "tiny.model"
     command = [str(word) for word in _train(frames, work, out, 8)]
     first = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    for line in first.stderr:  # told as it happens
+    for line in first.stderr:  # told as it happens, before the epoch's checkpoint is written
         if line.startswith("Epoch 4"):
             break
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
+    first.stderr.close()
     assert not out.exists()
+    # whatever the kill hit, the last checkpoint is now what one cut short in writing is
+    last = max((work / "checkpoints").glob("*.pt"), key=_epoch)
+    assert _epoch(last) >= 3
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert f"{last}: was cut short; going on from the one before" in done.stderr
     # it went on from a checkpoint: the first epoch was not done again
     assert "Epoch 0" not in done.stderr
     assert "Epoch 7" in done.stderr
@@ -196,6 +203,35 @@ def test_a_killed_training_goes_on_and_ends_with_weights_and_card(frames, tmp_pa
     assert card["seen"] == ["m-0"]
     assert card["frames_sha256"] == file_sha256(frames / "frames.extxyz")
     assert "held out, unseen" in out.with_suffix(".md").read_text()
+
+
+def _epoch(checkpoint):
+    return int(checkpoint.stem.removesuffix("_swa").rpartition("-")[2])
+
+
+def test_checkpoints_are_whole_and_few(tmp_path):
+    """The last two of each stage; what is cut short or damaged goes before it is read."""
+    import torch
+
+    from pesbench.training.mace import drop_old_checkpoints, drop_unfinished_checkpoints
+
+    drop_old_checkpoints(tmp_path / "none")
+    names = [f"tiny_run-7_epoch-{epoch}.pt" for epoch in (2, 9, 10, 11)]
+    names += [f"tiny_run-7_epoch-{epoch}_swa.pt" for epoch in (12, 13)]
+    for name in names:
+        torch.save({"model": torch.arange(500)}, tmp_path / name)
+    (tmp_path / "tiny_run-7.model").touch()  # none of ours
+    drop_old_checkpoints(tmp_path)
+    left = [*names[2:], "tiny_run-7.model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(left)
+    cut, empty, flipped = (tmp_path / names[k] for k in (3, 4, 5))
+    cut.write_bytes(cut.read_bytes()[:900])
+    empty.write_bytes(b"")
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    drop_unfinished_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left[-1], names[2]]
 
 
 def test_other_frames_do_not_continue_an_old_training(frames, tmp_path, monkeypatch):

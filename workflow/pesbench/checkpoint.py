@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.errors import UserError
 from pesbench.storage import atomic_path, write_json
 
 logger = logging.getLogger("pesbench")
@@ -60,9 +63,20 @@ class Checkpoint:
         self.count += 1
 
     def read(self, index: int) -> dict[str, NDArray[Any]]:
-        """A piece by its number."""
-        with np.load(self._piece(index)) as piece:
-            return {key: piece[key] for key in piece.files}
+        """A piece by its number.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self._piece(index)
+        try:
+            with np.load(path) as piece:
+                return {key: piece[key] for key in piece.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(
+                f"{path}: damaged ({' '.join(str(error).split())}); remove {self.folder} to start "
+                "this file anew"
+            ) from error
 
     def read_note(self, name: str) -> Any | None:
         """A JSON note stored beside the pieces, or None."""

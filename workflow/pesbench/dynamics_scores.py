@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from pesbench.errors import UserError
+from pesbench.integrity import check_owner, check_scan_set
 from pesbench.metrics import conservation, elsewhere
 from pesbench.metrics.survival import Outcome, outcome
+from pesbench.models.registry import ModelEntry
+from pesbench.storage import ScanSet
 from pesbench.training.split import read_split
 from pesbench.trajectories import Frames, Series, Trajectories, Trajectory
 
@@ -140,7 +143,9 @@ def _row(opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int)
 
 
 def trajectory_rows(
-    shards: Sequence[Path], split: Mapping[str, str] | None = None
+    shards: Sequence[Path],
+    split: Mapping[str, str] | None = None,
+    entry: ModelEntry | None = None,
 ) -> list[dict[str, Any]]:
     """One row a trajectory, sorted by time step and name.
 
@@ -149,14 +154,18 @@ def trajectory_rows(
     Args:
         shards: Trajectory files of one model.
         split: `seen` or `unseen` by system.
+        entry: That the files must be of; without one they must be of one model.
 
     Raises:
-        UserError: files of two models, or a trajectory that occurs twice.
+        UserError: a damaged file, one of another entry, files of two models, or a trajectory that
+            occurs twice.
     """
     rows: dict[tuple[float, str], dict[str, Any]] = {}
     model = None
     for path in sorted(shards):
         with Trajectories(path) as opened:
+            if entry is not None:
+                check_owner(path, opened.attributes, entry.name, entry.deciding())
             model = model or opened.model
             if opened.model != model:
                 raise UserError(f"{path}: belongs to model {opened.model!r}, not {model!r}")
@@ -173,11 +182,25 @@ def trajectory_rows(
     return [rows[key] for key in sorted(rows)]
 
 
-def write_dynamics_scores(shards: Sequence[Path], out: Path, *, split: Path | None = None) -> None:
+def write_dynamics_scores(
+    shards: Sequence[Path],
+    out: Path,
+    *,
+    split: Path | None = None,
+    entry: ModelEntry | None = None,
+    scan_set: Path | None = None,
+) -> None:
     """Score a model's trajectories and write `scores/dynamics.parquet`.
 
+    Args:
+        shards: Trajectory files of one model.
+        out: Where to.
+        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
+        entry: That the files must be of.
+        scan_set: That they must have been made on; without one they must be of one.
+
     Raises:
-        UserError: see `trajectory_rows`; or shards of different scan sets.
+        UserError: see `trajectory_rows`; or files of another scan set.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
@@ -185,7 +208,14 @@ def write_dynamics_scores(shards: Sequence[Path], out: Path, *, split: Path | No
     from pesbench.fingerprint import stage_fingerprint
     from pesbench.storage import atomic_path
 
-    rows = trajectory_rows(shards, read_split(split) if split else None)
+    if scan_set is not None:
+        with ScanSet(scan_set) as opened:
+            wanted = opened.sha256
+        for path in sorted(shards):
+            with Trajectories(path) as made:
+                found = str(made.attributes["scan_set_sha256"])
+                check_scan_set(path, found, scan_set, wanted)
+    rows = trajectory_rows(shards, read_split(split) if split else None, entry)
     hashes, settings, made_from = set(), [], []
     for path in shards:
         with Trajectories(path) as opened:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
+from pathlib import Path
+
+_KEPT = "what was finished before is kept, and the same command continues"
+_CURES = {
+    errno.ENOSPC: f"free some; {_KEPT}",
+    errno.EDQUOT: f"free some; {_KEPT}",
+    errno.EROFS: f"make it writable, or take another folder (`results` of the config); {_KEPT}",
+    errno.EACCES: "check its owner and permissions, or take another folder",
+    errno.EIO: f"look after the disk; {_KEPT}",
+}
 
 
 class UserError(Exception):
@@ -15,3 +28,42 @@ class HostError(Exception):
     """The machine failed, not the model (memory, a killed worker): the command may be retried."""
 
     exit_code = os.EX_TEMPFAIL
+
+
+def disk_failure(error: BaseException, place: Path | None) -> HostError | None:
+    """One line for a disk that is full or cannot be written; None for any other error.
+
+    Args:
+        error: What was raised; HDF5 hides the number of the system's error in its text.
+        place: Where the command writes, for errors that do not name a file.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (told := re.search(r"\berrno = (\d+)", str(error))):
+        number = int(told[1])
+    if number not in _CURES:
+        return None
+    where = (error.filename if isinstance(error, OSError) else None) or place or "the disk"
+    return HostError(f"{where}: {os.strerror(number)}; {_CURES[number]}")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse to begin where nothing can be written.
+
+    Args:
+        folder: Of the results; need not exist.
+
+    Raises:
+        HostError: its file system is full or read-only, or it belongs to somebody else.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    failure = None
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        failure = OSError(errno.EROFS, "", str(folder))
+    elif not os.access(there, os.W_OK):
+        failure = OSError(errno.EACCES, "", str(folder))
+    elif not shutil.disk_usage(there).free:
+        failure = OSError(errno.ENOSPC, "", str(folder))
+    if failure is not None and (told := disk_failure(failure, folder)) is not None:
+        raise told

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from pesbench.errors import UserError
+from pesbench.integrity import check_owner, check_scan_set
 from pesbench.metrics import curves, smoothness
 from pesbench.models.interface import Status
+from pesbench.models.registry import ModelEntry
 from pesbench.scans import Scan
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet
 from pesbench.training.split import read_split
@@ -124,7 +126,10 @@ def _row(model: str, scan: Scan, evaluation: ScanEvaluation, seen: str) -> dict[
 
 
 def score_rows(
-    scan_set: ScanSet, shards: Iterable[Path], split: Mapping[str, str] | None = None
+    scan_set: ScanSet,
+    shards: Iterable[Path],
+    split: Mapping[str, str] | None = None,
+    entry: ModelEntry | None = None,
 ) -> list[dict[str, Any]]:
     """One row a scan of a model's evaluation, sorted by scan.
 
@@ -132,23 +137,22 @@ def score_rows(
         scan_set: What was evaluated.
         shards: The model's evaluation files.
         split: `seen` or `unseen` by system, of a model that tells what it was trained on.
+        entry: That the shards must be of; without one they must be of one model.
 
     Raises:
-        UserError: a shard belongs to another scan set or another model than the first, or a scan
-            occurs twice.
+        UserError: a shard is damaged, belongs to another scan set, entry or model than the first,
+            or a scan occurs twice.
     """
     rows: dict[str, dict[str, Any]] = {}
     model = None
     for path in sorted(shards):
         with Evaluation(path) as evaluation:
+            if entry is not None:
+                check_owner(path, evaluation.attributes, entry.name, entry.deciding())
             model = model or evaluation.model
             if evaluation.model != model:
                 raise UserError(f"{path}: belongs to model {evaluation.model!r}, not {model!r}")
-            if evaluation.scan_set_sha256 != scan_set.sha256:
-                raise UserError(
-                    f"{path}: was made on another scan set than {scan_set.path}; "
-                    "remove it and evaluate again"
-                )
+            check_scan_set(path, evaluation.scan_set_sha256, scan_set.path, scan_set.sha256)
             for scan_id in evaluation.ids:
                 if scan_id in rows:
                     raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
@@ -159,7 +163,12 @@ def score_rows(
 
 
 def write_scores(
-    scan_set_path: Path, shards: Sequence[Path], out: Path, *, split: Path | None = None
+    scan_set_path: Path,
+    shards: Sequence[Path],
+    out: Path,
+    *,
+    split: Path | None = None,
+    entry: ModelEntry | None = None,
 ) -> None:
     """Score a model and write `scores/scans.parquet`.
 
@@ -168,6 +177,7 @@ def write_scores(
         shards: The model's evaluation files.
         out: Where to.
         split: CSV with the columns `system` and `split` (seen or unseen), of the model.
+        entry: That the shards must be of.
 
     Raises:
         UserError: see `score_rows`; or nothing is left to score.
@@ -183,7 +193,7 @@ def write_scores(
         with Evaluation(path) as evaluation:
             made_from.append(provenance.summary(evaluation.attributes, "evaluate"))
     with ScanSet(scan_set_path) as scan_set:
-        rows = score_rows(scan_set, shards, read_split(split) if split else None)
+        rows = score_rows(scan_set, shards, read_split(split) if split else None, entry)
         if not rows:
             raise UserError(
                 f"{scan_set_path}: the gate on references dropped every selected scan; "

@@ -1,6 +1,8 @@
 """HDF5 contracts: scan sets, evaluations and vibrations, written whole and renamed.
 
-A file appears under its name only when it is complete; until then it is `<name>.part`.
+A file appears under its name only when it is complete; until then it is `<name>.part`. Evaluations,
+trajectories and vibrations are compared with their sha256 when they are opened; a scan set, read
+by every job, carries that of its scans.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.errors import UserError
+from pesbench.integrity import is_intact, seal
 from pesbench.models.interface import Status
 from pesbench.scans import Scan
 
@@ -43,11 +46,16 @@ _ATTRIBUTES = ("system", "bond", "charge", "spin", "smiles", "kind", "quality", 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A `.part` path that takes the name `path` on success and is removed on failure."""
+    """A `.part` path that takes the name `path` on success and is removed on failure.
+
+    An HDF5 file (`.h5`) gets its sha256, see `integrity`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
         yield part
+        if path.suffix == ".h5":
+            seal(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -115,19 +123,20 @@ def write_scan_set(
         file.attrs["provenance"] = json.dumps(provenance)
 
 
-def _open(path: Path, format_name: str, what: str, cure: str) -> h5py.File:
+def _open(path: Path, format_name: str, what: str, cure: str, *, verify: bool = True) -> h5py.File:
     if not path.is_file():
         raise UserError(f"{path}: no such {what}; {cure}")
+    again = f"remove it and {cure}, as the same snakemake command does"
     try:
+        if verify and not is_intact(path):
+            raise UserError(f"{path}: damaged {what}, its content has another sha256; {again}")
         file = h5py.File(path, "r")
     except OSError as error:
-        raise UserError(f"{path}: not a readable {what} ({error}); remove it and {cure}") from error
+        raise UserError(f"{path}: not a readable {what} ({error}); {again}") from error
     found = file.attrs.get("format")
     if found != format_name or file.attrs.get("version") != VERSION:
         file.close()
-        raise UserError(
-            f"{path}: not a {what} of version {VERSION} (format {found!r}); remove it and {cure}"
-        )
+        raise UserError(f"{path}: not a {what} of version {VERSION} (format {found!r}); {again}")
     return file
 
 
@@ -172,7 +181,10 @@ class ScanSet(_Reader):
             UserError: there is none, or it is not a scan set.
         """
         super().__init__(
-            _open(path, SCAN_SET_FORMAT, "scan set", "build it with the rule `scan_set`"), path
+            _open(
+                path, SCAN_SET_FORMAT, "scan set", "build it with the rule `scan_set`", verify=False
+            ),
+            path,
         )
         self.name = str(self._file.attrs["name"])
         self.level_of_theory = str(self._file.attrs["level_of_theory"])
@@ -209,6 +221,11 @@ class ScanSet(_Reader):
     def system(self, scan_id: str) -> str:
         """Name of the molecule of one scan, without reading its arrays."""
         return str(self._group(scan_id).attrs["system"])
+
+    def composition(self, scan_id: str) -> tuple[frozenset[int], int]:
+        """Atomic numbers that occur in one scan, and its total charge in e."""
+        group = self._group(scan_id)
+        return frozenset(group["numbers"][()].tolist()), int(group.attrs["charge"])
 
 
 @dataclass(frozen=True)
@@ -268,7 +285,7 @@ class Evaluation(_Reader):
         """Open a file of the evaluation contract.
 
         Raises:
-            UserError: there is none, or it is not an evaluation.
+            UserError: there is none, it is damaged, or it is not an evaluation.
         """
         super().__init__(
             _open(path, EVALUATION_FORMAT, "evaluation", "make it with the rule `evaluate`"), path
@@ -370,7 +387,7 @@ class Vibrations:
         """Open a file of the vibrations contract.
 
         Raises:
-            UserError: there is none, or it is something else.
+            UserError: there is none, it is damaged, or it is something else.
         """
         self.path = path
         self._file = _open(

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from pesbench.errors import UserError
+from pesbench.integrity import check_owner, check_scan_set
 from pesbench.metrics.vibrations import IMAGINARY_CM1, compare_frequencies, geometry_rmsd
 from pesbench.models.interface import Status
-from pesbench.storage import MoleculeVibrations, Vibrations
+from pesbench.models.registry import ModelEntry
+from pesbench.storage import MoleculeVibrations, ScanSet, Vibrations
 from pesbench.training.split import read_split
 
 IDENTITY = (
@@ -86,7 +88,11 @@ def _row(
 
 
 def vibration_rows(
-    model_path: Path, reference_path: Path, split: Mapping[str, str] | None = None
+    model_path: Path,
+    reference_path: Path,
+    split: Mapping[str, str] | None = None,
+    entry: ModelEntry | None = None,
+    scan_set: Path | None = None,
 ) -> list[dict[str, Any]]:
     """One row a molecule of a model, sorted by molecule.
 
@@ -94,13 +100,21 @@ def vibration_rows(
         model_path: File of vibrations of the model.
         reference_path: The same of the scan set's reference.
         split: `seen` or `unseen` by system, of a model that tells what it was trained on.
+        entry: That the model's file must be of.
+        scan_set: That both must have been made on.
 
     Raises:
-        UserError: the files belong to different scan sets or were made with different settings,
-            or the reference lacks a molecule.
+        UserError: a file is damaged or of another entry, they belong to different scan sets or
+            were made with different settings, or the reference lacks a molecule.
     """
     rows = []
     with Vibrations(model_path) as model, Vibrations(reference_path) as reference:
+        if entry is not None:
+            check_owner(model_path, model.attributes, entry.name, entry.deciding())
+        if scan_set is not None:
+            with ScanSet(scan_set) as opened:
+                for one in (model, reference):
+                    check_scan_set(one.path, one.scan_set_sha256, scan_set, opened.sha256)
         if model.scan_set_sha256 != reference.scan_set_sha256:
             raise UserError(
                 f"{model_path}: was made on another scan set than {reference_path}; "
@@ -124,7 +138,13 @@ def vibration_rows(
 
 
 def write_vibration_scores(
-    model_path: Path, reference_path: Path, out: Path, *, split: Path | None = None
+    model_path: Path,
+    reference_path: Path,
+    out: Path,
+    *,
+    split: Path | None = None,
+    entry: ModelEntry | None = None,
+    scan_set: Path | None = None,
 ) -> None:
     """Score a model's vibrations and write `scores/vibrations.parquet`.
 
@@ -133,6 +153,8 @@ def write_vibration_scores(
         reference_path: The same of the scan set's reference.
         out: Where to.
         split: CSV with the columns `system` and `split` (seen or unseen), of the model.
+        entry: That the model's file must be of.
+        scan_set: That both must have been made on.
 
     Raises:
         UserError: see `vibration_rows`; or there is no molecule.
@@ -143,7 +165,8 @@ def write_vibration_scores(
     from pesbench.fingerprint import stage_fingerprint
     from pesbench.storage import atomic_path
 
-    rows = vibration_rows(model_path, reference_path, read_split(split) if split else None)
+    seen = read_split(split) if split else None
+    rows = vibration_rows(model_path, reference_path, seen, entry, scan_set)
     if not rows:
         raise UserError(
             f"{model_path}: holds no molecule; the gate on references dropped all scans of those "

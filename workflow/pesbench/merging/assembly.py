@@ -20,8 +20,10 @@ from pesbench import provenance
 from pesbench.dynamics_scores import METRICS, trajectory_rows, write_dynamics_scores
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
+from pesbench.integrity import readable, seal
 from pesbench.merging.contents import (
     ABSENT,
+    DAMAGED,
     DYNAMICS,
     KINDS,
     RAW,
@@ -31,7 +33,6 @@ from pesbench.merging.contents import (
     check_scan_sets,
     read_folder,
     read_scores,
-    readable,
     row_keys,
     trajectory_key,
 )
@@ -241,7 +242,7 @@ def _adapt(taken: Taken, one: Joined, target: Path) -> None:
     kind, without = taken.piece.kind, {*taken.piece.keys} - {*taken.keys}
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(taken.piece.path, target)
-    with readable(taken.piece.path), h5py.File(target, "r+") as file:
+    with readable(taken.piece.path, DAMAGED), h5py.File(target, "r+") as file:
         file.attrs["model"] = one.entry.name
         file.attrs["entry"] = json.dumps(one.entry.deciding())
         if kind == SCANS:
@@ -263,6 +264,7 @@ def _adapt(taken: Taken, one: Joined, target: Path) -> None:
                     for end in ends:
                         if f"{name}{end}" in file[group]:
                             del file[group][f"{name}{end}"]
+    seal(target)
 
 
 # --- scores --------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ def _rows(
             write_split(dict(one.seen), split)
         made = folder / "scores" / f"{kind}.parquet"
         places = dict.fromkeys(str(taken.piece.path.parent) for taken in one.of(kind, raw=True))
-        with readable(" or ".join(places)):
+        with readable(" or ".join(places), DAMAGED):
             if kind == SCANS:
                 write_scores(scan_set.path, files, made, split=split)
             else:

@@ -5,11 +5,9 @@ Evaluations and trajectories are taken where they are there, else the scores tha
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +18,7 @@ import pandas as pd
 from pesbench import dynamics_scores, provenance, scores
 from pesbench.config import closest
 from pesbench.errors import UserError
+from pesbench.integrity import check_owner, readable
 from pesbench.models import record
 from pesbench.models.registry import ModelEntry
 from pesbench.storage import Evaluation, ScanSet
@@ -30,7 +29,8 @@ KINDS = (SCANS, DYNAMICS)
 RAW = {SCANS: "evaluations", DYNAMICS: "trajectories"}
 STAGES = {SCANS: "evaluate", DYNAMICS: "dynamics"}
 COLUMNS = {SCANS: scores.COLUMNS, DYNAMICS: dynamics_scores.COLUMNS}
-_OF_HDF5 = re.compile(r"""['"]?(Unable to|Can't|Couldn't)""")  # what h5py's own errors begin with
+OTHER = "remove it, or run `snakemake` there again"
+DAMAGED = "ask for it again, or leave the model out with --without"
 ABSENT = "not_evaluated"  # status of what other models have and this one was never asked
 logger = logging.getLogger("pesbench")
 
@@ -113,24 +113,6 @@ class Folder:
     skipped: Path | None
     models: Mapping[str, ModelResults]
     warnings: tuple[str, ...]
-
-
-@contextlib.contextmanager
-def readable(what: object) -> Iterator[None]:
-    """Turn the errors of a damaged HDF5 file into one line.
-
-    Raises:
-        UserError: instead.
-    """
-    try:
-        yield
-    except (OSError, KeyError, RuntimeError) as error:
-        if not isinstance(error, OSError) and not _OF_HDF5.match(str(error)):
-            raise  # a mistake of our own
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{what}: damaged ({reason}); ask for it again, or leave the model out with --without"
-        ) from error
 
 
 def row_keys(rows: pd.DataFrame, kind: str) -> pd.Series:
@@ -271,46 +253,10 @@ def _pieces(folder: Path, name: str, entry: ModelEntry, kind: str) -> list[Piece
     return found
 
 
-def _check_owner(path: Path, attributes: Mapping[str, Any], name: str, entry: ModelEntry) -> None:
-    """Refuse a file that is of another model or entry than the folder it lies in.
-
-    Raises:
-        UserError: naming the settings that differ.
-    """
-    if str(attributes.get("model", "")) != name:
-        raise UserError(
-            f"{path}: belongs to model {attributes.get('model', '')!r}, not {name!r}; remove it"
-        )
-    made = json.loads(attributes.get("entry", "{}"))
-    if made != (now := json.loads(json.dumps(entry.deciding()))):
-        raise UserError(
-            f"{path}: made with another entry than model.json beside it ({differences(made, now)}"
-            "); remove it, or run `snakemake` there again"
-        )
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """A nested mapping as one with dotted keys."""
-    if not isinstance(value, Mapping):
-        return {name: value}
-    found = {}
-    for key, part in value.items():
-        found |= flat(part, f"{name}.{key}" if name else str(key))
-    return found
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What of two mappings differs, in words."""
-    a, b = flat(one), flat(other)
-    keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
-    said = [f"`{k.removeprefix('settings.')}` {a.get(k)!r} and {b.get(k)!r}" for k in keys]
-    return ", ".join(said)
-
-
 def _evaluation(path: Path, name: str, entry: ModelEntry) -> Piece:
-    with readable(path), Evaluation(path) as opened:
+    with readable(path, DAMAGED), Evaluation(path) as opened:
         attributes = opened.attributes
-        _check_owner(path, attributes, name, entry)
+        check_owner(path, attributes, name, entry.deciding(), OTHER)
         return Piece(
             path,
             SCANS,
@@ -322,9 +268,9 @@ def _evaluation(path: Path, name: str, entry: ModelEntry) -> Piece:
 
 
 def _trajectories(path: Path, name: str, entry: ModelEntry) -> Piece:
-    with readable(path), Trajectories(path) as opened:
+    with readable(path, DAMAGED), Trajectories(path) as opened:
         attributes = opened.attributes
-        _check_owner(path, attributes, name, entry)
+        check_owner(path, attributes, name, entry.deciding(), OTHER)
         keys = (trajectory_key(one, opened.timestep_fs) for one in opened.names)
         return Piece(
             path,

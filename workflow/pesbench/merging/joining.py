@@ -14,8 +14,10 @@ import pandas as pd
 from pesbench.dynamics_scores import trajectory_rows
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
+from pesbench.integrity import differences, readable
 from pesbench.merging.contents import (
     COLUMNS,
+    DAMAGED,
     DYNAMICS,
     KINDS,
     RAW,
@@ -24,9 +26,7 @@ from pesbench.merging.contents import (
     Folder,
     ModelResults,
     Piece,
-    differences,
     read_scores,
-    readable,
     row_keys,
     trajectory_key,
 )
@@ -212,7 +212,7 @@ def _first_difference(
     if not (one.raw and other.raw):
         rows, others = rows_of(one, scan_set), rows_of(other, scan_set)
         return next((k for k in keys if not _same_row(rows.loc[k], others.loc[k])), None)
-    with readable(f"{one.path} or {other.path}"):
+    with readable(f"{one.path} or {other.path}", DAMAGED):
         if one.kind == SCANS:
             with Evaluation(one.path) as a, Evaluation(other.path) as b:
                 return next((k for k in keys if not _same_scan(a, b, k)), None)
@@ -248,7 +248,7 @@ def rows_of(piece: Piece, scan_set: ScanSet) -> pd.DataFrame:
     Raises:
         UserError: the file is damaged.
     """
-    with readable(piece.path):
+    with readable(piece.path, DAMAGED):
         if not piece.raw:
             rows = read_scores(piece.path, piece.kind)
         elif piece.kind == SCANS:

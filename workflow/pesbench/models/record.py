@@ -119,6 +119,19 @@ def recorded_entry(model_json: Path, described: Described) -> ModelEntry:
     Raises:
         UserError: the file is missing or something else.
     """
+    entry = deciding_entry(model_json)
+    return ModelEntry(entry.name, entry.family, described.description | entry.settings)
+
+
+def deciding_entry(model_json: Path) -> ModelEntry:
+    """What decides an entry, whether or not its weights are on this machine.
+
+    Args:
+        model_json: Written by `python -m pesbench entry`.
+
+    Raises:
+        UserError: the file is missing or something else.
+    """
     try:
         value = json.loads(model_json.read_text(encoding="utf-8"))
         settings = dict(value["settings"])
@@ -131,7 +144,7 @@ def recorded_entry(model_json: Path, described: Described) -> ModelEntry:
         ) from error
     if "sha256" in settings:
         settings["weights"] = f"sha256:{settings['sha256']}"
-    return ModelEntry(entry.name, entry.family, described.description | settings)
+    return entry
 
 
 def is_record(models_file: Path) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,6 +35,7 @@ from pesbench.training.sampling import (
 )
 
 STAMP = "made_of.json"
+KEPT_CHECKPOINTS = 2  # of each stage: the last one may be cut short by a kill
 logger = logging.getLogger("pesbench")
 
 
@@ -93,11 +96,56 @@ class MACETraining:
         return options + (["--pair_repulsion"] if self.pair_repulsion else [])
 
 
+def _by_age(folder: Path) -> dict[str, list[Path]]:
+    """The checkpoints of each stage of the training, the oldest first."""
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for path in folder.glob("*.pt"):
+        if match := re.fullmatch(r".+_epoch-(\d+)(_swa)?", path.stem):
+            found.setdefault(match[2] or "", []).append((int(match[1]), path))
+    return {stage: [path for _, path in sorted(paths)] for stage, paths in found.items()}
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:  # torch.save writes one, with checksums
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False
+
+
+def drop_unfinished_checkpoints(folder: Path) -> None:
+    """Remove checkpoints that a kill cut short.
+
+    `mace_run_train` writes a checkpoint under its final name, and starts anew without a word where
+    it cannot read the last one.
+
+    Args:
+        folder: Of the checkpoints; need not exist.
+    """
+    for paths in _by_age(folder).values():
+        for path in paths:
+            if not _is_whole(path):
+                logger.warning("%s: was cut short; going on from the one before", path)
+                path.unlink()
+
+
+def drop_old_checkpoints(folder: Path) -> None:
+    """Keep the last checkpoints of each stage, as many as a kill needs.
+
+    Args:
+        folder: Of the checkpoints; need not exist.
+    """
+    for paths in _by_age(folder).values():
+        for path in paths[:-KEPT_CHECKPOINTS]:
+            path.unlink()
+
+
 def _run_training(command: Sequence[str], folder: Path) -> float:
     """Run it, passing on the epochs; the wall time of all calls in this folder, in s."""
     spent_file = folder / "wall_s.json"
     before = json.loads(spent_file.read_text()) if spent_file.is_file() else 0.0
     start = time.monotonic()
+    drop_unfinished_checkpoints(folder / "checkpoints")
     with (folder / "mace_run_train.log").open("a") as log:
         process = subprocess.Popen(
             command,
@@ -115,6 +163,7 @@ def _run_training(command: Sequence[str], folder: Path) -> float:
                 logger.info("%s", line.strip().rpartition("INFO: ")[2])
                 # here and not at the end, so that a killed call is counted, too
                 write_json(spent_file, round(before + time.monotonic() - start, 1))
+                drop_old_checkpoints(folder / "checkpoints")
         if process.wait():
             raise RuntimeError(
                 f"mace_run_train ended with exit code {process.returncode}: {' | '.join(tail)}"
@@ -172,6 +221,8 @@ def train(
         f"--forces_key={FORCES}",
         "--config_type_weights={'Default': 1.0}",
         *(f"--{kind}_dir={work / kind}" for kind in ("model", "log", "checkpoints", "results")),
+        # else it removes the last checkpoint before the next one is written
+        "--keep_checkpoints",
         *training.options(),
     ]
     wall_s = _run_training(command, work)

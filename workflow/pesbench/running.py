@@ -1,0 +1,149 @@
+"""Who is at work in a folder: so that what a killed Snakemake left behind stops nobody.
+
+A Snakemake that is killed leaves its lock behind, and jobs that go on without it. Here every
+Snakemake and every job of one holds a shared lock of the kernel's, which ends with its process: who
+gets it alone knows that nobody else is at work, and that a lock of Snakemake's is a left-over. Jobs
+look after the Snakemake that started them and end when it is gone; the next one continues from
+their checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import platform
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+RUN = "PESBENCH_RUN"  # environment variable: the Snakemake that a job belongs to
+FILE = Path(".snakemake", "pesbench.lock")
+WAIT_S = 10.0  # for jobs of a killed Snakemake to notice
+POLL_S = 0.5
+EXIT_CODE = os.EX_TEMPFAIL
+logger = logging.getLogger("pesbench")
+_held: list[IO[str]] = []  # open as long as the process lives
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the kernel's ticks; "" if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _this_process() -> str:
+    return f"{platform.node()} {os.getpid()} {_started(os.getpid())}"
+
+
+def is_alive(run: str) -> bool:
+    """Whether a Snakemake of this host is still there; True of another host, which cannot be seen.
+
+    Args:
+        run: Host, process id and start of the process, as `RUN` holds them.
+    """
+    host, _, process = run.partition(" ")
+    pid, _, started = process.partition(" ")
+    return host != platform.node() or (bool(started) and _started(int(pid)) == started)
+
+
+def enter(folder: Path) -> str:
+    """Say that a Snakemake is at work in a folder, and remove the lock of one that was killed.
+
+    Args:
+        folder: In which Snakemake runs.
+
+    Returns:
+        A line for the user where another one is at work there, or may be; else "".
+    """
+    left = sorted((folder / ".snakemake" / "locks").glob("*.lock"))
+    try:
+        (folder / FILE).parent.mkdir(exist_ok=True)
+        file = (folder / FILE).open("a+")
+    except OSError:  # not our business to tell that this folder cannot be written
+        return ""
+    file.seek(0)
+    before = file.read().splitlines()
+    jobs_only = bool(left) and not any(is_alive(run) for run in before)
+    alone = _alone(file, WAIT_S if jobs_only else 0.0)
+    if alone is None:  # a file system without such locks
+        file.close()
+        return ""
+    said = ""
+    if alone:
+        here = all(run.partition(" ")[0] == platform.node() for run in before)
+        if left and here:
+            for lock in left:
+                lock.unlink(missing_ok=True)
+            logger.warning("a Snakemake that was killed has left its lock here: removed")
+        elif left:
+            said = (
+                "another host was at work in this folder last; if no Snakemake runs there any "
+                "more, add --unlock to the command once, then give the command again"
+            )
+        if here or not left:
+            file.truncate(0)
+    elif left:
+        who = " ".join(run.split()[1] for run in before if is_alive(run))
+        said = (
+            f"another Snakemake is at work in this folder (process {who or 'unknown'}); where it "
+            "makes the same files, this one stops: wait for it, or end it with Ctrl-C or "
+            f"`kill -INT {who or 'PROCESS'}`, or work in another folder with --directory"
+        )
+    file.write(_this_process() + "\n")
+    file.flush()
+    fcntl.flock(file, fcntl.LOCK_SH)
+    _held.append(file)
+    if _started(os.getpid()):  # else there is no /proc to look at
+        os.environ[RUN] = _this_process()
+    return said
+
+
+def _alone(file: IO[str], wait_s: float) -> bool | None:
+    """Whether nobody else holds the lock, after some time; None where there are no locks."""
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(POLL_S)
+        except OSError:
+            return None
+        else:
+            return True
+
+
+def join() -> None:
+    """End this process with the Snakemake it is a job of, if it is one's on this host.
+
+    A scheduler's jobs are its own to end.
+    """
+    run = os.environ.get(RUN, "")
+    if not run or "SLURM_JOB_ID" in os.environ or run.partition(" ")[0] != platform.node():
+        return
+    with contextlib.suppress(OSError):
+        file = FILE.open("a+")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _held.append(file)
+    if not is_alive(run):
+        _end()
+    threading.Thread(target=_end_with, args=(run,), daemon=True).start()
+
+
+def _end_with(run: str) -> None:
+    while is_alive(run):
+        time.sleep(POLL_S)
+    _end()
+
+
+def _end() -> None:
+    with contextlib.suppress(OSError):
+        logger.error("pesbench: error: Snakemake is gone; the same command continues")
+    os._exit(EXIT_CODE)

@@ -1,0 +1,29 @@
+# With `strict: true` the last of all: a run in which a model failed ends with an exit code.
+
+if RUN.strict:
+
+    rule strict:
+        input:
+            built=BUILT,
+            scan_set=SCAN_SET,
+        output:
+            STRICT,
+        log:
+            RESULTS / "logs" / "strict.log",
+        retries: 0  # the results stay what they are
+        localrule: True
+        conda:
+            BASE_ENVIRONMENT
+        params:
+            python=where(PYTHON),
+            results=where(RESULTS),
+            models_file=where(RUN.models_file),
+            models=list(RUN.models),
+            dynamics=RAN_DYNAMICS,
+            vibrations="--vibrations " + " ".join(RUN.vibrations) if RUN.vibrations else "",
+            code=stage_fingerprint("strict"),
+        shell:
+            "{params.python} -m pesbench strict --results {params.results:q} --models {params.models:q}"
+            " --models-file {params.models_file:q}"
+            " --scan-set {input.scan_set:q} {params.dynamics} {params.vibrations}"
+            " --out {output:q} 2> {log:q}"
