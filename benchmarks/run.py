@@ -1,6 +1,6 @@
 """The benchmarks of speed and memory: ratios measured in one run, each with its target.
 
-python benchmarks/run.py                 everything, about 10 minutes on 2 cores
+python benchmarks/run.py                 everything, about half an hour on 2 cores
 python benchmarks/run.py --quick 1 4     items 1 and 4, small, to try them
 """
 
@@ -31,11 +31,21 @@ ITEMS = {
     "6": "peak memory",
     "7": "dynamics in lock-step against ASE, one molecule after another",
     "8": "dry run of the full size for a cluster",
+    "9": "the mini benchmark through Snakemake against its commands by hand",
 }
 
 
 def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
-    from benchmarks import batched, command, dynamics, memory, parallel, planning, stored
+    from benchmarks import (
+        batched,
+        command,
+        dynamics,
+        memory,
+        overhead,
+        parallel,
+        planning,
+        stored,
+    )
 
     measures = {
         "1": batched.measure,
@@ -46,6 +56,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "6": memory.measure,
         "7": dynamics.measure,
         "8": planning.measure,
+        "9": overhead.measure,
     }
     return measures[item](inputs)
 

@@ -1,5 +1,7 @@
+import dataclasses
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -98,3 +100,40 @@ def test_report_is_json(tmp_path, monkeypatch):
     report = json.loads(out.read_text())
     assert report["rows"][0]["reached"] is True
     assert {"cpu", "cores", "torch", "date"} <= report["machine"].keys()
+
+
+def test_commands_by_hand_wait_for_their_input(tmp_path):
+    from benchmarks.overhead import in_lanes, read_jobs
+
+    columns = ["output_file", "date", "rule", "log-file(s)", "input-file(s)", "shellcmd"]
+    commands = {
+        "c": ("a,b", "cat a b > c; echo end >> order"),
+        "a": ("-", "sleep 0.2; echo 1 > a; echo a >> order"),
+        "b": ("-", "echo 2 > b"),
+        "d/e": ("b", "test ! -e e; mkdir -p d; cp b d/e"),
+    }
+    rows = [
+        [name, "-", f"rule_{name[0]}", "logs/x.log", needed, command]
+        for name, (needed, command) in commands.items()
+    ]
+    summary = "\n".join(["Building DAG", "\t".join(columns), *("\t".join(row) for row in rows)])
+    done = tmp_path / "done"
+    for number, name in enumerate(("a", "b", "d/e", "c")):
+        (done / name).parent.mkdir(parents=True, exist_ok=True)
+        (done / name).touch()
+        os.utime(done / name, (number, number))
+    jobs = read_jobs(summary, done)
+    assert [job.rule for job in jobs] == ["rule_a", "rule_b", "rule_d", "rule_c"]
+    again = tmp_path / "again"
+    again.mkdir()
+    wall_s, sum_s = in_lanes(jobs[::-1], again)
+    assert wall_s > 0.2
+    assert sum_s > 0.2
+    assert (again / "c").read_text() == "1\n2\n"
+    assert (again / "order").read_text().split() == ["a", "end"]
+    assert (again / "logs").is_dir()
+    with pytest.raises(RuntimeError, match="tells of no command"):
+        read_jobs(summary.replace(commands["b"][1], "-"), done)
+    failing = [dataclasses.replace(job, command="echo broken >&2; false") for job in jobs]
+    with pytest.raises(RuntimeError, match="broken"):
+        in_lanes(failing, again)

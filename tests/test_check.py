@@ -1005,6 +1005,7 @@ STAGES = {  # with what each must be given
     "evaluate": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
     "prepare-molecules": ["--molecules", "m", "--out", "o"],
+    "probe": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "train": [
         "m",
         "--variants",

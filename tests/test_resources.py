@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,6 +279,29 @@ def test_a_model_that_has_run_asks_by_its_own_speed(run, tmp_path, toys, toy_set
     (tmp_path / "mace-mini" / "scans").mkdir(parents=True)
     (folder / "0000.h5").rename(tmp_path / "mace-mini" / "scans" / "0000.h5")
     assert Requests(run).evaluation("mace-mini", "0000").minutes < guess.minutes
+
+
+def test_a_model_that_was_timed_for_a_plan_asks_by_that_until_it_has_run(
+    run, tmp_path, toys, toy_set
+):
+    guess = Requests(run).evaluation("gfn1-xtb", "0000")
+    folder = tmp_path / "gfn1-xtb"
+    folder.mkdir()
+    timings = [
+        {"atoms": atoms, "frames": 10, "seconds": 10 * per_frame_s}
+        for atoms, per_frame_s in ((5, 9.0), (5, 1.0), (20, 5.0))  # the first one is a frame alone
+    ]
+    probe = {"timings": {"scans": timings}, "device": "cpu", "host_bytes": 10**9}
+    (folder / "probe.json").write_text(json.dumps(probe))
+    work = Sizes({}, {}).atom_frames(run.shards("gfn1-xtb")["0000"])
+    timed = Requests(run).evaluation("gfn1-xtb", "0000")
+    assert timed.minutes == minutes(work, 5.0 / 20)
+    assert timed.memory_mb == 2500
+    evaluate_shard(fake_entry(), toy_set, sorted(toys), folder / "scans" / "0000.h5")
+    assert Requests(run).evaluation("gfn1-xtb", "0000").minutes < timed.minutes
+    (folder / "scans" / "0000.h5").unlink()
+    (folder / "probe.json").write_text("torn")
+    assert Requests(run).evaluation("gfn1-xtb", "0000") == guess
 
 
 def test_files_are_read_once_whatever_the_number_of_jobs(run, tmp_path, toys, toy_set, monkeypatch):

@@ -6,6 +6,7 @@ continues from the checkpoint; too much costs waiting.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from pesbench.config import Run, check_schema, read_schema, read_yaml
 from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
+from pesbench.integrity import unverified
 from pesbench.models.registry import ModelEntry
 from pesbench.scans import N_FRAMES
 from pesbench.storage import Evaluation, ScanSet
@@ -25,6 +27,7 @@ START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing t
 MARGIN = 2.0  # on the time in the model: nodes differ, and so do molecules of one size
 MEASURED_FILES = 2  # of a model and stage that are read; more would slow the start of every job
 OTHER_MIN = 120.0  # of a job whose work is not known
+PROBE_MIN = 15.0  # of timing a model (planning/probe.py), which ends by itself
 # Seconds an atom and frame, and peak memory in MB, of a model that has not run yet. Generous.
 _SECONDS = {"ase": 5e-3, "control": 1e-6, "pyscf": 30.0, "tblite": 2e-3}
 _SECONDS_ON_CPU, _SECONDS_ON_GPU = 1e-2, 2e-4  # of a network
@@ -232,6 +235,31 @@ def measured_dynamics(path: Path) -> Measured | None:
 _READERS = {"scans": measured_evaluation, "dynamics": measured_dynamics}
 
 
+def measured_probe(path: Path) -> list[Measured]:
+    """What a model took when it was timed for a plan; nothing where it was not.
+
+    Args:
+        path: JSON made by `pesbench probe`; it may be missing.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            one
+            for stage, timings in found["timings"].items()
+            for timed in timings[1:]  # of full batches
+            if (
+                one := _measured(
+                    stage,
+                    {"device": found["device"], "peak_memory_bytes": found["host_bytes"]},
+                    timed["seconds"],
+                    timed["frames"] * timed["atoms"],
+                )
+            )
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
     """What a few of a model's earlier jobs took.
 
@@ -244,8 +272,9 @@ def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
     for stage, paths in files.items():
         for path in sorted(paths)[:MEASURED_FILES]:
             try:
-                found.append(_READERS[stage](path))
-            except (UserError, OSError, KeyError):
+                with unverified():
+                    found.append(_READERS[stage](path))
+            except (UserError, OSError, KeyError, RuntimeError):
                 continue
     return [one for one in found if one is not None]
 
@@ -315,6 +344,7 @@ class Requests:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._measured: dict[str, list[Measured]] = {}
+        self._probes: dict[str, list[Measured]] = {}
         self._known: dict[Path, Sizes] = {}
         self._enough: dict[tuple[str, ...], tuple[Sizes, Request]] = {}
         self.on_gpu = [name for name, entry in run.models.items() if uses_gpu(entry, run.device)]
@@ -345,10 +375,18 @@ class Requests:
         if folder not in self._measured:
             self._measured[folder] = measured(self._files(folder))
         found = closest(self._measured[folder], stage, gpu)
+        if found is None:
+            found = closest(self._timed(folder), stage, gpu)
         speed, memory = seconds_per_atom_frame(entry, gpu), memory_mb(entry)
         if found is not None:
             speed, memory = found.seconds_per_atom_frame, found.memory_mb or memory
         return Request(minutes(atom_frames, speed), memory, gpu)
+
+    def _timed(self, folder: str) -> list[Measured]:
+        """By a plan: what there is before a model's first run."""
+        if folder not in self._probes:
+            self._probes[folder] = measured_probe(self._run.results / folder / "probe.json")
+        return self._probes[folder]
 
     def _files(self, folder: str) -> dict[str, Iterable[Path]]:
         place = self._run.results / folder
@@ -375,6 +413,10 @@ class Requests:
         """Enough for any shard of dynamics of some models."""
         run = [model for model in models if model in self._run.dynamics]
         return self._largest("dynamics", run, self.dynamics)
+
+    def probe(self, entry: ModelEntry) -> Request:
+        """Of timing a model before the run: some minutes, whatever the run is."""
+        return Request(START_MIN + PROBE_MIN, memory_mb(entry), uses_gpu(entry, self._run.device))
 
     def vibrations(self, model: str) -> Request:
         """Of the Hessians of a model."""

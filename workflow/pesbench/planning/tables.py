@@ -1,0 +1,213 @@
+"""The plan of a run as a table: CSV with every number, Markdown and text with those that matter."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pesbench.config import Run
+from pesbench.planning.budget import Proposal, hours_of, least_scans, overlay
+from pesbench.planning.prediction import REFERENCE, RELAX, Prediction, other_jobs
+from pesbench.storage import write_text
+
+GOOD_SHARD_MIN = (15, 60)  # of a job on a cluster (slurm/site.yaml)
+SHORT_JOB_MIN = 2.0
+STAGES = ("scans", "dynamics", "vibrations")
+_MS = 1000.0
+
+
+def frame(predictions: Sequence[Prediction]) -> pd.DataFrame:
+    """One row a model, with every number; empty where nothing was timed."""
+    return pd.DataFrame([_row(one) for one in predictions])
+
+
+def _row(one: Prediction) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "model": one.model,
+        "entry": one.entry.name,
+        "family": one.entry.family,
+        "role": one.role,
+        "status": one.status,
+        "device": one.device,
+        "hours": one.hours,
+        "gpu_hours": one.hours if one.gpu else 0.0 * one.hours,
+        "longest_job_min": one.longest_min,
+        "memory_gb": one.memory_gb,
+        "gpu_memory_gb": one.device_memory_gb,
+        "storage_gb": one.storage_gb,
+        "jobs": one.jobs,
+        "n_scans": one.n_scans,
+    }
+    for stage in STAGES:
+        found = getattr(one, stage)
+        row[f"{stage}_shards"] = found.shards
+        row[f"{stage}_hours"] = found.hours
+        row[f"{stage}_storage_gb"] = found.storage_gb
+    probe = one.probe
+    for stage in ("scans", "dynamics"):
+        for place, size in enumerate(("one", "small", "large")):
+            timed = probe.timings[stage][place] if probe and probe.timings else None
+            row[f"{stage}_{size}_atoms"] = timed.atoms if timed else math.nan
+            row[f"{stage}_{size}_frames"] = timed.frames if timed else math.nan
+            row[f"{stage}_{size}_ms_per_frame"] = (
+                _MS * timed.seconds / timed.frames if timed else math.nan
+            )
+    row["load_s"] = probe.load_s if probe else math.nan
+    row["tuning_s"] = probe.tuning_s if probe else math.nan
+    return row | {"reason": one.reason}
+
+
+# --- for readers ---------------------------------------------------------------------------------
+
+
+def figure(value: float) -> str:
+    """Two digits that count, or `n/a`."""
+    if math.isnan(value):
+        return "n/a"
+    if value == 0:
+        return "0"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if value >= 1e-3 else "<0.001"
+
+
+def _shown(predictions: Sequence[Prediction]) -> list[list[str]]:
+    lines = []
+    for one in predictions:
+        if one.role == "control":
+            continue
+        name = f"{one.model} ({one.entry.name})" if one.role == "method" else one.model
+        timed = one.probe.timings["scans"] if one.probe and one.probe.timings else None
+        sizes = "n/a"
+        if timed:
+            sizes = ", ".join(
+                f"{figure(_MS * t.seconds / t.frames)} ({t.atoms})" for t in timed[1:]
+            )
+        stages = [figure(getattr(one, s).hours) for s in STAGES]
+        lines.append([
+            name, one.status, one.device, sizes, *stages, figure(one.hours),
+            figure(one.longest_min), figure(one.memory_gb), figure(one.storage_gb),
+            "+".join(str(getattr(one, s).shards) for s in STAGES if getattr(one, s).shards),
+            str(one.jobs),
+        ])  # fmt: skip
+    controls = [one for one in predictions if one.role == "control"]
+    if controls:
+        hours = sum(one.hours for one in controls)
+        lines.append([
+            f"{len(controls)} controls", "assumed", "cpu", "-", figure(hours), "0", "0",
+            figure(hours), figure(max(one.longest_min for one in controls)), "-",
+            figure(sum(one.storage_gb for one in controls)),
+            str(sum(one.scans.shards for one in controls)), str(sum(one.jobs for one in controls)),
+        ])  # fmt: skip
+    return lines
+
+
+_HEADER = (
+    "model", "status", "device", "ms a frame (atoms)", "scans, h", "dynamics, h",
+    "frequencies, h", "hours", "longest job, min", "memory, GB", "storage, GB", "shards", "jobs",
+)  # fmt: skip
+
+
+def table(predictions: Sequence[Prediction]) -> str:
+    """The table for readers, as Markdown that reads well as text."""
+    lines = [list(_HEADER), *_shown(predictions)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    )
+
+
+def totals(run: Run, predictions: Sequence[Prediction], built: bool) -> list[str]:
+    """What it comes to, and what is not in it."""
+    known = [one for one in predictions if not math.isnan(one.hours)]
+    unknown = [one for one in predictions if math.isnan(one.hours)]
+    gpu = sum(one.hours for one in known if one.gpu)
+    cpu = sum(one.hours for one in known if not one.gpu)
+    jobs = sum(one.jobs for one in predictions) + other_jobs(run)
+    least = "at least " if unknown else ""
+    threads = "core" if run.threads == 1 else f"{run.threads} cores"
+    lines = [
+        f"Total: {least}{figure(gpu)} h of a GPU and {figure(cpu)} h of a CPU ({threads} a job), "
+        f"{figure(sum(one.storage_gb for one in known))} GB, {jobs} jobs from nothing."
+    ]
+    if unknown:
+        lines.append("Not in the hours: " + "; ".join(f"{o.model} ({o.reason})" for o in unknown))
+    if built and any(one.model == REFERENCE for one in predictions):
+        lines.append(
+            "The scan set is there: of these hours its reference's scans need not be run again."
+        )
+    noted = [one for one in known if one.reason and one.role != "control"]
+    lines += [f"{one.model}: {one.reason}." for one in noted]
+    return lines + _advice(run, known)
+
+
+def _advice(run: Run, known: Sequence[Prediction]) -> list[str]:
+    """What is said of the sizes of jobs; of networks only, that a scheduler would be given."""
+    low, high = GOOD_SHARD_MIN
+    on_gpu = [one for one in known if one.gpu and one.role != "method"]
+    lines = []
+    for stage, key in (("scans", "shard_size"), ("dynamics", "dynamics.shard_size")):
+        longest = max((getattr(one, stage).longest_min for one in on_gpu), default=0.0)
+        if longest > high:
+            lines.append(f"Jobs of {stage} take up to {figure(longest)} min: a smaller `{key}`.")
+        elif 0 < longest < SHORT_JOB_MIN and max(getattr(o, stage).shards for o in on_gpu) > 1:
+            lines.append(
+                f"Jobs of {stage} take {figure(longest)} min at most, {low} to {high} are a good "
+                f"size: a larger `{key}`."
+            )
+    return lines
+
+
+def proposal_text(
+    run: Run, predictions: Sequence[Prediction], proposal: Proposal | None, hours: float,
+    instead: Sequence[str], built: bool,
+) -> list[str]:  # fmt: skip
+    """What fits a budget, in words."""
+    if proposal is None:
+        methods = [one for one in predictions if one.model in (REFERENCE, RELAX)]
+        fixed = hours_of(methods, built)
+        why = f"the cheapest model on one scan of each bond type takes more than {figure(hours)} h"
+        if methods and not built and not fixed <= hours:
+            why = f"the reference of the scan set alone takes {figure(fixed)} h"
+        return [f"Nothing fits {figure(hours)} h: {why}."]
+    if proposal.whole:
+        return [f"All of it fits {figure(hours)} h: it takes {figure(proposal.hours)} h."]
+    smaller = proposal.run
+    models = [n for n, entry in smaller.models.items() if entry.family != "control"]
+    molecules = {name for shard in smaller.dynamics_shards.values() for name in shard.systems}
+    of_whole = {name for shard in run.dynamics_shards.values() for name in shard.systems}
+    dynamics = f", dynamics of {len(molecules)} of {len(of_whole)} molecules" if of_whole else ""
+    lines = [
+        f"Fits {figure(hours)} h: {len(models)} models on {proposal.per_bond} scans of each bond "
+        f"type at most ({len(smaller.scans)} of {len(run.scans)} scans){dynamics}, "
+        f"{figure(proposal.hours)} h.",
+        "Models: " + ", ".join(models) + ".",
+    ]
+    if proposal.dropped:
+        most = max(Counter(scan_id.partition("/")[0] for scan_id in run.scans).values())
+        lines.append(
+            f"Dropped, for fewer than {least_scans(most)} scans a bond type would be left: "
+            + ", ".join(proposal.dropped) + "."
+        )  # fmt: skip
+    if proposal.unknown:
+        lines.append("Left out, for they could not be timed: " + ", ".join(proposal.unknown) + ".")
+    kept = ", ".join(instead) if instead else "no model"
+    lines.append(f"With all systems instead, the cheapest models first: {kept}.")
+    return lines
+
+
+def write_overlay(run: Run, proposal: Proposal, path: Path, hours: float) -> None:
+    """Write the keys of the proposed run as a config to be given after the run's own."""
+    head = f"# What fits {figure(hours)} h: {figure(proposal.hours)} h, by `pesbench plan`.\n"
+    block = yaml.safe_dump(overlay(run, proposal), sort_keys=False, width=100, allow_unicode=True)
+    write_text(path, head + block)

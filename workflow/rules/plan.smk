@@ -1,0 +1,151 @@
+# What a run will take, before it starts: `snakemake plan`; and after it, beside what it took:
+# `snakemake plan_actual`. Neither is part of the run.
+
+TIMED = [name for name, entry in RUN.models.items() if entry.family != "control"]
+METHODS = [use for use in ("reference", "relax") if getattr(RUN, use) is not None]
+
+
+# of the scan set, or, as long as a reference would have to be computed first, of the molecules
+rule probe_scans:
+    input:
+        SCAN_SET if RUN.source == "bsct_spice" else RUN.molecule_files,
+    output:
+        RESULTS / "probe_scans.h5",
+    log:
+        RESULTS / "logs" / "probe_scans.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        python=where(PYTHON),
+        config=where(as_text(config)),
+        scans=RUN.scans,
+        code=stage_fingerprint("probe-scans"),
+    shell:
+        "{params.python} -m pesbench --log {log:q} probe-scans --config {params.config:q}"
+        " --out {output:q}"
+
+
+# where and as the run would ask the model; what goes wrong is a row of the plan
+rule probe:
+    input:
+        scans=RESULTS / "probe_scans.h5",
+        entry=RESULTS / "{model}" / "model.json",
+        environment=environment(of_model),
+    output:
+        RESULTS / "{model}" / "probe.json",
+    log:
+        RESULTS / "logs" / "probe" / "{model}.log",
+    wildcard_constraints:
+        model=one_of(TIMED),
+    conda:
+        conda_file(of_model)
+    threads: RUN.threads
+    resources:
+        **asks(lambda wildcards: REQUESTS.probe(RUN.models[wildcards.model]), gpu=False)
+        | {key: place_of_model(key) for key in PLACE},
+    params:
+        python=interpreter(of_model),
+        device=RUN.device,
+        weights=lambda wildcards, input: RUN.weights(wildcards.model),
+        code=code_of("probe", of_model),
+    shell:
+        "{params.python} -m pesbench probe --entry {input.entry:q} {params.weights}"
+        " --scan-set {input.scans:q} --device {params.device} --threads {threads}"
+        " --out {output:q} 2> {log:q}"
+
+
+if RUN.reference is not None:
+
+    rule probe_reference:
+        input:
+            scans=RESULTS / "probe_scans.h5",
+            entry=RESULTS / "reference.json",
+            environment=environment(of_reference),
+        output:
+            RESULTS / "reference" / "probe.json",
+        log:
+            RESULTS / "logs" / "reference" / "probe.log",
+        conda:
+            conda_file(of_reference)
+        threads: RUN.threads
+        resources:
+            **asks(lambda wildcards: REQUESTS.probe(RUN.reference), on_gpu(RUN.reference)),
+        params:
+            python=interpreter(of_reference),
+            device=RUN.device,
+            weights=where(weights_option(RUN.reference)),
+            code=code_of("probe", of_reference),
+        shell:
+            "{params.python} -m pesbench probe --entry {input.entry:q} {params.weights}"
+            " --scan-set {input.scans:q} --device {params.device} --threads {threads}"
+            " --out {output:q} 2> {log:q}"
+
+
+if RUN.relax is not None:
+
+    rule probe_relax:
+        input:
+            scans=RESULTS / "probe_scans.h5",
+            entry=RESULTS / "relax.json",
+        output:
+            RESULTS / "relax" / "probe.json",
+        log:
+            RESULTS / "logs" / "relax_probe.log",
+        conda:
+            BASE_ENVIRONMENT
+        threads: RUN.threads
+        resources:
+            **asks(lambda wildcards: REQUESTS.probe(RUN.relax), on_gpu(RUN.relax)),
+        params:
+            python=where(PYTHON),
+            device=RUN.device,
+            weights=where(weights_option(RUN.relax)),
+            code=stage_fingerprint("probe", *RUN.relax.families),
+        shell:
+            "{params.python} -m pesbench probe --entry {input.entry:q} {params.weights}"
+            " --scan-set {input.scans:q} --device {params.device} --threads {threads}"
+            " --out {output:q} 2> {log:q}"
+
+
+rule plan:
+    input:
+        SCAN_SET if RUN.source == "bsct_spice" else RUN.molecule_files,
+        expand(RESULTS / "{name}" / "probe.json", name=[*TIMED, *METHODS]),
+    output:
+        csv=RESULTS / "plan.csv",
+        markdown=RESULTS / "plan.md",
+    log:
+        RESULTS / "logs" / "plan.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        python=where(PYTHON),
+        config=as_text(config),
+        code=stage_fingerprint("plan"),
+    shell:
+        "{params.python} -m pesbench plan --config {params.config:q} --no-probe"
+        " --out {output.csv:q} 2> {log:q}"
+
+
+rule plan_actual:
+    input:
+        plan=RESULTS / "plan.csv",
+        scans=[file for model in RUN.models for file in evaluation_files(model)],
+        dynamics=[file for model in RUN.dynamics for file in trajectory_files(model)],
+        vibrations=expand(RESULTS / "{model}" / "vibrations.h5", model=RUN.vibrations),
+    output:
+        RESULTS / "plan_actual.csv",
+    log:
+        RESULTS / "logs" / "plan_actual.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        python=where(PYTHON),
+        results=where(RESULTS),
+        code=stage_fingerprint("plan-actual"),
+    shell:
+        "{params.python} -m pesbench plan-actual --plan {input.plan:q} --results {params.results:q}"
+        " --out {output:q} 2> {log:q}"
