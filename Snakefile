@@ -13,13 +13,16 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from pesbench.config import resolve, weights_option
-from pesbench.errors import UserError
+from pesbench.environments import requirements_sha256
+from pesbench.errors import HostError, UserError, check_writable
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.models.record import description
 from pesbench.models.registry import role
 from pesbench.models.variants import variants
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
+from pesbench.running import enter
 from pesbench.slurm_queue import refuse_left_over
+from pesbench.software import Software
 from pesbench.testbed.variants import find_variant, read_variants
 
 # a DAG is many objects and little garbage: collecting less saves a tenth of a large dry run
@@ -36,8 +39,19 @@ try:
     # a run on one machine has no use for the names of partitions
     ON_CLUSTER = workflow.resource_settings.nodes is not None
     CLUSTER = read_cluster(config, Path("slurm/site.yaml")) if ON_CLUSTER else Cluster()
+    SOFTWARE = Software(
+        RUN.software, Path(workflow.basedir) / "envs", RUN.results.parent / "environments"
+    )
+    SOFTWARE.check_deployment("conda" in map(str, workflow.deployment_settings.deployment_method))
+    SOFTWARE.check(RUN.running)
+    if RUN.relax:  # beside RDKit
+        SOFTWARE.check_base(RUN.relax)
 except UserError as error:
     sys.exit(f"pesbench: error: {error}")
+
+# a Snakemake that was killed stops nobody; one that is at work is told of before its lock is met
+if workflow.is_main_process and (other := enter(Path.cwd())):
+    print(f"pesbench: {other}", file=sys.stderr)
 
 PYTHON = sys.executable
 RESULTS = RUN.results
@@ -62,6 +76,7 @@ localrules:
     describe,
 
 
+include: "workflow/rules/environments.smk"
 include: "workflow/rules/references.smk"
 include: "workflow/rules/scans.smk"
 include: "workflow/rules/scores.smk"
@@ -69,22 +84,34 @@ include: "workflow/rules/dynamics.smk"
 include: "workflow/rules/vibrations.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
+include: "workflow/rules/plan.smk"
+
+
+# What a run makes.
+BUILT = [
+    RESULTS / "leaderboard.csv",
+    RESULTS / "leaderboard.md",
+    RESULTS / "leaderboard.html",
+    RESULTS / "models.json",
+    *ASSOCIATION,
+    *ASSOCIATION_FIGURE,
+    *DOSE_FIGURE,
+    *VIBRATIONS,
+    *LADDER,
+    *LADDER_FIGURE,
+    *expand(RESULTS / "{model}" / "worst.extxyz", model=FOR_WORST),
+]
+STRICT = [RESULTS / "strict.txt"] if RUN.strict else []
+
+
+include: "workflow/rules/strict.smk"
 
 
 rule all:
     default_target: True
     input:
-        RESULTS / "leaderboard.csv",
-        RESULTS / "leaderboard.md",
-        RESULTS / "leaderboard.html",
-        RESULTS / "models.json",
-        *ASSOCIATION,
-        *ASSOCIATION_FIGURE,
-        *DOSE_FIGURE,
-        *VIBRATIONS,
-        *LADDER,
-        *LADDER_FIGURE,
-        expand(RESULTS / "{model}" / "worst.extxyz", model=FOR_WORST),
+        BUILT,
+        STRICT,
 
 
 # Names a user may ask for: `snakemake scan_set`, `snakemake scores`.

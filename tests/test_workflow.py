@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import h5py
 import pandas as pd
 import pytest
 import yaml
 
-REPO = Path(__file__).parent.parent
+from workflow_copy import Copy
+
 MODELS = ["gfn1-xtb", "gfn2-xtb", "emt", "mace-mini"]
 DYNAMICS = {
     "models": ["gfn1-xtb", "gfn2-xtb", "mace-mini"],
@@ -33,43 +30,6 @@ CONFIG = {
 }
 SMALL = ("--configfile", "small.yaml")
 pytestmark = pytest.mark.xdist_group("workflow")  # one copy, one order
-
-
-class Copy:
-    """A copy of the workflow, with its own package and results."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for name in ("Snakefile", "workflow", "config", "resources", "envs", "profiles"):
-            source = REPO / name
-            skip = shutil.ignore_patterns("__pycache__", "cache")
-            if source.is_dir():
-                shutil.copytree(source, root / name, ignore=skip)
-            else:
-                shutil.copy(source, root / name)
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(self.root / "workflow")}
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def planned(self, *arguments: str) -> dict[str, int]:
-        """Number of jobs by rule that a run would start."""
-        done = self.snakemake("-n", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        text = done.stdout + done.stderr
-        counts = re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE)
-        return {rule: int(n) for rule, n in counts if rule not in ("total", "all")}
-
-    @property
-    def results(self) -> Path:
-        return self.root / "results" / "mini"
 
 
 def _models(*more: str) -> tuple[str, str]:

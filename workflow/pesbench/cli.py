@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pesbench import __version__
-from pesbench.errors import HostError, UserError
+from pesbench import __version__, running
+from pesbench.errors import HostError, UserError, disk_failure
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from pesbench.models.registry import ModelEntry
     from pesbench.report.inputs import ReportInputs
     from pesbench.storage import ScanSet
@@ -37,6 +39,12 @@ def _entry(arguments: argparse.Namespace) -> None:
 
     entry = _registered(arguments.model, arguments.models_file)
     write_json(arguments.out, settle(entry))
+
+
+def _build_environment(arguments: argparse.Namespace) -> None:
+    from pesbench.environments import build_environment
+
+    build_environment(arguments.requirements, arguments.out)
 
 
 def _describe(arguments: argparse.Namespace) -> None:
@@ -234,12 +242,31 @@ def _all_scans(scan_set: Path) -> tuple[str, ...]:
         return opened.ids
 
 
+def _readable(files: Sequence[Path]) -> AbstractContextManager[None]:
+    """One line for a damaged file that carries no sha256, as one of an older version."""
+    from pesbench.integrity import readable
+
+    places = files if len(files) == 1 else dict.fromkeys(path.parent for path in files)
+    return readable(" or ".join(map(str, places)))
+
+
+def _scored_entry(arguments: argparse.Namespace) -> ModelEntry | None:
+    from pesbench.models.record import deciding_entry
+
+    return deciding_entry(arguments.entry) if arguments.entry is not None else None
+
+
 def _score(arguments: argparse.Namespace) -> None:
     from pesbench.scores import write_scores
 
-    write_scores(
-        arguments.scan_set, arguments.evaluations, arguments.out, split=arguments.seen_systems
-    )
+    with _readable(arguments.evaluations):
+        write_scores(
+            arguments.scan_set,
+            arguments.evaluations,
+            arguments.out,
+            split=arguments.seen_systems,
+            entry=_scored_entry(arguments),
+        )
 
 
 def _dynamics(arguments: argparse.Namespace) -> None:
@@ -274,7 +301,14 @@ def _dynamics(arguments: argparse.Namespace) -> None:
 def _score_dynamics(arguments: argparse.Namespace) -> None:
     from pesbench.dynamics_scores import write_dynamics_scores
 
-    write_dynamics_scores(arguments.trajectories, arguments.out, split=arguments.seen_systems)
+    with _readable(arguments.trajectories):
+        write_dynamics_scores(
+            arguments.trajectories,
+            arguments.out,
+            split=arguments.seen_systems,
+            entry=_scored_entry(arguments),
+            scan_set=arguments.scan_set,
+        )
 
 
 def _vibrations(arguments: argparse.Namespace) -> None:
@@ -306,9 +340,15 @@ def _vibrations(arguments: argparse.Namespace) -> None:
 def _score_vibrations(arguments: argparse.Namespace) -> None:
     from pesbench.vibration_scores import write_vibration_scores
 
-    write_vibration_scores(
-        arguments.vibrations, arguments.reference, arguments.out, split=arguments.seen_systems
-    )
+    with _readable([arguments.vibrations, arguments.reference]):
+        write_vibration_scores(
+            arguments.vibrations,
+            arguments.reference,
+            arguments.out,
+            split=arguments.seen_systems,
+            entry=_scored_entry(arguments),
+            scan_set=arguments.scan_set,
+        )
 
 
 def _worst(arguments: argparse.Namespace) -> None:
@@ -377,6 +417,38 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
         arguments.parity, board, arguments.association, arguments.ladder, arguments.merged
     )
     tables.write(board, arguments.csv, arguments.markdown, title, made, more)
+
+
+def _strict(arguments: argparse.Namespace) -> int:
+    from pesbench.report.inputs import read_inputs
+    from pesbench.report.strict import model_failures
+    from pesbench.storage import ScanSet, write_text
+
+    with ScanSet(arguments.scan_set) as scan_set:
+        inputs = read_inputs(
+            arguments.results,
+            arguments.models,
+            arguments.models_file,
+            scan_set,
+            arguments.dynamics,
+            arguments.vibrations,
+        )
+    failures = model_failures(
+        {
+            "scans": inputs.scores,
+            "trajectories": inputs.dynamics,
+            "molecules": inputs.vibrations,
+        }
+    )
+    logger = logging.getLogger("pesbench")
+    if not failures:
+        write_text(arguments.out, f"no failure of {len(arguments.models)} models\n")
+        return 0
+    failed = {failure.model for failure in failures}
+    logger.error("strict: %d of %d models failed", len(failed), len(arguments.models))
+    for failure in failures:
+        logger.error("%s", failure)
+    return 1
 
 
 def _associate(arguments: argparse.Namespace) -> None:
@@ -579,6 +651,119 @@ def _weight(text: str) -> float:
     return value
 
 
+def _plan_config(arguments: argparse.Namespace) -> tuple[dict, str]:
+    """The config of a plan, and what it is called in messages."""
+    from pesbench.planning.command import DEFAULT_CONFIG, read_config, read_config_text
+
+    if arguments.config is not None:
+        return read_config_text(arguments.config), "config"
+    files = arguments.configfile or []
+    names = [str(path) for path in (DEFAULT_CONFIG, *files)]
+    return read_config(files), " + ".join(names)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from pesbench.planning.command import plan
+
+    config, place = _plan_config(arguments)
+    print(
+        plan(
+            config,
+            place,
+            arguments.out,
+            budget_hours=arguments.budget_hours,
+            probe=not arguments.no_probe,
+            network=not arguments.no_network,
+            again=arguments.again,
+            seconds=arguments.seconds,
+        )
+    )
+
+
+def _probe_scans(arguments: argparse.Namespace) -> None:
+    from pesbench.planning.command import write_scans
+
+    write_scans(_plan_config(arguments)[0], arguments.out)
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from pesbench.models.registry import ModelEntry
+    from pesbench.planning.probe import write_probe
+
+    write_probe(
+        ModelEntry.from_file(arguments.entry, arguments.weights),
+        arguments.scan_set,
+        arguments.out,
+        device=arguments.device,
+        threads=arguments.threads,
+        seconds=arguments.seconds,
+    )
+
+
+def _plan_actual(arguments: argparse.Namespace) -> None:
+    from pesbench.planning.command import plan_actual
+
+    print(plan_actual(arguments.plan, arguments.results, arguments.out))
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return value
+
+
+def _add_plan(stages: argparse._SubParsersAction) -> None:
+    stage = stages.add_parser("plan", help="what a run will take, and what fits a budget")
+    _add_plan_config(stage)
+    stage.add_argument("--budget-hours", type=_positive, metavar="H",
+                       help="propose models and systems that fit")  # fmt: skip
+    stage.add_argument("--out", type=Path,
+                       help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
+    stage.add_argument("--no-network", action="store_true", help="download no weights")
+    stage.add_argument("--no-probe", action="store_true",
+                       help="take the probes that are there, make none")  # fmt: skip
+    stage.add_argument("--again", action="store_true", help="time models that were timed before")
+    _add_probe_seconds(stage)
+    stage.set_defaults(run=_plan)
+
+    stage = stages.add_parser("probe-scans", help="choose the scans that models are timed on")
+    _add_plan_config(stage)
+    stage.add_argument("--out", type=Path, required=True, help="scan set")
+    stage.set_defaults(run=_probe_scans)
+
+    stage = stages.add_parser("probe", help="time a model on a small and a large molecule")
+    stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--scan-set", type=Path, required=True, help="made by `probe-scans`")
+    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
+    stage.add_argument("--threads", type=_threads, default=1)
+    _add_probe_seconds(stage)
+    stage.add_argument("--out", type=Path, required=True, help="JSON")
+    stage.set_defaults(run=_probe)
+
+    stage = stages.add_parser("plan-actual", help="what a run took beside what was predicted")
+    stage.add_argument("--plan", type=Path, required=True, help="CSV made by `plan`")
+    stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
+    stage.add_argument("--out", type=Path, required=True, help="CSV")
+    stage.set_defaults(run=_plan_actual)
+
+
+def _add_plan_config(stage: argparse.ArgumentParser) -> None:
+    config = stage.add_mutually_exclusive_group()
+    config.add_argument("--configfile", type=Path, nargs="+", metavar="FILE",
+                        help="over config/config.yaml, as Snakemake reads it")  # fmt: skip
+    config.add_argument("--config", metavar="JSON", help="a whole config, in place of files")
+
+
+def _add_probe_seconds(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--seconds", type=_positive, default=120.0, metavar="S",
+                       help="longest time of a call; after it no other is begun")  # fmt: skip
+
+
 def _add_check(stages: argparse._SubParsersAction) -> None:
     stage = stages.add_parser(
         "check", help="conformance, smoothness and dynamics of one model, for its CI"
@@ -630,6 +815,12 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--out", type=Path, required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)
+
+    stage = stages.add_parser("build-environment", help="a virtual environment for one family")
+    stage.add_argument("--requirements", type=Path, required=True,
+                       help="of pip, such as envs/mace.txt")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="folder; emptied first")
+    stage.set_defaults(run=_build_environment)
 
     stage = stages.add_parser(
         "describe", help="models.json: what the registry says of the models of a run"
@@ -761,6 +952,7 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("score", help="scores of a stored evaluation")
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
+    stage.add_argument("--entry", type=Path, help="resolved entry (JSON) of the model")
     stage.add_argument("--seen-systems", type=Path,
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a scan")
@@ -785,6 +977,8 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = stages.add_parser("score-dynamics", help="scores of stored trajectories")
     stage.add_argument("--trajectories", type=Path, nargs="+", required=True, metavar="FILE")
+    stage.add_argument("--entry", type=Path, help="resolved entry (JSON) of the model")
+    stage.add_argument("--scan-set", type=Path, help="that they must have been made on")
     stage.add_argument("--seen-systems", type=Path,
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a trajectory")
@@ -806,6 +1000,8 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("score-vibrations", help="scores of stored vibrations")
     stage.add_argument("--vibrations", type=Path, required=True, help="of the model")
     stage.add_argument("--reference", type=Path, required=True, help="vibrations of the reference")
+    stage.add_argument("--entry", type=Path, help="resolved entry (JSON) of the model")
+    stage.add_argument("--scan-set", type=Path, help="that they must have been made on")
     stage.add_argument("--seen-systems", type=Path,
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a molecule")
@@ -856,6 +1052,13 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--markdown", type=Path, required=True)
     stage.set_defaults(run=_leaderboard)
 
+    stage = stages.add_parser("strict", help="exit code 1 where a model failed")
+    _add_report_inputs(stage)
+    stage.add_argument("--vibrations", nargs="*", default=[], metavar="MODEL",
+                       help="of which of the models there are frequencies")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="written if none failed")
+    stage.set_defaults(run=_strict)
+
     stage = stages.add_parser("figures", help="FSD by bond type; the control ladders")
     _add_report_inputs(stage)
     stage.add_argument("--by-bond", type=Path, required=True)
@@ -878,6 +1081,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.set_defaults(run=_page)
 
     _add_merge(stages)
+    _add_plan(stages)
     _add_check(stages)
     return parser
 
@@ -919,16 +1123,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one stage.
 
     Returns:
-        Exit code: 0, 1 where `check` found a limit violated, 2 for bad input (one line on
-        stderr), 75 where the machine failed and a second call continues.
+        Exit code: 0, 1 where `check` found a limit violated or `strict` a model that failed, 2
+        for bad input (one line on stderr), 75 where the machine failed and a second call
+        continues.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
-    if arguments.log is not None:
-        arguments.log.parent.mkdir(parents=True, exist_ok=True)
-        logging.getLogger().addHandler(logging.FileHandler(arguments.log, mode="w"))
+    running.join()
     try:
+        if arguments.log is not None:
+            arguments.log.parent.mkdir(parents=True, exist_ok=True)
+            logging.getLogger().addHandler(logging.FileHandler(arguments.log, mode="w"))
         return arguments.run(arguments) or 0
     except (UserError, HostError) as error:
-        logging.getLogger("pesbench").error("pesbench: error: %s", error)
-        return error.exit_code
+        failure = error
+    except (OSError, RuntimeError) as error:
+        found = disk_failure(error, getattr(arguments, "out", None))
+        if found is None:
+            raise
+        failure = found
+    logging.getLogger("pesbench").error("pesbench: error: %s", failure)
+    return failure.exit_code

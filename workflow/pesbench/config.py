@@ -355,6 +355,8 @@ class Run:
         device: Where models run.
         threads: Of a job that runs a model.
         rank_by: Score that ranks.
+        strict: Whether a model's failure shows in the exit code.
+        software: Where models find their packages: `current`, `venv` or `conda`.
         dynamics: Names of the models that run dynamics, sorted.
         dynamics_shards: Jobs of each of them, by name; those with half the time step begin with
             `half-`.
@@ -379,11 +381,18 @@ class Run:
     device: str
     threads: int
     rank_by: str
+    strict: bool
+    software: str
     dynamics: list[str]
     dynamics_shards: dict[str, DynamicsShard]
     vibrations: list[str]
     vibration_systems: list[str]
     ladder: list[str]
+
+    @property
+    def running(self) -> list[ModelEntry]:
+        """The entries of all that runs on scans, the reference among them."""
+        return [*self.models.values(), *([self.reference] if self.reference else [])]
 
     def weights(self, model: str) -> str:
         """The option that tells a command where a model's weights lie, if it has any."""
@@ -533,6 +542,8 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
         device=config["device"],
         threads=config["threads"],
         rank_by=config["rank_by"],
+        strict=config["strict"],
+        software=config["software"],
         **_dynamics(
             config.get("dynamics"),
             [name for name, entry in registry.items() if entry.family != "control"],

@@ -28,6 +28,7 @@ _FAMILIES = {
     "mace": ("models/mace.py", "models/torch_devices.py", "models/torchsim.py"),
     "perturbed": ("models/perturbed.py",),  # and those of its base
     "pyscf": ("models/pyscf.py", "models/frame_by_frame.py"),
+    "sevennet": ("models/sevennet.py", "models/torch_devices.py"),
     "tblite": ("models/tblite.py", "models/frame_by_frame.py"),
     "testbed": ("models/testbed.py", "models/torch_devices.py", *_POTENTIAL),
 }
@@ -68,6 +69,17 @@ _STAGES = {
     ),
     "vibration-scores": ("vibration_scores.py", "training/split.py", "metrics/vibrations.py"),
     "describe": ("models/record.py",),
+    "probe": ("planning/probe.py", *_RUNNING),
+    "probe-scans": ("planning/probe_scans.py", "planning/contents.py", "planning/cost.py"),
+    "plan": (
+        "planning/budget.py",
+        "planning/command.py",
+        "planning/contents.py",
+        "planning/cost.py",
+        "planning/prediction.py",
+        "planning/tables.py",
+    ),
+    "plan-actual": ("planning/actual.py",),
     "merge": (  # no rule: called by hand
         "merging/assembly.py",
         "merging/commands.py",
@@ -129,6 +141,7 @@ _STAGES = {
         "training/frames.py",
         *_POTENTIAL,
     ),
+    "strict": ("report/inputs.py", "report/strict.py"),
     "worst": ("report/worst.py",),
     "figures": ("report/figures.py", "metrics/curves.py", "metrics/smoothness.py"),
     "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja"),

@@ -16,7 +16,8 @@ from pesbench.fingerprint import asked_for
 
 PACKAGES = (
     "pesbench", "ase", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake", "tblite", "torch",
-    "torch-sim-atomistic", "mace-torch", "e3nn", "pyscf", "pyscf-dispersion",
+    "torch-sim-atomistic", "mace-torch", "e3nn", "pyscf", "pyscf-dispersion", "sevenn",
+    "torch-geometric", "matscipy",
 )  # fmt: skip
 
 

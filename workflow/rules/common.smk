@@ -45,6 +45,47 @@ def as_text(value):
     return json.dumps(value, sort_keys=True)
 
 
+# --- where models find their packages ---------------------------------------------------------------
+
+# of rules that run no model; with `software: conda` they run with Snakemake's own, too
+BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yaml"
+
+
+def of_model(wildcards):
+    """The entry of the wildcard `model`."""
+    return RUN.models[wildcards.model]
+
+
+def of_reference(wildcards):
+    """The entry that the scan set is made with."""
+    return RUN.reference
+
+
+def interpreter(entry_of):
+    """A parameter: what runs an entry. Where it lies is no reason to run again."""
+    return lambda wildcards, input: SOFTWARE.python(entry_of(wildcards))
+
+
+def environment(entry_of):
+    """Input: what says that it is there, and what it holds."""
+    return lambda wildcards: SOFTWARE.stamps(entry_of(wildcards))
+
+
+def code_of(stage, entry_of):
+    """A parameter: what decides the output beside the input, other packages in an environment too."""
+
+    def code(wildcards):
+        entry = entry_of(wildcards)
+        return stage_fingerprint(stage, *entry.families) + SOFTWARE.requirements(entry)
+
+    return code
+
+
+def conda_file(entry_of):
+    """What Snakemake would make an environment from."""
+    return lambda wildcards: SOFTWARE.conda_file(entry_of(wildcards)) or BASE_ENVIRONMENT
+
+
 # --- what jobs ask a scheduler for ---------------------------------------------------------------
 
 REQUESTS = Requests(RUN)
@@ -111,6 +152,10 @@ def dynamics_asks(models, gpu):
 
 
 onstart:
+    try:
+        check_writable(RESULTS)
+    except HostError as error:
+        sys.exit(f"pesbench: error: {error}")
     # Slurm's plugin 2.8.0 forgets what it does not put into an array at once, and waits for ever
     # (snakemake-executor-plugin-slurm, issue 473)
     if array_rules() and workflow.resource_settings.nodes < sys.maxsize:

@@ -5,6 +5,7 @@ rule dynamics:
     input:
         scan_set=SCAN_SET,
         entry=RESULTS / "{model}" / "model.json",
+        environment=environment(of_model),
     output:
         RESULTS / "{model}" / "dynamics" / "{shard}.h5",
     log:
@@ -15,15 +16,15 @@ rule dynamics:
         model=one_of(REQUESTS.on_gpu),
     retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
-        "../../envs/pesbench.yaml"
+        conda_file(of_model)
     threads: RUN.threads
     resources:
         **dynamics_asks(REQUESTS.on_gpu, gpu=True),
     params:
-        python=where(PYTHON),
+        python=interpreter(of_model),
         device=RUN.device,
         weights=lambda wildcards, input: RUN.weights(wildcards.model),
-        code=lambda wildcards: stage_fingerprint("dynamics", *RUN.models[wildcards.model].families),
+        code=code_of("dynamics", of_model),
         systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
         options=lambda wildcards: RUN.dynamics_shards[wildcards.shard].options,
     shell:
@@ -41,6 +42,8 @@ use rule dynamics as dynamics_on_cpu with:
 
 rule score_dynamics:
     input:
+        scan_set=SCAN_SET,
+        entry=RESULTS / "{model}" / "model.json",
         trajectories=lambda wildcards: trajectory_files(wildcards.model),
         seen=lambda wildcards: RUN.seen_systems(wildcards.model),
     output:
@@ -49,11 +52,11 @@ rule score_dynamics:
         RESULTS / "logs" / "score_dynamics" / "{model}.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
         code=stage_fingerprint("dynamics-scores"),
     shell:
         "{params.python} -m pesbench score-dynamics --trajectories {input.trajectories:q}"
-        " {params.seen} --out {output:q} 2> {log:q}"
+        " --entry {input.entry:q} --scan-set {input.scan_set:q} {params.seen} --out {output:q} 2> {log:q}"

@@ -8,7 +8,7 @@ rule entry:
         RESULTS / "logs" / "entry" / "{model}.log",
     retries: 1  # for a download that failed
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         models_file=where(RUN.models_file),
@@ -30,7 +30,7 @@ if RUN.source == "bsct_spice":
             RESULTS / "benchmarks" / "scan_set.tsv"
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             name=RUN.scan_set,
@@ -53,7 +53,7 @@ if RUN.source == "molecules":
         retries: 1  # for a download that failed
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             models_file=where(RUN.models_file),
@@ -72,7 +72,7 @@ if RUN.source == "molecules":
         log:
             RESULTS / "logs" / "molecules.log",
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.molecules(), on_gpu(RUN.relax)),
@@ -101,7 +101,7 @@ if RUN.source == "molecules":
             RESULTS / "logs" / "scan_geometries.log",
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             name=RUN.scan_set,
@@ -116,6 +116,7 @@ if RUN.source == "molecules":
         input:
             scans=RESULTS / "reference" / "scans.h5",
             entry=RESULTS / "reference.json",
+            environment=environment(of_reference),
         output:
             RESULTS / "reference" / "{shard}.h5",
         log:
@@ -124,15 +125,15 @@ if RUN.source == "molecules":
             RESULTS / "benchmarks" / "reference" / "{shard}.tsv"
         retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
-            "../../envs/pesbench.yaml"
+            conda_file(of_reference)
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.reference(wildcards.shard), on_gpu(RUN.reference)),
         params:
-            python=where(PYTHON),
+            python=interpreter(of_reference),
             weights=where(weights_option(RUN.reference)),
             device=RUN.device,
-            code=stage_fingerprint("evaluate", *RUN.reference.families),
+            code=code_of("evaluate", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
             "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights}"
@@ -151,7 +152,7 @@ if RUN.source == "molecules":
             RESULTS / "logs" / "scan_set.log",
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             level_of_theory=RUN.level_of_theory,

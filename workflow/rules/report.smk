@@ -33,7 +33,7 @@ rule describe:
     log:
         RESULTS / "logs" / "describe.log",
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         models_file=where(RUN.models_file),
@@ -63,7 +63,7 @@ rule worst:
         RESULTS / "logs" / "worst" / "{model}.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         code=[stage_fingerprint("worst"), stage_fingerprint("figures")],
@@ -86,7 +86,7 @@ if VARIANTS:
             RESULTS / "logs" / "parity.log",
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             results=where(RESULTS),
@@ -122,7 +122,7 @@ if ASSOCIATION:
             RESULTS / "logs" / "associate.log",
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             results=where(RESULTS),
@@ -161,7 +161,7 @@ if RUN.ladder:
             RESULTS / "logs" / "ladder.log",
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             results=where(RESULTS),
@@ -195,7 +195,7 @@ rule leaderboard:
         RESULTS / "logs" / "leaderboard.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         results=where(RESULTS),
@@ -228,7 +228,7 @@ rule figures:
         RESULTS / "logs" / "figures.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         results=where(RESULTS),
@@ -270,7 +270,7 @@ rule page:
         RESULTS / "logs" / "page.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         results=where(RESULTS),

@@ -5,6 +5,7 @@ rule evaluate:
     input:
         scan_set=SCAN_SET,
         entry=RESULTS / "{model}" / "model.json",
+        environment=environment(of_model),
     output:
         RESULTS / "{model}" / "scans" / "{shard}.h5",
     log:
@@ -15,15 +16,15 @@ rule evaluate:
         model=one_of(REQUESTS.on_gpu),
     retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
-        "../../envs/pesbench.yaml"
+        conda_file(of_model)
     threads: RUN.threads
     resources:
         **evaluation_asks(REQUESTS.on_gpu, gpu=True),
     params:
-        python=where(PYTHON),
+        python=interpreter(of_model),
         device=RUN.device,
         weights=lambda wildcards, input: RUN.weights(wildcards.model),
-        code=lambda wildcards: stage_fingerprint("evaluate", *RUN.models[wildcards.model].families),
+        code=code_of("evaluate", of_model),
         scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
     shell:
         "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights} --scan-set {input.scan_set:q}"

@@ -4,6 +4,7 @@
 rule score:
     input:
         scan_set=SCAN_SET,
+        entry=RESULTS / "{model}" / "model.json",
         evaluations=evaluations,
         seen=lambda wildcards: RUN.seen_systems(wildcards.model),
     output:
@@ -12,11 +13,11 @@ rule score:
         RESULTS / "logs" / "score" / "{model}.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
         code=stage_fingerprint("scores"),
     shell:
         "{params.python} -m pesbench score --scan-set {input.scan_set:q}"
-        " --evaluations {input.evaluations:q} {params.seen} --out {output:q} 2> {log:q}"
+        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen} --out {output:q} 2> {log:q}"

@@ -9,6 +9,7 @@ if VIBRATIONS:
         input:
             scan_set=SCAN_SET,
             entry=RESULTS / "{model}" / "model.json",
+            environment=environment(of_model),
         output:
             RESULTS / "{model}" / "vibrations.h5",
         log:
@@ -17,19 +18,17 @@ if VIBRATIONS:
             RESULTS / "benchmarks" / "vibrations" / "{model}.tsv"
         retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
-            "../../envs/pesbench.yaml"
+            conda_file(of_model)
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model), gpu=False)
             | {key: place_of_model(key) for key in PLACE},
         params:
-            python=where(PYTHON),
+            python=interpreter(of_model),
             device=RUN.device,
             weights=lambda wildcards, input: RUN.weights(wildcards.model),
             systems=RUN.vibration_systems,
-            code=lambda wildcards: stage_fingerprint(
-                "vibrations", *RUN.models[wildcards.model].families
-            ),
+            code=code_of("vibrations", of_model),
         shell:
             "{params.python} -m pesbench vibrations --entry {input.entry:q} {params.weights}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
@@ -40,6 +39,7 @@ if VIBRATIONS:
         input:
             scan_set=SCAN_SET,
             entry=RESULTS / "reference.json",
+            environment=environment(of_reference),
         output:
             RESULTS / "reference" / "vibrations.h5",
         log:
@@ -48,16 +48,16 @@ if VIBRATIONS:
             RESULTS / "benchmarks" / "reference" / "vibrations.tsv"
         retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
-            "../../envs/pesbench.yaml"
+            conda_file(of_reference)
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.reference_vibrations(), on_gpu(RUN.reference)),
         params:
-            python=where(PYTHON),
+            python=interpreter(of_reference),
             weights=where(weights_option(RUN.reference)),
             device=RUN.device,
             systems=RUN.vibration_systems,
-            code=stage_fingerprint("vibrations", *RUN.reference.families),
+            code=code_of("vibrations", of_reference),
         shell:
             "{params.python} -m pesbench vibrations --entry {input.entry:q} {params.weights}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
@@ -65,6 +65,8 @@ if VIBRATIONS:
 
     rule score_vibrations:
         input:
+            scan_set=SCAN_SET,
+            entry=RESULTS / "{model}" / "model.json",
             vibrations=RESULTS / "{model}" / "vibrations.h5",
             reference=RESULTS / "reference" / "vibrations.h5",
             seen=lambda wildcards: RUN.seen_systems(wildcards.model),
@@ -74,11 +76,12 @@ if VIBRATIONS:
             RESULTS / "logs" / "score_vibrations" / "{model}.log",
         localrule: True
         conda:
-            "../../envs/pesbench.yaml"
+            BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
             seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
             code=stage_fingerprint("vibration-scores"),
         shell:
             "{params.python} -m pesbench score-vibrations --vibrations {input.vibrations:q}"
-            " --reference {input.reference:q} {params.seen} --out {output:q} 2> {log:q}"
+            " --reference {input.reference:q} --entry {input.entry:q}"
+            " --scan-set {input.scan_set:q} {params.seen} --out {output:q} 2> {log:q}"

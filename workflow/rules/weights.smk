@@ -18,7 +18,7 @@ rule training_method:
         WEIGHTS / "logs" / "training_method.log",
     localrule: True
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         models_file=where(RUN.models_file),
@@ -40,7 +40,7 @@ rule sample:
     wildcard_constraints:
         frames="|".join(SAMPLING),
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         options=lambda wildcards: SAMPLING[wildcards.frames],
@@ -65,7 +65,7 @@ rule train_mace:
         name="|".join(MACE_OPTIONS),
     retries: 1  # the second call continues from the last checkpoint
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         work=where(WEIGHTS / "training"),
@@ -92,7 +92,7 @@ rule train:
         name="testbed-.*",
     retries: 1  # the second call continues from the last checkpoint
     conda:
-        "../../envs/pesbench.yaml"
+        BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
         variants=where(TESTBED_FILE),

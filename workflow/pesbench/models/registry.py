@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
+import signal
 import subprocess
 import sys
 import urllib.parse
@@ -21,8 +23,9 @@ from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
 from pesbench.models.weight_file import defect
 
-FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "tblite", "testbed")
+FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "sevennet", "tblite", "testbed")
 IMPORT_CHECK_TIMEOUT_S = 300
+_FAILS_AT_IMPORT = 4  # exit code
 _DESCRIPTIVE = frozenset(
     {
         "citation",
@@ -42,8 +45,10 @@ _DECIDING = {"ase": frozenset({"elements"})}  # it asks the calculator for no ot
 # and the cure for any other file
 WEIGHT_FILES: dict[str, tuple[str | None, str]] = {
     "mace": ("mace", "give the .model file that mace_run_train writes"),
+    "sevennet": (None, "give the .pth checkpoint that sevenn writes"),
     "testbed": (None, "give the .pt file that `pesbench train` writes"),
 }
+logger = logging.getLogger("pesbench")
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,8 @@ class ModelEntry:
             ) from error
         weights = weights or entry.weights_path
         if weights is None:
-            if "sha256" in owner.settings:
+            # `pretrained`: in the package of the family, where the adapter looks
+            if "sha256" in owner.settings and "pretrained" not in owner.settings:
                 raise UserError(f"{path}: model {entry.name!r} has weights; give --weights PATH")
             return entry
         again = f"python -m pesbench entry {entry.name} --out {path}"
@@ -247,17 +253,26 @@ def import_object(path: str) -> Any:
 
 
 def check_import(name: str, path: str) -> None:
-    """Refuse an import path that does not import.
+    """Refuse an import path that leads nowhere.
 
-    The import runs in a process of its own: it may be slow, or change global state.
+    The import runs in a process of its own: it may be slow, or change global state. Code that is
+    there and crashes or hangs when it is imported is a model that does not load, which is a result.
 
     Raises:
         UserError: with the original error.
     """
+    if not all(path.partition(":")):
+        raise UserError(
+            f"model {name!r}: `calculator: {path}` is no import path; write module:Class"
+        )
     code = (
-        "import sys; from pesbench.models.registry import import_object\n"
-        "try: import_object(sys.argv[1])\n"
-        "except BaseException as error: sys.exit(f'{type(error).__name__}: {error}')"
+        "import importlib, os, sys; module, _, name = sys.argv[1].partition(':')\n"
+        "try: found = importlib.import_module(module)\n"
+        "except ImportError as error: sys.exit(f'{type(error).__name__}: {error}')\n"
+        "except BaseException as error:\n"
+        "    print(f'{type(error).__name__}: {error}', file=sys.stderr, flush=True)\n"
+        f"    os._exit({_FAILS_AT_IMPORT})\n"
+        "if not hasattr(found, name): sys.exit(f'{module!r} has no {name!r}')"
     )
     try:
         done = subprocess.run(
@@ -268,14 +283,20 @@ def check_import(name: str, path: str) -> None:
             check=False,
         )
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
-        failed = done.returncode != 0
+        code_of_exit = done.returncode
     except subprocess.TimeoutExpired:
-        failed, reason = True, f"no answer in {IMPORT_CHECK_TIMEOUT_S} s"
-    if failed:
+        reason, code_of_exit = f"no answer in {IMPORT_CHECK_TIMEOUT_S} s", _FAILS_AT_IMPORT
+    if code_of_exit == 1:
         raise UserError(
             f"model {name!r}: `calculator: {path}` does not import ({reason}); "
             "correct the path (module:Class) or install its package"
         )
+    if code_of_exit:
+        died = f"exit code {code_of_exit}"
+        if code_of_exit < 0:
+            died = f"signal {signal.Signals(-code_of_exit).name}"
+        reason = reason if code_of_exit == _FAILS_AT_IMPORT else died
+        logger.warning("model %r: fails when it is imported (%s)", name, reason)
 
 
 def check_weights(family: str, path: Path) -> None:
@@ -380,6 +401,10 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
             from pesbench.models.mace import load_mace
 
             return load_mace(settings, device)
+        case "sevennet":
+            from pesbench.models.sevennet import load_sevennet
+
+            return load_sevennet(settings, device)
         case "testbed":
             from pesbench.models.testbed import load_testbed
 

@@ -1,0 +1,29 @@
+# With `software: venv`: an environment a family of models, from its pinned requirements.
+
+ENVIRONMENTS = SOFTWARE.to_build([*RUN.running, *filter(None, [RUN.relax])])
+
+
+if ENVIRONMENTS:
+
+    # what makes it is no parameter: the same pins in a new way would run all its models again
+    rule environment:
+        output:
+            SOFTWARE.built / "{family}.json",
+        log:
+            SOFTWARE.built / "logs" / "{family}.log",
+        wildcard_constraints:
+            family=one_of(ENVIRONMENTS),
+        retries: 1  # for a download that failed
+        localrule: True  # nodes may have no network
+        conda:
+            BASE_ENVIRONMENT
+        params:
+            python=where(PYTHON),
+            folder=lambda wildcards, output: Path(output[0]).with_suffix(""),
+            file=lambda wildcards, input: SOFTWARE.envs / f"{wildcards.family}.txt",
+            requirements=lambda wildcards: requirements_sha256(
+                SOFTWARE.envs / f"{wildcards.family}.txt"
+            ),
+        shell:
+            "{params.python} -m pesbench build-environment --requirements {params.file:q}"
+            " --out {params.folder:q} 2> {log:q}"
