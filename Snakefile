@@ -50,7 +50,7 @@ except UserError as error:
     sys.exit(f"pesbench: error: {error}")
 
 # a Snakemake that was killed stops nobody; one that is at work is told of before its lock is met
-if workflow.is_main_process and (other := enter(Path.cwd())):
+if workflow.is_main_process and (other := enter(Path.cwd(), on_cluster=ON_CLUSTER)):
     print(f"pesbench: {other}", file=sys.stderr)
 
 PYTHON = sys.executable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from pesbench.checkpoint import Checkpoint
 from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
 from pesbench.errors import HostError, UserError, check_writable
 from pesbench.evaluate import evaluate_shard
+from pesbench.integrity import readable
 from pesbench.models.interface import Status
 from pesbench.models.registry import check_import
 from pesbench.report.strict import model_failures
@@ -501,6 +503,48 @@ def test_a_job_that_starts_too_late_does_nothing(tmp_path):
     )  # fmt: skip
     _one_line(done, "Snakemake is gone; the same command continues")
     assert not (tmp_path / "entry.json").exists()
+
+
+@pytest.mark.parametrize("job", [None, "17"])
+def test_the_lock_of_a_run_with_jobs_of_a_cluster_is_left_to_the_user(tmp_path, monkeypatch, job):
+    """They go on without it, or, within a job of Slurm's, do not watch it."""
+    monkeypatch.setenv(running.RUN, "")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if job is not None:
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(parents=True)
+    assert running.enter(tmp_path, on_cluster=job is None) == ""
+    running._held.pop().close()  # as its end does
+    lock.touch()
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert "jobs of a cluster" in running.enter(tmp_path)
+    assert lock.exists()
+    running._held.pop().close()
+    lock.unlink()  # --unlock
+    assert running.enter(tmp_path) == ""
+
+
+def test_what_is_no_line_of_a_run_stops_nobody(tmp_path, monkeypatch):
+    monkeypatch.setenv(running.RUN, "")
+    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    (tmp_path / running.FILE).write_text("\n\0\0\nhost twelve 1\n")
+    assert running.enter(tmp_path) == ""
+    assert not lock.exists()
+
+
+def test_an_error_of_the_system_is_no_damaged_file():
+    """Who is told to remove it would lose what is whole."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/dev/full")
+    with pytest.raises(HostError, match="/dev/full: No space"), readable("results/m/scans"):
+        raise full
+    many = OSError("Unable to open file (errno = 24, error message = 'Too many open files')")
+    with pytest.raises(HostError, match="cannot be read now"), readable("results/m/scans"):
+        raise many
+    with pytest.raises(UserError, match="damaged"), readable("results/m/scans"):
+        raise OSError("Unable to open file (truncated file: eof = 96, sblock->base_addr = 0)")
 
 
 def test_a_lock_of_another_host_is_left_to_the_user(tmp_path, monkeypatch):

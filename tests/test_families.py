@@ -37,13 +37,8 @@ CONFIG = {
 }
 FEW = ("--configfile", "families.yaml")
 UNREACHABLE = (
-    *(
-        "No matching distribution",
-        "Could not find a version",
-        "Connection",
-        "Network is unreachable",
-    ),
-    *("Temporary failure", "timed out", "No space left", "SSLError", "ProxyError"),
+    *("Connection", "Network is unreachable", "Temporary failure", "timed out"),
+    *("No space left", "SSLError", "ProxyError"),
 )
 # Float32, and sums in another order: a unit in the last place of 50 eV is 4e-6 eV.
 ENERGY_EV, OF_LARGEST_FORCE = 5e-5, 2e-6

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, host_failure
 from pesbench.storage import atomic_path, write_json
 
 logger = logging.getLogger("pesbench")
@@ -67,12 +67,15 @@ class Checkpoint:
 
         Raises:
             UserError: it is damaged.
+            HostError: the system failed, and not the piece.
         """
         path = self._piece(index)
         try:
             with np.load(path) as piece:
                 return {key: piece[key] for key in piece.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if (lost := host_failure(error, path)) is not None:
+                raise lost from error
             raise UserError(
                 f"{path}: damaged ({' '.join(str(error).split())}); remove {self.folder} to start "
                 "this file anew"

@@ -94,8 +94,22 @@ def build_environment(requirements: Path, folder: Path, project: Path = PROJECT)
 def _build(requirements: Path, folder: Path, project: Path, lock: int) -> None:
     sha256 = requirements_sha256(requirements)
     # the stamp first: what is left of an interrupted removal is then no whole environment
-    stamp_of(folder).unlink(missing_ok=True)
+    stamp = stamp_of(folder)
+    before = stamp.read_bytes() if stamp.is_file() else None
+    stamp.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+    try:
+        _fill(requirements, folder, project, lock, sha256)
+    except BaseException:
+        # as it was found: an environment that is gone, which says so. A stamp that is missing
+        # would be made as a job, and all models of the family would run again
+        shutil.rmtree(folder, ignore_errors=True)
+        if before is not None:
+            stamp.write_bytes(before)
+        raise
+
+
+def _fill(requirements: Path, folder: Path, project: Path, lock: int, sha256: str) -> None:
     python = str(python_of(folder))
     pip = (python, "-m", "pip", "--no-input", "--disable-pip-version-check")
     # bytecode of gigabytes of which little is imported takes a third of the time

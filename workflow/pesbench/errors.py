@@ -30,16 +30,35 @@ class HostError(Exception):
     exit_code = os.EX_TEMPFAIL
 
 
+def _number(error: BaseException) -> int | None:
+    """The number of the system's error; HDF5 hides it in its text."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (told := re.search(r"\berrno = (\d+)", str(error))):
+        number = int(told[1])
+    return number
+
+
+def host_failure(error: BaseException, place: object) -> HostError | None:
+    """One line for an error of the system, which says nothing of a file's content; else None.
+
+    Args:
+        error: What was raised while a file was read.
+        place: Which.
+    """
+    if (found := disk_failure(error, None)) is not None or _number(error) is None:
+        return found
+    told = " ".join(str(error).split())
+    return HostError(f"{place}: cannot be read now ({told}); the same command tries again")
+
+
 def disk_failure(error: BaseException, place: Path | None) -> HostError | None:
     """One line for a disk that is full or cannot be written; None for any other error.
 
     Args:
-        error: What was raised; HDF5 hides the number of the system's error in its text.
+        error: What was raised.
         place: Where the command writes, for errors that do not name a file.
     """
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and (told := re.search(r"\berrno = (\d+)", str(error))):
-        number = int(told[1])
+    number = _number(error)
     if number not in _CURES:
         return None
     where = (error.filename if isinstance(error, OSError) else None) or place or "the disk"

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, host_failure
 
 AGAIN = "remove it, and the same snakemake command makes it again"
 _SEAL = b"\npesbench sha256 %s\n"
@@ -80,10 +80,13 @@ def readable(what: object, cure: str = AGAIN) -> Iterator[None]:
 
     Raises:
         UserError: instead.
+        HostError: the system failed, a full disk perhaps, and not the file.
     """
     try:
         yield
     except (OSError, KeyError, RuntimeError) as error:
+        if (lost := host_failure(error, what)) is not None:
+            raise lost from error
         if not isinstance(error, OSError) and not _OF_HDF5.match(str(error)):
             raise  # a mistake of our own
         reason = " ".join(str(error).split())

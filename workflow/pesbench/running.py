@@ -25,6 +25,7 @@ WAIT_S = 10.0  # for jobs of a killed Snakemake to notice
 POLL_S = 0.5
 EXIT_CODE = os.EX_TEMPFAIL
 logger = logging.getLogger("pesbench")
+CLUSTER = "cluster"  # of a run whose jobs go on without it
 _held: list[IO[str]] = []  # open as long as the process lives
 
 
@@ -41,6 +42,10 @@ def _this_process() -> str:
     return f"{platform.node()} {os.getpid()} {_started(os.getpid())}"
 
 
+def _is_run(line: str) -> bool:
+    return len(line.split()) >= 3 and line.split()[1].isdigit()
+
+
 def is_alive(run: str) -> bool:
     """Whether a Snakemake of this host is still there; True of another host, which cannot be seen.
 
@@ -48,15 +53,19 @@ def is_alive(run: str) -> bool:
         run: Host, process id and start of the process, as `RUN` holds them.
     """
     host, _, process = run.partition(" ")
-    pid, _, started = process.partition(" ")
+    pid, started, *_ = process.split()
     return host != platform.node() or (bool(started) and _started(int(pid)) == started)
 
 
-def enter(folder: Path) -> str:
+def enter(folder: Path, *, on_cluster: bool = False) -> str:
     """Say that a Snakemake is at work in a folder, and remove the lock of one that was killed.
+
+    The lock of one whose jobs a scheduler runs stays: they may be writing still, and end by
+    themselves only.
 
     Args:
         folder: In which Snakemake runs.
+        on_cluster: Whether its jobs are a scheduler's.
 
     Returns:
         A line for the user where another one is at work there, or may be; else "".
@@ -68,16 +77,25 @@ def enter(folder: Path) -> str:
     except OSError:  # not our business to tell that this folder cannot be written
         return ""
     file.seek(0)
-    before = file.read().splitlines()
+    before = [line for line in file.read().splitlines() if _is_run(line)]
     jobs_only = bool(left) and not any(is_alive(run) for run in before)
     alone = _alone(file, WAIT_S if jobs_only else 0.0)
+    scheduled = on_cluster or "SLURM_JOB_ID" in os.environ
+    if _started(os.getpid()):  # else there is no /proc to look at
+        os.environ[RUN] = _this_process()
     if alone is None:  # a file system without such locks
         file.close()
         return ""
     said = ""
     if alone:
         here = all(run.partition(" ")[0] == platform.node() for run in before)
-        if left and here:
+        elsewhere = any(run.endswith(f" {CLUSTER}") for run in before)
+        if left and elsewhere:
+            said = (
+                "the Snakemake that was killed here had jobs of a cluster, which may go on; once "
+                "`squeue --me` shows none, add --unlock to the command once, then give it again"
+            )
+        elif left and here:
             for lock in left:
                 lock.unlink(missing_ok=True)
             logger.warning("a Snakemake that was killed has left its lock here: removed")
@@ -86,7 +104,7 @@ def enter(folder: Path) -> str:
                 "another host was at work in this folder last; if no Snakemake runs there any "
                 "more, add --unlock to the command once, then give the command again"
             )
-        if here or not left:
+        if not left or (here and not elsewhere):
             file.truncate(0)
     elif left:
         who = " ".join(run.split()[1] for run in before if is_alive(run))
@@ -95,12 +113,11 @@ def enter(folder: Path) -> str:
             "makes the same files, this one stops: wait for it, or end it with Ctrl-C or "
             f"`kill -INT {who or 'PROCESS'}`, or work in another folder with --directory"
         )
-    file.write(_this_process() + "\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # a full disk is told where work starts
+        file.write(_this_process() + (f" {CLUSTER}\n" if scheduled else "\n"))
+        file.flush()
     fcntl.flock(file, fcntl.LOCK_SH)
     _held.append(file)
-    if _started(os.getpid()):  # else there is no /proc to look at
-        os.environ[RUN] = _this_process()
     return said
 
 

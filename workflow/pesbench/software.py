@@ -6,6 +6,7 @@ have one of its own; any other runs in the environment that Snakemake itself run
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shlex
 import sys
@@ -27,6 +28,11 @@ _PACKAGES = {
     "tblite": (("tblite",), "tblite"),
     "testbed": (("e3nn", "torch"), "testbed"),
 }
+
+
+@functools.cache  # asked for by every job
+def _sha256_of(requirements: Path, _mtime_ns: int) -> str:
+    return requirements_sha256(requirements)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Software:
     def requirements(self, entry: ModelEntry) -> str:
         """What changes if other packages are asked for in a model's environment; "" without."""
         file = self.file(entry)
-        return requirements_sha256(file) if file and self.mode == "venv" else ""
+        return _sha256_of(file, file.stat().st_mtime_ns) if file and self.mode == "venv" else ""
 
     def to_build(self, entries: Iterable[ModelEntry]) -> list[str]:
         """The families of some models whose environments the workflow makes."""

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, host_failure
 from pesbench.integrity import is_intact, seal
 from pesbench.models.interface import Status
 from pesbench.scans import Scan
@@ -132,6 +132,8 @@ def _open(path: Path, format_name: str, what: str, cure: str, *, verify: bool = 
             raise UserError(f"{path}: damaged {what}, its content has another sha256; {again}")
         file = h5py.File(path, "r")
     except OSError as error:
+        if (lost := host_failure(error, path)) is not None:
+            raise lost from error
         raise UserError(f"{path}: not a readable {what} ({error}); {again}") from error
     found = file.attrs.get("format")
     if found != format_name or file.attrs.get("version") != VERSION:

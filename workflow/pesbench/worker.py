@@ -76,8 +76,8 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
-def _die_with_parent() -> None:
-    # a hung worker must not outlive a killed command
+def die_with_parent() -> None:
+    """Called in a child: it must not outlive a killed command, though it hang."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -97,7 +97,7 @@ def _host_bytes() -> int:
 def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, device: str,
            threads: int) -> None:  # fmt: skip
     """The worker's main loop. Messages are `(kind, payload, ...)` tuples."""
-    _die_with_parent()
+    die_with_parent()
     os.dup2(2, 1)  # what a model prints belongs into the log
     try:
         from pesbench.models import registry

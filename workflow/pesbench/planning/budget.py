@@ -51,8 +51,14 @@ def least_scans(most: int) -> int:
 
 
 def hours_of(predictions: Sequence[Prediction], built: bool) -> float:
-    """Hours of a run; without the methods that its scan set is made with where that is built."""
-    return sum(one.hours for one in predictions if not (built and one.model in (REFERENCE, RELAX)))
+    """Hours of a run; without what its scan set is made with where that is built."""
+    return sum(_hours_left(one, built) for one in predictions)
+
+
+def _hours_left(one: Prediction, built: bool) -> float:
+    if not built or one.model not in (REFERENCE, RELAX):
+        return one.hours
+    return one.vibrations.hours  # the reference's frequencies are no part of the scan set
 
 
 def in_order(ids: Sequence[str]) -> list[str]:

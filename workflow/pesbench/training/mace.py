@@ -33,6 +33,7 @@ from pesbench.training.sampling import (
     VALID,
     seed_of,
 )
+from pesbench.worker import die_with_parent
 
 STAMP = "made_of.json"
 KEPT_CHECKPOINTS = 2  # of each stage: the last one may be cut short by a kill
@@ -153,6 +154,7 @@ def _run_training(command: Sequence[str], folder: Path) -> float:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            preexec_fn=die_with_parent,  # two trainings in one folder would ruin each other
         )
         assert process.stdout is not None
         tail: list[str] = []
