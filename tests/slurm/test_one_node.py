@@ -33,13 +33,15 @@ def test_what_still_runs_ends_with_it_and_its_configuration_goes(tmp_path: Path)
         with OneNode(tmp_path / "node") as node:
             assert _configuration() != before
             started = tmp_path / "pid"
+            lost = tmp_path / "lost"  # what Slurm does not find again
             command = (
-                f"srun -n1 sh -c 'echo $$ > {started}.part; mv {started}.part {started}; sleep 600'"
+                f"srun -n1 sh -c '(setsid sleep 600 & echo $! > {lost}); "
+                f"echo $$ > {started}.part; mv {started}.part {started}; sleep 600'"
             )
             run("sbatch", "--gpus=1", "-o", str(tmp_path / "log"), "--wrap", command)
             run("sbatch", f"--gpus={GPUS}", "-o", "/dev/null", "--wrap", "sleep 600")  # has to wait
             wait_for("job", started.exists)
-            pids = [int(started.read_text()), *node.pids()]
+            pids = [int(started.read_text()), int(lost.read_text()), *node.pids()]
             assert all(alive(pid) for pid in pids)
             assert len(node.queue()) == 2
         wait_for("end", lambda: not any(alive(pid) for pid in pids))
