@@ -34,7 +34,7 @@ def _number(error: BaseException) -> int | None:
     """The number of the system's error; HDF5 hides it in its text."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (told := re.search(r"\berrno = (\d+)", str(error))):
-        number = int(told[1])
+        number = int(told[1]) or None  # 0: HDF5 itself found the fault
     return number
 
 

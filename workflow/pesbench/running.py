@@ -89,8 +89,8 @@ def enter(folder: Path, *, on_cluster: bool = False) -> str:
     said = ""
     if alone:
         here = all(run.partition(" ")[0] == platform.node() for run in before)
-        elsewhere = any(run.endswith(f" {CLUSTER}") for run in before)
-        if left and elsewhere:
+        scheduled_before = any(run.endswith(f" {CLUSTER}") for run in before)
+        if left and scheduled_before:
             said = (
                 "the Snakemake that was killed here had jobs of a cluster, which may go on; once "
                 "`squeue --me` shows none, add --unlock to the command once, then give it again"
@@ -104,7 +104,7 @@ def enter(folder: Path, *, on_cluster: bool = False) -> str:
                 "another host was at work in this folder last; if no Snakemake runs there any "
                 "more, add --unlock to the command once, then give the command again"
             )
-        if not left or (here and not elsewhere):
+        if not left or (here and not scheduled_before):
             file.truncate(0)
     elif left:
         who = " ".join(run.split()[1] for run in before if is_alive(run))

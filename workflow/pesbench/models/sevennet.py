@@ -30,7 +30,7 @@ from pesbench.models.interface import (
     Status,
 )
 from pesbench.models.registry import WEIGHT_FILES, check_weights
-from pesbench.models.torch_devices import choose_device
+from pesbench.models.torch_devices import choose_device, torch_details
 
 
 class SevenNetModel:
@@ -54,21 +54,13 @@ class SevenNetModel:
         self._network = network.to(device, torch.float32).eval()
         self._device = device
         self._modal = modal
-        # as plain str: its own class would import torch in every process that reads it
-        details = details | {"torch": str(torch.__version__)}
-        if device.type == "cuda":
-            details |= {
-                "cuda": torch.version.cuda,
-                "gpu": torch.cuda.get_device_name(device),
-                "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
-            }
         self._info = ModelInfo(
             elements=frozenset(int(z) for z in network.type_map or ()),
             charges=False,
             batched=True,
             device=str(device),
             dtype="float32",
-            details=details,
+            details=details | torch_details(device),
         )
 
     @property

@@ -16,7 +16,7 @@ from pesbench.models.interface import (
     Result,
     Status,
 )
-from pesbench.models.torch_devices import DTYPES, choose_device
+from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
 from pesbench.testbed.weights import Trained, read_weights
 
 
@@ -42,7 +42,7 @@ class TestbedModel:
             batched=True,
             device=str(self._device),
             dtype=str(self._dtype).removeprefix("torch."),
-            details=details | {"torch": str(torch.__version__)},
+            details=details | torch_details(self._device),
         )
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from pesbench.errors import HostError
@@ -20,3 +22,16 @@ def choose_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise HostError(f"device {device!r} is asked for, but torch sees no GPU on this machine")
     return torch.device(device)
+
+
+def torch_details(device: torch.device) -> dict[str, Any]:
+    """What of torch and of a GPU decides rounding and speed, for the provenance."""
+    # as plain str: its own class would import torch in every process that reads it
+    found: dict[str, Any] = {"torch": str(torch.__version__)}
+    if device.type == "cuda":
+        found |= {
+            "cuda": torch.version.cuda,
+            "gpu": torch.cuda.get_device_name(device),
+            "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
+        }
+    return found

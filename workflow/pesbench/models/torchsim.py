@@ -16,6 +16,7 @@ from pesbench.models.interface import (
     Result,
     Status,
 )
+from pesbench.models.torch_devices import torch_details
 
 
 class TorchSimModel:
@@ -42,21 +43,13 @@ class TorchSimModel:
         self._composition: tuple[bytes, bytes] | None = None
         self._state: ts.SimState | None = None
         device = model.device
-        # as plain str: its own class would import torch in every process that reads it
-        details = details | {"torch": str(torch.__version__)}
-        if device.type == "cuda":
-            details |= {
-                "cuda": torch.version.cuda,
-                "gpu": torch.cuda.get_device_name(device),
-                "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
-            }
         self._info = ModelInfo(
             elements=elements,
             charges=charges,
             batched=True,
             device=str(device),
             dtype=str(model.dtype).removeprefix("torch."),
-            details=details,
+            details=details | torch_details(device),
         )
 
     @property
