@@ -595,6 +595,13 @@ def test_time_lost_of_runs_that_were_not_cut_is_what_is_missing():
         assert values == pytest.approx([4, 0, 0, 4.5])
 
 
+def test_who_loses_no_time_is_tied_whether_or_not_a_run_was_cut():
+    lived = np.full(7, 0.3)
+    cut = np.concatenate([[0.1], lived[1:]])  # the jackknife leaves 1e-16 of each
+    for time in (lived, cut, np.full(7, 0.1 + 0.2)):
+        assert (time_lost(time, np.zeros(7, dtype=bool), 0.3).value == 0.0).all()
+
+
 def test_time_lost_of_cut_runs_averages_to_the_restricted_mean():
     generator = np.random.default_rng(12)
     death, end = generator.exponential(3, 80), generator.exponential(6, 80)

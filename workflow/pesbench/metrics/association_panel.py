@@ -29,6 +29,7 @@ Mask = NDArray[np.bool_]
 TIME_LOST = "time_lost_ps"
 FAILED = "failed"
 ACCURACY = "force_mae"
+_DECIMALS_OF_PS = 9  # a millionth of a femtosecond
 
 # The sign a metric is expected to have with instability: +1 if lower is better.
 CHEAP_METRICS: Mapping[str, int] = {
@@ -136,7 +137,9 @@ def time_lost(time_ps: Array, failed: Mask, horizon_ps: float) -> TimeLost:
         value = horizon_ps - (n * mean - (n - 1) * np.array(without))
     elif cut.any():
         value = np.array([horizon_ps - mean])
-    return TimeLost(value, horizon_ps - time, np.where(cut, 0.0, horizon_ps - time))
+    # what rounding leaves of 0 would be ranked: those that lose nothing are tied
+    value, lost = value.round(_DECIMALS_OF_PS), (horizon_ps - time).round(_DECIMALS_OF_PS)
+    return TimeLost(value, lost, np.where(cut, 0.0, lost))
 
 
 # --- what the models share -----------------------------------------------------------------------
