@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -813,6 +814,20 @@ def test_the_schema_ranks_by_what_the_tables_can_rank_by():
 
     properties = config.read_schema("config")["properties"]
     assert tuple(properties["rank_by"]["enum"]) == LOWER_IS_BETTER
+
+
+def test_scans_in_the_loss_of_a_shipped_potential_are_no_test_of_it(repo):
+    entries = config.read_models(repo / "config/models.yaml")
+    told = {}
+    for name, entry in entries.items():
+        if entry.family != "testbed":
+            continue
+        card = json.loads((repo / entry.settings["weights"]).with_suffix(".json").read_text())
+        in_loss = card["fsd_scans"] if card["training"]["fsd_weight"] else []
+        assert entry.settings.get("seen_scans", []) == in_loss, name
+        told[name] = bool(in_loss)
+    assert any(told.values())
+    assert not all(told.values())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from ase import Atoms
 from hypothesis import given
@@ -33,7 +34,13 @@ from pesbench.evaluate import (
 )
 from pesbench.models.interface import ModelInfo, Result, Status, molecules_batch
 from pesbench.models.registry import ModelEntry
-from pesbench.scores import FORCE_METRICS, score_rows, score_scan
+from pesbench.scores import (
+    ENERGY_METRICS,
+    FORCE_METRICS,
+    TRAINED_ON,
+    score_rows,
+    score_scan,
+)
 from pesbench.storage import Evaluation, ScanSet, write_json
 from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 
@@ -256,6 +263,23 @@ def test_dropped_scans_are_passed_over(toys, tmp_path):
     write_toys(tmp_path / "toys.h5", [dropped, marked, toys["C-O/c"]])
     done = _run(fake_entry(), tmp_path / "toys.h5", tmp_path / "out.h5", IDS[:3])
     assert tuple(done) == ("C-N/b", "C-O/c")
+
+
+def test_a_scan_that_a_model_was_trained_on_is_no_test_of_it(toys, toy_set, tmp_path):
+    bad = toys[BAD]
+    _run(faulty("raise", bad, FRAME), toy_set, tmp_path / "out.h5")
+    seen = ["C-C/a", BAD, "C-C/of another set"]
+    words = ["score", "--scan-set", toy_set, "--evaluations", tmp_path / "out.h5"]
+    words += ["--out", tmp_path / "s.parquet", "--seen-scans", *seen]
+    assert cli.main([str(word) for word in words]) == 0
+    rows = pd.read_parquet(tmp_path / "s.parquet").set_index("scan")
+    assert rows.loc["C-C/a", ["status", "message"]].tolist() == ["masked", TRAINED_ON]
+    assert rows.loc["C-C/a", [*FORCE_METRICS, *ENERGY_METRICS]].isna().all()
+    assert rows.loc[BAD, "status"] == "error"  # a failure stays one
+    others = rows.drop(["C-C/a", BAD])
+    assert len(others) == len(IDS) - 2
+    assert (others["status"] == "ok").all()
+    assert others["fsd_full"].notna().all()
 
 
 def test_the_reference_as_model_has_no_error(small_scan_set, tmp_path):

@@ -266,6 +266,7 @@ def _score(arguments: argparse.Namespace) -> None:
             arguments.out,
             split=arguments.seen_systems,
             entry=_scored_entry(arguments),
+            seen_scans=arguments.seen_scans,
         )
 
 
@@ -955,6 +956,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--entry", type=Path, help="resolved entry (JSON) of the model")
     stage.add_argument("--seen-systems", type=Path,
                        help="CSV with the columns system and split, of the model")  # fmt: skip
+    stage.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
+                       help="scans that the model was trained on: no score")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
 

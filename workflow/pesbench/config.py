@@ -42,6 +42,7 @@ INHERITED = (  # of its base by a perturbed model, where its entry says nothing
     "elements",
     "level_of_theory",
     "license",
+    "seen_scans",
     "seen_systems",
     "training_dispersion",
 )
@@ -402,6 +403,11 @@ class Run:
         """The file that tells what a model was trained on, if it names one."""
         path = self.models[model].settings.get("seen_systems")
         return [path] if path else []
+
+    def seen_scans_option(self, model: str) -> str:
+        """The option that tells a command which scans a model was trained on, if it names any."""
+        scans = self.models[model].settings.get("seen_scans", ())
+        return shlex.join(["--seen-scans", *scans]) if scans else ""
 
     @property
     def seeds(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ FORCE_METRICS = (
     "spurious_extrema_force",
     "compression_monotone_force",
 )
+TRAINED_ON = "no test: the model was trained on this scan"
 COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")
 
 
@@ -107,7 +108,12 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
     }
 
 
-def _row(model: str, scan: Scan, evaluation: ScanEvaluation, seen: str) -> dict[str, Any]:
+def _row(
+    model: str, scan: Scan, evaluation: ScanEvaluation, seen: str, *, is_test: bool
+) -> dict[str, Any]:
+    status, message = evaluation.status, evaluation.message
+    if status is Status.OK and not is_test:
+        status, message = Status.MASKED, TRAINED_ON
     row: dict[str, Any] = {
         "model": model,
         "scan": scan.id,
@@ -116,11 +122,11 @@ def _row(model: str, scan: Scan, evaluation: ScanEvaluation, seen: str) -> dict[
         "seen": seen,
         "n_atoms": scan.n_atoms,
         "n_frames": scan.n_frames,
-        "status": evaluation.status.value,
-        "message": evaluation.message,
+        "status": status.value,
+        "message": message,
         "wall_s": evaluation.wall_s,
     }
-    if evaluation.status is Status.OK:
+    if status is Status.OK:
         return row | score_scan(scan, evaluation)
     return row | dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS), float("nan"))
 
@@ -130,6 +136,7 @@ def score_rows(
     shards: Iterable[Path],
     split: Mapping[str, str] | None = None,
     entry: ModelEntry | None = None,
+    seen_scans: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """One row a scan of a model's evaluation, sorted by scan.
 
@@ -138,6 +145,8 @@ def score_rows(
         shards: The model's evaluation files.
         split: `seen` or `unseen` by system, of a model that tells what it was trained on.
         entry: That the shards must be of; without one they must be of one model.
+        seen_scans: Scans that the model was trained on: masked, with that reason. Ids that the
+            scan set does not have are those of another one.
 
     Raises:
         UserError: a shard is damaged, belongs to another scan set, entry or model than the first,
@@ -158,7 +167,13 @@ def score_rows(
                     raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
                 scan = scan_set.scan(scan_id)
                 seen = (split or {}).get(scan.system, "")
-                rows[scan_id] = _row(model, scan, evaluation.scan(scan_id), seen)
+                rows[scan_id] = _row(
+                    model,
+                    scan,
+                    evaluation.scan(scan_id),
+                    seen,
+                    is_test=scan_id not in seen_scans,
+                )
     return [rows[scan_id] for scan_id in sorted(rows)]
 
 
@@ -169,6 +184,7 @@ def write_scores(
     *,
     split: Path | None = None,
     entry: ModelEntry | None = None,
+    seen_scans: Collection[str] = (),
 ) -> None:
     """Score a model and write `scores/scans.parquet`.
 
@@ -178,6 +194,7 @@ def write_scores(
         out: Where to.
         split: CSV with the columns `system` and `split` (seen or unseen), of the model.
         entry: That the shards must be of.
+        seen_scans: Scans that the model was trained on, see `score_rows`.
 
     Raises:
         UserError: see `score_rows`; or nothing is left to score.
@@ -193,7 +210,8 @@ def write_scores(
         with Evaluation(path) as evaluation:
             made_from.append(provenance.summary(evaluation.attributes, "evaluate"))
     with ScanSet(scan_set_path) as scan_set:
-        rows = score_rows(scan_set, shards, read_split(split) if split else None, entry)
+        seen = read_split(split) if split else None
+        rows = score_rows(scan_set, shards, seen, entry, seen_scans)
         if not rows:
             raise UserError(
                 f"{scan_set_path}: the gate on references dropped every selected scan; "
@@ -204,6 +222,7 @@ def write_scores(
             "scan_set_sha256": scan_set.sha256,
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
             "code": stage_fingerprint("scores"),
+            "entry": entry and entry.deciding(),
             "made_from": made_from,
             "provenance": provenance.collect(),
         }

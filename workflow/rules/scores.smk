@@ -17,7 +17,8 @@ rule score:
     params:
         python=where(PYTHON),
         seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
+        trained_on=lambda wildcards: RUN.seen_scans_option(wildcards.model),
         code=stage_fingerprint("scores"),
     shell:
         "{params.python} -m pesbench score --scan-set {input.scan_set:q}"
-        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen} --out {output:q} 2> {log:q}"
+        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen} {params.trained_on} --out {output:q} 2> {log:q}"

@@ -284,7 +284,8 @@ def _rows(
         places = dict.fromkeys(str(taken.piece.path.parent) for taken in one.of(kind, raw=True))
         with readable(" or ".join(places), DAMAGED):
             if kind == SCANS:
-                write_scores(scan_set.path, files, made, split=split)
+                seen_scans = one.entry.settings.get("seen_scans", ())
+                write_scores(scan_set.path, files, made, split=split, seen_scans=seen_scans)
             else:
                 write_dynamics_scores(files, made, split=split)
         parts.append(read_scores(made, kind))

@@ -36,7 +36,8 @@ from pesbench.storage import Evaluation, ScanSet
 from pesbench.trajectories import Trajectories
 
 SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}
-TOLD = ("level_of_theory", "seed_of", "trained")  # of a description, what tables and tests go by
+# of a description, what tables and tests go by
+TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
 _APART = ("model", "seen", "wall_s")  # columns in which equal results may differ
 logger = logging.getLogger("pesbench")

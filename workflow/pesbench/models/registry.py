@@ -34,6 +34,7 @@ _DESCRIPTIVE = frozenset(
         "level_of_theory",
         "license",
         "seed_of",
+        "seen_scans",
         "seen_systems",
         "trained",
         "training_dispersion",

@@ -164,6 +164,7 @@ def train_variant(
         "level_of_theory": record["level_of_theory"],
         "switches": variant.potential.to_dict(),
         "training": asdict(training),
+        "fsd_scans": list(variant.fsd_scans) if training.fsd_weight else [],
         "errors": {part: errors(model, parts[part][::every]) for part in judged},
         "rotation": rotation_variance(model, parts.get(TEST_SEEN, parts[VALID])[::every]),
         "best_epoch": run.best["epoch"],
@@ -243,6 +244,12 @@ def card_text(card: dict[str, Any]) -> str:
     more = []
     if card["smoke"]:
         more.append("**A smoke test, no potential: few frames, two epochs.**")
+    if card["fsd_scans"]:
+        more.append(
+            f"The loss holds the force smoothness of {len(card['fsd_scans'])} scans with weight"
+            f" {card['training']['fsd_weight']:g}; they are no test of it (`seen_scans` of its"
+            f" entry): {', '.join(card['fsd_scans'])}."
+        )
     if "repulsion_scale" in card:
         more.append(f"Factor of the repulsion after training: {card['repulsion_scale']}.")
     return "\n".join(
