@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,36 +65,6 @@ def made(toy_set, tmp_path_factory):
         for stage in STAGES:
             _make(stage, entry, toy_set, folder / f"{stage}.h5")
     return folder
-
-
-# --- kills ---------------------------------------------------------------------------------------
-
-
-def test_a_dozen_kills_leave_nothing_and_cost_one_checkpoint_each(tmp_path, monkeypatch):
-    """More of them: benchmarks/kill_test.py."""
-    monkeypatch.syspath_prepend(str(REPO))
-    from benchmarks.kill_test import COMMAND, WORKER, kill_test
-
-    *_, outcome = kill_test(12, 6, tmp_path)
-    assert outcome.kills.total() == 12
-    assert {victim for _, victim in outcome.kills} == {COMMAND, WORKER}
-    assert {job for job, _ in outcome.kills} == {"scans", "dynamics"}
-
-
-def test_the_check_of_the_calls_can_fail(monkeypatch):
-    monkeypatch.syspath_prepend(str(REPO))
-    from benchmarks.kill_test import Job, KillTestError, check_calls
-
-    job = Job("scans", lambda *_: None, Path(), list("abcdefghij"), lambda calls: 3)
-    assert check_calls(job, [list("abcde"), list("defg"), [], list("hij")]) == [2, 0]
-    for runs, said in (
-        ([list("abcde"), list("bcdefghij")], "4 calls made again after 5, more than the 3"),
-        ([list("abc"), list("efghij")], "after 3 calls it makes others"),
-        ([list("abx")], "after 0 calls it makes others"),
-        ([list("abcde"), list("fgh")], "8 of 10 calls made"),
-    ):
-        with pytest.raises(KillTestError, match=said):
-            check_calls(job, runs)
 
 
 # --- memory of the device ------------------------------------------------------------------------
@@ -339,6 +310,42 @@ def test_a_file_of_an_older_version_has_no_checksum_and_is_read(made, toy_set, t
     assert _score(stage, path, made, toy_set, tmp_path / "s.parquet") == 0
 
 
+@pytest.mark.parametrize("stage", ["evaluate", "dynamics"])
+def test_shards_of_one_model_that_were_made_otherwise_are_refused(
+    made, toy_set, tmp_path, caplog, stage
+):
+    """What Snakemake cannot see of a job that a cluster ended after Snakemake was killed."""
+    files = [tmp_path / "0000.h5", tmp_path / "0001.h5"]
+    for path in files:
+        shutil.copyfile(made / f"{stage}.h5", path)
+    command, option = SCORED[stage]
+    words = [command, option, *files, "--entry", made / "model.json", "--out", tmp_path / "s"]
+    words += ["--scan-set", toy_set]
+
+    def said():
+        caplog.clear()
+        assert cli.main([str(word) for word in words]) == UserError.exit_code
+        (record,) = (r for r in caplog.records if r.levelname == "ERROR")
+        return record.getMessage()
+
+    assert "is in another shard, too" in said()  # alike as they are
+    changes = {
+        "provenance": lambda how: how["code"].update(dict.fromkeys(how["code"], "older")),
+    }
+    if stage == "dynamics":
+        changes["settings"] = lambda how: how.update(duration_ps=7.0)
+    for attribute, change in changes.items():
+        shutil.copyfile(made / f"{stage}.h5", files[1])
+        with h5py.File(files[1], "r+") as file:
+            how = json.loads(file.attrs[attribute])
+            change(how)
+            file.attrs[attribute] = json.dumps(how)
+        message = said()
+        assert f"{files[0]} and {files[1]}: made otherwise" in message
+        assert ("'older'" if attribute == "provenance" else "`duration_ps`") in message
+        assert "remove the older one" in message
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_file_of_another_model_or_scan_set_is_refused(
     made, toys, toy_set, tmp_path, caplog, stage
@@ -518,11 +525,59 @@ def test_the_lock_of_a_run_with_jobs_of_a_cluster_is_left_to_the_user(tmp_path, 
     running._held.pop().close()  # as its end does
     lock.touch()
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert "jobs of a cluster" in running.enter(tmp_path)
-    assert lock.exists()
+    command = ["--profile", "slurm", "--config", "models=[a, b]"]
+    again = "snakemake --profile slurm --config 'models=[a, b]'"
+    for left, told, cancel in (
+        (None, "cannot be asked here. Once none of them is left in it, this continues", ""),
+        ([], "had jobs of a cluster, and none is left. This continues", ""),
+        (["7", "12"], "has left 2 jobs in Slurm's queue. This ends them and", "scancel 7 12 && "),
+    ):
+        monkeypatch.setattr(running, "ask_left_over", lambda _, left=left: left)
+        said = running.enter(tmp_path, on_cluster=job is None, command=command)
+        assert told in said
+        assert said.endswith(f"`{cancel}{again} --unlock && {again}`")
+        assert lock.exists()
+        running._held.pop().close()
+    assert running.enter(tmp_path, command=[*command, "--unlock"]) == ""
+    assert lock.exists()  # Snakemake removes it itself
     running._held.pop().close()
-    lock.unlink()  # --unlock
+    lock.unlink()
     assert running.enter(tmp_path) == ""
+    running._held.pop().close()
+
+
+def test_what_jobs_of_a_cluster_are_called_is_known_as_long_as_their_snakemake_lives(
+    tmp_path, start, monkeypatch
+):
+    monkeypatch.setenv(running.RUN, "")
+    assert running.runs_at_work(tmp_path) == {}
+    process, _, _ = start()
+    process_line = (tmp_path / running.FILE).read_text().strip()
+    with (tmp_path / running.FILE).open("a") as file:
+        file.write(f"{process_line} {running.CLUSTER} pesbench_1\n")
+        file.write(f"elsewhere 12 345 {running.CLUSTER} pesbench_2\n")
+        file.write(f"{os.uname().nodename} {os.getpid()} 1 {running.CLUSTER} pesbench_3\n")
+    running.note_run(tmp_path, "pesbench_4")
+    running.note_run(tmp_path, "")
+    at_work = {"pesbench_1": "", "pesbench_2": "elsewhere", "pesbench_4": ""}
+    assert running.runs_at_work(tmp_path) == at_work
+    said = running.enter(tmp_path)
+    assert len(re.findall(rf"\b{process.pid}\b", said)) == 2  # once to tell, once to end it
+    process.kill()
+    process.wait()
+    del at_work["pesbench_1"]
+    assert running.runs_at_work(tmp_path) == at_work
+
+
+def test_a_snakemake_of_another_host_is_not_ended_from_here(tmp_path, start, monkeypatch):
+    """Its process id is somebody else's here."""
+    monkeypatch.setenv(running.RUN, "")
+    process, _, _ = start()
+    (tmp_path / running.FILE).write_text("login2 12 345\n")
+    said = running.enter(tmp_path)
+    assert "(process 12 on login2)" in said
+    assert "kill -INT" not in said
+    assert process.poll() is None
 
 
 def test_what_is_no_line_of_a_run_stops_nobody(tmp_path, monkeypatch):
@@ -555,7 +610,9 @@ def test_a_lock_of_another_host_is_left_to_the_user(tmp_path, monkeypatch):
     lock.parent.mkdir(parents=True)
     lock.touch()
     (tmp_path / running.FILE).write_text("elsewhere 12 345\n")
-    assert "add --unlock to the command once" in running.enter(tmp_path)
+    said = running.enter(tmp_path, command=["--cores", "2"])
+    assert "a Snakemake on elsewhere, which cannot be seen from here" in said
+    assert "`snakemake --cores 2 --unlock && snakemake --cores 2`" in said
     assert lock.exists()
     running._held.clear()
     assert running.is_alive("elsewhere 12 345")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ase.io
 import h5py
 import numpy as np
@@ -51,25 +53,26 @@ def _data():
     return potential, kinetic, positions, velocities
 
 
-def _segments(cuts):
-    """The same data in pieces that begin at some steps."""
+def _segments(cuts, failed=1):
+    """The same data in pieces that begin at some steps; one trajectory fails."""
     potential, kinetic, positions, velocities = _data()
     box = np.arange(FAILED_AT - 9, FAILED_AT + 1)
     for start, stop in zip(cuts, [*cuts[1:], N_STEPS + 1], strict=True):
         frames = np.array([n for n in range(start, stop) if n % EVERY == 0], dtype=np.int64)
         boxes = {}
         if start <= FAILED_AT < stop:
-            boxes = {1: BlackBox(box, positions[box, 2:4], velocities[box, 2:4])}
+            atoms = (slice(0, 2), slice(2, 4), slice(4, 7))[failed]
+            boxes = {failed: BlackBox(box, positions[box, atoms], velocities[box, atoms])}
         yield Segment(
             start, potential[start:stop], kinetic[start:stop], frames, positions[frames],
             velocities[frames], boxes,
         )  # fmt: skip
 
 
-def _write(path, cuts=(0,), plan=None):
+def _write(path, cuts=(0,), plan=None, failed=1):
     attributes = {"model": "toy", "settings": {"replicates": 1}}
     write_trajectories(
-        path, _plan() if plan is None else plan, _segments(list(cuts)), timestep_fs=DT_FS,
+        path, _plan() if plan is None else plan, _segments(list(cuts), failed), timestep_fs=DT_FS,
         store_every=EVERY, attributes=attributes,
     )  # fmt: skip
     return path
@@ -191,26 +194,83 @@ def test_the_file_is_h5md(path):
         assert file[bonds.attrs["particles_group"]] == file["particles"][SURVIVED]
 
 
-def test_znh5md_reads_any_trajectory_by_its_name(path):
+def _read_by_znh5md(path, name, index, atoms, formula, steps):
+    """What ZnH5MD reads of one group is what was written, whole and from the end."""
     znh5md = pytest.importorskip("znh5md")
     potential, kinetic, positions, velocities = _data()
-    for name, index, atoms, steps in (
-        (SURVIVED, 0, slice(0, 2), range(0, N_STEPS + 1, EVERY)),
-        (FAILED, 1, slice(2, 4), range(0, FAILED_AT, EVERY)),
-        (f"{FAILED}_last", 1, slice(2, 4), range(FAILED_AT - 9, FAILED_AT + 1)),
-    ):
-        images = znh5md.IO(path, particles_group=name)[:]
-        assert len(images) == len(steps)
-        for step, image in zip(steps, images, strict=True):
-            assert image.get_chemical_formula() == "CN"
-            assert not image.pbc.any()
-            assert np.array_equal(image.positions, positions[step, atoms])
-            # it takes numbers as they are, here Å/ps
-            speed = image.get_velocities() / (1000 * units.fs)
-            assert np.allclose(speed, velocities[step, atoms], rtol=1e-13)
-            if step != FAILED_AT:
-                assert image.get_potential_energy() == potential[step, index]
-                assert image.info["kinetic_energy"] == kinetic[step, index]
+    found = znh5md.IO(path, particles_group=name)
+    images = found[:]
+    assert len(found) == len(images) == len(steps)
+    for step, image in zip(steps, images, strict=True):
+        assert image.get_chemical_formula() == formula
+        assert not image.pbc.any()
+        assert np.array_equal(image.positions, positions[step, atoms])
+        # it takes numbers as they are, here Å/ps
+        speed = image.get_velocities() / (1000 * units.fs)
+        assert np.allclose(speed, velocities[step, atoms], rtol=1e-13)
+        if step != FAILED_AT:
+            assert image.get_potential_energy() == potential[step, index]
+            assert image.info["kinetic_energy"] == kinetic[step, index]
+    if len(steps):
+        assert np.array_equal(found[-1].positions, positions[steps[-1], atoms])
+    else:
+        with pytest.raises(IndexError):
+            found[-1]
+
+
+def _groups(path):
+    """Names of all particles groups, in the order of the file."""
+    with h5py.File(path) as file:
+        return list(file["particles"])
+
+
+def test_znh5md_reads_any_trajectory_by_its_name(path):
+    """Also the last one of the file, which was never started: no frames, and no error."""
+    wanted = {
+        FAILED: (1, slice(2, 4), "CN", range(0, FAILED_AT, EVERY)),
+        f"{FAILED}_last": (1, slice(2, 4), "CN", range(FAILED_AT - 9, FAILED_AT + 1)),
+        SURVIVED: (0, slice(0, 2), "CN", range(0, N_STEPS + 1, EVERY)),
+        REFUSED: (2, slice(4, 7), "H2O", range(0)),
+    }
+    assert _groups(path) == list(wanted)
+    for name, expected in wanted.items():
+        _read_by_znh5md(path, name, *expected)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_znh5md_reads_the_last_trajectory_of_a_shard_that_ran(tmp_path, fails):
+    """The last one planned and the last one of the file."""
+    lived, failed, water = _plan()
+    water = replace(water, status=Status.OK, message="", last_step=N_STEPS)
+    if fails:
+        ended = {"status": Status.ERROR, "failure_step": FAILED_AT, "last_step": FAILED_AT - 1}
+        water = replace(water, **ended)
+        failed = replace(lived, temperature_k=failed.temperature_k)
+    plan, path = [lived, failed, water], tmp_path / "t.h5"
+    _write(path, (0, 1, 7, 12, 23), plan, failed=2 if fails else 1)
+    last = _groups(path)[-1]
+    steps = range(0, FAILED_AT if fails else N_STEPS + 1, EVERY)
+    _read_by_znh5md(path, REFUSED, 2, slice(4, 7), "H2O", steps)
+    if fails:
+        assert last == f"{REFUSED}_last"
+        steps = range(FAILED_AT - 9, FAILED_AT + 1)
+        _read_by_znh5md(path, last, 2, slice(4, 7), "H2O", steps)
+    else:
+        assert last == REFUSED
+
+
+def test_an_h5md_group_without_frames_keeps_what_it_is(path):
+    """The contract of a trajectory that never started: elements of length 0 for every reader."""
+    with h5py.File(path) as file:
+        group = file["particles"][REFUSED]
+        assert group.attrs["numbers"].tolist() == [8, 1, 1]
+        assert group["position/value"].shape == group["velocity/value"].shape == (0, 3, 3)
+        assert group["species/value"].shape == (0, 3)
+        assert group["box/edges/value"].shape == (0, 3, 3)
+        assert len(group["position/step"]) == len(group["position/time"]) == 0
+        for element in file["observables"][REFUSED].values():
+            assert element["value"].shape == element["step"].shape == (0,)
+        assert file[f"connectivity/{REFUSED}"][:].tolist() == [[0, 1], [0, 2]]
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pesbench.errors import UserError
-from pesbench.integrity import check_owner, check_scan_set
+from pesbench.integrity import check_alike, check_owner, check_scan_set
 from pesbench.metrics import conservation, elsewhere
 from pesbench.metrics.survival import Outcome, outcome
 from pesbench.models.registry import ModelEntry
@@ -36,7 +36,7 @@ IDENTITY = (
     "relaxed",
     "relax_steps",
 )
-METRICS = (
+OWN_METRICS = (
     "temperature_spike",
     "energy_drift_mev_per_atom_ps",
     "energy_drift_error_mev_per_atom_ps",
@@ -44,12 +44,15 @@ METRICS = (
     "energy_excursion_mev_per_atom",
     "energy_jump_mev",
     "mean_temperature_k",
+)
+OTHERS_METRICS = (  # of other benchmarks
     "fu_stable_ps",
     "mlipaudit_stability",
     "mlipaudit_energy_conservation",
     "lambench_slope_ev_per_atom_ps",
     "lambench_instability",
 )
+METRICS = (*OWN_METRICS, *OTHERS_METRICS)
 COLUMNS = (*IDENTITY, *METRICS, "wall_s")
 
 
@@ -59,8 +62,8 @@ def score_trajectory(
     """All numbers of one trajectory that was put to the model.
 
     Energies and temperatures are those of every step, bond lengths those of the stored frames.
-    Fu's reference lengths are those of the relaxed start. A run that did not reach its planned
-    length is not complete for other benchmarks' scores.
+    Fu's reference lengths are those of the relaxed start. A run that was cut by the clock or by
+    memory has no score of other benchmarks; one that failed counts there as not complete.
 
     Args:
         trajectory: What it is and how it ended.
@@ -76,11 +79,7 @@ def score_trajectory(
     total = series.total
     drift = conservation.energy_drift(series.time_ps, total, n)
     late = series.time_ps >= conservation.DISCARD_PS
-    lengths = elsewhere.bond_lengths(frames.positions, trajectory.bonds)
-    complete = trajectory.survived
-    planned_frames = n_steps // max(1, int(frames.step[1])) + 1 if len(frames.step) > 1 else 1
-    slope = elsewhere.lambench_slope(series.time_ps, total, n)
-    return {
+    scores = dict.fromkeys(METRICS, float("nan")) | {
         "temperature_spike": conservation.temperature_spike_index(
             series.time_ps, series.temperature, nominal, dof
         ),
@@ -90,6 +89,23 @@ def score_trajectory(
         "energy_excursion_mev_per_atom": conservation.largest_excursion(series.time_ps, total, n),
         "energy_jump_mev": conservation.largest_jump(series.time_ps, total),
         "mean_temperature_k": float(series.temperature[late].mean()) if late.any() else np.nan,
+    }
+    how = outcome(trajectory.status.value, trajectory.failure, float(series.time_ps[-1]))
+    if how is not Outcome.CENSORED:
+        scores |= _scores_of_others(trajectory, series, frames, n_steps)
+    return scores
+
+
+def _scores_of_others(
+    trajectory: Trajectory, series: Series, frames: Frames, n_steps: int
+) -> dict[str, float]:
+    """What other benchmarks would say of a run that survived or failed: `OTHERS_METRICS`."""
+    total = series.total
+    lengths = elsewhere.bond_lengths(frames.positions, trajectory.bonds)
+    complete = trajectory.survived
+    planned_frames = n_steps // max(1, int(frames.step[1])) + 1 if len(frames.step) > 1 else 1
+    slope = elsewhere.lambench_slope(series.time_ps, total, trajectory.n_atoms)
+    return {
         "fu_stable_ps": elsewhere.fu_stability(
             frames.time_ps, lengths, lengths[0], stopped=not complete
         ).stable_ps,
@@ -98,7 +114,7 @@ def score_trajectory(
             frames.positions,
             trajectory.numbers,
             trajectory.bonds,
-            nominal,
+            trajectory.temperature_k,
             max(planned_frames, len(frames.step)),
             stopped=not complete,
             raised=trajectory.status.value in ("error", "crashed"),
@@ -215,19 +231,24 @@ def write_dynamics_scores(
             with Trajectories(path) as made:
                 found = str(made.attributes["scan_set_sha256"])
                 check_scan_set(path, found, scan_set, wanted)
-    rows = trajectory_rows(shards, read_split(split) if split else None, entry)
-    hashes, settings, made_from = set(), [], []
+    hashes, settings, made_from, alike = set(), [], [], {}
     for path in shards:
         with Trajectories(path) as opened:
             made_from.append(provenance.summary(opened.attributes, "dynamics"))
             hashes.add(str(opened.attributes["scan_set_sha256"]))
             settings.append(json.loads(opened.attributes["settings"]))
+        told = {key: value for key, value in settings[-1].items() if key != "timestep_fs"}
+        alike[path] = {"code": made_from[-1]["code"], "settings": told}
     if len(hashes) > 1:
         raise UserError(f"{shards[0].parent}: its files belong to different scan sets; remove them")
+    if entry is not None:  # files of several groups that are merged may differ
+        check_alike(alike)
+    rows = trajectory_rows(shards, read_split(split) if split else None, entry)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs = {
         "scan_set_sha256": hashes.pop(),
         "settings": settings[0],
+        "entry": entry and entry.deciding(),
         "code": stage_fingerprint("dynamics-scores"),
         "made_from": made_from,
         "provenance": provenance.collect(),

@@ -159,3 +159,24 @@ def check_scan_set(path: Path, sha256: str, scan_set: Path, scan_set_sha256: str
     """
     if sha256 != scan_set_sha256:
         raise UserError(f"{path}: was made on another scan set than {scan_set}; {AGAIN}")
+
+
+def check_alike(made: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Refuse files of one model that were made by different code or with different settings.
+
+    Snakemake makes again what other code or settings made, but knows nothing of a file that a
+    cluster's job completed after Snakemake itself was killed.
+
+    Args:
+        made: By file, what all files of the model must have in common.
+
+    Raises:
+        UserError: naming the first two that differ.
+    """
+    files = sorted(made)
+    for path in files[1:]:
+        if said := differences(made[files[0]], made[path]):
+            raise UserError(
+                f"{files[0]} and {path}: made otherwise ({said}), so that they are not of one "
+                "model; remove the older one, and the same snakemake command makes it again"
+            )

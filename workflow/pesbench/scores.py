@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pesbench.errors import UserError
-from pesbench.integrity import check_owner, check_scan_set
+from pesbench.integrity import check_alike, check_owner, check_scan_set
 from pesbench.metrics import curves, smoothness
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
@@ -205,10 +205,12 @@ def write_scores(
     from pesbench.fingerprint import stage_fingerprint
     from pesbench.storage import atomic_path
 
-    made_from = []
+    how = {}
     for path in sorted(shards):
         with Evaluation(path) as evaluation:
-            made_from.append(provenance.summary(evaluation.attributes, "evaluate"))
+            how[path] = provenance.summary(evaluation.attributes, "evaluate")
+    if entry is not None:  # files of several groups that are merged may differ
+        check_alike({path: {"code": made["code"]} for path, made in how.items()})
     with ScanSet(scan_set_path) as scan_set:
         seen = read_split(split) if split else None
         rows = score_rows(scan_set, shards, seen, entry, seen_scans)
@@ -223,7 +225,7 @@ def write_scores(
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
             "code": stage_fingerprint("scores"),
             "entry": entry and entry.deciding(),
-            "made_from": made_from,
+            "made_from": list(how.values()),
             "provenance": provenance.collect(),
         }
     with atomic_path(out) as part:

@@ -6,7 +6,8 @@ original that are not repeated. Common to all: a comparison with NaN is false, s
 original only compares, a run that turned into NaN passes for stable; here the first frame with a
 value that is not finite is a failure. And a run that was `stopped` by a failure of
 `pesbench.metrics.stability` counts as failed at its last frame, if their criterion did not find a
-failure before. A run that was cut by the clock or by memory has no score here.
+failure before. A run that was cut by the clock or by memory has no score here: the caller leaves it
+out, since a cut is no failure.
 
 Units: Å, eV, ps, K.
 
@@ -258,7 +259,7 @@ class LambenchBoard:
     Attributes:
         slope: Geometric mean in eV/atom/ps over the successful runs; NaN if there is none.
         n_successful: Runs in it.
-        n: All runs.
+        n: All runs that were not cut.
         instability: Plain mean over all runs, 5 for each that is not complete.
     """
 
@@ -276,7 +277,7 @@ def lambench_board(slopes: Sequence[float], completed: Sequence[bool]) -> Lamben
     without both counts, and the instability has all runs.
 
     Args:
-        slopes: `lambench_slope` of each run in eV/atom/ps.
+        slopes: `lambench_slope` of each run that was not cut, in eV/atom/ps.
         completed: Whether each reached its planned length.
 
     Raises:

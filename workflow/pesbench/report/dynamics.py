@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pesbench.metrics import aggregate, conservation
+from pesbench.metrics.elsewhere import lambench_board
 from pesbench.metrics.survival import Outcome, in_excess_of_reference, survival
 from pesbench.report.tables import More, number
 
@@ -24,19 +25,47 @@ COLUMNS = (
     "survival_all_survive",
     "survival_horizon_ps",
     "temperature_spike",
+    "n_spike",
     "energy_drift",
+    "n_drift",
     "energy_rms",
+    "n_rms",
     "energy_rms_order",
+    "n_orders",
+    "n_orders_planned",
+    "fu_stable_ps",
+    "mlipaudit_stability",
+    "mlipaudit_energy_conservation",
+    "lambench_instability",
+    "n_others",
+    "lambench_slope_ev_per_atom_ps",
+    "n_lambench_slope",
     "md_missing",
     "md_seconds",
 )
+_MEANS = {  # of the runs with the nominal time step: column of the scores, column of the number
+    "temperature_spike": ("temperature_spike", "n_spike"),
+    "energy_drift": ("energy_drift_mev_per_atom_ps", "n_drift"),
+    "energy_rms": ("energy_rms_mev_per_atom", "n_rms"),
+}
+_MEANS_OF_OTHERS = (
+    "fu_stable_ps",
+    "mlipaudit_stability",
+    "mlipaudit_energy_conservation",
+    "lambench_instability",
+)
+_COUNTS = [column for column in COLUMNS if column.startswith("n_")]
 NOTES = (
     "Survival is the restricted mean survival time in ps, up to the horizon in brackets, with the "
     "interval of a bootstrap over molecules. Failures are counted in excess of the reference: a "
     "molecule and temperature at which the reference itself fails is left out and counted. Spike: "
     "largest temperature above its running median in units of the natural width; drift: mean of "
     "the absolute slopes; RMS: about the line; order: at which the RMS falls with the time step, 2 "
-    "for a smooth conservative surface. Means are over the runs that have the number.",
+    "for a smooth conservative surface, the median over the runs that survive with both steps.",
+    "A mean of fewer runs than planned has their number in brackets: a run that ends early has no "
+    "spike, drift or RMS, and a model that mostly fails shows those of the rest. dynamics (s): all "
+    "runs, those with half the time step among them. Means by the definitions of Fu et al., "
+    "MLIPAudit and LAMBench are in leaderboard.csv (docs/dynamics.md).",
 )
 
 
@@ -46,20 +75,22 @@ def main_runs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def rms_orders(rows: pd.DataFrame) -> pd.Series:
-    """The order at which the RMS of the energy falls, of every run with two time steps."""
-    steps = sorted(rows["timestep_fs"].unique())
-    if len(steps) < 2:
-        return pd.Series(dtype=float)
+    """The order at which the RMS of the energy falls, of every run planned with two time steps.
+
+    NaN for a run that did not survive with both: its RMS would have the explosion in it.
+    """
+    lived = rows["outcome"] == Outcome.SURVIVED.value
+    kept = rows.assign(rms=rows["energy_rms_mev_per_atom"].astype(float).where(lived))
     by_step = {
-        step: rows[rows["timestep_fs"] == step].set_index("trajectory")["energy_rms_mev_per_atom"]
-        for step in (steps[-1], steps[0])
+        step: part.set_index("trajectory")["rms"] for step, part in kept.groupby("timestep_fs")
     }
-    coarse, fine = by_step[steps[-1]], by_step[steps[0]]
-    both = coarse.index.intersection(fine.index)
+    if len(by_step) < 2:
+        return pd.Series(dtype=float)
+    dt, half_dt = max(by_step), min(by_step)
+    coarse, fine = by_step[dt], by_step[half_dt]
     found = {
-        name: conservation.rms_order(coarse[name], fine[name], steps[-1], steps[0])
-        for name in both
-        if np.isfinite(coarse[name]) and np.isfinite(fine[name])
+        name: conservation.rms_order(coarse[name], fine[name], dt, half_dt)
+        for name in coarse.index.intersection(fine.index)
     }
     return pd.Series(found, dtype=float)
 
@@ -80,11 +111,12 @@ def dynamics_columns(dynamics: Mapping[str, pd.DataFrame], reference: str | None
         reference: The model whose failures do not count, or None: then all are counted.
 
     Returns:
-        `model` and the columns `COLUMNS`: times in ps, drift in meV/atom/ps, RMS in meV/atom,
-        seconds of wall time.
+        `model` and the columns `COLUMNS`, see docs/dynamics.md: times in ps, drift in meV/atom/ps,
+        RMS in meV/atom, seconds of wall time.
     """
+    counts = dict.fromkeys(_COUNTS, "Int64")
     if not dynamics:
-        return pd.DataFrame(columns=["model", *COLUMNS])
+        return pd.DataFrame(columns=["model", *COLUMNS]).astype(counts)
     runs = {name: main_runs(rows).reset_index(drop=True) for name, rows in dynamics.items()}
     horizon = min(float(rows["planned_ps"].min()) for rows in runs.values())
     return pd.DataFrame(
@@ -93,7 +125,7 @@ def dynamics_columns(dynamics: Mapping[str, pd.DataFrame], reference: str | None
             for name, rows in runs.items()
         ],
         columns=["model", *COLUMNS],
-    )
+    ).astype(counts)
 
 
 def _row(
@@ -133,16 +165,35 @@ def _row(
             "survival_all_fail": lives.all_fail,
             "survival_all_survive": lives.all_survive,
         }
-    for column, source in {
-        "temperature_spike": rows["temperature_spike"],
-        "energy_drift": rows["energy_drift_mev_per_atom_ps"].abs(),
-        "energy_rms": rows["energy_rms_mev_per_atom"],
-    }.items():
-        values = source.astype(float).dropna()
+    for column, (score, number_of) in _MEANS.items():
+        values = rows[score].astype(float).dropna()
+        if column == "energy_drift":  # those of both signs must not cancel
+            values = values.abs()
         row[column] = aggregate.mean(values) if len(values) else float("nan")
-    orders = rms_orders(every)
+        row[number_of] = len(values)
+    planned = rms_orders(every)
+    orders = planned.dropna()
     row["energy_rms_order"] = aggregate.median(orders) if len(orders) else float("nan")
-    return row
+    row |= {"n_orders": len(orders), "n_orders_planned": len(planned)}
+    return row | _of_others(rows)
+
+
+def _of_others(rows: pd.DataFrame) -> dict[str, Any]:
+    """Means by the definitions of other benchmarks, over the runs that survived or failed.
+
+    They know no reference: runs where it fails itself are in these means.
+    """
+    ended = rows["outcome"].isin([Outcome.SURVIVED.value, Outcome.FAILED.value])
+    runs = rows[ended & rows[list(_MEANS_OF_OTHERS)].notna().all(axis=1)]
+    if runs.empty:
+        return {"n_others": 0, "n_lambench_slope": 0}
+    slopes = runs["lambench_slope_ev_per_atom_ps"].astype(float)
+    board = lambench_board(slopes.tolist(), (runs["outcome"] == Outcome.SURVIVED.value).tolist())
+    return {column: aggregate.mean(runs[column]) for column in _MEANS_OF_OTHERS} | {
+        "n_others": board.n,
+        "lambench_slope_ev_per_atom_ps": board.slope,
+        "n_lambench_slope": board.n_successful,
+    }
 
 
 def _missing(rows: pd.DataFrame) -> str:
@@ -152,6 +203,20 @@ def _missing(rows: pd.DataFrame) -> str:
     return ", ".join(
         f"{count} {str(cause).replace('_', ' ')}" for cause, count in causes.value_counts().items()
     )
+
+
+def _mean_cell(row: Mapping[str, Any], column: str) -> str:
+    """A mean, with its number of runs where these are fewer than planned."""
+    text, n = number(row[column]), row[_MEANS[column][1]]
+    planned = row["md_n_planned"]
+    return text if pd.isna(row[column]) or n == planned else f"{text} ({n} of {planned})"
+
+
+def _order_cell(row: Mapping[str, Any]) -> str:
+    """The median order with its number of runs, whose planned number no other cell has."""
+    if not row["n_orders_planned"]:
+        return "n/a"
+    return f"{number(row['energy_rms_order'])} ({row['n_orders']} of {row['n_orders_planned']})"
 
 
 def section(board: pd.DataFrame) -> More | None:
@@ -180,10 +245,10 @@ def section(board: pd.DataFrame) -> More | None:
                 "finished / planned": f"{row['md_n_finished']:.0f} / {row['md_n_planned']:.0f}",
                 "counted": f"{row['md_n_counted']:.0f}",
                 f"survival (ps of {row['survival_horizon_ps']:g})": lived,
-                "spike (σ)": number(row["temperature_spike"]),
-                "drift (meV/atom/ps)": number(row["energy_drift"]),
-                "RMS (meV/atom)": number(row["energy_rms"]),
-                "order": number(row["energy_rms_order"]),
+                "spike (σ)": _mean_cell(row, "temperature_spike"),
+                "drift (meV/atom/ps)": _mean_cell(row, "energy_drift"),
+                "RMS (meV/atom)": _mean_cell(row, "energy_rms"),
+                "order": _order_cell(row),
                 "not finished": row["md_missing"] or "–",
                 "dynamics (s)": number(row["md_seconds"]),
                 "scans (s)": number(row["scan_seconds"]),
