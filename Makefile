@@ -39,7 +39,7 @@ weights-testbed: $(STAMP)
 study: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
 	mkdir -p resources/study
-	cd results/mini && cp --parents leaderboard.csv leaderboard.md models.json association.* ladder* \
+	cd results/mini && cp --parents leaderboard.csv leaderboard.md models.json association.* dose* ladder* \
 		figures/*.png */model.json */scores/*.parquet ../../resources/study
 
 setup: $(STAMP)

@@ -19,8 +19,10 @@ from pesbench.metrics.association_panel import (
     RESPONSES,
     TIME_LOST,
     Panel,
+    failed_at_start,
     panel,
     runs_in_excess,
+    start_failures,
     time_lost,
 )
 from pesbench.metrics.association_statistics import Interval
@@ -388,6 +390,8 @@ def run_rows(times, systems=4, cut=()) -> pd.DataFrame:
                     "trajectory": f"s{s}_300K_{k}",
                     "system": f"s{s}",
                     "temperature_k": 300.0,
+                    "status": "ok",
+                    "failure": "hot" if how == "failed" else "",
                     "outcome": how,
                     "time_ps": t,
                     "planned_ps": HORIZON,
@@ -628,6 +632,117 @@ def test_cut_runs_are_bounded_on_both_sides():
     shares = associate(scan_rows(LEVELS), runs, response=FAILED)
     assert shares.y == pytest.approx([0, 0, 0, 0, 0, 1, 1, 1, 0])
     assert shares.if_all_fail == pytest.approx(stats.spearmanr(rough, fail > 0).statistic)
+
+
+# --- failures before the first step --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "time_ps", "failed"),
+    [
+        ("ok", "close_pair", 0.0, True),
+        ("nonfinite", "", 0.0, True),
+        ("nonfinite", "nonfinite", 0.0, True),
+        ("error", "", 0.0, True),
+        ("crashed", "", 0.0, True),
+        ("timeout", "long_bond", 0.0, True),
+        ("ok", "close_pair", 0.1, False),
+        ("crashed", "", 0.1, False),
+        ("timeout", "", 0.0, False),
+        ("out_of_memory", "none", 0.0, False),
+        ("unsupported", "", 0.0, False),
+        ("masked", "", 0.0, False),
+        ("ok", "", 5.0, False),
+    ],
+)
+def test_what_fails_before_its_first_step_was_put_to_the_model(status, failure, time_ps, failed):
+    how = survival.outcome(status, failure, time_ps).value
+    row = {"outcome": how, "status": status, "failure": failure, "time_ps": time_ps}
+    runs = pd.DataFrame([row, row | {"outcome": "survived", "status": "ok", "failure": ""}])
+    assert start_failures(runs).tolist() == [failed, False]
+    assert (failed_at_start(runs)["outcome"] == "failed").sum() == failed
+
+
+def test_what_another_group_did_not_run_is_no_failure():
+    row = {"outcome": "not_at_risk", "status": "not_evaluated", "failure": "", "time_ps": 0.0}
+    assert not start_failures(pd.DataFrame([row])).any()
+
+
+def start_failing(runs, model, systems, status="ok", failure="close_pair"):
+    """The runs that count and the start failures, where `model` breaks some molecules at once."""
+    broken = runs["model"].eq(model) & runs["system"].isin(systems)
+    runs = runs.copy()
+    columns = ["outcome", "status", "failure", "time_ps"]
+    runs.loc[broken, columns] = ["not_at_risk", status, failure, 0.0]
+    runs.loc[broken, list(RESPONSES[2:])] = np.nan
+    reference = run_rows({"reference": 9.0})
+    return runs_in_excess(runs, reference)[0], runs_in_excess(failed_at_start(runs), reference)[0]
+
+
+def test_start_failures_change_no_test_and_their_bound_stands_beside():
+    """m0, the smoothest, breaks two of four molecules: the test does not see it, the bound does."""
+    scans = scan_rows(LEVELS)
+    runs, start_failed = start_failing(run_rows(TIMES), "m0", ["s0", "s1"])
+    assert (start_failed["time_ps"].tolist(), set(start_failed["model"])) == ([0.0] * 4, {"m0"})
+    without = association.answer(scans, runs, resamples=50).primary
+    found = association.answer(scans, runs, resamples=50, start_failed=start_failed).primary
+    for one in ("spearman", "p", "interval", "kendall", "n", "n_runs", "left_out"):
+        assert str(getattr(found, one)) == str(getattr(without, one))
+    assert without.if_start_failed is None
+    assert found.n_runs == 4  # molecules 2 and 3, for all models
+    lost = np.array([0, 0, 0, 0, 0, 1, 2, 3, 4.0])
+    assert found.y == pytest.approx(lost)
+    lost[0] = HORIZON / 2  # of half its trajectories all
+    expected = stats.spearmanr(np.arange(9), lost).statistic
+    assert expected < found.spearman - 0.1
+    assert found.if_start_failed == association.StartFailed(4, 9, pytest.approx(expected))
+
+
+def test_a_model_that_fails_everywhere_before_its_first_step_comes_into_the_bound():
+    scans = scan_rows(LEVELS)
+    runs, start_failed = start_failing(run_rows(TIMES), "m8", [f"s{k}" for k in range(4)])
+    found = association.answer(scans, runs, resamples=50, start_failed=start_failed)
+    for test in (found.primary, found.secondary):
+        assert (test.n, list(test.left_out)) == (8, ["m8"])
+        lost = np.array([0, 0, 0, 0, 0, 1, 2, 3, HORIZON])
+        expected = stats.spearmanr(np.arange(9), lost).statistic
+        assert test.if_start_failed == association.StartFailed(8, 9, pytest.approx(expected))
+
+
+def test_start_failures_count_in_excess_of_the_reference():
+    runs = run_rows({"a": 9.0})
+    runs[["outcome", "status", "time_ps"]] = ["not_at_risk", "error", 0.0]
+    reference = run_rows({"reference": 9.0})
+    reference.loc[0, "outcome"] = "failed"
+    kept, _ = runs_in_excess(failed_at_start(runs), reference)
+    assert sorted(kept["system"]) == ["s1", "s1", "s2", "s2", "s3", "s3"]
+
+
+@pytest.mark.parametrize("status", ["unsupported", "masked"])
+def test_molecules_that_a_model_was_not_asked_for_have_no_bound(status):
+    runs, start_failed = start_failing(run_rows(TIMES), "m0", ["s0"], status, "")
+    found = association.answer(scan_rows(LEVELS), runs, resamples=50, start_failed=start_failed)
+    assert start_failed.empty
+    assert found.primary.n_runs == 6
+    assert found.primary.if_start_failed is None
+
+
+def test_table_has_the_bound_of_what_derives_from_survival_over_models():
+    runs, start_failed = start_failing(run_rows(TIMES), "m0", ["s0", "s1"])
+    options = {"metrics": ["fsd_full", "force_mae"], "resamples": 50}
+    scans = scan_rows(LEVELS)
+    plain = association.table(scans, runs, **options)
+    bounds = ["spearman_start_failed", "n_start_failed", "n_runs_start_failed"]
+    assert plain[bounds].isna().all(axis=None)
+    table = association.table(scans, runs, **options, start_failed=start_failed)
+    pd.testing.assert_frame_equal(table.drop(columns=bounds), plain.drop(columns=bounds))
+    has = table["spearman_start_failed"].notna()
+    of_survival = table["level"].eq("model") & table["response"].isin([TIME_LOST, FAILED])
+    assert has.tolist() == of_survival.tolist()
+    assert table.loc[has, bounds[1:]].drop_duplicates().to_numpy().tolist() == [[9, 4]]
+    primary = table[table["role"] == "primary"].iloc[0]
+    answer = association.answer(scans, runs, resamples=50, start_failed=start_failed)
+    assert primary["spearman_start_failed"] == answer.primary.if_start_failed.spearman
 
 
 # --- what may be said ----------------------------------------------------------------------------

@@ -13,8 +13,18 @@ from pesbench import cli
 from pesbench.dynamics_scores import METRICS
 from pesbench.metrics import association as statistics
 from pesbench.metrics.association_panel import CHEAP_METRICS
+from pesbench.models.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
-from pesbench.report import association, association_figures, figures, worst
+from pesbench.report import (
+    association,
+    association_cost,
+    association_figures,
+    decades,
+    dose,
+    dose_figures,
+    figures,
+    worst,
+)
 from pesbench.report.inputs import ReportInputs, model_facts
 from pesbench.storage import ScanSet
 
@@ -33,7 +43,11 @@ def entry(name, family="ase", **settings):
     return ModelEntry(name, family, {"calculator": name} | settings)
 
 
-def scans(model, fsd, seconds=3.0):
+def made_on(*devices):
+    return {"made_from": [{"device": device} for device in devices]}
+
+
+def scans(model, fsd, seconds=3.0, command_s=12.0, device="cpu"):
     count = 2 * len(SYSTEMS)
     table = pd.DataFrame(
         {
@@ -48,13 +62,15 @@ def scans(model, fsd, seconds=3.0):
             "n_atoms": 5,
             "n_frames": 100,
             "wall_s": seconds / count,
+            "command_s": command_s / count,
         }
     )
+    table.attrs = made_on(device)
     rough = fsd * (1 + 0.1 * np.arange(count) / count)
     return table.assign(**{metric: rough * (k + 1) for k, metric in enumerate(CHEAP_METRICS)})
 
 
-def runs(model, life_ps, outcome=None, timestep_fs=0.5, seconds=60.0):
+def runs(model, life_ps, outcome=None, timestep_fs=0.5, seconds=60.0, device="cpu"):
     """Trajectories of `model`; those that live shorter than the horizon fail."""
     times = np.broadcast_to(np.asarray(life_ps, float), (len(SYSTEMS),))
     table = pd.DataFrame({"system": SYSTEMS, "time_ps": np.minimum(times, HORIZON)})
@@ -67,7 +83,16 @@ def runs(model, life_ps, outcome=None, timestep_fs=0.5, seconds=60.0):
     table["wall_s"] = seconds / len(SYSTEMS)
     for column in METRICS:
         table[column] = 0.1 + HORIZON - table["time_ps"]
+    table.attrs = made_on(device)
     return table
+
+
+def break_at_start(rows, count, status="ok", failure="close_pair"):
+    """The last molecules, in which no other model fails, fail before their first step, in place."""
+    last = rows.index[-count:]
+    columns = ["outcome", "status", "failure", "time_ps"]
+    rows.loc[last, columns] = ["not_at_risk", status, failure, 0.0]
+    rows.loc[last, list(METRICS)] = np.nan
 
 
 def lives(k):
@@ -202,6 +227,7 @@ def test_files_are_whole_and_begin_with_the_sentence_of_the_verdict(tmp_path, ni
         "secondary": 1,
     }
     assert len(table) == 2 * 7 * len(CHEAP_METRICS)
+    assert table["spearman_start_failed"].isna().all()
     primary = table.set_index("role").loc["primary"]
     assert primary["verdict"] == sentence
     assert primary["spearman"] == pytest.approx(1.0)
@@ -212,11 +238,98 @@ def test_files_are_whole_and_begin_with_the_sentence_of_the_verdict(tmp_path, ni
     assert section.table["n"].tolist() == ["9", "9"]
 
 
-def test_the_cost_of_both_sides():
-    inputs, entries = a_run(9)
-    rows = association._cost(association.compared(inputs, entries).cost).set_index("model")
-    assert rows.loc["model-1"].tolist() == ["3.00", "60.0", "20.0"]
-    assert rows.loc["all"].tolist() == ["27.0", "540", "20.0"]
+def test_the_cost_of_both_sides_is_that_of_whole_commands():
+    """Not the 3 s in the model, which leave out what the seconds of the dynamics hold."""
+    inputs, entries = a_run(3)
+    cost = association.compared(inputs, entries).cost
+    rows = association_cost.cells(cost).set_index("model")
+    assert list(rows.columns) == ["device", "scans (s)", "dynamics (s)", "dynamics / scans"]
+    assert rows.loc["model-1"].tolist() == ["cpu", "12.0", "60.0", "5.00"]
+    assert rows.loc["all"].tolist() == ["cpu", "36.0", "180", "5.00"]
+    text = association.to_markdown(quick(inputs, entries))
+    beside = "Cost: 180 s of dynamics for 36.0 s of scans, a ratio of 5.00 (device: cpu"
+    assert text.index("## The two named tests") < text.index(beside) < text.index("## Left out")
+    assert "from the start of the model's process to the written file" in text
+    assert "GPU" not in text
+
+
+def test_seconds_on_a_gpu_are_told_and_not_those_on_a_cpu():
+    extra = [(entry("on-gpu"), 1.0, runs("", HORIZON, device="cuda:0"))]
+    inputs, entries = a_run(2, extra)
+    inputs.scores["on-gpu"].attrs = made_on("cuda:0", "cuda:0")
+    inputs.scores["model-1"].attrs = made_on("cpu", "cuda:0")  # one file each
+    inputs.dynamics["model-0"].attrs = {}
+    cost = association.compared(inputs, entries).cost
+    rows = association_cost.cells(cost).set_index("model")
+    on_gpu = rows[["scans (GPU-s)", "dynamics (GPU-s)"]]
+    assert on_gpu.loc["on-gpu"].tolist() == ["12.0", "60.0"]
+    assert on_gpu.loc["model-1"].tolist() == ["n/a", "0"]
+    assert on_gpu.loc["model-0"].tolist() == ["0", "n/a"]
+    assert on_gpu.loc["all"].tolist() == ["n/a", "n/a"]
+    assert rows["device"].tolist() == [
+        "scans cpu; dynamics not told",
+        "scans cpu, cuda:0; dynamics cpu",
+        "cuda:0",
+        "scans cpu, cuda:0; dynamics cpu, cuda:0, not told",
+    ]
+    assert "GPU-seconds are" in association_cost.explained(cost)
+
+
+def test_scores_that_do_not_tell_the_seconds_of_their_command_give_no_ratio():
+    inputs, entries = a_run(3)
+    old = inputs.scores["model-1"].drop(columns="command_s")
+    inputs.scores["model-1"] = old
+    cost = association.compared(inputs, entries).cost
+    rows = association_cost.cells(cost).set_index("model")
+    assert rows["dynamics / scans"].tolist() == ["5.00", "n/a", "5.00", "n/a"]
+    assert rows.loc["all", "scans (s)"] == "n/a"
+    assert "score the evaluations again" in association_cost.explained(cost)
+
+
+# --- failures before the first step --------------------------------------------------------------
+
+
+def test_start_failures_are_told_by_model_and_bounded_beside_both_tests():
+    inputs, entries = a_run(6)
+    break_at_start(inputs.dynamics["model-0"], 3)  # the smoothest
+    break_at_start(inputs.dynamics["model-4"], 1, "error", "")
+    break_at_start(inputs.dynamics["model-5"], 2, "unsupported", "")
+    inputs.dynamics["ref"].loc[4, ["outcome", "time_ps"]] = "failed", 1.0
+    found = quick(inputs, entries)
+    listed = found.compared.start_failures.set_index("model")
+    assert listed.index.tolist() == ["model-0", "model-4"]
+    assert listed.loc["model-0"].tolist() == [3, 6, 2, 3, "3 close pair"]
+    assert listed.loc["model-4"].tolist() == [1, 6, 1, 1, "1 error"]
+    for test in (found.answer.primary, found.answer.secondary):
+        assert test.n_runs == 3  # without the last three molecules
+        # where model-5 was not asked and where the reference fails nothing can be said
+        assert test.if_start_failed.n_runs == 1
+        assert test.if_start_failed.spearman < test.spearman - 0.1
+    text = association.to_markdown(found)
+    told = association._start_failures_table(found.compared.start_failures)
+    assert told.iloc[0].tolist() == ["model-0", "3 of 6", "2", "3", "3 close pair"]
+    assert association._grid(told) in text
+    assert "- 6 trajectories not at risk: 4 failed before the first step, 2 were not put" in text
+    bound = found.answer.primary.if_start_failed.spearman
+    assert f"fsd_full: ρ is {bound:.2f} (n = 6) if what failed before its first step" in text
+    cells = association._named(found.table)["ρ, start failures lose all"]
+    assert cells.tolist() == [f"{bound:.2f}"] * 2
+
+
+def test_a_bound_at_another_n_says_so():
+    inputs, entries = a_run(5)
+    break_at_start(inputs.dynamics["model-4"], 6)
+    found = quick(inputs, entries)
+    assert found.answer.primary.n == 4
+    (cell, _) = association._named(found.table)["ρ, start failures lose all"]
+    assert cell.endswith(" (n = 5)")
+
+
+def test_without_a_start_failure_there_is_no_bound(nine):
+    text = association.to_markdown(nine)
+    assert "## Failed before the first step" not in text
+    assert association._named(nine.table)["ρ, start failures lose all"].tolist() == ["n/a"] * 2
+    assert "had lost all" not in text
 
 
 @pytest.mark.parametrize("n", [0, 1, 4])
@@ -235,16 +348,53 @@ def test_too_few_models_are_not_resolved_in_whole_files(tmp_path, n):
 
 def test_doses_stand_beside_their_base():
     inputs, entries = a_run(3, ladder())
-    table = association.dose_table(inputs, entries)
+    table = dose.dose_table(inputs, entries)
+    assert tuple(table.columns) == dose.COLUMNS
     curl = table[table["kind"] == "curl"]
     assert curl["dose"].tolist() == [0.01, 0.1, 1.0]
-    assert curl["survival"].tolist() == pytest.approx([2.0, 2.0, 1.5])
-    assert curl["drift"].tolist() == pytest.approx([0.1, 0.1, 0.6])
+    assert set(curl["dose_unit"]) == {"eV/Å²"}
+    assert curl["survival_ps"].tolist() == pytest.approx([2.0, 2.0, 1.5])
+    assert curl["survival_low_ps"].tolist() == pytest.approx([2.0, 2.0, 1.5])  # all live as long
+    assert curl["drift_mev_per_atom_ps"].tolist() == pytest.approx([0.1, 0.1, 0.6])
+    assert curl["rms_mev_per_atom"].tolist() == pytest.approx([0.1, 0.1, 0.6])
+    counts = ["n_planned", "n_counted", "n_start_failed", "n_drifts", "n_rms", "n_scans_planned"]
+    assert curl[counts].drop_duplicates().to_numpy().tolist() == [[6, 6, 0, 6, 6, 12]]
     assert set(curl["series"]) == {"ref"}
-    base = table[table["kind"] == ""]
-    assert base[["model", "survival", "fsd_full"]].to_numpy().tolist() == [["ref", 2.0, 0.0]]
-    edge = association_figures._unstable_from(curl, base.set_index("model"))
-    assert edge == 1.0
+    base = table[table["kind"] == dose.BASE]
+    shown = ["model", "dose", "survival_ps", "n_counted", "fsd_full", "n_fsd_full"]
+    assert base[shown].to_numpy().tolist() == [["ref", 0.0, 2.0, 6, 0.0, 12]]
+
+
+def test_every_metric_is_a_mean_of_the_scans_that_have_it():
+    inputs, entries = a_run(1, ladder())
+    scores = inputs.scores["curl_1"]
+    scores.loc[0, "status"] = "error"
+    scores.loc[1, "energy_mae"] = np.nan
+    table = dose.dose_table(inputs, entries).set_index("model")
+    for metric in CHEAP_METRICS:
+        n = 10 if metric == "energy_mae" else 11
+        assert table.loc["curl_1", f"n_{metric}"] == n
+        assert table.loc["curl_1", metric] == pytest.approx(scores[metric].tail(n).mean())
+        assert table.loc["curl_0.1", f"n_{metric}"] == 12
+
+
+def test_trajectories_that_do_not_count_are_counted():
+    inputs, entries = a_run(1, ladder())
+    break_at_start(inputs.dynamics["curl_1"], 2)
+    break_at_start(inputs.dynamics["dip_1"], 2, "unsupported", "")
+    break_at_start(inputs.dynamics["ripple_1"], 6)
+    inputs.dynamics["ref"].loc[0, ["outcome", "time_ps"]] = "failed", 1.0
+    table = dose.dose_table(inputs, entries).set_index("model")
+    counts = table[["n_planned", "n_counted", "n_start_failed", "n_drifts"]]
+    assert counts.loc["curl_1"].tolist() == [6, 3, 2, 4]
+    assert counts.loc["dip_1"].tolist() == [6, 3, 0, 4]
+    assert counts.loc["ripple_1"].tolist() == [6, 0, 6, 0]
+    assert np.isnan(table.loc["ripple_1", "survival_ps"])  # and not 0
+    assert counts.loc["curl_0.1"].tolist() == counts.loc["ref"].tolist() == [6, 5, 0, 6]
+
+
+def test_every_kind_of_defect_has_a_unit():
+    assert set(dose.UNITS) == set(PARAMETERS)
 
 
 def test_other_parameters_are_another_line():
@@ -253,36 +403,147 @@ def test_other_parameters_are_another_line():
         for k in (0.1, 0.2)
         for dose in (0.1, 1.0)
     ]
-    table = association.dose_table(*a_run(1, extra))
-    assert set(table.loc[table["kind"] != "", "series"]) == {
+    table = dose.dose_table(*a_run(1, extra))
+    assert set(table.loc[table["kind"] != dose.BASE, "series"]) == {
         "ref, wavelength 0.1",
         "ref, wavelength 0.2",
+    }
+    figure = dose_figures.dose_metrics(table)
+    assert len({line.get_linestyle() for line in drawn(panels_of(figure)[0][0])}) == 2
+    assert {text.get_text() for text in figure.legends[0].get_texts()} >= {
+        "ref, wavelength 0.1 + defect",
+        "ref, wavelength 0.2 + defect",
     }
 
 
 def test_no_perturbed_model_no_doses():
-    assert association.dose_table(*a_run(3)).empty
+    assert dose.dose_table(*a_run(3)).empty
     only_scans = ladder()
     inputs, entries = a_run(3, only_scans, without=[one.name for one, _, _ in only_scans])
-    assert association.dose_table(inputs, entries).empty
+    assert dose.dose_table(inputs, entries).empty
+
+
+def panels_of(figure):
+    """Rows of panels, without the sketches."""
+    panels = [axes for axes in figure.axes if axes.axison]
+    columns = len(figure.axes) - len(panels)
+    return [panels[k : k + columns] for k in range(0, len(panels), columns)]
+
+
+def drawn(axes):
+    """The lines of doses: neither the dashed ones of the base nor symbols alone."""
+    return [line for line in axes.lines if len(line.get_xdata()) > 1 and line.get_marker() == "None"
+            and line.get_xdata()[0] > 0]  # fmt: skip
+
+
+def symbols(axes, filled):
+    """Doses of the open or of the filled symbols of a panel."""
+    return [
+        x
+        for line in axes.lines
+        if line.get_marker() not in ("None", "x")
+        and (line.get_markerfacecolor() != "white") == filled
+        for x in line.get_xdata()
+    ]
 
 
 def test_dose_figure_has_a_column_a_kind_and_a_row_a_response():
-    figure = association_figures.dose_response(association.dose_table(*a_run(1, ladder())))
-    panels = [axes for axes in figure.axes if axes.axison]
-    assert len(panels) == 5 * 3
-    assert len(figure.axes) == 5 * 3 + 3  # and a sketch a kind
-    assert [axes.get_xlabel() for axes in panels if axes.get_xlabel()] == [
+    figure = dose_figures.dose_response(dose.dose_table(*a_run(1, ladder())))
+    panels = panels_of(figure)
+    assert [len(row) for row in panels] == [3] * 5
+    assert [axes.get_xlabel() for axes in panels[-1]] == [
         "amplitude (eV)",
         "depth (eV)",
         "strength (eV/Å²)",
     ]
-    survival = panels[0]
+    survival = panels[0][0]
     dashed, line = (survival.lines[k] for k in (0, 1))
     assert dashed.get_ydata() == pytest.approx([2.0, 2.0])
     assert line.get_xdata().tolist() == [0.01, 0.1, 1.0]
     assert line.get_ydata() == pytest.approx([2.0, 2.0, 1.5])
+    assert "incomplete" not in {text.get_text() for text in figure.legends[0].get_texts()}
     assert figures.png(figure, dpi=40).startswith(PNG)
+
+
+def test_survival_of_fewer_trajectories_than_the_base_counts_is_drawn_open():
+    inputs, entries = a_run(1, ladder())
+    break_at_start(inputs.dynamics["dip_0.1"], 1)
+    break_at_start(inputs.dynamics["curl_1"], 1, "unsupported", "")
+    break_at_start(inputs.dynamics["ripple_1"], 6)
+    # of no model, and no reason to draw one open
+    inputs.dynamics["ref"].loc[0, ["outcome", "time_ps"]] = "failed", 1.0
+    figure = dose_figures.dose_response(dose.dose_table(inputs, entries))
+    ripple, dip, curl = panels_of(figure)[0]
+    assert symbols(ripple, filled=False) == []
+    assert symbols(ripple, filled=True) == [0.01, 0.1]
+    (cross,) = [line for line in ripple.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert cross.get_xdata().tolist() == [1.0]
+    assert (symbols(dip, filled=False), symbols(dip, filled=True)) == ([0.1], [0.01, 1.0])
+    assert (symbols(curl, filled=False), symbols(curl, filled=True)) == ([1.0], [0.01, 0.1])
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[-2:] == ["incomplete", "none got to its first step"]
+
+
+def test_shaded_from_the_first_dose_at_which_trajectories_break():
+    inputs, entries = a_run(1, ladder())
+    break_at_start(inputs.dynamics["dip_0.1"], 1)
+    base, edges = dose.dose_table(inputs, entries).set_index("model").loc[["ref"]], {}
+    for kind, rows in dose.dose_table(inputs, entries).groupby("kind"):
+        edges[kind] = dose_figures._unstable_from(rows, base)
+    assert edges == {"curl": 1.0, "dip": 0.1, "ripple": 1.0, dose.BASE: None}
+
+
+def test_metrics_figure_has_every_metric_once_with_a_look_of_its_own():
+    inputs, entries = a_run(1, ladder())
+    inputs.scores["dip_1"].loc[0, "status"] = "error"
+    inputs.scores["ref"][list(CHEAP_METRICS)] = np.arange(len(CHEAP_METRICS)) + 0.5
+    table = dose.dose_table(inputs, entries)
+    figure = dose_figures.dose_metrics(table)
+    panels = panels_of(figure)
+    shown = [metric for family in dose_figures._FAMILIES for metric in family.metrics]
+    assert sorted(shown) == sorted(CHEAP_METRICS)
+    assert [len(row) for row in panels] == [3] * len(dose_figures._FAMILIES)
+    base = table.set_index("model").loc["ref"]
+    for family, row in zip(dose_figures._FAMILIES, panels, strict=True):
+        for axes, kind in zip(row, ("ripple", "dip", "curl"), strict=True):
+            rows = table[table["kind"] == kind]
+            for metric, line in zip(family.metrics, drawn(axes), strict=True):
+                assert line.get_xdata().tolist() == rows["dose"].tolist()
+                assert line.get_ydata().tolist() == rows[metric].tolist()
+            levels = [line.get_ydata()[0] for line in axes.lines if line.is_dashed()]
+            assert sorted(levels) == sorted(base[metric] for metric in family.metrics)
+            count = len(family.metrics)
+            assert symbols(axes, filled=False) == ([1.0] * count if kind == "dip" else [])
+        handles = row[-1].get_legend().legend_handles
+        looks = [(line.get_color(), line.get_marker()) for line in handles]
+        assert len({colour for colour, _ in looks}) == len(family.metrics)
+        assert len({marker for _, marker in looks}) == len(family.metrics)
+        texts = [text.get_text() for text in row[-1].get_legend().get_texts()]
+        assert texts == list(family.metrics.values())
+        assert [axes.get_legend() for axes in row[:-1]] == [None, None]
+    top = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert top == ["ref without defect", "trajectories break", "incomplete"]
+    assert figures.png(figure, dpi=40) == figures.png(dose_figures.dose_metrics(table), dpi=40)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "zero_seen"),
+    [
+        ([0.01, 3.0], "log", False),
+        ([0.0, 0.01, 3.0], "symlog", True),
+        ([-0.002, 0.01, 3.0], "symlog", True),
+        ([1e-14, 0.01, 3.0], "symlog", True),  # about 0, not 14 decades
+    ],
+)
+def test_an_axis_of_decades_holds_zero_and_what_is_about_zero(values, scale, zero_seen):
+    axes = figures.Figure().subplots()
+    decades.with_zero(axes, np.array(values))
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    assert low < min(values)
+    assert high > max(values)
+    assert (0.0 in axes.get_yticks()) is zero_seen
+    assert len(axes.get_yticks()) <= 5
 
 
 def test_scatter_has_two_panels_with_every_name_and_the_sentence(nine):
@@ -382,10 +643,17 @@ def on_disk(tmp_path, toy_set, monkeypatch):
         folder.mkdir(parents=True)
         for frame, file in ((inputs.scores[name], "scans"), (inputs.dynamics[name], "dynamics")):
             frame = frame.copy()
-            frame.attrs = {"scan_set_sha256": sha256}
+            frame.attrs = {"scan_set_sha256": sha256, **made_on("cpu")}
             frame.to_parquet(folder / f"{file}.parquet", index=False)
     (tmp_path / "models.yaml").write_text("\n".join(lines) + "\n")
     return tmp_path, list(inputs.scores), toy_set
+
+
+def doses_into(folder):
+    return [
+        "--dose-csv", str(folder / "dose.csv"), "--dose-figure", str(folder / "dose.png"),
+        "--dose-metrics-figure", str(folder / "metrics.png"),
+    ]  # fmt: skip
 
 
 def command(folder, models, scan_set, *more):
@@ -399,17 +667,23 @@ def command(folder, models, scan_set, *more):
 
 def test_the_command_writes_all_of_it(on_disk):
     folder, models, scan_set = on_disk
-    assert command(folder, models, scan_set, "--dose-figure", str(folder / "dose.png")) == 0
+    assert command(folder, models, scan_set, *doses_into(folder)) == 0
     assert "not resolved at n = 2" in (folder / "association.md").read_text()
     assert "- commit: " in (folder / "association.md").read_text()
-    for file in ("association.png", "dose.png"):
+    for file in ("association.png", "dose.png", "metrics.png"):
         assert (folder / file).read_bytes().startswith(PNG)
     assert len(pd.read_csv(folder / "association.csv")) == 2 * 7 * 3
+    doses = pd.read_csv(folder / "dose.csv", keep_default_na=False)
+    assert tuple(doses.columns) == dose.COLUMNS
+    assert doses["model"].tolist() == ["ripple_0.01", "ripple_0.1", "ripple_1", "ref"]
+    assert doses["kind"].tolist() == ["ripple"] * 3 + ["none"]
+    assert doses["dose"].tolist() == [0.01, 0.1, 1.0, 0.0]
+    assert "device: cpu" in (folder / "association.md").read_text()
 
 
 def test_leaderboard_and_page_repeat_the_verdict(on_disk):
     folder, models, scan_set = on_disk
-    assert command(folder, models, scan_set, "--dose-figure", str(folder / "dose.png")) == 0
+    assert command(folder, models, scan_set, *doses_into(folder)) == 0
     common = [
         "--results", str(folder), "--models", *models, "--models-file", str(folder / "models.yaml"),
         "--scan-set", str(scan_set), "--dynamics", *models,
@@ -427,12 +701,13 @@ def test_leaderboard_and_page_repeat_the_verdict(on_disk):
         "--by-bond", str(other), "--ladders", str(other), "--html", str(html),
         "--association-figure", str(folder / "association.png"),
         "--dose-figure", str(folder / "dose.png"),
+        "--dose-metrics-figure", str(folder / "metrics.png"),
     ]  # fmt: skip
     assert cli.main(["page", *common, *shown]) == 0
     for text in (board.read_text(), html.read_text()):
         assert "Does smoothness predict stability?" in text
         assert "Primary: not resolved at n = 2" in text
-    for file in ("association.png", "dose.png"):
+    for file in ("association.png", "dose.png", "metrics.png"):
         assert base64.b64encode((folder / file).read_bytes()).decode() in html.read_text()
 
 
@@ -441,7 +716,7 @@ def test_perturbed_models_alone_have_all_of_the_report(on_disk):
     folder, models, scan_set = on_disk
     models = [name for name in models if "model" not in name]
     assert models == ["ref", "ripple_0.01", "ripple_0.1", "ripple_1"]
-    assert command(folder, models, scan_set, "--dose-figure", str(folder / "dose.png")) == 0
+    assert command(folder, models, scan_set, *doses_into(folder)) == 0
     assert "**not resolved at n = 0: " in (folder / "association.md").read_text()
     assert "3 perturbed models (3 ripple)" in (folder / "association.md").read_text()
     common = [
@@ -470,8 +745,9 @@ def test_perturbed_models_alone_have_all_of_the_report(on_disk):
 def test_without_a_perturbed_model_there_is_no_dose_figure(on_disk, caplog):
     folder, models, scan_set = on_disk
     models = [name for name in models if "_" not in name]
-    assert command(folder, models, scan_set, "--dose-figure", str(folder / "dose.png")) == 2
-    assert "no perturbed model ran dynamics" in caplog.text
+    for option in ("--dose-csv", "--dose-figure", "--dose-metrics-figure"):
+        assert command(folder, models, scan_set, option, str(folder / "dose.png")) == 2
+        assert f"{option}: no perturbed model ran dynamics" in caplog.text
     assert not (folder / "dose.png").exists()
     assert not (folder / "association.csv").exists()
     assert command(folder, models, scan_set) == 0

@@ -282,6 +282,19 @@ def test_a_scan_that_a_model_was_trained_on_is_no_test_of_it(toys, toy_set, tmp_
     assert others["fsd_full"].notna().all()
 
 
+def test_the_seconds_of_a_command_are_shared_out_over_its_scans(toys, toy_set, tmp_path):
+    _run(faulty("raise", toys[BAD], FRAME), toy_set, tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        seconds = float(file.attrs["wall_s"])
+    with ScanSet(toy_set) as scan_set:
+        rows = {row["scan"]: row for row in score_rows(scan_set, [tmp_path / "out.h5"])}
+    shares = {scan: row["command_s"] for scan, row in rows.items()}
+    assert sum(shares.values()) == pytest.approx(seconds)  # a failure costs time, too
+    work = {scan: toy.n_frames * toy.n_atoms for scan, toy in toys.items()}
+    for scan, share in shares.items():
+        assert share == pytest.approx(seconds * work[scan] / sum(work[s] for s in shares))
+
+
 def test_the_reference_as_model_has_no_error(small_scan_set, tmp_path):
     out = tmp_path / "out.h5"
     with ScanSet(small_scan_set) as scan_set:

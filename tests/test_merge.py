@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ from dataclasses import asdict, replace
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import fake_entry, write_toys
@@ -26,7 +28,13 @@ from pesbench.merging.commands import report_commands
 from pesbench.merging.contents import Choice
 from pesbench.merging.options import choices
 from pesbench.models.interface import Status
-from pesbench.models.record import Described, description, read_record, write_record
+from pesbench.models.record import (
+    Described,
+    deciding_entry,
+    description,
+    read_record,
+    write_record,
+)
 from pesbench.models.registry import ModelEntry
 from pesbench.provenance import summary
 from pesbench.scores import write_scores
@@ -143,10 +151,12 @@ class Group:
         """What the rules `score` and `score_dynamics` do."""
         for name in self.described:
             own = self.folder / name
+            entry = deciding_entry(own / "model.json")
             if files := sorted((own / "scans").glob("*.h5")):
-                write_scores(self.folder / "toys.h5", files, own / "scores" / "scans.parquet")
+                made = own / "scores" / "scans.parquet"
+                write_scores(self.folder / "toys.h5", files, made, entry=entry)
             if files := sorted((own / "dynamics").glob("*.h5")):
-                write_dynamics_scores(files, own / "scores" / "dynamics.parquet")
+                write_dynamics_scores(files, own / "scores" / "dynamics.parquet", entry=entry)
 
     def only_scores(self):
         self.score()
@@ -424,6 +434,26 @@ def test_dynamics_of_other_settings_are_refused_and_can_be_left_out(groups, tmp_
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("step", [0.3, 0.11, 0.25, 0.5 + 1e-6, 0.5, 0.5 + 1e-15])
+@pytest.mark.parametrize("as_scores", [False, True])
+def test_beside_a_time_step_stands_its_half_only(groups, tmp_path, step, as_scores):
+    """One model, at 1 fs in one group and at another step in the other."""
+    a, b = groups
+    a.dynamics(net("ours"))
+    b.scans(b.add(net("ours")), rough=0.05)
+    path = b.dynamics(net("ours"), settings=replace(SETTINGS, timestep_fs=step))
+    if as_scores:
+        b.only_scores()
+        path = b.folder / "ours" / "scores" / "dynamics.parquet"
+    if math.isclose(step, 0.5):
+        merged(groups, tmp_path / "out")
+        return
+    said = refused(groups, tmp_path / "out")
+    assert said.startswith(f"{path}: model 'ours' ran dynamics with a time step of {step:g} fs")
+    assert f"and with 1 fs in {a.folder / 'ours' / 'dynamics' / '0000.h5'}" in said
+    assert f"--without-dynamics {b.folder}" in said
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -439,6 +469,36 @@ def test_one_entry_is_described_alike(groups, toys, tmp_path, settings, said):
         assert said in refused(groups, tmp_path / "out")
     else:
         merged(groups, tmp_path / "out")
+
+
+SEEN, OTHERS = {"a": "seen"}, {"a": "unseen"}
+
+
+@pytest.mark.parametrize(
+    ("told", "second", "silent"),
+    [
+        ([SEEN, OTHERS], 1, None),
+        ([SEEN, SEEN, OTHERS], 2, None),
+        ([SEEN, None], 1, 1),
+        ([None, SEEN], 1, 0),
+        ([None, None, SEEN], 2, 0),
+        ([SEEN, SEEN], None, None),
+        ([None, None], None, None),
+    ],
+)
+def test_an_entry_has_seen_the_same_everywhere(toys, toy_set, tmp_path, told, second, silent):
+    found = [Group(tmp_path / str(number), toy_set, toys) for number in range(len(told))]
+    for group, seen, part in zip(found, told, [["C-C/a"], ["C-N/b"], ["C-O/c"]], strict=False):
+        group.scans(group.add(net("ours"), seen=seen), part)
+    if second is None:
+        assert merged(found, tmp_path / "out").models["ours"].seen == (told[0] or {})
+        return
+    said = refused(found, tmp_path / "out")
+    assert said.startswith(f"{found[second].folder}: model 'ours' has seen other systems than")
+    assert f"--without {found[second].folder}:ours" in said
+    assert ("does not tell" in said) == (silent is not None)
+    if silent is not None:
+        assert f"{found[silent].folder} does not tell" in said
 
 
 def test_trajectories_alone_are_no_row(groups, tmp_path):
@@ -480,7 +540,7 @@ def test_missing_scans_and_trajectories_are_counted(groups, toys, tmp_path, capl
     # what is absent is no result: merged once more, as scores, it stays to be filled in
     shutil.rmtree(out / "theirs" / "scans")
     c = Group(tmp_path / "c", a.folder / "toys.h5", toys)
-    c.scans(c.add(theirs), sorted(toys)[4:], rough=0.01)
+    c.scans(c.add(theirs, seen={"a": "seen", "f": "unseen"}), sorted(toys)[4:], rough=0.01)
     merged([out, c], tmp_path / "filled")
     found = rows(tmp_path / "filled", "theirs")["status"].value_counts().to_dict()
     assert found == {"ok": 5, "error": 1}
@@ -616,6 +676,100 @@ def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path)
     assert "no column 'fsd_windowed', which this version's tables need" in refused(
         groups, tmp_path / "c"
     )
+
+
+def edited(path, **attributes):
+    """Scores with other attributes; None for one that is not there."""
+    table = pd.read_parquet(path)
+    table.attrs = {k: v for k, v in (table.attrs | attributes).items() if v is not None}
+    table.to_parquet(path)
+
+
+@pytest.mark.parametrize("kind", ["scans", "dynamics"])
+def test_scores_of_another_entry_are_refused(groups, toys, tmp_path, kind, caplog):
+    """Weights were replaced, and their scores not made again."""
+    a, b = groups
+    for group, name in ((a, "ours"), (b, "theirs")):
+        group.dynamics(_entry(group, name))
+    b.only_scores()
+    path = b.folder / "theirs" / "scores" / f"{kind}.parquet"
+    edited(path, entry=net("theirs", "b").deciding())
+    write_json(b.folder / "theirs" / "model.json", net("theirs", "d").deciding())
+    said = refused(groups, tmp_path / "out")
+    if kind == "dynamics":  # scans are read first
+        assert "scores/scans.parquet: made with another entry" in said
+        edited(
+            b.folder / "theirs" / "scores" / "scans.parquet", entry=net("theirs", "d").deciding()
+        )
+        said = refused(groups, tmp_path / "out2")
+    assert said.startswith(f"{path}: made with another entry than model.json beside it (`sha256` ")
+    # what evaluations hold is scored anew, whatever lies beside them; what they do not is not
+    b.scans(net("theirs", "d"), rough=0.01)
+    b.dynamics(net("theirs", "d"))
+    shutil.copy(a.folder / "toys.h5", b.folder)
+    merged(groups, tmp_path / "anew")
+    if kind == "scans":
+        b.scans(net("theirs", "d"), sorted(toys)[:5], rough=0.01)
+    else:
+        b.dynamics(net("theirs", "d"), ["a"])
+    assert f"{path}: made with another entry" in refused(groups, tmp_path / "part")
+    # scores of a version before this one do not tell: so does the leaderboard
+    edited(path, entry=None)
+    tables(groups, tmp_path / "older")
+    told = f"{b.folder}: scores/{kind}.parquet of theirs does not tell the entry it was made with"
+    assert told in caplog.text
+    assert told in (tmp_path / "older" / "leaderboard.md").read_text()
+    # nor do those that are merged with them
+    attributes = rows(tmp_path / "older", "theirs", kind).attrs
+    assert attributes["entry"] is None
+    assert rows(tmp_path / "older", "ours", kind).attrs["entry"] == net("ours").deciding()
+
+
+def test_scores_keep_their_entry_under_another_name(groups, tmp_path):
+    """And a perturbed model that of its base, as it is called in the merged folder."""
+    _, b = groups
+    base = ModelEntry("ours", "mace", {"sha256": "c" * 64, "dtype": "float64"})
+    bent = ModelEntry(
+        "bent", "perturbed", {"base": "ours", "perturbation": "ripple", "level_of_theory": LEVEL}
+    ).with_base(base)
+    b.scans(b.add(net("ours", "c")), rough=0.02)
+    b.scans(b.add(bent), rough=0.2)
+    b.only_scores()
+    chosen = choices([f"{b.folder}:ours=ours-2"], [], [])
+    out = tmp_path / "out"
+    merged(groups, out, choices=chosen)
+    for name in ("ours-2", "bent"):
+        told = rows(out, name).attrs["entry"]
+        assert told == json.loads((out / name / "model.json").read_text())
+    assert rows(out, "ours-2").attrs["entry"]["name"] == "ours-2"
+    assert rows(out, "bent").attrs["entry"]["settings"]["base_entry"]["name"] == "ours-2"
+    merged([out], tmp_path / "again")
+    assert not json.loads((out / "merged.json").read_text())["warnings"]
+    # and the base's weights are a part of it
+    other = bent.with_base(replace(base, settings=base.settings | {"sha256": "d" * 64}))
+    write_json(b.folder / "bent" / "model.json", other.deciding())
+    said = refused(groups, tmp_path / "no", choices=chosen)
+    assert "bent/scores/scans.parquet: made with another entry" in said
+    assert "`base_entry.settings.sha256`" in said
+
+
+def test_a_damaged_table_of_merged_scores_is_refused(groups, tmp_path):
+    """Parquet's own checksums; those of a version before this one have none."""
+    out = tmp_path / "out"
+    merged(groups, out)
+    shutil.rmtree(out / "theirs" / "scans")
+    path = out / "theirs" / "scores" / "scans.parquet"
+    whole = path.read_bytes()
+    column = next(
+        c for k in range(99)
+        if (c := pq.ParquetFile(path).metadata.row_group(0).column(k)).path_in_schema == "fsd_full"
+    )  # fmt: skip
+    last = column.data_page_offset + column.total_compressed_size - 1
+    path.write_bytes(whole[:last] + bytes([whole[last] ^ 1]) + whole[last + 1 :])
+    said = refused([out], tmp_path / "again")
+    assert said.startswith(f"{path}: not readable scores (")
+    path.write_bytes(whole)
+    merged([out], tmp_path / "whole")
 
 
 # --- code and provenance ------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         read_systems(arguments.molecules),
         read_split(arguments.split),
         Sampling(
-            temperatures_k=tuple(arguments.temperatures_k),
+            temperatures_k=tuple(arguments.temperatures_k or Sampling.temperatures_k),
             interval_steps=arguments.interval_steps,
             frames=arguments.frames,
         ),
@@ -454,7 +454,7 @@ def _strict(arguments: argparse.Namespace) -> int:
 
 def _associate(arguments: argparse.Namespace) -> None:
     from pesbench import provenance
-    from pesbench.report import association, association_figures, figures
+    from pesbench.report import association, association_figures, dose, dose_figures, figures
     from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -462,14 +462,20 @@ def _associate(arguments: argparse.Namespace) -> None:
         title = f"{scan_set.name}: {association.HEADING.lower()}"
         made = provenance.describe(scan_set.sha256)
     entries = _entries(arguments)
-    doses = association.dose_table(inputs, entries)
-    if arguments.dose_figure is not None and doses.empty:
-        raise UserError("--dose-figure: no perturbed model ran dynamics; leave the option out")
+    doses = dose.dose_table(inputs, entries)
+    for option in ("dose_csv", "dose_figure", "dose_metrics_figure"):
+        if getattr(arguments, option) is not None and doses.empty:
+            named = "--" + option.replace("_", "-")
+            raise UserError(f"{named}: no perturbed model ran dynamics; leave the option out")
     found = association.associate(inputs, entries)
     association.write(found, arguments.csv, arguments.markdown, title, made)
     figures.save(association_figures.association(found), arguments.figure)
+    if arguments.dose_csv is not None:
+        dose.write(doses, arguments.dose_csv)
     if arguments.dose_figure is not None:
-        figures.save(association_figures.dose_response(doses), arguments.dose_figure)
+        figures.save(dose_figures.dose_response(doses), arguments.dose_figure)
+    if arguments.dose_metrics_figure is not None:
+        figures.save(dose_figures.dose_metrics(doses), arguments.dose_metrics_figure)
 
 
 def _ladder(arguments: argparse.Namespace) -> None:
@@ -542,6 +548,7 @@ def _page(arguments: argparse.Namespace) -> None:
             association=arguments.association,
             association_figure=arguments.association_figure,
             dose_figure=arguments.dose_figure,
+            dose_metrics_figure=arguments.dose_metrics_figure,
             ladder=arguments.ladder,
             ladder_figure=arguments.ladder_figure,
             merged=arguments.merged,
@@ -721,7 +728,7 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage = stages.add_parser("plan", help="what a run will take, and what fits a budget")
     _add_plan_config(stage)
     stage.add_argument("--budget-hours", type=_positive, metavar="H",
-                       help="propose models and systems that fit")  # fmt: skip
+                       help="propose what fits; hours of a GPU where a model was timed on one")  # fmt: skip
     stage.add_argument("--out", type=Path,
                        help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
     stage.add_argument("--no-network", action="store_true", help="download no weights")
@@ -855,7 +862,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
     stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
     stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
-    stage.add_argument("--temperatures-k", type=float, nargs="+", required=True, metavar="K")
+    stage.add_argument("--temperatures-k", type=float, nargs="+", metavar="K",
+                       help="300 600 without it: near equilibrium")  # fmt: skip
     stage.add_argument("--interval-steps", type=int, default=60, help="between two frames")
     stage.add_argument("--frames", type=int, default=15, help="of a trajectory")
     stage.add_argument("--out", type=Path, required=True, help="extxyz")
@@ -1030,7 +1038,9 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
     stage.add_argument("--figure", type=Path, required=True)
-    stage.add_argument("--dose-figure", type=Path, help="PNG, where perturbed models ran dynamics")
+    stage.add_argument("--dose-csv", type=Path, help="CSV, where perturbed models ran dynamics")
+    stage.add_argument("--dose-figure", type=Path, help="PNG of stability and metrics against dose")
+    stage.add_argument("--dose-metrics-figure", type=Path, help="PNG of all metrics against dose")
     stage.set_defaults(run=_associate)
 
     stage = stages.add_parser("ladder", help="models one design choice apart, side by side")
@@ -1077,6 +1087,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--association", type=Path, help="CSV made by `associate`")
     stage.add_argument("--association-figure", type=Path, help="PNG made by `associate`")
     stage.add_argument("--dose-figure", type=Path, help="PNG made by `associate`")
+    stage.add_argument("--dose-metrics-figure", type=Path, help="PNG made by `associate`")
     _add_ladder(stage)
     stage.add_argument("--ladder-figure", type=Path, help="PNG made by `ladder`")
     stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")

@@ -189,7 +189,9 @@ def trajectory_rows(
             n_steps, wall_s = int(attributes["n_steps"]), float(attributes["wall_s"])
             found = [_row(opened, name, split or {}, n_steps) for name in opened.names]
             work = np.array([row["time_ps"] * row["n_atoms"] for row in found])
-            share = work / work.sum() if work.sum() > 0 else np.zeros(len(found))
+            if not work.any():  # relaxation took what there is
+                work = np.array([float(row["n_atoms"]) for row in found])
+            share = work / work.sum()
             for row, part in zip(found, share, strict=True):
                 key = (row["timestep_fs"], row["trajectory"])
                 if key in rows:

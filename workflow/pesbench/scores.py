@@ -44,7 +44,7 @@ FORCE_METRICS = (
     "compression_monotone_force",
 )
 TRAINED_ON = "no test: the model was trained on this scan"
-COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")
+COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s", "command_s")
 
 
 def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
@@ -140,6 +140,9 @@ def score_rows(
 ) -> list[dict[str, Any]]:
     """One row a scan of a model's evaluation, sorted by scan.
 
+    `wall_s` is what the model took for the scan, `command_s` the scan's share of the seconds of
+    the whole command, by frames times atoms.
+
     Args:
         scan_set: What was evaluated.
         shards: The model's evaluation files.
@@ -162,6 +165,7 @@ def score_rows(
             if evaluation.model != model:
                 raise UserError(f"{path}: belongs to model {evaluation.model!r}, not {model!r}")
             check_scan_set(path, evaluation.scan_set_sha256, scan_set.path, scan_set.sha256)
+            work = {}
             for scan_id in evaluation.ids:
                 if scan_id in rows:
                     raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
@@ -174,6 +178,10 @@ def score_rows(
                     seen,
                     is_test=scan_id not in seen_scans,
                 )
+                work[scan_id] = scan.n_frames * scan.n_atoms
+            seconds = float(evaluation.attributes["wall_s"])
+            for scan_id, part in work.items():
+                rows[scan_id]["command_s"] = seconds * part / sum(work.values())
     return [rows[scan_id] for scan_id in sorted(rows)]
 
 

@@ -15,7 +15,9 @@ COMPARED = [name for name in RUN.dynamics if ROLES[name] == "model"]
 PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
 ASSOCIATION = [RESULTS / "association.csv"] if COMPARED or PERTURBED else []
 ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if ASSOCIATION else []
+DOSE = [RESULTS / "dose_response.csv"] if PERTURBED else []
 DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
+DOSE_METRICS_FIGURE = [RESULTS / "figures" / "dose_metrics.png"] if PERTURBED else []
 # with all that ran dynamics: the horizon and the reference are those of the leaderboard
 ON_LADDER = [n for n in RUN.models if n in RUN.ladder or n in RUN.dynamics] if RUN.ladder else []
 VIBRATING = [name for name in RUN.vibrations if name in RUN.ladder]
@@ -114,9 +116,14 @@ if ASSOCIATION:
                 caption="../report/association.rst",
                 category="Stability",
             ),
+            dose=DOSE,
             dose_figure=[
                 report(file, caption="../report/dose_response.rst", category="Stability")
                 for file in DOSE_FIGURE
+            ],
+            dose_metrics_figure=[
+                report(file, caption="../report/dose_metrics.rst", category="Stability")
+                for file in DOSE_METRICS_FIGURE
             ],
         log:
             RESULTS / "logs" / "associate.log",
@@ -130,13 +137,18 @@ if ASSOCIATION:
             models=list(RUN.models),
             seeds=as_text(RUN.seeds),
             dynamics=RAN_DYNAMICS,
-            dose_figure=f"--dose-figure {DOSE_FIGURE[0]}" if DOSE_FIGURE else "",
+            dose=(
+                f"--dose-csv {DOSE[0]} --dose-figure {DOSE_FIGURE[0]}"
+                f" --dose-metrics-figure {DOSE_METRICS_FIGURE[0]}"
+                if DOSE
+                else ""
+            ),
             code=stage_fingerprint("associate"),
         shell:
             "{params.python} -m pesbench associate --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
             " --scan-set {input.scan_set:q} {params.dynamics} --csv {output.csv:q}"
-            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose_figure} 2> {log:q}"
+            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose} 2> {log:q}"
 
 
 if RUN.ladder:
@@ -258,6 +270,7 @@ rule page:
         association=ASSOCIATION,
         association_figure=ASSOCIATION_FIGURE,
         dose_figure=DOSE_FIGURE,
+        dose_metrics_figure=DOSE_METRICS_FIGURE,
         ladder=LADDER,
         ladder_figure=LADDER_FIGURE,
     output:
@@ -286,7 +299,11 @@ rule page:
             if ASSOCIATION
             else ""
         ),
-        dose_figure=f"--dose-figure {DOSE_FIGURE[0]}" if DOSE_FIGURE else "",
+        dose_figure=(
+            f"--dose-figure {DOSE_FIGURE[0]} --dose-metrics-figure {DOSE_METRICS_FIGURE[0]}"
+            if DOSE_FIGURE
+            else ""
+        ),
         ladder=(
             f"--ladder {LADDER[0]} {LADDER[1]} --ladder-figure {LADDER_FIGURE[0]}"
             if LADDER

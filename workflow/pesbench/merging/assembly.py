@@ -193,7 +193,7 @@ def _write(
     for name, of_kind in rows.items():
         for kind, table in of_kind.items():
             with atomic_path(out / name / "scores" / f"{kind}.parquet") as part:
-                table.to_parquet(part, index=False)
+                table.to_parquet(part, index=False, write_page_checksum=True)
     write_json(out / MANIFEST, _manifest(folders, joined, scan_set, absent))
     return Merged(
         scan_set.name,
@@ -246,8 +246,11 @@ def _adapt(taken: Taken, one: Joined, target: Path) -> None:
         file.attrs["model"] = one.entry.name
         file.attrs["entry"] = json.dumps(one.entry.deciding())
         if kind == SCANS:
+            work = {key: file[key]["forces"].size for key in taken.piece.keys}
             for scan_id in without:
                 del file[scan_id]
+            left = sum(size for key, size in work.items() if key not in without)
+            file.attrs["wall_s"] = file.attrs["wall_s"] * left / sum(work.values())
         elif without:
             file.attrs["wall_s"] = sum(
                 row["wall_s"]
@@ -285,9 +288,11 @@ def _rows(
         with readable(" or ".join(places), DAMAGED):
             if kind == SCANS:
                 seen_scans = one.entry.settings.get("seen_scans", ())
-                write_scores(scan_set.path, files, made, split=split, seen_scans=seen_scans)
+                write_scores(
+                    scan_set.path, files, made, split=split, entry=one.entry, seen_scans=seen_scans
+                )
             else:
-                write_dynamics_scores(files, made, split=split)
+                write_dynamics_scores(files, made, split=split, entry=one.entry)
         parts.append(read_scores(made, kind))
     for taken in one.of(kind, raw=False):
         rows = read_scores(taken.piece.path, kind)
@@ -304,6 +309,8 @@ def _rows(
     order = ["scan"] if kind == SCANS else ["timestep_fs", "trajectory"]
     table = table.sort_values(order, ignore_index=True)
     table.attrs = dict(attributes)
+    told = all(taken.piece.entry_told for taken in one.of(kind))
+    table.attrs["entry"] = one.entry.deciding() if told else None  # under its new name
     return table
 
 
@@ -338,6 +345,8 @@ def _complete(
         seen = dict(zip(table["system"], table["seen"], strict=True)) | dict(joined[name].seen)
         blank = dict.fromkeys(_METRICS[kind], float("nan"))
         blank |= {"model": name, "status": ABSENT, "message": _MESSAGE, "wall_s": 0.0}
+        if kind == SCANS:
+            blank["command_s"] = 0.0
         if kind == DYNAMICS:
             blank |= {"failure": "", "outcome": Outcome.NOT_AT_RISK.value, "time_ps": 0.0}
             blank |= {"relaxed": False, "relax_steps": 0}

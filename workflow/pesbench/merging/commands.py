@@ -82,7 +82,12 @@ def report_commands(folder: Path, merged: Merged, rank_by: str) -> list[list[str
         )
         if any(roles[name] == "perturbed" for name in ran):
             drawn["dose_figure"] = figures / "dose_response.png"
-            made += _paths(dose_figure=drawn["dose_figure"])
+            drawn["dose_metrics_figure"] = figures / "dose_metrics.png"
+            made += _paths(
+                dose_csv=folder / "dose_response.csv",
+                dose_figure=drawn["dose_figure"],
+                dose_metrics_figure=drawn["dose_metrics_figure"],
+            )
         commands.append(["associate", *everything, *made])
     sections["merged"] = folder / MANIFEST
     if merged.skipped:

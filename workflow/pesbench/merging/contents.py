@@ -62,6 +62,7 @@ class Piece:
         scan_set_sha256: Of the scan set that it was made on.
         made_from: How the evaluations or trajectories were made, see `provenance.summary`.
         scored: Commit and fingerprint of the code of the scores, where it is scores.
+        entry_told: Whether it tells the entry that it was made with, so that this was compared.
         settings: Of the dynamics but for the time step, `DynamicsSettings` as a mapping.
         timesteps_fs: Of the dynamics.
     """
@@ -73,6 +74,7 @@ class Piece:
     scan_set_sha256: str
     made_from: tuple[Mapping[str, str], ...]
     scored: Mapping[str, str] | None = None
+    entry_told: bool = True
     settings: Mapping[str, Any] | None = None
     timesteps_fs: tuple[float, ...] = ()
 
@@ -180,6 +182,17 @@ def read_folder(path: Path, choice: Choice) -> Folder:
             continue
         new = _renamed(entry, choice.renamed)
         models[new.name] = ModelResults(path, name, new, described[name].seen, tuple(pieces))
+    for kind in KINDS:
+        silent = [
+            one.named
+            for one in models.values()
+            if any(piece.kind == kind and not piece.entry_told for piece in one.pieces)
+        ]
+        if silent:
+            warnings.append(
+                f"{path}: scores/{kind}.parquet of {', '.join(silent)} does not tell the entry it "
+                "was made with; taken to be that of model.json"
+            )
     if missing := sorted({n for n in described if n not in folders}):
         warnings.append(f"{path}: no result of {', '.join(missing)}; left out")
     for warning in warnings:
@@ -248,7 +261,7 @@ def _pieces(folder: Path, name: str, entry: ModelEntry, kind: str) -> list[Piece
     path = folder / "scores" / f"{kind}.parquet"
     if path.is_file():
         held = {key for piece in found for key in piece.keys}
-        piece = _scores(path, name, kind, held)
+        piece = _scores(path, name, entry, kind, held)
         found += [piece] if piece.keys else []
     return found
 
@@ -292,13 +305,14 @@ def read_scores(path: Path, kind: str) -> pd.DataFrame:
     """Stored scores without the rows of what was never evaluated.
 
     Raises:
-        UserError: they are no scores, or lack a column of this version's.
+        UserError: they are no scores, are damaged, or lack a column of this version's.
     """
     cure = "score again with `python -m pesbench score` (or score-dynamics)"
     try:
-        rows = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable scores ({error}); ask for them again") from error
+        rows = pd.read_parquet(path, page_checksum_verification=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pandas' own notes, too
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable scores ({reason}); ask for them again") from error
     if "scan_set_sha256" not in rows.attrs:
         raise UserError(f"{path}: does not say which scan set it is of; {cure}")
     if missing := [column for column in COLUMNS[kind] if column not in rows]:
@@ -312,7 +326,7 @@ def read_scores(path: Path, kind: str) -> pd.DataFrame:
     return rows
 
 
-def _scores(path: Path, name: str, kind: str, held: Collection[str]) -> Piece:
+def _scores(path: Path, name: str, entry: ModelEntry, kind: str, held: Collection[str]) -> Piece:
     """Scores of what is not held by an evaluation or trajectory file."""
     rows = read_scores(path, kind)
     if others := sorted(set(rows["model"]) - {name}):
@@ -320,6 +334,11 @@ def _scores(path: Path, name: str, kind: str, held: Collection[str]) -> Piece:
     keys = row_keys(rows, kind)
     if (twice := keys[keys.duplicated()]).size:
         raise UserError(f"{path}: {twice.iloc[0]!r} occurs twice; score again")
+    wanted = tuple(sorted(set(keys) - {*held}))
+    told = rows.attrs.get("entry")
+    if wanted and told is not None:  # what evaluations hold is scored anew, whatever stands here
+        attributes = {"model": name, "entry": json.dumps(told)}
+        check_owner(path, attributes, name, entry.deciding(), OTHER)
     settings, steps = None, ()
     if kind == DYNAMICS:
         if "settings" not in rows.attrs:
@@ -331,13 +350,14 @@ def _scores(path: Path, name: str, kind: str, held: Collection[str]) -> Piece:
         path,
         kind,
         raw=False,
-        keys=tuple(sorted(set(keys) - {*held})),
+        keys=wanted,
         scan_set_sha256=str(rows.attrs["scan_set_sha256"]),
         made_from=tuple(rows.attrs.get("made_from", ())),
         scored={
             "git_commit": str(made.get("git_commit", "")),
             "code": str(rows.attrs.get("code", "")),
         },
+        entry_told=told is not None,
         settings=settings,
         timesteps_fs=steps,
     )

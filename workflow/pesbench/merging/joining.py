@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}
 # of a description, what tables and tests go by
 TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
-_APART = ("model", "seen", "wall_s")  # columns in which equal results may differ
+_APART = ("model", "seen", "wall_s", "command_s")  # columns in which equal results may differ
 logger = logging.getLogger("pesbench")
 
 
@@ -151,10 +152,14 @@ def _check_same_entry(first: ModelResults, second: ModelResults) -> None:
                 f"{other!r} and {one!r}); correct the registry there and run `snakemake` again (it "
                 "runs no model for it)"
             )
-    if first.seen and second.seen and first.seen != second.seen:
+    if first.seen != second.seen:
+        silent = next((one.folder for one in (first, second) if not one.seen), None)
         raise UserError(
-            f"{_place(second)} has seen other systems than in {first.folder}; correct its "
-            "`seen_systems` there and run `snakemake` again (it runs no model for it)"
+            f"{_place(second)} has seen other systems than in {first.folder}"
+            + (f", and {silent} does not tell" if silent else "")
+            + "; correct its `seen_systems` where it is wrong and run `snakemake` there again (it "
+            f"runs no model for it), or leave one out with --without {second.folder}:"
+            f"{second.named}"
         )
 
 
@@ -165,7 +170,6 @@ def _add(one: Joined, model: ModelResults, scan_set: ScanSet) -> None:
         UserError: a scan or trajectory is there already, with another result.
     """
     one.sources.append(model)
-    one.seen = one.seen or model.seen
     for piece in model.pieces:
         shared: dict[int, list[str]] = {}
         for index, taken in enumerate(one.taken):
@@ -292,17 +296,18 @@ def _check_bases(joined: Mapping[str, Joined]) -> None:
 
 
 def _check_settings(joined: Mapping[str, Joined]) -> None:
-    """Refuse dynamics of other settings, or of another time step than half the common one.
+    """Refuse dynamics of other settings, or of another time step than the common one or its half.
 
     Raises:
-        UserError: naming the setting that differs.
+        UserError: naming the setting that differs, or both time steps.
     """
     first: tuple[str, Taken, Mapping[str, Any]] | None = None
     for name, one in joined.items():
         taken = one.of(DYNAMICS)
         if not taken:
             continue
-        coarsest = max(step for each in taken for step in each.piece.timesteps_fs)
+        coarse = max(taken, key=lambda each: max(each.piece.timesteps_fs))
+        coarsest = max(coarse.piece.timesteps_fs)
         for each in taken:
             settings = {**(each.piece.settings or {}), "timestep_fs": coarsest}
             first = first or (name, each, settings)
@@ -313,6 +318,29 @@ def _check_settings(joined: Mapping[str, Joined]) -> None:
                     "run it again with those, or leave the dynamics of a folder out with "
                     f"--without-dynamics {each.folder}"
                 )
+            _check_timesteps(name, each, coarsest, coarse.piece.path)
+
+
+def _check_timesteps(name: str, taken: Taken, coarsest_fs: float, path: Path) -> None:
+    """Refuse trajectories of one model with a time step that is neither the common one nor half.
+
+    Args:
+        name: Of the model.
+        taken: Some of its trajectories.
+        coarsest_fs: Its largest time step.
+        path: Of the trajectories with that.
+
+    Raises:
+        UserError: naming both.
+    """
+    for step in taken.piece.timesteps_fs:
+        if not any(math.isclose(step, fs) for fs in (coarsest_fs, coarsest_fs / 2)):
+            raise UserError(
+                f"{taken.piece.path}: model {name!r} ran dynamics with a time step of {step:g} fs, "
+                f"and with {coarsest_fs:g} fs in {path}; beside a time step only its half, "
+                f"{coarsest_fs / 2:g} fs, can stand: leave the dynamics of a folder out with "
+                f"--without-dynamics {taken.folder}"
+            )
 
 
 def planned(joined: Mapping[str, Joined], kind: str) -> set[str]:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -57,6 +57,24 @@ class Level(StrEnum):
     MODEL_SYSTEM = "model, system"
 
 
+@dataclass(frozen=True)
+class StartFailed:
+    """ρ over models if what failed before its first step had lost all of the horizon.
+
+    Such trajectories are not at risk, hence in no mean, and for all models not in the trajectories
+    that all share. The bound puts them in; models that have too few without them, too.
+
+    Attributes:
+        n_runs: Trajectories put in, of all models.
+        n: Variants of ρ.
+        spearman: ρ.
+    """
+
+    n_runs: int
+    n: int
+    spearman: float
+
+
 @dataclass(frozen=True, eq=False)
 class Association:
     """How far a cheap metric predicts a response.
@@ -87,6 +105,8 @@ class Association:
         x: Mean metric of each variant, (n,), for figures.
         y: Mean response of each variant, (n,).
         failed: Share of the shared trajectories that failed, (n,).
+        if_start_failed: What putting in the trajectories that failed before their first step makes
+            of ρ; None if there is none, at the other level and for other responses.
     """
 
     level: Level
@@ -113,6 +133,7 @@ class Association:
     x: Array
     y: Array
     failed: Array
+    if_start_failed: StartFailed | None = None
 
 
 def over_models(
@@ -175,6 +196,42 @@ def over_pairs(
         interval = statistics.percentile_interval(rho, level)
         partial_interval = statistics.percentile_interval(partial, level)
     return _association(Level.MODEL_SYSTEM, data, x, y, z, interval, partial_interval, name)
+
+
+def if_start_failed(
+    scans: pd.DataFrame,
+    runs: pd.DataFrame,
+    start_failed: pd.DataFrame | None,
+    metric: str,
+    response: str = TIME_LOST,
+    variants: Mapping[str, str] | None = None,
+) -> StartFailed | None:
+    """The bound of a correlation over models, see `StartFailed`.
+
+    Args:
+        scans: See `panel`.
+        runs: See `panel`.
+        start_failed: Rows of `failed_at_start` that `runs_in_excess` counted; None for no such.
+        metric: See `panel`.
+        response: See `panel`.
+        variants: See `panel`.
+
+    Returns:
+        None where there is no such trajectory among those that count, or for a response that is not
+        of survival.
+
+    Raises:
+        ValueError: see `panel`.
+    """
+    if start_failed is None or start_failed.empty or response not in (TIME_LOST, FAILED):
+        return None
+    both = pd.concat([runs, start_failed], ignore_index=True)
+    data = panel(scans, both, metric, response, variants)
+    if not data.n_start_failed:
+        return None
+    x, y = data.x, data.y
+    rho = float(statistics.spearman(x, y)) if _testable(x, y) else _NAN
+    return StartFailed(data.n_start_failed, len(data.variants), rho)
 
 
 def _pairs(data: Panel) -> tuple[Array, Array, Array | None]:
@@ -416,10 +473,18 @@ def answer(
     variants: Mapping[str, str] | None = None,
     name: str = "association",
     resamples: int = RESAMPLES,
+    start_failed: pd.DataFrame | None = None,
 ) -> Answer:
-    """The primary and the secondary test; arguments and errors as `panel` and `over_models`."""
+    """The primary and the secondary test.
+
+    Arguments and errors as `panel`, `over_models` and `if_start_failed`; the latter's bound stands
+    beside the tests and changes neither of them.
+    """
     one, two = (
-        over_models(panel(scans, runs, metric, TIME_LOST, variants), name, resamples)
+        replace(
+            over_models(panel(scans, runs, metric, TIME_LOST, variants), name, resamples),
+            if_start_failed=if_start_failed(scans, runs, start_failed, metric, TIME_LOST, variants),
+        )
         for metric in (PRIMARY, SECONDARY)
     )
     return Answer(one, two, verdict(one), verdict(two))
@@ -451,6 +516,9 @@ TABLE_COLUMNS = (
     "partial_high",
     "spearman_all_fail",
     "spearman_all_survive",
+    "spearman_start_failed",
+    "n_start_failed",
+    "n_runs_start_failed",
     "auroc",
 )
 
@@ -463,6 +531,7 @@ def table(
     responses: Iterable[str] = RESPONSES,
     name: str = "association",
     resamples: int = RESAMPLES,
+    start_failed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """All cheap metrics ranked by what they predict.
 
@@ -474,6 +543,7 @@ def table(
         responses: Of `RESPONSES`.
         name: What the seeds derive from.
         resamples: Bootstrap samples.
+        start_failed: See `if_start_failed`.
 
     Returns:
         `TABLE_COLUMNS`, one row a level, response and metric; within a level and response the
@@ -491,21 +561,26 @@ def table(
     for response in responses:
         for metric in wanted:
             data = panel(scans, runs, metric, response, variants)
-            for test in (over_models, over_pairs):
-                rows.append(_row(test(data, name, resamples)) | {"auroc": auroc[metric]})
-    found = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
-    exploratory = found["role"] == "exploratory"
-    found["p_adjusted"] = statistics.adjusted(found["p"].where(exploratory))
-    found["_strength"] = -found["spearman"] * found["expected"]
-    found["_level"] = found["level"] != Level.MODEL.value
-    found["_response"] = [RESPONSES.index(response) for response in found["response"]]
+            bound = if_start_failed(scans, runs, start_failed, metric, response, variants)
+            models = replace(over_models(data, name, resamples), if_start_failed=bound)
+            for found in (models, over_pairs(data, name, resamples)):
+                rows.append(_row(found) | {"auroc": auroc[metric]})
+    ranked = pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
+    for count in ("n_start_failed", "n_runs_start_failed"):
+        ranked[count] = ranked[count].astype("Int64")
+    exploratory = ranked["role"] == "exploratory"
+    ranked["p_adjusted"] = statistics.adjusted(ranked["p"].where(exploratory))
+    ranked["_strength"] = -ranked["spearman"] * ranked["expected"]
+    ranked["_level"] = ranked["level"] != Level.MODEL.value
+    ranked["_response"] = [RESPONSES.index(response) for response in ranked["response"]]
     order = ["_level", "_response", "_strength", "metric"]
-    return found.sort_values(order, ignore_index=True)[list(TABLE_COLUMNS)]
+    return ranked.sort_values(order, ignore_index=True)[list(TABLE_COLUMNS)]
 
 
 def _row(found: Association) -> dict[str, object]:
     named = found.level is Level.MODEL and found.response == TIME_LOST
     role = {PRIMARY: "primary", SECONDARY: "secondary"}.get(found.metric) if named else None
+    bound = found.if_start_failed
     return {
         "role": role or "exploratory",
         "level": found.level.value,
@@ -529,4 +604,7 @@ def _row(found: Association) -> dict[str, object]:
         "partial_high": found.partial_interval.high,
         "spearman_all_fail": _NAN if found.if_all_fail is None else found.if_all_fail,
         "spearman_all_survive": _NAN if found.if_all_survive is None else found.if_all_survive,
+        "spearman_start_failed": _NAN if bound is None else bound.spearman,
+        "n_start_failed": _NAN if bound is None else bound.n,
+        "n_runs_start_failed": _NAN if bound is None else bound.n_runs,
     }

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pesbench.metrics.association_statistics import rounded
+from pesbench.metrics.stability import FailureCause
 from pesbench.metrics.survival import (
     Outcome,
     in_excess_of_reference,
@@ -65,6 +66,7 @@ RESPONSES = (
 _SIGNED = ("energy_drift_mev_per_atom_ps",)
 
 LEAST_COVERAGE = 0.5
+_FAILING = ("nonfinite", "error", "crashed")  # statuses that are failures of the model
 _NAN = float("nan")
 
 
@@ -93,6 +95,33 @@ def runs_in_excess(runs: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Data
         for name in ("not_at_risk", "reference_failed", "reference_unknown")
     }
     return runs[chosen.counted].reset_index(drop=True), pd.Series(left, dtype=int)
+
+
+def start_failures(runs: pd.DataFrame) -> Mask:
+    """Which trajectories failed before their first step, shape (n,).
+
+    A molecule that breaks in relaxation, a step 0 that is not finite, an error or a crash. Not at
+    risk, like what was not put to the model (unsupported, masked, in no merged result), which is no
+    failure of it.
+
+    Args:
+        runs: n trajectories with `outcome`, `status` and `failure`.
+    """
+    absent = runs["outcome"] == Outcome.NOT_AT_RISK.value
+    broken = ~runs["failure"].fillna("").isin(["", FailureCause.NONE.value])
+    return (absent & (broken | runs["status"].isin(_FAILING))).to_numpy(dtype=bool)
+
+
+def failed_at_start(runs: pd.DataFrame) -> pd.DataFrame:
+    """The trajectories that failed before their first step, as failures at time 0.
+
+    So they are at risk, lose all of the horizon, and `runs_in_excess` selects among them.
+
+    Args:
+        runs: As for `start_failures`, with `time_ps`.
+    """
+    rows = runs[start_failures(runs)].reset_index(drop=True)
+    return rows.assign(outcome=Outcome.FAILED.value, time_ps=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +215,8 @@ class Panel:
         y_all_fail: Mean response if what was cut had failed, (V,); None if nothing was cut.
         y_all_survive: The same if it had lived.
         left_out: Why, by model.
+        n_start_failed: Of the shared trajectories of all models, those that failed at time 0: none
+            but where `failed_at_start` was added to them.
     """
 
     metric: str
@@ -203,6 +234,7 @@ class Panel:
     y_all_fail: Array | None
     y_all_survive: Array | None
     left_out: Mapping[str, str]
+    n_start_failed: int = 0
 
     @property
     def x(self) -> Array:
@@ -305,6 +337,7 @@ def panel(
         if bounds is None
         else _ratio((mean @ bounds[1]).sum(axis=1), y.shape[1]),
         left_out=dict(sorted(left_out.items())),
+        n_start_failed=outcome.n_start_failed,
     )
 
 
@@ -315,6 +348,7 @@ class _Response:
     value: Array  # (M, T)
     failed: Array  # 1 where it failed before the horizon, (M, T)
     bounds: tuple[Array, Array] | None  # if what was cut had failed, had lived; None: nothing cut
+    n_start_failed: int  # failures at time 0
 
 
 def _response(runs: pd.DataFrame, models: list[str], y: pd.DataFrame, response: str) -> _Response:
@@ -339,7 +373,12 @@ def _response(runs: pd.DataFrame, models: list[str], y: pd.DataFrame, response: 
         bounds = np.array([one.all_fail for one in lost]), np.array([o.all_survive for o in lost])
     elif response in _SIGNED:
         value = np.abs(value)
-    return _Response(value, failed.astype(np.float64), bounds if cut.any() else None)
+    return _Response(
+        value=value,
+        failed=failed.astype(np.float64),
+        bounds=bounds if cut.any() else None,
+        n_start_failed=int((failed & (time == 0)).sum()),
+    )
 
 
 def _absent(scanned: pd.Index, ran: pd.Index, left_out: dict[str, str]) -> set[str]:

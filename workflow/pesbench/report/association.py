@@ -2,8 +2,8 @@
 
 Rules (docs/association.md): one point a variant of the role `model`; numerical variants of a
 checkpoint are one point, and so are the seeds of a potential; perturbed models are no independent
-models and stand in a table and figure of their own, `dose_table`; runs with half the time step are
-left out.
+models and stand in a table and figures of their own (`pesbench.report.dose`); runs with half the
+time step are left out.
 """
 
 from __future__ import annotations
@@ -25,39 +25,22 @@ from pesbench.metrics.association_panel import (
     FAILED,
     RESPONSES,
     TIME_LOST,
+    failed_at_start,
     runs_in_excess,
+    start_failures,
 )
 from pesbench.metrics.survival import Outcome
-from pesbench.models.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import potentials
-from pesbench.report.dynamics import dynamics_columns, main_runs
-from pesbench.report.tables import ModelFacts, More, number
+from pesbench.report import association_cost
+from pesbench.report.dynamics import main_runs
+from pesbench.report.tables import More, number
 from pesbench.storage import write_text
 
 if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs
 
 HEADING = "Does smoothness predict stability?"
-DOSE_COLUMNS = (
-    "model",
-    "base",
-    "kind",
-    "dose",
-    "series",
-    "survival",
-    "survival_low",
-    "survival_high",
-    "horizon_ps",
-    "drift",
-    "n_drifts",
-    "n_runs",
-    "fsd_full",
-    "fsd_windowed",
-    "force_mae",
-    "n_scored",
-    "n_planned",
-)
 _SHORT = {
     TIME_LOST: "time lost",
     FAILED: "failures",
@@ -68,7 +51,6 @@ _SHORT = {
     "energy_jump_mev": "jump",
 }
 _WHY_NOT = {
-    "not_at_risk": "not at risk (unsupported, or failed before the first step)",
     "reference_failed": "where the reference itself fails",
     "reference_unknown": "where the reference was cut or is missing",
 }
@@ -87,9 +69,14 @@ class Compared:
         variants: Name of the variant of each model that is a numerical variant or a seed of one.
         seeds: The same of the models that say to be a seed.
         families: Of each variant.
-        cost: Columns `model`, `variant`, `scan_seconds` and `dynamics_seconds`.
+        cost: Of both sides, see `pesbench.report.association_cost.of_model`.
         left_out: Why a model is in no test, by model.
         perturbed: Kind of defect of the perturbed models of the run, by model.
+        start_failed: Trajectories that failed before their first step where the reference
+            survives, as failures at time 0; in no test, see `association.if_start_failed`.
+        start_failures: Of each model that has any: `model`, `n` of `n_planned` trajectories that
+            failed before their first step, `n_counted` of them where the reference survives,
+            `n_systems` molecules, and `how` in words.
         runs_left_out: Number of trajectories by reason.
         n_half: Trajectories with half the time step, in no test.
         reference: What failures are counted in excess of, or None.
@@ -103,6 +90,8 @@ class Compared:
     cost: pd.DataFrame
     left_out: Mapping[str, str]
     perturbed: Mapping[str, str]
+    start_failed: pd.DataFrame
+    start_failures: pd.DataFrame
     runs_left_out: Mapping[str, int]
     n_half: int
     reference: str | None
@@ -125,34 +114,59 @@ def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compare
     if inputs.reference is not None:
         reference = main_runs(inputs.dynamics[inputs.reference])
     counted, runs_left_out = runs_in_excess(runs, reference)
+    start_failed, _ = runs_in_excess(failed_at_start(runs), reference)
     scans = _stacked((_scan_rows(inputs.scores[name], name) for name in chosen), _scan_columns())
-    cost = [
-        {
-            "model": name,
-            "variant": same.get(name, name),
-            "scan_seconds": float(inputs.scores[name]["wall_s"].sum()),
-            "dynamics_seconds": float(main[name]["wall_s"].sum()),
-        }
+    costs = (
+        association_cost.of_model(name, same.get(name, name), inputs.scores[name], main[name])
         for name in chosen
-    ]
+    )
     return Compared(
         scans=scans,
         runs=counted,
         variants=same,
         seeds={n: v for n, v in same.items() if "seed_of" in entries[n].settings},
         families={same.get(name, name): entries[name].family for name in reversed(chosen)},
-        cost=pd.DataFrame(cost, columns=["model", "variant", "scan_seconds", "dynamics_seconds"]),
+        cost=pd.DataFrame(costs, columns=list(association_cost.COLUMNS)),
         left_out={name: "ran no dynamics" for name in candidates if name not in chosen},
         perturbed={f.name: f.perturbation[0] for f in inputs.facts if f.perturbation is not None},
+        start_failed=start_failed,
+        start_failures=_start_failures(runs, start_failed),
         runs_left_out={str(why): int(count) for why, count in runs_left_out.items()},
         n_half=sum(len(inputs.dynamics[name]) - len(main[name]) for name in chosen),
         reference=inputs.reference,
     )
 
 
+def _start_failures(runs: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
+    failed = runs[start_failures(runs)]
+    rows = []
+    for model, group in failed.groupby("model"):
+        causes = Counter(group["failure"].where(group["failure"] != "", group["status"]))
+        rows.append(
+            {
+                "model": str(model),
+                "n": len(group),
+                "n_planned": int((runs["model"] == model).sum()),
+                "n_counted": int((counted["model"] == model).sum()),
+                "n_systems": group["system"].nunique(),
+                "how": ", ".join(
+                    f"{count} {cause.replace('_', ' ')}" for cause, count in causes.most_common()
+                ),
+            }
+        )
+    columns = ["model", "n", "n_planned", "n_counted", "n_systems", "how"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _run_columns() -> list[str]:
-    identity = ("trajectory", "system", "temperature_k", "outcome", "time_ps", "planned_ps")
-    return ["model", *identity, *(name for name in RESPONSES if name not in (TIME_LOST, FAILED))]
+    identity = ("trajectory", "system", "temperature_k", "status", "failure", "outcome")
+    return [
+        "model",
+        *identity,
+        "time_ps",
+        "planned_ps",
+        *(name for name in RESPONSES if name not in (TIME_LOST, FAILED)),
+    ]
 
 
 def _scan_columns() -> list[str]:
@@ -209,9 +223,20 @@ def associate(
         metrics: Of the table, `fsd_full` and `fsd_windowed` among them.
     """
     data = compared(inputs, entries)
-    answer = association.answer(data.scans, data.runs, data.variants, resamples=resamples)
+    answer = association.answer(
+        data.scans,
+        data.runs,
+        data.variants,
+        resamples=resamples,
+        start_failed=data.start_failed,
+    )
     table = association.table(
-        data.scans, data.runs, data.variants, metrics=metrics, resamples=resamples
+        data.scans,
+        data.runs,
+        data.variants,
+        metrics=metrics,
+        resamples=resamples,
+        start_failed=data.start_failed,
     )
     sentences = {
         "primary": answer.primary_verdict.sentence,
@@ -243,6 +268,7 @@ def _named(found: pd.DataFrame) -> pd.DataFrame:
                 "n": f"{row['n']:.0f}",
                 "Spearman ρ": _decimal(row["spearman"]),
                 "95 % interval": _interval(row["spearman_low"], row["spearman_high"]),
+                "ρ, start failures lose all": _start_failed_cell(row),
                 "p": _decimal(row["p"], ".2g"),
                 "given force MAE": _decimal(row["partial"]),
                 "scans": f"{row['n_scans']:.0f}",
@@ -252,6 +278,15 @@ def _named(found: pd.DataFrame) -> pd.DataFrame:
             for row in rows.to_dict("records")
         ]
     )
+
+
+def _start_failed_cell(row: Mapping[str, Any]) -> str:
+    """The bound, with its n where that is another one."""
+    if pd.isna(row["n_start_failed"]):
+        return "n/a"
+    text = _decimal(row["spearman_start_failed"])
+    same = row["n_start_failed"] == row["n"]
+    return text if same else f"{text} (n = {row['n_start_failed']:.0f})"
 
 
 def section(csv: Path) -> More:
@@ -339,33 +374,21 @@ def _left_out(data: Compared, answer: Answer) -> list[str]:
             "model plus a defect of known size, hence not independent of it; dose and response are "
             "a figure of their own."
         )
+    absent, failed = data.runs_left_out["not_at_risk"], int(data.start_failures["n"].sum())
+    if absent:
+        said.append(
+            f"{absent} trajectories not at risk: {failed} failed before the first step, "
+            f"{absent - failed} were not put to the model (unsupported)."
+        )
     said += [
-        f"{count} trajectories {_WHY_NOT[why]}."
-        for why, count in data.runs_left_out.items()
-        if count
+        f"{data.runs_left_out[why]} trajectories {words}."
+        for why, words in _WHY_NOT.items()
+        if data.runs_left_out[why]
     ]
     if data.n_half:
         said.append(f"{data.n_half} trajectories with half the time step.")
     said.append("The reference and the controls, which are no models.")
     return said
-
-
-def _cost(cost: pd.DataFrame) -> pd.DataFrame:
-    total = {"model": "all", **cost[["scan_seconds", "dynamics_seconds"]].sum()}
-    rows = [*cost.sort_values("model").to_dict("records"), total]
-    return pd.DataFrame(
-        [
-            {
-                "model": row["model"],
-                "scans (s)": number(row["scan_seconds"]),
-                "dynamics (s)": number(row["dynamics_seconds"]),
-                "dynamics / scans": number(row["dynamics_seconds"] / row["scan_seconds"])
-                if row["scan_seconds"]
-                else "n/a",
-            }
-            for row in rows
-        ]
-    )
 
 
 def _bounds(test: Association) -> list[str]:
@@ -377,8 +400,36 @@ def _bounds(test: Association) -> list[str]:
     ]
 
 
+def _start_failed_bound(test: Association) -> list[str]:
+    bound = test.if_start_failed
+    if bound is None:
+        return []
+    return [
+        f"{test.metric}: ρ is {_decimal(bound.spearman)} (n = {bound.n}) if what failed before its "
+        f"first step (trajectories: {bound.n_runs}) had lost all of its time; "
+        f"{_decimal(test.spearman)} (n = {test.n}) leaves that out, for all models."
+    ]
+
+
+def _start_failures_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Start failures of each model as text cells, most first."""
+    rows = found.sort_values(["n", "model"], ascending=[False, True]).to_dict("records")
+    return pd.DataFrame(
+        [
+            {
+                "model": row["model"],
+                "failed before the first step": f"{row['n']} of {row['n_planned']}",
+                "where the reference survives": str(row["n_counted"]),
+                "molecules": str(row["n_systems"]),
+                "how": row["how"],
+            }
+            for row in rows
+        ]
+    )
+
+
 def _grid(table: pd.DataFrame) -> str:
-    words = ("test", "metric", "variant", "models", "model")
+    words = ("test", "metric", "variant", "models", "model", "device", "how")
     align = ["left" if title in words else "right" for title in table.columns]
     return table.to_markdown(index=False, disable_numparse=True, colalign=align)
 
@@ -401,7 +452,11 @@ def to_markdown(found: Associations, title: str = HEADING) -> str:
         f"Secondary: {answer.secondary_verdict.sentence}",
         *_bounds(answer.primary),
         *_bounds(answer.secondary),
+        *_start_failed_bound(answer.primary),
+        *_start_failed_bound(answer.secondary),
     ]
+    if len(data.cost):
+        parts.append(association_cost.sentence(data.cost))
     points = _points(found)
     if len(points):
         parts += [
@@ -409,12 +464,18 @@ def to_markdown(found: Associations, title: str = HEADING) -> str:
             _grid(points),
         ]
     parts += ["## Left out", _list(_left_out(data, answer))]
+    if len(data.start_failures):
+        parts += [
+            "## Failed before the first step",
+            "In no test, and their molecules and temperatures for no model; models without such a "
+            "failure are not listed. What they could change stands beside the named tests.",
+            _grid(_start_failures_table(data.start_failures)),
+        ]
     if len(data.cost):
         parts += [
             "## What both sides cost",
-            _grid(_cost(data.cost)),
-            "Seconds of wall time of all scans and of all trajectories with the nominal time step, "
-            "comparable only on one machine and device.",
+            _grid(association_cost.cells(data.cost)),
+            association_cost.explained(data.cost),
         ]
     tested = int(found.table["p_adjusted"].notna().sum())
     parts += [
@@ -452,64 +513,3 @@ def write(
     if made:
         text += f"\n## How it was made\n\n{_list(f'{name}: {value}' for name, value in made)}\n"
     write_text(markdown, text)
-
-
-# --- dose and response ---------------------------------------------------------------------------
-
-
-def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.DataFrame:
-    """The perturbed models that ran dynamics, and their bases.
-
-    Args:
-        inputs: Facts and scores of a run.
-        entries: Of its models, by name.
-
-    Returns:
-        `DOSE_COLUMNS`, sorted by kind, series and dose; none if no perturbed model ran dynamics. A
-        base that is in the run stands below them, with the kind "" and itself as base. `series`
-        names what one line of doses has in common: the base, and parameters that the doses of that
-        kind and base do not all share. Survival and horizon in ps, `drift` the mean absolute one of
-        `n_drifts` of `n_runs` trajectories in meV/atom/ps, FSD in Å⁻¹ and force MAE in eV/Å over
-        `n_scored` of `n_planned` scans.
-    """
-    facts = {fact.name: fact for fact in inputs.facts}
-    perturbed = [name for name in inputs.dynamics if facts[name].role == "perturbed"]
-    rows = []
-    if perturbed:
-        lives = dynamics_columns(inputs.dynamics, inputs.reference).set_index("model")
-        bases = {facts[name].base for name in perturbed}
-        for name in [*perturbed, *sorted(bases & set(inputs.scores))]:
-            rows.append(_dose_row(facts[name], entries[name], inputs, lives))
-    table = pd.DataFrame(rows, columns=[*DOSE_COLUMNS, "_parameters"])
-    for _, group in table[table["kind"] != ""].groupby(["kind", "base"]):
-        if len(set(group["_parameters"])) > 1:
-            table.loc[group.index, "series"] += ", " + group["_parameters"]
-    table["_base"] = table["kind"] == ""
-    order = ["_base", "kind", "series", "dose", "model"]
-    return table.sort_values(order, ignore_index=True)[list(DOSE_COLUMNS)]
-
-
-def _dose_row(
-    fact: ModelFacts, entry: ModelEntry, inputs: ReportInputs, lives: pd.DataFrame
-) -> dict[str, Any]:
-    name, scores = fact.name, inputs.scores[fact.name]
-    row: dict[str, Any] = {"model": name, "base": name, "kind": "", "series": name}
-    row |= {"dose": float("nan"), "_parameters": ""}
-    if fact.perturbation is not None:
-        kind, dose = fact.perturbation
-        parameters = ", ".join(f"{key} {entry.settings[key]:g}" for key in PARAMETERS[kind])
-        row |= {"kind": kind, "dose": dose, "_parameters": parameters}
-        row |= {"base": fact.base, "series": fact.base}
-    scored = scores[scores["status"] == "ok"]
-    row |= {"n_scored": len(scored), "n_planned": len(scores), "n_drifts": 0, "n_runs": 0}
-    for column in ("fsd_full", "fsd_windowed", "force_mae"):
-        row[column] = float(scored[column].astype(float).mean())
-    row |= dict.fromkeys(("survival", "survival_low", "survival_high", "drift"), float("nan"))
-    row["horizon_ps"] = float(lives["survival_horizon_ps"].iloc[0])
-    if name in lives.index:
-        one, runs = lives.loc[name], main_runs(inputs.dynamics[name])
-        row |= {key: one[key] for key in ("survival", "survival_low", "survival_high")}
-        row["drift"] = one["energy_drift"]
-        row["n_drifts"] = int(runs["energy_drift_mev_per_atom_ps"].notna().sum())
-        row["n_runs"] = len(runs)
-    return row

@@ -49,7 +49,11 @@ class ReportInputs:
         )
         for column in ("md_n_planned", "md_n_finished", "md_n_counted", "md_n_reference_failed"):
             board[column] = board[column].astype("Int64")
-        seconds = {name: float(frame["wall_s"].sum()) for name, frame in self.scores.items()}
+        seconds = {  # scores of an older version do not tell those of the command
+            name: float(frame["command_s"].sum(skipna=False))
+            for name, frame in self.scores.items()
+            if "command_s" in frame
+        }
         return board.assign(scan_seconds=board["model"].map(seconds))
 
     def more(

@@ -207,6 +207,7 @@ def write_leaderboard(
     association: Path | None = None,
     association_figure: Path | None = None,
     dose_figure: Path | None = None,
+    dose_metrics_figure: Path | None = None,
     ladder: Sequence[Path] | None = None,
     ladder_figure: Path | None = None,
     merged: Path | None = None,
@@ -226,7 +227,8 @@ def write_leaderboard(
         parity: CSV of numerical variants, where there are any.
         association: CSV of `pesbench.report.association`, where models ran dynamics.
         association_figure: PNG of `association_figures.association`.
-        dose_figure: PNG of `association_figures.dose_response`.
+        dose_figure: PNG of `dose_figures.dose_response`.
+        dose_metrics_figure: PNG of `dose_figures.dose_metrics`.
         ladder: CSV files of `pesbench.report.ladder_text`, where the run has a ladder.
         ladder_figure: PNG of `ladder_figure.figure`.
         merged: `merged.json`, of results of several groups.
@@ -267,6 +269,10 @@ def write_leaderboard(
             "Dose and response: one defect at a time, by kind and size, added to an unperturbed "
             "model (dashed).",
             dose_figure,
+        ),
+        (
+            "Every metric of the scans against dose, by kind of defect and family of metrics.",
+            dose_metrics_figure,
         ),
         (
             "The ladder: one design choice at a time, against the baseline (line), with the noise "
