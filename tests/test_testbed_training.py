@@ -491,6 +491,39 @@ def test_frames_that_are_unfit_are_named(tmp_path):
     )
 
 
+def test_frames_that_are_cut_short_are_refused_wherever_they_end(tmp_path):
+    """At every byte: also within the last number, which would be read as another one."""
+    path = tmp_path / "frames.extxyz"
+    ase.io.write(path, [TRAIN[0], VALID[0]], format="extxyz")
+    whole = path.read_bytes()
+    first = whole.index(b"\n3\n", 5) + 1  # where the second frame begins
+    assert set(read_parts(path)) == {"train", "valid"}
+    said = set()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(UserError) as caught:
+            read_parts(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert "\n" not in message
+        if end != first:
+            assert message.endswith("; make it again with `pesbench sample`")
+        said.add(message)
+    assert f"{path}: is empty; make it again with `pesbench sample`" in said
+    assert any("Frame has 1 atoms, expected 3" in message for message in said)
+    assert any("its last line has no end" in message for message in said)
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"\n \n", b"\xff\xfe\n", b"3\n\n"])
+def test_a_file_of_something_else_is_refused(tmp_path, content):
+    path = tmp_path / "frames.extxyz"
+    path.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"frames\.extxyz: is .*make it again with `pesbench sample`"
+    ):
+        read_parts(path)
+
+
 # --- variants ------------------------------------------------------------------------------------
 
 
@@ -794,6 +827,25 @@ def test_commands_that_cannot_be_done_are_one_line(sampled, tmp_path, caplog, op
     assert said in record.getMessage()
     assert "\n" not in record.getMessage()
     assert not list(tmp_path.iterdir())  # before any work
+
+
+@pytest.mark.parametrize("stage", ["train", "train-mace"])
+@pytest.mark.parametrize(("kept", "said"), [(0.0, "is empty"), (0.5, "is cut short")])
+def test_frames_that_are_not_whole_are_one_line(sampled, tmp_path, caplog, stage, kept, said):
+    """Cut in the middle of a frame, at the end of a line, as a copy over a full disk may be."""
+    lines = (sampled / "frames.extxyz").read_text().splitlines(keepends=True)
+    frames = tmp_path / "cut.extxyz"
+    frames.write_text("".join(lines[: int(kept * len(lines))]))
+    words = command(sampled, tmp_path / "none", "--frames", frames)
+    if stage == "train-mace":
+        k = words.index("--variants")
+        words = [stage, *words[1:k], *words[k + 2 :]]
+    assert cli.main(words) == 2
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.getMessage().startswith(f"pesbench: error: {frames}: {said}")
+    assert "make it again with `pesbench sample`" in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert not (tmp_path / "none").exists()  # before any work
 
 
 @pytest.mark.parametrize("option", ["--fsd-weight=nan", "--fsd-weight=-1", "--fsd-every=0.5"])

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import ase.io
@@ -21,13 +22,15 @@ from hypothesis import strategies as st
 import fake_calculators
 from conftest import tblite_entry
 from pesbench import cli
+from pesbench.config import read_models
 from pesbench.errors import UserError
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.interface import Result, Status
-from pesbench.models.registry import file_sha256
+from pesbench.models.registry import ModelEntry, file_sha256, load, resolve_weights
 from pesbench.models.tblite import TBLiteModel
 from pesbench.storage import write_json
 from pesbench.structures import System, read_systems
+from pesbench.testbed.variants import find_variant
 from pesbench.training import sampling
 from pesbench.training.sampling import Sampling, langevin_frames, sample
 from pesbench.training.split import bond_types, read_split, split_systems, write_split
@@ -35,6 +38,8 @@ from pesbench.training.split import bond_types, read_split, split_systems, write
 REPO = Path(__file__).parents[1]
 MINI = read_systems(REPO / "resources/mini/molecules.extxyz")
 WEIGHTS = REPO / "resources/weights"
+SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+TESTBED = [name for name in SHIPPED if name.startswith("testbed-")]
 SHORT = Sampling(
     temperatures_k=(300.0,), equilibration_steps=20, interval_steps=10, frames=5, validation_every=5
 )
@@ -275,16 +280,85 @@ def test_errors_on_a_card_are_those_of_the_model(frames):
     )
 
 
-@pytest.mark.parametrize("name", ["mace-mini", "mace-mini-zbl"])
-def test_shipped_weights_are_what_their_card_says(name):
+@pytest.fixture(scope="module")
+def registry():
+    return read_models(REPO / "config/models.yaml")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_are_what_their_card_says(name, registry):
     card = json.loads((WEIGHTS / f"{name}.json").read_text())
-    path = WEIGHTS / f"{name}.model"
-    assert path.stat().st_size == card["bytes"] <= 2_000_000
+    suffix, largest_bytes = (".pt", 1_000_000) if name in TESTBED else (".model", 2_000_000)
+    path = WEIGHTS / f"{name}{suffix}"
+    assert path.stat().st_size == card["bytes"] <= largest_bytes
     assert file_sha256(path) == card["sha256"]
-    assert card["errors"]["seen"]["force_mae_mev_per_angstrom"] < 80
     split = read_split(REPO / "resources/mini/split.csv")
     assert card["seen"] == sorted(s for s, group in split.items() if group == "seen")
     assert card["training_wall_s"] > 0
+    assert not card.get("smoke", False)
+    assert f"# {name}\n" in (WEIGHTS / f"{name}.md").read_text()
+    # the entry is of these weights, and the model says something of a molecule
+    settings = resolve_weights(name, registry[name].settings, REPO)
+    entry = ModelEntry(name, registry[name].family, settings)
+    assert entry.weights_path == path
+    assert entry.settings["sha256"] == card["sha256"]
+    methanol = molecule("CH3OH")
+    result = load(entry, scan_set=None, device="cpu").evaluate(atoms_batch([methanol]))
+    assert result.status == (Status.OK,)
+    assert np.isfinite(result.energies).all()
+    assert 0 < np.abs(result.forces).max() < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("mace-mini", 80), ("mace-mini-zbl", 80), ("testbed-base", 100)]
+)
+def test_shipped_weights_are_good_enough(name, limit):
+    """So that differences beside the baseline of the ladder are of design, not of underfitting."""
+    card = json.loads((WEIGHTS / f"{name}.json").read_text())
+    assert card["errors"]["seen"]["frames"] > 500
+    assert card["errors"]["seen"]["force_mae_mev_per_angstrom"] < limit
+
+
+def test_the_shipped_testbed_is_that_of_its_config(registry):
+    """At least twelve potentials, trained as config/testbed.yaml says, on frames of one file."""
+    assert set(TESTBED) == {n for n, entry in registry.items() if entry.family == "testbed"}
+    made_of, seeds, frames = {}, {}, set()
+    for name in TESTBED:
+        card = json.loads((WEIGHTS / f"{name}.json").read_text())
+        variant = find_variant(REPO / "config/testbed.yaml", name)
+        assert card["switches"] == variant.potential.to_dict(), name
+        assert card["training"] == asdict(variant.training), name
+        assert card["sampling"]["temperatures_k"] == list(Sampling().temperatures_k), name
+        # scans whose FSD was in the loss are no test of it
+        seen = list(variant.fsd_scans) if variant.training.fsd_weight else []
+        assert card.get("fsd_scans", []) == registry[name].settings.get("seen_scans", []) == seen
+        choices = json.dumps([card["switches"], card["training"]])
+        made_of.setdefault(registry[name].potential, set()).add(choices)
+        seeds.setdefault(registry[name].potential, set()).add(card["sha256"])
+        frames.add(card["frames_sha256"])
+    assert len(frames) == 1
+    assert len(TESTBED) >= 12
+    assert {len(choices) for choices in made_of.values()} == {1}  # seeds differ in the seed only
+    assert len({*chain(*made_of.values())}) == len(made_of) >= 12
+    several = {name: len(found) for name, found in seeds.items() if len(found) > 1}
+    assert several == {"testbed-rough": 3, "testbed-smooth": 3}
+
+
+def test_frames_are_sampled_near_equilibrium_unless_told(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sampling, "write_frames", lambda *words: asked.append(words[2]))
+    write_json(tmp_path / "method.json", tblite_entry().deciding())
+    command = [
+        "sample", "--molecules", REPO / "resources/mini/molecules.extxyz", "--split",
+        REPO / "resources/mini/split.csv", "--method", tmp_path / "method.json",
+        "--out", tmp_path / "f.extxyz", "--record", tmp_path / "f.json",
+    ]  # fmt: skip
+    for more in ([], ["--temperatures-k", 300, 600, 1000, 1500]):
+        assert cli.main([str(word) for word in [*command, *more]]) == 0
+    near, hot = asked
+    assert near == Sampling()
+    assert near.temperatures_k == (300.0, 600.0)
+    assert hot == replace(near, temperatures_k=(300.0, 600.0, 1000.0, 1500.0))
 
 
 def test_frames_of_something_else_are_refused(tmp_path):

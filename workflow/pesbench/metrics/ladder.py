@@ -2,21 +2,26 @@
 
 A potential trained again with another seed has other scores. The standard deviation of that, pooled
 over all potentials with two seeds or more, is the seed noise σ of a score; it is taken to be the
-same for potentials that were trained once. The mean of n_a seeds and that of n_b differ by chance
-with the standard deviation σ √(1/n_a + 1/n_b), and a difference that is not above twice that is
-within the noise. Of few seeds σ itself is uncertain: with ν degrees of freedom by about 1/√(2ν).
+same for all potentials, those that were trained once among them. The mean of n_a seeds and that of
+n_b differ by chance with the standard deviation σ √(1/n_a + 1/n_b). σ itself is known from few
+seeds only, ν beyond the first of each potential, so a difference is within the noise up to t_ν
+times that, t_ν the quantile of Student's distribution with ν degrees of freedom (Student's test of
+two means, Biometrika 6, 1 (1908), with a pooled standard deviation): 2.78 at ν = 4, where the
+normal distribution has 1.96.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-FACTOR = 2.0
+CONFIDENCE = 0.95  # that a difference of chance alone is found within the noise
 _EQUAL = 1e-12  # relative; what rounding alone makes of equal seeds
 
 
@@ -54,13 +59,42 @@ def seed_noise(groups: Iterable[ArrayLike]) -> SeedNoise:
     return SeedNoise(float(np.sqrt(squares / freedom)), freedom)
 
 
+def of_a_share(noise: SeedNoise, share: float, n: int) -> SeedNoise:
+    """The noise of a share of n, no less than √(p(1 − p)/n), that of n independent ones.
+
+    Seeds whose shares are all 0 or all 1 do not differ, and say nothing of one between.
+
+    Args:
+        noise: As seeds have it.
+        share: p, between 0 and 1.
+        n: Of how many.
+    """
+    least = float(np.sqrt(share * (1 - share) / n))
+    return SeedNoise(float(np.maximum(noise.sd, least)), noise.degrees_of_freedom)
+
+
+@functools.cache
+def quantile(degrees_of_freedom: int) -> float:
+    """t_ν: what |t| of Student's distribution does not exceed with probability `CONFIDENCE`.
+
+    Args:
+        degrees_of_freedom: ν.
+
+    Returns:
+        Without unit; NaN for ν = 0.
+    """
+    if degrees_of_freedom == 0:
+        return float("nan")
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
+
+
 @dataclass(frozen=True)
 class Difference:
     """How far the mean of some seeds is from that of others.
 
     Attributes:
         value: The one minus the other, in the unit of the score; NaN if either has no score.
-        limit: What chance alone may make of it, `FACTOR` standard deviations; NaN if unknown.
+        limit: What chance alone makes of it at most, with probability `CONFIDENCE`; NaN if unknown.
     """
 
     value: float
@@ -93,7 +127,8 @@ def difference(one: ArrayLike, other: ArrayLike, noise: SeedNoise) -> Difference
     value = float(a.mean() - b.mean())
     if abs(value) <= _EQUAL * max(float(np.abs(a).max()), float(np.abs(b).max())):
         value = 0.0
-    return Difference(value, FACTOR * noise.sd * float(np.sqrt(1 / a.size + 1 / b.size)))
+    chance = noise.sd * float(np.sqrt(1 / a.size + 1 / b.size))
+    return Difference(value, quantile(noise.degrees_of_freedom) * chance)
 
 
 class Finding(StrEnum):

@@ -33,12 +33,14 @@ class Card:
         force_mae_mev_per_angstrom: On held-out frames, by `seen` and `unseen`.
         rotation_mev_per_angstrom: Root mean square by which forces do not turn with the molecule;
             None if the card does not tell.
+        trained_scans: Ids of the scans whose FSD was in its loss.
     """
 
     path: Path
     choices: dict[str, Any]
     force_mae_mev_per_angstrom: dict[str, float]
     rotation_mev_per_angstrom: float | None
+    trained_scans: frozenset[str] = frozenset()
 
 
 def read_card(entry: ModelEntry) -> Card | None:
@@ -82,6 +84,7 @@ def read_card(entry: ModelEntry) -> Card | None:
             if "force_mae_mev_per_angstrom" in errors
         },
         rotation_mev_per_angstrom=None if rotation is None else float(rotation),
+        trained_scans=frozenset(content.get("fsd_scans", ())),
     )
 
 

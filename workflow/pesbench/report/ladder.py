@@ -2,7 +2,7 @@
 
 A row is a potential, its seeds together: the mean of the seeds, each the mean over what it has
 scores of. A difference of two rows is taken on the scans, trajectories or molecules that all seeds
-of both have, and judged against the noise of seeds (`pesbench.metrics.ladder`).
+of both have, and judged against the noise of seeds on the same ones (`pesbench.metrics.ladder`).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Quantity:
             the whole model.
         scale: From the CSV's unit to the readers'.
         total: Whether it is a sum and no mean.
+        share: Whether it is the share of what it is of that has a property.
         log: Whether seeds differ by a factor rather than by an amount, as of what spans decades:
             noise and differences are of its natural logarithm.
     """
@@ -57,11 +58,12 @@ class Quantity:
     of: str = ""
     scale: float = 1.0
     total: bool = False
+    share: bool = False
     log: bool = False
 
-    def statistic(self, values: Array) -> float:
-        """The number of one seed."""
-        return float(values.sum() if self.total else values.mean())
+    def statistic(self, values: Array) -> Array:
+        """The number of each seed, shape (seeds,), from what it is of, shape (n, seeds)."""
+        return values.sum(axis=0) if self.total else values.mean(axis=0)
 
     def compared(self, seeds: Array) -> Array:
         """What of the numbers of some seeds is compared; none where one has no logarithm."""
@@ -80,7 +82,15 @@ _LISTED = (
     Quantity("fsd_compress_per_angstrom", "compressed FSD", "Å⁻¹", -1, "scans"),
     Quantity("fsd_stretch_per_angstrom", "stretched FSD", "Å⁻¹", -1, "scans"),
     Quantity("fsd_windowed_per_angstrom", "windowed FSD", "Å⁻¹", -1, "scans"),
-    Quantity("compression_monotone_fraction", "walls without a hole", "%", 1, "scans", scale=100),
+    Quantity(
+        "compression_monotone_fraction",
+        "walls without a hole",
+        "%",
+        1,
+        "scans",
+        scale=100,
+        share=True,
+    ),
     Quantity("spurious_extrema_per_scan", "spurious extrema", "per scan", -1, "scans"),
     Quantity("survival_ps", "survival", "ps", 1),
     Quantity("energy_drift_mev_per_atom_ps", "drift", "meV/atom/ps", -1, "runs", log=True),
@@ -104,6 +114,8 @@ _SCAN_MEANS = {
 COUNTS = (
     "scans_planned",
     "scans_scored",
+    "scans_masked",
+    "scans_trained_with",
     "runs_planned",
     "runs_finished",
     "runs_counted",
@@ -170,14 +182,18 @@ class Ladder:
     Attributes:
         rows: The baseline first.
         measured: By column and model; a model without a number of a kind has no entry.
-        noise: Of seeds, by column.
-        counts: One row a model, the columns `COUNTS`.
+        repeated: By column, of each potential with several seeds that have it, their numbers: one
+            column a seed, one row a scan, trajectory or molecule that all of them have.
+        noise: Of seeds, by column, on all of `repeated`.
+        counts: One row a model, the columns `COUNTS`. Masked scans are no test of the model, so
+            not scored; trained with are those that are scored although its loss held their FSD.
         horizon_ps: Of the survival time; NaN without dynamics.
         reference: The model that failures are counted in excess of; None if none ran dynamics.
     """
 
     rows: tuple[Row, ...]
     measured: Mapping[str, Mapping[str, Measured]]
+    repeated: Mapping[str, Sequence[pd.DataFrame]]
     noise: Mapping[str, SeedNoise]
     counts: pd.DataFrame
     horizon_ps: float
@@ -190,10 +206,16 @@ class Ladder:
 
     def seeds(self, column: str, row: Row) -> Array:
         """A quantity of each seed of a row that has it, each over all that it has."""
-        return _statistics(QUANTITIES[column], _values(self.measured[column], row))
+        values = _values(self.measured[column], row)
+        quantity = QUANTITIES[column]
+        seeds = [quantity.statistic(one.to_numpy(dtype=float)[:, None]) for one in values]
+        return np.concatenate([np.empty(0), *seeds])
 
     def compare(self, column: str, one: Row, other: Row) -> Compared:
-        """One row against another by a quantity."""
+        """One row against another by a quantity, on what all seeds of both have.
+
+        So is the noise: a mean over fewer scans has more of it.
+        """
         mine, others = (_values(self.measured[column], row) for row in (one, other))
         shared = _shared([*mine, *others])
         n = len(shared) if mine and others else 0
@@ -201,11 +223,12 @@ class Ladder:
             nothing = Difference(float("nan"), float("nan"))
             return Compared(float("nan"), float("nan"), nothing, 0)
         quantity = QUANTITIES[column]
-        a = _statistics(quantity, [values[shared] for values in mine])
-        b = _statistics(quantity, [values[shared] for values in others])
-        found = noise_of_seeds.difference(
-            quantity.compared(a), quantity.compared(b), self.noise[column]
-        )
+        a = quantity.statistic(_side_by_side(mine, shared).to_numpy(dtype=float))
+        b = quantity.statistic(_side_by_side(others, shared).to_numpy(dtype=float))
+        noise = _noise(quantity, self.repeated[column], among=shared)
+        if quantity.share:
+            noise = noise_of_seeds.of_a_share(noise, float(a.mean() + b.mean()) / 2, n)
+        found = noise_of_seeds.difference(quantity.compared(a), quantity.compared(b), noise)
         return Compared(float(a.mean()), float(b.mean()), found, n)
 
 
@@ -215,14 +238,15 @@ def _values(measured: Mapping[str, Measured], row: Row) -> list[pd.Series]:
     return [values for values in kept if len(values)]
 
 
-def _statistics(quantity: Quantity, seeds: Iterable[pd.Series]) -> Array:
-    return np.array([quantity.statistic(values.to_numpy(dtype=float)) for values in seeds])
-
-
 def _shared(series: Sequence[pd.Series]) -> pd.Index:
     """What all of some have; nothing of none."""
     indices = [values.index for values in series]
     return reduce(lambda a, b: a.intersection(b), indices) if indices else pd.Index([])
+
+
+def _side_by_side(series: Sequence[pd.Series], items: pd.Index) -> pd.DataFrame:
+    """One column a series, one row an item that all of them have."""
+    return pd.concat([values.reindex(items) for values in series], axis=1)
 
 
 # --- what is measured ----------------------------------------------------------------------------
@@ -241,7 +265,7 @@ def _scalar(value: float | None) -> pd.Series:
 
 def _of_scans(rows: pd.DataFrame) -> dict[str, Measured]:
     table = rows.set_index("scan")
-    scored = table[table["status"] == "ok"]
+    scored = table[table["status"] == Status.OK.value]
     found = {
         column: Measured(_numbers(scored[score]), len(table))
         for column, score in _SCAN_MEANS.items()
@@ -324,11 +348,15 @@ def make_ladder(
     for name in names:
         members.setdefault(entries[name].potential, []).append(name)
     rows = tuple(_row(potential, found, cards) for potential, found in members.items())
+    repeated = {column: _repeated(rows, measured[column]) for column in QUANTITIES}
     return Ladder(
         rows=rows,
         measured=measured,
-        noise={column: _noise(rows, column, measured[column]) for column in QUANTITIES},
-        counts=pd.DataFrame([_counts(name, inputs, lives) for name in names], index=list(names)),
+        repeated=repeated,
+        noise={column: _noise(QUANTITIES[column], repeated[column]) for column in QUANTITIES},
+        counts=pd.DataFrame(
+            [_counts(name, inputs, lives, cards[name]) for name in names], index=list(names)
+        ),
         horizon_ps=float(lives["survival_horizon_ps"].iloc[0]) if len(lives) else float("nan"),
         reference=inputs.reference,
     )
@@ -346,22 +374,43 @@ def _row(potential: str, names: Sequence[str], cards: Mapping[str, Card | None])
     return Row(potential, tuple(names), told[0] if told else None)
 
 
-def _noise(rows: Iterable[Row], column: str, measured: Mapping[str, Measured]) -> SeedNoise:
-    """Of one quantity, each potential's seeds on what all of them have."""
-    groups = []
+def _repeated(rows: Iterable[Row], measured: Mapping[str, Measured]) -> list[pd.DataFrame]:
+    """Of one quantity, the numbers of every potential's seeds on what all of them have."""
+    found = []
     for row in rows:
         seeds = _values(measured, row)
         shared = _shared(seeds)
-        if len(shared):
-            quantity = QUANTITIES[column]
-            groups.append(quantity.compared(_statistics(quantity, [v[shared] for v in seeds])))
+        if len(seeds) > 1 and len(shared):
+            found.append(_side_by_side(seeds, shared))
+    return found
+
+
+def _noise(
+    quantity: Quantity, repeated: Iterable[pd.DataFrame], among: pd.Index | None = None
+) -> SeedNoise:
+    """Of one quantity, on what all seeds of a potential have, or on these among it."""
+    kept = (seeds if among is None else seeds[seeds.index.isin(among)] for seeds in repeated)
+    groups = [
+        quantity.compared(quantity.statistic(seeds.to_numpy(dtype=float)))
+        for seeds in kept
+        if len(seeds)
+    ]
     return noise_of_seeds.seed_noise(groups)
 
 
-def _counts(name: str, inputs: ReportInputs, lives: pd.DataFrame) -> dict[str, int]:
+def _counts(
+    name: str, inputs: ReportInputs, lives: pd.DataFrame, card: Card | None
+) -> dict[str, int]:
     scans = inputs.scores[name]
+    scored = scans["status"] == Status.OK.value
+    trained = scans["scan"].isin(card.trained_scans if card is not None else ())
     found = dict.fromkeys(COUNTS, 0)
-    found |= {"scans_planned": len(scans), "scans_scored": int((scans["status"] == "ok").sum())}
+    found |= {
+        "scans_planned": len(scans),
+        "scans_scored": int(scored.sum()),
+        "scans_masked": int((scans["status"] == Status.MASKED.value).sum()),
+        "scans_trained_with": int((scored & trained).sum()),
+    }
     if name in lives.index:
         for count in ("planned", "finished", "counted"):
             found[f"runs_{count}"] = int(lives.loc[name, f"md_n_{count}"])

@@ -62,10 +62,10 @@ _INSTEAD = {  # of a panel with this quantity, where it has any value
 def figure(ladder: Ladder) -> Figure:
     """The figure of a ladder: seeds as small dots, their mean as a large one.
 
-    The band about the baseline is twice the seed noise of the difference to a potential with one
-    seed; colours follow the ladder's own judgement, of as many seeds as a row has. A panel without
-    any number is left out, and errors of scans stand in for those of frames where no card tells
-    these.
+    The band about the baseline is what chance makes of the difference to a potential with one seed,
+    in 95 of 100 cases; colours follow the ladder's own judgement, of as many seeds as a row has. A
+    panel without any number is left out, and errors of scans stand in for those of frames where no
+    card tells these.
 
     Args:
         ladder: Of `pesbench.report.ladder.make_ladder`.
@@ -194,7 +194,7 @@ def _legend(made: Figure, ladder: Ladder, panels: Sequence[_Panel]) -> None:
             dot(_BETTER, "better"),
             dot(_WORSE, "worse"),
             dot(_SAME, "within seed noise, or not known"),
-            Patch(color="0.5", alpha=0.16, lw=0, label="twice the seed noise"),
+            Patch(color="0.5", alpha=0.16, lw=0, label="95 % of seed noise"),
             dot(GREY, "a seed", ms=2.4),
         ]
     else:

@@ -15,19 +15,38 @@ from pesbench.models.interface import Model
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID
 
 BATCH_FRAMES = 32
+_AGAIN = "make it again with `pesbench sample`"
+
+
+def _read(frames: Path) -> list[Atoms]:
+    """All frames of a file, whole.
+
+    Raises:
+        UserError: the file is missing, empty, cut short or no list of frames.
+    """
+    if not frames.is_file():
+        raise UserError(f"{frames}: no such file; make it with `pesbench sample`")
+    content = frames.read_bytes()
+    if not content.strip():
+        raise UserError(f"{frames}: is empty; {_AGAIN}")
+    if not content.endswith(b"\n"):  # half a number is a number, too: ASE would take it
+        raise UserError(f"{frames}: is cut short, its last line has no end; {_AGAIN}")
+    try:
+        return read(frames, index=":")
+    except Exception as error:  # its readers raise whatever they meet
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{frames}: is cut short or no file of frames ({why}); {_AGAIN}") from error
 
 
 def read_parts(frames: Path) -> dict[str, list[Atoms]]:
     """Frames of `pesbench sample` by their part.
 
     Raises:
-        UserError: the file is missing, was made by something else, has nothing to train on or
-            validate with, or a label that is not finite.
+        UserError: the file is missing, empty, cut short or made by something else, has nothing to
+            train on or validate with, or a label that is not finite.
     """
-    if not frames.is_file():
-        raise UserError(f"{frames}: no such file; make it with `pesbench sample`")
     parts: dict[str, list[Atoms]] = {}
-    for number, atoms in enumerate(read(frames, index=":")):
+    for number, atoms in enumerate(_read(frames)):
         if "part" not in atoms.info:
             raise UserError(
                 f"{frames}: a frame without `part`; make the file with `pesbench sample`"

@@ -43,7 +43,8 @@ class Sampling:
     """How trajectories are run and sampled.
 
     Attributes:
-        temperatures_k: One trajectory a molecule, temperature and replicate.
+        temperatures_k: One trajectory a molecule, temperature and replicate; near equilibrium, so
+            that scans and hot dynamics test what lies beyond the frames.
         timestep_fs: Of the integrator.
         friction_per_fs: Of the thermostat.
         equilibration_steps: Before the first frame.
@@ -52,7 +53,7 @@ class Sampling:
         validation_every: Every so many-th trained frame is kept for validation.
     """
 
-    temperatures_k: tuple[float, ...] = (300.0, 600.0, 1000.0, 1500.0)
+    temperatures_k: tuple[float, ...] = (300.0, 600.0)
     timestep_fs: float = 0.5
     friction_per_fs: float = 0.02
     equilibration_steps: int = 400
