@@ -20,7 +20,8 @@ from pesbench.models.record import description
 from pesbench.models.registry import role
 from pesbench.models.variants import variants
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
-from pesbench.running import enter
+from pesbench.running import enter, note_run, runs_at_work
+from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays
 from pesbench.slurm_queue import refuse_left_over
 from pesbench.software import Software
 from pesbench.testbed.variants import find_variant, read_variants
@@ -35,10 +36,13 @@ configfile: "config/config.yaml"
 
 # One line for bad input, before any work; everything below only reads RUN.
 try:
+    become_own_job(sys.argv)  # a task of an array, which Slurm's plugin starts as another one
     RUN = resolve(config, Path.cwd(), " + ".join(map(str, workflow.configfiles)))
     # a run on one machine has no use for the names of partitions
     ON_CLUSTER = workflow.resource_settings.nodes is not None
-    CLUSTER = read_cluster(config, Path("slurm/site.yaml")) if ON_CLUSTER else Cluster()
+    # of the folder that is worked in, else the one that ships, whatever --directory says
+    SITES = [Path(folder, "slurm", "site.yaml") for folder in (Path.cwd(), workflow.basedir)]
+    CLUSTER = read_cluster(config, *SITES) if ON_CLUSTER else Cluster()
     SOFTWARE = Software(
         RUN.software, Path(workflow.basedir) / "envs", RUN.results.parent / "environments"
     )
@@ -50,8 +54,9 @@ except UserError as error:
     sys.exit(f"pesbench: error: {error}")
 
 # a Snakemake that was killed stops nobody; one that is at work is told of before its lock is met
-if workflow.is_main_process and (other := enter(Path.cwd(), on_cluster=ON_CLUSTER)):
-    print(f"pesbench: {other}", file=sys.stderr)
+if workflow.is_main_process:
+    if other := enter(Path.cwd(), on_cluster=ON_CLUSTER, command=sys.argv[1:]):
+        print(f"pesbench: {other}", file=sys.stderr)
 
 PYTHON = sys.executable
 RESULTS = RUN.results

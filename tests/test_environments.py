@@ -352,8 +352,11 @@ def _interpreters(text: str) -> dict[str, set[str]]:
     return found
 
 
-RUN_A_MODEL = {f"evaluate {model}" for model in MODELS} | {
+RUN_A_MODEL = {
+    *(f"evaluate {model}" for model in MODELS),
     *("dynamics mace-mini", "dynamics 7net-0", "vibrations 7net-0"),
+    *(f"probe {model}" for model in MODELS[:-1]),  # for a plan; a control is not timed
+    *(f"{stage} reference" for stage in ("evaluate", "vibrations", "probe")),
 }
 
 
@@ -362,11 +365,11 @@ def test_every_rule_that_runs_a_model_takes_the_interpreter_of_its_family(
     checkout: Path, mode: str
 ) -> None:
     option = ("--software-deployment-method", "conda") if mode == "conda" else ()
-    done = _dry_run(checkout, *option, "--config", f"software={mode}")
+    done = _dry_run(checkout, *option, "--config", f"software={mode}", "--", "all", "plan")
     assert done.returncode == 0, done.stdout + done.stderr
     found = _interpreters(done.stdout)
     folder = checkout / "results" / "environments"
-    for what in {*RUN_A_MODEL, "evaluate reference", "vibrations reference"}:
+    for what in RUN_A_MODEL:
         (python,) = found.pop(what)
         family = {"mace": "mace", "7net": "sevennet"}.get(what.partition(" ")[2][:4])
         if family is None:

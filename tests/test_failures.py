@@ -530,10 +530,10 @@ def test_the_lock_of_a_run_with_jobs_of_a_cluster_is_left_to_the_user(tmp_path, 
     for left, told, cancel in (
         (None, "cannot be asked here. Once none of them is left in it, this continues", ""),
         ([], "had jobs of a cluster, and none is left. This continues", ""),
-        (["7", "12"], "has left 2 jobs in Slurm's queue. This ends them and", "scancel 7 12 && "),
+        (["7", "12"], "has left jobs in Slurm's queue (2). This ends them and", "scancel 7 12 && "),
     ):
         monkeypatch.setattr(running, "ask_left_over", lambda _, left=left: left)
-        said = running.enter(tmp_path, on_cluster=job is None, command=command)
+        said = running.enter(tmp_path, on_cluster=job is None, command=["-n", *command])
         assert told in said
         assert said.endswith(f"`{cancel}{again} --unlock && {again}`")
         assert lock.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,11 @@ REPO = Path(__file__).parents[1]
 MODELS = "models=[mace-mini,gfn1-xtb,gfn2-curl_0.001]"
 
 
-def dry_run(tmp_path: Path, *arguments: str) -> dict[str, set[str]]:
+def dry_run(tmp_path: Path, *arguments: str, start: Path = REPO) -> dict[str, set[str]]:
     """Resources that the jobs of each rule ask for, one string a distinct set."""
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", *arguments, f"results={tmp_path}"],
-        cwd=REPO,
+        cwd=start,
         capture_output=True,
         text=True,
         check=False,
@@ -60,6 +61,29 @@ def test_a_config_on_the_command_line_takes_its_place(tmp_path):
     assert "scan_set_from_archive" not in found
     assert all("slurm_partition=cpu" in asked for asked in found["reference"])
     assert all("slurm_partition=gpu" in asked for asked in found["evaluate"])  # site.yaml is read
+
+
+def test_the_site_counts_wherever_the_work_is_done(tmp_path):
+    """Else account and partitions would be lost without a word."""
+    checkout, folder = tmp_path / "checkout", tmp_path / "folder"
+    checkout.mkdir()
+    folder.mkdir()
+    for name in ("Snakefile", "workflow", "config", "resources", "envs"):
+        (checkout / name).symlink_to(REPO / name)
+    for name in ("config", "resources"):
+        (folder / name).symlink_to(REPO / name)
+    shutil.copytree(REPO / "slurm", checkout / "slurm")
+    site = checkout / "slurm" / "site.yaml"
+    site.write_text(site.read_text().replace("# account: my_project", "account: chem"))
+    run = ("--profile", "slurm", "--configfile", "config/own_molecules.yaml")
+    there = ("--directory", str(folder), "--config", "models=[mace-mini]", "controls=[]")
+    for asked in dry_run(tmp_path / "r", *run, *there, start=checkout)["evaluate"]:
+        assert "slurm_account=chem, slurm_partition=gpu, " in asked
+    (folder / "slurm").mkdir()
+    (folder / "slurm" / "site.yaml").write_text("cluster: {gpu_partition: fast}")
+    for asked in dry_run(tmp_path / "r", *run, *there, start=checkout)["evaluate"]:
+        assert "slurm_account" not in asked
+        assert "slurm_partition=fast, " in asked
 
 
 def test_a_config_may_name_another_cluster(tmp_path):

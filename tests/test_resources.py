@@ -28,7 +28,7 @@ from pesbench.resources import (
     Requests,
     Sizes,
     closest,
-    largest,
+    enough,
     measured,
     measured_dynamics,
     measured_evaluation,
@@ -96,8 +96,10 @@ def test_slower_nodes_get_more_time_and_every_job_at_least_a_minute():
 
 
 def test_an_array_asks_for_what_is_enough_for_any_of_its_tasks():
-    of_array = largest([Request(10, 9000, True), Request(90, 2000, True)])
-    assert of_array == Request(90, 9000, True)
+    short, long = Request(10, 9000, True), Request(90, 2000, True)
+    assert enough([(short, 1), (long, 1)], Cluster()) == (90, 9000)
+    assert enough([(short, 3), (long, 1)], Cluster()) == (90, 27000)
+    assert enough([(short, 2), (long, 2)], Cluster(gpu_hours=2)) == (120, 18000)
 
 
 def test_time_is_the_start_and_the_work_with_a_margin():
@@ -123,6 +125,9 @@ def test_the_cluster_is_that_of_the_config_or_of_the_profile(tmp_path):
     assert read_cluster({}, site) == Cluster(cpu_partition="long", gpu_hours=3)
     assert read_cluster({"cluster": {"account": "me"}}, site) == Cluster(account="me")
     assert read_cluster({}, tmp_path / "none.yaml") == Cluster()
+    assert read_cluster({}, tmp_path / "none.yaml", site) == Cluster(
+        cpu_partition="long", gpu_hours=3
+    )
 
 
 def test_a_wrong_key_of_the_cluster_is_told(tmp_path):
@@ -258,8 +263,6 @@ def test_jobs_that_hold_more_ask_for_more(run):
     assert (half.minutes - START_MIN) / (whole.minutes - START_MIN) == pytest.approx(
         2 / 5, rel=0.01
     )
-    assert requests.largest_dynamics(["mace-mini"]) == whole
-    assert requests.largest_evaluation(["gfn1-xtb", "control-zero"]).minutes == of_25.minutes
 
 
 def test_a_model_that_has_run_asks_by_its_own_speed(run, tmp_path, toys, toy_set):
@@ -316,8 +319,6 @@ def test_files_are_read_once_whatever_the_number_of_jobs(run, tmp_path, toys, to
         monkeypatch.setattr(resources, name, lambda p, read=reader: opened.append(p) or read(p))
     for shard in run.shards("gfn1-xtb"):
         requests.evaluation("gfn1-xtb", shard)
-        requests.largest_evaluation(["gfn1-xtb", "control-zero"])
-        requests.largest_dynamics(["gfn1-xtb"])
     assert opened.count(tmp_path / "bsct_spice.h5") == 1
     assert folder / "0000.h5" not in opened  # it was read before
 

@@ -1,15 +1,19 @@
-"""`snakemake --profile slurm` through a real Slurm: whole runs, a time limit, a cancelled job."""
+"""`snakemake --profile slurm` through a real Slurm: whole runs, and what can be lost in them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import ase.io
@@ -23,15 +27,19 @@ from one_node import OneNode, run, this_machine
 from conftest import fake_entry
 from pesbench.evaluate import evaluate_shard
 from pesbench.storage import Evaluation, ScanSet
+from pesbench.trajectories import Trajectories
 
 REPO = Path(__file__).parents[2]
 LITERAL = (str(Path(sys.executable).with_name("snakemake")), "--profile", "slurm")
 BOUND_S = 1800  # of a run; minutes on an idle machine
 SLOW_FRAME_S = 0.14  # 14 s a scan, 98 s the first job: beyond the limit of its first attempt
+SLOWER_FRAME_S = 0.4  # more than a minute of work after the first of three scans
 N_FRAMES = 100
+ARRAY_LIMIT = 2  # less than the jobs of a rule
+POLL_S = 0.3
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
-# two models, one of which can use a GPU; two jobs of everything
+# two models, one of which can use a GPU; three evaluations and two dynamics each
 WHOLE = {
     "scan_set": "few",
     "scan_sets": {
@@ -39,12 +47,12 @@ WHOLE = {
     },
     "models": ["gfn1-xtb", "mace-mini"],
     "controls": ["control-zero"],
-    "shard_size": 3,
+    "shard_size": 2,
     "dynamics": {
         "models": ["gfn1-xtb", "mace-mini"],
         "systems": ["hydroxylamine", "methanethiol"],
         "temperatures_k": [500],
-        "duration_ps": 0.05,
+        "duration_ps": 0.3,  # some seconds after the checkpoint of the relaxed molecule
         "shard_size": 1,
     },
 }
@@ -65,6 +73,56 @@ LIMITED = {
     "cluster": {"cpu_partition": "cpu", "gpu_partition": "gpu", "time_factor": 0.01},
 }
 MANY = (*FEW, "ethanethiol", "hydrazine", "methoxyamine", "methylamine")
+# the same model, slower, for a Snakemake that is killed: two jobs, which go on without it
+KILLED = {
+    "scan_set": "few",
+    "scan_sets": {
+        "few": {"source": "molecules", "molecules": "few.extxyz", "reference": "morse"},
+    },
+    "models_file": "slow.yaml",
+    "models": ["slow"],
+    "controls": [],
+    "shard_size": 3,
+    "dynamics": {"models": []},
+}
+_HEAD = re.compile(r"(?:local)?rule (\w+):$")
+_FACT = re.compile(r"    (jobid|wildcards): (.*)$")
+_ALONE = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+) ")
+_ARRAY = re.compile(
+    r"Submitted array job with Snakemake IDs (\S+) and SLURM job ID (\d+)\. "
+    r"The individual task IDs are (\d+)-"
+)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that Slurm got: a rule and the values of its wildcards, and an id or that of a task."""
+
+    rule: str
+    wildcards: tuple[str, ...]
+    slurm_id: str
+
+
+def submissions(log: str) -> list[Submitted]:
+    """The jobs that Slurm got, in order, from Snakemake's log."""
+    found: list[Submitted] = []
+    jobs: dict[str, tuple[str, tuple[str, ...]]] = {}
+    rule, job = "", ""
+    for line in log.splitlines():
+        if head := _HEAD.match(line):
+            rule = head[1]
+        elif (fact := _FACT.match(line)) and fact[1] == "jobid":
+            job = fact[2]
+            jobs[job] = (rule, ())
+        elif fact:
+            values = (word.partition("=")[2] for word in fact[2].split(", "))
+            jobs[job] = (rule, tuple(values))
+        elif alone := _ALONE.match(line):
+            found.append(Submitted(*jobs[alone[1]], alone[2]))
+        elif array := _ARRAY.match(line):
+            for task, one in enumerate(array[1].split(","), start=int(array[3])):
+                found.append(Submitted(*jobs[one], f"{array[2]}_{task}"))
+    return found
 
 
 @dataclass
@@ -83,27 +141,33 @@ class Workflow:
         frames = ase.io.read(REPO / "resources/mini/molecules.extxyz", index=":")
         ase.io.write(root / f"{name}.extxyz", [f for f in frames if f.info["id"] in molecules])
         (root / "run.yaml").write_text(yaml.safe_dump(config))
-        # what a user changes: the type of GPU; and how a Slurm without accounting is asked
+        # what a user changes: the type of GPU
         site = root / "slurm" / "site.yaml"
         site.write_text(re.sub("# gpu_model: .*", "gpu_model: fake", site.read_text()))
-        with (root / "slurm" / "config.yaml").open("a") as profile:
-            profile.write("slurm-status-command: squeue\n")
-        text = (root / "slurm" / "config.yaml").read_text()
-        before = re.search("^slurm-init-seconds.*$", text, flags=re.MULTILINE)
-        assert before is not None
-        faster = text.replace(before[0], "slurm-init-seconds-before-status-checks: 3")
-        (root / "slurm" / "config.yaml").write_text(faster)
+        profile = root / "slurm" / "config.yaml"
+        text = profile.read_text()
+        for key, value in (
+            ("slurm-init-seconds-before-status-checks", 3),
+            ("slurm-array-limit", ARRAY_LIMIT),
+            # one disk: a task that looked for the output of another one would be seen
+            ("latency-wait", 5),
+        ):
+            text, count = re.subn(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.MULTILINE)
+            assert count == 1, key
+        profile.write_text(text)
         return cls(root)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        path = [str(self.root / "workflow"), str(REPO / "tests")]
+        return self.run([*LITERAL, *arguments, "--configfile", "run.yaml"])
+
+    def run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        """Anything, in its folder."""
+        python = [str(self.root / "workflow"), str(REPO / "tests")]
+        programs = [str(Path(sys.executable).parent), os.environ["PATH"]]
+        paths = {"PYTHONPATH": os.pathsep.join(python), "PATH": os.pathsep.join(programs)}
         with (self.root / "log").open("ab") as log:
             return subprocess.Popen(
-                [*LITERAL, *arguments, "--configfile", "run.yaml"],
-                cwd=self.root,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
-                stdout=log,
-                stderr=log,
+                command, cwd=self.root, env=os.environ | paths, stdout=log, stderr=log
             )
 
     @property
@@ -125,37 +189,78 @@ def finish(process: subprocess.Popen[bytes]) -> int:
             process.wait()
 
 
+def _id(job: dict[str, str]) -> str:
+    """As Snakemake's log has it."""
+    task = job.get("ArrayTaskId")
+    return f"{job['ArrayJobId']}_{task}" if task else job["JobId"]
+
+
 @dataclass(frozen=True)
+class Killed:
+    """What came of a Snakemake that was killed: its log then, what the next said, and the end."""
+
+    at_work: list[str]
+    said: str
+    said_code: int
+    command: str
+    code: int
+
+
+@dataclass
 class Done:
-    """Both runs, at their end."""
+    """All runs, at their end."""
 
     node: OneNode
     whole: Workflow
-    whole_code: int
     limited: Workflow
-    limited_code: int
+    killed: Workflow
+    codes: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, Submitted] = field(default_factory=dict)
+    kill: Killed | BaseException | None = None
 
-    def jobs(self, workflow: Workflow, comment: str) -> list[dict[str, str]]:
-        """Slurm's facts of the jobs of one rule (and wildcards), in order of their submission."""
-        found = [
-            job
-            for job in self.node.jobs()
-            if job["WorkDir"] == str(workflow.root) and job["Comment"].startswith(comment)
+    def jobs(
+        self, workflow: Workflow, rule: str, *wildcards: str
+    ) -> list[tuple[Submitted, dict[str, str]]]:
+        """Jobs of one rule (and the first wildcards), in order, with Slurm's facts."""
+        facts = {_id(job): job for job in self.node.jobs()}
+        return [
+            (one, facts[one.slurm_id])
+            for one in submissions(workflow.log)
+            if one.rule == rule and one.wildcards[: len(wildcards)] == wildcards
         ]
-        return sorted(found, key=lambda job: int(job["JobId"]))
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     whole = Workflow.make(tmp_path_factory.mktemp("whole"), WHOLE, FEW)
     limited = Workflow.make(tmp_path_factory.mktemp("limited"), LIMITED, MANY)
-    _write_slow_models(limited.root)
-    with this_machine(), OneNode(tmp_path_factory.mktemp("node")) as node:
+    killed = Workflow.make(tmp_path_factory.mktemp("killed"), KILLED, FEW)
+    _write_slow_models(limited.root, SLOW_FRAME_S)
+    _write_slow_models(killed.root, SLOWER_FRAME_S)
+    # four of its cores are for jobs that sleep
+    with this_machine(), OneNode(tmp_path_factory.mktemp("node"), cores=6) as node:
+        made = Done(node, whole, limited, killed)
         running = [whole.start(), limited.start("scores")]
         try:
-            _cancel_once_it_has_a_checkpoint(node, limited, running[1])
-            codes = [finish(process) for process in running]
-            yield Done(node, whole, codes[0], limited, codes[1])
+            with ThreadPoolExecutor() as at_a_time:
+                losses = [
+                    at_a_time.submit(_lose, made, limited, running[1], "evaluate_on_cpu",
+                                     lambda one: one.wildcards == ("slow", "0001"), piece=True),
+                    # a later task, which the plugin starts as if it were the first
+                    at_a_time.submit(_lose, made, whole, running[0], "evaluate",
+                                     lambda one: one.slurm_id.endswith("_2"), piece=False),
+                    at_a_time.submit(_lose, made, whole, running[0], "dynamics",
+                                     lambda one: "_" in one.slurm_id, piece=True),
+                ]  # fmt: skip
+                kill = at_a_time.submit(_kill_and_continue, made)
+                made.codes = {
+                    "whole": finish(running[0]),
+                    "limited": finish(running[1]),
+                }
+                for loss in losses:
+                    loss.result()
+                made.kill = kill.exception() or kill.result()
+            yield made
         finally:
             for process in running:
                 if process.poll() is None:
@@ -163,61 +268,130 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
                     process.wait()
 
 
-def _write_slow_models(root: Path) -> None:
+def _write_slow_models(root: Path, pause_s: float) -> None:
     morse = {"family": "ase", "calculator": "fake_calculators:Morse"}
     # a fixed batch: how far its choice is measured depends on what else the machine does
     slow = morse | {"batch_size": 5}
-    slow |= {"arguments": {"pause_s": SLOW_FRAME_S, "tally": str(root / "tally")}}
+    slow |= {"arguments": {"pause_s": pause_s, "tally": str(root / "tally")}}
     reference = morse | {"level_of_theory": "Morse", "trained": False}
     (root / "slow.yaml").write_text(yaml.safe_dump({"morse": reference, "slow": slow}))
 
 
-def _cancel_once_it_has_a_checkpoint(
-    node: OneNode, workflow: Workflow, running: subprocess.Popen[bytes]
+def _piece(workflow: Workflow, one: Submitted) -> Path:
+    """The first piece of a job's checkpoint."""
+    model, shard = one.wildcards
+    (scan_set,) = (path.stem for path in workflow.root.glob("*.extxyz"))
+    stage = "dynamics" if one.rule.startswith("dynamics") else "scans"
+    folder = workflow.root / "results" / scan_set / model / stage / f"{shard}.h5.checkpoint"
+    return folder / "000000.npz"
+
+
+def _lose(
+    done: Done,
+    workflow: Workflow,
+    running: subprocess.Popen[bytes],
+    rule: str,
+    which: Callable[[Submitted], bool],
+    *,
+    piece: bool,
 ) -> None:
-    piece = workflow.root / "results/many/slow/scans/0001.h5.checkpoint/000000.npz"
+    """Cancel the first job of a rule that is of a kind, and runs, or has a piece of a checkpoint.
+
+    Where it ends by itself before, the tests tell.
+    """
     end = time.monotonic() + BOUND_S
-    while not piece.exists():
-        if running.poll() is not None or time.monotonic() > end:
-            return  # the tests tell what went wrong
-        time.sleep(0.5)
-    for job in node.jobs():
-        comment = job["Comment"], job["JobState"]
-        if comment == ("rule_evaluate_on_cpu_wildcards_slow_0001", "RUNNING"):
-            run("scancel", job["JobId"])
+    while running.poll() is None and time.monotonic() < end:
+        time.sleep(POLL_S)
+        found = [one for one in submissions(workflow.log) if one.rule == rule and which(one)]
+        if piece:
+            found = [one for one in found if _piece(workflow, one).exists()]
+        if not found:
+            continue
+        states = {_id(job): job["JobState"] for job in done.node.jobs()}
+        at_work = [one for one in found if states.get(one.slurm_id) == "RUNNING"]
+        if at_work:
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                run("scancel", at_work[0].slurm_id)
+                done.lost[rule] = at_work[0]
+                return
+
+
+def _kill_and_continue(done: Done) -> Killed:
+    """SIGKILL Snakemake while its jobs run, give the same command, and then do what it says."""
+    workflow = done.killed
+    first = workflow.start("scores")
+    end = time.monotonic() + BOUND_S
+    try:
+        while not list(workflow.root.glob("results/few/slow/scans/*.checkpoint/000000.npz")):
+            assert first.poll() is None, workflow.log
+            assert time.monotonic() < end, workflow.log
+            time.sleep(POLL_S)
+    finally:
+        first.kill()
+        first.wait()
+    before = len(workflow.log)
+    said_code = finish(workflow.start("scores"))
+    said = workflow.log[before:]
+    jobs = {
+        one.slurm_id.partition("_")[0]
+        for one in submissions(workflow.log)
+        if one.rule == "evaluate_on_cpu"
+    }
+    told = re.search("^pesbench: .*`(.*)`$", said, flags=re.MULTILINE)
+    assert told is not None, said
+    code = finish(workflow.run(["sh", "-c", told[1]]))
+    return Killed(sorted(jobs), said, said_code, told[1], code)
 
 
 # --- a whole benchmark ---------------------------------------------------------------------------
 
 
 def test_a_benchmark_runs_through_the_profile(done: Done) -> None:
-    assert done.whole_code == 0, done.whole.log + done.node.log()[-3000:]
+    assert done.codes["whole"] == 0, done.whole.log + done.node.log()[-3000:]
     board = pd.read_csv(done.whole.results / "leaderboard.csv").set_index("model")
     assert (board.loc[["gfn1-xtb", "mace-mini"], "n_scored"] > 0).all()
     assert (board.loc[["gfn1-xtb", "mace-mini"], "md_n_planned"] == 2).all()
     assert (done.whole.results / "leaderboard.html").is_file()
 
 
-@pytest.mark.parametrize("rule", ["evaluate", "dynamics"])
-def test_a_model_on_a_gpu_has_one_of_its_own_and_goes_as_an_array(done: Done, rule: str) -> None:
-    jobs = done.jobs(done.whole, f"rule_{rule}_wildcards_mace-mini")
-    assert len(jobs) == 2
-    assert len({job["ArrayJobId"] for job in jobs}) == 1
+def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
+    """Arrays, and the job that follows a lost one."""
+    jobs = [job for rule in ("evaluate", "dynamics") for _, job in done.jobs(done.whole, rule)]
+    used = {}
     for job in jobs:
-        assert (job["Partition"], job["JobState"]) == ("gpu", "COMPLETED")
+        assert job["Partition"] == "gpu"
         assert "gpu:fake:1" in job["TresPerJob"]
-        seen = done.node.devices()[job["JobId"]]
-        assert {partition for partition, _ in seen} == {"gpu"}
-        assert len({gpus for _, gpus in seen}) == 1
-        assert seen[0][1] in ("0", "1")
-    starts = [job["StartTime"] for job in jobs], [job["EndTime"] for job in jobs]
-    if max(starts[0]) < min(starts[1]):  # at a time
-        assert {done.node.devices()[job["JobId"]][0][1] for job in jobs} == {"0", "1"}
+        if job["JobState"] == "COMPLETED":
+            seen = done.node.devices()[job["JobId"]]
+            assert {partition for partition, _ in seen} == {"gpu"}
+            (used[job["JobId"]],) = {gpus for _, gpus in seen}
+    assert set(used.values()) <= {"0", "1"}
+    assert len(used) == 5
+    for one, other in combinations((job for job in jobs if job["JobId"] in used), 2):
+        if max(one["StartTime"], other["StartTime"]) < min(one["EndTime"], other["EndTime"]):
+            assert used[one["JobId"]] != used[other["JobId"]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sizes"),
+    [
+        ("evaluate", [1, 2]),  # of three jobs; an array holds two
+        ("dynamics", [2]),
+        ("evaluate_on_cpu", [2, 2]),  # one of the control, which holds all scans in one
+        ("dynamics_on_cpu", [2]),
+    ],
+)
+def test_what_is_fanned_out_goes_as_arrays(done: Done, rule: str, sizes: list[int]) -> None:
+    first = {}  # of each job
+    for one, job in done.jobs(done.whole, rule):
+        first.setdefault(one.wildcards, job.get("ArrayJobId"))
+    assert sorted(Counter(first.values()).values()) == sizes
+    assert None not in first.values()
 
 
 @pytest.mark.parametrize("rule", ["evaluate_on_cpu", "dynamics_on_cpu", "reference", "molecules"])
 def test_a_model_without_a_gpu_asks_for_none(done: Done, rule: str) -> None:
-    jobs = done.jobs(done.whole, f"rule_{rule}")
+    jobs = [job for _, job in done.jobs(done.whole, rule)]
     assert jobs
     for job in jobs:
         assert (job["Partition"], job["JobState"]) == ("cpu", "COMPLETED")
@@ -228,8 +402,10 @@ def test_a_model_without_a_gpu_asks_for_none(done: Done, rule: str) -> None:
 def test_what_reads_results_is_no_job_of_the_cluster(done: Done) -> None:
     rules = {
         job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
-        for job in done.jobs(done.whole, "rule_")
+        for job in done.node.jobs()
+        if job["WorkDir"] == str(done.whole.root)
     }
+    assert rules == {one.rule for one in submissions(done.whole.log)}
     on_gpu, on_cpu = {"evaluate", "dynamics"}, {"evaluate_on_cpu", "dynamics_on_cpu"}
     assert rules == {"molecules", "reference"} | on_gpu | on_cpu
 
@@ -247,22 +423,67 @@ def test_a_rerun_does_nothing(done: Done) -> None:
     assert len(done.node.jobs()) == before
 
 
+# --- a lost task ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["evaluate", "dynamics"])
+def test_a_lost_task_of_an_array_is_made_again_and_costs_no_other(done: Done, rule: str) -> None:
+    lost = done.lost[rule]  # else nothing was lost in time
+    states: dict[tuple[str, ...], list[str]] = {}
+    for one, job in done.jobs(done.whole, rule):
+        states.setdefault(one.wildcards, []).append(job["JobState"])
+    assert states.pop(lost.wildcards) == ["CANCELLED", "COMPLETED"]
+    assert set(map(tuple, states.values())) == {("COMPLETED",)}
+    (_, before), (again, after) = done.jobs(done.whole, rule, *lost.wildcards)
+    assert "_" not in again.slurm_id  # alone
+    assert _minutes(after) > _minutes(before)
+    folder = done.whole.results / "mace-mini" / {"evaluate": "scans"}.get(rule, rule)
+    assert not list(folder.glob("*.checkpoint"))
+
+
+def test_a_lost_task_of_dynamics_continues_from_its_checkpoint(done: Done) -> None:
+    lost = done.lost["dynamics"]
+    for path in (done.whole.results / "mace-mini" / "dynamics").iterdir():
+        with Trajectories(path) as trajectories:
+            interrupted = trajectories.attributes["times_interrupted"]
+            assert interrupted == (1 if path.stem == lost.wildcards[1] else 0), path
+
+
 # --- a time limit, and a cancelled job -----------------------------------------------------------
+
+
+def _minutes(job: dict[str, str]) -> int:
+    hours, minutes, _ = map(int, job["TimeLimit"].split(":"))
+    return 60 * hours + minutes
+
+
+def _attempts(done: Done, workflow: Workflow, rule: str) -> dict[str, int]:
+    """Which attempt of its job each of Slurm's is, by the id that Snakemake's log has."""
+    count: Counter[tuple[str, ...]] = Counter()
+    found = {}
+    for one, _ in done.jobs(workflow, rule):
+        count[one.wildcards] += 1
+        found[one.slurm_id] = count[one.wildcards]
+    return found
 
 
 @pytest.mark.parametrize(("shard", "how"), [("0000", "TIMEOUT"), ("0001", "CANCELLED")])
 def test_a_lost_job_is_tried_again_with_more_and_continues(
     done: Done, shard: str, how: str
 ) -> None:
-    assert done.limited_code == 0, done.limited.log + done.node.log()[-3000:]
-    jobs = done.jobs(done.limited, f"rule_evaluate_on_cpu_wildcards_slow_{shard}")
-    states = [job["JobState"] for job in jobs]
+    assert done.codes["limited"] == 0, done.limited.log + done.node.log()[-3000:]
+    jobs = done.jobs(done.limited, "evaluate_on_cpu", "slow", shard)
+    states = [job["JobState"] for _, job in jobs]
     assert states[-1] == "COMPLETED"
     assert how in states[:-1]
     assert set(states[:-1]) <= {"TIMEOUT", "CANCELLED"}
-    for attempt, job in enumerate(jobs, start=1):
-        assert job["TimeLimit"] == f"00:{attempt:02d}:00"
-        assert job["MinMemoryNode"] == f"{4000 * attempt}M"
+    attempts = _attempts(done, done.limited, "evaluate_on_cpu")
+    for one, job in jobs:
+        array = one.slurm_id.partition("_")[0]
+        most = max(n for other, n in attempts.items() if other.partition("_")[0] == array)
+        assert _minutes(job) == most  # of any in its array
+        # the plugin adds a little to an array's
+        assert 4000 * most <= int(job["MinMemoryNode"].removesuffix("M")) < 4000 * most + 10
     with Evaluation(done.limited.results / "slow" / "scans" / f"{shard}.h5") as evaluation:
         assert 1 <= evaluation.attributes["times_interrupted"] < len(jobs)
         assert evaluation.attributes["wall_s"] > len(evaluation.ids) * N_FRAMES * SLOW_FRAME_S
@@ -270,19 +491,57 @@ def test_a_lost_job_is_tried_again_with_more_and_continues(
 
 def test_lost_jobs_leave_no_damage(done: Done, tmp_path: Path) -> None:
     """The numbers of an undisturbed run, no piece left over, at most one scan twice a loss."""
-    scan_set = done.limited.results / "many.h5"
+    lost = len(done.jobs(done.limited, "evaluate_on_cpu")) - 2
+    _same_as_undisturbed(done.limited, tmp_path, lost)
+
+
+def _same_as_undisturbed(workflow: Workflow, scratch: Path, lost: int) -> None:
+    (scan_set,) = workflow.results.glob("*.h5")
     with ScanSet(scan_set) as opened:
         ids = opened.ids
-    evaluate_shard(fake_entry(name="slow"), scan_set, ids, tmp_path / "undisturbed.h5")
-    found = sorted((done.limited.results / "slow" / "scans").iterdir())
+    evaluate_shard(fake_entry(name="slow"), scan_set, ids, scratch / "undisturbed.h5")
+    found = sorted((workflow.results / "slow" / "scans").iterdir())
     assert [path.name for path in found] == ["0000.h5", "0001.h5"]
-    with h5py.File(tmp_path / "undisturbed.h5") as undisturbed:
+    with h5py.File(scratch / "undisturbed.h5") as undisturbed:
         for path in found:
             with h5py.File(path) as disturbed:
                 for bond, name in ((b, n) for b in disturbed for n in disturbed[b]):
                     for key in ("energy", "forces", "frame_status"):
                         ours, theirs = disturbed[bond][name][key], undisturbed[bond][name][key]
                         np.testing.assert_array_equal(ours[()], theirs[()])
-    lost = len(done.jobs(done.limited, "rule_evaluate_on_cpu")) - 2
-    tally = len((done.limited.root / "tally").read_text().splitlines())
+    tally = len((workflow.root / "tally").read_text().splitlines())
     assert len(ids) * N_FRAMES <= tally <= (len(ids) + lost) * N_FRAMES
+
+
+# --- a Snakemake that is killed ------------------------------------------------------------------
+
+
+def test_after_a_killed_snakemake_the_next_one_tells_the_command_that_continues(
+    done: Done,
+) -> None:
+    assert isinstance(done.kill, Killed), done.kill
+    assert done.kill.said_code == 1
+    assert "Directory cannot be locked" in done.kill.said
+    assert f"scancel {' '.join(done.kill.at_work)} && snakemake " in done.kill.command
+    again = "snakemake --profile slurm scores --configfile run.yaml"
+    assert done.kill.command.endswith(f"{again} --unlock && {again}")
+
+
+def test_that_command_cancels_continues_and_ends_with_a_whole_result(
+    done: Done, tmp_path: Path
+) -> None:
+    assert isinstance(done.kill, Killed), done.kill
+    assert done.kill.code == 0, done.killed.log + done.node.log()[-3000:]
+    jobs = done.jobs(done.killed, "evaluate_on_cpu")
+    states: dict[tuple[str, ...], list[str]] = {}
+    for one, job in jobs:
+        states.setdefault(one.wildcards, []).append(job["JobState"])
+    assert list(states.values()) == [["CANCELLED", "COMPLETED"]] * 2
+    interrupted = []
+    for path in (done.killed.results / "slow" / "scans").iterdir():
+        with Evaluation(path) as evaluation:
+            interrupted.append(evaluation.attributes["times_interrupted"])
+    assert 1 in interrupted
+    assert set(interrupted) <= {0, 1}  # 0 where it had just begun
+    _same_as_undisturbed(done.killed, tmp_path, lost=2)
+    assert (done.killed.results / "slow" / "scores" / "scans.parquet").is_file()

@@ -728,7 +728,7 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage = stages.add_parser("plan", help="what a run will take, and what fits a budget")
     _add_plan_config(stage)
     stage.add_argument("--budget-hours", type=_positive, metavar="H",
-                       help="propose what fits; hours of a GPU where a model was timed on one")  # fmt: skip
+                       help="propose what fits; of a GPU where one was timed")  # fmt: skip
     stage.add_argument("--out", type=Path,
                        help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
     stage.add_argument("--no-network", action="store_true", help="download no weights")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,18 +80,19 @@ class Cluster:
         return {key: value for key, value in found.items() if value is not None}
 
 
-def read_cluster(config: Mapping[str, Any], path: Path) -> Cluster:
+def read_cluster(config: Mapping[str, Any], *paths: Path) -> Cluster:
     """The cluster of a configuration, or of the profile's own file where it names none.
 
     Args:
         config: As Snakemake read it.
-        path: `slurm/site.yaml`; it may be missing.
+        paths: Where `slurm/site.yaml` may be; the first that is there counts.
 
     Raises:
         UserError: one line for the first thing that is wrong.
     """
     block, place = config.get("cluster"), "config: `cluster`"
-    if block is None and path.is_file():
+    path = next((path for path in paths if path.is_file()), None)
+    if block is None and path is not None:
         content = read_yaml(path)
         block, place = (content or {}).get("cluster"), f"{path}: `cluster`"
     block = {} if block is None else block
@@ -127,13 +128,17 @@ class Request:
         return attempt * self.memory_mb
 
 
-def largest(requests: Iterable[Request]) -> Request:
-    """One request that is enough for each of some."""
-    every = list(requests)
-    return Request(
-        max(one.minutes for one in every),
-        max(one.memory_mb for one in every),
-        any(one.gpu for one in every),
+def enough(attempts: Iterable[tuple[Request, int]], cluster: Cluster) -> tuple[int, int]:
+    """Whole minutes and MB that are enough for each of some jobs, as the tasks of an array need.
+
+    Args:
+        attempts: What each job asks for at first, and its attempt, from 1; at least one.
+        cluster: Whose longest times hold.
+    """
+    every = list(attempts)
+    return (
+        max(request.runtime_min(attempt, cluster) for request, attempt in every),
+        max(request.memory_of_attempt_mb(attempt) for request, attempt in every),
     )
 
 
@@ -346,7 +351,6 @@ class Requests:
         self._measured: dict[str, list[Measured]] = {}
         self._probes: dict[str, list[Measured]] = {}
         self._known: dict[Path, Sizes] = {}
-        self._enough: dict[tuple[str, ...], tuple[Sizes, Request]] = {}
         self.on_gpu = [name for name, entry in run.models.items() if uses_gpu(entry, run.device)]
         self.on_cpu = [name for name in run.models if name not in self.on_gpu]
 
@@ -361,14 +365,6 @@ class Requests:
         if found is not UNKNOWN:
             self._known[path] = found
         return found
-
-    def _largest(self, stage: str, models: Sequence[str], of: Callable[..., Request]) -> Request:
-        key, sizes = (stage, *models), self._sizes
-        if key not in self._enough or self._enough[key][0] is not sizes:
-            shards = self._run.shards if stage == "scans" else lambda _: self._run.dynamics_shards
-            every = [of(model, shard) for model in models for shard in shards(model)]
-            self._enough[key] = sizes, largest(every)
-        return self._enough[key][1]
 
     def _of_model(self, entry: ModelEntry, folder: str, stage: str, atom_frames: float) -> Request:
         gpu = uses_gpu(entry, self._run.device)
@@ -404,15 +400,6 @@ class Requests:
         held = self._run.dynamics_shards[shard]
         work = self._sizes.atom_steps(held.systems, held.settings)
         return self._of_model(self._run.models[model], model, "dynamics", work)
-
-    def largest_evaluation(self, models: Sequence[str]) -> Request:
-        """Enough for any shard of scans of some models."""
-        return self._largest("scans", models, self.evaluation)
-
-    def largest_dynamics(self, models: Sequence[str]) -> Request:
-        """Enough for any shard of dynamics of some models."""
-        run = [model for model in models if model in self._run.dynamics]
-        return self._largest("dynamics", run, self.dynamics)
 
     def probe(self, entry: ModelEntry) -> Request:
         """Of timing a model before the run: some minutes, whatever the run is."""

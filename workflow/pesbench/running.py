@@ -14,10 +14,14 @@ import fcntl
 import logging
 import os
 import platform
+import shlex
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
+
+from pesbench.slurm_queue import ask_left_over
 
 RUN = "PESBENCH_RUN"  # environment variable: the Snakemake that a job belongs to
 FILE = Path(".snakemake", "pesbench.lock")
@@ -26,6 +30,7 @@ POLL_S = 0.5
 EXIT_CODE = os.EX_TEMPFAIL
 logger = logging.getLogger("pesbench")
 CLUSTER = "cluster"  # of a run whose jobs go on without it
+_DRY_RUN = ("-n", "--dry-run", "--dryrun")
 _held: list[IO[str]] = []  # open as long as the process lives
 
 
@@ -46,6 +51,14 @@ def _is_run(line: str) -> bool:
     return len(line.split()) >= 3 and line.split()[1].isdigit()
 
 
+def _is_here(run: str) -> bool:
+    return run.partition(" ")[0] == platform.node()
+
+
+def _is_scheduled(run: str) -> bool:
+    return run.split()[3:4] == [CLUSTER]
+
+
 def is_alive(run: str) -> bool:
     """Whether a Snakemake of this host is still there; True of another host, which cannot be seen.
 
@@ -57,7 +70,7 @@ def is_alive(run: str) -> bool:
     return host != platform.node() or (bool(started) and _started(int(pid)) == started)
 
 
-def enter(folder: Path, *, on_cluster: bool = False) -> str:
+def enter(folder: Path, *, on_cluster: bool = False, command: Sequence[str] = ()) -> str:
     """Say that a Snakemake is at work in a folder, and remove the lock of one that was killed.
 
     The lock of one whose jobs a scheduler runs stays: they may be writing still, and end by
@@ -66,6 +79,7 @@ def enter(folder: Path, *, on_cluster: bool = False) -> str:
     Args:
         folder: In which Snakemake runs.
         on_cluster: Whether its jobs are a scheduler's.
+        command: What was given to Snakemake, for a line that tells what continues.
 
     Returns:
         A line for the user where another one is at work there, or may be; else "".
@@ -88,37 +102,94 @@ def enter(folder: Path, *, on_cluster: bool = False) -> str:
         return ""
     said = ""
     if alone:
-        here = all(run.partition(" ")[0] == platform.node() for run in before)
-        scheduled_before = any(run.endswith(f" {CLUSTER}") for run in before)
-        if left and scheduled_before:
-            said = (
-                "the Snakemake that was killed here had jobs of a cluster, which may go on; once "
-                "`squeue --me` shows none, add --unlock to the command once, then give it again"
-            )
-        elif left and here:
+        removable = all(_is_here(run) and not _is_scheduled(run) for run in before)
+        if left and removable:
             for lock in left:
                 lock.unlink(missing_ok=True)
             logger.warning("a Snakemake that was killed has left its lock here: removed")
-        elif left:
-            said = (
-                "another host was at work in this folder last; if no Snakemake runs there any "
-                "more, add --unlock to the command once, then give the command again"
-            )
-        if not left or (here and not scheduled_before):
+        elif left and "--unlock" not in command:
+            said = _what_continues(folder, before, command)
+        if not left or removable:
             file.truncate(0)
-    elif left:
-        who = " ".join(run.split()[1] for run in before if is_alive(run))
-        said = (
-            f"another Snakemake is at work in this folder (process {who or 'unknown'}); where it "
-            "makes the same files, this one stops: wait for it, or end it with Ctrl-C or "
-            f"`kill -INT {who or 'PROCESS'}`, or work in another folder with --directory"
-        )
+    elif left and "--unlock" not in command:
+        said = _who_is_at_work(before)
     with contextlib.suppress(OSError):  # a full disk is told where work starts
         file.write(_this_process() + (f" {CLUSTER}\n" if scheduled else "\n"))
         file.flush()
     fcntl.flock(file, fcntl.LOCK_SH)
     _held.append(file)
     return said
+
+
+def _what_continues(folder: Path, before: Sequence[str], command: Sequence[str]) -> str:
+    """For the user, after a Snakemake that was killed and whose lock stays: one command."""
+    jobs = ask_left_over(folder)
+    elsewhere = dict.fromkeys(run.split()[0] for run in before if not _is_here(run))
+    if elsewhere:
+        told = (
+            f"a Snakemake on {', '.join(elsewhere)}, which cannot be seen from here, was at work "
+            "in this folder last. If it is gone, "
+        )
+        ends = f"this ends what it has in Slurm's queue ({len(jobs)}) and " if jobs else "this "
+    elif jobs:
+        told = f"the Snakemake that was killed here has left jobs in Slurm's queue ({len(jobs)}). "
+        ends = "This ends them and "
+    elif jobs is not None:
+        told = "the Snakemake that was killed here had jobs of a cluster, and none is left. "
+        ends = "This "
+    else:
+        told = (
+            "the Snakemake that was killed here had jobs of a cluster, which go on, and the queue "
+            "cannot be asked here. Once none of them is left in it, "
+        )
+        ends = "this "
+    words = ["snakemake", *(word for word in command if word not in _DRY_RUN)]
+    unlock, again = shlex.join([*words, "--unlock"]), shlex.join(words)
+    cancel = f"scancel {' '.join(jobs)} && " if jobs else ""
+    return f"{told}{ends}continues from the checkpoints: `{cancel}{unlock} && {again}`"
+
+
+def _who_is_at_work(before: Sequence[str]) -> str:
+    """For the user, beside a Snakemake that lives."""
+    alive = [run.split() for run in before if is_alive(run)]
+    here = " ".join(dict.fromkeys(pid for host, pid, *_ in alive if host == platform.node()))
+    there = dict.fromkeys(f"{pid} on {host}" for host, pid, *_ in alive if host != platform.node())
+    who = here or ", ".join(there) or "unknown"
+    end = f"end it with Ctrl-C or `kill -INT {here}`, " if here else "end it where it runs, "
+    return (
+        f"another Snakemake is at work in this folder (process {who}); where it makes the same "
+        f"files, this one stops: wait for it, or {end}or make other files with "
+        "`--config results=FOLDER`"
+    )
+
+
+def note_run(folder: Path, name: str) -> None:
+    """Note down what a scheduler calls the jobs of this Snakemake.
+
+    Args:
+        folder: In which it runs, and which it has entered.
+        name: "" for none.
+    """
+    if name:
+        with contextlib.suppress(OSError), (folder / FILE).open("a") as file:
+            file.write(f"{_this_process()} {CLUSTER} {name}\n")
+
+
+def runs_at_work(folder: Path) -> dict[str, str]:
+    """What a scheduler calls the jobs of the Snakemakes that are, or may be, at work in a folder.
+
+    Args:
+        folder: In which they run.
+
+    Returns:
+        By name, the host of the Snakemake where it cannot be seen from here, else "".
+    """
+    try:
+        lines = (folder / FILE).read_text().splitlines()
+    except OSError:
+        return {}
+    runs = [line for line in lines if _is_run(line) and len(line.split()) > 4 and is_alive(line)]
+    return {run.split()[4]: "" if _is_here(run) else run.split()[0] for run in runs}
 
 
 def _alone(file: IO[str], wait_s: float) -> bool | None:

@@ -103,22 +103,32 @@ def array_rules():
     return re.findall(r"\w+", getattr(workflow.executor_settings, "array_jobs", None) or "")
 
 
-def asks(request, gpu, largest=None):
+def tasks(rulename):
+    """Jobs of a rule that Slurm is about to get as arrays."""
+    if rulename not in array_rules():
+        return []
+    return [job for job in workflow.dag.ready_jobs if job.rule.name == rulename]
+
+
+def slurm_run():
+    """What Slurm's jobs of this run are called; "" where there is none."""
+    submitted = next((job for job in workflow.dag.needrun_jobs() if not job.is_local), None)
+    return workflow.scheduler.get_executor(submitted).run_uuid if submitted else ""
+
+
+def asks(request, gpu):
     """The resources of a rule, time and memory growing with each attempt.
 
-    `request` gives a job's own from its wildcards. The tasks of an array all get what the first of
-    them asks for, so that each asks for what is enough for any: `largest`.
+    `request` gives a job's own from its wildcards. What goes to Slurm at a time as arrays asks for
+    what is enough for every task.
     """
-
-    def asked(wildcards, rulename):
-        in_array = not {rulename, "all"}.isdisjoint(array_rules())
-        return largest() if largest and in_array else request(wildcards)
+    amounts = Amounts(request, CLUSTER)
 
     def runtime(wildcards, attempt, rulename):
-        return asked(wildcards, rulename).runtime_min(attempt, CLUSTER)
+        return amounts.of(wildcards, attempt, lambda: tasks(rulename))[0]
 
     def memory(wildcards, attempt, rulename):
-        return asked(wildcards, rulename).memory_of_attempt_mb(attempt)
+        return amounts.of(wildcards, attempt, lambda: tasks(rulename))[1]
 
     return {"runtime": runtime, "mem_mb": memory} | CLUSTER.place(gpu)
 
@@ -133,22 +143,14 @@ def place_of_model(key):
     return lambda wildcards: CLUSTER.place(on_gpu(RUN.models[wildcards.model])).get(key)
 
 
-def evaluation_asks(models, gpu):
-    """The resources of evaluations of some models."""
-    return asks(
-        lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard),
-        gpu,
-        lambda: REQUESTS.largest_evaluation(models),
-    )
+def evaluation_asks(gpu):
+    """The resources of evaluations."""
+    return asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu)
 
 
-def dynamics_asks(models, gpu):
-    """The same of their dynamics."""
-    return asks(
-        lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard),
-        gpu,
-        lambda: REQUESTS.largest_dynamics(models),
-    )
+def dynamics_asks(gpu):
+    """The same of dynamics."""
+    return asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu)
 
 
 onstart:
@@ -156,15 +158,14 @@ onstart:
         check_writable(RESULTS)
     except HostError as error:
         sys.exit(f"pesbench: error: {error}")
-    # Slurm's plugin 2.8.0 forgets what it does not put into an array at once, and waits for ever
-    # (snakemake-executor-plugin-slurm, issue 473)
-    if array_rules() and workflow.resource_settings.nodes < sys.maxsize:
-        sys.exit(
-            f"pesbench: error: --jobs {workflow.resource_settings.nodes} and array jobs: Slurm's "
-            "plugin would lose jobs; leave --jobs out, or add --slurm-array-jobs ''"
-        )
     if hasattr(workflow.executor_settings, "array_jobs"):  # Slurm's
         try:
-            refuse_left_over(Path.cwd())
+            check_arrays(
+                array_rules(),
+                None if (nodes := workflow.resource_settings.nodes) == sys.maxsize else nodes,
+                workflow.executor_settings.status_command,
+            )
+            refuse_left_over(Path.cwd(), runs_at_work(Path.cwd()))
         except UserError as error:
             sys.exit(f"pesbench: error: {error}")
+        note_run(Path.cwd(), slurm_run())

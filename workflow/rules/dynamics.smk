@@ -19,7 +19,7 @@ rule dynamics:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **dynamics_asks(REQUESTS.on_gpu, gpu=True),
+        **dynamics_asks(gpu=True),
     params:
         python=interpreter(of_model),
         device=RUN.device,
@@ -37,7 +37,7 @@ use rule dynamics as dynamics_on_cpu with:
     wildcard_constraints:
         model=one_of(REQUESTS.on_cpu),
     resources:
-        **dynamics_asks(REQUESTS.on_cpu, gpu=False),
+        **dynamics_asks(gpu=False),
 
 
 rule score_dynamics:

@@ -19,7 +19,7 @@ rule evaluate:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **evaluation_asks(REQUESTS.on_gpu, gpu=True),
+        **evaluation_asks(gpu=True),
     params:
         python=interpreter(of_model),
         device=RUN.device,
@@ -37,4 +37,4 @@ use rule evaluate as evaluate_on_cpu with:
     wildcard_constraints:
         model=one_of(REQUESTS.on_cpu),
     resources:
-        **evaluation_asks(REQUESTS.on_cpu, gpu=False),
+        **evaluation_asks(gpu=False),
