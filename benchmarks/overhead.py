@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -167,6 +168,8 @@ def measure(inputs: Inputs) -> Iterator[Row]:
     if len(os.sched_getaffinity(0)) < LANES:
         raise SkippedError("needs two cores")
     folder = inputs.folder / "overhead"
+    if folder.exists():  # of an earlier run with `--keep`; links in it are not followed
+        shutil.rmtree(folder)
     folder.mkdir()
     for name in _NEEDED:
         (folder / name).symlink_to(ROOT / name)

@@ -137,3 +137,28 @@ def test_commands_by_hand_wait_for_their_input(tmp_path):
     failing = [dataclasses.replace(job, command="echo broken >&2; false") for job in jobs]
     with pytest.raises(RuntimeError, match="broken"):
         in_lanes(failing, again)
+
+
+def test_the_workflow_is_measured_from_nothing_in_a_folder_that_was_kept(tmp_path, monkeypatch):
+    """A second `run.py 9 --keep FOLDER`; what the folder links to stays."""
+    from benchmarks import overhead
+    from benchmarks.bench import Inputs
+
+    began = []
+
+    class StopError(Exception):
+        pass
+
+    def command(*_, log, **__):
+        began.append(sorted(path.name for path in log.parent.iterdir()))
+        (log.parent / "results" / "mini").mkdir(parents=True)
+        (log.parent / "results-of-snakemake").mkdir()
+        raise StopError
+
+    monkeypatch.setattr(overhead, "Command", command)
+    monkeypatch.setattr(overhead.os, "sched_getaffinity", lambda _: {0, 1})
+    for _ in range(2):
+        with pytest.raises(StopError):
+            list(overhead.measure(Inputs(tmp_path)))
+    assert began == [["config", "resources"]] * 2
+    assert (ROOT / "config" / "config.yaml").is_file()

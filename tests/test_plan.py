@@ -31,7 +31,7 @@ from pesbench.planning.cost import Cost, Timing, fit, two_sizes
 from pesbench.planning.prediction import Contents, Speed, other_jobs, predict
 from pesbench.planning.probe import Probe, probe_model, write_probe
 from pesbench.planning.probe_scans import candidates, write_probe_scans
-from pesbench.planning.tables import frame, table, totals
+from pesbench.planning.tables import figure, frame, proposal_text, table, totals
 from pesbench.storage import ScanSet
 
 REPO = Path(__file__).parents[1]
@@ -328,7 +328,11 @@ def test_shards_and_jobs_are_those_that_snakemake_schedules(config, tmp_path):
 
 
 def cost_of(run: Run, facts, probes) -> float:
-    return budget.hours_of(predict(run, facts, probes), built=True)
+    """Hours of a CPU, with the scan set built: of its reference, frequencies only."""
+    return sum(
+        one.vibrations.hours if one.role == "method" else one.hours
+        for one in predict(run, facts, probes)
+    )
 
 
 @pytest.mark.parametrize("config", [DEFAULT, CUSTOM, BSCT], ids=["default", "custom", "bsct"])
@@ -412,6 +416,118 @@ def test_a_model_that_was_not_timed_is_left_out_by_name():
     assert found.unknown == ("emt",)
     assert not found.whole
     assert "emt" not in found.run.models
+
+
+UNTIMED = Probe(Status.CRASHED, "it died")
+
+
+def proposed(run: Run, facts, probes, hours, *, built=True):
+    """A proposal, and what is said of it."""
+    predictions = predict(run, facts, probes)
+    found = budget.propose(run, facts, probes, hours, built=built)
+    instead = budget.cheapest_first(run, predictions, hours, built=built)
+    return found, " ".join(proposal_text(run, predictions, found, hours, instead, built))
+
+
+@pytest.mark.parametrize("config", [DEFAULT, CUSTOM, BSCT], ids=["default", "custom", "bsct"])
+@pytest.mark.parametrize("built", [True, False])
+def test_without_a_model_that_was_timed_there_is_no_proposal(config, built):
+    """Controls, which are never timed, are no run of their own."""
+    run, facts = run_of(config)
+    timed = probes_of(run)
+    probes = {name: UNTIMED if name in run.models else one for name, one in timed.items()}
+    found, said = proposed(run, facts, probes, 500.0, built=built)
+    assert found is None
+    assert said == "Nothing can be proposed for 500 h: no model could be timed."
+    # of one alone there is
+    spared = next(name for name in run.models if name in timed)
+    found, _ = proposed(run, facts, probes | {spared: timed[spared]}, 500.0, built=built)
+    assert found is not None
+    again = resolve(merged(config, budget.overlay(run, found)), REPO)
+    assert list(again.models) == list(found.run.models)
+    controls = [name for name, entry in run.models.items() if entry.family == "control"]
+    assert {*again.models} == {spared, *controls}
+
+
+def test_without_a_time_of_the_reference_there_is_no_proposal():
+    run, facts = run_of(DEFAULT)
+    probes = probes_of(run) | {"reference": UNTIMED}
+    found, said = proposed(run, facts, probes, 500.0, built=False)
+    assert found is None
+    assert said == (
+        "Nothing can be proposed for 500 h: the reference of the scan set, gfn2-xtb, could not be "
+        "timed (it died)."
+    )
+    found, _ = proposed(run, facts, probes, 500.0)  # it is there
+    assert found is not None
+    assert found.run.models == run.models
+
+
+@pytest.mark.parametrize("untimed", [["mace-mini"], ["gfn1-xtb"], ["mace-mini", "gfn2-xtb"]])
+def test_a_ladder_without_a_model_that_was_timed_is_a_config_that_runs(untimed):
+    """Its baseline `mace-mini` among them, or the only model beside that."""
+    seeds = {"ladder": {"baseline": "mace-mini", "models": ["gfn1-xtb", "ipea1-xtb"]}}
+    config = merged(CUSTOM, {**seeds, "models": [*CUSTOM["models"], "ipea1-xtb"]})
+    run, facts = run_of(config)
+    probes = probes_of(run) | dict.fromkeys(untimed, UNTIMED)
+    found, _ = proposed(run, facts, probes, 1e6)
+    assert found is not None
+    assert found.unknown == tuple(name for name in run.models if name in untimed)
+    again = resolve(merged(config, budget.overlay(run, found)), REPO)
+    assert again.ladder == found.run.ladder
+    assert again.ladder == ([] if "mace-mini" in untimed else ["mace-mini", "ipea1-xtb"])
+    assert list(again.models) == [name for name in run.models if name not in untimed]
+
+
+def on_gpu(probes: dict[str, Probe], *names: str) -> dict[str, Probe]:
+    """With some models timed on a GPU."""
+    info = replace(made_probe(1.0).info, device="cuda:0")
+    return probes | {name: replace(probes[name], info=info) for name in names}
+
+
+def test_where_a_model_ran_on_a_gpu_the_hours_are_those_of_a_gpu():
+    """Tight binding on CPUs takes nothing of them, and nothing is dropped for it."""
+    run, facts = run_of(CUSTOM)
+    gpu = ("mace-mini", "mace-mini-float32")
+    probes = on_gpu(probes_of(run, {"gfn2-xtb": 500.0, "gfn2-curl_0.001": 500.0}), *gpu)
+
+    def hours(candidate: Run) -> tuple[float, float]:
+        found = predict(candidate, facts, probes)
+        of_gpu = sum(one.hours for one in found if one.model in gpu)
+        return of_gpu, cost_of(candidate, facts, probes) - of_gpu
+
+    of_gpu, of_cpu = hours(run)
+    assert of_cpu > 100 * of_gpu
+    found, said = proposed(run, facts, probes, 1.01 * of_gpu)
+    assert found is not None
+    assert found.whole
+    assert found.hours == pytest.approx(of_gpu)
+    assert said.startswith(f"All of it fits {figure(1.01 * of_gpu)} h of a GPU: it takes ")
+    # the same number of hours of a CPU
+    smaller = budget.propose(run, facts, probes_of(run, {"gfn2-xtb": 500.0}), of_gpu, built=True)
+    assert smaller is None or not smaller.whole
+    # fewer: scans are thinned, then the dearest on the GPU is dropped, and never one without
+    for share in (0.7, 0.2):
+        found, said = proposed(run, facts, probes, share * of_gpu)
+        assert found is not None
+        assert (found.whole, found.of_gpu) == (False, True)
+        assert (found.hours, found.uncounted_hours) == pytest.approx(hours(found.run))
+        assert found.hours <= share * of_gpu
+        assert set(found.dropped) <= set(gpu)
+        assert f"{figure(found.hours)} h of a GPU (and {figure(found.uncounted_hours)} h" in said
+        assert "of a CPU, which are not counted)" in said
+    # with all systems instead, what needs no GPU comes for nothing
+    instead = budget.cheapest_first(run, predict(run, facts, probes), 1e-6, built=True)
+    assert set(instead) == {"gfn1-xtb", "gfn2-xtb", "gfn2-curl_0.001"}
+
+
+def test_a_reference_on_a_cpu_needs_no_time_where_hours_are_of_a_gpu():
+    run, facts = run_of(CUSTOM)
+    probes = on_gpu(probes_of(run), "mace-mini") | {"reference": UNTIMED}
+    found, said = proposed(run, facts, probes, 1e6, built=False)
+    assert found is not None
+    assert found.whole
+    assert "n/a h of a CPU" in said
 
 
 def test_a_budget_for_all_is_all_and_one_for_nothing_is_none():

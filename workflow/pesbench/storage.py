@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -48,7 +49,8 @@ _ATTRIBUTES = ("system", "bond", "charge", "spin", "smiles", "kind", "quality", 
 def atomic_path(path: Path) -> Iterator[Path]:
     """A `.part` path that takes the name `path` on success and is removed on failure.
 
-    An HDF5 file (`.h5`) gets its sha256, see `integrity`.
+    What it holds is on the disk before it takes its name: else a node that is lost could leave a
+    name without content. An HDF5 file (`.h5`) gets its sha256, see `integrity`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -56,6 +58,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         if path.suffix == ".h5":
             seal(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

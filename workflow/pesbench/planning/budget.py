@@ -6,6 +6,9 @@ bond type (of a type with fewer, all of them), and the molecules of dynamics in 
 where fewer than `least_scans` of each bond type would be left is the dearest model dropped, and the
 scans are counted anew. Where not even the cheapest model fits with dynamics, scans alone are
 proposed.
+
+Hours are of a GPU where any model was timed on one: that is what an allocation counts, and what is
+short. Jobs that need none then cost nothing of them, and are no reason to drop anything.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pesbench.config import DynamicsShard, Run, split_shards
 from pesbench.planning.contents import Facts
 from pesbench.planning.prediction import REFERENCE, RELAX, Prediction, predict
 from pesbench.planning.probe import Probe
+from pesbench.resources import uses_gpu
 
 LEAST_SCANS = 10  # of a bond type; a choice (docs/plan.md)
 
@@ -31,7 +35,9 @@ class Proposal:
     Attributes:
         run: What it consists of.
         per_bond: Scans of each bond type, at most.
-        hours: Of its models.
+        hours: That the budget counts.
+        of_gpu: Whether those are hours of a GPU.
+        uncounted_hours: Of jobs that need no GPU, where they are.
         dropped: Models that are too dear, the dearest first.
         unknown: Models that could not be timed, and are left out for that.
         whole: Whether nothing had to go.
@@ -40,9 +46,50 @@ class Proposal:
     run: Run
     per_bond: int
     hours: float
+    of_gpu: bool
+    uncounted_hours: float
     dropped: tuple[str, ...]
     unknown: tuple[str, ...]
     whole: bool
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a number of hours counts.
+
+    Attributes:
+        hours: At most so many.
+        of_gpu: Whether they are of a GPU: jobs that need none cost nothing of them.
+        device: Of the config.
+        built: Whether the scan set is there, so that its reference costs nothing more.
+    """
+
+    hours: float
+    of_gpu: bool
+    device: str
+    built: bool
+
+    @classmethod
+    def of(cls, run: Run, predictions: Sequence[Prediction], hours: float, built: bool) -> Budget:
+        """Of a run, from the predictions of the whole of it."""
+        of_gpu = any(one.gpu and not math.isnan(one.hours) for one in predictions)
+        return cls(hours, of_gpu, run.device, built)
+
+    def counted(self, one: Prediction) -> float:
+        """Its hours that count; NaN where they are not known."""
+        left = _hours_left(one, self.built)
+        if not self.of_gpu or one.gpu:
+            return left
+        may_count = math.isnan(left) and uses_gpu(one.entry, self.device)
+        return math.nan if may_count else 0.0
+
+    def cost(self, predictions: Sequence[Prediction]) -> float:
+        """Sum of the hours that count."""
+        return sum(self.counted(one) for one in predictions)
+
+    def uncounted(self, predictions: Sequence[Prediction]) -> float:
+        """Sum of those that do not."""
+        return sum(_hours_left(one, self.built) - self.counted(one) for one in predictions)
 
 
 def least_scans(most: int) -> int:
@@ -50,12 +97,8 @@ def least_scans(most: int) -> int:
     return min(LEAST_SCANS, math.ceil(most / 2))
 
 
-def hours_of(predictions: Sequence[Prediction], built: bool) -> float:
-    """Hours of a run; without what its scan set is made with where that is built."""
-    return sum(_hours_left(one, built) for one in predictions)
-
-
 def _hours_left(one: Prediction, built: bool) -> float:
+    """Its hours without what the scan set is made with, where that is built."""
     if not built or one.model not in (REFERENCE, RELAX):
         return one.hours
     return one.vibrations.hours  # the reference's frequencies are no part of the scan set
@@ -111,10 +154,10 @@ def thinned(run: Run, facts: Mapping[str, Facts], models: Sequence[str], per_bon
 
 
 def _ladder(run: Run, kept: set[str]) -> list[str]:
-    """What is left of the ladder; nothing where that is the baseline and its seeds."""
+    """What is left of the ladder; nothing without its baseline, or where that stands alone."""
     left = [name for name in run.ladder if name in kept]
     potentials = {run.models[name].potential for name in left}
-    return left if len(potentials) > 1 else []
+    return left if run.ladder[:1] == left[:1] and len(potentials) > 1 else []
 
 
 def _moving(
@@ -166,18 +209,28 @@ def propose(
         run: What the run consists of.
         facts: Of all scans of its set.
         probes: By model.
-        hours: At most so many.
+        hours: At most so many; of a GPU where any model was timed on one.
         built: Whether the scan set is there, so that its reference costs nothing more.
 
     Returns:
-        None where nothing fits: not even one model on one scan of each bond type.
+        None where nothing fits, not even one model on one scan of each bond type; where no model
+        could be timed; or where the reference, which must be computed first, could not.
     """
-
-    found = _propose(run, facts, probes, hours, built)
+    predictions = predict(run, facts, probes)
+    budget = Budget.of(run, predictions, hours, built)
+    if not timed_models(predictions):
+        return None
+    found = _propose(run, facts, probes, budget)
     if found is None and (run.dynamics or run.vibrations):
-        found = _propose(without_dynamics(run), facts, probes, hours, built)
+        found = _propose(without_dynamics(run), facts, probes, budget)
         return found and replace(found, whole=False)
     return found
+
+
+def timed_models(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """What a run can be made of: its models that could be timed; controls alone are no run."""
+    models = [one for one in predictions if one.role not in ("control", "method")]
+    return [one for one in models if not math.isnan(one.hours)]
 
 
 def without_dynamics(run: Run) -> Run:
@@ -186,27 +239,39 @@ def without_dynamics(run: Run) -> Run:
 
 
 def _propose(
-    run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe], hours: float, built: bool
+    run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe], budget: Budget
 ) -> Proposal | None:
     def cost(candidate: Run) -> float:
-        return hours_of(predict(candidate, facts, probes), built)
+        return budget.cost(predict(candidate, facts, probes))
 
     first = predict(run, facts, probes)
     of_models = {one.model: one for one in first if one.model in run.models}
     unknown = tuple(name for name, one in of_models.items() if math.isnan(one.hours))
     kept = [name for name in run.models if name not in unknown]
-    dear = _dearest_first(run, [of_models[name] for name in kept])
+    dear = _dearest_first(run, [of_models[name] for name in kept], budget)
     most = max((len(ids) for ids in _by_bond(run, facts).values()), default=0)
     dropped: list[str] = []
     while True:
         smaller = _largest_that_fits(
-            lambda count, kept=tuple(kept): cost(thinned(run, facts, kept, count)), hours, most
+            lambda count, kept=tuple(kept): cost(thinned(run, facts, kept, count)),
+            budget.hours,
+            most,
         )
         enough = least_scans(most)
         if smaller >= enough or (smaller and not dear):
             chosen = thinned(run, facts, kept, smaller)
             whole = not dropped and not unknown and smaller == most
-            return Proposal(chosen, smaller, cost(chosen), tuple(dropped), unknown, whole)
+            predictions = predict(chosen, facts, probes)
+            return Proposal(
+                run=chosen,
+                per_bond=smaller,
+                hours=budget.cost(predictions),
+                of_gpu=budget.of_gpu,
+                uncounted_hours=budget.uncounted(predictions),
+                dropped=tuple(dropped),
+                unknown=unknown,
+                whole=whole,
+            )
         if not dear:
             return None
         dropped.append(dear.pop(0))
@@ -225,17 +290,19 @@ def _largest_that_fits(cost: Callable[[int], float], hours: float, most: int) ->
     return low
 
 
-def _dearest_first(run: Run, predictions: Sequence[Prediction]) -> list[str]:
+def _dearest_first(run: Run, predictions: Sequence[Prediction], budget: Budget) -> list[str]:
     """Models that may be dropped.
 
     The reference shows what failures of dynamics are the method's own, the baseline of a ladder is
-    what the others are compared with, controls cost nothing, and one model must be left.
+    what the others are compared with, and one model must be left. Controls, and what the budget
+    does not count, cost nothing.
     """
     kept = {one.model for one in predictions if one.role in ("reference", "control")}
     kept |= set(run.ladder[:1])
+    kept |= {one.model for one in predictions if not budget.counted(one)}
     able = sorted(
         (one for one in predictions if one.model not in kept),
-        key=lambda one: (-one.hours, one.model),
+        key=lambda one: (-budget.counted(one), one.model),
     )
     judged = any(one.model in kept and one.role in ("model", "perturbed") for one in predictions)
     return [one.model for one in (able if judged else able[:-1])]
@@ -255,16 +322,18 @@ def cheapest_first(
     Returns:
         Names in that order; controls, which cost nothing, are not among them.
     """
+    budget = Budget.of(run, predictions, hours, built)
     methods = [one for one in predictions if one.model in (REFERENCE, RELAX)]
-    left = hours - hours_of(methods, built)
     able = [one for one in predictions if one.model in run.models]
-    left -= sum(one.hours for one in able if one.role == "control")
+    left = hours - budget.cost([*methods, *(one for one in able if one.role == "control")])
     found = []
-    others = (one for one in able if one.role != "control" and not math.isnan(one.hours))
-    for one in sorted(others, key=lambda one: (one.role != "reference", one.hours, one.model)):
-        if one.hours > left:
+    others = [one for one in able if one.role != "control" and not math.isnan(one.hours)]
+    for one in sorted(
+        others, key=lambda one: (one.role != "reference", budget.counted(one), one.model)
+    ):
+        if budget.counted(one) > left:
             break
-        left -= one.hours
+        left -= budget.counted(one)
         found.append(one.model)
     return found
 

@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from pesbench.config import Run
-from pesbench.planning.budget import Proposal, hours_of, least_scans, overlay
+from pesbench.planning.budget import Budget, Proposal, least_scans, overlay, timed_models
 from pesbench.planning.prediction import REFERENCE, RELAX, Prediction, other_jobs
 from pesbench.storage import write_text
 
@@ -173,24 +173,23 @@ def proposal_text(
     instead: Sequence[str], built: bool,
 ) -> list[str]:  # fmt: skip
     """What fits a budget, in words."""
+    budget = Budget.of(run, predictions, hours, built)
     if proposal is None:
-        methods = [one for one in predictions if one.model in (REFERENCE, RELAX)]
-        fixed = hours_of(methods, built)
-        why = f"the cheapest model on one scan of each bond type takes more than {figure(hours)} h"
-        if methods and not built and not fixed <= hours:
-            why = f"the reference of the scan set alone takes {figure(fixed)} h"
-        return [f"Nothing fits {figure(hours)} h: {why}."]
+        return [_why_nothing(predictions, budget)]
+    limit, takes = _hours(hours, budget.of_gpu), _hours(proposal.hours, budget.of_gpu)
+    if budget.of_gpu:
+        takes += f" (and {figure(proposal.uncounted_hours)} h of a CPU, which are not counted)"
     if proposal.whole:
-        return [f"All of it fits {figure(hours)} h: it takes {figure(proposal.hours)} h."]
+        return [f"All of it fits {limit}: it takes {takes}."]
     smaller = proposal.run
     models = [n for n, entry in smaller.models.items() if entry.family != "control"]
     molecules = {name for shard in smaller.dynamics_shards.values() for name in shard.systems}
     of_whole = {name for shard in run.dynamics_shards.values() for name in shard.systems}
     dynamics = f", dynamics of {len(molecules)} of {len(of_whole)} molecules" if of_whole else ""
     lines = [
-        f"Fits {figure(hours)} h: {len(models)} models on {proposal.per_bond} scans of each bond "
+        f"Fits {limit}: {len(models)} models on {proposal.per_bond} scans of each bond "
         f"type at most ({len(smaller.scans)} of {len(run.scans)} scans){dynamics}, "
-        f"{figure(proposal.hours)} h.",
+        f"{takes}.",
         "Models: " + ", ".join(models) + ".",
     ]
     if proposal.dropped:
@@ -206,8 +205,37 @@ def proposal_text(
     return lines
 
 
+def _hours(hours: float, of_gpu: bool) -> str:
+    return f"{figure(hours)} h of a GPU" if of_gpu else f"{figure(hours)} h"
+
+
+def _why_nothing(predictions: Sequence[Prediction], budget: Budget) -> str:
+    limit = _hours(budget.hours, budget.of_gpu)
+    methods = [one for one in predictions if one.model in (REFERENCE, RELAX)]
+    fixed = budget.cost(methods)
+    if math.isnan(fixed):
+        one = next(one for one in methods if math.isnan(budget.counted(one)))
+        what = {REFERENCE: "reference", RELAX: "relaxation"}[one.model]
+        return (
+            f"Nothing can be proposed for {limit}: the {what} of the scan set, {one.entry.name}, "
+            f"could not be timed ({one.reason})."
+        )
+    if not timed_models(predictions):
+        return f"Nothing can be proposed for {limit}: no model could be timed."
+    if fixed > budget.hours:
+        return (
+            f"Nothing fits {limit}: the reference of the scan set alone takes "
+            f"{_hours(fixed, budget.of_gpu)}."
+        )
+    return (
+        f"Nothing fits {limit}: the cheapest model on one scan of each bond type takes more than "
+        "that."
+    )
+
+
 def write_overlay(run: Run, proposal: Proposal, path: Path, hours: float) -> None:
     """Write the keys of the proposed run as a config to be given after the run's own."""
-    head = f"# What fits {figure(hours)} h: {figure(proposal.hours)} h, by `pesbench plan`.\n"
+    limit, takes = _hours(hours, proposal.of_gpu), _hours(proposal.hours, proposal.of_gpu)
+    head = f"# What fits {limit}: {takes}, by `pesbench plan`.\n"
     block = yaml.safe_dump(overlay(run, proposal), sort_keys=False, width=100, allow_unicode=True)
     write_text(path, head + block)
