@@ -29,6 +29,7 @@ _MUNGE = Path("/run/munge")
 _LOCK = Path(tempfile.gettempdir()) / "pesbench-one-node.lock"
 _WAIT_S = 120
 
+_OURS = "ClusterName=pesbench\n"
 _OF_A_JOB = b"SLURM_CLUSTER_NAME=pesbench"
 _SLURM_CONF = """\
 ClusterName=pesbench
@@ -96,6 +97,20 @@ def why_not() -> str:
     if _slurm_runs():
         return "a Slurm runs on this machine already, and is left alone"
     return ""
+
+
+def forget_left_over(etc: Path) -> None:
+    """Remove the configuration that a killed test has left: it would be taken for the machine's.
+
+    With it every Snakemake on this machine waits 10 s for a controller that is not there.
+
+    Args:
+        etc: Folder of Slurm's configuration.
+    """
+    written = etc / "slurm.conf"
+    if written.is_file() and _OURS in written.read_text():
+        for name in ("slurm.conf", "gres.conf"):
+            (etc / name).unlink(missing_ok=True)
 
 
 def _slurm_runs() -> bool:
@@ -197,6 +212,7 @@ class OneNode:
         prolog.write_text(_TASK_PROLOG.format(**values))
         prolog.chmod(0o755)
         _ETC.mkdir(exist_ok=True)
+        forget_left_over(_ETC)
         self._write(_ETC / "slurm.conf", _SLURM_CONF.format(**values))
         self._write(_ETC / "gres.conf", _GRES_CONF.format(**values))
         self._start_munge()

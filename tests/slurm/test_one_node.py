@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from one_node import GPUS, OneNode, alive, run, this_machine, wait_for
+from one_node import GPUS, OneNode, alive, forget_left_over, run, this_machine, wait_for
 
 ETC = Path("/etc/slurm")
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
@@ -50,6 +50,16 @@ def test_what_still_runs_ends_with_it_and_its_configuration_goes(tmp_path: Path)
     finally:
         if made:
             kept.unlink()
+
+
+def test_what_a_killed_test_has_left_is_not_put_back(tmp_path: Path) -> None:
+    written, beside = tmp_path / "slurm.conf", tmp_path / "gres.conf"
+    forget_left_over(tmp_path)  # nothing there
+    for name, left in (("pesbench", False), ("somebody", True)):
+        written.write_text(f"ClusterName={name}\nSlurmUser=root\n")
+        beside.write_text("Name=gpu\n")
+        forget_left_over(tmp_path)
+        assert written.exists() == beside.exists() == left
 
 
 def _processes_of(folder: Path) -> list[str]:
