@@ -578,7 +578,9 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
     first_piece = tmp_path / "out.h5.checkpoint" / "000000.npz"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
-    while not first_piece.exists():
+    # the note of the time spent follows the piece, and is what an interruption is told by
+    noted = first_piece.with_name("spent.json")
+    while not (first_piece.exists() and noted.exists()):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.005)

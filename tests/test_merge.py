@@ -113,6 +113,7 @@ class Group:
                 )
             )
         path = self.folder / entry.name / "scans" / f"{shard}.h5"
+        how = {"wall_s": len(found) / len(self.toys)} | how  # as long for each, whatever the shard
         write_evaluation(path, found, attributes=self.attributes(entry, "evaluate", **how))
         return path
 
