@@ -176,7 +176,7 @@ def test_after_snakemake_was_killed_the_same_command_continues(
     run = (SLOW, "--configfile", "few.yaml")
     process = copy.start(*run)
     checkpoint = copy.root / f"{SLOW}.checkpoint"
-    _await((checkpoint / "000000.npz").exists, process)
+    _await((checkpoint / "spent.json").exists, process)  # follows the first piece
     if whole_group:
         os.killpg(process.pid, signal.SIGKILL)
     else:
