@@ -13,7 +13,6 @@ from pesbench import cli
 from pesbench.dynamics_scores import METRICS
 from pesbench.metrics import association as statistics
 from pesbench.metrics.association_panel import CHEAP_METRICS
-from pesbench.models.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
 from pesbench.report import (
     association,
@@ -391,10 +390,6 @@ def test_trajectories_that_do_not_count_are_counted():
     assert counts.loc["ripple_1"].tolist() == [6, 0, 6, 0]
     assert np.isnan(table.loc["ripple_1", "survival_ps"])  # and not 0
     assert counts.loc["curl_0.1"].tolist() == counts.loc["ref"].tolist() == [6, 5, 0, 6]
-
-
-def test_every_kind_of_defect_has_a_unit():
-    assert set(dose.UNITS) == set(PARAMETERS)
 
 
 def test_other_parameters_are_another_line():

@@ -754,12 +754,18 @@ def test_scores_keep_their_entry_under_another_name(groups, tmp_path):
     assert "`base_entry.settings.sha256`" in said
 
 
-def test_a_damaged_table_of_merged_scores_is_refused(groups, tmp_path):
-    """Parquet's own checksums; those of a version before this one have none."""
-    out = tmp_path / "out"
-    merged(groups, out)
-    shutil.rmtree(out / "theirs" / "scans")
-    path = out / "theirs" / "scores" / "scans.parquet"
+@pytest.mark.parametrize("of_merge", [False, True])
+def test_a_damaged_table_of_scores_is_refused(groups, tmp_path, of_merge):
+    """Parquet's own checksums; tables of a version before this one have none."""
+    _, b = groups
+    folder = b.folder
+    if of_merge:
+        folder = tmp_path / "out"
+        merged(groups, folder)
+    else:
+        b.score()
+    shutil.rmtree(folder / "theirs" / "scans")
+    path = folder / "theirs" / "scores" / "scans.parquet"
     whole = path.read_bytes()
     column = next(
         c for k in range(99)
@@ -767,10 +773,10 @@ def test_a_damaged_table_of_merged_scores_is_refused(groups, tmp_path):
     )  # fmt: skip
     last = column.data_page_offset + column.total_compressed_size - 1
     path.write_bytes(whole[:last] + bytes([whole[last] ^ 1]) + whole[last + 1 :])
-    said = refused([out], tmp_path / "again")
+    said = refused([folder], tmp_path / "again")
     assert said.startswith(f"{path}: not readable scores (")
     path.write_bytes(whole)
-    merged([out], tmp_path / "whole")
+    merged([folder], tmp_path / "whole")
 
 
 # --- code and provenance ------------------------------------------------------------------------

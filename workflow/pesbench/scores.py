@@ -237,4 +237,4 @@ def write_scores(
             "provenance": provenance.collect(),
         }
     with atomic_path(out) as part:
-        frame.to_parquet(part, index=False)
+        frame.to_parquet(part, index=False, write_page_checksum=True)

@@ -182,4 +182,4 @@ def write_vibration_scores(
             "provenance": provenance.collect(),
         }
     with atomic_path(out) as part:
-        frame.to_parquet(part, index=False)
+        frame.to_parquet(part, index=False, write_page_checksum=True)

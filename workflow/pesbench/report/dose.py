@@ -12,21 +12,13 @@ from pesbench.metrics.association_panel import CHEAP_METRICS, start_failures
 from pesbench.models.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
 from pesbench.report.dynamics import dynamics_columns, main_runs
-from pesbench.report.tables import ModelFacts
+from pesbench.report.tables import DOSE_UNITS, ModelFacts
 from pesbench.storage import write_text
 
 if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs
 
 BASE = "none"  # kind of defect of a model without one
-UNITS: Mapping[str, str] = {
-    "ripple": "eV",
-    "step": "eV",
-    "dip": "eV",
-    "wall": "eV",
-    "curl": "eV/Å²",
-    "noise": "eV/Å",
-}
 _LIVES = {  # column of the table, of the leaderboard
     "survival_ps": "survival",
     "survival_low_ps": "survival_low",
@@ -110,8 +102,8 @@ def _row(
     if fact.perturbation is not None:
         kind, dose = fact.perturbation
         parameters = ", ".join(f"{key} {entry.settings[key]:g}" for key in PARAMETERS[kind])
-        row |= {"kind": kind, "dose": dose, "dose_unit": UNITS[kind], "_parameters": parameters}
-        row |= {"base": fact.base, "series": fact.base}
+        row |= {"kind": kind, "dose": dose, "dose_unit": DOSE_UNITS[kind]}
+        row |= {"base": fact.base, "series": fact.base, "_parameters": parameters}
     row |= _of_scans(inputs.scores[name])
     row |= dict.fromkeys(_LIVES, float("nan")) | dict.fromkeys(_RUNS, 0)
     row |= {"n_planned": 0, "n_counted": 0, "n_start_failed": 0}
