@@ -34,7 +34,13 @@ from pesbench.models.torch_devices import choose_device
 from pesbench.storage import Evaluation, ScanSet
 from pesbench.testbed.cards import rotation_variance
 from pesbench.testbed.neighbours import edge_coordinate, hard_ranks, log_bias, soft_ranks
-from pesbench.testbed.network import REPULSION_CUTOFF_ANGSTROM, Attention, AttentionPotential
+from pesbench.testbed.network import (
+    REPULSION_CUTOFF_ANGSTROM,
+    Attention,
+    AttentionPotential,
+    Block,
+    own,
+)
 from pesbench.testbed.repulsion import zbl
 from pesbench.testbed.settings import CHOICES, PotentialSettings, TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
@@ -285,6 +291,20 @@ def test_attention_is_its_definition(temperature):
         np.testing.assert_allclose(found[0, i, m], attention.out(mixed).detach(), atol=1e-12)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_last_block_leaves_the_atoms_own_tokens_as_a_whole_block_would(temperature):
+    """And their slopes, for these are the forces."""
+    torch.manual_seed(5)
+    block = Block(8, 2, temperature).double()
+    tokens = torch.randn(2, 4, 4, 8, dtype=torch.float64, requires_grad=True)
+    bias = -3 * torch.rand(2, 4, 4, dtype=torch.float64)
+    bias = bias + bias.transpose(1, 2)
+    whole, short = own(block(tokens, bias)), block.of_own(tokens, bias)
+    np.testing.assert_allclose(short.detach(), whole.detach(), atol=1e-12)
+    slopes = [torch.autograd.grad((some**3).sum(), tokens)[0] for some in (short, whole)]
+    np.testing.assert_allclose(*slopes, atol=1e-11)
+
+
 def test_the_temperature_flattens_the_attention():
     """Its Jacobian falls as 1/τ, and with it what a token can do to another."""
     tokens = torch.randn(1, 1, 5, 8, dtype=torch.float64)
@@ -444,9 +464,8 @@ def test_continuity(seed, kind, low, high, growth):
     with torch.no_grad():  # forces would take most of the time
         for some in positions.split(50):
             z = numbers.repeat(len(some), 1)
-            tokens, _ = made.tokens(some, z, z > 0)
-            own = torch.diagonal(tokens, dim1=1, dim2=2).transpose(1, 2)
-            energies.append(made.atomic_energies(own, z).sum(1))
+            atoms, _ = made.atoms(some, z, z > 0)
+            energies.append(made.atomic_energies(atoms, z).sum(1))
     energy = torch.cat(energies)
     step, double = energy.diff().abs(), energy[::2].diff().abs()
     assert low < float(step.max() / step.median()) < high

@@ -34,6 +34,11 @@ N_HARMONICS = (L_MAX + 1) ** 2
 REPULSION_CUTOFF_ANGSTROM = 2.0
 
 
+def own(tokens: Tensor) -> Tensor:
+    """The tokens of the atoms themselves, shape (S, N, C), of tokens (S, N, N, C)."""
+    return torch.diagonal(tokens, dim1=1, dim2=2).transpose(1, 2)
+
+
 class Attention(nn.Module):
     """Tokens of a centre attend to each other; the edge's bias is added, not divided by τ.
 
@@ -63,10 +68,32 @@ class Attention(nn.Module):
         """
         s, n, m, c = tokens.shape
         parts = self.project(self.norm(tokens)).view(s, n, m, 3, self.heads, c // self.heads)
-        q, k, v = parts.permute(3, 0, 1, 4, 2, 5)  # each (S, N, H, M, C/H)
+        q, k, v = parts.permute(3, 0, 1, 4, 2, 5)
+        return self.out(self._mixed(q, k, v, bias).permute(0, 1, 3, 2, 4).reshape(s, n, m, c))
+
+    def of_own(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """What `forward` adds to the atoms' own tokens, without asking for the others.
+
+        Args:
+            tokens: Shape (S, N, N, C).
+            bias: Shape (S, N, N).
+
+        Returns:
+            Shape (S, N, C).
+        """
+        s, n, m, c = tokens.shape
+        tokens = self.norm(tokens)
+        of_q, of_kv = self.project.weight.tensor_split((c,))
+        shift_q, shift_kv = self.project.bias.tensor_split((c,))
+        q = functional.linear(own(tokens), of_q, shift_q).view(s, n, self.heads, 1, -1)
+        parts = functional.linear(tokens, of_kv, shift_kv).view(s, n, m, 2, self.heads, -1)
+        k, v = parts.permute(3, 0, 1, 4, 2, 5)
+        return self.out(self._mixed(q, k, v, bias).reshape(s, n, c))
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """Values mixed for each of Q queries; q is (S, N, H, Q, C/H), k and v (S, N, H, N, C/H)."""
         logits = (q @ k.transpose(3, 4)) * self.scale + bias[:, :, None, None, :]
-        mixed = torch.softmax(logits, dim=4) @ v
-        return self.out(mixed.permute(0, 1, 3, 2, 4).reshape(s, n, m, c))
+        return torch.softmax(logits, dim=4) @ v
 
 
 class Block(nn.Module):
@@ -89,6 +116,12 @@ class Block(nn.Module):
         other = tokens.transpose(1, 2)
         tokens = (other + self.there(other, bias)).transpose(1, 2)
         return tokens + self.feed(tokens)
+
+    def of_own(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """The atoms' own tokens after this block, shape (S, N, C): all that a readout needs."""
+        tokens = tokens + self.here(tokens, bias)
+        atoms = own(tokens) + self.there.of_own(tokens.transpose(1, 2), bias)
+        return atoms + self.feed(atoms)
 
 
 class AttentionPotential(nn.Module):
@@ -145,13 +178,12 @@ class AttentionPotential(nn.Module):
             if not positions.requires_grad:
                 positions = positions.detach().requires_grad_()
             real = numbers > 0
-            tokens, distance = self.tokens(positions, numbers, real)
-            own = torch.diagonal(tokens, dim1=1, dim2=2).transpose(1, 2)  # (S, N, C)
-            energy = (self.atomic_energies(own, numbers) * real).sum(1)
+            atoms, distance = self.atoms(positions, numbers, real)
+            energy = (self.atomic_energies(atoms, numbers) * real).sum(1)
             pair = self.repulsion(distance, numbers, real)
             if self.force_head is None:
                 return energy + pair, self._minus_slope(energy + pair, positions)
-            forces = self.force_head(own) * real[..., None]
+            forces = self.force_head(atoms) * real[..., None]
             if self.settings.repulsion == "zbl":
                 forces = forces + self._minus_slope(pair, positions)
             return energy + pair, forces
@@ -160,17 +192,17 @@ class AttentionPotential(nn.Module):
         (slope,) = torch.autograd.grad(energy.sum(), positions, create_graph=self.training)
         return -slope
 
-    def tokens(self, positions: Tensor, numbers: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens after all blocks, and distances in Å, shapes (S, N, N, C) and (S, N, N)."""
+    def atoms(self, positions: Tensor, numbers: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Own tokens of the atoms, and distances in Å, shapes (S, N, C) and (S, N, N)."""
         settings = self.settings
         vector = positions.unsqueeze(1) - positions.unsqueeze(2)  # [s, i, j] = r_j - r_i
-        own = torch.eye(numbers.shape[1], dtype=torch.bool, device=numbers.device)
-        both = real[:, :, None] & real[:, None, :] & ~own
+        itself = torch.eye(numbers.shape[1], dtype=torch.bool, device=numbers.device)
+        both = real[:, :, None] & real[:, None, :] & ~itself
         # the length of nothing has no slope, and a place without an atom no direction
         safe = torch.where(both[..., None], vector, torch.ones_like(vector))
         length = safe.norm(dim=3)
         distance = torch.where(
-            both, length, torch.where(own, 0.0, torch.full_like(length, FAR_ANGSTROM))
+            both, length, torch.where(itself, 0.0, torch.full_like(length, FAR_ANGSTROM))
         )
         x = edge_coordinate(
             distance,
@@ -195,21 +227,21 @@ class AttentionPotential(nn.Module):
         edge = self.from_distance(gaussians) + self.from_direction(harmonics)
         edge = edge + self.from_element(index)[:, :, None] + self.to_element(index)[:, None, :]
         tokens = self.mix(edge)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens, bias)
-        return tokens, distance
+        return self.blocks[-1].of_own(tokens, bias), distance
 
-    def atomic_energies(self, own: Tensor, numbers: Tensor) -> Tensor:
+    def atomic_energies(self, atoms: Tensor, numbers: Tensor) -> Tensor:
         """E_i = c_Z h_i + e_Z, or c_Z swish(h_i) + e_Z ≥ e_Z − 0.2785 c_Z where it is bounded.
 
         Args:
-            own: Tokens of the atoms themselves, shape (S, N, C).
+            atoms: Own tokens of the atoms, shape (S, N, C).
             numbers: Shape (S, N).
 
         Returns:
             eV, shape (S, N).
         """
-        value = self.energy_head(own).squeeze(2)
+        value = self.energy_head(atoms).squeeze(2)
         index = self.place[numbers].clamp(min=0)
         scale = self.energy_scale[index]
         if self.settings.readout == "bounded":
