@@ -961,6 +961,30 @@ def test_a_checkpoint_of_other_settings_is_refused(
     assert sorted(p.name for p in (tmp_path / "t.h5.checkpoint").iterdir()) == before
 
 
+@pytest.mark.parametrize("what", ["settings.json", "state_*.npz", "0*.npz"])
+@pytest.mark.parametrize("rest", [0, 40])
+def test_a_damaged_checkpoint_is_refused_by_name(
+    in_process, toys_set, tmp_path, monkeypatch, what, rest
+):
+    out = tmp_path / "t.h5"
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 20)
+        with pytest.raises(_StoppedError):
+            _run(fake_entry(), toys_set, out, settings=SHORT, checkpoint_s=0.0)
+    folder = tmp_path / "t.h5.checkpoint"
+    cut = max(folder.glob(what))
+    cut.write_bytes(cut.read_bytes()[:rest])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError) as failure:
+        _run(fake_entry(), toys_set, out, settings=SHORT)
+    message = str(failure.value)
+    assert message.startswith(f"{cut}: damaged (")
+    assert message.endswith(f"; remove {folder} to start this file anew")
+    assert "\n" not in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not out.exists()
+
+
 def test_another_device_starts_anew(in_process, good, toys_set, tmp_path, monkeypatch, caplog):
     out = tmp_path / "t.h5"
     with monkeypatch.context() as patch:

@@ -106,6 +106,16 @@ class Checkpoint:
         """
         return _read_arrays(self._piece(index), self.folder)
 
+    def verify(self) -> None:
+        """Read every piece, so that a damaged one is known before hours of work and not after them.
+
+        Raises:
+            UserError: one is damaged.
+            HostError: the system failed, and not the piece.
+        """
+        for index in range(self.count):
+            self.read(index)
+
     def read_state(self) -> dict[str, NDArray[Any]]:
         """The state after the last piece, of `append_with_state`.
 

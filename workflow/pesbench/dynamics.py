@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from pesbench import provenance
 from pesbench.batching import BatchLimit, choose_limit
-from pesbench.checkpoint import Checkpoint
+from pesbench.checkpoint import Checkpoint, checkpoint_folder, stored_settings
 from pesbench.errors import UserError
 from pesbench.evaluate import (
     GIVE_UP_AFTER,
@@ -51,7 +51,7 @@ from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecule
 from pesbench.models.registry import ModelEntry
 from pesbench.progress import track
 from pesbench.relaxation import Relaxed, relax
-from pesbench.storage import ScanSet, atomic_path
+from pesbench.storage import ScanSet
 from pesbench.structures import System
 from pesbench.trajectories import (
     BlackBox,
@@ -602,7 +602,7 @@ def run_dynamics_shard(
 
     Raises:
         UserError: settings that make no sense, no such molecule or scan set, a model without
-            energies or forces, or a checkpoint of other settings.
+            energies or forces, or a damaged checkpoint or one of other settings.
         HostError: the machine failed; a second call continues.
     """
     settings.check()
@@ -626,6 +626,7 @@ def run_dynamics_shard(
     }
     _refuse_others(out, wanted)
     checkpoint = Checkpoint(out, wanted)
+    checkpoint.verify()
     spent = _Spent.resume(checkpoint)
     with _PatientWorker(
         entry,
@@ -711,10 +712,10 @@ def _refuse_others(out: Path, wanted: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the settings that differ.
     """
-    folder = out.with_name(out.name + ".checkpoint")
-    if not (folder / "settings.json").is_file():
+    stored = stored_settings(out)
+    if stored is None:
         return
-    found = _flat(json.loads((folder / "settings.json").read_text()))
+    found = _flat(stored)
     now = _flat(json.loads(json.dumps(wanted)))
     differing = [
         f"`{key[1:]}` was {found.get(key)!r} and is {now.get(key)!r}"
@@ -723,8 +724,9 @@ def _refuse_others(out: Path, wanted: Mapping[str, Any]) -> None:
     ]
     if differing:
         raise UserError(
-            f"{folder}: an unfinished run of other settings ({', '.join(differing)}); "
-            "restore them to continue it, or remove the folder to start anew"
+            f"{checkpoint_folder(out)}: an unfinished run of other settings "
+            f"({', '.join(differing)}); restore them to continue it, or remove the folder to start "
+            "anew"
         )
 
 
@@ -946,11 +948,7 @@ class _Shard:
             )  # fmt: skip
             logger.info("%s: %s", trajectory.name, one.message)
 
-    def _state_path(self, piece: int) -> Path:
-        return self.checkpoint.folder / f"state_{piece:06d}.npz"
-
     def _save(self, run: LockStep, recorder: _Recorder) -> None:
-        piece = self.checkpoint.count
         state = {
             "step_number": np.array(run.step_number),
             "positions": run.positions,
@@ -966,16 +964,11 @@ class _Shard:
             "last_step": np.array([t.last_step for t in self.trajectories]),
             **self._caller_state(),
         }
-        # the state first: with the piece it counts, without it is written again
-        with atomic_path(self._state_path(piece)) as part, part.open("wb") as file:
-            np.savez(file, **state)
-        self.checkpoint.append(**recorder.take())
-        self._state_path(piece - 1).unlink(missing_ok=True)
+        self.checkpoint.append_with_state(state, **recorder.take())
         self.spent.save()
 
     def _restore(self, run: LockStep, recorder: _Recorder) -> None:
-        with np.load(self._state_path(self.checkpoint.count - 1)) as stored:
-            state = {key: stored[key] for key in stored.files}
+        state = self.checkpoint.read_state()
         self._restore_caller(state)
         run.restore(
             int(state["step_number"]), state["positions"], state["velocities"], state["forces"],
