@@ -22,7 +22,7 @@ from ase.optimize import BFGS
 
 import fake_calculators
 from conftest import fake_entry, write_toys
-from pesbench import dynamics
+from pesbench import dynamics, patient_worker
 from pesbench.dynamics import (
     BLACK_BOX_STEPS,
     DynamicsSettings,
@@ -39,6 +39,7 @@ from pesbench.evaluate import GIVE_UP_AFTER
 from pesbench.models import registry
 from pesbench.models.interface import Batch, Result, Status, check_result
 from pesbench.models.registry import ModelEntry
+from pesbench.patient_worker import systems_batch
 from pesbench.relaxation import relax
 from pesbench.scans import bond_scans
 from pesbench.storage import ScanSet
@@ -327,7 +328,7 @@ def test_lock_step_is_velocity_verlet():
     ]
     positions = np.concatenate([s.positions for s, _ in entry])
     run = LockStep(
-        trajectories, dynamics._systems_batch([s for s, _ in entry]), 0.5, _morse, None,
+        trajectories, systems_batch([s for s, _ in entry]), 0.5, _morse, None,
         positions.copy(), np.concatenate([v for _, v in entry]), np.full_like(positions, np.nan),
         np.ones(3, bool),
     )  # fmt: skip
@@ -840,7 +841,7 @@ def test_a_first_call_that_rounds_differently_does_not_show(
     _run(fake_entry(), toys_set, tmp_path / "t.h5").__exit__(None, None, None)
     assert content(tmp_path / "t.h5") == content(tmp_path / "whole.h5")
     # the same without warming up does differ
-    monkeypatch.setattr(dynamics, "WARM_UP_CALLS", 0)
+    monkeypatch.setattr(patient_worker, "WARM_UP_CALLS", 0)
     with monkeypatch.context() as patch:
         _stop_at(patch, 20)
         with pytest.raises(_StoppedError):

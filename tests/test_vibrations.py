@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 import fake_calculators
 from conftest import fake_entry, faulty, write_toys
-from pesbench import cli, vibrations
+from pesbench import cli, patient_worker, vibrations
 from pesbench.errors import UserError
 from pesbench.metrics import normal_modes
 from pesbench.metrics.stability import degrees_of_freedom
@@ -32,6 +32,7 @@ from pesbench.storage import ScanSet, Vibrations, write_json, write_vibrations
 from pesbench.structures import System
 from pesbench.vibration_scores import COLUMNS, METRICS, vibration_rows, write_vibration_scores
 from pesbench.vibrations import VibrationSettings, find_vibrations, run_vibrations
+from pesbench.worker import Worker
 
 SETTINGS = VibrationSettings()
 
@@ -732,7 +733,7 @@ def test_a_checkpoint_of_another_model_is_not_used(toys_set, tmp_path, monkeypat
 
 def test_a_batched_model_takes_molecules_together_and_is_warmed_up(toys_set, tmp_path, monkeypatch):
     """As of TorchScript: the first call of a process is the one that its compiler watches."""
-    start, evaluate, calls = vibrations.Worker.start, vibrations.Worker.evaluate, []
+    start, evaluate, calls = Worker.start, Worker.evaluate, []
 
     def batched(self):
         if self.info is None:
@@ -747,11 +748,11 @@ def test_a_batched_model_takes_molecules_together_and_is_warmed_up(toys_set, tmp
         forces = timed.result.forces * (1 + 1e-12 * (len(calls) == 1))
         return replace(timed, result=replace(timed.result, forces=forces))
 
-    monkeypatch.setattr(vibrations.Worker, "start", batched)
-    monkeypatch.setattr(vibrations.Worker, "evaluate", rounding)
+    monkeypatch.setattr(Worker, "start", batched)
+    monkeypatch.setattr(Worker, "evaluate", rounding)
     monkeypatch.setattr(vibrations, "UNIT_SYSTEMS", 2)
     whole = _run(fake_entry(), toys_set, tmp_path / "whole.h5")
-    assert calls[: vibrations.WARM_UP_CALLS] == [2] * vibrations.WARM_UP_CALLS
+    assert calls[: patient_worker.WARM_UP_CALLS] == [2] * patient_worker.WARM_UP_CALLS
     assert max(calls) == 12 + 18  # the copies of the last two molecules
 
     def resumed(out):
@@ -764,7 +765,7 @@ def test_a_batched_model_takes_molecules_together_and_is_warmed_up(toys_set, tmp
     again = resumed(tmp_path / "v.h5")
     assert all(_same(again[name], whole[name]) for name in NAMES)
     # the same without warming up does differ
-    monkeypatch.setattr(vibrations, "WARM_UP_CALLS", 0)
+    monkeypatch.setattr(patient_worker, "WARM_UP_CALLS", 0)
     cold = resumed(tmp_path / "w.h5")
     assert not all(_same(cold[name], whole[name]) for name in NAMES)
 

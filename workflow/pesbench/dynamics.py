@@ -33,7 +33,6 @@ from pesbench.batching import BatchLimit, choose_limit
 from pesbench.checkpoint import Checkpoint, checkpoint_folder, stored_settings
 from pesbench.errors import UserError
 from pesbench.evaluate import (
-    GIVE_UP_AFTER,
     Evaluator,
     _Spent,
     failed_result,
@@ -47,8 +46,9 @@ from pesbench.metrics.stability import (
     is_linear,
     kinetic_temperature,
 )
-from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecules_batch
+from pesbench.models.interface import Batch, ModelInfo, Result, Status
 from pesbench.models.registry import ModelEntry
+from pesbench.patient_worker import PatientWorker, systems_batch
 from pesbench.progress import track
 from pesbench.relaxation import Relaxed, relax
 from pesbench.storage import ScanSet
@@ -59,12 +59,11 @@ from pesbench.trajectories import (
     Trajectory,
     write_trajectories,
 )
-from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
+from pesbench.worker import ModelLoadError
 
 Array = NDArray[np.float64]
 BLACK_BOX_STEPS = 100
 CHECKPOINT_S = 60.0
-WARM_UP_CALLS = 3
 SMALL_MOMENT = 1e-10  # of inertia in units of the largest: there is nothing that could turn
 logger = logging.getLogger("pesbench")
 
@@ -480,70 +479,6 @@ def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
 # --- a shard -------------------------------------------------------------------------------------
 
 
-class _PatientWorker(Worker):
-    """A worker for long runs.
-
-    It is not started again and again for a model that dies on every molecule. And each start ends
-    with some calls that count for nothing: a just-in-time compiler (TorchScript, in all of MACE)
-    watches the first call and rounds it differently from those it has compiled, so that a resumed
-    run would differ from an undisturbed one.
-
-    Args:
-        entry: Resolved model entry.
-        systems: The molecules; the first that the model knows is the one to warm up with.
-        system_of: Which molecule a trajectory is of.
-        settings: Of `Worker`.
-
-    Attributes:
-        deaths: Molecules on which it died or hung, since the last success.
-    """
-
-    def __init__(
-        self,
-        entry: ModelEntry,
-        systems: Sequence[System],
-        system_of: Mapping[str, str],
-        **settings: Any,
-    ) -> None:
-        super().__init__(entry, **settings)
-        self._systems, self._system_of = systems, system_of
-        self._warm_up = True
-        self.deaths: set[str] = set()
-
-    def start(self) -> ModelInfo:
-        fresh = self.info is None
-        info = super().start()
-        if not (fresh and info.batched and self._warm_up):
-            return info
-        known = [system for system in self._systems if not why_unsupported(system, info)]
-        if not known:
-            return info
-        try:
-            for _ in range(WARM_UP_CALLS):
-                super().evaluate(_systems_batch([known[0]] * 2))
-        except ModelLoadError:
-            raise
-        except ModelFailureError:  # it will fail again where it counts
-            self._warm_up = False
-        return super().start()
-
-    def evaluate(self, batch: Batch) -> Timed:
-        if len(self.deaths) >= GIVE_UP_AFTER:
-            raise ModelFailureError(
-                Status.CRASHED,
-                f"not tried: the worker died or hung on {GIVE_UP_AFTER} molecules before",
-            )
-        try:
-            timed = super().evaluate(batch)
-        except ModelFailureError as failure:
-            if batch.n_systems == 1 and failure.status in (Status.CRASHED, Status.TIMEOUT):
-                name = batch.labels[0][0]
-                self.deaths.add(self._system_of.get(name, name))
-            raise
-        self.deaths.clear()
-        return timed
-
-
 @dataclass
 class _Asked:
     """The model as the integrator sees it: a model that is gone has failed on every system."""
@@ -628,7 +563,7 @@ def run_dynamics_shard(
     checkpoint = Checkpoint(out, wanted)
     checkpoint.verify()
     spent = _Spent.resume(checkpoint)
-    with _PatientWorker(
+    with PatientWorker(
         entry,
         systems,
         {trajectory.name: trajectory.system for trajectory in plan},
@@ -730,16 +665,6 @@ def _refuse_others(out: Path, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _systems_batch(systems: Sequence[System]) -> Batch:
-    return molecules_batch(
-        positions=[system.positions for system in systems],
-        numbers=[system.numbers for system in systems],
-        charge=[system.charge for system in systems],
-        spin=[system.spin for system in systems],
-        labels=[(system.id, 0) for system in systems],
-    )
-
-
 @dataclass
 class _Shard:
     """A shard under way.
@@ -752,7 +677,7 @@ class _Shard:
     systems: Sequence[System]
     trajectories: list[Trajectory]
     settings: DynamicsSettings
-    worker: _PatientWorker
+    worker: PatientWorker
     checkpoint: Checkpoint
     spent: _Spent
     checkpoint_s: float
@@ -805,7 +730,7 @@ class _Shard:
         asked.sort(key=lambda system: (len(system.numbers), system.id))
         typical = asked[len(asked) // 2]
         return choose_limit(
-            self.worker, lambda count: _systems_batch([typical] * count), len(typical.numbers)
+            self.worker, lambda count: systems_batch([typical] * count), len(typical.numbers)
         )
 
     # --- relaxation
@@ -925,7 +850,7 @@ class _Shard:
         atoms = np.concatenate(positions)
         return LockStep(
             trajectories=tuple(self.trajectories),
-            batch=_systems_batch([by_system[t.system][0] for t in self.trajectories]),
+            batch=systems_batch([by_system[t.system][0] for t in self.trajectories]),
             timestep_fs=self.settings.timestep_fs,
             evaluate=ask,
             make_check=failure_check,

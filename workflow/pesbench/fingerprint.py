@@ -45,6 +45,7 @@ _STAGES = {
     "evaluate": _RUNNING,
     "dynamics": (
         "dynamics.py",
+        "patient_worker.py",
         "relaxation.py",
         "trajectories.py",
         "metrics/stability.py",
@@ -62,6 +63,7 @@ _STAGES = {
     "vibrations": (
         "vibrations.py",
         "dynamics.py",  # which molecules, and how many vibrations each has
+        "patient_worker.py",
         "relaxation.py",
         "metrics/normal_modes.py",
         "metrics/stability.py",

@@ -24,20 +24,20 @@ from pesbench.batching import BatchLimit, choose_limit
 from pesbench.checkpoint import Checkpoint
 from pesbench.dynamics import internal_degrees_of_freedom, scan_set_systems
 from pesbench.errors import UserError
-from pesbench.evaluate import GIVE_UP_AFTER, Evaluator, why_unsupported
+from pesbench.evaluate import Evaluator, why_unsupported
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.metrics import normal_modes
 from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecules_batch
 from pesbench.models.registry import ModelEntry
+from pesbench.patient_worker import PatientWorker, systems_batch
 from pesbench.progress import track
 from pesbench.relaxation import Relaxed, relax
 from pesbench.storage import MoleculeVibrations, ScanSet, write_vibrations
 from pesbench.structures import System
-from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
+from pesbench.worker import ModelLoadError
 
 LARGEST_DISPLACEMENT = 0.1  # Å; beyond, a difference is no derivative
 UNIT_SYSTEMS = 64  # molecules in common batches, between two checkpoints
-WARM_UP_CALLS = 3
 logger = logging.getLogger("pesbench")
 
 
@@ -217,69 +217,6 @@ def _without(
 # --- the command ---------------------------------------------------------------------------------
 
 
-class _CarefulWorker(Worker):
-    """A worker that is not started again and again for a model that dies on every molecule.
-
-    Each start of a batched model ends with some calls that count for nothing: a just-in-time
-    compiler rounds the first calls differently, so that a resumed run would not equal an
-    undisturbed one.
-
-    Args:
-        entry: Resolved model entry.
-        systems: The molecules; the first that the model knows is the one to warm up with.
-        settings: Of `Worker`.
-
-    Attributes:
-        deaths: Molecules on which it died or hung, since the last success.
-    """
-
-    def __init__(self, entry: ModelEntry, systems: Sequence[System], **settings: Any) -> None:
-        super().__init__(entry, **settings)
-        self._systems = systems
-        self._warm_up = True
-        self.deaths: set[str] = set()
-
-    def start(self) -> ModelInfo:
-        fresh = self.info is None
-        info = super().start()
-        known = [system for system in self._systems if not why_unsupported(system, info)]
-        if not (fresh and info.batched and self._warm_up and known):
-            return info
-        try:
-            for _ in range(WARM_UP_CALLS):
-                super().evaluate(_copies(known[0], 2))
-        except ModelLoadError:
-            raise
-        except ModelFailureError:  # it will fail again where it counts
-            self._warm_up = False
-        return super().start()
-
-    def evaluate(self, batch: Batch) -> Timed:
-        if len(self.deaths) >= GIVE_UP_AFTER:
-            raise ModelFailureError(
-                Status.CRASHED,
-                f"not tried: the worker died or hung on {GIVE_UP_AFTER} molecules before",
-            )
-        try:
-            timed = super().evaluate(batch)
-        except ModelFailureError as failure:
-            if batch.n_systems == 1 and failure.status in (Status.CRASHED, Status.TIMEOUT):
-                self.deaths.add(batch.labels[0][0])
-            raise
-        self.deaths.clear()
-        return timed
-
-
-def _copies(system: System, count: int) -> Batch:
-    return molecules_batch(
-        positions=[system.positions] * count,
-        numbers=[system.numbers] * count,
-        charge=[system.charge] * count,
-        spin=[system.spin] * count,
-        labels=[(system.id, 0)] * count,
-    )
-
-
 def run_vibrations(
     entry: ModelEntry,
     scan_set_path: Path,
@@ -329,7 +266,7 @@ def run_vibrations(
             "code": stage_fingerprint("vibrations", *entry.families),
         },
     )
-    with _CarefulWorker(
+    with PatientWorker(
         entry,
         systems,
         scan_set=scan_set_path,
@@ -398,7 +335,7 @@ class _Run:
     entry: ModelEntry
     systems: Sequence[System]
     settings: VibrationSettings
-    worker: _CarefulWorker
+    worker: PatientWorker
     checkpoint: Checkpoint
     evaluator: Evaluator = field(init=False)
 
@@ -474,7 +411,7 @@ class _Run:
         asked.sort(key=lambda system: (len(system.numbers), system.id))
         typical = asked[len(asked) // 2]
         return choose_limit(
-            self.worker, lambda count: _copies(typical, count), len(typical.numbers)
+            self.worker, lambda count: systems_batch([typical] * count), len(typical.numbers)
         )
 
     def _unit(self, systems: Sequence[System], info: ModelInfo) -> list[MoleculeVibrations]:
