@@ -32,7 +32,8 @@ from pesbench.dynamics_scores import METRICS, score_trajectory
 from pesbench.evaluate import failed_result
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.metrics.survival import Outcome, outcome
-from pesbench.models.interface import Batch, Result, Status, molecules_batch
+from pesbench.models.interface import Batch, Result, Status
+from pesbench.patient_worker import systems_batch
 from pesbench.relaxation import Relaxed, relax
 from pesbench.storage import ScanSet
 from pesbench.structures import System
@@ -212,16 +213,6 @@ def _planned(system: System, settings: DynamicsSettings) -> Trajectory:
     )
 
 
-def _batch(systems: Sequence[System]) -> Batch:
-    return molecules_batch(
-        positions=[system.positions for system in systems],
-        numbers=[system.numbers for system in systems],
-        charge=[system.charge for system in systems],
-        spin=[system.spin for system in systems],
-        labels=[(system.id, 0) for system in systems],
-    )
-
-
 def _start(
     evaluate: Evaluate,
     systems: Sequence[System],
@@ -244,7 +235,7 @@ def _start(
     positions = np.concatenate([start.positions for start in relaxed])
     return LockStep(
         trajectories=trajectories,
-        batch=_batch(systems),
+        batch=systems_batch(systems),
         timestep_fs=settings.timestep_fs,
         evaluate=evaluate,
         make_check=failure_check,
