@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed study format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -38,9 +38,20 @@ weights-testbed: $(STAMP)
 # What README and docs show of dynamics and of the ladder; hours, and a second call continues.
 study: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
-	mkdir -p resources/study
-	cd results/mini && cp --parents leaderboard.csv leaderboard.md models.json association.* dose* ladder* \
-		figures/*.png */model.json */scores/*.parquet ../../resources/study
+	$(call keep,mini,association.* dose* ladder*)
+
+# A public foundation model on all of BSCT-SPICE. ARCHIVE=PATH: a copy of the data, instead of a download.
+study-bsct: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/bsct_spice.yaml --config software=venv \
+		'models=[7net-0]' 'dynamics={models: []}' $(if $(ARCHIVE),archive=$(ARCHIVE))
+	$(call keep,bsct_spice,7net-0/worst.*)
+
+# $(call keep,SCAN_SET,MORE): tables, figures and scores of results/, not what they were made from
+define keep
+	mkdir -p resources/study/$(1)
+	cd results/$(1) && cp --parents leaderboard.csv leaderboard.md models.json $(2) \
+		figures/*.png */model.json */scores/*.parquet ../../resources/study/$(1)
+endef
 
 setup: $(STAMP)
 
