@@ -463,6 +463,24 @@ def test_without_a_time_of_the_reference_there_is_no_proposal():
     assert found.run.models == run.models
 
 
+def test_where_scans_alone_are_proposed_it_is_said_why():
+    run, facts = run_of(CUSTOM)
+    assert run.dynamics
+    assert run.vibrations
+    found, said = proposed(run, facts, probes_of(run) | {"reference": UNTIMED}, 1e6)
+    assert found is not None
+    assert not found.run.dynamics
+    assert not found.run.vibrations
+    assert "Scans alone, for the frequencies of the reference, gfn2-xtb, could not be timed" in said
+    scans_alone = cost_of(budget.without_dynamics(run), facts, probes_of(run))
+    found, said = proposed(run, facts, probes_of(run), 0.5 * scans_alone)
+    assert found is not None
+    assert not found.run.dynamics
+    assert "Scans alone, for with dynamics or frequencies not even one model fits." in said
+    found, said = proposed(run, facts, probes_of(run), 1e6)
+    assert "Scans alone" not in said
+
+
 @pytest.mark.parametrize("untimed", [["mace-mini"], ["gfn1-xtb"], ["mace-mini", "gfn2-xtb"]])
 def test_a_ladder_without_a_model_that_was_timed_is_a_config_that_runs(untimed):
     """Its baseline `mace-mini` among them, or the only model beside that."""

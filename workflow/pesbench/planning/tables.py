@@ -192,6 +192,8 @@ def proposal_text(
         f"{takes}.",
         "Models: " + ", ".join(models) + ".",
     ]
+    if (run.dynamics or run.vibrations) and not (smaller.dynamics or smaller.vibrations):
+        lines.append(_why_scans_alone(predictions, budget))
     if proposal.dropped:
         most = max(Counter(scan_id.partition("/")[0] for scan_id in run.scans).values())
         lines.append(
@@ -207,6 +209,16 @@ def proposal_text(
 
 def _hours(hours: float, of_gpu: bool) -> str:
     return f"{figure(hours)} h of a GPU" if of_gpu else f"{figure(hours)} h"
+
+
+def _why_scans_alone(predictions: Sequence[Prediction], budget: Budget) -> str:
+    reference = next((one for one in predictions if one.model == REFERENCE), None)
+    if reference is not None and math.isnan(budget.counted(reference)):
+        return (
+            f"Scans alone, for the frequencies of the reference, {reference.entry.name}, could not "
+            f"be timed ({reference.reason})."
+        )
+    return "Scans alone, for with dynamics or frequencies not even one model fits."
 
 
 def _why_nothing(predictions: Sequence[Prediction], budget: Budget) -> str:
