@@ -21,7 +21,7 @@ from pesbench.models.registry import role
 from pesbench.models.variants import variants
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
 from pesbench.running import enter, note_run, runs_at_work
-from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays
+from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, holding_back
 from pesbench.slurm_queue import refuse_left_over
 from pesbench.software import Software
 from pesbench.testbed.variants import find_variant, read_variants

@@ -121,6 +121,10 @@ class Faulty(Morse):
     def _device_memory(self) -> None:
         raise DeviceOutOfMemoryError("CUDA out of memory")
 
+    def _lose_device(self) -> None:
+        self.formulas = self.window = None  # CUDA refuses every further call of this process
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with")
+
 
 def construction_raises() -> Calculator:
     raise FileNotFoundError("no parameters\nfor this method")
@@ -149,6 +153,14 @@ class DiesAtTimes(Morse):
 def construction_hangs() -> Calculator:
     time.sleep(3600)
     raise AssertionError
+
+
+def construction_needs_device_memory() -> Calculator:
+    raise DeviceOutOfMemoryError("CUDA out of memory: weights do not fit")
+
+
+def construction_finds_no_device() -> Calculator:
+    raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
 
 
 def construction_needs_memory() -> Calculator:

@@ -103,6 +103,7 @@ def test_a_frame_that_fails_costs_its_scan_and_nothing_else(
     [
         ("segfault", Status.CRASHED, "signal SIGSEGV"),
         ("exit", Status.CRASHED, "exit code 3"),
+        ("lose_device", Status.CRASHED, "CUDA error: an illegal memory access"),
         ("hang", Status.TIMEOUT, "no answer in 0.4 s"),
     ],
 )
@@ -133,6 +134,32 @@ def test_a_scan_that_ends_the_worker_is_not_tried_frame_by_frame(toys, toy_set, 
     deaths = [line for line in tally.read_text().splitlines() if line.startswith("CN")]
     assert len(deaths) == 4  # 13, 6, 3 and 1 frames
     _assert_right(done["C-O/c"], toys["C-O/c"])
+
+
+def test_a_scan_that_hangs_is_waited_for_twice(toys, toy_set, tmp_path):
+    """Once as a batch of all scans, once alone: a half that hangs would be waited for again."""
+    tally = tmp_path / "tally"
+    entry = faulty(
+        "hang", toys[BAD], timeout_s=0.5, batch_size=100, arguments={"tally": str(tally)}
+    )
+    done = _run(entry, toy_set, tmp_path / "out.h5", IDS[:3])
+    assert done[BAD].status is Status.TIMEOUT
+    assert (done[BAD].frame_status[1:] == Status.TIMEOUT.code).all()
+    hung = [line for line in tally.read_text().splitlines() if line.startswith("CN")]
+    assert len(hung) == 2
+    for scan_id in {*IDS[:3]} - {BAD}:
+        _assert_right(done[scan_id], toys[scan_id])
+
+
+def test_giving_up_within_one_batch_of_many_scans(toys, toy_set, tmp_path):
+    tally = tmp_path / "tally"
+    entry = faulty("hang", timeout_s=0.5, batch_size=100, arguments={"tally": str(tally)})
+    done = _run(entry, toy_set, tmp_path / "out.h5")
+    assert [done[scan_id].status for scan_id in IDS[:3]] == [Status.TIMEOUT] * 3
+    for scan_id in IDS[3:]:
+        assert done[scan_id].status is Status.CRASHED
+        assert "not tried: the worker died or hung on 3 scans before" in done[scan_id].message
+    assert len(tally.read_text().splitlines()) == 1 + GIVE_UP_AFTER
 
 
 def test_giving_up_after_three_dead_scans(toys, toy_set, tmp_path):
@@ -410,7 +437,12 @@ def test_nothing_fits_at_all(toys):
     done = evaluate_scans(evaluator, [toys[BAD]])
     assert done[0].status is Status.OUT_OF_MEMORY
     assert (done[0].frame_status == Status.OUT_OF_MEMORY.code).all()
-    assert evaluator.limit == BatchLimit(systems=1)
+    # a molecule that is too large is no reason to send others one by one
+    assert evaluator.limit == BatchLimit(systems=8)
+    worker.memory = 1000
+    before = len(worker.calls)
+    evaluate_scans(evaluator, [toys["C-O/c"]])
+    assert worker.calls[before:] == [8, 5]
 
 
 def test_an_error_in_a_batched_model_is_taken_apart_to_the_frame(toys):

@@ -74,7 +74,26 @@ def test_time_and_memory_grow_with_the_attempt():
     request = Request(minutes=12.2, memory_mb=3000, gpu=True)
     cluster = Cluster()
     assert [request.runtime_min(attempt, cluster) for attempt in (1, 2, 3)] == [13, 26, 39]
-    assert [request.memory_of_attempt_mb(attempt) for attempt in (1, 2, 3)] == [3000, 6000, 9000]
+    memory = [request.memory_of_attempt_mb(attempt, cluster) for attempt in (1, 2, 3)]
+    assert memory == [3000, 6000, 9000]
+
+
+def test_a_later_attempt_counts_on_a_model_that_hangs(run):
+    """The first was perhaps ended while it was waiting; three molecules may be waited for."""
+    request = Request(minutes=12.2, memory_mb=3000, gpu=True, waiting_min=89.1)
+    assert [request.runtime_min(attempt, Cluster()) for attempt in (1, 2, 3)] == [13, 116, 129]
+    assert request.runtime_min(2, Cluster(gpu_hours=1)) == 60
+    shard = next(iter(run.shards("gfn1-xtb")))
+    assert Requests(run).evaluation("gfn1-xtb", shard).waiting_min == 90.0  # 9 x 600 s
+
+
+@pytest.mark.parametrize(("gpu", "most"), [(True, 20_000), (False, 64_000)])
+def test_no_attempt_asks_for_more_memory_than_a_node_has(gpu, most):
+    cluster = Cluster(cpu_memory_gb=64, gpu_memory_gb=20)
+    request = Request(10, 31_000, gpu)
+    asked = [request.memory_of_attempt_mb(k, cluster) for k in (1, 2, 3)]
+    assert asked == [min(31_000 * k, most) for k in (1, 2, 3)]
+    assert enough([(request, 1), (request, 4)], cluster)[1] == most
 
 
 @pytest.mark.parametrize(("gpu", "most"), [(True, 120), (False, 60)])

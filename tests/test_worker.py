@@ -11,7 +11,7 @@ import pytest
 from conftest import fake_entry, faulty, tblite_entry
 from pesbench.errors import HostError
 from pesbench.evaluate import frames_batch
-from pesbench.models.interface import Status
+from pesbench.models.interface import Status, is_lost_device, is_out_of_device_memory
 from pesbench.models.registry import ModelEntry
 from pesbench.worker import ModelFailureError, Worker
 
@@ -152,6 +152,51 @@ def test_host_memory_is_the_hosts_failure(scan):
         pytest.raises(HostError, match=r"out of memory on the host.*cannot allocate 3 GB"),
     ):
         worker.evaluate(_frame(scan, FRAME))
+
+
+def test_a_lost_accelerator_ends_the_worker_and_the_next_one_has_it_again(scan):
+    with Worker(faulty("lose_device", scan, FRAME)) as worker:
+        with pytest.raises(ModelFailureError) as failure:
+            worker.evaluate(_frame(scan, FRAME))
+        assert failure.value.status is Status.CRASHED
+        assert failure.value.message == (
+            "the accelerator was lost: RuntimeError: CUDA error: an illegal memory access was "
+            "encountered Compile with"
+        )
+        assert worker.info is None
+        assert worker.evaluate(_frame(scan, 0)).result.energies[0] == scan.energy[0]
+        assert worker.starts == 2
+
+
+def test_an_accelerator_that_fails_before_the_model_was_asked_is_the_hosts_failure():
+    with (
+        Worker(fake_entry("construction_finds_no_device")) as worker,
+        pytest.raises(HostError, match=r"while loading the model: .*uncorrectable ECC error"),
+    ):
+        worker.start()
+
+
+def test_a_model_too_large_for_the_accelerator_is_out_of_memory():
+    with Worker(fake_entry("construction_needs_device_memory")) as worker:
+        with pytest.raises(ModelFailureError, match="weights do not fit") as failure:
+            worker.start()
+        assert failure.value.status is Status.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("said", "lost", "memory"),
+    [
+        ("CUDA error: device-side assert triggered", True, False),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", True, False),
+        ("CUDA error: out of memory", False, False),  # told apart by the adapters
+        ("SCF did not converge", False, False),
+    ],
+)
+def test_what_an_error_says_of_the_device(said, lost, memory):
+    error = RuntimeError(said)
+    assert (is_lost_device(error), is_out_of_device_memory(error)) == (lost, memory)
+    assert is_lost_device(type("AcceleratorError", (RuntimeError,), {})("unspecified"))
+    assert is_out_of_device_memory(type("OutOfMemoryError", (RuntimeError,), {})("CUDA"))
 
 
 def test_a_frame_that_does_not_fit_on_the_device_is_out_of_memory(scan):

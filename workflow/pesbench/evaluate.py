@@ -7,6 +7,7 @@ only the machine's own failures (`HostError`) end the command.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from pesbench.storage import ScanEvaluation, ScanSet, write_evaluation
 from pesbench.worker import ModelFailureError, ModelLoadError, Worker
 
 GIVE_UP_AFTER = 3  # scans in a row on which the worker died or hung
+_NOT_TRIED = f"not tried: the worker died or hung on {GIVE_UP_AFTER} scans before"
 UNIT_SCANS = 64  # at most so many scans between two checkpoints
 logger = logging.getLogger("pesbench")
 
@@ -62,23 +64,33 @@ class Evaluator:
 
     Attributes:
         worker: Where the model lives.
-        limit: Largest batch; half of the batch that did not fit when device memory runs out.
+        limit: Largest batch; half of the batch that did not fit when device memory runs out, unless
+            it was one system alone that did not.
+        give_up_after: Once so many systems in a row ended the worker, the rest is not tried.
         wall_s: Seconds in the model so far.
         device_bytes: Peak memory on the accelerator so far.
     """
 
     worker: Worker
     limit: BatchLimit
+    give_up_after: float = math.inf
     wall_s: float = 0.0
     device_bytes: int = 0
+    _deaths: int = 0  # in a row, in this call
 
     def evaluate(self, batch: Batch) -> Result:
         """Energies and forces of every frame of a batch of any size.
 
-        A batch on which the model fails is halved until the frames that fail stand alone. A frame
-        that kills or hangs the worker costs the rest of its scan, which is not tried again.
+        A batch on which the model fails is halved until the frames that fail stand alone; one on
+        which it hangs is taken apart at once, for every further batch that hangs would be waited
+        for. A frame that kills or hangs the worker costs the rest of its scan, which is not tried
+        again.
         """
-        return self._evaluate_divided(batch, {})
+        before, self._deaths = self.limit, 0
+        result = self._evaluate_divided(batch, {})
+        if Status.OUT_OF_MEMORY in result.status:
+            self.limit = before  # one system alone was too large, which tells nothing of the others
+        return result
 
     def _evaluate_divided(self, batch: Batch, dead: dict[str, tuple[Status, str]]) -> Result:
         sizes = np.bincount(batch.system, minlength=batch.n_systems).tolist()
@@ -93,6 +105,8 @@ class Evaluator:
     def _evaluate_part(self, batch: Batch, dead: dict[str, tuple[Status, str]]) -> Result:
         if dead and any(scan_id in dead for scan_id, _ in batch.labels):
             return _join([self._alone(batch.select([k]), dead) for k in range(batch.n_systems)])
+        if self._deaths >= self.give_up_after:
+            return failed_result(batch, Status.CRASHED, _NOT_TRIED)
         try:
             timed = self.worker.evaluate(batch)
         except ModelLoadError:
@@ -100,6 +114,9 @@ class Evaluator:
         except ModelFailureError as failure:
             if batch.n_systems == 1:
                 return self._mourn(batch, failure, dead)
+            if failure.status is Status.TIMEOUT:
+                frames = range(batch.n_systems)
+                return _join([self._alone(batch.select([k]), dead) for k in frames])
             middle = batch.n_systems // 2
             pieces = [range(middle), range(middle, batch.n_systems)]
             if failure.status is Status.OUT_OF_MEMORY:
@@ -107,6 +124,7 @@ class Evaluator:
                 logger.warning("out of device memory: batches halved to %s", self.limit)
                 return self._evaluate_divided(batch, dead)
             return _join([self._evaluate_part(batch.select(piece), dead) for piece in pieces])
+        self._deaths = 0
         self.wall_s += timed.wall_s
         self.device_bytes = max(self.device_bytes, timed.device_bytes)
         return timed.result
@@ -124,6 +142,7 @@ class Evaluator:
         if failure.status in (Status.CRASHED, Status.TIMEOUT):
             scan_id, number = frame.labels[0]
             logger.warning("%s frame %d: %s", scan_id, number, failure.message)
+            self._deaths += 1
             dead[scan_id] = (failure.status, f"not tried: frame {number} ended the worker")
         return failed_result(frame, failure.status, failure.message)
 
@@ -426,15 +445,14 @@ def _run(
         limit = limit if last == BatchLimit() else last
         done += len(scans)
         deaths = _deaths_in_a_row(scans, deaths)
-    evaluator = Evaluator(worker, limit)
+    evaluator = Evaluator(worker, limit, GIVE_UP_AFTER)
     for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
         if unit is None:  # the further scans of a unit, there for the count alone
             continue
         done += len(unit)
         scans = [scan_set.scan(scan_id) for scan_id in unit]
         if deaths >= GIVE_UP_AFTER:
-            reason = f"not tried: the worker died or hung on {GIVE_UP_AFTER} scans before"
-            results = [_without_model(scan, Status.CRASHED, reason) for scan in scans]
+            results = [_without_model(scan, Status.CRASHED, _NOT_TRIED) for scan in scans]
         else:
             try:
                 results = evaluate_scans(evaluator, scans)

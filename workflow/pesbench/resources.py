@@ -16,6 +16,7 @@ from typing import Any
 from pesbench.config import Run, check_schema, read_schema, read_yaml
 from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
+from pesbench.evaluate import GIVE_UP_AFTER
 from pesbench.integrity import unverified
 from pesbench.models.registry import ModelEntry
 from pesbench.scans import N_FRAMES
@@ -27,6 +28,9 @@ START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing t
 MARGIN = 2.0  # on the time in the model: nodes differ, and so do molecules of one size
 MEASURED_FILES = 2  # of a model and stage that are read; more would slow the start of every job
 OTHER_MIN = 120.0  # of a job whose work is not known
+TRAINING_MIN = 360.0  # of training a small potential, which takes one to two hours on one core
+# A model that hangs is waited for as a batch, alone, and at a worker's start, on so many molecules.
+WAITS = 3 * GIVE_UP_AFTER
 PROBE_MIN = 15.0  # of timing a model (planning/probe.py), which ends by itself
 # Seconds an atom and frame, and peak memory in MB, of a model that has not run yet. Generous.
 _SECONDS = {"ase": 5e-3, "control": 1e-6, "pyscf": 30.0, "tblite": 2e-3}
@@ -53,6 +57,8 @@ class Cluster:
         gpu_model: Type of GPU, as Slurm calls it; None for any.
         cpu_hours: Longest time that a job without a GPU may ask for.
         gpu_hours: The same of a job with one.
+        cpu_memory_gb: Most memory that a job without a GPU may ask for; None for no limit.
+        gpu_memory_gb: The same of a job with one.
         time_factor: On every estimate of time.
     """
 
@@ -62,6 +68,8 @@ class Cluster:
     gpu_model: str | None = None
     cpu_hours: float = 24.0
     gpu_hours: float = 24.0
+    cpu_memory_gb: float | None = None
+    gpu_memory_gb: float | None = None
     time_factor: float = 1.0
 
     def place(self, gpu: bool) -> dict[str, Any]:
@@ -111,21 +119,28 @@ class Request:
         minutes: Until it has ended.
         memory_mb: Peak.
         gpu: Whether it needs a GPU.
+        waiting_min: Longest that it waits for a model that hangs, which the first attempt does not
+            count on.
     """
 
     minutes: float
     memory_mb: int
     gpu: bool
+    waiting_min: float = 0.0
 
     def runtime_min(self, attempt: int, cluster: Cluster) -> int:
         """Whole minutes of an attempt, more with each, within what the cluster allows."""
         longest = 60.0 * (cluster.gpu_hours if self.gpu else cluster.cpu_hours)
         wanted = attempt * max(1, math.ceil(self.minutes * cluster.time_factor))
+        if attempt > 1:
+            wanted += math.ceil(self.waiting_min)
         return max(1, math.floor(min(wanted, longest)))
 
-    def memory_of_attempt_mb(self, attempt: int) -> int:
-        """Memory of an attempt, more with each."""
-        return attempt * self.memory_mb
+    def memory_of_attempt_mb(self, attempt: int, cluster: Cluster) -> int:
+        """Memory of an attempt, more with each, within what the cluster has."""
+        most_gb = cluster.gpu_memory_gb if self.gpu else cluster.cpu_memory_gb
+        wanted = attempt * self.memory_mb
+        return wanted if most_gb is None else min(wanted, math.floor(1000 * most_gb))
 
 
 def enough(attempts: Iterable[tuple[Request, int]], cluster: Cluster) -> tuple[int, int]:
@@ -138,7 +153,7 @@ def enough(attempts: Iterable[tuple[Request, int]], cluster: Cluster) -> tuple[i
     every = list(attempts)
     return (
         max(request.runtime_min(attempt, cluster) for request, attempt in every),
-        max(request.memory_of_attempt_mb(attempt) for request, attempt in every),
+        max(request.memory_of_attempt_mb(attempt, cluster) for request, attempt in every),
     )
 
 
@@ -376,7 +391,8 @@ class Requests:
         speed, memory = seconds_per_atom_frame(entry, gpu), memory_mb(entry)
         if found is not None:
             speed, memory = found.seconds_per_atom_frame, found.memory_mb or memory
-        return Request(minutes(atom_frames, speed), memory, gpu)
+        waiting_s = WAITS * float(entry.settings.get("timeout_s", 600.0))
+        return Request(minutes(atom_frames, speed), memory, gpu, waiting_s / 60.0)
 
     def _timed(self, folder: str) -> list[Measured]:
         """By a plan: what there is before a model's first run."""
@@ -427,6 +443,10 @@ class Requests:
             return self.other()
         gpu = uses_gpu(self._run.relax, self._run.device)
         return Request(OTHER_MIN, memory_mb(self._run.relax), gpu)
+
+    def training(self) -> Request:
+        """Of sampling frames for a small potential, or of training one, on CPUs."""
+        return Request(TRAINING_MIN, _MEMORY_OTHERS_MB, False)
 
     def other(self) -> Request:
         """Of a job without a model."""

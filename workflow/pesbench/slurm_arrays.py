@@ -24,6 +24,7 @@ from pesbench.resources import Cluster, Request, enough
 RULES = ("dynamics", "dynamics_on_cpu", "evaluate", "evaluate_on_cpu", "reference")
 # seconds that Slurm has to remember a job that has ended: the plugin looks every 180 s at least
 MIN_JOB_AGE_S = 240
+FAST_ENOUGH = 100_000  # jobs a second, that a rate of submission holds back none
 _PAYLOAD = "--slurm-jobstep-array-execs"
 _OWN = "PESBENCH_ARRAY_TASK"  # environment variable: of a task that has become its own job
 _WITHOUT = "--slurm-array-jobs ''"
@@ -77,14 +78,34 @@ def min_job_age_s() -> int | None:
     return get_min_job_age()
 
 
+def holding_back(
+    jobs: int | None, resources: Mapping[str, object], jobs_a_second: float | None, scheduler: str
+) -> list[str]:
+    """The options by which Snakemake itself would hold back jobs that are ready.
+
+    Args:
+        jobs: Of `--jobs`; None without a limit.
+        resources: Of `--resources`.
+        jobs_a_second: Of `--max-jobs-per-timespan`; None without a limit.
+        scheduler: Of `--scheduler`.
+    """
+    found = [] if jobs is None else [f"--jobs {jobs}"]
+    found += [f"--resources {name}={most}" for name, most in resources.items()]
+    if jobs_a_second is not None and jobs_a_second < FAST_ENOUGH:
+        found.append(f"--max-jobs-per-timespan {jobs_a_second:g}/1s")
+    if scheduler != "greedy":
+        found.append(f"--scheduler {scheduler}")
+    return found
+
+
 def check_arrays(
-    rules: Collection[str], jobs_limit: int | None, status_command: str | None
+    rules: Collection[str], holding_back: Sequence[str], status_command: str | None
 ) -> None:
     """Refuse arrays whose tasks the plugin would lose or mistake for others.
 
     Args:
         rules: Whose jobs are to be submitted as arrays.
-        jobs_limit: Of `--jobs`; None without a limit.
+        holding_back: Options by which Snakemake holds back jobs that are ready.
         status_command: What tells of jobs, `squeue` or `sacct`.
 
     Raises:
@@ -98,9 +119,10 @@ def check_arrays(
             f"to some of {','.join(RULES)}"
         )
     # it forgets what it does not put into an array at once, and waits for ever (its issue 473)
-    if jobs_limit is not None:
+    if holding_back:
+        option = holding_back[0].partition(" ")[0]
         raise UserError(
-            f"--jobs {jobs_limit} and array jobs: Slurm's plugin would lose jobs; leave --jobs "
+            f"{holding_back[0]} and array jobs: Slurm's plugin would lose jobs; leave {option} "
             f"out, or add {_WITHOUT}"
         )
     if status_command == "sacct":

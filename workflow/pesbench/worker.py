@@ -1,8 +1,9 @@
 """The supervised process in which a model lives.
 
 A hang, a segmentation fault or an `error stop` of a model ends the worker and not the command: the
-caller learns what happened and the next call starts a fresh worker. A worker that the kernel or a
-scheduler kills is not the model's fault and raises `HostError`.
+caller learns what happened and the next call starts a fresh worker; so does an error after which
+the accelerator refuses every call of the process. Not the model's fault, and a `HostError`, are a
+worker that the kernel or a scheduler kills and an accelerator that fails before the model is asked.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from pesbench.models.interface import (
     Result,
     Status,
     check_result,
+    is_lost_device,
+    is_out_of_device_memory,
 )
 from pesbench.models.registry import ModelEntry
 
@@ -110,7 +113,12 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
         connection.send(("host", _one_line(error)))
         return
     except Exception as error:
-        connection.send(("failed", Status.ERROR, _one_line(error)))
+        if is_lost_device(error):  # the model has not been asked yet: it is the machine's
+            connection.send(("host", _one_line(error)))
+        else:
+            memory = is_out_of_device_memory(error)
+            status = Status.OUT_OF_MEMORY if memory else Status.ERROR
+            connection.send(("failed", status, _one_line(error)))
         return
     while True:
         try:
@@ -130,7 +138,10 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
         except MemoryError as error:
             connection.send(("host", _one_line(error)))
         except Exception as error:
-            connection.send(("failed", Status.ERROR, _one_line(error)))
+            if is_lost_device(error):
+                connection.send(("lost", _one_line(error)))
+            else:
+                connection.send(("failed", Status.ERROR, _one_line(error)))
 
 
 class Worker:
@@ -226,6 +237,9 @@ class Worker:
         if kind == "host":
             self._stop()
             raise HostError(f"out of memory on the host ({payload[0]})")
+        if kind == "lost":
+            self._stop()
+            raise ModelFailureError(Status.CRASHED, f"the accelerator was lost: {payload[0]}")
         raise ModelFailureError(payload[0], payload[1])
 
     def close(self) -> None:

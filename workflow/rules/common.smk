@@ -110,6 +110,23 @@ def tasks(rulename):
     return [job for job in workflow.dag.ready_jobs if job.rule.name == rulename]
 
 
+def held_back_by():
+    """The options of this run by which Snakemake holds back jobs that are ready."""
+    nodes = workflow.resource_settings.nodes
+    rate = workflow.scheduling_settings.max_jobs_per_timespan
+    return holding_back(
+        None if nodes == sys.maxsize else nodes,
+        # beside its own, _cores and _nodes
+        {
+            name: resource.value
+            for name, resource in workflow.global_resources.items()
+            if not name.startswith("_")
+        },
+        rate and rate.max_jobs / rate.timespan,
+        workflow.scheduling_settings.scheduler,
+    )
+
+
 def slurm_run():
     """What Slurm's jobs of this run are called; "" where there is none."""
     submitted = next((job for job in workflow.dag.needrun_jobs() if not job.is_local), None)
@@ -161,9 +178,7 @@ onstart:
     if hasattr(workflow.executor_settings, "array_jobs"):  # Slurm's
         try:
             check_arrays(
-                array_rules(),
-                None if (nodes := workflow.resource_settings.nodes) == sys.maxsize else nodes,
-                workflow.executor_settings.status_command,
+                array_rules(), held_back_by(), workflow.executor_settings.status_command
             )
             refuse_left_over(Path.cwd(), runs_at_work(Path.cwd()))
         except UserError as error:

@@ -41,6 +41,8 @@ rule sample:
         frames="|".join(SAMPLING),
     conda:
         BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
         python=where(PYTHON),
         options=lambda wildcards: SAMPLING[wildcards.frames],
@@ -66,6 +68,8 @@ rule train_mace:
     retries: 1  # the second call continues from the last checkpoint
     conda:
         BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
         python=where(PYTHON),
         work=where(WEIGHTS / "training"),
@@ -93,6 +97,8 @@ rule train:
     retries: 1  # the second call continues from the last checkpoint
     conda:
         BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
         python=where(PYTHON),
         variants=where(TESTBED_FILE),

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pesbench.models.interface import Batch, DeviceOutOfMemoryError, Result, Status
-
-
-def _is_torch_memory_error(error: Exception) -> bool:
-    # by name: this module runs in environments without torch
-    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+from pesbench.models.interface import (
+    Batch,
+    Result,
+    Status,
+    is_lost_device,
+    is_out_of_device_memory,
+)
 
 
 def evaluate_frame_by_frame(
@@ -26,6 +27,7 @@ def evaluate_frame_by_frame(
 
     Raises:
         MemoryError: the host is out of memory, which is no fault of the system's.
+        Exception: the accelerator was lost, and no further system can be evaluated.
     """
     energies: list[float] = []
     forces: list[np.ndarray] = []
@@ -39,8 +41,10 @@ def evaluate_frame_by_frame(
         except MemoryError:
             raise
         except Exception as error:
+            if is_lost_device(error):
+                raise
             energy, force = np.nan, np.full((system.n_atoms, 3), np.nan)
-            memory = isinstance(error, DeviceOutOfMemoryError) or _is_torch_memory_error(error)
+            memory = is_out_of_device_memory(error)
             status.append(Status.OUT_OF_MEMORY if memory else Status.ERROR)
             messages.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
             has_energy = True  # NaN either way; the status tells

@@ -142,6 +142,26 @@ class DeviceOutOfMemoryError(Exception):
     """The accelerator's memory did not hold the batch; a smaller one may fit."""
 
 
+def is_out_of_device_memory(error: BaseException) -> bool:
+    """Whether an error says so, of ours or of torch's.
+
+    By name, for this runs in environments without torch.
+    """
+    torchs = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return torchs or isinstance(error, DeviceOutOfMemoryError)
+
+
+def is_lost_device(error: BaseException) -> bool:
+    """Whether an error says that the accelerator does not answer this process any more.
+
+    After an illegal access, a failed assertion or a defect of its memory, CUDA refuses every
+    further call of the process; after being out of memory it does not.
+    """
+    said = str(error).lower()
+    told = "cuda error" in said or type(error).__name__ == "AcceleratorError"
+    return told and "out of memory" not in said
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a loaded model tells of itself.

@@ -278,7 +278,8 @@ def plan(
             snippet = out.with_name(f"{out.stem}_budget.yaml")
             tables.write_overlay(run, proposal, snippet, budget_hours)
             first = files or f" --configfile {DEFAULT_CONFIG}"
-            lines.append(f"To run it: snakemake --cores all{first} {snippet}")
+            where = "--profile slurm" if proposal.of_gpu else "--cores all"
+            lines.append(f"To run it: snakemake {where}{first} {snippet}")
     head = f"# {run.scan_set}: what a run takes"
     made = [
         f"Made {how['created']} by `{' '.join(how['command'][:4])}`, commit {how['git_commit']}."
