@@ -136,7 +136,7 @@ def test_out_of_device_memory_halves_the_batch_down_to_the_system_alone(
             assert status is Status.OK
             assert all(map(np.array_equal, numbers[name], expected[name]))
     assert max(device.calls) > 4  # it was asked for more than fits,
-    assert limit["systems"] == 1  # and NO does not fit in any batch
+    assert 1 < limit["systems"] <= 4  # and NO, which fits in no batch, tells nothing of the others
 
 
 # --- a disk that is full or cannot be written ----------------------------------------------------
