@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.optimize import BFGS
 from numpy.typing import NDArray
 
 from pesbench.models.interface import Batch, Result, Status, molecules_batch
 from pesbench.structures import System
+
+if TYPE_CHECKING:
+    from ase.optimize import BFGS
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def relax(
         One a molecule, in order.
     """
     atoms = [Atoms(system.numbers, system.positions) for system in systems]
+    from ase.optimize import BFGS  # 0.3 s, which every start of Snakemake would pay
+
     optimisers = [BFGS(molecule, logfile=None) for molecule in atoms]
     ends = [Relaxed(s.positions, Status.OK, False, 0, np.nan) for s in systems]
     active = list(range(len(systems)))
