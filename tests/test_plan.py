@@ -31,7 +31,7 @@ from pesbench.planning.cost import Cost, Timing, fit, two_sizes
 from pesbench.planning.prediction import Contents, Speed, other_jobs, predict
 from pesbench.planning.probe import Probe, probe_model, write_probe
 from pesbench.planning.probe_scans import candidates, write_probe_scans
-from pesbench.planning.tables import figure, frame, proposal_text, table, totals
+from pesbench.planning.tables import figure, frame, proposal_text, run_command, table, totals
 from pesbench.storage import ScanSet
 
 REPO = Path(__file__).parents[1]
@@ -534,6 +534,9 @@ def test_where_a_model_ran_on_a_gpu_the_hours_are_those_of_a_gpu():
         assert set(found.dropped) <= set(gpu)
         assert f"{figure(found.hours)} h of a GPU (and {figure(found.uncounted_hours)} h" in said
         assert "of a CPU, which are not counted)" in said
+        assert run_command(found, " --configfile a b") == (
+            "snakemake --profile slurm --configfile a b"
+        )
     # with all systems instead, what needs no GPU comes for nothing
     instead = budget.cheapest_first(run, predict(run, facts, probes), 1e-6, built=True)
     assert set(instead) == {"gfn1-xtb", "gfn2-xtb", "gfn2-curl_0.001"}
@@ -663,6 +666,7 @@ def test_a_plan_needs_the_config_alone(own, caplog):
     said = plan(own, "config", None, **options, seconds=20)
     assert "good: timed before" in caplog.text
     assert "dead, far" in said
+    assert "To run it: snakemake --cores all --configfile " in said
     written = yaml.safe_load(Path("results/own/plan_budget.yaml").read_text())
     assert written["models"] == ["good"]
     caplog.clear()

@@ -188,7 +188,7 @@ def test_a_model_too_large_for_the_accelerator_is_out_of_memory():
     [
         ("CUDA error: device-side assert triggered", True, False),
         ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", True, False),
-        ("CUDA error: out of memory", False, False),  # told apart by the adapters
+        ("CUDA error: out of memory", False, True),
         ("SCF did not converge", False, False),
     ],
 )

@@ -64,9 +64,9 @@ def relax(
     Returns:
         One a molecule, in order.
     """
-    atoms = [Atoms(system.numbers, system.positions) for system in systems]
     from ase.optimize import BFGS  # 0.3 s, which every start of Snakemake would pay
 
+    atoms = [Atoms(system.numbers, system.positions) for system in systems]
     optimisers = [BFGS(molecule, logfile=None) for molecule in atoms]
     ends = [Relaxed(s.positions, Status.OK, False, 0, np.nan) for s in systems]
     active = list(range(len(systems)))

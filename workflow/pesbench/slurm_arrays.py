@@ -99,13 +99,13 @@ def holding_back(
 
 
 def check_arrays(
-    rules: Collection[str], holding_back: Sequence[str], status_command: str | None
+    rules: Collection[str], options: Sequence[str], status_command: str | None
 ) -> None:
     """Refuse arrays whose tasks the plugin would lose or mistake for others.
 
     Args:
         rules: Whose jobs are to be submitted as arrays.
-        holding_back: Options by which Snakemake holds back jobs that are ready.
+        options: Those of `holding_back`.
         status_command: What tells of jobs, `squeue` or `sacct`.
 
     Raises:
@@ -119,11 +119,11 @@ def check_arrays(
             f"to some of {','.join(RULES)}"
         )
     # it forgets what it does not put into an array at once, and waits for ever (its issue 473)
-    if holding_back:
-        option = holding_back[0].partition(" ")[0]
+    if options:
+        name = options[0].partition(" ")[0]
         raise UserError(
-            f"{holding_back[0]} and array jobs: Slurm's plugin would lose jobs; leave {option} "
-            f"out, or add {_WITHOUT}"
+            f"{options[0]} and array jobs: Slurm's plugin would lose jobs; leave {name} out, or "
+            f"add {_WITHOUT}"
         )
     if status_command == "sacct":
         raise UserError(

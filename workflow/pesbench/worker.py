@@ -25,7 +25,6 @@ from typing import Any, Self
 from pesbench.errors import HostError
 from pesbench.models.interface import (
     Batch,
-    DeviceOutOfMemoryError,
     ModelInfo,
     Result,
     Status,
@@ -97,6 +96,14 @@ def _host_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def _failure(error: Exception) -> tuple[Any, ...]:
+    """What the worker says of an error of the model's."""
+    if is_lost_device(error):
+        return "lost", _one_line(error)
+    memory = is_out_of_device_memory(error)
+    return "failed", Status.OUT_OF_MEMORY if memory else Status.ERROR, _one_line(error)
+
+
 def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, device: str,
            threads: int) -> None:  # fmt: skip
     """The worker's main loop. Messages are `(kind, payload, ...)` tuples."""
@@ -113,12 +120,7 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
         connection.send(("host", _one_line(error)))
         return
     except Exception as error:
-        if is_lost_device(error):  # the model has not been asked yet: it is the machine's
-            connection.send(("host", _one_line(error)))
-        else:
-            memory = is_out_of_device_memory(error)
-            status = Status.OUT_OF_MEMORY if memory else Status.ERROR
-            connection.send(("failed", status, _one_line(error)))
+        connection.send(_failure(error))
         return
     while True:
         try:
@@ -133,15 +135,10 @@ def _serve(connection: Connection, entry: ModelEntry, scan_set: Path | None, dev
             result = check_result(batch, model.evaluate(batch))
             elapsed = time.perf_counter() - start
             connection.send(("result", Timed(result, elapsed, _device_bytes(), _host_bytes())))
-        except DeviceOutOfMemoryError as error:
-            connection.send(("failed", Status.OUT_OF_MEMORY, _one_line(error)))
         except MemoryError as error:
             connection.send(("host", _one_line(error)))
         except Exception as error:
-            if is_lost_device(error):
-                connection.send(("lost", _one_line(error)))
-            else:
-                connection.send(("failed", Status.ERROR, _one_line(error)))
+            connection.send(_failure(error))
 
 
 class Worker:
@@ -213,7 +210,7 @@ class Worker:
             self.info, self.loaded_bytes = payload
             return self.info
         self._stop()
-        if kind == "host":
+        if kind in ("host", "lost"):  # the model has not been asked yet
             raise HostError(f"while loading the model: {payload[0]}")
         raise ModelLoadError(payload[0], f"the model did not load: {payload[1]}")
 

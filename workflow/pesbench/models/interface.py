@@ -145,10 +145,12 @@ class DeviceOutOfMemoryError(Exception):
 def is_out_of_device_memory(error: BaseException) -> bool:
     """Whether an error says so, of ours or of torch's.
 
-    By name, for this runs in environments without torch.
+    By name and text: this runs in environments without torch, and compiled code and CUDA's
+    libraries raise a plain RuntimeError.
     """
     torchs = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-    return torchs or isinstance(error, DeviceOutOfMemoryError)
+    told = isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    return torchs or told or isinstance(error, DeviceOutOfMemoryError)
 
 
 def is_lost_device(error: BaseException) -> bool:
@@ -157,9 +159,8 @@ def is_lost_device(error: BaseException) -> bool:
     After an illegal access, a failed assertion or a defect of its memory, CUDA refuses every
     further call of the process; after being out of memory it does not.
     """
-    said = str(error).lower()
-    told = "cuda error" in said or type(error).__name__ == "AcceleratorError"
-    return told and "out of memory" not in said
+    told = "cuda error" in str(error).lower() or type(error).__name__ == "AcceleratorError"
+    return told and not is_out_of_device_memory(error)
 
 
 @dataclass(frozen=True)

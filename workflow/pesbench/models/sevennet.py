@@ -28,6 +28,7 @@ from pesbench.models.interface import (
     ModelInfo,
     Result,
     Status,
+    is_out_of_device_memory,
 )
 from pesbench.models.registry import WEIGHT_FILES, check_weights
 from pesbench.models.torch_devices import choose_device, torch_details
@@ -79,8 +80,7 @@ class SevenNetModel:
             energies = output[keys.PRED_TOTAL_ENERGY].detach().to("cpu", torch.float64).numpy()
             forces = output[keys.PRED_FORCE].detach().to("cpu", torch.float64).numpy()
         except RuntimeError as error:
-            # CUDA's libraries raise a plain RuntimeError
-            if "out of memory" not in str(error).lower():
+            if not is_out_of_device_memory(error):
                 raise
             torch.cuda.empty_cache()
             raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error

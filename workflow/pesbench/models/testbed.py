@@ -15,6 +15,7 @@ from pesbench.models.interface import (
     ModelInfo,
     Result,
     Status,
+    is_out_of_device_memory,
 )
 from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
 from pesbench.testbed.weights import Trained, read_weights
@@ -84,7 +85,7 @@ class TestbedModel:
             found = forces.detach().to("cpu", torch.float64).numpy()[batch.system, place]
             return energy.detach().to("cpu", torch.float64).numpy(), found
         except RuntimeError as error:
-            if "out of memory" not in str(error).lower():
+            if not is_out_of_device_memory(error):
                 raise
             torch.cuda.empty_cache()
             raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error

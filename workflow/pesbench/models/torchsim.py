@@ -15,6 +15,7 @@ from pesbench.models.interface import (
     ModelInfo,
     Result,
     Status,
+    is_out_of_device_memory,
 )
 from pesbench.models.torch_devices import torch_details
 
@@ -89,8 +90,7 @@ class TorchSimModel:
             energies = output["energy"].detach().to("cpu", torch.float64).numpy()
             forces = output["forces"].detach().to("cpu", torch.float64).numpy()
         except RuntimeError as error:
-            # compiled code and CUDA's libraries raise a plain RuntimeError
-            if "out of memory" not in str(error).lower():
+            if not is_out_of_device_memory(error):
                 raise
             self._composition = self._state = None
             torch.cuda.empty_cache()

@@ -278,8 +278,7 @@ def plan(
             snippet = out.with_name(f"{out.stem}_budget.yaml")
             tables.write_overlay(run, proposal, snippet, budget_hours)
             first = files or f" --configfile {DEFAULT_CONFIG}"
-            where = "--profile slurm" if proposal.of_gpu else "--cores all"
-            lines.append(f"To run it: snakemake {where}{first} {snippet}")
+            lines.append(f"To run it: {tables.run_command(proposal, f'{first} {snippet}')}")
     head = f"# {run.scan_set}: what a run takes"
     made = [
         f"Made {how['created']} by `{' '.join(how['command'][:4])}`, commit {how['git_commit']}."

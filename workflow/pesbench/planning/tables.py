@@ -245,6 +245,16 @@ def _why_nothing(predictions: Sequence[Prediction], budget: Budget) -> str:
     )
 
 
+def run_command(proposal: Proposal, files: str) -> str:
+    """What runs a proposal: hours of a GPU were timed where the profile for Slurm sends jobs.
+
+    Args:
+        proposal: Of `propose`.
+        files: The option that names the configs.
+    """
+    return f"snakemake {'--profile slurm' if proposal.of_gpu else '--cores all'}{files}"
+
+
 def write_overlay(run: Run, proposal: Proposal, path: Path, hours: float) -> None:
     """Write the keys of the proposed run as a config to be given after the run's own."""
     limit, takes = _hours(hours, proposal.of_gpu), _hours(proposal.hours, proposal.of_gpu)
