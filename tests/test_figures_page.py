@@ -7,6 +7,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -183,6 +184,8 @@ def html():
         board,
         title="Leaderboard of test",
         facts=[("level of theory", "HF <STO-3G>"), ("scans", "4, 0 dropped")],
+        answers=["m is <smooth>."],
+        skipped=pd.DataFrame([{"scan": "C-C/x", "quality": "dropped", "reason": "SCF & co"}]),
         figures=[("a caption", PNG)],
         worst={"m": page.Worst(table, PNG), "none": page.Worst(table.tail(1))},
         made=[("commit", "abc123")],
@@ -202,6 +205,15 @@ def test_page_escapes_what_others_wrote(html):
     assert "HF &lt;STO-3G&gt;" in html
     assert "&lt;b&gt;&amp;" in html
     assert "<b>" not in html
+
+
+def test_page_gives_the_answer_first_and_the_facts_last(html):
+    order = [
+        *("m is &lt;smooth&gt;.", "<h2>Models</h2>", "How to read it", "Where each model breaks"),
+        *("SCF &amp; co", "HF &lt;STO-3G&gt;", "abc123"),
+    ]
+    places = [html.index(text) for text in order]
+    assert places == sorted(places)
 
 
 def test_page_links_a_model_to_its_worst_scans(html):

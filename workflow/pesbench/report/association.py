@@ -289,6 +289,11 @@ def _start_failed_cell(row: Mapping[str, Any]) -> str:
     return text if same else f"{text} (n = {row['n_start_failed']:.0f})"
 
 
+def verdict(csv: Path) -> str:
+    """The sentence of the primary test, from association.csv."""
+    return str(pd.read_csv(csv).set_index("role")["verdict"]["primary"])
+
+
 def section(csv: Path) -> More:
     """The section of the leaderboard and the page, from association.csv."""
     table = pd.read_csv(csv)

@@ -15,11 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pesbench import provenance
 from pesbench.report import tables
 from pesbench.report import worst as worst_scans
+from pesbench.report.answer import sentences
+from pesbench.report.association import verdict
 from pesbench.report.inputs import ReportInputs
 from pesbench.storage import ScanSet, write_text
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 WORST_ROWS = 10
+_SKIPPED = ("scan", "quality", "reason")
 _WORDS = {"model": "text", "defect": "word"}  # the first stays in view when a table is scrolled
 _EMPTY = ("n/a", "–")
 _WORST_COLUMNS: dict[str, tuple[str, str]] = {
@@ -54,6 +57,8 @@ def render(
     *,
     title: str,
     facts: Sequence[tuple[str, str]],
+    answers: Sequence[str] = (),
+    skipped: pd.DataFrame | None = None,
     figures: Sequence[tuple[str, bytes]] = (),
     worst: Mapping[str, Worst] | None = None,
     more: Sequence[tables.More] = (),
@@ -64,8 +69,9 @@ def render(
     Args:
         board: Of `tables.leaderboard`.
         title: Heading of the page.
-        facts: Names and values under the heading: scan set, level of theory, numbers of scans
-            scanned, marked, dropped and skipped.
+        facts: Names and values of what was scored: scan set, level of theory, numbers of scans.
+        answers: Sentences under the heading, of `answer.sentences`.
+        skipped: Bonds and scans that no model is scored on, with the reason, or None.
         figures: Captions and PNGs.
         worst: Of every model that has a section of its own.
         more: Sections below the leaderboard.
@@ -78,6 +84,8 @@ def render(
     return environment.get_template(TEMPLATE.name).render(
         title=title,
         facts=list(facts),
+        answers=list(answers),
+        skipped=[] if skipped is None else skipped[list(_SKIPPED)].to_numpy().tolist(),
         sections=[
             _section(board, role, heading, set(worst))
             for role, heading in tables.HEADINGS.items()
@@ -252,9 +260,6 @@ def write_leaderboard(
         ("source", str(scan_set.attributes["source"])),
         ("scans", ", ".join(counts)),
     ]
-    if skipped is not None:
-        table = pd.read_csv(skipped)
-        facts += [(f"{row.quality}: {row.scan}", str(row.reason)) for row in table.itertuples()]
     board = inputs.board(rank_by)
     perturbed = (board["role"] == "perturbed").any()
     without = " Perturbed models are left out." if perturbed else ""
@@ -284,6 +289,8 @@ def write_leaderboard(
         board,
         title=f"{scan_set.name}: smoothness against {scan_set.level_of_theory}",
         facts=facts,
+        answers=sentences(board, None if association is None else verdict(association)),
+        skipped=None if skipped is None else pd.read_csv(skipped),
         figures=[(caption, path.read_bytes()) for caption, path in shown if path is not None],
         worst=worst,
         more=inputs.more(parity, board, association, ladder, merged),

@@ -676,8 +676,13 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
 def _title_of(score: str) -> str:
     """A score as a title with its unit; its own printed title where it has one."""
     titles = {column.sort: column.title for column in _SCORES}
-    unit = {"fsd": "Å⁻¹", "force": "eV/Å", "energy": "eV", "spurious": "per scan"}
-    return titles.get(score, f"{score} ({unit[score.split('_')[0]]})")
+    return titles.get(score, f"{score} ({unit_of(score)})")
+
+
+def unit_of(score: str) -> str:
+    """The unit of a score that ranks."""
+    units = {"fsd": "Å⁻¹", "force": "eV/Å", "energy": "eV", "spurious": "per scan"}
+    return units[score.partition("_")[0]]
 
 
 def section(board: pd.DataFrame, role: str) -> pd.DataFrame:

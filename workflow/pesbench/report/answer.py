@@ -1,0 +1,71 @@
+"""What a reader wants to know first, in a few sentences: who is smoothest, and what of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from pesbench.report.tables import number, unit_of
+
+
+def sentences(board: pd.DataFrame, verdict: str | None) -> list[str]:
+    """The answers of a run.
+
+    Args:
+        board: Of `tables.leaderboard`.
+        verdict: Whether smoothness predicts stability, of `association.verdict`; None where no
+            model ran dynamics.
+
+    Returns:
+        The smoothest model with its reservations; the verdict; what could not be scored.
+    """
+    models = board[board["role"] == "model"]
+    found = [_smoothest(models)]
+    if verdict is None:
+        found.append("No model ran dynamics: whether smoothness predicts stability is not asked.")
+    else:
+        found.append(f"Does smoothness predict stability here? {verdict}")
+    missing = models[models["n_scored"] < models["n_planned"]]
+    if len(missing):
+        parts = [f"{r['model']} {_unscored(r)}" for r in missing.to_dict("records")]
+        found.append(f"Scans without a score: {', '.join(parts)}.")
+    return found
+
+
+def _unscored(row: Mapping[str, Any]) -> str:
+    return f"{row['n_planned'] - row['n_scored']} of {row['n_planned']}"
+
+
+def _smoothest(models: pd.DataFrame) -> str:
+    ranked = models[models["rank"].notna()].sort_values("rank")
+    if ranked.empty:
+        return "No model is ranked."
+    first = ranked.iloc[0]
+    score, shared = str(first["rank_by"]), int(first["n_shared"])
+    text = (
+        f"Lowest {score} of {len(ranked)} ranked models: {first['model']}, "
+        f"{number(first['rank_score'])} {unit_of(score)} on {shared} shared scans"
+    )
+    if len(ranked) > 1 and not pd.isna(first["rank_low"]) and first["rank_high"] > 1:
+        text += f"; its rank is 1 to {first['rank_high']} (95 % interval)"
+    return text + "." + _reservations(first, ranked)
+
+
+def _reservations(first: pd.Series, ranked: pd.DataFrame) -> str:
+    found = []
+    if first["theory_gap"]:
+        found.append(
+            f"It is of another level of theory ({first['level_of_theory'] or 'unknown'}) than the "
+            "reference."
+        )
+    if not pd.isna(first["no_better_than_zero"]) and first["no_better_than_zero"]:
+        found.append("It is no better than zero forces.")
+    best = ranked.loc[ranked["force_mae"].idxmin()] if ranked["force_mae"].notna().any() else first
+    if best["model"] != first["model"]:
+        found.append(
+            f"Its force MAE is {number(first['force_mae'])} eV/Å; {best['model']} has the lowest, "
+            f"{number(best['force_mae'])} eV/Å."
+        )
+    return "".join(f" {text}" for text in found)
