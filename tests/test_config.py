@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -124,7 +123,7 @@ def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base, repo):
     schema = read_yaml(repo / "workflow/schemas/config.schema.yaml")
     properties = schema["sources"]["molecules"]["properties"]["quality"]["properties"]
     assert {key: value["default"] for key, value in properties.items()} == limits
-    for options in ([], resolve(_config(), base).quality_options.split()):
+    for options in ([], resolve(_config(), base).quality_options):
         parsed = vars(cli._parser().parse_args([*COLLECT, *options]))
         assert {key: parsed[key] for key in limits} == limits
 
@@ -133,13 +132,13 @@ def test_options_of_the_scan_set_reach_the_command(base):
     config = _set(bonds_to_hydrogen=True, quality={"failed_frames": 2, "energy_jump_ev": 0.1})
     run = resolve(config, base)
     assert "--bonds-to-hydrogen" in run.scan_options
-    assert "--failed-frames 2 --energy-jump-ev 0.1 " in run.quality_options
+    assert run.quality_options[:4] == ["--failed-frames", "2", "--energy-jump-ev", "0.1"]
     assert len(run.scans) == 4 + 6 + 5 + 4
-    parsed = cli._parser().parse_args([*COLLECT, *run.quality_options.split()])
+    parsed = cli._parser().parse_args([*COLLECT, *run.quality_options])
     assert (parsed.failed_frames, parsed.energy_jump_ev) == (2, 0.1)
     parsed = cli._parser().parse_args(
         ["scan-molecules", "--molecules", "a", "--name", "n", "--out", "o", "--skipped", "s",
-         *shlex.split(run.scan_options)]
+         *run.scan_options]
     )  # fmt: skip
     assert parsed.bonds_to_hydrogen
     assert parsed.bonds == ["*"]
@@ -167,7 +166,7 @@ def test_dynamics_are_planned_by_molecule(base):
     }
     parsed = cli._parser().parse_args(
         ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o",
-         *run.dynamics_shards["half-0000"].options.split()]
+         *run.dynamics_shards["half-0000"].options]
     )  # fmt: skip
     assert parsed.timestep_fs == 0.25
     assert parsed.temperatures_k == [300, 500, 1000]

@@ -337,7 +337,7 @@ def test_parsing_downloads_nothing_and_decides_the_same_before_and_after(
     before = entry_of(tmp_path, weights=server.address())
     assert server.asked == []
     assert not cache.exists()
-    assert weights_option(before) == f"--weights {cache_path(server.address())}"
+    assert weights_option(before) == ["--weights", str(cache_path(server.address()))]
     settled = settle(before)
     after = entry_of(tmp_path, weights=server.address())
     assert after.deciding() == before.deciding()

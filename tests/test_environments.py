@@ -225,7 +225,7 @@ def _software(mode: str, tmp_path: Path) -> Software:
 def test_the_interpreter_of_each_family(tmp_path: Path, mode: str) -> None:
     software, entries = _software(mode, tmp_path), _entries()
     for name in ("gfn2-xtb", "emt", "control-zero", "gfn2-curl_0.01", "testbed-base"):
-        assert software.python(entries[name]) == "/base/python", name
+        assert software.python(entries[name]) == ["/base/python"], name
         assert software.stamps(entries[name]) == []
         assert software.requirements(entries[name]) == ""
         assert software.conda_file(entries[name]) is None
@@ -234,11 +234,12 @@ def test_the_interpreter_of_each_family(tmp_path: Path, mode: str) -> None:
     for family, entry in own.items():
         folder = tmp_path / "environments" / family.strip()
         if mode == "current":
-            assert software.python(entry) == "/base/python"
+            assert software.python(entry) == ["/base/python"]
         elif mode == "venv":
-            assert software.python(entry) == str(folder / "bin" / "python")
+            assert software.python(entry) == [str(folder / "bin" / "python")]
         else:
-            assert software.python(entry) == f"env PYTHONPATH={REPO / 'workflow'} python"
+            words = ["env", f"PYTHONPATH={REPO / 'workflow'}", "python"]
+            assert software.python(entry) == words
         assert software.stamps(entry) == ([stamp_of(folder)] if mode == "venv" else [])
         assert bool(software.requirements(entry)) is (mode == "venv")
         file = str(REPO / "envs" / f"{family.strip()}.yaml")

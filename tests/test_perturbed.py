@@ -576,7 +576,7 @@ def test_a_job_gets_the_weights_of_the_base(tmp_path):
     entry = _resolved(tmp_path, base="network")
     assert entry.settings["license"] == "MIT"
     assert "weights" not in entry.settings
-    assert weights_option(entry) == f"--weights {weights.resolve()}"
+    assert weights_option(entry) == ["--weights", str(weights.resolve())]
     value = settle(entry)
     assert str(tmp_path) not in json.dumps(value)  # where they lie decides nothing
     path = tmp_path / "model.json"
@@ -605,7 +605,7 @@ def test_weights_from_an_address_are_fetched_for_the_base(tmp_path, monkeypatch)
     monkeypatch.setattr(registry, "cache_path", lambda address: cached)
     base = ModelEntry("network", "mace", {"weights": "https://example.org/a.model"})
     entry = _made(base)
-    assert weights_option(entry) == f"--weights {cached}"
+    assert weights_option(entry) == ["--weights", str(cached)]
     assert settle(entry)["settings"]["base_entry"]["settings"]["sha256"] == "a" * 64
     assert registry.fetch_weights(entry).base.settings["weights"] == str(cached)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
@@ -328,13 +327,13 @@ class DynamicsShard:
     settings: DynamicsSettings
 
     @property
-    def options(self) -> str:
+    def options(self) -> list[str]:
         """The settings as options of `pesbench dynamics`."""
-        words = []
+        words: list[str] = []
         for key, value in asdict(self.settings).items():
             values = value if isinstance(value, tuple) else (value,)
             words += [f"--{key.replace('_', '-')}", *(f"{v:g}" for v in values)]
-        return " ".join(words)
+        return words
 
 
 @dataclass(frozen=True)
@@ -395,7 +394,7 @@ class Run:
         """The entries of all that runs on scans, the reference among them."""
         return [*self.models.values(), *([self.reference] if self.reference else [])]
 
-    def weights(self, model: str) -> str:
+    def weights(self, model: str) -> list[str]:
         """The option that tells a command where a model's weights lie, if it has any."""
         return weights_option(self.models[model])
 
@@ -404,10 +403,9 @@ class Run:
         path = self.models[model].settings.get("seen_systems")
         return [path] if path else []
 
-    def seen_scans_option(self, model: str) -> str:
-        """The option that tells a command which scans a model was trained on, if it names any."""
-        scans = self.models[model].settings.get("seen_scans", ())
-        return shlex.join(["--seen-scans", *scans]) if scans else ""
+    def seen_scans(self, model: str) -> list[str]:
+        """The scans that a model was trained on, if it names any."""
+        return list(self.models[model].settings.get("seen_scans", ()))
 
     @property
     def seeds(self) -> dict[str, str]:
@@ -465,26 +463,25 @@ class Run:
         return split_shards(self.planned, self.settings["shard_size"])
 
     @property
-    def scan_options(self) -> str:
+    def scan_options(self) -> list[str]:
         """The scan set's choice of bonds as options of `pesbench scan-molecules`."""
-        bonds = " ".join(shlex.quote(kind) for kind in self.settings["bonds"])
-        return f"--bonds {bonds}" + " --bonds-to-hydrogen" * self.settings["bonds_to_hydrogen"]
+        hydrogen = ["--bonds-to-hydrogen"] if self.settings["bonds_to_hydrogen"] else []
+        return ["--bonds", *self.settings["bonds"], *hydrogen]
 
     @property
-    def quality_options(self) -> str:
+    def quality_options(self) -> list[str]:
         """The gate on references as options of `pesbench collect-references`."""
         from pesbench.references.quality import QualityLimits  # SciPy's signals: 0.6 s
 
-        limits = QualityLimits(**self.settings["quality"])
-        return " ".join(
-            f"--{key.replace('_', '-')} {value}" for key, value in asdict(limits).items()
-        )
+        limits = asdict(QualityLimits(**self.settings["quality"]))
+        pairs = ((f"--{key.replace('_', '-')}", str(value)) for key, value in limits.items())
+        return [word for pair in pairs for word in pair]
 
 
-def weights_option(entry: ModelEntry) -> str:
-    """`--weights PATH` for an entry that has weights, else ""."""
+def weights_option(entry: ModelEntry) -> list[str]:
+    """`--weights PATH` for an entry that has weights, else nothing."""
     weights = entry.weights_path
-    return f"--weights {shlex.quote(str(weights))}" if weights else ""
+    return ["--weights", str(weights)] if weights else []
 
 
 def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -62,14 +61,14 @@ class Software:
         path = self.envs / f"{entry.families[-1]}{_SUFFIX[self.mode]}"
         return path if path.is_file() else None
 
-    def python(self, entry: ModelEntry) -> str:
-        """The interpreter that runs a model, as a shell takes it."""
+    def python(self, entry: ModelEntry) -> list[str]:
+        """The interpreter that runs a model, as the words of a command."""
         file = self.file(entry)
         if file is None:
-            return shlex.quote(self.base)
+            return [self.base]
         if self.mode == "conda":  # of the environment that Snakemake activates, with this package
-            return f"env PYTHONPATH={shlex.quote(str(PROJECT / 'workflow'))} python"
-        return shlex.quote(str(python_of((self.built / file.stem).absolute())))
+            return ["env", f"PYTHONPATH={PROJECT / 'workflow'}", "python"]
+        return [str(python_of((self.built / file.stem).absolute()))]
 
     def stamps(self, entry: ModelEntry) -> list[Path]:
         """The file that says that a model's environment is whole, if the workflow makes one."""

@@ -6,7 +6,22 @@ def where(place):
 
     Snakemake compares the parameters of earlier runs, but not those derived from the input.
     """
-    return lambda wildcards, input: str(place)
+    return lambda wildcards, input: place
+
+
+def given(value):
+    """A parameter that is taken as it stands: in a text, Snakemake would fill in wildcards."""
+    return lambda wildcards: value
+
+
+def option(name, values):
+    """An option and its values as words of a command, each of which is quoted; none without."""
+    return [name, *map(str, values)] if values else []
+
+
+def seen_option(wildcards, input):
+    """A parameter: the file that tells what the model of the wildcard `model` was trained on."""
+    return option("--seen-systems", RUN.seen_systems(wildcards.model))
 
 
 def from_here(paths):

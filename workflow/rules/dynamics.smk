@@ -28,9 +28,9 @@ rule dynamics:
         systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
         options=lambda wildcards: RUN.dynamics_shards[wildcards.shard].options,
     shell:
-        "{params.python} -m pesbench dynamics --entry {input.entry:q} {params.weights}"
-        " --scan-set {input.scan_set:q} --systems {params.systems:q} {params.options}"
-        " --device {params.device} --threads {threads} --out {output:q} 2> {log:q}"
+        "{params.python:q} -m pesbench dynamics --entry {input.entry:q} {params.weights:q}"
+        " --scan-set {input.scan_set:q} --systems {params.systems:q} {params.options:q}"
+        " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
 
 use rule dynamics as dynamics_on_cpu with:
@@ -55,8 +55,8 @@ rule score_dynamics:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
+        seen=seen_option,
         code=stage_fingerprint("dynamics-scores"),
     shell:
-        "{params.python} -m pesbench score-dynamics --trajectories {input.trajectories:q}"
-        " --entry {input.entry:q} --scan-set {input.scan_set:q} {params.seen} --out {output:q} 2> {log:q}"
+        "{params.python:q} -m pesbench score-dynamics --trajectories {input.trajectories:q}"
+        " --entry {input.entry:q} --scan-set {input.scan_set:q} {params.seen:q} --out {output:q} 2> {log:q}"

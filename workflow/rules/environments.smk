@@ -25,5 +25,5 @@ if ENVIRONMENTS:
                 SOFTWARE.envs / f"{wildcards.family}.txt"
             ),
         shell:
-            "{params.python} -m pesbench build-environment --requirements {params.file:q}"
+            "{params.python:q} -m pesbench build-environment --requirements {params.file:q}"
             " --out {params.folder:q} 2> {log:q}"

@@ -22,7 +22,7 @@ rule probe_scans:
         scans=RUN.scans,
         code=stage_fingerprint("probe-scans"),
     shell:
-        "{params.python} -m pesbench --log {log:q} probe-scans --config {params.config:q}"
+        "{params.python:q} -m pesbench --log {log:q} probe-scans --config {params.config:q}"
         " --out {output:q}"
 
 
@@ -50,8 +50,8 @@ rule probe:
         weights=lambda wildcards, input: RUN.weights(wildcards.model),
         code=code_of("probe", of_model),
     shell:
-        "{params.python} -m pesbench probe --entry {input.entry:q} {params.weights}"
-        " --scan-set {input.scans:q} --device {params.device} --threads {threads}"
+        "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.weights:q}"
+        " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
         " --out {output:q} 2> {log:q}"
 
 
@@ -77,8 +77,8 @@ if RUN.reference is not None:
             weights=where(weights_option(RUN.reference)),
             code=code_of("probe", of_reference),
         shell:
-            "{params.python} -m pesbench probe --entry {input.entry:q} {params.weights}"
-            " --scan-set {input.scans:q} --device {params.device} --threads {threads}"
+            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.weights:q}"
+            " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
             " --out {output:q} 2> {log:q}"
 
 
@@ -103,8 +103,8 @@ if RUN.relax is not None:
             weights=where(weights_option(RUN.relax)),
             code=stage_fingerprint("probe", *RUN.relax.families),
         shell:
-            "{params.python} -m pesbench probe --entry {input.entry:q} {params.weights}"
-            " --scan-set {input.scans:q} --device {params.device} --threads {threads}"
+            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.weights:q}"
+            " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
             " --out {output:q} 2> {log:q}"
 
 
@@ -122,10 +122,10 @@ rule plan:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        config=as_text(config),
+        config=given(as_text(config)),
         code=stage_fingerprint("plan"),
     shell:
-        "{params.python} -m pesbench plan --config {params.config:q} --no-probe"
+        "{params.python:q} -m pesbench plan --config {params.config:q} --no-probe"
         " --out {output.csv:q} 2> {log:q}"
 
 
@@ -147,5 +147,5 @@ rule plan_actual:
         results=where(RESULTS),
         code=stage_fingerprint("plan-actual"),
     shell:
-        "{params.python} -m pesbench plan-actual --plan {input.plan:q} --results {params.results:q}"
+        "{params.python:q} -m pesbench plan-actual --plan {input.plan:q} --results {params.results:q}"
         " --out {output:q} 2> {log:q}"

@@ -15,7 +15,7 @@ rule entry:
         # what of the entry decides numbers: a new citation rewrites nothing
         entry=lambda wildcards: as_text(RUN.models[wildcards.model].deciding()),
     shell:
-        "{params.python} -m pesbench entry {wildcards.model:q} --models-file {params.models_file:q}"
+        "{params.python:q} -m pesbench entry {wildcards.model:q} --models-file {params.models_file:q}"
         " --out {output:q} 2> {log:q}"
 
 
@@ -37,7 +37,7 @@ if RUN.source == "bsct_spice":
             archive=where(RUN.archive),  # its content is pinned by the manifest
             code=stage_fingerprint("archive"),
         shell:
-            "{params.python} -m pesbench --log {log:q} import-archive"
+            "{params.python:q} -m pesbench --log {log:q} import-archive"
             " --name {params.name:q} --archive {params.archive:q} --out {output:q}"
 
 
@@ -60,7 +60,7 @@ if RUN.source == "molecules":
             name=lambda wildcards: RUN.method(wildcards.use).name,
             entry=lambda wildcards: as_text(RUN.method(wildcards.use).deciding()),
         shell:
-            "{params.python} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
+            "{params.python:q} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
             " --out {output:q} 2> {log:q}"
 
     rule molecules:
@@ -78,18 +78,18 @@ if RUN.source == "molecules":
             **asks(lambda wildcards: REQUESTS.molecules(), on_gpu(RUN.relax)),
         params:
             python=where(PYTHON),
-            molecules=as_text(RUN.settings["molecules"]),
+            molecules=given(as_text(RUN.settings["molecules"])),
             # what relaxes is in relax.json; where its weights lie decides nothing
             relax=where(
-                f"--relax {RESULTS / 'relax.json'} {weights_option(RUN.relax)}"
+                ["--relax", str(RESULTS / "relax.json"), *weights_option(RUN.relax)]
                 if RUN.relax
-                else ""
+                else []
             ),
             device=RUN.device,
             code=stage_fingerprint("molecules", *(RUN.relax.families if RUN.relax else ())),
         shell:
-            "{params.python} -m pesbench --log {log:q} prepare-molecules --molecules {params.molecules:q}"
-            " {params.relax} --device {params.device} --threads {threads} --out {output:q}"
+            "{params.python:q} -m pesbench --log {log:q} prepare-molecules --molecules {params.molecules:q}"
+            " {params.relax:q} --device {params.device:q} --threads {threads:q} --out {output:q}"
 
     rule scan_geometries:
         input:
@@ -105,11 +105,11 @@ if RUN.source == "molecules":
         params:
             python=where(PYTHON),
             name=RUN.scan_set,
-            options=RUN.scan_options,
+            options=given(RUN.scan_options),
             code=stage_fingerprint("geometries"),
         shell:
-            "{params.python} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
-            " --molecules {input:q} {params.options} --out {output.scans:q} --skipped {output.skipped:q}"
+            "{params.python:q} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
+            " --molecules {input:q} {params.options:q} --out {output.scans:q} --skipped {output.skipped:q}"
 
     # the reference is an evaluation like any other: sharded, resumable, supervised
     rule reference:
@@ -136,9 +136,9 @@ if RUN.source == "molecules":
             code=code_of("evaluate", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
-            "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights}"
-            " --scan-set {input.scans:q} --scans {params.scans:q} --device {params.device}"
-            " --threads {threads} --out {output:q} 2> {log:q}"
+            "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.weights:q}"
+            " --scan-set {input.scans:q} --scans {params.scans:q} --device {params.device:q}"
+            " --threads {threads:q} --out {output:q} 2> {log:q}"
 
     rule scan_set_from_molecules:
         input:
@@ -155,11 +155,11 @@ if RUN.source == "molecules":
             BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
-            level_of_theory=RUN.level_of_theory,
+            level_of_theory=given(RUN.level_of_theory),
             code=stage_fingerprint("references"),
-            options=RUN.quality_options,
+            options=given(RUN.quality_options),
         shell:
-            "{params.python} -m pesbench --log {log:q} collect-references --scans {input.scans:q}"
+            "{params.python:q} -m pesbench --log {log:q} collect-references --scans {input.scans:q}"
             " --references {input.references:q} --skipped-bonds {input.skipped_bonds:q}"
-            " --level-of-theory {params.level_of_theory:q} {params.options}"
+            " --level-of-theory {params.level_of_theory:q} {params.options:q}"
             " --out {output.scan_set:q} --skipped {output.skipped:q}"

@@ -9,7 +9,7 @@ LADDERS = RESULTS / "figures" / "control_ladders.png"
 VARIANTS = [name for group in variants(RUN.models.values()) for name in group]
 PARITY = [RESULTS / "parity.csv"] if VARIANTS else []
 DYNAMICS = expand(RESULTS / "{model}" / "scores" / "dynamics.parquet", model=RUN.dynamics)
-RAN_DYNAMICS = "--dynamics " + " ".join(RUN.dynamics) if RUN.dynamics else ""
+RAN_DYNAMICS = option("--dynamics", RUN.dynamics)
 # models whose smoothness is compared with their dynamics, and perturbed ones beside them
 COMPARED = [name for name in RUN.dynamics if ROLES[name] == "model"]
 PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
@@ -40,10 +40,12 @@ rule describe:
         python=where(PYTHON),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
-        descriptions=as_text({name: description(entry) for name, entry in RUN.models.items()}),
+        descriptions=given(
+            as_text({name: description(entry) for name, entry in RUN.models.items()})
+        ),
         code=stage_fingerprint("describe"),
     shell:
-        "{params.python} -m pesbench describe --models {params.models:q}"
+        "{params.python:q} -m pesbench describe --models {params.models:q}"
         " --models-file {params.models_file:q} --out {output:q} 2> {log:q}"
 
 
@@ -70,7 +72,7 @@ rule worst:
         python=where(PYTHON),
         code=[stage_fingerprint("worst"), stage_fingerprint("figures")],
     shell:
-        "{params.python} -m pesbench worst --scan-set {input.scan_set:q}"
+        "{params.python:q} -m pesbench worst --scan-set {input.scan_set:q}"
         " --evaluations {input.evaluations:q} --scores {input.scores:q}"
         " --csv {output.csv:q} --extxyz {output.extxyz:q} --figure {output.figure:q} 2> {log:q}"
 
@@ -96,7 +98,7 @@ if VARIANTS:
             models=VARIANTS,
             code=stage_fingerprint("parity"),
         shell:
-            "{params.python} -m pesbench parity --results {params.results:q}"
+            "{params.python:q} -m pesbench parity --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
             " --scan-set {input.scan_set:q} --evaluations {input.evaluations:q} --csv {output:q} 2> {log:q}"
 
@@ -135,20 +137,17 @@ if ASSOCIATION:
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=list(RUN.models),
-            seeds=as_text(RUN.seeds),
+            seeds=given(as_text(RUN.seeds)),
             dynamics=RAN_DYNAMICS,
-            dose=(
-                f"--dose-csv {DOSE[0]} --dose-figure {DOSE_FIGURE[0]}"
-                f" --dose-metrics-figure {DOSE_METRICS_FIGURE[0]}"
-                if DOSE
-                else ""
-            ),
+            dose=option("--dose-csv", DOSE)
+            + option("--dose-figure", DOSE_FIGURE)
+            + option("--dose-metrics-figure", DOSE_METRICS_FIGURE),
             code=stage_fingerprint("associate"),
         shell:
-            "{params.python} -m pesbench associate --results {params.results:q}"
+            "{params.python:q} -m pesbench associate --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
-            " --scan-set {input.scan_set:q} {params.dynamics} --csv {output.csv:q}"
-            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose} 2> {log:q}"
+            " --scan-set {input.scan_set:q} {params.dynamics:q} --csv {output.csv:q}"
+            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose:q} 2> {log:q}"
 
 
 if RUN.ladder:
@@ -180,14 +179,14 @@ if RUN.ladder:
             models_file=where(RUN.models_file),
             models=ON_LADDER,
             ladder=RUN.ladder,
-            seeds=as_text(RUN.seeds),
+            seeds=given(as_text(RUN.seeds)),
             dynamics=RAN_DYNAMICS,
-            vibrations="--vibrations " + " ".join(VIBRATING) if VIBRATING else "",
+            vibrations=option("--vibrations", VIBRATING),
             code=stage_fingerprint("ladder"),
         shell:
-            "{params.python} -m pesbench ladder --results {params.results:q}"
+            "{params.python:q} -m pesbench ladder --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
-            " --scan-set {input.scan_set:q} {params.dynamics} {params.vibrations}"
+            " --scan-set {input.scan_set:q} {params.dynamics:q} {params.vibrations:q}"
             " --ladder {params.ladder:q} --csv {output.csv:q} --claims {output.claims:q}"
             " --markdown {output.markdown:q} --figure {output.figure:q} 2> {log:q}"
 
@@ -213,18 +212,18 @@ rule leaderboard:
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
-        descriptions=as_text(RUN.descriptions),
+        descriptions=given(as_text(RUN.descriptions)),
         rank_by=RUN.rank_by,
         dynamics=RAN_DYNAMICS,
-        parity=f"--parity {PARITY[0]}" if PARITY else "",
-        association=f"--association {ASSOCIATION[0]}" if ASSOCIATION else "",
-        ladder=f"--ladder {LADDER[0]} {LADDER[1]}" if LADDER else "",
+        parity=option("--parity", PARITY),
+        association=option("--association", ASSOCIATION),
+        ladder=option("--ladder", LADDER),
         code=stage_fingerprint("leaderboard"),
     shell:
-        "{params.python} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
+        "{params.python:q} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q} {params.parity}"
-        " {params.association} {params.ladder}"
+        " --scan-set {input.scan_set:q} {params.dynamics:q} --rank-by {params.rank_by:q} {params.parity:q}"
+        " {params.association:q} {params.ladder:q}"
         " --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
 
 
@@ -246,14 +245,14 @@ rule figures:
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
-        descriptions=as_text(RUN.descriptions),
+        descriptions=given(as_text(RUN.descriptions)),
         rank_by=RUN.rank_by,
         dynamics=RAN_DYNAMICS,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("figures")],
     shell:
-        "{params.python} -m pesbench figures --results {params.results:q} --models {params.models:q}"
+        "{params.python:q} -m pesbench figures --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q}"
+        " --scan-set {input.scan_set:q} {params.dynamics:q} --rank-by {params.rank_by:q}"
         " --by-bond {output.by_bond:q} --ladders {output.ladders:q} 2> {log:q}"
 
 
@@ -289,31 +288,21 @@ rule page:
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
-        descriptions=as_text(RUN.descriptions),
+        descriptions=given(as_text(RUN.descriptions)),
         rank_by=RUN.rank_by,
         dynamics=RAN_DYNAMICS,
         code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
-        parity=f"--parity {PARITY[0]}" if PARITY else "",
-        association=(
-            f"--association {ASSOCIATION[0]} --association-figure {ASSOCIATION_FIGURE[0]}"
-            if ASSOCIATION
-            else ""
-        ),
-        dose_figure=(
-            f"--dose-figure {DOSE_FIGURE[0]} --dose-metrics-figure {DOSE_METRICS_FIGURE[0]}"
-            if DOSE_FIGURE
-            else ""
-        ),
-        ladder=(
-            f"--ladder {LADDER[0]} {LADDER[1]} --ladder-figure {LADDER_FIGURE[0]}"
-            if LADDER
-            else ""
-        ),
-        skipped=f"--skipped {SKIPPED[0]}" if SKIPPED else "",
+        parity=option("--parity", PARITY),
+        association=option("--association", ASSOCIATION)
+        + option("--association-figure", ASSOCIATION_FIGURE),
+        dose_figure=option("--dose-figure", DOSE_FIGURE)
+        + option("--dose-metrics-figure", DOSE_METRICS_FIGURE),
+        ladder=option("--ladder", LADDER) + option("--ladder-figure", LADDER_FIGURE),
+        skipped=option("--skipped", SKIPPED),
     shell:
-        "{params.python} -m pesbench page --results {params.results:q} --models {params.models:q}"
+        "{params.python:q} -m pesbench page --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
-        " --scan-set {input.scan_set:q} {params.dynamics} --rank-by {params.rank_by:q}"
-        " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped} {params.parity}"
-        " {params.association} {params.dose_figure} {params.ladder}"
+        " --scan-set {input.scan_set:q} {params.dynamics:q} --rank-by {params.rank_by:q}"
+        " --by-bond {input.by_bond:q} --ladders {input.ladders:q} {params.skipped:q} {params.parity:q}"
+        " {params.association:q} {params.dose_figure:q} {params.ladder:q}"
         " --html {output:q} 2> {log:q}"

@@ -27,8 +27,8 @@ rule evaluate:
         code=code_of("evaluate", of_model),
         scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
     shell:
-        "{params.python} -m pesbench evaluate --entry {input.entry:q} {params.weights} --scan-set {input.scan_set:q}"
-        " --scans {params.scans:q} --device {params.device} --threads {threads}"
+        "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.weights:q} --scan-set {input.scan_set:q}"
+        " --scans {params.scans:q} --device {params.device:q} --threads {threads:q}"
         " --out {output:q} 2> {log:q}"
 
 

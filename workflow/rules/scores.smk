@@ -16,9 +16,9 @@ rule score:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
-        trained_on=lambda wildcards: RUN.seen_scans_option(wildcards.model),
+        seen=seen_option,
+        trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
         code=stage_fingerprint("scores"),
     shell:
-        "{params.python} -m pesbench score --scan-set {input.scan_set:q}"
-        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen} {params.trained_on} --out {output:q} 2> {log:q}"
+        "{params.python:q} -m pesbench score --scan-set {input.scan_set:q}"
+        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen:q} {params.trained_on:q} --out {output:q} 2> {log:q}"

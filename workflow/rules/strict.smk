@@ -20,10 +20,10 @@ if RUN.strict:
             models_file=where(RUN.models_file),
             models=list(RUN.models),
             dynamics=RAN_DYNAMICS,
-            vibrations="--vibrations " + " ".join(RUN.vibrations) if RUN.vibrations else "",
+            vibrations=option("--vibrations", RUN.vibrations),
             code=stage_fingerprint("strict"),
         shell:
-            "{params.python} -m pesbench strict --results {params.results:q} --models {params.models:q}"
+            "{params.python:q} -m pesbench strict --results {params.results:q} --models {params.models:q}"
             " --models-file {params.models_file:q}"
-            " --scan-set {input.scan_set:q} {params.dynamics} {params.vibrations}"
+            " --scan-set {input.scan_set:q} {params.dynamics:q} {params.vibrations:q}"
             " --out {output:q} 2> {log:q}"

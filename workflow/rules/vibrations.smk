@@ -30,9 +30,9 @@ if VIBRATIONS:
             systems=RUN.vibration_systems,
             code=code_of("vibrations", of_model),
         shell:
-            "{params.python} -m pesbench vibrations --entry {input.entry:q} {params.weights}"
+            "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.weights:q}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
-            " --device {params.device} --threads {threads} --out {output:q} 2> {log:q}"
+            " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
     # the method that the scan set was made with, whether the run shows it as a model or not
     rule reference_vibrations:
@@ -59,9 +59,9 @@ if VIBRATIONS:
             systems=RUN.vibration_systems,
             code=code_of("vibrations", of_reference),
         shell:
-            "{params.python} -m pesbench vibrations --entry {input.entry:q} {params.weights}"
+            "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.weights:q}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
-            " --device {params.device} --threads {threads} --out {output:q} 2> {log:q}"
+            " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
     rule score_vibrations:
         input:
@@ -79,9 +79,9 @@ if VIBRATIONS:
             BASE_ENVIRONMENT
         params:
             python=where(PYTHON),
-            seen=lambda wildcards, input: f"--seen-systems {input.seen}" if input.seen else "",
+            seen=seen_option,
             code=stage_fingerprint("vibration-scores"),
         shell:
-            "{params.python} -m pesbench score-vibrations --vibrations {input.vibrations:q}"
+            "{params.python:q} -m pesbench score-vibrations --vibrations {input.vibrations:q}"
             " --reference {input.reference:q} --entry {input.entry:q}"
-            " --scan-set {input.scan_set:q} {params.seen} --out {output:q} 2> {log:q}"
+            " --scan-set {input.scan_set:q} {params.seen:q} --out {output:q} 2> {log:q}"

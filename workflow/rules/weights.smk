@@ -2,12 +2,12 @@
 # `make weights-testbed`.
 
 WEIGHTS = RESULTS.parent / "weights"
-MACE_OPTIONS = {"mace-mini": "", "mace-mini-zbl": "--pair-repulsion"}
+MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
 TESTBED_FILE = Path("config/testbed.yaml")
 # hot frames for potentials to be used, frames near equilibrium for those that scans test beyond them
 SAMPLING = {
-    "frames": "--temperatures-k 300 600 1000 1500",
-    "near_equilibrium": "--temperatures-k 300 600 --interval-steps 20 --frames 60",
+    "frames": "--temperatures-k 300 600 1000 1500".split(),
+    "near_equilibrium": "--temperatures-k 300 600 --interval-steps 20 --frames 60".split(),
 }
 
 
@@ -23,7 +23,7 @@ rule training_method:
         python=where(PYTHON),
         models_file=where(RUN.models_file),
     shell:
-        "{params.python} -m pesbench entry gfn2-xtb --models-file {params.models_file:q}"
+        "{params.python:q} -m pesbench entry gfn2-xtb --models-file {params.models_file:q}"
         " --out {output:q} 2> {log:q}"
 
 
@@ -48,8 +48,8 @@ rule sample:
         options=lambda wildcards: SAMPLING[wildcards.frames],
         code=stage_fingerprint("sample", "tblite"),
     shell:
-        "{params.python} -m pesbench --log {log:q} sample --molecules {input.molecules:q}"
-        " --split {input.split:q} --method {input.method:q} {params.options}"
+        "{params.python:q} -m pesbench --log {log:q} sample --molecules {input.molecules:q}"
+        " --split {input.split:q} --method {input.method:q} {params.options:q}"
         " --out {output.frames:q} --record {output.record:q}"
 
 
@@ -76,9 +76,9 @@ rule train_mace:
         options=lambda wildcards: MACE_OPTIONS[wildcards.name],
         code=stage_fingerprint("train-mace"),
     shell:
-        "{params.python} -m pesbench --log {log:q} train-mace {wildcards.name:q}"
-        " --frames {input.frames:q} --record {input.record:q} {params.options}"
-        " --work {params.work:q}/{wildcards.name:q} --threads {threads} --out {output.weights:q}"
+        "{params.python:q} -m pesbench --log {log:q} train-mace {wildcards.name:q}"
+        " --frames {input.frames:q} --record {input.record:q} {params.options:q}"
+        " --work {params.work:q}/{wildcards.name:q} --threads {threads:q} --out {output.weights:q}"
 
 
 rule train:
@@ -107,7 +107,7 @@ rule train:
         variant=lambda wildcards: as_text(training_of(TESTBED_FILE, wildcards.name)),
         code=stage_fingerprint("train"),
     shell:
-        "{params.python} -m pesbench --log {log:q} train {wildcards.name:q}"
+        "{params.python:q} -m pesbench --log {log:q} train {wildcards.name:q}"
         " --variants {params.variants:q} --frames {input.frames:q} --record {input.record:q}"
         " --scan-set {input.scan_set:q} --work {params.work:q}/{wildcards.name:q}"
-        " --threads {threads} --out {output.weights:q}"
+        " --threads {threads:q} --out {output.weights:q}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -169,7 +168,7 @@ def make_probe(
     software = software_of(run)
     if reason := _why_no_environment(software, name, entry):
         return Probe(Status.ERROR, reason)
-    python = sys.executable if name == RELAX else shlex.split(software.python(entry))[0]
+    python = sys.executable if name == RELAX else software.python(entry)[0]
     path = probe_path(run, name)
     with ScanSet(scans) as scan_set:
         wanted = asked(
