@@ -9,7 +9,7 @@ CORES ?= all
 .PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct format clean
 
 run: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake --cores $(CORES) --logger pesbench
 
 test: $(STAMP)
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from pesbench.fingerprint import stage_fingerprint
 from pesbench.models.record import description
 from pesbench.models.registry import role
 from pesbench.models.variants import variants
+from pesbench.report.terminal import summary
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
 from pesbench.running import enter, note_run, runs_at_work
 from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, holding_back

@@ -199,3 +199,8 @@ onstart:
         except UserError as error:
             sys.exit(f"pesbench: error: {error}")
         note_run(Path.cwd(), slurm_run())
+
+
+onsuccess:
+    if workflow.is_main_process and (said := summary(RESULTS)):
+        print(said, file=sys.stderr)
