@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pesbench import __version__, running
 from pesbench.errors import HostError, UserError, disk_failure
+from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -507,6 +508,7 @@ def _ladder(arguments: argparse.Namespace) -> None:
 def _parity(arguments: argparse.Namespace) -> None:
     from pesbench.report.parity import files_by_model, parity
     from pesbench.storage import ScanSet, write_text
+    from pesbench.text import csv_table
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -515,7 +517,7 @@ def _parity(arguments: argparse.Namespace) -> None:
         raise UserError(f"--evaluations: none is of model {missing[0]!r}; add its files")
     entries = _entries(arguments)
     table = parity(entries, files, inputs.scores)
-    write_text(arguments.csv, table.to_csv(index=False))
+    write_text(arguments.csv, csv_table(table))
 
 
 def _figures(arguments: argparse.Namespace) -> None:
@@ -1133,6 +1135,11 @@ def _add_report_inputs(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
 
 
+def _shown_by(handler: logging.Handler) -> logging.Handler:
+    handler.setFormatter(LineFormatter("%(message)s"))
+    return handler
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one stage.
 
@@ -1141,13 +1148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for bad input (one line on stderr), 75 where the machine failed and a second call
         continues.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[_shown_by(logging.StreamHandler(sys.stderr))])
     arguments = _parser().parse_args(argv)
     running.join()
     try:
         if arguments.log is not None:
             arguments.log.parent.mkdir(parents=True, exist_ok=True)
-            logging.getLogger().addHandler(logging.FileHandler(arguments.log, mode="w"))
+            logging.getLogger().addHandler(_shown_by(logging.FileHandler(arguments.log, mode="w")))
         return arguments.run(arguments) or 0
     except (UserError, HostError) as error:
         failure = error
@@ -1156,5 +1163,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         if found is None:
             raise
         failure = found
-    logging.getLogger("pesbench").error("pesbench: error: %s", failure)
+    logging.getLogger("pesbench").error("pesbench: error: %s", printable(failure))
     return failure.exit_code

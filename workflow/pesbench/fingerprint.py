@@ -80,6 +80,7 @@ _STAGES = {
         "planning/cost.py",
         "planning/prediction.py",
         "planning/tables.py",
+        "text.py",
     ),
     "plan-actual": ("planning/actual.py",),
     "merge": (  # no rule: called by hand
@@ -89,7 +90,7 @@ _STAGES = {
         "merging/joining.py",
         "merging/options.py",
     ),
-    "parity": ("report/parity.py", "models/variants.py"),
+    "parity": ("report/parity.py", "models/variants.py", "text.py"),
     "associate": (
         "report/association.py",
         "report/association_cost.py",
@@ -101,6 +102,7 @@ _STAGES = {
         "report/figures.py",
         "report/inputs.py",
         "report/tables.py",
+        "text.py",
         "metrics/aggregate.py",
         "metrics/association.py",
         "metrics/association_panel.py",
@@ -120,6 +122,7 @@ _STAGES = {
         "report/ladder_figure.py",
         "report/ladder_text.py",
         "report/tables.py",
+        "text.py",
         "metrics/aggregate.py",
         "metrics/ladder.py",
         "metrics/survival.py",
@@ -136,6 +139,7 @@ _STAGES = {
         "report/parity.py",
         "report/seen.py",
         "report/tables.py",
+        "text.py",
         "metrics/aggregate.py",
         "metrics/ladder.py",
         "metrics/elsewhere.py",
@@ -152,9 +156,9 @@ _STAGES = {
         *_POTENTIAL,
     ),
     "strict": ("report/inputs.py", "report/strict.py"),
-    "worst": ("report/worst.py",),
+    "worst": ("report/worst.py", "text.py"),
     "figures": ("report/figures.py", "metrics/curves.py", "metrics/smoothness.py"),
-    "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja"),
+    "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja", "text.py"),
 }
 
 _asked: dict[str, str] = {}

@@ -14,6 +14,7 @@ from pesbench.models.registry import role
 from pesbench.models.variants import variants
 from pesbench.report.worst import worst_scans
 from pesbench.storage import write_text
+from pesbench.text import csv_table
 
 
 def scored_only(merged: Merged) -> list[str]:
@@ -25,7 +26,7 @@ def write_worst_tables(folder: Path, merged: Merged) -> None:
     """Write `worst.csv` of the models that lack evaluations: for frames and curves they do."""
     for name in scored_only(merged):
         scores = pd.read_parquet(folder / name / "scores" / "scans.parquet")
-        write_text(folder / name / "worst.csv", worst_scans(scores).to_csv(index=False))
+        write_text(folder / name / "worst.csv", csv_table(worst_scans(scores)))
 
 
 def _paths(**options: Path) -> list[str]:

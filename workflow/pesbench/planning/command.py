@@ -25,6 +25,7 @@ from pesbench.planning.probe_scans import write_probe_scans
 from pesbench.references import bsct_spice
 from pesbench.software import Software
 from pesbench.storage import ScanSet, write_json, write_text
+from pesbench.text import csv_table
 
 DEFAULT_CONFIG = Path("config/config.yaml")  # as in the Snakefile
 logger = logging.getLogger("pesbench")
@@ -267,7 +268,7 @@ def plan(
     predictions = predict(run, facts, probes)
     built = scan_set_path(run).is_file()
     out = run.results / "plan.csv" if out is None else out
-    write_text(out, tables.frame(predictions).to_csv(index=False))
+    write_text(out, csv_table(tables.frame(predictions)))
     lines = tables.totals(run, predictions, built)
     if budget_hours is not None:
         proposal = propose(run, facts, probes, budget_hours, built=built)
@@ -303,5 +304,5 @@ def plan_actual(plan_csv: Path, results: Path, out: Path) -> str:
         UserError: the plan is none, or a file of the results cannot be read.
     """
     table = actual.beside(plan_csv, results)
-    write_text(out, table.to_csv(index=False))
+    write_text(out, csv_table(table))
     return f"{actual.totals(table)} Written to {out}"

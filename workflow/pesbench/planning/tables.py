@@ -15,6 +15,7 @@ from pesbench.config import Run
 from pesbench.planning.budget import Budget, Proposal, least_scans, overlay, timed_models
 from pesbench.planning.prediction import REFERENCE, RELAX, Prediction, other_jobs
 from pesbench.storage import write_text
+from pesbench.text import markdown
 
 GOOD_SHARD_MIN = (15, 60)  # of a job on a cluster (slurm/site.yaml)
 SHORT_JOB_MIN = 2.0
@@ -116,7 +117,7 @@ _HEADER = (
 
 def table(predictions: Sequence[Prediction]) -> str:
     """The table for readers, as Markdown that reads well as text."""
-    lines = [list(_HEADER), *_shown(predictions)]
+    lines = [list(_HEADER), *([markdown(c) for c in line] for line in _shown(predictions))]
     widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -141,13 +142,15 @@ def totals(run: Run, predictions: Sequence[Prediction], built: bool) -> list[str
         f"{figure(sum(one.storage_gb for one in known))} GB, {jobs} jobs from nothing."
     ]
     if unknown:
-        lines.append("Not in the hours: " + "; ".join(f"{o.model} ({o.reason})" for o in unknown))
+        lines.append(
+            "Not in the hours: " + "; ".join(f"{o.model} ({markdown(o.reason)})" for o in unknown)
+        )
     if built and any(one.model == REFERENCE for one in predictions):
         lines.append(
             "The scan set is there: of these hours its reference's scans need not be run again."
         )
     noted = [one for one in known if one.reason and one.role != "control"]
-    lines += [f"{one.model}: {one.reason}." for one in noted]
+    lines += [f"{one.model}: {markdown(one.reason)}." for one in noted]
     return lines + _advice(run, known)
 
 

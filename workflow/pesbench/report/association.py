@@ -36,6 +36,7 @@ from pesbench.report import association_cost
 from pesbench.report.dynamics import main_runs
 from pesbench.report.tables import More, number
 from pesbench.storage import write_text
+from pesbench.text import csv_table, markdown, markdown_list, markdown_paragraph, markdown_table
 
 if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs
@@ -435,18 +436,13 @@ def _start_failures_table(found: pd.DataFrame) -> pd.DataFrame:
 
 def _grid(table: pd.DataFrame) -> str:
     words = ("test", "metric", "variant", "models", "model", "device", "how")
-    align = ["left" if title in words else "right" for title in table.columns]
-    return table.to_markdown(index=False, disable_numparse=True, colalign=align)
-
-
-def _list(items: Iterable[str]) -> str:
-    return "\n".join(f"- {item}" for item in items)
+    return markdown_table(table, words)
 
 
 def to_markdown(found: Associations, title: str = HEADING) -> str:
     """The tests of a run as Markdown: the verdict first, then what it rests on."""
     data, answer = found.compared, found.answer
-    parts = [f"# {title}", f"**{answer.primary_verdict.sentence}**"]
+    parts = [f"# {markdown(title)}", f"**{markdown(answer.primary_verdict.sentence)}**"]
     if data.reference is None:
         parts.append("No reference ran dynamics: every failure counts, none is in excess of one.")
     parts += [
@@ -454,21 +450,21 @@ def to_markdown(found: Associations, title: str = HEADING) -> str:
         "Of the survival time lost, one point a variant of a model. Decided before there was an "
         "answer: fsd_full is the test, fsd_windowed stands beside it.",
         _grid(_named(found.table)),
-        f"Secondary: {answer.secondary_verdict.sentence}",
+        markdown(f"Secondary: {answer.secondary_verdict.sentence}"),
         *_bounds(answer.primary),
         *_bounds(answer.secondary),
         *_start_failed_bound(answer.primary),
         *_start_failed_bound(answer.secondary),
     ]
     if len(data.cost):
-        parts.append(association_cost.sentence(data.cost))
+        parts.append(markdown_paragraph(association_cost.sentence(data.cost)))
     points = _points(found)
     if len(points):
         parts += [
             "Means over the scans and trajectories that all models of a test share:",
             _grid(points),
         ]
-    parts += ["## Left out", _list(_left_out(data, answer))]
+    parts += ["## Left out", markdown_list(_left_out(data, answer))]
     if len(data.start_failures):
         parts += [
             "## Failed before the first step",
@@ -480,7 +476,7 @@ def to_markdown(found: Associations, title: str = HEADING) -> str:
         parts += [
             "## What both sides cost",
             _grid(association_cost.cells(data.cost)),
-            association_cost.explained(data.cost),
+            markdown_paragraph(association_cost.explained(data.cost)),
         ]
     tested = int(found.table["p_adjusted"].notna().sum())
     parts += [
@@ -500,7 +496,7 @@ def to_markdown(found: Associations, title: str = HEADING) -> str:
 def write(
     found: Associations,
     csv: Path,
-    markdown: Path,
+    md: Path,
     title: str = HEADING,
     made: Sequence[tuple[str, str]] = (),
 ) -> None:
@@ -509,12 +505,13 @@ def write(
     Args:
         found: Of `associate`.
         csv: Where to.
-        markdown: Where to.
+        md: Where to.
         title: Heading of the md.
         made: Names and values at the foot of the md: how it was made.
     """
-    write_text(csv, found.table.to_csv(index=False))
+    write_text(csv, csv_table(found.table))
     text = to_markdown(found, title)
     if made:
-        text += f"\n## How it was made\n\n{_list(f'{name}: {value}' for name, value in made)}\n"
-    write_text(markdown, text)
+        items = markdown_list(f"{name}: {value}" for name, value in made)
+        text += f"\n## How it was made\n\n{items}\n"
+    write_text(md, text)

@@ -14,6 +14,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.report.dynamics import dynamics_columns, main_runs
 from pesbench.report.tables import DOSE_UNITS, ModelFacts
 from pesbench.storage import write_text
+from pesbench.text import csv_table
 
 if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs
@@ -135,4 +136,4 @@ def write(doses: pd.DataFrame, csv: Path) -> None:
         doses: Of `dose_table`.
         csv: Where to.
     """
-    write_text(csv, doses.to_csv(index=False))
+    write_text(csv, csv_table(doses))

@@ -14,6 +14,7 @@ from pesbench.report.ladder import BASELINE, NOISE, QUANTITIES, Ladder, table
 from pesbench.report.ladder_claims import PRACTITIONER, findings, lines
 from pesbench.report.tables import More, number
 from pesbench.storage import write_text
+from pesbench.text import csv_table, markdown, markdown_list, markdown_paragraph, markdown_table
 
 HEADING = "Ladder"
 PAPER_NOTE = (
@@ -244,13 +245,7 @@ def _sources(claims: pd.DataFrame) -> list[str]:
     return [PAPER_NOTE, *([PRACTITIONER_NOTE] if told else [])]
 
 
-def _grid(cells: pd.DataFrame) -> str:
-    align = ["left" if title in ("model", "change") else "right" for title in cells.columns]
-    return cells.to_markdown(index=False, disable_numparse=True, colalign=align)
-
-
-def _list(items: Sequence[str]) -> str:
-    return "\n".join(f"- {item}" for item in items)
+_LEFT = ("model", "change")
 
 
 def to_markdown(ladder: Ladder, title: str = HEADING) -> str:
@@ -261,16 +256,16 @@ def to_markdown(ladder: Ladder, title: str = HEADING) -> str:
     if ladder.reference is None and rows["runs_planned"].fillna(0).any():
         reference = "No reference ran dynamics: every failure counts, none is in excess of one."
     parts = [
-        f"# {title}",
+        f"# {markdown(title)}",
         "## What it says",
-        _list(lines(claims) or [NO_CLAIM]),
-        *_sources(claims),
+        markdown_list(lines(claims) or [NO_CLAIM]),
+        *map(markdown_paragraph, _sources(claims)),
         "## Accuracy and smoothness",
-        _grid(smoothness_table(rows)),
+        markdown_table(smoothness_table(rows), _LEFT),
         "## Dynamics, frequencies and cost",
-        _grid(dynamics_table(rows)),
+        markdown_table(dynamics_table(rows), _LEFT),
         "## How to read it",
-        _list([*notes(rows), *([reference] if reference else [])]),
+        markdown_list([*notes(rows), *([reference] if reference else [])]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -279,7 +274,7 @@ def write(
     ladder: Ladder,
     csv: Path,
     claims_csv: Path,
-    markdown: Path,
+    md: Path,
     title: str = HEADING,
     made: Sequence[tuple[str, str]] = (),
 ) -> None:
@@ -289,13 +284,14 @@ def write(
         ladder: Of `pesbench.report.ladder.make_ladder`.
         csv: Where its numbers go.
         claims_csv: Where what it says of the claims goes.
-        markdown: Where the text goes.
+        md: Where the text goes.
         title: Heading of the md.
         made: Names and values at the foot of the md: how it was made.
     """
-    write_text(csv, table(ladder).to_csv(index=False))
-    write_text(claims_csv, findings(ladder).to_csv(index=False))
+    write_text(csv, csv_table(table(ladder)))
+    write_text(claims_csv, csv_table(findings(ladder)))
     text = to_markdown(ladder, title)
     if made:
-        text += f"\n## How it was made\n\n{_list([f'{name}: {value}' for name, value in made])}\n"
-    write_text(markdown, text)
+        items = markdown_list(f"{name}: {value}" for name, value in made)
+        text += f"\n## How it was made\n\n{items}\n"
+    write_text(md, text)

@@ -19,6 +19,7 @@ from pesbench.report.answer import sentences
 from pesbench.report.association import verdict
 from pesbench.report.inputs import ReportInputs
 from pesbench.storage import ScanSet, write_text
+from pesbench.text import html_text
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 WORST_ROWS = 10
@@ -79,7 +80,10 @@ def render(
     """
     worst = worst or {}
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        finalize=html_text,
+        undefined=StrictUndefined,
     )
     return environment.get_template(TEMPLATE.name).render(
         title=title,

@@ -21,6 +21,7 @@ import pandas as pd
 from pesbench.errors import UserError
 from pesbench.metrics import aggregate
 from pesbench.storage import write_text
+from pesbench.text import csv_table, markdown, markdown_list, markdown_paragraph, markdown_table
 from pesbench.training.split import SEEN, UNSEEN
 
 HEADINGS = {  # of the sections by role, in their order
@@ -765,32 +766,27 @@ GUIDE = (
 )
 
 
+_LEFT = ("model", "variant", "base", "change", "defect", "molecules", EQUIVALENT.title)
+
+
 def to_markdown(board: pd.DataFrame, title: str = "Leaderboard", more: Sequence[More] = ()) -> str:
     """The leaderboard as Markdown: a section a role, more, and how to read it."""
-    parts = [f"# {title}"]
+    parts = [f"# {markdown(title)}"]
     for role, heading in HEADINGS.items():
         table = section(board, role)
         if len(table):
-            text = table.to_markdown(index=False, disable_numparse=True, colalign=_alignment(table))
-            parts += [f"## {heading}", text]
+            parts += [f"## {heading}", markdown_table(table, _LEFT)]
     for extra in more:
-        text = extra.table.to_markdown(
-            index=False, disable_numparse=True, colalign=_alignment(extra.table)
-        )
-        parts += [f"## {extra.heading}", text, *extra.notes]
-    items = "\n".join(f"- {text}" for text in (*notes(board), *GUIDE))
+        parts += [f"## {markdown(extra.heading)}", markdown_table(extra.table, _LEFT)]
+        parts += [markdown_paragraph(note) for note in extra.notes]
+    items = markdown_list((*notes(board), *GUIDE))
     return "\n\n".join([*parts, "## How to read it", items]) + "\n"
-
-
-def _alignment(table: pd.DataFrame) -> list[str]:
-    words = ("model", "variant", "base", "change", "defect", "molecules", EQUIVALENT.title)
-    return ["left" if title in words else "right" for title in table.columns]
 
 
 def write(
     board: pd.DataFrame,
     csv: Path,
-    markdown: Path,
+    md: Path,
     title: str = "Leaderboard",
     made: Sequence[tuple[str, str]] = (),
     more: Sequence[More] = (),
@@ -800,14 +796,14 @@ def write(
     Args:
         board: Of `leaderboard`.
         csv: Where to.
-        markdown: Where to.
+        md: Where to.
         title: Heading of the md.
         made: Names and values at the foot of the md: how it was made.
         more: Sections of the md below the models.
     """
-    write_text(csv, board.to_csv(index=False))
+    write_text(csv, csv_table(board))
     text = to_markdown(board, title, more)
     if made:
-        items = "\n".join(f"- {name}: {value}" for name, value in made)
+        items = markdown_list(f"{name}: {value}" for name, value in made)
         text += f"\n## How it was made\n\n{items}\n"
-    write_text(markdown, text)
+    write_text(md, text)

@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pesbench.errors import UserError
 from pesbench.scans import Scan
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, atomic_path, write_text
+from pesbench.text import csv_table
 
 COUNT = 20
 COLUMNS = (
@@ -165,7 +166,7 @@ def write(
     table = worst_scans(scores, count)
     name = str(scores["model"].iloc[0]) if len(scores) else ""
     frames = peak_frames(table, scan_set, evaluations, name)
-    write_text(csv, table.to_csv(index=False))
+    write_text(csv, csv_table(table))
     with atomic_path(extxyz) as part:
         part.touch()
         if frames:
