@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pesbench import __version__, running
 from pesbench.errors import HostError, UserError, disk_failure
+from pesbench.paths import path_argument
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
@@ -811,8 +812,16 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
     stage.set_defaults(run=_check_scans)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, and those of its subcommands, to which `type=Path` is `path_argument`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.register("type", Path, path_argument)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pesbench",
         description="Smoothness of machine-learning potentials: one subcommand a stage.",
     )

@@ -29,7 +29,9 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 # what `pesbench merge` needs to know of the models where the registry is not
 rule describe:
     input:
-        seen=sorted({file for model in RUN.models for file in RUN.seen_systems(model)}),
+        seen=lambda wildcards: sorted(
+            {file for model in RUN.models for file in RUN.seen_systems(model)}
+        ),
     output:
         RESULTS / "models.json",
     log:
@@ -160,7 +162,7 @@ if RUN.ladder:
             vibrations=expand(
                 RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
             ),
-            cards=from_here(RUN.ladder_cards),
+            cards=lambda wildcards: from_here(RUN.ladder_cards),
         output:
             csv=LADDER[0],
             claims=LADDER[1],
