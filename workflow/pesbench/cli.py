@@ -471,7 +471,8 @@ def _associate(arguments: argparse.Namespace) -> None:
             raise UserError(f"{named}: no perturbed model ran dynamics; leave the option out")
     found = association.associate(inputs, entries)
     association.write(found, arguments.csv, arguments.markdown, title, made)
-    figures.save(association_figures.association(found), arguments.figure)
+    if arguments.figure is not None:
+        figures.save(association_figures.association(found), arguments.figure)
     if arguments.dose_csv is not None:
         dose.write(doses, arguments.dose_csv)
     if arguments.dose_figure is not None:
@@ -1048,7 +1049,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report_inputs(stage)
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
-    stage.add_argument("--figure", type=Path, required=True)
+    stage.add_argument("--figure", type=Path, help="PNG of smoothness against stability")
     stage.add_argument("--dose-csv", type=Path, help="CSV, where perturbed models ran dynamics")
     stage.add_argument("--dose-figure", type=Path, help="PNG of stability and metrics against dose")
     stage.add_argument("--dose-metrics-figure", type=Path, help="PNG of all metrics against dose")

@@ -14,7 +14,12 @@ RAN_DYNAMICS = option("--dynamics", RUN.dynamics)
 COMPARED = [name for name in RUN.dynamics if ROLES[name] == "model"]
 PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
 ASSOCIATION = [RESULTS / "association.csv"] if COMPARED or PERTURBED else []
-ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if ASSOCIATION else []
+# of fewer there is nothing to draw: association.md says so
+ASSOCIATION_FIGURE = (
+    [RESULTS / "figures" / "association.png"]
+    if can_be_resolved({name: RUN.models[name] for name in COMPARED})
+    else []
+)
 DOSE = [RESULTS / "dose_response.csv"] if PERTURBED else []
 DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
 DOSE_METRICS_FIGURE = [RESULTS / "figures" / "dose_metrics.png"] if PERTURBED else []
@@ -115,11 +120,10 @@ if ASSOCIATION:
         output:
             csv=ASSOCIATION,
             markdown=RESULTS / "association.md",
-            figure=report(
-                ASSOCIATION_FIGURE[0],
-                caption="../report/association.rst",
-                category="Stability",
-            ),
+            figure=[
+                report(file, caption="../report/association.rst", category="Stability")
+                for file in ASSOCIATION_FIGURE
+            ],
             dose=DOSE,
             dose_figure=[
                 report(file, caption="../report/dose_response.rst", category="Stability")
@@ -141,7 +145,8 @@ if ASSOCIATION:
             models=list(RUN.models),
             seeds=given(as_text(RUN.seeds)),
             dynamics=RAN_DYNAMICS,
-            dose=option("--dose-csv", DOSE)
+            figures=option("--figure", ASSOCIATION_FIGURE)
+            + option("--dose-csv", DOSE)
             + option("--dose-figure", DOSE_FIGURE)
             + option("--dose-metrics-figure", DOSE_METRICS_FIGURE),
             code=stage_fingerprint("associate"),
@@ -149,7 +154,7 @@ if ASSOCIATION:
             "{params.python:q} -m pesbench associate --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
             " --scan-set {input.scan_set:q} {params.dynamics:q} --csv {output.csv:q}"
-            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose:q} 2> {log:q}"
+            " --markdown {output.markdown:q} {params.figures:q} 2> {log:q}"
 
 
 if RUN.ladder:
