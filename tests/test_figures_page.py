@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pesbench.report import figures, page, tables, worst
+from pesbench.report import figures, page, tables, worst, worst_figure
+from pesbench.scores import PLACES
 from test_tables import SCANS, control, fact, perturbed, rows
-from test_worst import files, make_scores
+from test_worst import files, scores
 
-__all__ = ["files"]  # a fixture of test_worst
+__all__ = ["files", "scores"]  # fixtures of test_worst
 PNG = b"\x89PNG\r\n"
 
 
@@ -77,7 +78,6 @@ def test_ladders_show_models_and_controls():
     assert "a  10.0" in labels
     assert "↑ rough  500.0" in labels
     assert "zero forces  17.0" in labels
-    assert "horizontal line: the FSD of a model" in labels
 
 
 @pytest.mark.parametrize("count", [1, 30])
@@ -151,35 +151,42 @@ def test_labels_move_to_both_sides_and_shrink_their_gap_where_there_is_no_room()
     assert figures.spread([], 1, 0, 10) == []
 
 
-def test_worst_figure_shows_energies_where_there_are_any(files):
+def test_worst_figure_says_in_words_what_is_wrong_and_marks_the_place(files, scores):
     scan_set, shards = files
-    table = worst.worst_scans(make_scores())
-    figure = figures.worst_scans(scan_set, shards, table, "m")
-    upper = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in upper] == [
-        "1. C-C/b   FSD 30.0 Å⁻¹", "2. C-N/d   FSD 20.0 Å⁻¹", "3. C-C/a   FSD 10.0 Å⁻¹"
-    ]  # fmt: skip
-    curves = [sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in upper]
-    assert curves == [3, 2, 3]  # C-N/d has forces only
-    reference, energy, integrated = upper[0].lines[:3]
-    assert energy.get_ydata() == pytest.approx(1.5 * reference.get_ydata())
-    # the trapezoidal rule is exact for a force that is linear in the coordinate
-    assert integrated.get_ydata() == pytest.approx(1.5 * reference.get_ydata())
-    assert len(upper[1].lines[0].get_xdata()) == 11  # the masked frame is left out
+    figure = worst_figure.worst_scans(scan_set, shards, scores, "m")
+    upper = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
+    titles = [title.strip().split("\n") for title in upper]
+    assert [lines[0] for lines in titles] == ["1. C-C/bump", "2. C-C/hole", "3. C-N/long"]
+    assert titles[0][1].startswith("false barrier of 1.")
+    assert any(line.startswith("wall gives way at 1.0") for line in titles[1])
+    panels = list(upper.values())
+    curves = [sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in panels]
+    assert curves == [3, 3, 2]  # C-N/long has forces only
+    assert len(panels[2].lines[0].get_xdata()) == 99  # the masked frame is left out
+    (barrier,) = (line for line in panels[0].lines if line.get_marker() == "^")
+    assert barrier.get_xdata()[0] == pytest.approx(2.2, abs=0.05)
+    assert barrier.get_ydata()[0] < panels[0].get_ylim()[1]
     lower = figure.axes[1]
     assert lower.get_yscale() == "log"
     assert lower.get_ylim()[0] < 1 < lower.get_ylim()[1]
+    assert "wall gives way" in drawn(figure)
+    assert "force changes most, reference below 10 eV" in drawn(figure)
 
 
-def test_worst_figure_without_a_scored_scan_says_so(files):
+def test_worst_figure_of_what_has_no_fault_says_so(files, scores):
     scan_set, shards = files
-    failed = worst.worst_scans(make_scores().assign(status="error"))
-    assert "no scan" in drawn(figures.worst_scans(scan_set, shards, failed, "m"))[0]
+    for none, said in (
+        (scores.assign(status="error"), "no false or missing barrier"),
+        (scores.drop(columns=list(PLACES)), "3 of 3 scored scans were scored by an older version"),
+    ):
+        assert said in drawn(worst_figure.worst_scans(scan_set, shards, none, "m"))[0]
 
 
 @pytest.fixture
-def html():
-    table = worst.worst_scans(make_scores())
+def html(scores):
+    table = worst.worst_scans(scores)
+    older = worst.worst_scans(scores.drop(columns=list(PLACES)))
+    failed = table[table["list"] == worst.NOT_SCORED]
     board, _, _ = make_board({"m": rows("m", SCANS, failed=[3], message="<b>&")}, CONTROLS)
     return page.render(
         board,
@@ -188,7 +195,7 @@ def html():
         answers=["m is <smooth>."],
         skipped=pd.DataFrame([{"scan": "C-C/x", "quality": "dropped", "reason": "SCF & co"}]),
         figures=[("a caption", PNG)],
-        worst={"m": page.Worst(table, PNG), "none": page.Worst(table.tail(1))},
+        worst={"m": page.Worst(table, PNG), "none": page.Worst(failed), "old": page.Worst(older)},
         made=[("commit", "abc123")],
     )
 
@@ -217,15 +224,28 @@ def test_page_gives_the_answer_first_and_the_facts_last(html):
     assert places == sorted(places)
 
 
-def test_page_links_a_model_to_its_worst_scans(html):
+def test_page_tells_where_a_model_breaks(html):
     assert '<a href="#worst-m">m</a>' in html
-    assert '<details id="worst-m">' in html
-    assert "worst: C-C/b, FSD 30.0 Å⁻¹; 1 without a score" in html
-    assert "no scan scored; 1 without a score" in html
-    section = html[html.index('<details id="worst-m">') : html.index('<details id="worst-none">')]
-    cells = re.findall(r'<td class="text">(.*?)</td>', section)
-    assert cells[:4] == ["1", "C-C/b", "30.0", "compress"]
-    assert cells[-2:] == ["error", "broke"]
+    of = {
+        name: html[html.index(f'<details id="worst-{name}">') :].split("</details>")[0]
+        for name in ("m", "none", "old")
+    }
+    summary = re.search(r"<summary>(.*?)</summary>", of["m"]).group(1)
+    assert re.search(r"false barrier at 2\.\d\d Å \(C-C/bump\)", summary)
+    assert re.search(r"wall gives way at 1\.\d\d Å \(C-C/hole\)", summary)
+    assert "1 scan without a score" in summary
+    headings = re.findall("<h3>(.*?)</h3>", of["m"])
+    assert headings == [
+        "False and missing barriers and wells", "Abrupt changes of the force",
+        "The repulsive wall gives way", "Bond length of the minimum", "Stiffness of the minimum",
+        "Largest slope anywhere", "Scans without a score",
+    ]  # fmt: skip
+    cells = re.findall(r'<td class="text">(.*?)</td>', of["m"])
+    assert cells[:3] == ["1", "C-C/bump", "false barrier"]
+    assert cells[-3:] == ["C-N/fails", "error", "broke"]
+    assert "no abrupt fault is listed; 1 scan without a score" in of["none"]
+    assert of["none"].count("<p>None.</p>") == 6
+    assert of["old"].count("scored by an older version") == 5
 
 
 def test_page_sorts_by_numbers_and_leaves_missing_ones_empty():

@@ -9,11 +9,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pesbench import __version__, running
 from pesbench.errors import HostError, UserError, disk_failure
-from pesbench.paths import path_argument
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
@@ -269,6 +268,7 @@ def _score(arguments: argparse.Namespace) -> None:
             split=arguments.seen_systems,
             entry=_scored_entry(arguments),
             seen_scans=arguments.seen_scans,
+            ceiling_ev=arguments.energy_ceiling_ev,
         )
 
 
@@ -357,12 +357,12 @@ def _score_vibrations(arguments: argparse.Namespace) -> None:
 def _worst(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
-    from pesbench.report import figures, worst
+    from pesbench.report import figures, worst, worst_figure
     from pesbench.storage import ScanSet
 
     scores = pd.read_parquet(arguments.scores)
     with ScanSet(arguments.scan_set) as scan_set:
-        table = worst.write(
+        worst.write(
             arguments.csv,
             arguments.extxyz,
             scan_set=scan_set,
@@ -370,7 +370,7 @@ def _worst(arguments: argparse.Namespace) -> None:
             scores=scores,
         )
         model = str(scores["model"].iloc[0])
-        figure = figures.worst_scans(scan_set, arguments.evaluations, table, model)
+        figure = worst_figure.worst_scans(scan_set, arguments.evaluations, scores, model)
     figures.save(figure, arguments.figure)
 
 
@@ -471,8 +471,7 @@ def _associate(arguments: argparse.Namespace) -> None:
             raise UserError(f"{named}: no perturbed model ran dynamics; leave the option out")
     found = association.associate(inputs, entries)
     association.write(found, arguments.csv, arguments.markdown, title, made)
-    if arguments.figure is not None:
-        figures.save(association_figures.association(found), arguments.figure)
+    figures.save(association_figures.association(found), arguments.figure)
     if arguments.dose_csv is not None:
         dose.write(doses, arguments.dose_csv)
     if arguments.dose_figure is not None:
@@ -813,16 +812,8 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
     stage.set_defaults(run=_check_scans)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser, and those of its subcommands, to which `type=Path` is `path_argument`."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.register("type", Path, path_argument)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         prog="pesbench",
         description="Smoothness of machine-learning potentials: one subcommand a stage.",
     )
@@ -978,6 +969,8 @@ def _parser() -> argparse.ArgumentParser:
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
                        help="scans that the model was trained on: no score")  # fmt: skip
+    stage.add_argument("--energy-ceiling-ev", type=_positive, default=10.0, metavar="EV",
+                       help="of the reference above its minimum, where faults count")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
 
@@ -1049,7 +1042,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report_inputs(stage)
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
-    stage.add_argument("--figure", type=Path, help="PNG of smoothness against stability")
+    stage.add_argument("--figure", type=Path, required=True)
     stage.add_argument("--dose-csv", type=Path, help="CSV, where perturbed models ran dynamics")
     stage.add_argument("--dose-figure", type=Path, help="PNG of stability and metrics against dose")
     stage.add_argument("--dose-metrics-figure", type=Path, help="PNG of all metrics against dose")

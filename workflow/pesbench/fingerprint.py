@@ -51,7 +51,13 @@ _STAGES = {
         "metrics/stability.py",
         *_RUNNING,
     ),
-    "scores": ("scores.py", "training/split.py", "metrics/smoothness.py", "metrics/curves.py"),
+    "scores": (
+        "scores.py",
+        "training/split.py",
+        "metrics/breaks.py",
+        "metrics/curves.py",
+        "metrics/smoothness.py",
+    ),
     "dynamics-scores": (
         "dynamics_scores.py",
         "training/split.py",
@@ -156,9 +162,25 @@ _STAGES = {
         *_POTENTIAL,
     ),
     "strict": ("report/inputs.py", "report/strict.py"),
-    "worst": ("report/worst.py", "text.py"),
-    "figures": ("report/figures.py", "metrics/curves.py", "metrics/smoothness.py"),
-    "page": ("report/inputs.py", "report/page.py", "report/page.html.jinja", "text.py"),
+    "worst": (
+        "report/faults.py",
+        "report/figures.py",
+        "report/worst.py",
+        "report/worst_figure.py",
+        "scores.py",
+        "text.py",
+        "metrics/breaks.py",
+        "metrics/curves.py",
+        "metrics/smoothness.py",
+    ),
+    "figures": ("report/figures.py",),
+    "page": (
+        "report/faults.py",
+        "report/inputs.py",
+        "report/page.py",
+        "report/page.html.jinja",
+        "text.py",
+    ),
 }
 
 _asked: dict[str, str] = {}

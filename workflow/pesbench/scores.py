@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pesbench.errors import UserError
 from pesbench.integrity import check_alike, check_owner, check_scan_set
-from pesbench.metrics import curves, smoothness
+from pesbench.metrics import breaks, curves, smoothness
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.scans import Scan
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet
 from pesbench.training.split import read_split
+
+Array = NDArray[np.float64]
 
 IDENTITY = ("model", "scan", "system", "bond", "seen", "n_atoms", "n_frames", "status", "message")
 ENERGY_METRICS = (
@@ -43,11 +46,35 @@ FORCE_METRICS = (
     "spurious_extrema_force",
     "compression_monotone_force",
 )
+# where a model breaks, for `pesbench.report.faults`; scores of earlier versions lack them
+PLACES = (
+    "missing_extrema",
+    "missing_extrema_force",
+    "fsd_windowed_coordinate",
+    "fsd_below_ceiling",
+    "fsd_below_ceiling_coordinate",
+    "extremum",
+    "extremum_coordinate",
+    "extremum_depth",
+    "wall_coordinate",
+    "wall_energy",
+    "wall_reference_energy",
+    "bond_length",
+    "bond_length_shift",
+    "force_constant",
+    "force_constant_shift",
+    "bond_class",
+)
+_WORDS = ("extremum", "bond_class")  # of those, text
+_CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
+ENERGY_CEILING_EV = 10.0
 TRAINED_ON = "no test: the model was trained on this scan"
-COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s", "command_s")
+COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, *PLACES, "wall_s", "command_s")
 
 
-def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
+def score_scan(
+    scan: Scan, evaluation: ScanEvaluation, ceiling_ev: float = ENERGY_CEILING_EV
+) -> dict[str, float | str]:
     """All metrics of one scan.
 
     Frames without a reference, and those on which a control is not defined, are left out, as the
@@ -56,9 +83,11 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
     Args:
         scan: With its reference.
         evaluation: Of the same scan, with status ok.
+        ceiling_ev: How far above its minimum the reference may be where `fsd_below_ceiling` and
+            `extremum` look, in eV.
 
     Returns:
-        One number a metric (`FORCE_METRICS` and `ENERGY_METRICS`).
+        One value a metric (`FORCE_METRICS`, `ENERGY_METRICS` and `PLACES`).
     """
     used = np.isfinite(scan.energy) & (evaluation.frame_status == Status.OK.code)
     frames = np.flatnonzero(used)
@@ -67,15 +96,21 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
     reference_energy, reference_forces = scan.energy[used], scan.forces[used]
 
     q = smoothness.equilibrium_index(reference_energy)
-    fsd = smoothness.force_smoothness_deviation(coordinate, forces, reference_forces, q)
+    below = smoothness.below_ceiling(reference_energy, q, ceiling_ev)
+    fsd = smoothness.force_smoothness_deviation(
+        coordinate, forces, reference_forces, q, below=below
+    )
     work = curves.integrated_energy(positions, forces, q)
     reference_work = curves.integrated_energy(positions, reference_forces, q)
     compress, stretch = slice(0, q + 1), slice(q, None)
-    scores: dict[str, float] = {
+    scores: dict[str, float | str] = {
         "fsd_full": fsd.full,
         "fsd_compress": fsd.compress,
         "fsd_stretch": fsd.stretch,
         "fsd_windowed": fsd.windowed,
+        "fsd_windowed_coordinate": fsd.windowed_coordinate,
+        "fsd_below_ceiling": fsd.below_ceiling,
+        "fsd_below_ceiling_coordinate": fsd.below_ceiling_coordinate,
         "fsd_slope_p95": fsd.slope_p95,
         "fsd_peak_index": int(frames[fsd.peak_index]),
         "fsd_peak_index_next": int(frames[fsd.peak_index + 1]),
@@ -87,12 +122,18 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
         "spurious_extrema_force": smoothness.count_spurious_extrema(
             coordinate, work, reference_work
         ),
+        "missing_extrema_force": smoothness.count_missing_extrema(coordinate, work, reference_work),
         "compression_monotone_force": float(
             smoothness.is_compression_monotone(coordinate, work, q)
         ),
+        "bond_class": breaks.bond_class(scan.numbers, scan.bonds, scan.atoms),
     }
-    if not np.isfinite(energy).all():
-        return scores | dict.fromkeys(ENERGY_METRICS, float("nan"))
+    pairs = [(work, reference_work)]
+    if np.isfinite(energy).all():
+        pairs.insert(0, (energy, reference_energy))
+    scores |= _places(coordinate, pairs, reference_energy, q, below)
+    if len(pairs) == 1:
+        return scores | dict.fromkeys((*ENERGY_METRICS, "missing_extrema"), float("nan"))
     own = smoothness.energy_force_inconsistency(positions, reference_forces, reference_energy)
     return scores | {
         "energy_mae": smoothness.energy_mae(energy, reference_energy),
@@ -100,6 +141,7 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
         "energy_mae_stretch": smoothness.energy_mae(energy[stretch], reference_energy[stretch]),
         "energy_mae_aligned": smoothness.energy_mae_aligned(energy, reference_energy, q),
         "spurious_extrema": smoothness.count_spurious_extrema(coordinate, energy, reference_energy),
+        "missing_extrema": smoothness.count_missing_extrema(coordinate, energy, reference_energy),
         "energy_force_inconsistency": smoothness.energy_force_inconsistency(
             positions, forces, energy
         )
@@ -108,8 +150,77 @@ def score_scan(scan: Scan, evaluation: ScanEvaluation) -> dict[str, float]:
     }
 
 
+def curve_faults(
+    coordinate: Array,
+    pairs: Sequence[tuple[Array, Array]],
+    q: int,
+    below: NDArray[np.bool_],
+) -> list[breaks.ExtremumFault]:
+    """False and missing extrema below the ceiling, the worst first.
+
+    Args:
+        coordinate: Å, shape (F,).
+        pairs: Curves of the model and of the reference in eV, each shape (F,). The first pair
+            that disagrees decides: forces show what energies, where there are any, do not.
+        q: Index of the reference minimum.
+        below: Frames below the ceiling, shape (F,).
+    """
+    for own, reference in pairs:
+        faults = breaks.extremum_faults(coordinate, own, reference, q)
+        if faults := [fault for fault in faults if below[fault.frame]]:
+            return faults
+    return []
+
+
+def _places(
+    coordinate: Array,
+    pairs: Sequence[tuple[Array, Array]],
+    reference_energy: Array,
+    q: int,
+    below: NDArray[np.bool_],
+) -> dict[str, float | str]:
+    """Where the curve breaks: arguments as of `curve_faults`, which see."""
+    nan = float("nan")
+    found: dict[str, float | str] = {name: "" if name in _WORDS else nan for name in _CURVE_PLACES}
+    if faults := curve_faults(coordinate, pairs, q, below):
+        worst = faults[0]
+        found["extremum"] = worst.words
+        found |= {"extremum_coordinate": worst.coordinate, "extremum_depth": worst.depth}
+    walls = []
+    for k, (own, reference) in enumerate(pairs):
+        at, other = (
+            curves.nearest_minimum(coordinate, curve, q, smoothness.MATCH_ANGSTROM)
+            for curve in (own, reference)
+        )
+        if k == 0 and at is not None and other is not None:
+            found |= {
+                "bond_length": at.coordinate,
+                "bond_length_shift": at.coordinate - other.coordinate,
+                "force_constant": at.force_constant,
+                "force_constant_shift": at.force_constant - other.force_constant,
+            }
+        rest = None if at is None else at.coordinate
+        frame = breaks.wall_gives_way(coordinate, own, reference, q, rest)
+        if frame is not None:
+            walls.append((frame, float(own[frame] - own[q if at is None else at.frame])))
+    if walls:
+        frame, energy = max(walls)  # the first that is met on the way in
+        found |= {
+            "wall_coordinate": float(coordinate[frame]),
+            "wall_energy": energy,
+            "wall_reference_energy": float(reference_energy[frame] - reference_energy[q]),
+        }
+    return found
+
+
 def _row(
-    model: str, scan: Scan, evaluation: ScanEvaluation, seen: str, *, is_test: bool
+    model: str,
+    scan: Scan,
+    evaluation: ScanEvaluation,
+    seen: str,
+    *,
+    is_test: bool,
+    ceiling_ev: float,
 ) -> dict[str, Any]:
     status, message = evaluation.status, evaluation.message
     if status is Status.OK and not is_test:
@@ -127,8 +238,9 @@ def _row(
         "wall_s": evaluation.wall_s,
     }
     if status is Status.OK:
-        return row | score_scan(scan, evaluation)
-    return row | dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS), float("nan"))
+        return row | score_scan(scan, evaluation, ceiling_ev)
+    missing = dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS, *PLACES), float("nan"))
+    return row | missing | dict.fromkeys(_WORDS, "")
 
 
 def score_rows(
@@ -137,6 +249,7 @@ def score_rows(
     split: Mapping[str, str] | None = None,
     entry: ModelEntry | None = None,
     seen_scans: Collection[str] = (),
+    ceiling_ev: float = ENERGY_CEILING_EV,
 ) -> list[dict[str, Any]]:
     """One row a scan of a model's evaluation, sorted by scan.
 
@@ -150,6 +263,7 @@ def score_rows(
         entry: That the shards must be of; without one they must be of one model.
         seen_scans: Scans that the model was trained on: masked, with that reason. Ids that the
             scan set does not have are those of another one.
+        ceiling_ev: See `score_scan`.
 
     Raises:
         UserError: a shard is damaged, belongs to another scan set, entry or model than the first,
@@ -177,6 +291,7 @@ def score_rows(
                     evaluation.scan(scan_id),
                     seen,
                     is_test=scan_id not in seen_scans,
+                    ceiling_ev=ceiling_ev,
                 )
                 work[scan_id] = scan.n_frames * scan.n_atoms
             seconds = float(evaluation.attributes["wall_s"])
@@ -193,6 +308,7 @@ def write_scores(
     split: Path | None = None,
     entry: ModelEntry | None = None,
     seen_scans: Collection[str] = (),
+    ceiling_ev: float = ENERGY_CEILING_EV,
 ) -> None:
     """Score a model and write `scores/scans.parquet`.
 
@@ -203,6 +319,7 @@ def write_scores(
         split: CSV with the columns `system` and `split` (seen or unseen), of the model.
         entry: That the shards must be of.
         seen_scans: Scans that the model was trained on, see `score_rows`.
+        ceiling_ev: See `score_scan`; stands in the file's metadata.
 
     Raises:
         UserError: see `score_rows`; or nothing is left to score.
@@ -221,7 +338,7 @@ def write_scores(
         check_alike({path: {"code": made["code"]} for path, made in how.items()})
     with ScanSet(scan_set_path) as scan_set:
         seen = read_split(split) if split else None
-        rows = score_rows(scan_set, shards, seen, entry, seen_scans)
+        rows = score_rows(scan_set, shards, seen, entry, seen_scans, ceiling_ev)
         if not rows:
             raise UserError(
                 f"{scan_set_path}: the gate on references dropped every selected scan; "
@@ -231,6 +348,7 @@ def write_scores(
         frame.attrs = {
             "scan_set_sha256": scan_set.sha256,
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
+            "energy_ceiling_ev": ceiling_ev,
             "code": stage_fingerprint("scores"),
             "entry": entry and entry.deciding(),
             "made_from": list(how.values()),

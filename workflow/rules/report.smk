@@ -1,8 +1,9 @@
 # Tables, figures and the page, from stored scores.
 
 ROLES = {name: role(entry, RUN.level_of_theory) for name, entry in RUN.models.items()}
-# not where a known defect breaks; the worst.csv of any other model is made when asked for
-FOR_WORST = [name for name in RUN.models if ROLES[name] in ("model", "reference")]
+# nothing breaks in the reference, and where a known defect does is known; the worst.csv of any
+# other model is made when asked for
+FOR_WORST = [name for name in RUN.models if ROLES[name] == "model"]
 BY_BOND = RESULTS / "figures" / "fsd_by_bond.png"
 LADDERS = RESULTS / "figures" / "control_ladders.png"
 # entries of one checkpoint in more than one numerical setting
@@ -14,12 +15,7 @@ RAN_DYNAMICS = option("--dynamics", RUN.dynamics)
 COMPARED = [name for name in RUN.dynamics if ROLES[name] == "model"]
 PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
 ASSOCIATION = [RESULTS / "association.csv"] if COMPARED or PERTURBED else []
-# of fewer there is nothing to draw: association.md says so
-ASSOCIATION_FIGURE = (
-    [RESULTS / "figures" / "association.png"]
-    if can_be_resolved({name: RUN.models[name] for name in COMPARED})
-    else []
-)
+ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if ASSOCIATION else []
 DOSE = [RESULTS / "dose_response.csv"] if PERTURBED else []
 DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
 DOSE_METRICS_FIGURE = [RESULTS / "figures" / "dose_metrics.png"] if PERTURBED else []
@@ -34,9 +30,7 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 # what `pesbench merge` needs to know of the models where the registry is not
 rule describe:
     input:
-        seen=lambda wildcards: sorted(
-            {file for model in RUN.models for file in RUN.seen_systems(model)}
-        ),
+        seen=sorted({file for model in RUN.models for file in RUN.seen_systems(model)}),
     output:
         RESULTS / "models.json",
     log:
@@ -77,7 +71,7 @@ rule worst:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        code=[stage_fingerprint("worst"), stage_fingerprint("figures")],
+        code=stage_fingerprint("worst"),
     shell:
         "{params.python:q} -m pesbench worst --scan-set {input.scan_set:q}"
         " --evaluations {input.evaluations:q} --scores {input.scores:q}"
@@ -120,10 +114,11 @@ if ASSOCIATION:
         output:
             csv=ASSOCIATION,
             markdown=RESULTS / "association.md",
-            figure=[
-                report(file, caption="../report/association.rst", category="Stability")
-                for file in ASSOCIATION_FIGURE
-            ],
+            figure=report(
+                ASSOCIATION_FIGURE[0],
+                caption="../report/association.rst",
+                category="Stability",
+            ),
             dose=DOSE,
             dose_figure=[
                 report(file, caption="../report/dose_response.rst", category="Stability")
@@ -145,8 +140,7 @@ if ASSOCIATION:
             models=list(RUN.models),
             seeds=given(as_text(RUN.seeds)),
             dynamics=RAN_DYNAMICS,
-            figures=option("--figure", ASSOCIATION_FIGURE)
-            + option("--dose-csv", DOSE)
+            dose=option("--dose-csv", DOSE)
             + option("--dose-figure", DOSE_FIGURE)
             + option("--dose-metrics-figure", DOSE_METRICS_FIGURE),
             code=stage_fingerprint("associate"),
@@ -154,7 +148,7 @@ if ASSOCIATION:
             "{params.python:q} -m pesbench associate --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
             " --scan-set {input.scan_set:q} {params.dynamics:q} --csv {output.csv:q}"
-            " --markdown {output.markdown:q} {params.figures:q} 2> {log:q}"
+            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose:q} 2> {log:q}"
 
 
 if RUN.ladder:
@@ -167,7 +161,7 @@ if RUN.ladder:
             vibrations=expand(
                 RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
             ),
-            cards=lambda wildcards: from_here(RUN.ladder_cards),
+            cards=from_here(RUN.ladder_cards),
         output:
             csv=LADDER[0],
             claims=LADDER[1],

@@ -18,7 +18,9 @@ rule score:
         python=where(PYTHON),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
+        ceiling=RUN.energy_ceiling_ev,
         code=stage_fingerprint("scores"),
     shell:
         "{params.python:q} -m pesbench score --scan-set {input.scan_set:q}"
-        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen:q} {params.trained_on:q} --out {output:q} 2> {log:q}"
+        " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen:q} {params.trained_on:q}"
+        " --energy-ceiling-ev {params.ceiling} --out {output:q} 2> {log:q}"

@@ -315,13 +315,15 @@ def read_scores(path: Path, kind: str) -> pd.DataFrame:
         raise UserError(f"{path}: not readable scores ({reason}); ask for them again") from error
     if "scan_set_sha256" not in rows.attrs:
         raise UserError(f"{path}: does not say which scan set it is of; {cure}")
-    if missing := [column for column in COLUMNS[kind] if column not in rows]:
+    needed = [column for column in COLUMNS[kind] if column not in scores.PLACES]
+    if missing := [column for column in needed if column not in rows]:
         raise UserError(
             f"{path}: no column {missing[0]!r}, which this version's tables need; {cure} of this "
             f"version where the {RAW[kind]} are"
         )
     attributes = rows.attrs
-    rows = rows[rows["status"] != ABSENT][list(COLUMNS[kind])].reset_index(drop=True)
+    rows = rows[rows["status"] != ABSENT].reset_index(drop=True)
+    rows = rows.reindex(columns=list(COLUMNS[kind]))  # places are missing in older scores
     rows.attrs = attributes
     return rows
 

@@ -32,7 +32,7 @@ from pesbench.merging.contents import (
     trajectory_key,
 )
 from pesbench.models.registry import ModelEntry
-from pesbench.scores import score_rows
+from pesbench.scores import PLACES, score_rows
 from pesbench.storage import Evaluation, ScanSet
 from pesbench.trajectories import Trajectories
 
@@ -40,7 +40,8 @@ SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}
 # of a description, what tables and tests go by
 TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
-_APART = ("model", "seen", "wall_s", "command_s")  # columns in which equal results may differ
+# columns in which equal results may differ; places, which follow from forces, are in newer ones
+_APART = ("model", "seen", "wall_s", "command_s", *PLACES)
 logger = logging.getLogger("pesbench")
 
 
@@ -264,7 +265,7 @@ def rows_of(piece: Piece, scan_set: ScanSet) -> pd.DataFrame:
 
 
 def _same_row(one: pd.Series, other: pd.Series) -> bool:
-    a, b = one.drop(list(_APART)), other.drop(list(_APART))
+    a, b = (row.drop(list(_APART), errors="ignore") for row in (one, other))
     return bool(((a == b) | (a.isna() & b.isna())).all())
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pesbench.metrics.curves import PROMINENCE_EV, extrema, step_work
+from pesbench.metrics.curves import PROMINENCE_EV, Extrema, extrema, step_work
 
 Array = NDArray[np.float64]
 
@@ -84,6 +84,10 @@ class ForceSmoothnessDeviation:
         stretch: Largest slope between the reference minimum and the last frame.
         windowed: Largest slope whose two ends both lie beyond 0.25 Å from the reference minimum,
             where a small error of the bond length no longer dominates.
+        windowed_coordinate: Middle of the interval of that slope in Å; NaN where there is none.
+        below_ceiling: Largest slope of those of `windowed` whose two ends both lie where the
+            reference energy is at most the ceiling; NaN where there is none.
+        below_ceiling_coordinate: Middle of the interval of that slope in Å.
         slope_p95: 95th percentile of the slopes.
         peak_index: The largest slope lies between frames `peak_index` and `peak_index + 1`.
         peak_coordinate: Middle of that interval in Å.
@@ -94,6 +98,9 @@ class ForceSmoothnessDeviation:
     compress: float
     stretch: float
     windowed: float
+    windowed_coordinate: float
+    below_ceiling: float
+    below_ceiling_coordinate: float
     slope_p95: float
     peak_index: int
     peak_coordinate: float
@@ -106,11 +113,12 @@ def force_smoothness_deviation(
     reference_forces: Array,
     q: int,
     epsilon: float = EPSILON_EV_PER_ANGSTROM,
+    below: NDArray[np.bool_] | None = None,
 ) -> ForceSmoothnessDeviation:
     """FSD = max |dℓ/dα| with ℓ of `log_force_ratio`, over the whole scan and parts of it.
 
     Source: arXiv:2602.04861 and `_eval.py` of the official code for full, compress and stretch;
-    windowed and percentile are ours (docs/metrics.md).
+    windowed, below the ceiling and percentile are ours (docs/metrics.md).
 
     Args:
         coordinate: Bond lengths in Å, shape (F,), ascending.
@@ -118,6 +126,8 @@ def force_smoothness_deviation(
         reference_forces: Shape (F, N, 3).
         q: Index of the reference minimum, not an end.
         epsilon: As in `log_force_ratio`.
+        below: Frames at which the reference energy is at most the ceiling (`below_ceiling`),
+            shape (F,); None for all.
 
     Raises:
         ValueError: q is an end of the scan.
@@ -128,17 +138,35 @@ def force_smoothness_deviation(
     peak = int(np.argmax(slope))
     middle = float(coordinate[peak] + coordinate[peak + 1]) / 2
     outside = np.abs(coordinate - coordinate[q]) > WINDOW_ANGSTROM
-    both = slope[outside[:-1] & outside[1:]]
+    windowed, windowed_at = _largest(coordinate, slope, outside)
+    low, low_at = _largest(coordinate, slope, outside if below is None else outside & below)
     return ForceSmoothnessDeviation(
         full=float(slope[peak]),
         compress=float(slope[:q].max()),
         stretch=float(slope[q:].max()),
-        windowed=float(both.max()) if both.size else float("nan"),
+        windowed=windowed,
+        windowed_coordinate=windowed_at,
+        below_ceiling=low,
+        below_ceiling_coordinate=low_at,
         slope_p95=float(np.percentile(slope, 95)),
         peak_index=peak,
         peak_coordinate=middle,
         peak_offset=middle - float(coordinate[q]),
     )
+
+
+def _largest(coordinate: Array, slope: Array, frames: NDArray[np.bool_]) -> tuple[float, float]:
+    """The largest slope between two frames of a selection, and the middle of its interval."""
+    steps = np.flatnonzero(frames[:-1] & frames[1:])
+    if not steps.size:
+        return float("nan"), float("nan")
+    peak = steps[np.argmax(slope[steps])]
+    return float(slope[peak]), float(coordinate[peak] + coordinate[peak + 1]) / 2
+
+
+def below_ceiling(reference_energy: Array, q: int, ceiling_ev: float) -> NDArray[np.bool_]:
+    """Frames at which the reference is at most `ceiling_ev` above its minimum, shape (F,)."""
+    return reference_energy - reference_energy[q] <= ceiling_ev
 
 
 def force_mae(forces: Array, reference_forces: Array) -> float:
@@ -190,20 +218,50 @@ def count_spurious_extrema(
             count from a quarter of it, so that a true shallow well is not held against a model.
     """
     model = extrema(coordinate, energy, prominence)
-    if not len(model.coordinate):
-        return 0
     reference = extrema(coordinate, reference_energy, prominence / MATCH_PROMINENCE_RATIO)
-    distance = np.abs(model.coordinate[:, None] - reference.coordinate[None, :])
-    ratio = model.prominence[:, None] / reference.prominence[None, :]
+    return len(model.coordinate) - len(match_extrema(model, reference)[0])
+
+
+def count_missing_extrema(
+    coordinate: Array,
+    energy: Array,
+    reference_energy: Array,
+    prominence: float = PROMINENCE_EV,
+) -> int:
+    """Number of extrema of the reference's curve that match none of the model's.
+
+    `count_spurious_extrema` with the two sides changed round: the reference's count from
+    `prominence`, the model's from a quarter of it. Arguments as there.
+    """
+    return count_spurious_extrema(coordinate, reference_energy, energy, prominence)
+
+
+def match_extrema(
+    one: Extrema, other: Extrema, ratio: float = MATCH_PROMINENCE_RATIO
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of extrema of the same kind, within 0.25 Å and with prominences that differ less.
+
+    One to one, as many pairs as possible, nearest first.
+
+    Args:
+        one: K extrema.
+        other: L extrema.
+        ratio: Largest ratio of the two prominences; infinity to leave them out of account.
+
+    Returns:
+        Indices into `one` and into `other`, both of shape (P,).
+    """
+    distance = np.abs(one.coordinate[:, None] - other.coordinate[None, :])
+    ratios = one.prominence[:, None] / other.prominence[None, :]
     allowed = (
         (distance <= MATCH_ANGSTROM)
-        & (ratio <= MATCH_PROMINENCE_RATIO)
-        & (ratio >= 1 / MATCH_PROMINENCE_RATIO)
-        & (model.is_minimum[:, None] == reference.is_minimum[None, :])
+        & (ratios <= ratio)
+        & (ratios >= 1 / ratio)
+        & (one.is_minimum[:, None] == other.is_minimum[None, :])
     )
-    cost = np.where(allowed, distance, 1e6)
-    rows, columns = linear_sum_assignment(cost)
-    return len(model.coordinate) - int(np.count_nonzero(allowed[rows, columns]))
+    rows, columns = linear_sum_assignment(np.where(allowed, distance, 1e6))
+    chosen = allowed[rows, columns]
+    return rows[chosen], columns[chosen]
 
 
 def is_compression_monotone(coordinate: Array, energy: Array, q: int) -> bool:

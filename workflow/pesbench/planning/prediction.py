@@ -259,7 +259,7 @@ def model_jobs(run: Run, model: str) -> int:
     """Jobs of Snakemake that belong to one model, in a run from nothing."""
     dynamics = len(run.dynamics_shards) + 1 if model in run.dynamics else 0
     vibrations = 2 if model in run.vibrations else 0
-    worst = role(run.models[model], run.level_of_theory) in ("model", "reference")
+    worst = role(run.models[model], run.level_of_theory) == "model"
     # its entry, its scores
     return 1 + len(run.shards(model)) + 1 + dynamics + vibrations + worst
 

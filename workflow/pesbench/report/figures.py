@@ -1,4 +1,4 @@
-"""Figures: FSD by bond type, the control ladders, and energy and force change of single scans.
+"""Figures: FSD by bond type and the control ladders; what all figures share.
 
 Every function returns a matplotlib figure that no window system knows of; `save` and `png` turn
 it into a file or bytes. Colours are those of seaborn's colour-blind palette.
@@ -27,14 +27,9 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from pesbench import provenance
-from pesbench.metrics import smoothness
 from pesbench.metrics.aggregate import seed_of
-from pesbench.metrics.curves import integrated_energy
-from pesbench.models.interface import Status
 from pesbench.report.tables import ModelFacts, scan_table
-from pesbench.report.worst import open_evaluations, read_evaluation
-from pesbench.scans import Scan
-from pesbench.storage import ScanEvaluation, ScanSet, atomic_path
+from pesbench.storage import atomic_path
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item")
@@ -44,7 +39,6 @@ DPI = 150
 PALETTE = [sns.color_palette("colorblind", 10)[k] for k in (0, 1, 2, 3, 4, 9, 5, 7)]
 GREY = "0.45"
 FSD_LABEL = "FSD (Å⁻¹)"
-WORST_COUNT = 6
 _COLUMNS = 3
 _STYLE = {
     **sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.92"}),
@@ -277,14 +271,6 @@ def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
                 else:
                     axes.tick_params(labelleft=False)
             _label_column(figure.add_subplot(cells[-1]), marks, top)
-        figure.legend(
-            handles=[
-                Line2D([], [], marker="o", ms=4.5, color="black", lw=1.4,
-                       label="control: the reference with a defect of this size"),
-                Line2D([], [], color=GREY, lw=1.1, label="horizontal line: the FSD of a model"),
-            ],
-            loc="outside upper center", ncols=2, frameon=False,
-        )  # fmt: skip
     return figure
 
 
@@ -387,108 +373,3 @@ def spread(levels: Sequence[float], gap: float, low: float, high: float) -> list
     flat = np.repeat([total / size for total, size in pools], [size for _, size in pools])
     steps = gap * np.arange(count)
     return [float(y) for y in np.clip(flat, low, high - steps[-1:].sum()) + steps]
-
-
-# --- Single scans ---------------------------------------------------------------------------
-
-
-def worst_scans(
-    scan_set: ScanSet,
-    evaluations: Sequence[Path],
-    table: pd.DataFrame,
-    model: str,
-    count: int = WORST_COUNT,
-) -> Figure:
-    """Energy and force change against bond length of a model's worst scans.
-
-    Args:
-        scan_set: The scans.
-        evaluations: Shards of the model's evaluation.
-        table: Of `worst.worst_scans`.
-        model: Name of the model.
-        count: How many scans at most.
-    """
-    rows = table[table["frame_before"].notna()].head(count).to_dict("records")
-    if not rows:
-        return saying(f"{model}: no scan with a slope to show.")
-    columns = min(_COLUMNS, len(rows))
-    lines = -(-len(rows) // columns)
-    with open_evaluations(evaluations) as holder, style():
-        figure = Figure(figsize=(0.4 + 3.5 * columns, 0.5 + 3.7 * lines), layout="constrained")
-        figure.get_layout_engine().set(hspace=0.02, wspace=0.03)
-        cells = figure.add_gridspec(lines, columns)
-        handles: dict[str, Line2D] = {}
-        for k, row in enumerate(rows):
-            cell = cells[k // columns, k % columns].subgridspec(2, 1, height_ratios=[3, 2])
-            upper = figure.add_subplot(cell[0])
-            lower = figure.add_subplot(cell[1], sharex=upper)
-            scan = scan_set.scan(row["scan"])
-            drawn = _scan_panels(upper, lower, scan, read_evaluation(holder, scan.id), row)
-            handles |= drawn
-            if k % columns == 0:
-                upper.set_ylabel("E − E($a_q$) (eV)")
-                lower.set_ylabel("ΔF² (eV²/Å²)")
-        figure.legend(
-            handles.values(),
-            handles.keys(),
-            loc="outside upper center",
-            ncols=len(handles) if columns == _COLUMNS else 2 * columns,
-            frameon=False,
-            title=f"Worst scans of {model}",
-            title_fontsize=10,
-        )
-    return figure
-
-
-def _scan_panels(
-    upper: Axes, lower: Axes, scan: Scan, evaluation: ScanEvaluation, row: Mapping[str, Any]
-) -> dict[str, Line2D]:
-    """Draw one scan; returns what belongs in the legend."""
-    known = np.isfinite(scan.energy) & (evaluation.frame_status == Status.OK.code)
-    x, reference = scan.coordinate[known], scan.energy[known]
-    forces, reference_forces = evaluation.forces[known], scan.forces[known]
-    q = smoothness.equilibrium_index(reference)
-    curves = {"reference": (reference - reference[q], {"color": "black", "lw": 1.8})}
-    energy = evaluation.energy[known]
-    if np.isfinite(energy).all():
-        curves["model energy"] = (energy - energy[q], {"color": PALETTE[0], "lw": 1.4})
-    integrated = integrated_energy(scan.positions[known], forces, q)
-    curves["model force, integrated"] = (integrated, {"color": PALETTE[1], "lw": 1.4, "ls": "--"})
-    ends = scan.coordinate[[int(row["frame_before"]), int(row["frame_after"])]]
-    handles = {}
-    for name, (values, look) in curves.items():
-        (handles[name],) = upper.plot(x, values, **look)
-    at_peak = np.isin(x, ends)
-    upper.set_ylim(*_energy_limits([values for values, _ in curves.values()], at_peak))
-    changes = [
-        np.sum((side - reference_forces[q]) ** 2, axis=(1, 2))
-        for side in (reference_forces, forces)
-    ]
-    floor = smoothness.EPSILON_EV_PER_ANGSTROM**2
-    (line,) = lower.plot(x, changes[1], color=PALETTE[2], lw=1.4, zorder=3)
-    lower.plot(x, changes[0], color="black", lw=1.8, zorder=2)
-    handles["model ΔF²"] = line
-    handles["ε², floor of both ΔF²"] = lower.axhline(floor, color=GREY, ls=":", lw=1)
-    lower.set_yscale("log")
-    lower.set_ylim(0.1 * floor, 5 * max(floor, *(float(change.max()) for change in changes)))
-    for axes in (upper, lower):
-        handles["largest slope"] = axes.axvspan(*ends, color=PALETTE[3], alpha=0.55, lw=0, zorder=1)
-        handles["reference minimum $a_q$"] = axes.axvline(x[q], color=GREY, lw=0.8, ls="-.")
-    upper.tick_params(labelbottom=False)
-    upper.set_title(f"{row['rank']}. {scan.id}   FSD {row['fsd_full']:.1f} Å⁻¹")
-    lower.set_xlabel(f"{scan.bond.replace('-', '–')} bond length (Å)")
-    return handles
-
-
-def _energy_limits(curves: Sequence[Array], at_peak: NDArray[np.bool_]) -> tuple[float, float]:
-    """Limits that show the well and the peak; the wall beyond both would hide them.
-
-    Args:
-        curves: Energies relative to the minimum in eV, the reference first, each shape (F,).
-        at_peak: The frames on either side of the peak, shape (F,).
-    """
-    reference = curves[0]
-    shown = [2.0 * abs(reference[-1]), 1.3 * abs(reference[at_peak]).max()]
-    top = max(*shown, 0.1)
-    low = min(float(values.min()) for values in curves)
-    return max(low, -top) - 0.08 * top, top

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pesbench import provenance
-from pesbench.report import tables
+from pesbench.report import faults, tables
 from pesbench.report import worst as worst_scans
 from pesbench.report.answer import sentences
 from pesbench.report.association import verdict
@@ -26,18 +26,6 @@ WORST_ROWS = 10
 _SKIPPED = ("scan", "quality", "reason")
 _WORDS = {"model": "text", "defect": "word"}  # the first stays in view when a table is scrolled
 _EMPTY = ("n/a", "–")
-_WORST_COLUMNS: dict[str, tuple[str, str]] = {
-    "rank": ("rank", "{:d}"),
-    "scan": ("scan", "{}"),
-    "fsd_full": ("FSD (Å⁻¹)", "{:.1f}"),
-    "side": ("side", "{}"),
-    "peak_coordinate_angstrom": ("bond length at the peak (Å)", "{:.3f}"),
-    "peak_offset_angstrom": ("from the reference minimum (Å)", "{:+.3f}"),
-    "frame_before": ("frame before", "{:d}"),
-    "frame_after": ("frame after", "{:d}"),
-    "status": ("status", "{}"),
-    "message": ("message", "{}"),
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Worst:
 
     Attributes:
         table: Of `worst.worst_scans`.
-        figure: PNG of `figures.worst_scans`, or None.
+        figure: PNG of `worst_figure.worst_scans`, or None.
     """
 
     table: pd.DataFrame
@@ -175,33 +163,49 @@ def _sort_key(value: Any) -> str:
 
 def _worst(name: str, shown: Worst) -> dict[str, Any]:
     table = shown.table
-    scored = table[table["rank"].notna()]
-    failed = table[table["rank"].isna()]
-    top = pd.concat([scored.head(WORST_ROWS), failed.head(WORST_ROWS)])
-    # columns that say nothing here (no message, no peak, all ok) are left out
-    columns = [
-        c for c in _WORST_COLUMNS if not top[c].isin(["", "ok"]).all() and top[c].notna().any()
+    failed = table[table["list"] == worst_scans.NOT_SCORED]
+    named = [
+        f"{first['kind']} at {first['distance_angstrom']:.2f} Å ({first['scan']})"
+        for kind in faults.ABRUPT
+        for first in table[(table["list"] == kind) & (table["rank"] == 1)].to_dict("records")
     ]
-    rows = [
-        ["" if pd.isna(row[c]) else _WORST_COLUMNS[c][1].format(row[c]) for c in columns]
-        for row in top.to_dict("records")
-    ]
-    if len(scored):
-        first = scored.iloc[0]
-        summary = f"worst: {first['scan']}, FSD {first['fsd_full']:.1f} Å⁻¹"
-    else:
-        summary = "no scan scored"
+    summary = "; ".join(named) or "no abrupt fault is listed"
     if len(failed):
-        summary += f"; {len(failed)} without a score"
-    hidden = len(table) - len(top)
+        summary += f"; {len(failed)} scan{'s' * (len(failed) != 1)} without a score"
     return {
         "name": name,
         "anchor": _anchor(name),
         "summary": summary,
         "data": _base64(shown.figure) if shown.figure else "",
-        "head": [_WORST_COLUMNS[c][0] for c in columns],
-        "rows": rows,
-        "more": f"{hidden} more rows are in worst.csv of the model." if hidden else "",
+        "lists": [_fault_list(kind, table[table["list"] == kind.name]) for kind in faults.KINDS],
+        "failed": failed[["scan", "kind", "note"]].head(WORST_ROWS).to_numpy().tolist(),
+        "more": (
+            f"{len(failed) - WORST_ROWS} more are in worst.csv of the model."
+            if len(failed) > WORST_ROWS
+            else ""
+        ),
+    }
+
+
+def _fault_list(kind: faults.Kind, rows: pd.DataFrame) -> dict[str, Any]:
+    ranked = rows[rows["rank"].notna()]
+    return {
+        "title": kind.title,
+        "help": kind.help,
+        "notes": rows[rows["rank"].isna()]["note"].tolist(),
+        "head": ["rank", "scan", "what", "bond length (Å)", f"size ({kind.unit})", "bonds", "note"],
+        "rows": [
+            [
+                f"{row['rank']:d}",
+                row["scan"],
+                row["kind"],
+                f"{row['distance_angstrom']:.3f}",
+                f"{row['value']:.3g}",
+                f"{row['n_equivalent']:d}",
+                row["note"],
+            ]
+            for row in ranked.to_dict("records")
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""Where a model breaks: its worst scans, with the frames on either side of the largest slope."""
+"""Where a model breaks: its faults as a table, with the frames on either side of each."""
 
 from __future__ import annotations
 
@@ -14,67 +14,93 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from pesbench.errors import UserError
+from pesbench.models.interface import Status
+from pesbench.report import faults
+from pesbench.report.faults import COUNT, Fault
 from pesbench.scans import Scan
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, atomic_path, write_text
 from pesbench.text import csv_table
 
-COUNT = 20
+ON_FRAME_ANGSTROM = 1e-6
 COLUMNS = (
+    "list",
     "rank",
     "scan",
     "bond",
     "system",
     "seen",
-    "status",
-    "fsd_full",
-    "side",
-    "peak_coordinate_angstrom",
-    "peak_offset_angstrom",
-    "frame_before",
-    "frame_after",
-    "message",
+    "n_equivalent",
+    "kind",
+    "distance_angstrom",
+    "value",
+    "unit",
+    "note",
 )
-_INTEGERS = ("rank", "frame_before", "frame_after")
+NOT_SCORED = "not_scored"
+_INTEGERS = ("rank", "n_equivalent")
+_NUMBERS = ("distance_angstrom", "value")
 
 
 def worst_scans(scores: pd.DataFrame, count: int = COUNT) -> pd.DataFrame:
-    """The scored scans of highest `fsd_full`, worst first, then every scan without a score.
+    """Every list of `pesbench.report.faults`, then every scan without a score.
 
     Args:
         scores: Of one model, the columns of `scores/scans.parquet`.
-        count: How many scored scans at most.
+        count: How many faults a list at most.
 
     Returns:
-        The columns `COLUMNS`: `side` says on which side of the reference minimum the largest
-        slope lies, frames are numbered as in the scan set; rank and frames are missing for a
-        scan without a score, and side, peak and frames for one without any slope (the reference).
+        The columns `COLUMNS`. `list` is the name of a list, or `not_scored`, of which `kind` is
+        the status and `note` the message. A list that older scores say nothing of has a row
+        without a rank, whose note says so. `n_equivalent` counts the bonds that are listed as one.
     """
-    scored = scores[(scores["status"] == "ok") & scores["fsd_full"].notna()]
-    # equal scores in the order of their names, not of the file
-    worst = scored.sort_values(["fsd_full", "scan"], ascending=[False, True]).head(count)
-    rough = worst["fsd_full"] > 0
-    offset = worst["fsd_peak_offset"].where(rough)
-    table = worst[["scan", "bond", "system", "seen", "status", "fsd_full"]].assign(
-        rank=np.arange(1, len(worst) + 1),
-        side=np.where(offset < 0, "compress", np.where(rough, "stretch", "")),
-        peak_coordinate_angstrom=worst["fsd_peak_coordinate"].where(rough),
-        peak_offset_angstrom=offset,
-        frame_before=worst["fsd_peak_index"].where(rough),
-        frame_after=worst["fsd_peak_index_next"].where(rough),
-        message="",
-    )
-    failed = scores.loc[~scores.index.isin(scored.index)].sort_values("scan")
-    table = pd.concat([table, failed[["scan", "bond", "system", "seen", "status", "message"]]])
-    table = table.reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    rows = scores.to_dict("records")
+    older = faults.older_scores(rows).replace("\n", " ")
+    table: list[dict[str, Any]] = []
+    for name, found in faults.fault_lists(rows, count).items():
+        if older and name != "fsd_full":
+            table.append({"list": name, "note": older})
+        table += [_line(fault) for fault in found]
+    table += [
+        {
+            "list": NOT_SCORED,
+            **{name: row[name] for name in ("scan", "bond", "system", "seen")},
+            "kind": row["status"],
+            "note": row["message"],
+        }
+        for row in sorted(rows, key=lambda row: row["scan"])
+        if not faults.is_scored(row)
+    ]
+    frame = pd.DataFrame(table, columns=list(COLUMNS))
     for column in _INTEGERS:
-        table[column] = table[column].astype("Float64").astype("Int64")
-    return table
+        frame[column] = frame[column].astype("Float64").astype("Int64")
+    for column in _NUMBERS:
+        frame[column] = frame[column].astype(float)
+    text = [c for c in COLUMNS if c not in (*_INTEGERS, *_NUMBERS)]
+    frame[text] = frame[text].fillna("")
+    return frame
+
+
+def _line(fault: Fault) -> dict[str, Any]:
+    also = f"; also {', '.join(fault.twins)}" if fault.twins else ""
+    return {
+        "list": fault.list,
+        "rank": fault.rank,
+        **{name: fault.row[name] for name in ("scan", "bond", "system", "seen")},
+        "n_equivalent": 1 + len(fault.twins),
+        "kind": fault.kind,
+        "distance_angstrom": fault.distance,
+        "value": fault.value,
+        "unit": fault.unit,
+        "note": fault.note + also,
+    }
 
 
 def read(csv: Path) -> pd.DataFrame:
     """The table of `worst_scans` from its csv."""
-    text = dict.fromkeys(("seen", "side", "message"), "")
-    return pd.read_csv(csv, dtype=dict.fromkeys(_INTEGERS, "Int64")).fillna(text)
+    text = [c for c in COLUMNS if c not in (*_INTEGERS, *_NUMBERS)]
+    kinds = dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(text, str)
+    empty = {column: [""] for column in (*_INTEGERS, *_NUMBERS)}  # an id may be called NA
+    return pd.read_csv(csv, dtype=kinds, keep_default_na=False, na_values=empty)
 
 
 @contextlib.contextmanager
@@ -125,18 +151,44 @@ def frame_atoms(scan: Scan, evaluation: ScanEvaluation, frame: int, **info: Any)
     return atoms
 
 
-def peak_frames(
+def either_side(scan: Scan, evaluation: ScanEvaluation, distance: float) -> list[int]:
+    """The scored frames next to a place: the last before it and the first behind it.
+
+    Args:
+        scan: With its reference.
+        evaluation: Of the same scan.
+        distance: Å; a place on a frame is between its two neighbours.
+
+    Returns:
+        Two frames, or one where the place is at an end of the scan.
+    """
+    used = np.isfinite(scan.energy) & (evaluation.frame_status == Status.OK.code)
+    before = np.flatnonzero(used & (scan.coordinate < distance - ON_FRAME_ANGSTROM))
+    behind = np.flatnonzero(used & (scan.coordinate > distance + ON_FRAME_ANGSTROM))
+    return [*before[-1:].tolist(), *behind[:1].tolist()]
+
+
+def fault_frames(
     table: pd.DataFrame, scan_set: ScanSet, evaluations: Sequence[Path], model: str
 ) -> list[Atoms]:
-    """The two frames on either side of the largest slope of each scored scan of `worst_scans`."""
+    """The frames on either side of every place that `worst_scans` lists."""
     frames = []
     with open_evaluations(evaluations) as holder:
-        for row in table[table["frame_before"].notna()].to_dict("records"):
+        for row in table[table["rank"].notna()].to_dict("records"):
             scan = scan_set.scan(row["scan"])
             evaluation = read_evaluation(holder, scan.id)
+            told = {
+                "list": row["list"],
+                "rank": int(row["rank"]),
+                "fault": row["kind"],
+                "place_angstrom": row["distance_angstrom"],
+                "value": row["value"],
+                "unit": row["unit"],
+                "model": model,
+            }
             frames += [
-                frame_atoms(scan, evaluation, int(row[end]), fsd=row["fsd_full"], model=model)
-                for end in ("frame_before", "frame_after")
+                frame_atoms(scan, evaluation, frame, **told)
+                for frame in either_side(scan, evaluation, row["distance_angstrom"])
             ]
     return frames
 
@@ -154,18 +206,18 @@ def write(
 
     Args:
         csv: Table of `worst_scans`.
-        extxyz: Frames of `peak_frames`; an empty file if no scan has a slope.
+        extxyz: Frames of `fault_frames`; an empty file if no scan has a fault.
         scan_set: The scans.
         evaluations: Shards of the model's evaluation.
         scores: Of the model, one row a scan.
-        count: How many scored scans at most.
+        count: How many faults a list at most.
 
     Returns:
         What is in the csv.
     """
     table = worst_scans(scores, count)
     name = str(scores["model"].iloc[0]) if len(scores) else ""
-    frames = peak_frames(table, scan_set, evaluations, name)
+    frames = fault_frames(table, scan_set, evaluations, name)
     write_text(csv, csv_table(table))
     with atomic_path(extxyz) as part:
         part.touch()
