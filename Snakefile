@@ -18,7 +18,7 @@ from pesbench.errors import HostError, UserError, check_writable
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.models.record import description
 from pesbench.models.registry import role
-from pesbench.models.variants import variants
+from pesbench.models.variants import can_be_resolved, variants
 from pesbench.report.terminal import summary
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
 from pesbench.running import enter, note_run, runs_at_work

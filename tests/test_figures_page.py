@@ -78,6 +78,7 @@ def test_ladders_show_models_and_controls():
     assert "a  10.0" in labels
     assert "↑ rough  500.0" in labels
     assert "zero forces  17.0" in labels
+    assert "horizontal line: the FSD of a model" in labels
 
 
 @pytest.mark.parametrize("count", [1, 30])

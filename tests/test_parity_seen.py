@@ -9,7 +9,7 @@ import pytest
 from pesbench.errors import UserError
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
-from pesbench.models.variants import variants
+from pesbench.models.variants import can_be_resolved, variants
 from pesbench.report import parity, seen
 from pesbench.scores import COLUMNS, score_scan
 from pesbench.storage import ScanEvaluation, write_evaluation
@@ -38,6 +38,15 @@ def test_variants_are_entries_of_one_checkpoint_the_plainest_first():
         ["gfn2-tight", "gfn2"],
         ["z-base", "d-repeat", "c-one", "b-compiled", "a-32"],
     ]
+
+
+def test_eight_independent_models_can_be_resolved_and_variants_of_one_are_one():
+    entries = {f"m{k}": _entry(f"m{k}", weights=f"{k}.model") for k in range(7)}
+    entries |= {"m0-32": _entry("m0-32", weights="0.model", dtype="float32")}
+    entries |= {"m1-2": _entry("m1-2", weights="z.model", seed_of="m1")}
+    assert not can_be_resolved(entries)
+    assert can_be_resolved(entries | {"m7": _entry("m7", weights="7.model")})
+    assert not can_be_resolved({})
 
 
 @pytest.fixture

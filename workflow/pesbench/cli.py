@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pesbench import __version__, running
 from pesbench.errors import HostError, UserError, disk_failure
+from pesbench.paths import path_argument
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
@@ -471,7 +472,8 @@ def _associate(arguments: argparse.Namespace) -> None:
             raise UserError(f"{named}: no perturbed model ran dynamics; leave the option out")
     found = association.associate(inputs, entries)
     association.write(found, arguments.csv, arguments.markdown, title, made)
-    figures.save(association_figures.association(found), arguments.figure)
+    if arguments.figure is not None:
+        figures.save(association_figures.association(found), arguments.figure)
     if arguments.dose_csv is not None:
         dose.write(doses, arguments.dose_csv)
     if arguments.dose_figure is not None:
@@ -812,8 +814,16 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
     stage.set_defaults(run=_check_scans)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, and those of its subcommands, to which `type=Path` is `path_argument`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.register("type", Path, path_argument)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pesbench",
         description="Smoothness of machine-learning potentials: one subcommand a stage.",
     )
@@ -1042,7 +1052,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report_inputs(stage)
     stage.add_argument("--csv", type=Path, required=True)
     stage.add_argument("--markdown", type=Path, required=True)
-    stage.add_argument("--figure", type=Path, required=True)
+    stage.add_argument("--figure", type=Path, help="PNG of smoothness against stability")
     stage.add_argument("--dose-csv", type=Path, help="CSV, where perturbed models ran dynamics")
     stage.add_argument("--dose-figure", type=Path, help="PNG of stability and metrics against dose")
     stage.add_argument("--dose-metrics-figure", type=Path, help="PNG of all metrics against dose")

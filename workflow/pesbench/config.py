@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
@@ -22,6 +23,7 @@ from pesbench.models.registry import (
     own_level,
     resolve_weights,
 )
+from pesbench.paths import path_or_address
 from pesbench.references import bsct_spice
 from pesbench.structures import is_path_name
 from pesbench.training.split import read_split
@@ -165,6 +167,27 @@ def _with_defaults(value: Mapping[str, Any], properties: Mapping[str, Any]) -> d
     return defaults | dict(value)
 
 
+def _with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:
+    """A value whose schema has `format: path` somewhere, with these paths as they are meant.
+
+    Raises:
+        UserError: see `given_path`.
+    """
+    match value:
+        case str() if schema.get("format") == "path":
+            try:
+                return path_or_address(value)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from error
+        case list() if "items" in schema:
+            return [_with_paths(one, schema["items"], place) for one in value]
+        case dict() if "properties" in schema:
+            properties = schema["properties"]
+            return {k: _with_paths(v, properties.get(k, {}), f"{place}: `{k}`")
+                    for k, v in value.items()}  # fmt: skip
+    return value
+
+
 def read_models(path: Path) -> dict[str, ModelEntry]:
     """The registry, every entry checked against its family's schema; weights not yet looked at.
 
@@ -260,7 +283,7 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
     properties = schema["common"] | own.get("properties", {}) | _of_kind(own, entry)
     closed = {"type": "object", "properties": properties, "additionalProperties": False}
     check_schema(entry, own | closed, place)
-    settings = _with_defaults(entry, properties)
+    settings = _with_paths(_with_defaults(entry, properties), closed, place)
     del settings["family"]
     return ModelEntry(name, family, settings)
 
@@ -507,7 +530,12 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
     """
     schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
     check_schema(config, schema, place)
-    config = _with_defaults(config, schema["properties"])
+    config = _with_paths(_with_defaults(config, schema["properties"]), schema, place)
+    if re.search("[{}]", config["results"]):
+        raise UserError(
+            f"{place}: `results`: {config['results']} holds braces, which Snakemake takes for "
+            "wildcards; name another folder"
+        )
     worst = _with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
     name, settings = _scan_set(config, place)
 
@@ -729,7 +757,8 @@ def _scan_set(config: Mapping[str, Any], place: str) -> tuple[str, dict[str, Any
             f"leave it out, or choose a set with `source: {bsct_spice.NAME}`"
         )
     check_schema(settings, sources[source], where)
-    return name, _with_defaults(settings, sources[source]["properties"])
+    settings = _with_defaults(settings, sources[source]["properties"])
+    return name, _with_paths(settings, sources[source], where)
 
 
 def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: str) -> None:

@@ -10,7 +10,7 @@ def where(place):
 
 
 def given(value):
-    """A parameter that is taken as it stands: in a text, Snakemake would fill in wildcards."""
+    """A parameter that is taken as it stands: in a text, Snakemake would look for wildcards."""
     return lambda wildcards: value
 
 
@@ -28,6 +28,11 @@ def from_here(paths):
     """Input files relative to the working folder: where that lies is no reason to run again."""
     here = Path.cwd()
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
+
+
+def molecule_files(wildcards):
+    """The files that the scan set's molecules are read from, whatever their names hold."""
+    return RUN.molecule_files
 
 
 def evaluation_files(model):

@@ -65,7 +65,7 @@ if RUN.source == "molecules":
 
     rule molecules:
         input:
-            files=RUN.molecule_files,
+            files=molecule_files,
             relax=[RESULTS / "relax.json"] if RUN.relax else [],
         output:
             RESULTS / "molecules.extxyz",

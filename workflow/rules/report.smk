@@ -15,7 +15,12 @@ RAN_DYNAMICS = option("--dynamics", RUN.dynamics)
 COMPARED = [name for name in RUN.dynamics if ROLES[name] == "model"]
 PERTURBED = [name for name in RUN.dynamics if ROLES[name] == "perturbed"]
 ASSOCIATION = [RESULTS / "association.csv"] if COMPARED or PERTURBED else []
-ASSOCIATION_FIGURE = [RESULTS / "figures" / "association.png"] if ASSOCIATION else []
+# of fewer there is nothing to draw: association.md says so
+ASSOCIATION_FIGURE = (
+    [RESULTS / "figures" / "association.png"]
+    if can_be_resolved({name: RUN.models[name] for name in COMPARED})
+    else []
+)
 DOSE = [RESULTS / "dose_response.csv"] if PERTURBED else []
 DOSE_FIGURE = [RESULTS / "figures" / "dose_response.png"] if PERTURBED else []
 DOSE_METRICS_FIGURE = [RESULTS / "figures" / "dose_metrics.png"] if PERTURBED else []
@@ -30,7 +35,9 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 # what `pesbench merge` needs to know of the models where the registry is not
 rule describe:
     input:
-        seen=sorted({file for model in RUN.models for file in RUN.seen_systems(model)}),
+        seen=lambda wildcards: sorted(
+            {file for model in RUN.models for file in RUN.seen_systems(model)}
+        ),
     output:
         RESULTS / "models.json",
     log:
@@ -114,11 +121,10 @@ if ASSOCIATION:
         output:
             csv=ASSOCIATION,
             markdown=RESULTS / "association.md",
-            figure=report(
-                ASSOCIATION_FIGURE[0],
-                caption="../report/association.rst",
-                category="Stability",
-            ),
+            figure=[
+                report(file, caption="../report/association.rst", category="Stability")
+                for file in ASSOCIATION_FIGURE
+            ],
             dose=DOSE,
             dose_figure=[
                 report(file, caption="../report/dose_response.rst", category="Stability")
@@ -140,7 +146,8 @@ if ASSOCIATION:
             models=list(RUN.models),
             seeds=given(as_text(RUN.seeds)),
             dynamics=RAN_DYNAMICS,
-            dose=option("--dose-csv", DOSE)
+            figures=option("--figure", ASSOCIATION_FIGURE)
+            + option("--dose-csv", DOSE)
             + option("--dose-figure", DOSE_FIGURE)
             + option("--dose-metrics-figure", DOSE_METRICS_FIGURE),
             code=stage_fingerprint("associate"),
@@ -148,7 +155,7 @@ if ASSOCIATION:
             "{params.python:q} -m pesbench associate --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
             " --scan-set {input.scan_set:q} {params.dynamics:q} --csv {output.csv:q}"
-            " --markdown {output.markdown:q} --figure {output.figure:q} {params.dose:q} 2> {log:q}"
+            " --markdown {output.markdown:q} {params.figures:q} 2> {log:q}"
 
 
 if RUN.ladder:
@@ -161,7 +168,7 @@ if RUN.ladder:
             vibrations=expand(
                 RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
             ),
-            cards=from_here(RUN.ladder_cards),
+            cards=lambda wildcards: from_here(RUN.ladder_cards),
         output:
             csv=LADDER[0],
             claims=LADDER[1],

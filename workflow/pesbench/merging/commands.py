@@ -11,7 +11,7 @@ from pesbench.merging.assembly import MANIFEST, Merged
 from pesbench.merging.contents import DYNAMICS, SCANS
 from pesbench.models import record
 from pesbench.models.registry import role
-from pesbench.models.variants import variants
+from pesbench.models.variants import can_be_resolved, variants
 from pesbench.report.worst import worst_scans
 from pesbench.storage import write_text
 from pesbench.text import csv_table
@@ -75,12 +75,10 @@ def report_commands(folder: Path, merged: Merged, rank_by: str) -> list[list[str
         commands.append(["parity", *common, "--models", *same, *evaluations(same), *made])
     if any(roles[name] in ("model", "perturbed") for name in ran):
         sections["association"] = folder / "association.csv"
-        drawn["association_figure"] = figures / "association.png"
-        made = _paths(
-            csv=sections["association"],
-            markdown=folder / "association.md",
-            figure=drawn["association_figure"],
-        )
+        made = _paths(csv=sections["association"], markdown=folder / "association.md")
+        if can_be_resolved({name: entries[name] for name in ran if roles[name] == "model"}):
+            drawn["association_figure"] = figures / "association.png"
+            made += _paths(figure=drawn["association_figure"])
         if any(roles[name] == "perturbed" for name in ran):
             drawn["dose_figure"] = figures / "dose_response.png"
             drawn["dose_metrics_figure"] = figures / "dose_metrics.png"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pesbench.errors import UserError
 from pesbench.merging.contents import Choice
+from pesbench.paths import given_path
 from pesbench.structures import is_path_name
 
 _RENAME = re.compile(r"(?P<folder>.+):(?P<old>[^:=]+)=(?P<new>[^:=]+)")
@@ -39,7 +40,7 @@ def choices(
             )
         if not is_path_name(found["new"]):
             raise UserError(f"--rename {text}: a name has letters, digits and . _ + - only")
-        names = renamed.setdefault(Path(found["folder"]).resolve(), {})
+        names = renamed.setdefault(given_path(found["folder"]).resolve(), {})
         if found["old"] in names:
             raise UserError(f"--rename {text}: {found['old']!r} has a new name already; give one")
         names[found["old"]] = found["new"]
@@ -48,8 +49,8 @@ def choices(
             raise UserError(
                 f"--without {text}: give RESULTS:MODEL, such as 'results/mini:control-*'"
             )
-        left_out.setdefault(Path(found["folder"]).resolve(), []).append(found["model"])
-    still = {Path(text).resolve() for text in without_dynamics}
+        left_out.setdefault(given_path(found["folder"]).resolve(), []).append(found["model"])
+    still = {given_path(text).resolve() for text in without_dynamics}
     return {
         folder: Choice(
             without=tuple(left_out.get(folder, ())),

@@ -33,13 +33,13 @@ from pesbench.metrics.association_panel import (
     panel,
 )
 from pesbench.metrics.association_statistics import Interval
+from pesbench.models.variants import LEAST_VARIANTS
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 PRIMARY = "fsd_full"
 SECONDARY = "fsd_windowed"
-LEAST_VARIANTS = 8
 NEARLY = 0.05
 SIGNIFICANCE = 0.05
 _NAN = float("nan")

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pesbench.errors import HostError, UserError
+from pesbench.paths import given_path
 from pesbench.progress import track
 
 CACHE_VARIABLE = "PESBENCH_CACHE"
@@ -73,12 +74,19 @@ def file_sha256(path: Path) -> str:
 
 
 def cache_path(address: str) -> Path:
-    """Where the download of an address is kept: the same for the same address, absolute."""
-    folder = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "pesbench" / "weights"
+    """Where the download of an address is kept: the same for the same address, absolute.
+
+    Raises:
+        UserError: there is no such folder to be had, as without a home.
+    """
     last = urllib.parse.unquote(urllib.parse.urlsplit(address).path).rpartition("/")[2]
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", last)[-_LONGEST_NAME:] or "weights"
     digest = hashlib.sha256(address.encode()).hexdigest()[:12]
-    return Path(folder).expanduser().absolute() / f"{digest}-{name}"
+    try:
+        folder = given_path(os.environ.get(CACHE_VARIABLE) or "~/.cache/pesbench/weights")
+    except UserError as error:
+        raise UserError(f"{CACHE_VARIABLE}: {error}") from error
+    return folder.absolute() / f"{digest}-{name}"
 
 
 def pin_path(path: Path) -> Path:

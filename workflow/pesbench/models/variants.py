@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from pesbench.models.registry import ModelEntry
 
+LEAST_VARIANTS = 8  # independent ones, below which a correlation over models is not resolved
 NUMERICAL = ("dtype", "compile", "batch_size", "timeout_s", "accuracy", "repeat")
 
 
@@ -66,6 +67,11 @@ def potentials(entries: Mapping[str, ModelEntry]) -> dict[str, str]:
         potential = seed_of.get(checkpoint, checkpoint)
         found[name] = first.get(potential, potential)
     return found
+
+
+def can_be_resolved(entries: Mapping[str, ModelEntry]) -> bool:
+    """Whether a correlation over some models can be resolved: enough of them are independent."""
+    return len(set(potentials(entries).values())) >= LEAST_VARIANTS
 
 
 def _plainness(entry: ModelEntry) -> tuple[object, ...]:

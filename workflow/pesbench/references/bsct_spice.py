@@ -19,6 +19,7 @@ from ase.io.extxyz import read_xyz
 
 from pesbench.errors import UserError
 from pesbench.models.download import save
+from pesbench.paths import given_path
 from pesbench.scans import N_FRAMES, Scan
 from pesbench.storage import atomic_path
 from pesbench.structures import bonds_from_smiles
@@ -68,7 +69,7 @@ def fetch_archive(source: str, folder: Path) -> Path:
         HostError: the network broke; a retry may succeed.
     """
     if not source.startswith(("http://", "https://", "file://")):
-        path = Path(source)
+        path = given_path(source)
         if not path.exists():
             raise UserError(
                 f"{path}: no such archive; set `archive` in the config, or --config archive=PATH, "

@@ -26,6 +26,7 @@ from pesbench.errors import UserError
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.interface import Batch, Result
 from pesbench.models.registry import ModelEntry
+from pesbench.paths import given_path
 from pesbench.progress import track
 from pesbench.references.relax import conformers, parse_smiles
 from pesbench.storage import atomic_path
@@ -135,7 +136,7 @@ def _read_spec(spec: Spec, base: Path) -> list[System]:
     if "smiles" in spec:
         systems = [system_from_smiles(spec["smiles"], name, charge, spin)]
     else:
-        path = base / spec["file"]
+        path = base / given_path(spec["file"])
         is_table = path.suffix == ".csv"
         systems = _from_csv(path, charge, spin) if is_table else read_systems(path)
         if (name or "bonds" in spec) and len(systems) != 1:

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from pesbench.metrics.association import LEAST_VARIANTS, Association
+from pesbench.metrics.association import Association
+from pesbench.models.variants import LEAST_VARIANTS
 from pesbench.report.association import Associations
 from pesbench.report.decades import with_zero
 from pesbench.report.figures import PALETTE, saying, style

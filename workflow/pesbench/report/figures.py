@@ -271,6 +271,14 @@ def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
                 else:
                     axes.tick_params(labelleft=False)
             _label_column(figure.add_subplot(cells[-1]), marks, top)
+        figure.legend(
+            handles=[
+                Line2D([], [], marker="o", ms=4.5, color="black", lw=1.4,
+                       label="control: the reference with a defect of this size"),
+                Line2D([], [], color=GREY, lw=1.1, label="horizontal line: the FSD of a model"),
+            ],
+            loc="outside upper center", ncols=2, frameon=False,
+        )  # fmt: skip
     return figure
 
 
