@@ -90,7 +90,7 @@ def test_the_contract_of_the_file(tmp_path, scan):
 
 
 @given(
-    energies=hnp.arrays(np.float64, (13,), elements=st.floats(width=64)),
+    energies=hnp.arrays(np.float64, (13,), elements=st.floats(width=64, allow_infinity=False)),
     charge=st.integers(-9, 9),
     text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30),
 )

@@ -318,7 +318,7 @@ def test_a_place_beside_a_masked_frame_has_the_next_scored_one(files):
     scan_set, shards = files
     scan = scan_set.scan("C-N/long")
     with worst.open_evaluations(shards) as holder:
-        evaluation = worst.read_evaluation(holder, scan.id)
+        evaluation = worst.read_evaluation(holder, scan)
         middle = (COORDINATE[MASKED - 1] + COORDINATE[MASKED]) / 2
         assert worst.either_side(scan, evaluation, middle) == [MASKED - 1, MASKED + 1]
         assert worst.either_side(scan, evaluation, COORDINATE[MASKED + 1]) == [

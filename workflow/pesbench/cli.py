@@ -17,8 +17,6 @@ from pesbench.paths import path_argument
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from pesbench.models.registry import ModelEntry
     from pesbench.report.inputs import ReportInputs
     from pesbench.storage import ScanSet
@@ -244,14 +242,6 @@ def _all_scans(scan_set: Path) -> tuple[str, ...]:
         return opened.ids
 
 
-def _readable(files: Sequence[Path]) -> AbstractContextManager[None]:
-    """One line for a damaged file that carries no sha256, as one of an older version."""
-    from pesbench.integrity import readable
-
-    places = files if len(files) == 1 else dict.fromkeys(path.parent for path in files)
-    return readable(" or ".join(map(str, places)))
-
-
 def _scored_entry(arguments: argparse.Namespace) -> ModelEntry | None:
     from pesbench.models.record import deciding_entry
 
@@ -261,16 +251,15 @@ def _scored_entry(arguments: argparse.Namespace) -> ModelEntry | None:
 def _score(arguments: argparse.Namespace) -> None:
     from pesbench.scores import write_scores
 
-    with _readable(arguments.evaluations):
-        write_scores(
-            arguments.scan_set,
-            arguments.evaluations,
-            arguments.out,
-            split=arguments.seen_systems,
-            entry=_scored_entry(arguments),
-            seen_scans=arguments.seen_scans,
-            ceiling_ev=arguments.energy_ceiling_ev,
-        )
+    write_scores(
+        arguments.scan_set,
+        arguments.evaluations,
+        arguments.out,
+        split=arguments.seen_systems,
+        entry=_scored_entry(arguments),
+        seen_scans=arguments.seen_scans,
+        ceiling_ev=arguments.energy_ceiling_ev,
+    )
 
 
 def _dynamics(arguments: argparse.Namespace) -> None:
@@ -305,14 +294,13 @@ def _dynamics(arguments: argparse.Namespace) -> None:
 def _score_dynamics(arguments: argparse.Namespace) -> None:
     from pesbench.dynamics_scores import write_dynamics_scores
 
-    with _readable(arguments.trajectories):
-        write_dynamics_scores(
-            arguments.trajectories,
-            arguments.out,
-            split=arguments.seen_systems,
-            entry=_scored_entry(arguments),
-            scan_set=arguments.scan_set,
-        )
+    write_dynamics_scores(
+        arguments.trajectories,
+        arguments.out,
+        split=arguments.seen_systems,
+        entry=_scored_entry(arguments),
+        scan_set=arguments.scan_set,
+    )
 
 
 def _vibrations(arguments: argparse.Namespace) -> None:
@@ -344,15 +332,14 @@ def _vibrations(arguments: argparse.Namespace) -> None:
 def _score_vibrations(arguments: argparse.Namespace) -> None:
     from pesbench.vibration_scores import write_vibration_scores
 
-    with _readable([arguments.vibrations, arguments.reference]):
-        write_vibration_scores(
-            arguments.vibrations,
-            arguments.reference,
-            arguments.out,
-            split=arguments.seen_systems,
-            entry=_scored_entry(arguments),
-            scan_set=arguments.scan_set,
-        )
+    write_vibration_scores(
+        arguments.vibrations,
+        arguments.reference,
+        arguments.out,
+        split=arguments.seen_systems,
+        entry=_scored_entry(arguments),
+        scan_set=arguments.scan_set,
+    )
 
 
 def _worst(arguments: argparse.Namespace) -> None:

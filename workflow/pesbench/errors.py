@@ -24,6 +24,20 @@ class UserError(Exception):
     exit_code = 2
 
 
+class FileError(UserError):
+    """A stored file is not what it should be.
+
+    Args:
+        place: The file.
+        reason: What is wrong, naming the item.
+        cure: What to do.
+    """
+
+    def __init__(self, place: object, reason: str, cure: str) -> None:
+        super().__init__(f"{place}: {reason}; {cure}")
+        self.reason = reason
+
+
 class HostError(Exception):
     """The machine failed, not the model (memory, a killed worker): the command may be retried."""
 

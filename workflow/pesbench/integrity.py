@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError, host_failure
+from pesbench.errors import FileError, UserError, host_failure
 
 AGAIN = "remove it, and the same snakemake command makes it again"
 _SEAL = b"\npesbench sha256 %s\n"
@@ -76,7 +76,9 @@ def unverified() -> Iterator[None]:
 
 @contextlib.contextmanager
 def readable(what: object, cure: str = AGAIN) -> Iterator[None]:
-    """Turn the errors of a damaged HDF5 file into one line.
+    """One line for a damaged HDF5 file that names another place, or another cure.
+
+    For what is read from a copy; a reader of `storage` names the file and the item itself.
 
     Raises:
         UserError: instead.
@@ -84,6 +86,8 @@ def readable(what: object, cure: str = AGAIN) -> Iterator[None]:
     """
     try:
         yield
+    except FileError as error:
+        raise UserError(f"{what}: damaged ({error.reason}); {cure}") from error
     except (OSError, KeyError, RuntimeError) as error:
         if (lost := host_failure(error, what)) is not None:
             raise lost from error

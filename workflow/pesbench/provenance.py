@@ -85,13 +85,15 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
         Commit, fingerprint of the code, device, dtype and platform; "" for what it does not tell.
     """
     how = json.loads(attributes.get("provenance", "{}"))
+    code = how.get("code")
     families, entry = [], json.loads(attributes.get("entry", "null"))
-    while entry:  # a perturbed model has a base
+    while isinstance(entry, dict):  # a perturbed model has a base
         families.append(str(entry.get("family")))
-        entry = entry.get("settings", {}).get("base_entry")
+        settings = entry.get("settings")
+        entry = settings.get("base_entry") if isinstance(settings, dict) else None
     return {
         "git_commit": str(how.get("git_commit", "")),
-        "code": str(how.get("code", {}).get(" ".join((stage, *families)), "")),
+        "code": str(code.get(" ".join((stage, *families)), "")) if isinstance(code, dict) else "",
         "device": str(attributes.get("device", "")),
         "dtype": str(attributes.get("dtype", "")),
         "platform": str(how.get("platform", "")),

@@ -288,7 +288,7 @@ def score_rows(
                 rows[scan_id] = _row(
                     model,
                     scan,
-                    evaluation.scan(scan_id),
+                    evaluation.scan(scan_id, (scan.n_frames, scan.n_atoms)),
                     seen,
                     is_test=scan_id not in seen_scans,
                     ceiling_ev=ceiling_ev,

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.errors import UserError, host_failure
+from pesbench.hdf5 import StoredFile, Values, writing
 from pesbench.integrity import is_intact, seal
 from pesbench.models.interface import Status
 from pesbench.scans import Scan
@@ -30,7 +31,8 @@ SCAN_SET_FORMAT = "pesbench-scans"
 EVALUATION_FORMAT = "pesbench-evaluation"
 VIBRATIONS_FORMAT = "pesbench-vibrations"
 VERSION = 1
-_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+LAST_ELEMENT = 118
+COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _ARRAYS = (
     "coordinate",
     "positions",
@@ -105,13 +107,13 @@ def write_scan_set(
         source: Where geometries and references come from.
         provenance: How the file was made, stored as JSON.
     """
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
+    with atomic_path(path) as part, writing(part) as file:
         hashes = {}
         for scan in scans:
             group = file.create_group(scan.id)
             for key in _ARRAYS:
                 # small arrays are read faster as they are
-                packed = _COMPRESSION if key in _PACKED else {}
+                packed = COMPRESSION if key in _PACKED else {}
                 group.create_dataset(key, data=getattr(scan, key), **packed)
             for key in _ATTRIBUTES:
                 group.attrs[key] = getattr(scan, key)
@@ -127,34 +129,53 @@ def write_scan_set(
         file.attrs["provenance"] = json.dumps(provenance)
 
 
-def _open(path: Path, format_name: str, what: str, cure: str, *, verify: bool = True) -> h5py.File:
+def open_stored(
+    path: Path, format_name: str, what: str, cure: str, *, verify: bool = True
+) -> StoredFile:
+    """A file of one of our HDF5 contracts, opened for reading.
+
+    Args:
+        path: Of the file.
+        format_name: Its attribute `format`.
+        what: It is called in messages.
+        cure: How it is made.
+        verify: Whether its content is compared with the sha256 behind it.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is something else.
+        HostError: the system failed, and not the file.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such {what}; {cure}")
     again = f"remove it and {cure}, as the same snakemake command does"
     try:
         if verify and not is_intact(path):
             raise UserError(f"{path}: damaged {what}, its content has another sha256; {again}")
-        file = h5py.File(path, "r")
     except OSError as error:
-        if (lost := host_failure(error, path)) is not None:
-            raise lost from error
-        raise UserError(f"{path}: not a readable {what} ({error}); {again}") from error
-    found = file.attrs.get("format")
-    if found != format_name or file.attrs.get("version") != VERSION:
+        raise host_failure(error, path) or UserError(f"{path}: {error}; {again}") from error
+    file = StoredFile(path, what, again)
+    found, version = (file.attributes.get(key) for key in ("format", "version"))
+    if (found, version) != (format_name, VERSION):
         file.close()
         raise UserError(f"{path}: not a {what} of version {VERSION} (format {found!r}); {again}")
     return file
 
 
-class _Reader:
-    """An open HDF5 file with one group a scan."""
+class Reader:
+    """An open HDF5 file with groups of one kind, which are read one at a time.
 
-    def __init__(self, file: h5py.File, path: Path) -> None:
-        self.path = path
-        self._file = file
-        self.ids: tuple[str, ...] = tuple(
-            sorted(f"{bond}/{name}" for bond, group in file.items() for name in group)
-        )
+    Attributes:
+        path: Of the file.
+        attributes: Of the file.
+    """
+
+    def __init__(self, file: StoredFile, marker: str | None = None) -> None:
+        self._file, self.path, self.attributes = file, file.path, file.attributes
+        with file.closed_on_error():
+            self._groups = self._find(marker)
+
+    def _find(self, marker: str | None) -> dict[str, h5py.Group]:
+        return self._file.groups(self._file.root, marker)
 
     def __enter__(self) -> Self:
         return self
@@ -167,12 +188,30 @@ class _Reader:
     ) -> None:
         self._file.close()
 
-    @property
-    def attributes(self) -> dict[str, Any]:
-        return dict(self._file.attrs)
+    def numbers(self, group: h5py.Group) -> NDArray[np.int64]:
+        """The atomic numbers of a group, shape (N,).
+
+        Raises:
+            UserError: there is none, or what is none.
+        """
+        numbers = self._file.array(group, "numbers", np.int64, (None,))
+        if not numbers.size or not 1 <= numbers.min() <= numbers.max() <= LAST_ELEMENT:
+            raise self._file.wrong(f"{group.name}/numbers", "holds what is no atomic number")
+        return numbers
+
+    def status(self, group: h5py.Group) -> Status:
+        """The status of a group.
+
+        Raises:
+            UserError: it has none that this version knows.
+        """
+        value = self._file.attribute(group, "status", str)
+        if value not in {status.value for status in Status}:
+            raise self._file.wrong(f"{group.name}@status", f"is {value!r}, which is no status")
+        return Status(value)
 
 
-class ScanSet(_Reader):
+class ScanSet(Reader):
     """A scan set opened for reading; scans are read one at a time.
 
     Attributes:
@@ -186,52 +225,88 @@ class ScanSet(_Reader):
         Raises:
             UserError: there is none, or it is not a scan set.
         """
-        super().__init__(
-            _open(
-                path, SCAN_SET_FORMAT, "scan set", "build it with the rule `scan_set`", verify=False
-            ),
-            path,
-        )
-        self.name = str(self._file.attrs["name"])
-        self.level_of_theory = str(self._file.attrs["level_of_theory"])
-        self.sha256 = str(self._file.attrs["sha256"])
+        cure = "build it with the rule `scan_set`"
+        super().__init__(open_stored(path, SCAN_SET_FORMAT, "scan set", cure, verify=False))
+        self.ids = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.name = str(self.attributes["name"])
+            self.level_of_theory = str(self.attributes["level_of_theory"])
+            self.sha256 = str(self.attributes["sha256"])
 
     def _group(self, scan_id: str) -> h5py.Group:
-        if scan_id not in self.ids:
+        if scan_id not in self._groups:
             raise UserError(f"{self.path}: no scan {scan_id!r} in this set; see its ids")
-        return self._file[scan_id]
+        return self._groups[scan_id]
 
     def scan(self, scan_id: str) -> Scan:
         """One scan with all its arrays.
 
         Raises:
-            UserError: the set has no scan of that name.
+            UserError: the set has no scan of that name, or one that is not what it should be.
         """
-        group = self._group(scan_id)
-        fields = {key: group[key][()] for key in _ARRAYS}
-        fields |= {key: group.attrs[key] for key in _ATTRIBUTES}
-        fields["charge"], fields["spin"] = int(fields["charge"]), int(fields["spin"])
-        i, j = (int(k) for k in group.attrs["atoms"])
-        return Scan(id=scan_id, atoms=(i, j), **fields)
+        group, file = self._group(scan_id), self._file
+        coordinate = file.array(group, "coordinate", np.float64, (None,))
+        numbers = self.numbers(group)
+        n_frames, n_atoms = len(coordinate), len(numbers)
+        quality, reason = self.quality(scan_id)
+        geometry: Values = "nan" if quality == "dropped" else "finite"
+        fragment = file.array(group, "fragment", np.int64, (n_atoms,))
+        bonds = file.array(group, "bonds", np.int64, (None, 2))
+        i, j = file.attribute(group, "atoms", int, (2,)).tolist()
+        for name, values, limit in (
+            ("fragment", fragment, 2),
+            ("bonds", bonds, n_atoms),
+            ("@atoms", np.array([i, j]), n_atoms),
+        ):
+            if values.size and not 0 <= values.min() <= values.max() < limit:
+                raise file.wrong(f"{group.name}/{name}", f"holds a number not in 0..{limit - 1}")
+        spin = file.attribute(group, "spin", int)
+        if spin < 1:
+            raise file.wrong(f"{group.name}@spin", f"is {spin}, which is no multiplicity")
+        return Scan(
+            id=scan_id,
+            atoms=(i, j),
+            coordinate=coordinate,
+            positions=file.array(
+                group, "positions", np.float64, (n_frames, n_atoms, 3), values=geometry
+            ),
+            numbers=numbers,
+            fragment=fragment,
+            bonds=bonds,
+            positions_unperturbed=file.array(
+                group, "positions_unperturbed", np.float64, (n_atoms, 3), values=geometry
+            ),
+            energy=file.array(group, "energy", np.float64, (n_frames,), values="nan"),
+            forces=file.array(group, "forces", np.float64, (n_frames, n_atoms, 3), values="nan"),
+            charge=file.attribute(group, "charge", int),
+            spin=spin,
+            quality=quality,
+            reason=reason,
+            **{k: file.attribute(group, k, str) for k in ("system", "bond", "smiles", "kind")},
+        )
 
     def quality(self, scan_id: str) -> tuple[str, str]:
         """`(ok | marked | dropped, reason)` of one scan, without reading its arrays."""
-        attributes = self._group(scan_id).attrs
-        return str(attributes["quality"]), str(attributes["reason"])
+        group = self._group(scan_id)
+        quality = self._file.attribute(group, "quality", str)
+        if quality not in ("ok", "marked", "dropped"):
+            raise self._file.wrong(f"{group.name}@quality", f"is {quality!r}, which is no quality")
+        return quality, self._file.attribute(group, "reason", str)
 
     def shape(self, scan_id: str) -> tuple[int, int]:
         """Number of frames and of atoms of one scan, without reading its arrays."""
-        n_frames, n_atoms, _ = self._group(scan_id)["positions"].shape
-        return int(n_frames), int(n_atoms)
+        n_frames, n_atoms, _ = self._file.shape(self._group(scan_id), "positions", 3)
+        return n_frames, n_atoms
 
     def system(self, scan_id: str) -> str:
         """Name of the molecule of one scan, without reading its arrays."""
-        return str(self._group(scan_id).attrs["system"])
+        return str(self._file.attribute(self._group(scan_id), "system", str))
 
     def composition(self, scan_id: str) -> tuple[frozenset[int], int]:
         """Atomic numbers that occur in one scan, and its total charge in e."""
         group = self._group(scan_id)
-        return frozenset(group["numbers"][()].tolist()), int(group.attrs["charge"])
+        charge = self._file.attribute(group, "charge", int)
+        return frozenset(self.numbers(group).tolist()), charge
 
 
 @dataclass(frozen=True)
@@ -261,7 +336,7 @@ def write_evaluation(
     path: Path, scans: Iterable[ScanEvaluation], *, attributes: Mapping[str, Any]
 ) -> None:
     """Write the evaluation of one shard; mappings among the attributes are stored as JSON."""
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
+    with atomic_path(path) as part, writing(part) as file:
         file.attrs["format"] = EVALUATION_FORMAT
         file.attrs["version"] = VERSION
         file.attrs["status_codes"] = json.dumps({s.value: s.code for s in Status})
@@ -271,14 +346,14 @@ def write_evaluation(
         for scan in scans:
             group = file.create_group(scan.scan_id)
             group.create_dataset("energy", data=scan.energy)
-            group.create_dataset("forces", data=scan.forces, **_COMPRESSION)
+            group.create_dataset("forces", data=scan.forces, **COMPRESSION)
             group.create_dataset("frame_status", data=scan.frame_status)
             group.attrs["status"] = scan.status.value
             group.attrs["message"] = scan.message
             group.attrs["wall_s"] = scan.wall_s
 
 
-class Evaluation(_Reader):
+class Evaluation(Reader):
     """The evaluation of one shard, opened for reading.
 
     Attributes:
@@ -293,23 +368,47 @@ class Evaluation(_Reader):
         Raises:
             UserError: there is none, it is damaged, or it is not an evaluation.
         """
-        super().__init__(
-            _open(path, EVALUATION_FORMAT, "evaluation", "make it with the rule `evaluate`"), path
-        )
-        self.model = str(self._file.attrs["model"])
-        self.scan_set_sha256 = str(self._file.attrs["scan_set_sha256"])
+        cure = "make it with the rule `evaluate`"
+        super().__init__(open_stored(path, EVALUATION_FORMAT, "evaluation", cure))
+        self.ids = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes["model"])
+            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
 
-    def scan(self, scan_id: str) -> ScanEvaluation:
-        """One scan's energies and forces."""
-        group = self._file[scan_id]
+    def _group(self, scan_id: str) -> h5py.Group:
+        if scan_id not in self._groups:
+            raise UserError(f"{self.path}: no scan {scan_id!r} in this file; see its ids")
+        return self._groups[scan_id]
+
+    def scan(self, scan_id: str, shape: tuple[int, int] | None = None) -> ScanEvaluation:
+        """One scan's energies and forces.
+
+        Args:
+            scan_id: Its name.
+            shape: Numbers of frames and atoms it must have, those of `ScanSet.shape`.
+
+        Raises:
+            UserError: the file has no such scan, or one that is not what it should be.
+        """
+        group, file = self._group(scan_id), self._file
+        frames, atoms = shape or (None, None)
+        frame_status = file.array(group, "frame_status", np.int8, (frames,))
+        if frame_status.size and not 0 <= frame_status.min() <= frame_status.max() < len(Status):
+            raise file.wrong(f"{group.name}/frame_status", "holds a number that is no status")
+        n_frames = len(frame_status)
+        forces = file.array(group, "forces", np.float64, (n_frames, atoms, 3), values="any")
+        energy = file.array(group, "energy", np.float64, (n_frames,), values="any")
+        ok = frame_status == Status.OK.code
+        if not np.isfinite(forces[ok]).all() or np.isinf(energy[ok]).any():
+            raise file.wrong(group.name, "has a frame that is `ok` and holds what is no number")
         return ScanEvaluation(
             scan_id=scan_id,
-            energy=group["energy"][()],
-            forces=group["forces"][()],
-            frame_status=group["frame_status"][()],
-            status=Status(group.attrs["status"]),
-            message=str(group.attrs["message"]),
-            wall_s=float(group.attrs["wall_s"]),
+            energy=energy,
+            forces=forces,
+            frame_status=frame_status,
+            status=self.status(group),
+            message=file.attribute(group, "message", str),
+            wall_s=file.attribute(group, "wall_s", float),
         )
 
     def spent(self, scan_id: str) -> tuple[int, int, float]:
@@ -317,11 +416,11 @@ class Evaluation(_Reader):
 
         All of them 0 where the model did not answer every frame.
         """
-        group = self._file[scan_id]
-        if str(group.attrs["status"]) != Status.OK.value:
+        group = self._group(scan_id)
+        if self.status(group) is not Status.OK:
             return 0, 0, 0.0
-        n_frames, n_atoms, _ = group["forces"].shape
-        return int(n_frames), int(n_atoms), float(group.attrs["wall_s"])
+        n_frames, n_atoms, _ = self._file.shape(group, "forces", 3)
+        return n_frames, n_atoms, self._file.attribute(group, "wall_s", float)
 
 
 @dataclass(frozen=True)
@@ -363,7 +462,7 @@ def write_vibrations(
     path: Path, molecules: Iterable[MoleculeVibrations], *, attributes: Mapping[str, Any]
 ) -> None:
     """Write a model's vibrations, a group a molecule; mappings among the attributes as JSON."""
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
+    with atomic_path(path) as part, writing(part) as file:
         file.attrs["format"] = VIBRATIONS_FORMAT
         file.attrs["version"] = VERSION
         for key, value in attributes.items():
@@ -379,7 +478,7 @@ def write_vibrations(
                     group.attrs[field.name] = value.value if isinstance(value, Status) else value
 
 
-class Vibrations:
+class Vibrations(Reader):
     """A model's vibrations, opened for reading.
 
     Attributes:
@@ -395,55 +494,43 @@ class Vibrations:
         Raises:
             UserError: there is none, it is damaged, or it is something else.
         """
-        self.path = path
-        self._file = _open(
-            path, VIBRATIONS_FORMAT, "file of vibrations", "make it with the rule `vibrations`"
-        )
-        self.model = str(self._file.attrs["model"])
-        self.scan_set_sha256 = str(self._file.attrs["scan_set_sha256"])
-        self.settings: dict[str, Any] = json.loads(self._file.attrs["settings"])
-        found: list[str] = []
-        # a name may hold a slash, which makes a group of groups
-        self._file.visititems(
-            lambda name, item: found.append(name) if "status" in item.attrs else None
-        )
-        self.systems: tuple[str, ...] = tuple(sorted(found))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        return dict(self._file.attrs)
+        cure = "make it with the rule `vibrations`"
+        file = open_stored(path, VIBRATIONS_FORMAT, "file of vibrations", cure)
+        super().__init__(file, marker="status")  # a name may hold a slash: a group of groups
+        self.systems = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes["model"])
+            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
+            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
 
     def molecule(self, system: str) -> MoleculeVibrations:
         """Of one molecule.
 
         Raises:
-            UserError: the file has no such molecule.
+            UserError: the file has no such molecule, or one that is not what it should be.
         """
-        if system not in self.systems:
+        if system not in self._groups:
             raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
-        group = self._file[system]
+        group, file = self._groups[system], self._file
+        numbers = self.numbers(group)
+        n = 3 * len(numbers)
+        status = self.status(group)
+        values: Values = "finite" if status is Status.OK else "any"
+        frequencies = file.array(group, "frequencies_cm1", np.float64, (None,), values=values)
+        n_external = n - len(frequencies)
         return MoleculeVibrations(
             system=system,
-            numbers=group["numbers"][()],
-            positions=group["positions"][()],
-            hessian=group["hessian"][()],
-            frequencies_cm1=group["frequencies_cm1"][()],
-            external_cm1=group["external_cm1"][()],
-            asymmetry=float(group.attrs["asymmetry"]),
-            status=Status(group.attrs["status"]),
-            message=str(group.attrs["message"]),
-            relaxed=bool(group.attrs["relaxed"]),
-            relax_steps=int(group.attrs["relax_steps"]),
-            relax_fmax=float(group.attrs["relax_fmax"]),
+            numbers=numbers,
+            positions=file.array(group, "positions", np.float64, (len(numbers), 3), values=values),
+            hessian=file.array(group, "hessian", np.float64, (n, n), values=values),
+            frequencies_cm1=frequencies,
+            external_cm1=file.array(
+                group, "external_cm1", np.float64, (n_external,), values=values
+            ),
+            asymmetry=file.attribute(group, "asymmetry", float),
+            status=status,
+            message=file.attribute(group, "message", str),
+            relaxed=file.attribute(group, "relaxed", bool),
+            relax_steps=file.attribute(group, "relax_steps", int),
+            relax_fmax=file.attribute(group, "relax_fmax", float),
         )

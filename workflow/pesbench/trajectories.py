@@ -18,12 +18,12 @@ by index, such as ZnH5MD, find the energy of the frame they show. Masses are ASE
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 
 from pesbench import __version__
 from pesbench.errors import UserError
+from pesbench.hdf5 import LARGEST_CHUNK_BYTES, Values, writing
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.models.interface import Status
-from pesbench.storage import _COMPRESSION, VERSION, _open, atomic_path
+from pesbench.storage import COMPRESSION, LAST_ELEMENT, VERSION, Reader, atomic_path, open_stored
 
 TRAJECTORIES_FORMAT = "pesbench-trajectories"
 EXPORTED_GROUP = "trajectory"  # the one name under which MDAnalysis looks
@@ -44,10 +45,12 @@ H5MD_VERSION = (1, 1)
 _PS = 1000.0 * units.fs  # in ASE's unit of time
 _CHUNK_FRAMES, _CHUNK_STEPS = 64, 8192
 _OBSERVABLES = {"potential_energy": "eV", "kinetic_energy": "eV", "temperature": "K"}
-_ATTRIBUTES = (
-    "system", "temperature_k", "replicate", "charge", "spin", "degrees_of_freedom", "message",
-    "failure", "failure_step", "last_step", "relaxed", "relax_steps", "relax_fmax",
-)  # fmt: skip
+_ATTRIBUTES: dict[str, type] = {
+    "system": str, "temperature_k": float, "replicate": int, "charge": int, "spin": int,
+    "degrees_of_freedom": int, "message": str, "failure": str, "failure_step": int,
+    "last_step": int, "relaxed": bool, "relax_steps": int, "relax_fmax": float,
+}  # fmt: skip
+_LAST = "_last"  # behind the name of the group of the last steps
 
 
 def trajectory_name(system: str, temperature_k: float, replicate: int) -> str:
@@ -160,9 +163,10 @@ def _series(
 ) -> h5py.Dataset:
     """The `value` of a time-dependent element, with its unit."""
     packed: dict[str, Any] = {}
+    dtype = np.dtype(np.float64 if data is None else data.dtype)
     if shape[0]:
-        packed = {"chunks": (min(shape[0], chunk), *shape[1:]), **_COMPRESSION}
-    dtype = np.float64 if data is None else data.dtype
+        fitting = LARGEST_CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize)
+        packed = {"chunks": (max(1, min(shape[0], chunk, fitting)), *shape[1:]), **COMPRESSION}
     value = group.create_dataset("value", shape=shape, dtype=dtype, data=data, **packed)
     if unit:
         value.attrs["unit"] = unit
@@ -323,7 +327,7 @@ def write_trajectories(
         attributes: Of the file; mappings are stored as JSON.
     """
     ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
+    with atomic_path(path) as part, writing(part) as file:
         _write_header(file)
         file.attrs["format"] = TRAJECTORIES_FORMAT
         file.attrs["version"] = VERSION
@@ -393,7 +397,7 @@ class Series:
         return self.potential + self.kinetic
 
 
-class Trajectories:
+class Trajectories(Reader):
     """The trajectories of one shard, opened for reading.
 
     Attributes:
@@ -409,61 +413,76 @@ class Trajectories:
         Raises:
             UserError: there is none, it was cut short, or it is something else.
         """
-        self.path = path
-        self._file = _open(
-            path, TRAJECTORIES_FORMAT, "trajectory file", "make it with the rule `dynamics`"
-        )
-        self.model = str(self._file.attrs.get("model", ""))
-        self.timestep_fs = float(self._file.attrs["timestep_fs"])
-        self.store_every = int(self._file.attrs["store_every"])
-        groups = self._file.get("particles", {})
-        self.names: tuple[str, ...] = tuple(
-            sorted(name for name in groups if "system" in groups[name].attrs)
-        )
+        cure = "make it with the rule `dynamics`"
+        super().__init__(open_stored(path, TRAJECTORIES_FORMAT, "trajectory file", cure))
+        self.names = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes.get("model", ""))
+            self.timestep_fs = float(self.attributes["timestep_fs"])
+            self.store_every = int(self.attributes["store_every"])
+            for key in ("timestep_fs", "store_every"):
+                if not self.attributes[key]:
+                    raise self._file.wrong(f"@{key}", "is 0")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        return dict(self._file.attrs)
+    def _find(self, marker: str | None) -> dict[str, h5py.Group]:
+        file = self._file
+        if "particles" not in file.names(file.root):  # a shard without trajectories
+            return {}
+        particles = file.group(file.root, "particles")
+        groups = {name: file.group(particles, name) for name in file.names(particles)}
+        last = {name for name in groups if name.endswith(_LAST)}  # of a trajectory that failed
+        return {
+            name: group
+            for name, group in groups.items()
+            if name not in last or name.removesuffix(_LAST) not in groups
+        }
 
     def _particles(self, name: str) -> h5py.Group:
-        if name not in self.names:
+        if name not in self._groups:
             close = get_close_matches(name, self.names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "see its names"
             raise UserError(f"{self.path}: no trajectory {name!r} in this file; {hint}")
-        return self._file["particles"][name]
+        return self._groups[name]
 
     def trajectory(self, name: str) -> Trajectory:
         """What a trajectory is and how it ended.
 
         Raises:
-            UserError: the file has no trajectory of that name.
+            UserError: the file has no trajectory of that name, or one that is not what it should
+                be.
         """
-        group = self._particles(name)
-        fields = {key: group.attrs[key] for key in _ATTRIBUTES}
-        fields |= {k: v.item() for k, v in fields.items() if isinstance(v, np.generic)}
-        bonds = self._file[f"connectivity/{name}"][:]
-        return Trajectory(
-            numbers=group.attrs["numbers"],
+        group, file = self._particles(name), self._file
+        numbers = self._elements(group)
+        bonds = file.array(file.root, f"connectivity/{name}", np.int64, (None, 2))
+        if bonds.size and not 0 <= bonds.min() <= bonds.max() < len(numbers):
+            raise file.wrong(f"connectivity/{name}", "holds a number that is no atom")
+        found = Trajectory(
+            numbers=numbers,
             bonds=bonds,
-            status=Status(group.attrs["status"]),
-            **fields,
+            status=self.status(group),
+            **{key: file.attribute(group, key, kind) for key, kind in _ATTRIBUTES.items()},
         )
+        if found.name != name:
+            raise file.wrong(group.name, f"says that it is {found.name!r}")
+        return found
+
+    def _elements(self, group: h5py.Group) -> NDArray[np.int64]:
+        numbers = self._file.attribute(group, "numbers", int, (None,))
+        if not numbers.size or not 1 <= numbers.min() <= numbers.max() <= LAST_ELEMENT:
+            raise self._file.wrong(f"{group.name}@numbers", "holds what is no atomic number")
+        return numbers
+
+    def _values(self, group: h5py.Group) -> Values:
+        """What its data may hold: what a model breaks may become infinite on its last steps."""
+        survived = self.status(group) is Status.OK and not self._file.attribute(
+            group, "failure", str
+        )
+        return "finite" if survived else "any"
 
     def frames(self, name: str) -> Frames:
         """The stored frames, every `store_every`-th step."""
-        self._particles(name)
-        return self._frames(name)
+        group = self._particles(name)
+        return self._frames(name, len(self._elements(group)), self._values(group))
 
     def last_steps(self, name: str) -> Frames | None:
         """The last steps before a failure, every one of them; None of a trajectory that survived.
@@ -471,26 +490,39 @@ class Trajectories:
         The last frame is the geometry that failed. Where the model gave no forces for it, its
         energies are NaN and its velocities those of half a step before.
         """
-        self._particles(name)
-        last = f"{name}_last"
-        return self._frames(last) if last in self._file["particles"] else None
+        n_atoms = len(self._elements(self._particles(name)))
+        particles = self._file.group(self._file.root, "particles")
+        if name + _LAST not in self._file.names(particles):
+            return None
+        return self._frames(name + _LAST, n_atoms, "any")
 
-    def _frames(self, group: str) -> Frames:
-        particles, observables = self._file["particles"][group], self._file["observables"][group]
+    def _frames(self, name: str, n_atoms: int, values: Values) -> Frames:
+        file = self._file
+        particles = file.group(file.root, f"particles/{name}")
+        observables = file.group(file.root, f"observables/{name}")
+        step = file.array(particles, "position/step", np.int64, (None,))
+        shape = (len(step), n_atoms, 3)
         return Frames(
-            particles["position/step"][:],
-            particles["position/time"][:],
-            particles["position/value"][:],
-            particles["velocity/value"][:],
-            *(observables[f"{key}/value"][:] for key in _OBSERVABLES),
+            step,
+            file.array(particles, "position/time", np.float64, (len(step),)),
+            file.array(particles, "position/value", np.float64, shape, values=values),
+            file.array(particles, "velocity/value", np.float64, shape, values=values),
+            *(
+                file.array(observables, f"{key}/value", np.float64, (len(step),), values=values)
+                for key in _OBSERVABLES
+            ),
         )
 
     def series(self, name: str) -> Series:
         """Energies and temperature of every step."""
-        self._particles(name)
-        group = self._file[f"observables/{name}_every_step"]
-        values = [group[f"{key}/value"][:] for key in _OBSERVABLES]
-        return Series(np.arange(len(values[0])) * (self.timestep_fs / 1000.0), *values)
+        trajectory = self._particles(name)
+        n_steps = self._file.attribute(trajectory, "last_step", int) + 1
+        values = self._values(trajectory)
+        group = self._file.group(self._file.root, f"observables/{name}_every_step")
+        values = [
+            self._file.array(group, f"{key}/value", np.float64, (n_steps,)) for key in _OBSERVABLES
+        ]
+        return Series(np.arange(n_steps) * (self.timestep_fs / 1000.0), *values)
 
 
 # --- export --------------------------------------------------------------------------------------
@@ -533,7 +565,7 @@ def export_trajectory(path: Path, name: str, out: Path, *, last_steps: bool = Fa
 
 
 def _export_h5md(out: Path, trajectory: Trajectory, frames: Frames, timestep_fs: float) -> None:
-    with atomic_path(out) as part, h5py.File(part, "w") as file:
+    with atomic_path(out) as part, writing(part) as file:
         _write_header(file)
         position, velocity = _write_particles(
             file, EXPORTED_GROUP, trajectory.numbers, frames.step, timestep_fs

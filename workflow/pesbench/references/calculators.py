@@ -195,7 +195,8 @@ def collect_references(
                 if scan.quality != "dropped":  # else it has no geometry
                     if scan_id not in found:
                         raise UserError(f"{scan_id}: no reference among the files given; add it")
-                    scan = with_reference(scan, found[scan_id].scan(scan_id), limits)
+                    made_of = found[scan_id].scan(scan_id, (scan.n_frames, scan.n_atoms))
+                    scan = with_reference(scan, made_of, limits)
                 if scan.quality != "ok":
                     rows.append((scan.id, scan.quality, scan.reason))
                 kept += scan.quality != "dropped"

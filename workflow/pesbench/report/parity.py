@@ -58,14 +58,18 @@ class _Stored:
             self._of_scan |= dict.fromkeys(evaluation.ids, evaluation)
         self.scores = scores[scores["status"] == "ok"].set_index("scan")
 
-    def scan(self, scan_id: str) -> ScanEvaluation:
-        return self._of_scan[scan_id].scan(scan_id)
+    def scan(self, scan_id: str, like: ScanEvaluation | None = None) -> ScanEvaluation:
+        if scan_id not in self._of_scan:
+            raise UserError(f"scan {scan_id!r} is scored but in no shard; evaluate it again")
+        shape = None if like is None else like.forces.shape[:2]
+        return self._of_scan[scan_id].scan(scan_id, shape)
 
 
 def _compare(one: _Stored, other: _Stored) -> dict[str, tuple[float, float]]:
     """Root mean square and largest difference of every quantity, on the scans both have."""
     shared = sorted(set(one.scores.index) & set(other.scores.index))
-    pairs = [difference(one.scan(i), other.scan(i)) for i in shared]
+    ones = ((i, one.scan(i)) for i in shared)
+    pairs = [difference(first, other.scan(i, first)) for i, first in ones]
     found = {
         ENERGY: np.concatenate([e for e, _ in pairs] or [np.empty(0)]),
         FORCE: np.concatenate([f for _, f in pairs] or [np.empty(0)]),

@@ -111,15 +111,15 @@ def open_evaluations(paths: Iterable[Path]) -> Iterator[dict[str, Evaluation]]:
         yield {scan_id: shard for shard in shards for scan_id in shard.ids}
 
 
-def read_evaluation(holder: dict[str, Evaluation], scan_id: str) -> ScanEvaluation:
+def read_evaluation(holder: dict[str, Evaluation], scan: Scan) -> ScanEvaluation:
     """One scan from whichever shard holds it.
 
     Raises:
         UserError: none does.
     """
-    if scan_id not in holder:
-        raise UserError(f"scan {scan_id!r} is scored but in no shard; make the evaluation again")
-    return holder[scan_id].scan(scan_id)
+    if scan.id not in holder:
+        raise UserError(f"scan {scan.id!r} is scored but in no shard; make the evaluation again")
+    return holder[scan.id].scan(scan.id, (scan.n_frames, scan.n_atoms))
 
 
 def frame_atoms(scan: Scan, evaluation: ScanEvaluation, frame: int, **info: Any) -> Atoms:
@@ -176,7 +176,7 @@ def fault_frames(
     with open_evaluations(evaluations) as holder:
         for row in table[table["rank"].notna()].to_dict("records"):
             scan = scan_set.scan(row["scan"])
-            evaluation = read_evaluation(holder, scan.id)
+            evaluation = read_evaluation(holder, scan)
             told = {
                 "list": row["list"],
                 "rank": int(row["rank"]),

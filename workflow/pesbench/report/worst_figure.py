@@ -66,7 +66,7 @@ def worst_scans(
             upper = figure.add_subplot(cell[0])
             lower = figure.add_subplot(cell[1], sharex=upper)
             scan = scan_set.scan(faults[0].scan)
-            evaluation = read_evaluation(holder, scan.id)
+            evaluation = read_evaluation(holder, scan)
             handles |= _card(upper, lower, scan, evaluation, faults, ceiling)
             said = [fault.sentence for fault in faults]
             said += [""] * (title_lines - len(said))  # panels of one height
