@@ -14,6 +14,7 @@ rule dynamics:
         RESULTS / "benchmarks" / "dynamics" / "{model}" / "{shard}.tsv"
     wildcard_constraints:
         model=one_of(REQUESTS.on_gpu),
+    priority: 3  # the longest jobs start first, so that no core waits for one at the end
     retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
         conda_file(of_model)
@@ -36,6 +37,7 @@ rule dynamics:
 use rule dynamics as dynamics_on_cpu with:
     wildcard_constraints:
         model=one_of(REQUESTS.on_cpu),
+    priority: 2
     resources:
         **dynamics_asks(gpu=False),
 

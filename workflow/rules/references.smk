@@ -88,8 +88,8 @@ if RUN.source == "molecules":
             device=RUN.device,
             code=stage_fingerprint("molecules", *(RUN.relax.families if RUN.relax else ())),
         shell:
-            "{params.python:q} -m pesbench --log {log:q} prepare-molecules --molecules {params.molecules:q}"
-            " {params.relax:q} --device {params.device:q} --threads {threads:q} --out {output:q}"
+            "{params.python:q} -m pesbench prepare-molecules --molecules {params.molecules:q}"
+            " {params.relax:q} --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
     rule scan_geometries:
         input:
@@ -108,8 +108,8 @@ if RUN.source == "molecules":
             options=given(RUN.scan_options),
             code=stage_fingerprint("geometries"),
         shell:
-            "{params.python:q} -m pesbench --log {log:q} scan-molecules --name {params.name:q}"
-            " --molecules {input:q} {params.options:q} --out {output.scans:q} --skipped {output.skipped:q}"
+            "{params.python:q} -m pesbench scan-molecules --name {params.name:q}"
+            " --molecules {input:q} {params.options:q} --out {output.scans:q} --skipped {output.skipped:q} 2> {log:q}"
 
     # the reference is an evaluation like any other: sharded, resumable, supervised
     rule reference:
@@ -159,7 +159,7 @@ if RUN.source == "molecules":
             code=stage_fingerprint("references"),
             options=given(RUN.quality_options),
         shell:
-            "{params.python:q} -m pesbench --log {log:q} collect-references --scans {input.scans:q}"
+            "{params.python:q} -m pesbench collect-references --scans {input.scans:q}"
             " --references {input.references:q} --skipped-bonds {input.skipped_bonds:q}"
             " --level-of-theory {params.level_of_theory:q} {params.options:q}"
-            " --out {output.scan_set:q} --skipped {output.skipped:q}"
+            " --out {output.scan_set:q} --skipped {output.skipped:q} 2> {log:q}"

@@ -14,6 +14,7 @@ rule evaluate:
         RESULTS / "benchmarks" / "evaluate" / "{model}" / "{shard}.tsv"
     wildcard_constraints:
         model=one_of(REQUESTS.on_gpu),
+    priority: 1
     retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
         conda_file(of_model)
