@@ -12,6 +12,10 @@ min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
+from pesbench.surroundings import shut_out
+
+shut_out(workflow.basedir)  # before anything else is imported
+
 from pesbench.config import resolve, weights_option
 from pesbench.environments import requirements_sha256
 from pesbench.errors import HostError, UserError, check_writable

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +16,7 @@ from pesbench.config import make_entry, read_schema, resolve
 from pesbench.errors import UserError
 from pesbench.models.download import cache_path
 from pesbench.paths import given_path
+from pesbench.storage import Evaluation, ScanSet
 from workflow_copy import REPO
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -122,3 +127,122 @@ def test_the_cache_of_weights_may_be_in_the_home_folder(home, monkeypatch):
     monkeypatch.setenv("PESBENCH_CACHE", "~no-such-user-here/x")
     with pytest.raises(UserError, match="PESBENCH_CACHE"):
         cache_path("https://example.org/a.model")
+
+
+# --- the session ---------------------------------------------------------------------------------
+
+USETEX = "text.usetex: True\nsavefig.bbox: tight\nfont.family: serif\naxes.facecolor: red\n"
+# each in one process: what the surroundings are, and what is asked of them
+DRAW = """
+import sys
+from pesbench.cli import main
+try: main(["--version"])
+except SystemExit: pass
+from pesbench.report import figures
+import hashlib
+figure = figures.saying("FSD (\\u00c5\\u207b\\u00b9) 50% a_b \\u22121")
+print(hashlib.sha256(figures.png(figure)).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The hash of a figure in a process with some surroundings."""
+
+    def draw(folder, **environment):
+        done = subprocess.run(
+            [sys.executable, "-c", DRAW], cwd=folder, env=os.environ | environment,
+            capture_output=True, encoding="utf-8", check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()[-1]
+
+    return draw, draw(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        {"MPLBACKEND": "TkAgg", "MPLCONFIGDIR": "/proc/none"},
+        {"MATPLOTLIBRC": "{folder}/elsewhere"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Kolkata"},
+        {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONHASHSEED": "7", "PYTHONOPTIMIZE": "2"},
+    ],
+    ids=lambda environment: next(iter(environment)),
+)
+def test_a_figure_is_the_same_bytes_whatever_the_surroundings(drawn, tmp_path, environment):
+    draw, wanted = drawn
+    (tmp_path / "elsewhere").write_text(USETEX)
+    (tmp_path / "matplotlibrc").write_text(USETEX)  # of the working folder
+    given = {key: value.format(folder=tmp_path) for key, value in environment.items()}
+    assert draw(tmp_path, **given) == wanted
+
+
+def _command(folder, *words, **environment):
+    """The command line of the package in a folder, as a user calls it."""
+    return subprocess.run(
+        [sys.executable, "-m", "pesbench", *words], cwd=folder, env=os.environ | environment,
+        capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def test_modules_of_the_working_folder_take_nobodys_place(tmp_path):
+    """But a calculator that lies there is found, by the check of the registry and by a worker."""
+    for name in ("numpy", "yaml", "ase", "pandas", "matplotlib"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')\n")
+    (tmp_path / "my_module.py").write_text(
+        "from ase.calculators.emt import EMT\n\nclass Mine(EMT):\n    pass\n"
+    )
+    entry = {"mine": {"family": "ase", "calculator": "my_module:Mine"}}
+    (tmp_path / "models.yaml").write_text(json.dumps(entry))
+    done = _command(tmp_path, "entry", "mine", "--models-file=models.yaml", "--out=mine.json")
+    assert done.returncode == 0, done.stderr
+    scans = REPO / "workflow/pesbench/checks/scans.h5"
+    with ScanSet(scans) as scan_set:
+        first = scan_set.ids[0]
+    done = _command(
+        tmp_path, "evaluate", "--entry=mine.json", "--scan-set", str(scans), "--scans", first,
+        "--out=mine.h5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with Evaluation(tmp_path / "mine.h5") as evaluation:
+        assert evaluation.ids == (first,)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"COLUMNS": "1", "NO_COLOR": "1"},
+        {"PYTHONWARNINGS": "error", "TMPDIR": "/no/such/folder"},
+    ],
+    ids=lambda environment: next(iter(environment)),
+)
+def test_help_is_printed_in_any_locale(tmp_path, environment):
+    done = _command(tmp_path, "check", "--help", **environment)
+    assert done.returncode == 0, done.stderr
+    assert b"--max-force-difference" in done.stdout
+
+
+def test_every_text_file_has_an_encoding_of_its_own():
+    """What the locale says is no property of a file: of the package's, nor of those it writes."""
+    bare = []
+    for path in sorted((REPO / "workflow/pesbench").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+            name = call.func.id if isinstance(call.func, ast.Name) else name
+            constants = [a.value for a in call.args if isinstance(a, ast.Constant)]
+            constants += [k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)]
+            said = {k.arg for k in call.keywords} & {"encoding", "errors"}
+            texts = name in ("read_text", "write_text") and isinstance(call.func, ast.Attribute)
+            texts = texts and not said and len(constants) < 2
+            opens = name == "open" and not said and not any("b" in str(c) for c in constants)
+            opens = opens and any(str(c) in ("r", "w", "a", "a+", "w+", "x") for c in constants)
+            pipes = name in ("run", "Popen") and "text" in {k.arg for k in call.keywords}
+            if texts or opens or pipes:
+                bare.append(f"{path.name}:{call.lineno}")
+    assert not bare

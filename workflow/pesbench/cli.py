@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pesbench import __version__, running
 from pesbench.errors import HostError, UserError, disk_failure
 from pesbench.paths import path_argument
+from pesbench.surroundings import shut_out
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
@@ -1148,13 +1149,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for bad input (one line on stderr), 75 where the machine failed and a second call
         continues.
     """
+    shut_out()
     logging.basicConfig(level=logging.INFO, handlers=[_shown_by(logging.StreamHandler(sys.stderr))])
     arguments = _parser().parse_args(argv)
     running.join()
     try:
         if arguments.log is not None:
             arguments.log.parent.mkdir(parents=True, exist_ok=True)
-            logging.getLogger().addHandler(_shown_by(logging.FileHandler(arguments.log, mode="w")))
+            file = logging.FileHandler(arguments.log, mode="w", encoding="utf-8")
+            logging.getLogger().addHandler(_shown_by(file))
         return arguments.run(arguments) or 0
     except (UserError, HostError) as error:
         failure = error

@@ -149,8 +149,9 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
 
     It holds the lock to its own end: when this process is killed, pip goes on for a while.
     """
-    # PYTHONPATH would show pip what is installed elsewhere
+    # PYTHONPATH would show pip what is installed elsewhere, and so would the working folder
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    clean["PYTHONSAFEPATH"] = "1"
     lines: list[str] = []
     try:
         process = subprocess.Popen(
@@ -160,7 +161,8 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except OSError as error:
         raise HostError(f"{what}: {command[0]} cannot be run ({error.strerror})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,11 +39,11 @@ def git_commit() -> str:
     try:
         commit = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True, text=True, check=True, timeout=20,
+            capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20,
         ).stdout.strip()  # fmt: skip
         changes = subprocess.run(
             ["git", "-C", str(folder), "status", "--porcelain", "--", str(folder)],
-            capture_output=True, text=True, check=True, timeout=20,
+            capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20,
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -54,7 +55,7 @@ def describe(scan_set_sha256: str) -> list[tuple[str, str]]:
     how = collect()
     return [
         ("scan set sha256", scan_set_sha256),
-        ("command", " ".join(how["command"])),
+        ("command", shlex.join(how["command"])),
         ("made", how["created"]),
         ("commit", how["git_commit"]),
         ("packages", ", ".join(f"{name} {number}" for name, number in how["packages"].items())),

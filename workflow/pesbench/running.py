@@ -37,7 +37,7 @@ _held: list[IO[str]] = []  # open as long as the process lives
 def _started(pid: int) -> str:
     """When a process was started, in the kernel's ticks; "" if it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
@@ -87,7 +87,7 @@ def enter(folder: Path, *, on_cluster: bool = False, command: Sequence[str] = ()
     left = sorted((folder / ".snakemake" / "locks").glob("*.lock"))
     try:
         (folder / FILE).parent.mkdir(exist_ok=True)
-        file = (folder / FILE).open("a+")
+        file = (folder / FILE).open("a+", encoding="utf-8")
     except OSError:  # not our business to tell that this folder cannot be written
         return ""
     file.seek(0)
@@ -171,7 +171,7 @@ def note_run(folder: Path, name: str) -> None:
         name: "" for none.
     """
     if name:
-        with contextlib.suppress(OSError), (folder / FILE).open("a") as file:
+        with contextlib.suppress(OSError), (folder / FILE).open("a", encoding="utf-8") as file:
             file.write(f"{_this_process()} {CLUSTER} {name}\n")
 
 
@@ -185,7 +185,7 @@ def runs_at_work(folder: Path) -> dict[str, str]:
         By name, the host of the Snakemake where it cannot be seen from here, else "".
     """
     try:
-        lines = (folder / FILE).read_text().splitlines()
+        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
     runs = [line for line in lines if _is_run(line) and len(line.split()) > 4 and is_alive(line)]
@@ -217,7 +217,7 @@ def join() -> None:
     if not run or "SLURM_JOB_ID" in os.environ or run.partition(" ")[0] != platform.node():
         return
     with contextlib.suppress(OSError):
-        file = FILE.open("a+")
+        file = FILE.open("a+", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_SH)
         _held.append(file)
     if not is_alive(run):

@@ -57,7 +57,12 @@ def _ask(folder: Path) -> list[Queued] | None:
     """The jobs of a folder; None where the queue does not answer."""
     try:
         done = subprocess.run(
-            _COMMAND, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+            _COMMAND,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # of folders whose names are compared
+            timeout=_TIMEOUT_S,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

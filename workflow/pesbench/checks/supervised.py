@@ -26,6 +26,7 @@ from pesbench.models.download import is_address
 from pesbench.models.interface import Batch, Model, ModelInfo, Status
 from pesbench.models.registry import ModelEntry, import_object, load
 from pesbench.progress import track
+from pesbench.surroundings import shut_out
 from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 
 MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
@@ -167,11 +168,12 @@ def _watch(entry: ModelEntry, batch: Batch, device: str) -> list[str]:
 
 
 def _main() -> None:
+    shut_out()  # before anything of the model's is imported
     answer = os.dup(1)
     os.dup2(2, 1)  # what a model prints shall not mix with the answer
     entry, batch, device = pickle.load(sys.stdin.buffer)
     changed = _watch(entry, batch, device)
-    with os.fdopen(answer, "w") as file:
+    with os.fdopen(answer, "w", encoding="utf-8") as file:
         json.dump(changed, file)
     sys.stdout.flush()
     os._exit(0)  # taking torch down in good order takes a second or two

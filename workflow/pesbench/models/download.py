@@ -188,7 +188,7 @@ def _write(out: BinaryIO, block: bytes, path: Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time for a file of the cache; the others wait, and then find it."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
+    with path.with_name(path.name + ".lock").open("wb") as lock:
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

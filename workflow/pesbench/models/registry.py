@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -132,7 +133,7 @@ class ModelEntry:
             UserError: the file holds something else, or the weights are missing or others.
         """
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(path.read_text(encoding="utf-8"))
             entry = cls(value["name"], value["family"], value["settings"])
             owner = entry.base or entry  # of the weights
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -267,7 +268,8 @@ def check_import(name: str, path: str) -> None:
             f"model {name!r}: `calculator: {path}` is no import path; write module:Class"
         )
     code = (
-        "import importlib, os, sys; module, _, name = sys.argv[1].partition(':')\n"
+        "import os, sys; sys.path.append(os.getcwd())\n"  # last: pesbench.surroundings
+        "import importlib; module, _, name = sys.argv[1].partition(':')\n"
         "try: found = importlib.import_module(module)\n"
         "except ImportError as error: sys.exit(f'{type(error).__name__}: {error}')\n"
         "except BaseException as error:\n"
@@ -279,7 +281,9 @@ def check_import(name: str, path: str) -> None:
         done = subprocess.run(
             [sys.executable, "-c", code, path],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"PYTHONSAFEPATH": "1"},
             timeout=IMPORT_CHECK_TIMEOUT_S,
             check=False,
         )

@@ -210,7 +210,10 @@ def _run_probe(
     out.unlink(missing_ok=True)
     limit_s = LOAD_S + 4 * seconds
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False,
+            timeout=limit_s,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Probe(Status.TIMEOUT, f"no end after {limit_s:g} s; see {log}")
     except OSError as error:

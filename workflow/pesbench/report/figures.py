@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -42,6 +43,8 @@ FSD_LABEL = "FSD (Å⁻¹)"
 _COLUMNS = 3
 _STYLE = {
     **sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.92"}),
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; seaborn's first choice need not
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -57,7 +60,9 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """The look that all figures share."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever a matplotlibrc says
+        mpl.rcParams.update(_STYLE)
         yield
 
 
@@ -71,7 +76,9 @@ def png(figure: Figure, dpi: int = DPI, made: Mapping[str, Any] | None = None) -
     """
     buffer = io.BytesIO()
     notes = {"Software": None} | ({} if made is None else {"Comment": json.dumps(made)})
-    figure.savefig(buffer, format="png", dpi=dpi, metadata=notes)
+    FigureCanvasAgg(figure)  # whatever backend is set
+    with style():  # some settings are read here
+        figure.savefig(buffer, format="png", dpi=dpi, metadata=notes)
     return buffer.getvalue()
 
 

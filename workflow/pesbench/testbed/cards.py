@@ -88,7 +88,7 @@ def read_record(path: Path) -> dict[str, Any]:
         UserError: the file is missing or holds something else.
     """
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         method = data["method"]
         return {
             "level_of_theory": method["settings"].get("method", method["name"]),

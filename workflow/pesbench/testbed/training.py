@@ -347,7 +347,7 @@ class Training:
         wanted, place = self._wanted(), self.folder / SETTINGS
         checkpoint = self.folder / CHECKPOINT
         if place.is_file() or checkpoint.is_file():
-            found = json.loads(place.read_text()) if place.is_file() else {}
+            found = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
             if found != wanted:
                 raise UserError(
                     f"{self.folder}: a training of other settings ({_difference(found, wanted)}); "

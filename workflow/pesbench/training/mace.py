@@ -144,15 +144,16 @@ def drop_old_checkpoints(folder: Path) -> None:
 def _run_training(command: Sequence[str], folder: Path) -> float:
     """Run it, passing on the epochs; the wall time of all calls in this folder, in s."""
     spent_file = folder / "wall_s.json"
-    before = json.loads(spent_file.read_text()) if spent_file.is_file() else 0.0
+    before = json.loads(spent_file.read_text(encoding="utf-8")) if spent_file.is_file() else 0.0
     start = time.monotonic()
     drop_unfinished_checkpoints(folder / "checkpoints")
-    with (folder / "mace_run_train.log").open("a") as log:
+    with (folder / "mace_run_train.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             preexec_fn=die_with_parent,  # two trainings in one folder would ruin each other
         )
@@ -201,7 +202,8 @@ def train(
         "mace-torch": version("mace-torch"),
     }
     stamp = work / STAMP
-    if work.is_dir() and not (stamp.is_file() and json.loads(stamp.read_text()) == made_of):
+    before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+    if work.is_dir() and before != made_of:
         logger.info("%s: made of something else; starting anew", work)
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
@@ -259,7 +261,7 @@ def write_model(
     }
     model = load(ModelEntry(name, "mace", settings), scan_set=None, device="cpu")
     parts = read_parts(frames)
-    data = json.loads(record.read_text())
+    data = json.loads(record.read_text(encoding="utf-8"))
     card = {
         "name": name,
         "sha256": settings["sha256"],
