@@ -44,8 +44,13 @@ def _smoothest(models: pd.DataFrame) -> str:
         return "No model is ranked."
     first = ranked.iloc[0]
     score, shared = str(first["rank_by"]), int(first["n_shared"])
+    what = (
+        f"Lowest {score} of {len(ranked)} ranked models"
+        if len(ranked) > 1
+        else f"The one ranked model, by {score}"
+    )
     text = (
-        f"Lowest {score} of {len(ranked)} ranked models: {first['model']}, "
+        f"{what}: {first['model']}, "
         f"{number(first['rank_score'])} {unit_of(score)} on {shared} shared scans"
     )
     if len(ranked) > 1 and not pd.isna(first["rank_low"]) and first["rank_high"] > 1:
