@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pesbench import __version__, running
 from pesbench.errors import HostError, UserError, disk_failure
-from pesbench.paths import path_argument
+from pesbench.paths import check_outputs, path_argument
 from pesbench.surroundings import shut_out
 from pesbench.text import LineFormatter, printable
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs
     from pesbench.storage import ScanSet
 
+_WRITES = "writes "  # before the name of an output, in the parsed arguments
 _DEVICES = "auto, cpu, cuda or cuda:N"
 
 
@@ -722,7 +723,7 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     _add_plan_config(stage)
     stage.add_argument("--budget-hours", type=_positive, metavar="H",
                        help="propose what fits; of a GPU where one was timed")  # fmt: skip
-    stage.add_argument("--out", type=Path,
+    stage.add_argument("--out", action="output",
                        help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
     stage.add_argument("--no-network", action="store_true", help="download no weights")
     stage.add_argument("--no-probe", action="store_true",
@@ -733,7 +734,7 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
 
     stage = stages.add_parser("probe-scans", help="choose the scans that models are timed on")
     _add_plan_config(stage)
-    stage.add_argument("--out", type=Path, required=True, help="scan set")
+    stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_probe_scans)
 
     stage = stages.add_parser("probe", help="time a model on a small and a large molecule")
@@ -743,13 +744,13 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
     _add_probe_seconds(stage)
-    stage.add_argument("--out", type=Path, required=True, help="JSON")
+    stage.add_argument("--out", action="output", required=True, help="JSON")
     stage.set_defaults(run=_probe)
 
     stage = stages.add_parser("plan-actual", help="what a run took beside what was predicted")
     stage.add_argument("--plan", type=Path, required=True, help="CSV made by `plan`")
     stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
-    stage.add_argument("--out", type=Path, required=True, help="CSV")
+    stage.add_argument("--out", action="output", required=True, help="CSV")
     stage.set_defaults(run=_plan_actual)
 
 
@@ -777,7 +778,7 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--timeout-s", type=float, default=120.0, help="longest time of one call")
-    stage.add_argument("--out", type=Path, help="JSON (default: check-MODEL.json)")
+    stage.add_argument("--out", action="output", help="JSON (default: check-MODEL.json)")
     limits = stage.add_argument_group("limits", "beyond one of them the exit code is 1")
     for option, help_ in (
         ("energy-difference", "eV, between evaluations that must agree"),
@@ -798,8 +799,21 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
 
     stage = stages.add_parser("check-scans", help="choose the scans that `check` ships with")
     stage.add_argument("--scan-set", type=Path, required=True, help="with reference, such as mini")
-    stage.add_argument("--out", type=Path, required=True, help="scan set")
+    stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_check_scans)
+
+
+class _Output(argparse.Action):
+    """A file that the command writes, kept apart from those that it reads."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(type=Path, **settings)
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, value)
+        setattr(namespace, _WRITES + self.dest, value)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -808,6 +822,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.register("type", Path, path_argument)
+        self.register("action", "output", _Output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -822,7 +837,7 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("entry", help="resolve one entry of the registry")
     stage.add_argument("model", help="name of the entry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
-    stage.add_argument("--out", type=Path, required=True, help="JSON of the resolved entry")
+    stage.add_argument("--out", action="output", required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)
 
     stage = stages.add_parser("build-environment", help="a virtual environment for one family")
@@ -836,7 +851,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     stage.add_argument("--models", nargs="+", required=True, metavar="MODEL")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
-    stage.add_argument("--out", type=Path, required=True, help="models.json")
+    stage.add_argument("--out", action="output", required=True, help="models.json")
     stage.set_defaults(run=_describe)
 
     stage = stages.add_parser("import-archive", help="BSCT-SPICE from its archive to a scan set")
@@ -846,17 +861,17 @@ def _parser() -> argparse.ArgumentParser:
                        help="folder a download is kept in")  # fmt: skip
     stage.add_argument("--manifest", type=Path,
                        default=Path("resources/bsct_spice/files.sha256.gz"))  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="scan set")
+    stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_import_archive)
 
     stage = stages.add_parser("relax-molecules", help="SMILES to geometries, with GFN2-xTB")
     stage.add_argument("--smiles", type=Path, required=True, help="CSV with id and smiles")
-    stage.add_argument("--out", type=Path, required=True, help="extxyz of the geometries")
+    stage.add_argument("--out", action="output", required=True, help="extxyz of the geometries")
     stage.set_defaults(run=_relax_molecules)
 
     stage = stages.add_parser("split-molecules", help="divide molecules into seen and unseen")
     stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
-    stage.add_argument("--out", type=Path, required=True, help="CSV with system and split")
+    stage.add_argument("--out", action="output", required=True, help="CSV with system and split")
     stage.set_defaults(run=_split_molecules)
 
     stage = stages.add_parser("sample", help="frames to train on, from Langevin dynamics")
@@ -867,8 +882,8 @@ def _parser() -> argparse.ArgumentParser:
                        help="300 600 without it: near equilibrium")  # fmt: skip
     stage.add_argument("--interval-steps", type=int, default=60, help="between two frames")
     stage.add_argument("--frames", type=int, default=15, help="of a trajectory")
-    stage.add_argument("--out", type=Path, required=True, help="extxyz")
-    stage.add_argument("--record", type=Path, required=True, help="JSON: how they were made")
+    stage.add_argument("--out", action="output", required=True, help="extxyz")
+    stage.add_argument("--record", action="output", required=True, help="JSON: how they were made")
     stage.set_defaults(run=_sample)
 
     stage = stages.add_parser("train-mace", help="a small MACE model, with mace_run_train")
@@ -881,7 +896,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of checkpoints; what is there is continued")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True,
+    stage.add_argument("--out", action="output", required=True,
                        help="the .model file; its card is put beside it")  # fmt: skip
     stage.set_defaults(run=_train_mace)
 
@@ -901,7 +916,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of the checkpoint; what is there is continued")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True,
+    stage.add_argument("--out", action="output", required=True,
                        help="the weights; their card is put beside them")  # fmt: skip
     stage.set_defaults(run=_train)
 
@@ -912,7 +927,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--weights", type=Path, help="of that entry, if it has any")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
-    stage.add_argument("--out", type=Path, required=True, help="extxyz")
+    stage.add_argument("--out", action="output", required=True, help="extxyz")
     stage.set_defaults(run=_prepare_molecules)
 
     stage = stages.add_parser("scan-molecules", help="bond scans of molecules, without a reference")
@@ -921,8 +936,9 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--bonds-to-hydrogen", action="store_true")
     stage.add_argument("--bonds", nargs="+", default=["*"], metavar="TYPE",
                        help="bond types, such as C-N, or globs of them")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="scan set without a reference")
-    stage.add_argument("--skipped", type=Path, required=True, help="CSV of what is passed over")
+    stage.add_argument("--out", action="output", required=True, help="scan set without a reference")
+    stage.add_argument("--skipped", action="output", required=True,
+                       help="CSV of what is passed over")  # fmt: skip
     stage.set_defaults(run=_scan_molecules)
 
     stage = stages.add_parser("collect-references", help="scans and their reference, judged")
@@ -936,8 +952,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--energy-jump-ev", type=float, default=0.02)
     stage.add_argument("--wall-jump-ev", type=float, default=0.15)
     stage.add_argument("--prominence-ev", type=float, default=0.01)
-    stage.add_argument("--out", type=Path, required=True, help="scan set")
-    stage.add_argument("--skipped", type=Path, required=True,
+    stage.add_argument("--out", action="output", required=True, help="scan set")
+    stage.add_argument("--skipped", action="output", required=True,
                        help="CSV of skipped, marked and dropped scans")  # fmt: skip
     stage.set_defaults(run=_collect_references)
 
@@ -948,7 +964,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--scans", nargs="+", metavar="ID", help="which scans (default: all)")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
-    stage.add_argument("--out", type=Path, required=True, help="evaluation")
+    stage.add_argument("--out", action="output", required=True, help="evaluation")
     stage.set_defaults(run=_evaluate)
 
     stage = stages.add_parser("export", help="one trajectory for other programs")
@@ -956,7 +972,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--trajectories", type=Path, required=True, help="trajectory file")
     stage.add_argument("--last-steps", action="store_true",
                        help="those before its failure, not the thinned frames")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help=".h5md, .extxyz, .xyz or .traj")
+    stage.add_argument("--out", action="output", required=True,
+                       help=".h5md, .extxyz, .xyz or .traj")  # fmt: skip
     stage.set_defaults(run=_export)
 
     stage = stages.add_parser("score", help="scores of a stored evaluation")
@@ -969,7 +986,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="scans that the model was trained on: no score")  # fmt: skip
     stage.add_argument("--energy-ceiling-ev", type=_positive, default=10.0, metavar="EV",
                        help="of the reference above its minimum, where faults count")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="parquet, one row a scan")
+    stage.add_argument("--out", action="output", required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
 
     stage = stages.add_parser("dynamics", help="short dynamics of molecules at constant energy")
@@ -986,7 +1003,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--relax-fmax", type=float, default=0.05, help="eV/Å")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
-    stage.add_argument("--out", type=Path, required=True, help="trajectories (H5MD)")
+    stage.add_argument("--out", action="output", required=True, help="trajectories (H5MD)")
     stage.set_defaults(run=_dynamics)
 
     stage = stages.add_parser("score-dynamics", help="scores of stored trajectories")
@@ -995,7 +1012,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--scan-set", type=Path, help="that they must have been made on")
     stage.add_argument("--seen-systems", type=Path,
                        help="CSV with the columns system and split, of the model")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="parquet, one row a trajectory")
+    stage.add_argument("--out", action="output", required=True,
+                       help="parquet, one row a trajectory")  # fmt: skip
     stage.set_defaults(run=_score_dynamics)
 
     stage = stages.add_parser("vibrations", help="harmonic frequencies of molecules")
@@ -1008,7 +1026,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--relax-fmax", type=float, default=0.01, help="eV/Å")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
-    stage.add_argument("--out", type=Path, required=True, help="vibrations")
+    stage.add_argument("--out", action="output", required=True, help="vibrations")
     stage.set_defaults(run=_vibrations)
 
     stage = stages.add_parser("score-vibrations", help="scores of stored vibrations")
@@ -1018,32 +1036,35 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--scan-set", type=Path, help="that they must have been made on")
     stage.add_argument("--seen-systems", type=Path,
                        help="CSV with the columns system and split, of the model")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="parquet, one row a molecule")
+    stage.add_argument("--out", action="output", required=True, help="parquet, one row a molecule")
     stage.set_defaults(run=_score_vibrations)
 
     stage = stages.add_parser("worst", help="where one model breaks")
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
     stage.add_argument("--scores", type=Path, required=True)
-    stage.add_argument("--csv", type=Path, required=True)
-    stage.add_argument("--extxyz", type=Path, required=True)
-    stage.add_argument("--figure", type=Path, required=True)
+    stage.add_argument("--csv", action="output", required=True)
+    stage.add_argument("--extxyz", action="output", required=True)
+    stage.add_argument("--figure", action="output", required=True)
     stage.set_defaults(run=_worst)
 
     stage = stages.add_parser("parity", help="numerical variants of one checkpoint, compared")
     _add_report_inputs(stage)
     stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
-    stage.add_argument("--csv", type=Path, required=True)
+    stage.add_argument("--csv", action="output", required=True)
     stage.set_defaults(run=_parity)
 
     stage = stages.add_parser("associate", help="does smoothness predict stability?")
     _add_report_inputs(stage)
-    stage.add_argument("--csv", type=Path, required=True)
-    stage.add_argument("--markdown", type=Path, required=True)
-    stage.add_argument("--figure", type=Path, help="PNG of smoothness against stability")
-    stage.add_argument("--dose-csv", type=Path, help="CSV, where perturbed models ran dynamics")
-    stage.add_argument("--dose-figure", type=Path, help="PNG of stability and metrics against dose")
-    stage.add_argument("--dose-metrics-figure", type=Path, help="PNG of all metrics against dose")
+    stage.add_argument("--csv", action="output", required=True)
+    stage.add_argument("--markdown", action="output", required=True)
+    stage.add_argument("--figure", action="output", help="PNG of smoothness against stability")
+    stage.add_argument("--dose-csv", action="output",
+                       help="CSV, where perturbed models ran dynamics")  # fmt: skip
+    stage.add_argument("--dose-figure", action="output",
+                       help="PNG of stability and metrics against dose")  # fmt: skip
+    stage.add_argument("--dose-metrics-figure", action="output",
+                       help="PNG of all metrics against dose")  # fmt: skip
     stage.set_defaults(run=_associate)
 
     stage = stages.add_parser("ladder", help="models one design choice apart, side by side")
@@ -1052,10 +1073,11 @@ def _parser() -> argparse.ArgumentParser:
                        help="which of the models, in order, the baseline first")  # fmt: skip
     stage.add_argument("--vibrations", nargs="*", default=[], metavar="MODEL",
                        help="which of the models have frequencies")  # fmt: skip
-    stage.add_argument("--csv", type=Path, required=True)
-    stage.add_argument("--claims", type=Path, required=True, help="CSV of what they say of claims")
-    stage.add_argument("--markdown", type=Path, required=True)
-    stage.add_argument("--figure", type=Path, required=True)
+    stage.add_argument("--csv", action="output", required=True)
+    stage.add_argument("--claims", action="output", required=True,
+                       help="CSV of what they say of claims")  # fmt: skip
+    stage.add_argument("--markdown", action="output", required=True)
+    stage.add_argument("--figure", action="output", required=True)
     stage.set_defaults(run=_ladder)
 
     stage = stages.add_parser("leaderboard", help="one row a model, as csv and md")
@@ -1064,21 +1086,21 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--association", type=Path, help="CSV made by `associate`")
     _add_ladder(stage)
     stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")
-    stage.add_argument("--csv", type=Path, required=True)
-    stage.add_argument("--markdown", type=Path, required=True)
+    stage.add_argument("--csv", action="output", required=True)
+    stage.add_argument("--markdown", action="output", required=True)
     stage.set_defaults(run=_leaderboard)
 
     stage = stages.add_parser("strict", help="exit code 1 where a model failed")
     _add_report_inputs(stage)
     stage.add_argument("--vibrations", nargs="*", default=[], metavar="MODEL",
                        help="of which of the models there are frequencies")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="written if none failed")
+    stage.add_argument("--out", action="output", required=True, help="written if none failed")
     stage.set_defaults(run=_strict)
 
     stage = stages.add_parser("figures", help="FSD by bond type; the control ladders")
     _add_report_inputs(stage)
-    stage.add_argument("--by-bond", type=Path, required=True)
-    stage.add_argument("--ladders", type=Path, required=True)
+    stage.add_argument("--by-bond", action="output", required=True)
+    stage.add_argument("--ladders", action="output", required=True)
     stage.set_defaults(run=_figures)
 
     stage = stages.add_parser("page", help="leaderboard, figures and worst scans as one HTML page")
@@ -1094,7 +1116,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ladder(stage)
     stage.add_argument("--ladder-figure", type=Path, help="PNG made by `ladder`")
     stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")
-    stage.add_argument("--html", type=Path, required=True)
+    stage.add_argument("--html", action="output", required=True)
     stage.set_defaults(run=_page)
 
     _add_merge(stages)
@@ -1141,6 +1163,16 @@ def _shown_by(handler: logging.Handler) -> logging.Handler:
     return handler
 
 
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    values = vars(arguments)
+    outputs = {k.removeprefix(_WRITES): v for k, v in values.items() if k.startswith(_WRITES)}
+    others = [v for k, v in values.items() if k not in outputs and not k.startswith(_WRITES)]
+    inputs = [one for value in others for one in (value if isinstance(value, list) else [value])]
+    if isinstance(archive := values.get("archive"), str) and "://" not in archive:
+        inputs.append(Path(archive))  # an address or a path
+    check_outputs(outputs, inputs)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one stage.
 
@@ -1154,6 +1186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     running.join()
     try:
+        _check_outputs(arguments)
         if arguments.log is not None:
             arguments.log.parent.mkdir(parents=True, exist_ok=True)
             file = logging.FileHandler(arguments.log, mode="w", encoding="utf-8")
@@ -1161,8 +1194,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments) or 0
     except (UserError, HostError) as error:
         failure = error
+    except MemoryError as error:
+        failure = HostError(f"{str(error) or 'not enough memory'}; free some, or ask for more")
     except (OSError, RuntimeError) as error:
         found = disk_failure(error, getattr(arguments, "out", None))
+        if found is None and isinstance(error, OSError) and error.filename is not None:
+            where = os.fsdecode(error.filename)
+            found = UserError(f"{where}: {error.strerror}; give another path, or mend this one")
         if found is None:
             raise
         failure = found

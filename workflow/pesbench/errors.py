@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 _KEPT = "what was finished before is kept, and the same command continues"
@@ -14,8 +16,16 @@ _CURES = {
     errno.EDQUOT: f"free some; {_KEPT}",
     errno.EROFS: f"make it writable, or take another folder (`results` of the config); {_KEPT}",
     errno.EACCES: "check its owner and permissions, or take another folder",
+    errno.EFBIG: f"raise the limit of the size of files (`ulimit -f`); {_KEPT}",
+    errno.ENOLCK: "this file system has no locks; take another folder (`results` of the config)",
     errno.EIO: f"look after the disk; {_KEPT}",
 }
+
+
+# says that a path leads to no file, or, as a damaged offset does, to no place in it
+_OF_CONTENT = {
+    errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
 
 
 class UserError(Exception):
@@ -59,10 +69,44 @@ def host_failure(error: BaseException, place: object) -> HostError | None:
         error: What was raised while a file was read.
         place: Which.
     """
-    if (found := disk_failure(error, None)) is not None or _number(error) is None:
-        return found
+    if (found := disk_failure(error, None)) is not None or isinstance(error, MemoryError):
+        told = " ".join(str(error).split()) or "not enough memory"
+        return found or HostError(f"{place}: {told}; free some memory, or ask for more")
+    if (number := _number(error)) is None or number in _OF_CONTENT:
+        return None
     told = " ".join(str(error).split())
     return HostError(f"{place}: cannot be read now ({told}); the same command tries again")
+
+
+@contextlib.contextmanager
+def reading(place: object, fault: str, cure: str) -> Iterator[None]:
+    """One line for whatever is raised while a stored file is read and understood.
+
+    Parsers raise errors of many types for bytes that are not what was written. What stands within
+    is to be no more than the parser and the look at what it found: a mistake of our own there
+    looks like a fault of the file.
+
+    Args:
+        place: The file, or the file and the item.
+        fault: What it is not, such as "not a resolved model entry"; the error follows.
+        cure: What to do.
+
+    Raises:
+        FileError: the content is wrong.
+        HostError: the system failed, and not the file.
+    """
+    try:
+        yield
+    except (UserError, HostError):
+        raise
+    except Exception as error:
+        if (lost := host_failure(error, place)) is not None:
+            raise lost from error
+        told = " ".join(str(error).split())
+        name = "" if isinstance(error, OSError) and told else type(error).__name__
+        raise FileError(
+            place, f"{fault} ({': '.join(filter(None, (name, told)))})", cure
+        ) from error
 
 
 def disk_failure(error: BaseException, place: Path | None) -> HostError | None:

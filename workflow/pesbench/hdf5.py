@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.errors import FileError, UserError, host_failure
+from pesbench.errors import FileError, UserError, reading
 
 LARGEST_ARRAY_BYTES = 2 << 30
 LARGEST_CHUNK_BYTES = 2 << 20  # what it unpacks to may be a thousand times of this, not more
@@ -131,18 +131,11 @@ class StoredFile:
     @contextlib.contextmanager
     def _reading(self, group: h5py.Group | None = None, name: str = "") -> Iterator[None]:
         """Whatever HDF5 says of a file's content is one line: it raises errors of many types."""
-        try:
+        fault = f"not a readable {self._what}"
+        if group is not None:
+            fault = f"`{group.name}/{name}` is damaged".replace("//", "/").replace("`/", "`")
+        with reading(self.path, fault, self.cure):
             yield
-        except UserError:
-            raise
-        except Exception as error:
-            if (lost := host_failure(error, self.path)) is not None:
-                raise lost from error
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if group is not None:
-                raise self.wrong(f"{group.name}/{name}", f"is damaged ({reason})") from error
-            reason = f"not a readable {self._what} ({reason})"
-            raise FileError(self.path, reason, self.cure) from error
 
     # --- groups
 

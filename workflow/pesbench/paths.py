@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pesbench.errors import UserError
 
@@ -42,3 +46,58 @@ def path_argument(text: str) -> Path:
         return given_path(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+# --- what a command writes -----------------------------------------------------------------------
+
+
+def file_to_write(path: Path) -> Path:
+    """Where a file of a name is written: behind a symbolic link, what the link leads to.
+
+    Raises:
+        UserError: something else than a file stands there, a device or a folder, or nothing can.
+    """
+    try:
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        kind = stat.S_IFMT(place.stat().st_mode)
+    except FileNotFoundError:
+        return place
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); give the name of another file"
+        ) from error
+    if kind != stat.S_IFREG:
+        what = "a folder" if kind == stat.S_IFDIR else "a device, a pipe or a socket"
+        raise UserError(f"{path}: is {what}, which no file replaces; give the name of a file")
+    return place
+
+
+def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Any]) -> None:
+    """Refuse a command that would write over what it reads, or what is no file.
+
+    Args:
+        outputs: By option.
+        inputs: What else the command is given; what is no path is passed over.
+
+    Raises:
+        UserError: naming the option.
+    """
+    read = [path for path in inputs if isinstance(path, Path)]
+    for option, path in outputs.items():
+        place = file_to_write(path)
+        others = [other for name, other in outputs.items() if name != option]
+        for part in (place, place.with_name(place.name + ".part")):
+            if any(_same(part, other) for other in (*read, *others)):
+                raise UserError(
+                    f"--{option.replace('_', '-')} {path}: the command is given this file a second "
+                    "time, and would write over it; give the name of another file"
+                )
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.absolute() == other.absolute():
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -276,7 +276,7 @@ def measured_probe(path: Path) -> list[Measured]:
                 )
             )
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever stands there: it says nothing of a job
         return []
 
 

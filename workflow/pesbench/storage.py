@@ -25,6 +25,7 @@ from pesbench.errors import UserError, host_failure
 from pesbench.hdf5 import StoredFile, Values, writing
 from pesbench.integrity import is_intact, seal
 from pesbench.models.interface import Status
+from pesbench.paths import file_to_write
 from pesbench.scans import Scan
 
 SCAN_SET_FORMAT = "pesbench-scans"
@@ -52,10 +53,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A `.part` path that takes the name `path` on success and is removed on failure.
 
     What it holds is on the disk before it takes its name: else a node that is lost could leave a
-    name without content. An HDF5 file (`.h5`) gets its sha256, see `integrity`.
+    name without content. An HDF5 file (`.h5`) gets its sha256, see `integrity`. A symbolic link
+    stays one, and what it leads to is written.
+
+    Raises:
+        UserError: something else than a file stands there.
     """
+    path = file_to_write(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)  # of a command that was killed; or a link, which is not followed
     try:
         yield part
         if path.suffix == ".h5":

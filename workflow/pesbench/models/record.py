@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.models.registry import ModelEntry
 from pesbench.storage import write_json
 from pesbench.training.split import SEEN, UNSEEN, read_split
@@ -87,9 +87,9 @@ def read_record(path: Path) -> dict[str, Described]:
             f"{path}: cannot be read ({error.strerror}), and nothing else says what the models of "
             f"this folder are; run `snakemake` there again (it runs no model for it), or {cure}"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: no JSON ({error}); {cure}") from error
-    try:
+    with reading(path, f"not what the workflow writes of version {VERSION}", cure):
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {content['format']!r}")
         found = {
@@ -98,11 +98,6 @@ def read_record(path: Path) -> dict[str, Described]:
         }
         if any({*one.seen.values()} - {SEEN, UNSEEN} for one in found.values()):
             raise ValueError("`seen` is neither seen nor unseen")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: not what the workflow writes of version {VERSION} "
-            f"({type(error).__name__}: {error}); {cure}"
-        ) from error
     return found
 
 
@@ -132,16 +127,13 @@ def deciding_entry(model_json: Path) -> ModelEntry:
     Raises:
         UserError: the file is missing or something else.
     """
-    try:
+    with reading(
+        model_json, "not a resolved model entry", "make it with `python -m pesbench entry`"
+    ):
         value = json.loads(model_json.read_text(encoding="utf-8"))
         settings = dict(value["settings"])
         entry = ModelEntry(str(value["name"]), str(value["family"]), settings)
         entry.deciding()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{model_json}: not a resolved model entry ({type(error).__name__}: {error}); make it "
-            "with `python -m pesbench entry`"
-        ) from error
     if "sha256" in settings:
         settings["weights"] = f"sha256:{settings['sha256']}"
     return entry

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
@@ -132,14 +132,10 @@ class ModelEntry:
         Raises:
             UserError: the file holds something else, or the weights are missing or others.
         """
-        try:
+        with reading(path, "not a resolved model entry", "make it with `pesbench entry`"):
             value = json.loads(path.read_text(encoding="utf-8"))
-            entry = cls(value["name"], value["family"], value["settings"])
+            entry = cls(str(value["name"]), str(value["family"]), dict(value["settings"]))
             owner = entry.base or entry  # of the weights
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: not a resolved model entry ({error}); make it with `pesbench entry`"
-            ) from error
         weights = weights or entry.weights_path
         if weights is None:
             # `pretrained`: in the package of the family, where the adapter looks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.models.registry import ModelEntry
 
 UNITS = {
@@ -55,10 +55,8 @@ def read_card(entry: ModelEntry) -> Card | None:
     path = entry.card_path
     if path is None or not path.is_file():
         return None
-    try:
+    with reading(path, "the model card is no JSON", "make it again"):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: the model card is no JSON ({error}); make it again") from error
     if not isinstance(content, dict) or "sha256" not in content:
         return None  # another file of that name
     if content["sha256"] != entry.settings.get("sha256", content["sha256"]):
@@ -66,26 +64,27 @@ def read_card(entry: ModelEntry) -> Card | None:
             f"{path}: the model card is that of other weights than {entry.weights_path} (another "
             "sha256); put the card beside the weights that it was made with"
         )
-    choices = {}
-    if "switches" in content:
-        choices = {
-            **content["switches"],
-            **content.get("training", {}),
-            "frames": str(content.get("frames_sha256", "unknown"))[:8],
-            "smoke_test": bool(content.get("smoke", False)),
-        }
-    rotation = content.get("rotation", {}).get("force_rms_mev_per_angstrom")
-    return Card(
-        path=path,
-        choices=choices,
-        force_mae_mev_per_angstrom={
-            part: float(errors["force_mae_mev_per_angstrom"])
-            for part, errors in content.get("errors", {}).items()
-            if "force_mae_mev_per_angstrom" in errors
-        },
-        rotation_mev_per_angstrom=None if rotation is None else float(rotation),
-        trained_scans=frozenset(content.get("fsd_scans", ())),
-    )
+    with reading(path, "not a model card that is understood", "make it again"):
+        choices = {}
+        if "switches" in content:
+            choices = {
+                **content["switches"],
+                **content.get("training", {}),
+                "frames": str(content.get("frames_sha256", "unknown"))[:8],
+                "smoke_test": bool(content.get("smoke", False)),
+            }
+        rotation = content.get("rotation", {}).get("force_rms_mev_per_angstrom")
+        return Card(
+            path=path,
+            choices=choices,
+            force_mae_mev_per_angstrom={
+                part: float(errors["force_mae_mev_per_angstrom"])
+                for part, errors in content.get("errors", {}).items()
+                if "force_mae_mev_per_angstrom" in errors
+            },
+            rotation_mev_per_angstrom=None if rotation is None else float(rotation),
+            trained_scans=frozenset(content.get("fsd_scans", ())),
+        )
 
 
 def _applies(key: str, choices: Mapping[str, Any]) -> bool:

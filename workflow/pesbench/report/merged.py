@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench.errors import UserError
+from pesbench.errors import reading
 from pesbench.report.tables import More
 
 HEADING = "Where the results are from"
@@ -106,11 +106,6 @@ def section(merged_json: Path) -> More:
     Raises:
         UserError: the file is missing or something else.
     """
-    try:
+    with reading(merged_json, "not what `pesbench merge` writes", "merge again"):
         manifest = json.loads(merged_json.read_text(encoding="utf-8"))
         return More(HEADING, text_table(manifest["models"]), tuple(notes(manifest)))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{merged_json}: not what `pesbench merge` writes ({type(error).__name__}: {error}); "
-            "merge again"
-        ) from error
