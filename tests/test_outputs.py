@@ -1,4 +1,4 @@
-"""What a command writes: a file, and never one that it reads, a device or somebody else's folder."""
+"""What a command writes: a file, and never what it reads, a device, or another one's folder."""
 
 from __future__ import annotations
 
