@@ -17,6 +17,7 @@ from pesbench.surroundings import shut_out
 shut_out(workflow.basedir)  # before anything else is imported
 
 from pesbench.config import resolve, weights_option
+from pesbench.config_files import DEFAULT_CONFIG, read_config
 from pesbench.environments import requirements_sha256
 from pesbench.errors import HostError, UserError, check_writable
 from pesbench.fingerprint import stage_fingerprint
@@ -36,18 +37,23 @@ gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
 
-configfile: "config/config.yaml"
-
-
-# One line for bad input, before any work; everything below only reads RUN.
+# One line for bad input, before any work; everything below only reads RUN. Of what Snakemake was given
+# it is the names of files and the words of --config that count, not its own reading: `read_config` refuses
+# what that overwrites or guesses, and leaves out of config/config.yaml what a config of one's own did not ask for.
 try:
     become_own_job(sys.argv)  # a task of an array, which Slurm's plugin starts as another one
-    RUN = resolve(config, Path.cwd(), " + ".join(map(str, workflow.configfiles)))
+    given_config = workflow.config_settings
+    CONFIG = read_config(
+        given_config.configfiles,
+        given_config.config_args,
+        None if given_config.replace_workflow_config else DEFAULT_CONFIG,
+    )
+    RUN = resolve(CONFIG, Path.cwd())
     # a run on one machine has no use for the names of partitions
     ON_CLUSTER = workflow.resource_settings.nodes is not None
     # of the folder that is worked in, else the one that ships, whatever --directory says
     SITES = [Path(folder, "slurm", "site.yaml") for folder in (Path.cwd(), workflow.basedir)]
-    CLUSTER = read_cluster(config, *SITES) if ON_CLUSTER else Cluster()
+    CLUSTER = read_cluster(CONFIG.values, *SITES) if ON_CLUSTER else Cluster()
     SOFTWARE = Software(
         RUN.software, Path(workflow.basedir) / "envs", RUN.results.parent / "environments"
     )

@@ -22,13 +22,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pesbench import cli, config, fingerprint
-from pesbench.config import closest, read_models, read_yaml, resolve, select, split_shards
+from pesbench.config import closest, read_models, resolve, select, split_shards
 from pesbench.errors import UserError
 from pesbench.fingerprint import normalised, stage_fingerprint
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
 from pesbench.references.quality import QualityLimits
 from pesbench.storage import write_json
+from pesbench.strict_yaml import read_yaml
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
 MODELS = {
@@ -178,6 +179,7 @@ def test_vibrations_are_planned_by_molecule(base):
     block = {"models": ["gfn*"], "systems": ["*ethan*"]}
     run = resolve(_config(models=["gfn1-xtb", "emt"], vibrations=block), base)
     assert run.vibrations == ["gfn1-xtb"]  # of the run's models; the reference is asked anyway
+    assert "gfn2-xtb" not in run.models
     assert run.vibration_systems == ["ethanol", "methanethiol"]
     every = resolve(_config(vibrations={"models": ["*-xtb"]}), base)
     assert every.vibration_systems == ["ethanol", "methanethiol", "methylamine"]
@@ -185,8 +187,6 @@ def test_vibrations_are_planned_by_molecule(base):
     assert selected.vibration_systems == ["methylamine"]
     assert resolve(_config(), base).vibrations == []
     assert resolve(_config(vibrations={"models": []}), base).vibrations == []
-    other = _config(models=["emt"], vibrations={"models": ["gfn1-xtb"]})
-    assert resolve(other, base).vibrations == resolve(other, base).vibration_systems == []
 
 
 def test_bsct_spice_is_planned_without_its_archive(base):
@@ -246,7 +246,7 @@ BAD_CONFIG = {
     "an unknown key of the quality gate": (
         _set(quality={"jump": 1}), "`quality`", "unknown key 'jump'", "'wall_jump_ev'?",
     ),
-    "molecules that are nothing": (_set(molecules=3), "`molecules`", "string", "array"),
+    "molecules that are nothing": (_set(molecules=3), "`molecules` must be text or a list"),
     "a molecule without SMILES or file": (
         _set(molecules=[{"id": "a"}]), "exactly one of `smiles` or `file`",
     ),
@@ -265,20 +265,22 @@ BAD_CONFIG = {
         _config(dynamics={"models": ["gfn3"]}), "`dynamics.models`", "matches nothing",
     ),
     "dynamics of a control": (
-        _config(dynamics={"models": ["control-zero"]}), "`dynamics.models`", "matches nothing",
+        _config(dynamics={"models": ["control-zero"]}), "`dynamics.models`", "no dynamics",
     ),
     "dynamics of an unknown molecule": (
         _config(dynamics={"models": ["gfn1-xtb"], "systems": ["water"]}), "`dynamics.systems`",
     ),
     "a time step of zero": (
-        _config(dynamics={"models": ["gfn1-xtb"], "timestep_fs": 0}), "`timestep_fs` is 0",
+        _config(dynamics={"models": ["gfn1-xtb"], "timestep_fs": 0}), "timestep_fs` is 0",
+        "in fs",
     ),
     "a negative temperature": (
-        _config(dynamics={"models": ["gfn1-xtb"], "temperatures_k": [-5]}), "`temperatures_k`",
-        "-5",
+        _config(dynamics={"models": ["gfn1-xtb"], "temperatures_k": [-5]}),
+        "`dynamics.temperatures_k.0` is -5", "In K",
     ),
     "an absurd duration": (
-        _config(dynamics={"models": ["gfn1-xtb"], "duration_ps": 1e9}), "`duration_ps`", "ps",
+        _config(dynamics={"models": ["gfn1-xtb"], "duration_ps": 1e9}), "`dynamics.duration_ps`",
+        "in ps",
     ),
     "a missing file of molecules for dynamics": (
         _config(dynamics={"models": ["gfn1-xtb"], "systems_file": "x.txt"}),
@@ -289,7 +291,7 @@ BAD_CONFIG = {
         _config(vibrations={"models": ["gfn3"]}), "`vibrations.models`", "matches nothing",
     ),
     "vibrations of a control": (
-        _config(vibrations={"models": ["control-zero"]}), "`vibrations.models`", "matches nothing",
+        _config(vibrations={"models": ["control-zero"]}), "`vibrations.models`", "no vibrations",
     ),
     "vibrations of an unknown molecule": (
         _config(vibrations={"models": ["gfn1-xtb"], "systems": ["water"]}),
@@ -306,11 +308,13 @@ BAD_CONFIG = {
     "a missing key": (
         {k: v for k, v in _config().items() if k != "models"}, "'models' is missing",
     ),
-    "a text for a list": (_config(models="gfn1-xtb"), "`models`", "array", "'gfn1-xtb'"),
-    "a text for a number": (_config(shard_size="ten"), "`shard_size`", "integer", "'ten'"),
-    "a bool for a number": (_config(threads=True), "`threads`", "integer"),
-    "too small a number": (_config(shard_size=0), "`shard_size`", "minimum"),
-    "a number for a bool": (_set(bonds_to_hydrogen=1), "`bonds_to_hydrogen`", "boolean"),
+    "a text for a list": (
+        _config(models="gfn1-xtb"), "`models` must be a list", "`models: [gfn1-xtb]`",
+    ),
+    "a text for a number": (_config(shard_size="ten"), "`shard_size`", "a whole number", "'ten'"),
+    "a bool for a number": (_config(threads=True), "`threads`", "a whole number"),
+    "too small a number": (_config(shard_size=0), "`shard_size` is 0", "at least 1"),
+    "a number for a bool": (_set(bonds_to_hydrogen=1), "`bonds_to_hydrogen`", "true or false"),
     "an unknown device": (_config(device="gpu"), "`device`", "gpu"),
     "an unknown scan set": (_config(scan_set="minni"), "`scan_set`", "did you mean 'mini'?"),
     "an unknown source": (_set(source="molecule"), "`scan_sets.mini`", "did you mean 'molecules'?"),
@@ -354,7 +358,7 @@ def test_a_score_that_cannot_rank(base):
 
 @pytest.mark.parametrize("config", [[], "text", None, 3])
 def test_a_configuration_that_is_no_mapping(base, config):
-    _refused(base, config, "config.yaml", "object")
+    _refused(base, config, "config.yaml", "a block of keys")
 
 
 # --- molecules -----------------------------------------------------------------------------------
@@ -497,7 +501,7 @@ def test_an_unknown_control_without_a_dose(base):
     _refused(base, _config(models=["mine"]), "model 'mine'", "did you mean 'reference'?")
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", ".a", "-a", "", "a:b", 3])
+@pytest.mark.parametrize("name", ["a/b", "a b", ".a", "-a", "", "a:b", "é", "a{b}"])
 def test_a_name_unfit_for_a_path(base, name):
     _write_models(base, MODELS | {name: MODELS["emt"]})
     _refused(base, _config(), "models.yaml", f"model {name!r}", "unfit for a path")
@@ -691,8 +695,7 @@ def test_perturbed_models_alone_are_associated_and_have_no_worst_scans(checkout)
     lines = (done.stdout + done.stderr).splitlines()
     (associate,) = (line for line in lines if "-m pesbench associate" in line)
     assert "--dose-figure" in associate
-    (worst,) = (line for line in lines if "-m pesbench worst" in line)
-    assert "results/mini/gfn2-xtb/worst.csv" in worst
+    assert not [line for line in lines if "-m pesbench worst" in line]
     (board,) = (line for line in lines if "-m pesbench leaderboard" in line)
     assert "--association" in board
     done = _snakemake(

@@ -199,7 +199,7 @@ def test_a_seed_is_described_and_decides_nothing(tmp_path):
             {"b": {"family": "ase", "calculator": "a:B", "seed_of": "a"}},
             "'a' is of family 'tblite', not 'ase'",
         ),
-        ({"b": _tb(seed_of=3)}, "`seed_of` must be of type string"),
+        ({"b": _tb(seed_of=3)}, "`seed_of` must be text"),
     ],
 )
 def test_a_seed_of_what_it_cannot_be(tmp_path, other, said):

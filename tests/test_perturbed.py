@@ -18,7 +18,7 @@ from ase.data import covalent_radii
 from conftest import fake_entry, tblite_entry
 from fake_calculators import morse
 from pesbench import config
-from pesbench.config import read_models, read_yaml, resolve_entry, select, weights_option
+from pesbench.config import read_models, resolve_entry, select, weights_option
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.models import perturbed
@@ -35,6 +35,7 @@ from pesbench.models.registry import ModelEntry, load, role, settle
 from pesbench.report.inputs import model_facts
 from pesbench.report.tables import DOSE_UNITS
 from pesbench.storage import write_json
+from pesbench.strict_yaml import read_yaml
 from pesbench.worker import Worker
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -476,21 +477,21 @@ def _resolved(folder: Path, **mine: Any) -> ModelEntry:
         ({"base": "mine"}, "`base`: 'mine' is a perturbed model; name another entry"),
         ({"base": "other"}, "`base`: 'other' is a perturbed model; name another entry"),
         ({"base": "control-zero"}, "`base`: 'control-zero' is a control, defined on the frames"),
-        ({"base": 2}, "`base` must be of type string, not 2"),
+        ({"base": 2}, "`base` must be text, not 2; put it in quotes"),
         ({"base": None}, "the key 'base' is missing"),
         ({"dose": None}, "the key 'dose' is missing"),
-        ({"dose": -0.1}, "`dose`: -0.1 is less than the minimum of 0"),
-        ({"dose": "much"}, "`dose` must be of type number"),
+        ({"dose": -0.1}, "`dose` is -0.1; give a number at least 0"),
+        ({"dose": "much"}, "`dose` must be a number"),
         ({"perturbation": None}, "the key 'perturbation' is missing"),
         ({"perturbation": "riple"}, "'riple' is not known; did you mean 'ripple'?"),
         ({"perturbation": "diip", "width": 0.1}, "did you mean 'dip'?"),
         ({"perturbation": ["dip"]}, "`perturbation`"),
         ({"width": 0.1}, "unknown key 'width'"),
         ({"wavelenth": 0.1}, "unknown key 'wavelenth'; did you mean 'wavelength'?"),
-        ({"wavelength": 0}, "`wavelength`: 0 is less than or equal to the minimum of 0"),
-        ({"perturbation": "wall", "distance": 0.6}, "`distance`: 0.6 is less than or equal"),
+        ({"wavelength": 0}, "`wavelength` is 0; give a number above 0"),
+        ({"perturbation": "wall", "distance": 0.6}, "`distance` is 0.6; give a number above 0.6"),
         ({"perturbation": "curl", "distance": 1.0}, "unknown key 'distance'"),
-        ({"perturbation": "noise", "spacing": 0}, "`spacing`: 0 is less than the minimum"),
+        ({"perturbation": "noise", "spacing": 0}, "`spacing` is 0; give a number at least 0.0001"),
         ({"weights": "my.model"}, "unknown key 'weights'"),
         ({"base": "network"}, "model 'network': no weight file at"),
     ],

@@ -20,12 +20,13 @@ from conftest import fake_entry, faulty, write_toys
 from pesbench.batching import BatchLimit
 from pesbench.cli import main
 from pesbench.config import Run, resolve
+from pesbench.config_files import Config, merged
 from pesbench.errors import UserError
 from pesbench.evaluate import evaluate_shard
 from pesbench.models.interface import ModelInfo, Status
 from pesbench.planning import budget
 from pesbench.planning.actual import beside
-from pesbench.planning.command import merged, plan, read_probe
+from pesbench.planning.command import plan, read_probe
 from pesbench.planning.contents import Facts, read_facts
 from pesbench.planning.cost import Cost, Timing, fit, two_sizes
 from pesbench.planning.prediction import Contents, Speed, other_jobs, predict
@@ -238,7 +239,7 @@ def test_a_probe_that_fails_is_a_row_with_its_reason(toy_run, entry, status, wor
     assert math.isnan(row["hours"])
     assert (row["scans_shards"], row["jobs"]) == (2, predictions[0].jobs)  # it is run all the same
     assert "n/a" in next(line for line in table(predictions).splitlines() if "| bad" in line)
-    said = " ".join(totals(run, predictions, built=True))
+    said = " ".join(totals(run, predictions, built=True, cores=2))
     assert "at least" in said
     assert f"bad ({probe.message})" in said
 
@@ -645,10 +646,14 @@ def own(tmp_path, monkeypatch) -> dict:
     }
 
 
+def whole(config: dict) -> Config:
+    return Config((("config", config),))
+
+
 def test_a_plan_needs_the_config_alone(own, caplog):
     caplog.set_level("INFO")
     options = {"budget_hours": 1e-9, "probe": True, "network": False, "again": False}
-    said = plan(own, "config", None, **options, seconds=20)
+    said = plan(whole(own), [], None, **options, seconds=20, cores=2)
     found = pd.read_csv("results/own/plan.csv").set_index("model")
     assert list(found.index) == ["reference", "dead", "far", "good"]
     assert found.loc["good", ["status", "scans_shards"]].tolist() == ["ok", 1]
@@ -663,14 +668,15 @@ def test_a_plan_needs_the_config_alone(own, caplog):
     # a second plan times no model that was timed, another number of threads does
     caplog.clear()
     options["budget_hours"] = 1e6
-    said = plan(own, "config", None, **options, seconds=20)
+    said = plan(whole(own), [], None, **options, seconds=20, cores=2)
     assert "good: timed before" in caplog.text
     assert "dead, far" in said
     assert "To run it: snakemake --cores all --configfile " in said
     written = yaml.safe_load(Path("results/own/plan_budget.yaml").read_text())
     assert written["models"] == ["good"]
     caplog.clear()
-    plan(own | {"threads": 2, "models": ["good"]}, "config", None, **options, seconds=20)
+    other = whole(own | {"threads": 2, "models": ["good"]})
+    plan(other, [], None, **options, seconds=20, cores=2)
     assert "good: timed before" not in caplog.text
 
 

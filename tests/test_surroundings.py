@@ -12,10 +12,12 @@ import sys
 import pytest
 
 from pesbench.cli import _parser, main
-from pesbench.config import make_entry, read_schema, resolve
+from pesbench.config import resolve
 from pesbench.errors import UserError
 from pesbench.models.download import cache_path
+from pesbench.models_file import make_entry
 from pesbench.paths import given_path
+from pesbench.schemas import read_schema
 from pesbench.storage import Evaluation, ScanSet
 from workflow_copy import REPO
 

@@ -18,6 +18,7 @@ from pesbench.surroundings import shut_out
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
+    from pesbench.config_files import Config
     from pesbench.models.registry import ModelEntry
     from pesbench.report.inputs import ReportInputs
     from pesbench.storage import ScanSet
@@ -27,7 +28,8 @@ _DEVICES = "auto, cpu, cuda or cuda:N"
 
 
 def _registered(name: str, models_file: Path) -> ModelEntry:
-    from pesbench.config import closest, read_models, resolve_entry
+    from pesbench.models_file import read_models, resolve_entry
+    from pesbench.schemas import closest
 
     registry = read_models(models_file)
     if name not in registry:
@@ -50,8 +52,9 @@ def _build_environment(arguments: argparse.Namespace) -> None:
 
 
 def _describe(arguments: argparse.Namespace) -> None:
-    from pesbench.config import closest, read_models
     from pesbench.models.record import describe, write_record
+    from pesbench.models_file import read_models
+    from pesbench.schemas import closest
 
     registry = read_models(arguments.models_file)
     if unknown := [name for name in arguments.models if name not in registry]:
@@ -379,8 +382,8 @@ def _inputs(arguments: argparse.Namespace, scan_set: ScanSet) -> ReportInputs:
 
 def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
     """The models of a report, resolved: two ways to write one path are one checkpoint."""
-    from pesbench.config import read_models, resolve_entry
     from pesbench.models.record import is_record, recorded_entries
+    from pesbench.models_file import read_models, resolve_entry
 
     if is_record(arguments.models_file):  # weights need not be here; their sha256 tells them apart
         recorded = recorded_entries(arguments.models_file)
@@ -633,6 +636,10 @@ def _threads(text: str) -> int:
     return value
 
 
+def _cores(text: str) -> int:
+    return len(os.sched_getaffinity(0)) if text == "all" else _threads(text)
+
+
 def _count(text: str) -> int:
     try:
         value = int(text)
@@ -653,31 +660,29 @@ def _weight(text: str) -> float:
     return value
 
 
-def _plan_config(arguments: argparse.Namespace) -> tuple[dict, str]:
-    """The config of a plan, and what it is called in messages."""
-    from pesbench.planning.command import DEFAULT_CONFIG, read_config, read_config_text
+def _plan_config(arguments: argparse.Namespace) -> Config:
+    """The config of a plan: as Snakemake would be given it, or whole, as a rule gives it."""
+    from pesbench.config_files import is_whole, read_config, read_whole
 
-    if arguments.config is not None:
-        return read_config_text(arguments.config), "config"
-    files = arguments.configfile or []
-    names = [str(path) for path in (DEFAULT_CONFIG, *files)]
-    return read_config(files), " + ".join(names)
+    if is_whole(arguments.config):
+        return read_whole(arguments.config[0])
+    return read_config(arguments.configfile, arguments.config)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
     from pesbench.planning.command import plan
 
-    config, place = _plan_config(arguments)
     print(
         plan(
-            config,
-            place,
+            _plan_config(arguments),
+            arguments.configfile,
             arguments.out,
             budget_hours=arguments.budget_hours,
             probe=not arguments.no_probe,
             network=not arguments.no_network,
             again=arguments.again,
             seconds=arguments.seconds,
+            cores=arguments.cores,
         )
     )
 
@@ -685,7 +690,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _probe_scans(arguments: argparse.Namespace) -> None:
     from pesbench.planning.command import write_scans
 
-    write_scans(_plan_config(arguments)[0], arguments.out)
+    write_scans(_plan_config(arguments), arguments.out)
 
 
 def _probe(arguments: argparse.Namespace) -> None:
@@ -729,6 +734,8 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--no-probe", action="store_true",
                        help="take the probes that are there, make none")  # fmt: skip
     stage.add_argument("--again", action="store_true", help="time models that were timed before")
+    stage.add_argument("--cores", type=_cores, default="all", metavar="N",
+                       help="of the machine, for hours of wall time (default: all)")  # fmt: skip
     _add_probe_seconds(stage)
     stage.set_defaults(run=_plan)
 
@@ -755,10 +762,10 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
 
 
 def _add_plan_config(stage: argparse.ArgumentParser) -> None:
-    config = stage.add_mutually_exclusive_group()
-    config.add_argument("--configfile", type=Path, nargs="+", metavar="FILE",
-                        help="over config/config.yaml, as Snakemake reads it")  # fmt: skip
-    config.add_argument("--config", metavar="JSON", help="a whole config, in place of files")
+    stage.add_argument("--configfile", type=Path, nargs="+", default=[], metavar="FILE",
+                       help="over config/config.yaml, as Snakemake takes it")  # fmt: skip
+    stage.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE",
+                       help="over the files, as Snakemake takes it; or all as JSON")  # fmt: skip
 
 
 def _add_probe_seconds(stage: argparse.ArgumentParser) -> None:

@@ -5,320 +5,21 @@ Bad input ends here, before any work, with one line that names the place and the
 
 from __future__ import annotations
 
-import difflib
-import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pesbench.config_files import Config
 from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
-from pesbench.models.registry import (
-    FAMILIES,
-    ModelEntry,
-    check_entry,
-    own_level,
-    resolve_weights,
-)
-from pesbench.paths import path_or_address
+from pesbench.models.registry import ModelEntry, own_level
+from pesbench.models_file import read_models, resolve_entry
+from pesbench.names import BESIDE_RESULTS, alike, why_unfit
 from pesbench.references import bsct_spice
-from pesbench.structures import is_path_name
-from pesbench.training.split import read_split
-
-try:
-    import yaml
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
-except ImportError as error:  # the base package is without
-    raise UserError(
-        f"entries and configurations need {error.name}, which is not installed; "
-        "pip install 'pesbench[check]'"
-    ) from error
-
-INHERITED = (  # of its base by a perturbed model, where its entry says nothing
-    "citation",
-    "elements",
-    "level_of_theory",
-    "license",
-    "seen_scans",
-    "seen_systems",
-    "training_dispersion",
-)
-_CONSEQUENCES = ("required", "not", "oneOf")
-SHOWN_NAMES = 12  # of those known, in a message
-_SCHEMAS = Path(__file__).parent / "schemas"  # in a checkout a link to workflow/schemas
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key that occurs twice is an error, not a silent overwrite."""
-
-
-def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *other`, whose keys may be replaced
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            line = key_node.start_mark.line + 1
-            raise UserError(f"line {line}: the name {key!r} occurs twice; rename or remove one")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: the file is missing or no YAML, or a key occurs twice.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-@functools.cache
-def read_schema(name: str) -> dict[str, Any]:
-    """A JSON schema of `workflow/schemas`."""
-    return yaml.safe_load((_SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """A hint at the most similar known name."""
-    known = sorted(known)
-    match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    if match:
-        return f"did you mean {match[0]!r}?"
-    shown = ", ".join(known[:SHOWN_NAMES])
-    return f"known: {shown}" + (
-        f" and {len(known) - SHOWN_NAMES} more" if known[SHOWN_NAMES:] else ""
-    )
-
-
-def _explain(error: ValidationError, place: str) -> str:
-    """One line for one violation of a schema."""
-    where = ".".join(str(part) for part in error.absolute_path)
-    key = f"{place}: `{where}`" if where else place
-    schema = error.schema if isinstance(error.schema, dict) else {}
-    match error.validator:
-        case "additionalProperties":
-            properties = schema.get("properties", {})
-            unknown = sorted(set(error.instance) - set(properties))[0]
-            return f"{key}: unknown key {unknown!r}; {closest(unknown, properties)}"
-        case "required":
-            missing = sorted(set(error.validator_value) - set(error.instance))[0]
-            return f"{key}: the key {missing!r} is missing; add it"
-        case "type":
-            return f"{key} must be of type {error.validator_value}, not {error.instance!r}"
-        case "enum":
-            return (
-                f"{key}: {error.instance!r} is not known; {closest(error.instance, schema['enum'])}"
-            )
-        case "oneOf" if all(list(s) == ["required"] for s in schema.get("oneOf", [{}])):
-            keys = " or ".join(f"`{s['required'][0]}`" for s in schema["oneOf"])
-            return f"{key}: exactly one of {keys} must be given"
-        case "not":
-            return f"{key}: a control of this kind has no `dose`; remove it"
-        case "minItems":
-            return f"{key} is empty; give at least one"
-        case "anyOf":
-            kinds = " or ".join(str(s.get("const", s.get("type"))) for s in error.validator_value)
-            return f"{key} must be {kinds}, not {error.instance!r}"
-    return f"{key}: {error.message}"
-
-
-def check_schema(value: Any, schema: Mapping[str, Any], place: str) -> None:
-    """Refuse a value that a JSON schema does not allow.
-
-    Args:
-        value: What was read.
-        schema: JSON schema, draft 2020-12.
-        place: File and entry, for the message.
-
-    Raises:
-        UserError: one line for the first violation.
-    """
-    errors = sorted(
-        Draft202012Validator(schema).iter_errors(value),
-        # a wrong value may make other keys seem missing or too many: it is told first
-        key=lambda e: (
-            str(e.validator) in _CONSEQUENCES,
-            len(e.absolute_path),
-            str(e.absolute_path),
-        ),
-    )
-    if errors:
-        raise UserError(_explain(errors[0], place))
-
-
-def _with_defaults(value: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {k: v["default"] for k, v in properties.items() if "default" in v}
-    return defaults | dict(value)
-
-
-def _with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:
-    """A value whose schema has `format: path` somewhere, with these paths as they are meant.
-
-    Raises:
-        UserError: see `given_path`.
-    """
-    match value:
-        case str() if schema.get("format") == "path":
-            try:
-                return path_or_address(value)
-            except UserError as error:
-                raise UserError(f"{place}: {error}") from error
-        case list() if "items" in schema:
-            return [_with_paths(one, schema["items"], place) for one in value]
-        case dict() if "properties" in schema:
-            properties = schema["properties"]
-            return {k: _with_paths(v, properties.get(k, {}), f"{place}: `{k}`")
-                    for k, v in value.items()}  # fmt: skip
-    return value
-
-
-def read_models(path: Path) -> dict[str, ModelEntry]:
-    """The registry, every entry checked against its family's schema; weights not yet looked at.
-
-    Args:
-        path: YAML with one entry a model.
-
-    Raises:
-        UserError: one line with the file, the entry and the cure.
-    """
-    content = read_yaml(path)
-    if not isinstance(content, dict) or not content:
-        raise UserError(f"{path}: holds no model; add an entry such as `my-model: {{family: ...}}`")
-    entries = {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
-    for entry in entries.values():
-        _check_seed(entry, entries, f"{path}: ")
-    return {
-        name: _on_its_base(entry, entries, f"{path}: ") if entry.family == "perturbed" else entry
-        for name, entry in entries.items()
-    }
-
-
-def _check_seed(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> None:
-    """Refuse an entry that says to be a seed of what it cannot be a seed of.
-
-    Raises:
-        UserError: there is no such entry, it is a seed itself, or of another family.
-    """
-    name = entry.settings.get("seed_of")
-    if name is None:
-        return
-    place = f"{source}model {entry.name!r}: `seed_of`"
-    fit = {n for n, e in entries.items() if e.family == entry.family and n != entry.name}
-    if name not in entries:
-        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
-    if name == entry.name:
-        raise UserError(f"{place}: names the entry itself; leave it out, or name another seed")
-    if (other := entries[name].settings.get("seed_of")) is not None:
-        raise UserError(f"{place}: {name!r} is itself a seed; name {other!r}")
-    if entries[name].family != entry.family:
-        raise UserError(
-            f"{place}: {name!r} is of family {entries[name].family!r}, not {entry.family!r}; "
-            "name an entry of the same family"
-        )
-
-
-def _on_its_base(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> ModelEntry:
-    """A perturbed entry with the entry that it is made from, and what it inherits of it.
-
-    Raises:
-        UserError: there is no such entry, or it is a control or perturbed itself.
-    """
-    name, place = entry.settings["base"], f"{source}model {entry.name!r}: `base`"
-    fit = {n: e for n, e in entries.items() if e.family not in ("control", "perturbed")}
-    if name not in entries:
-        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
-    if name not in fit:
-        why = (
-            "a control, defined on the frames of a scan set only"
-            if entries[name].family == "control"
-            else "a perturbed model"
-        )
-        raise UserError(f"{place}: {name!r} is {why}; name another entry")
-    base = fit[name]
-    running = ("batch_size", "timeout_s")  # the perturbed entry's decide
-    inherited = {k: v for k, v in base.settings.items() if k in (*running, *INHERITED)}
-    settings = {k: v for k, v in base.settings.items() if k not in running}
-    return ModelEntry(entry.name, entry.family, inherited | entry.settings).with_base(
-        ModelEntry(base.name, base.family, settings)
-    )
-
-
-def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
-    """An entry checked against its family's schema, defaults filled in.
-
-    Args:
-        name: Of the entry.
-        entry: Its keys, `family` among them.
-        source: What messages start with, such as the file.
-
-    Raises:
-        UserError: one line with the entry and the cure.
-    """
-    place = f"{source}model {name!r}"
-    if not isinstance(name, str) or not is_path_name(name):
-        raise UserError(f"{place}: unfit for a path; use letters, digits and . _ + - only")
-    if not isinstance(entry, dict):
-        raise UserError(f"{place} must be a block of keys, not {entry!r}")
-    family = entry.get("family")
-    if family not in FAMILIES:
-        raise UserError(f"{place}: unknown family {family!r}; {closest(str(family), FAMILIES)}")
-    schema = read_schema("models")
-    own = schema["families"][family]
-    properties = schema["common"] | own.get("properties", {}) | _of_kind(own, entry)
-    closed = {"type": "object", "properties": properties, "additionalProperties": False}
-    check_schema(entry, own | closed, place)
-    settings = _with_paths(_with_defaults(entry, properties), closed, place)
-    del settings["family"]
-    return ModelEntry(name, family, settings)
-
-
-def _of_kind(family: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that a family has for one kind of perturbation only; of an unknown kind, all."""
-    kinds = family.get("kinds", {})
-    kind = entry.get("perturbation")
-    chosen = [kinds[kind]] if isinstance(kind, str) and kind in kinds else kinds.values()
-    return {key: value for keys in chosen for key, value in keys.items()}
-
-
-def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:
-    """An entry with what it names found: weights with their hash, import paths tried.
-
-    Args:
-        entry: From `read_models`.
-        models_file: The registry, for the message.
-        base: Folder that relative paths start from.
-
-    Raises:
-        UserError: the weights are missing or have another hash, or an import fails.
-    """
-    if entry.base is not None:
-        entry = entry.with_base(resolve_entry(entry.base, models_file, base))
-    try:
-        if "weights" in entry.settings:
-            settings = resolve_weights(entry.name, entry.settings, base)
-            entry = ModelEntry(entry.name, entry.family, settings)
-        check_entry(entry)
-        if "seen_systems" in entry.settings:
-            read_split(base / entry.settings["seen_systems"])
-    except UserError as error:
-        raise UserError(f"{models_file}: {error}") from error
-    return entry
+from pesbench.schemas import check_schema, closest, read_schema, with_defaults, with_paths
+from pesbench.strict_yaml import read_text
 
 
 def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
@@ -335,6 +36,12 @@ def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str
             raise UserError(f"{what}: {pattern!r} matches nothing; {closest(pattern, names)}")
         chosen |= matched
     return sorted(chosen)
+
+
+def exactly(value: float) -> str:
+    """A number as an option: short where that says all, and never rounded."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 @dataclass(frozen=True)
@@ -355,7 +62,7 @@ class DynamicsShard:
         words: list[str] = []
         for key, value in asdict(self.settings).items():
             values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{key.replace('_', '-')}", *(f"{v:g}" for v in values)]
+            words += [f"--{key.replace('_', '-')}", *map(exactly, values)]
         return words
 
 
@@ -474,13 +181,19 @@ class Run:
         assert entry is not None
         return entry
 
+    def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A config with the models that each stage of this run asks, in place of those named."""
+        asked = {"dynamics": self.dynamics, "vibrations": self.vibrations}
+        return dict(config) | {
+            stage: config[stage] | {"models": models}
+            for stage, models in asked.items()
+            if config.get(stage)
+        }
+
     @property
     def molecule_files(self) -> list[str]:
         """Files that the molecules are read from."""
-        molecules = self.settings["molecules"]
-        if isinstance(molecules, str):
-            return [molecules]
-        return [block["file"] for block in molecules if "file" in block]
+        return molecule_files(self.settings)
 
     @property
     def reference_shards(self) -> dict[str, list[str]]:
@@ -509,6 +222,14 @@ def weights_option(entry: ModelEntry) -> list[str]:
     return ["--weights", str(weights)] if weights else []
 
 
+def molecule_files(settings: Mapping[str, Any]) -> list[str]:
+    """Files that the molecules of a scan set are read from."""
+    molecules = settings["molecules"]
+    if isinstance(molecules, str):
+        return [molecules]
+    return [block["file"] for block in molecules if "file" in block]
+
+
 def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
     """Consecutive scans, at most `size` a shard, named 0000, 0001, ..."""
     return {
@@ -517,50 +238,73 @@ def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
     }
 
 
-def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run:
+def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config") -> Run:
     """A run from a configuration.
 
     Args:
-        config: As read, for instance by Snakemake, command-line overrides included.
+        config: As `read_config` gives it, or all keys as a mapping.
         base: Folder that relative paths start from.
-        place: What the configuration is called in messages.
+        place: What a mapping is called in messages.
 
     Raises:
         UserError: one line for the first thing that is wrong.
     """
-    schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
-    check_schema(config, schema, place)
-    config = _with_paths(_with_defaults(config, schema["properties"]), schema, place)
-    if re.search("[{}]", config["results"]):
+    if not isinstance(config, Config):
+        check_schema(config, {"type": "object"}, place)
+        config = Config(((place, config),))
+    try:
+        return _resolve(config, base)
+    except OSError as error:  # a name that is too long, a folder that may not be entered, ...
         raise UserError(
-            f"{place}: `results`: {config['results']} holds braces, which Snakemake takes for "
-            "wildcards; name another folder"
-        )
-    worst = _with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
-    name, settings = _scan_set(config, place)
+            f"{config.name}: {error.filename}: {error.strerror}; correct the path"
+        ) from error
+
+
+def _resolve(said: Config, base: Path) -> Run:
+    schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
+    place = said.name
+    check_schema(said.values, schema, place, said.places)
+    config = with_paths(with_defaults(said.values, schema["properties"]), schema, place)
+    worst = with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
+    places = {key: said.places.get(key, place) for key in schema["properties"]}
+    name, settings = _scan_set(config, places)
+    results = Path(config["results"]) / name
+    for key, path in (("results", config["results"]), ("models_file", config["models_file"])):
+        _check_path(path, f"{places[key]}: `{key}`")
+    if settings["source"] == "molecules":
+        for path in molecule_files(settings):
+            _check_path(path, f"{places['scan_sets']}: `scan_sets.{name}.molecules`")
 
     models_file = base / config["models_file"]
     registry = read_models(models_file)
-    where = f"{place}: `models`"
     controls = {n for n, e in registry.items() if e.family == "control"}
-    chosen = select(config["models"], registry, where)
+    chosen = select(config["models"], registry, f"{places['models']}: `models`")
     # a registry of one's own need not hold any control
-    shown = select(config["controls"], controls, f"{place}: `controls`") if controls else []
-    order = [*chosen, *(n for n in shown if n not in chosen)]
+    shown = (
+        select(config["controls"], controls, f"{places['controls']}: `controls`")
+        if controls
+        else []
+    )
     reference = relax = None
     if settings["source"] == "molecules":
-        place_of = f"{place}: `scan_sets.{name}"
+        place_of = f"{places['scan_sets']}: `scan_sets.{name}"
         reference = _method(settings["reference"], registry, models_file, f"{place_of}.reference`")
         if "relax" in settings:
             relax = _method(settings["relax"], registry, models_file, f"{place_of}.relax`")
         reference = resolve_entry(reference, models_file, base)
         relax = relax and resolve_entry(relax, models_file, base)
+    asked = {
+        stage: _asked(stage, said, registry, chosen, reference and reference.name, places[stage])
+        for stage in ("dynamics", "vibrations")
+    }
+    # the reference, where it is named for dynamics alone, has a row of its own
+    chosen = sorted({*chosen, *(one for names in asked.values() for one in names)})
+    order = [*chosen, *(n for n in shown if n not in chosen)]
     models = {model: resolve_entry(registry[model], models_file, base) for model in order}
 
-    results = Path(config["results"]) / name
-    _check_archive(settings, base, base / results / f"{name}.h5", f"{place}: `archive`")
-    planned = _planned_scans(settings, base, f"{place}: `scan_sets.{name}`")
-    scans = select(config["systems"], planned, f"{place}: `systems`")
+    _check_archive(settings, base, base / results / f"{name}.h5", f"{places['archive']}: `archive`")
+    planned = _planned_scans(settings, base, f"{places['scan_sets']}: `scan_sets.{name}`")
+    scans = select(config["systems"], planned, f"{places['systems']}: `systems`")
     return Run(
         scan_set=name,
         source=settings["source"],
@@ -580,25 +324,60 @@ def resolve(config: Mapping[str, Any], base: Path, place: str = "config") -> Run
         strict=config["strict"],
         software=config["software"],
         **_dynamics(
-            config.get("dynamics"),
-            [name for name, entry in registry.items() if entry.family != "control"],
-            models,
-            settings["source"],
-            planned,
-            scans,
-            base,
-            place,
+            config.get("dynamics"), asked["dynamics"], settings["source"], planned, scans, base,
+            places["dynamics"],
         ),
         **_vibrations(
-            config.get("vibrations"),
-            [name for name, entry in registry.items() if entry.family != "control"],
-            models,
-            settings["source"],
-            scans,
-            place,
+            config.get("vibrations"), asked["vibrations"], settings["source"], scans,
+            places["vibrations"],
         ),
-        ladder=_ladder(config.get("ladder"), registry, models, place),
-    )
+        ladder=_ladder(config.get("ladder"), registry, models, places["ladder"]),
+    )  # fmt: skip
+
+
+def _check_path(path: str, place: str) -> None:
+    """Refuse a path that Snakemake would fill something into."""
+    if "{" in path or "}" in path:
+        raise UserError(
+            f"{place}: {path} holds braces, which Snakemake takes for wildcards; name another"
+        )
+
+
+def _asked(
+    stage: str,
+    said: Config,
+    registry: Mapping[str, ModelEntry],
+    chosen: Sequence[str],
+    reference: str | None,
+    place: str,
+) -> list[str]:
+    """Models of the run that a stage beside the scans asks, sorted.
+
+    A name must be of the run; the scan set's reference is added to the run where it is named here.
+    Only where `models` was said after the stage, as on a command line over a config, it narrows
+    the stage as well.
+
+    Raises:
+        UserError: a name is not in the registry, is a control, or is not in the run.
+    """
+    where = f"{place}: `{stage}.models`"
+    patterns = (said.values.get(stage) or {}).get("models", [])
+    able = [name for name, entry in registry.items() if entry.family != "control"]
+    narrowed = said.before(f"{stage}.models", "models")
+    found: set[str] = set()
+    for pattern in patterns:
+        if pattern in registry and pattern not in able:
+            raise UserError(f"{where}: {pattern!r} is a control, which has no {stage}; take it out")
+        matched = select([pattern], able, where)
+        here = {name for name in matched if name in chosen}
+        if pattern == reference and not narrowed:
+            here.add(pattern)
+        if not here and not narrowed:
+            raise UserError(
+                f"{where}: {pattern!r} is not in the run; add it to `models`, or take it out here"
+            )
+        found |= here
+    return sorted(found)
 
 
 def _ladder(
@@ -646,8 +425,7 @@ def _ladder(
 
 def _vibrations(
     block: Mapping[str, Any] | None,
-    able: Sequence[str],
-    models: Mapping[str, ModelEntry],
+    chosen: Sequence[str],
     source: str,
     scans: Sequence[str],
     place: str,
@@ -661,19 +439,15 @@ def _vibrations(
             f"{where}`: the scan set is read from an archive, which has no frequencies to compare "
             "with; take one with `source: molecules`, or write `vibrations: {models: []}`"
         )
-    block = _with_defaults(block, read_schema("config")["properties"]["vibrations"]["properties"])
-    # a run of other models than the config's own is no mistake of its vibrations
-    known_models = select(block["models"], able, f"{where}.models`")
+    block = with_defaults(block, read_schema("config")["properties"]["vibrations"]["properties"])
     known = sorted({_system_of(scan, source) for scan in scans})
     systems = select(block["systems"], known, f"{where}.systems`")
-    chosen = [name for name in known_models if name in models]
-    return {"vibrations": chosen, "vibration_systems": systems if chosen else []}
+    return {"vibrations": list(chosen), "vibration_systems": systems if chosen else []}
 
 
 def _dynamics(
     block: Mapping[str, Any] | None,
-    able: Sequence[str],
-    models: Mapping[str, ModelEntry],
+    chosen: Sequence[str],
     source: str,
     planned: Sequence[str],
     scans: Sequence[str],
@@ -684,10 +458,7 @@ def _dynamics(
     where = f"{place}: `dynamics"
     if not block or not block["models"]:
         return {"dynamics": [], "dynamics_shards": {}}
-    block = _with_defaults(block, read_schema("config")["properties"]["dynamics"]["properties"])
-    # a run of other models than the config's own is no mistake of its dynamics
-    known_models = select(block["models"], able, f"{where}.models`")
-    chosen = [name for name in known_models if name in models]
+    block = with_defaults(block, read_schema("config")["properties"]["dynamics"]["properties"])
     known = sorted({_system_of(scan, source) for scan in scans})
     systems = select(block["systems"], known, f"{where}.systems`")
     if "systems_file" in block:
@@ -709,6 +480,7 @@ def _dynamics(
     finer = replace(settings, timestep_fs=settings.timestep_fs / 2)
     try:
         settings.check()
+        finer.check()
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
     size = block["shard_size"]
@@ -718,7 +490,7 @@ def _dynamics(
         f"half-{name}": DynamicsShard(some, finer)
         for name, some in split_shards(halved, size).items()
     }
-    return {"dynamics": chosen, "dynamics_shards": shards}
+    return {"dynamics": list(chosen), "dynamics_shards": shards}
 
 
 def _system_of(scan_id: str, source: str) -> str:
@@ -729,36 +501,37 @@ def _system_of(scan_id: str, source: str) -> str:
 
 
 def _read_names(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    lines = read_text(path).splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _scan_set(config: Mapping[str, Any], place: str) -> tuple[str, dict[str, Any]]:
-    name, sets = config["scan_set"], config["scan_sets"]
-    if name not in sets:
-        raise UserError(f"{place}: `scan_set`: no set {name!r}; {closest(name, sets)}")
-    if not is_path_name(name):
+def _scan_set(config: Mapping[str, Any], places: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    name, sets, place = config["scan_set"], config["scan_sets"], places["scan_sets"]
+    if pair := alike(sets):
         raise UserError(
-            f"{place}: `scan_sets`: {name!r} is unfit for a path; use letters, digits and . _ + -"
+            f"{place}: `scan_sets`: {pair[0]!r} and {pair[1]!r} differ in upper and lower case "
+            "only, which is one folder on some systems; rename one"
         )
+    if name not in sets:
+        raise UserError(f"{places['scan_set']}: `scan_set`: no set {name!r}; {closest(name, sets)}")
+    if reason := why_unfit(name, BESIDE_RESULTS):
+        raise UserError(f"{place}: `scan_sets`: the name {name!r} {reason}")
     settings, sources = dict(sets[name]), read_schema("config")["sources"]
     where = f"{place}: `scan_sets.{name}`"
     source = settings.get("source")
-    if source not in sources:
-        raise UserError(f"{where}: unknown source {source!r}; {closest(str(source), sources)}")
+    if not isinstance(source, str) or source not in sources:
+        hint = closest(str(source)[:100], sources)
+        raise UserError(f"{where}: unknown source {str(source)[:100]!r}; {hint}")
     if config.get("archive") is not None and source == bsct_spice.NAME:
         settings["archive"] = config["archive"]
     elif config.get("archive") is not None:
         raise UserError(
-            f"{place}: `archive` is given, but the scan set {name!r} is made of molecules; "
-            f"leave it out, or choose a set with `source: {bsct_spice.NAME}`"
+            f"{places['archive']}: `archive` is given, but the scan set {name!r} is made of "
+            f"molecules; leave it out, or choose a set with `source: {bsct_spice.NAME}`"
         )
     check_schema(settings, sources[source], where)
-    settings = _with_defaults(settings, sources[source]["properties"])
-    return name, _with_paths(settings, sources[source], where)
+    settings = with_defaults(settings, sources[source]["properties"])
+    return name, with_paths(settings, sources[source], where)
 
 
 def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: str) -> None:

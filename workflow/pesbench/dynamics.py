@@ -62,6 +62,7 @@ from pesbench.trajectories import (
 from pesbench.worker import ModelLoadError
 
 Array = NDArray[np.float64]
+MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB
 BLACK_BOX_STEPS = 100
 CHECKPOINT_S = 60.0
 SMALL_MOMENT = 1e-10  # of inertia in units of the largest: there is nothing that could turn
@@ -117,6 +118,11 @@ class DynamicsSettings:
                 raise UserError(
                     f"dynamics: `{key}` is {value!r}; give a whole number of at least {least}"
                 )
+        if self.duration_ps * 1000.0 / self.timestep_fs > MOST_STEPS:
+            raise UserError(
+                f"dynamics: `duration_ps` is {self.duration_ps!r}, more than {MOST_STEPS:g} steps "
+                f"of {self.timestep_fs!r} fs; give a shorter one"
+            )
         if self.n_steps < 1:
             raise UserError(
                 f"dynamics: `duration_ps` is {self.duration_ps!r}, less than a step of "

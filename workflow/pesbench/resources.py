@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.config import Run, check_schema, read_schema, read_yaml
+from pesbench.config import Run
 from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
 from pesbench.evaluate import GIVE_UP_AFTER
 from pesbench.integrity import unverified
 from pesbench.models.registry import ModelEntry
 from pesbench.scans import N_FRAMES
+from pesbench.schemas import check_schema, read_schema
 from pesbench.storage import Evaluation, ScanSet
+from pesbench.strict_yaml import read_yaml
 from pesbench.trajectories import Trajectories
 
 ON_CPU = ("ase", "control", "pyscf", "tblite")  # families whose adapters take no device
@@ -102,7 +104,9 @@ def read_cluster(config: Mapping[str, Any], *paths: Path) -> Cluster:
     path = next((path for path in paths if path.is_file()), None)
     if block is None and path is not None:
         content = read_yaml(path)
-        block, place = (content or {}).get("cluster"), f"{path}: `cluster`"
+        content = {} if content is None else content
+        check_schema(content, {"type": "object"}, str(path))
+        block, place = content.get("cluster"), f"{path}: `cluster`"
     block = {} if block is None else block
     check_schema(block, read_schema("config")["properties"]["cluster"], place)
     return Cluster(**block)

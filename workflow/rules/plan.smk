@@ -18,7 +18,7 @@ rule probe_scans:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        config=where(as_text(config)),
+        config=where(as_text(RUN.resolved(CONFIG.values))),
         scans=RUN.scans,
         code=stage_fingerprint("probe-scans"),
     shell:
@@ -122,7 +122,7 @@ rule plan:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        config=given(as_text(config)),
+        config=given(as_text(RUN.resolved(CONFIG.values))),
         code=stage_fingerprint("plan"),
     shell:
         "{params.python:q} -m pesbench plan --config {params.config:q} --no-probe"

@@ -25,6 +25,7 @@ from pesbench.evaluate import Evaluator
 from pesbench.models.download import is_address
 from pesbench.models.interface import Batch, Model, ModelInfo, Status
 from pesbench.models.registry import ModelEntry, import_object, load
+from pesbench.names import LONGEST, why_unfit
 from pesbench.progress import track
 from pesbench.surroundings import shut_out
 from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
@@ -69,10 +70,12 @@ def entry_of_weights(weights: str, family: str, dtype: str | None = None) -> Mod
     Raises:
         UserError: there is no such file or family, or the family takes no weights.
     """
-    from pesbench.config import make_entry, resolve_entry  # needs the extra `check`
+    from pesbench.models_file import make_entry, resolve_entry  # needs the extra `check`
 
     path = unquote(urlsplit(weights).path) if is_address(weights) else weights
-    name = re.sub(r"[^A-Za-z0-9._+-]", "-", Path(path).stem).strip(".") or "model"
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", Path(path).stem).strip(".-")[:LONGEST] or "model"
+    if why_unfit(name):  # such as `reference`, which a run could not have
+        name = f"model-{name}"[:LONGEST].rstrip(".")
     keys = {"family": family, "weights": weights}
     entry = make_entry(name, keys | ({} if dtype is None else {"dtype": dtype}), "check: ")
     return resolve_entry(entry, Path("check"), Path.cwd())

@@ -16,11 +16,11 @@ from typing import Any
 import pandas as pd
 
 from pesbench import dynamics_scores, provenance, scores
-from pesbench.config import closest
 from pesbench.errors import UserError
 from pesbench.integrity import check_owner, readable
 from pesbench.models import record
 from pesbench.models.registry import ModelEntry
+from pesbench.schemas import closest
 from pesbench.storage import Evaluation, ScanSet
 from pesbench.trajectories import Trajectories
 

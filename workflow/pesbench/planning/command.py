@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pesbench import provenance
-from pesbench.config import Run, check_schema, read_yaml, resolve
+from pesbench.config import Run, resolve
+from pesbench.config_files import DEFAULT_CONFIG, Config
 from pesbench.errors import HostError, UserError
 from pesbench.models.download import cache_path, is_address
 from pesbench.models.interface import Status
@@ -23,55 +25,18 @@ from pesbench.planning.prediction import REFERENCE, RELAX, predict, software_of
 from pesbench.planning.probe import LOAD_S, Probe, asked
 from pesbench.planning.probe_scans import write_probe_scans
 from pesbench.references import bsct_spice
+from pesbench.schemas import COMMAND_LINE
 from pesbench.software import Software
 from pesbench.storage import ScanSet, write_json, write_text
 from pesbench.text import csv_table
 
-DEFAULT_CONFIG = Path("config/config.yaml")  # as in the Snakefile
 logger = logging.getLogger("pesbench")
 
 
 # --- the run -------------------------------------------------------------------------------------
 
 
-def merged(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the keys of another one, blocks key by key, as Snakemake does it."""
-    found = dict(config)
-    for key, value in other.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both else value
-    return found
-
-
-def read_config(files: Sequence[Path]) -> dict[str, Any]:
-    """The default config with those of some files over it, as Snakemake reads them.
-
-    Raises:
-        UserError: a file is missing or no config.
-    """
-    found: dict[str, Any] = {}
-    for path in (DEFAULT_CONFIG, *files):
-        content = read_yaml(path)
-        check_schema(content, {"type": "object"}, str(path))
-        found = merged(found, content)
-    return found
-
-
-def read_config_text(text: str) -> dict[str, Any]:
-    """A whole config as JSON, as a rule gives it.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--config: not valid JSON ({error}); give --configfile FILE") from error
-    check_schema(content, {"type": "object"}, "--config")
-    return content
-
-
-def write_scans(config: Mapping[str, Any], out: Path) -> None:
+def write_scans(config: Config, out: Path) -> None:
     """Write the scans that the models of a run are timed on.
 
     Args:
@@ -229,20 +194,21 @@ def _run_probe(
 
 
 def plan(
-    config: Mapping[str, Any], place: str, out: Path | None, *, budget_hours: float | None,
-    probe: bool, network: bool, again: bool, seconds: float,
+    config: Config, files: Sequence[Path], out: Path | None, *, budget_hours: float | None,
+    probe: bool, network: bool, again: bool, seconds: float, cores: int,
 ) -> str:  # fmt: skip
     """Price a run, and write the table as CSV and, beside it, as Markdown.
 
     Args:
         config: Of the run.
-        place: What it is called in messages.
+        files: Configs of one's own that it was read from.
         out: CSV; None for `plan.csv` in the folder of the results.
         budget_hours: Propose what fits so many; None for no proposal.
         probe: Whether to time models; if not, only the probes that are there are read.
         network: Whether weights may be downloaded.
         again: Whether to time models that were timed before.
         seconds: Longest time of a model's call in a probe.
+        cores: Of the machine that the whole would run on.
 
     Returns:
         The table for readers, with what follows from it.
@@ -250,10 +216,10 @@ def plan(
     Raises:
         UserError: the config is wrong, or the scan set is not there and needed.
     """
-    run = resolve(config, Path.cwd(), place)
-    names = place.split(" + ")[1:]
-    files = f" --configfile {' '.join(names)}" if names else ""
-    facts = _facts(run, f"snakemake scan_set --cores 1{files}")
+    run = resolve(config, Path.cwd())
+    names = [shlex.quote(str(path)) for path in files]
+    option = f" --configfile {' '.join(names)}" if names else ""
+    facts = _facts(run, f"snakemake scan_set --cores 1{option}")
     entries = probed(run)
     if probe:
         scans = run.results / "probe_scans.h5"
@@ -272,16 +238,17 @@ def plan(
     built = scan_set_path(run).is_file()
     out = run.results / "plan.csv" if out is None else out
     write_text(out, csv_table(tables.frame(predictions)))
-    lines = tables.totals(run, predictions, built)
+    lines = tables.totals(run, predictions, built, cores)
     if budget_hours is not None:
         proposal = propose(run, facts, probes, budget_hours, built=built)
         instead = cheapest_first(run, predictions, budget_hours, built=built)
         lines += tables.proposal_text(run, predictions, proposal, budget_hours, instead, built)
         if proposal is not None and not proposal.whole:
             snippet = out.with_name(f"{out.stem}_budget.yaml")
-            tables.write_overlay(run, proposal, snippet, budget_hours)
-            first = files or f" --configfile {DEFAULT_CONFIG}"
-            lines.append(f"To run it: {tables.run_command(proposal, f'{first} {snippet}')}")
+            tables.write_overlay(run, proposal, snippet, budget_hours, config.layer(COMMAND_LINE))
+            first = option or f" --configfile {DEFAULT_CONFIG}"
+            last = shlex.quote(str(snippet))
+            lines.append(f"To run it: {tables.run_command(proposal, f'{first} {last}')}")
     head = f"# {run.scan_set}: what a run takes"
     made = [
         f"Made {how['created']} by `{' '.join(how['command'][:4])}`, commit {how['git_commit']}."

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from pesbench.config import Run
+from pesbench.config_files import merged
 from pesbench.planning.budget import Budget, Proposal, least_scans, overlay, timed_models
 from pesbench.planning.prediction import REFERENCE, RELAX, Prediction, other_jobs
 from pesbench.storage import write_text
+from pesbench.strict_yaml import dump_yaml
 from pesbench.text import markdown
 
 GOOD_SHARD_MIN = (15, 60)  # of a job on a cluster (slurm/site.yaml)
@@ -128,7 +129,30 @@ def table(predictions: Sequence[Prediction]) -> str:
     )
 
 
-def totals(run: Run, predictions: Sequence[Prediction], built: bool) -> list[str]:
+def wall_hours(run: Run, known: Sequence[Prediction], cores: int) -> float:
+    """Hours from start to end on one machine, with one GPU where models were timed on one.
+
+    The scan set is made first, then all else runs side by side as far as cores go; nothing is
+    shorter than its longest job. What Snakemake itself takes is not in it.
+
+    Args:
+        run: What the run consists of.
+        known: Of it, without what could not be timed.
+        cores: Of the machine.
+    """
+    lanes = max(1, cores // run.threads)
+    total = 0.0
+    for stage in ([RELAX], [REFERENCE], list(run.models)):
+        some = [one for one in known if one.model in stage]
+        gpu = sum(one.hours for one in some if one.gpu)
+        cpu = sum(one.hours for one in some if not one.gpu)
+        parts = (part for one in some for part in (one.scans, one.dynamics, one.vibrations))
+        longest = max((part.longest_min / 60 for part in parts), default=0.0)
+        total += max(gpu, cpu / lanes, longest)
+    return total
+
+
+def totals(run: Run, predictions: Sequence[Prediction], built: bool, cores: int) -> list[str]:
     """What it comes to, and what is not in it."""
     known = [one for one in predictions if not math.isnan(one.hours)]
     unknown = [one for one in predictions if math.isnan(one.hours)]
@@ -139,7 +163,9 @@ def totals(run: Run, predictions: Sequence[Prediction], built: bool) -> list[str
     threads = "core" if run.threads == 1 else f"{run.threads} cores"
     lines = [
         f"Total: {least}{figure(gpu)} h of a GPU and {figure(cpu)} h of a CPU ({threads} a job), "
-        f"{figure(sum(one.storage_gb for one in known))} GB, {jobs} jobs from nothing."
+        f"{figure(sum(one.storage_gb for one in known))} GB, {jobs} jobs from nothing.",
+        f"On {cores} cores{' and one GPU' if gpu else ''} that is {least}about "
+        f"{figure(wall_hours(run, known, cores))} h from start to end.",
     ]
     if unknown:
         lines.append(
@@ -258,9 +284,18 @@ def run_command(proposal: Proposal, files: str) -> str:
     return f"snakemake {'--profile slurm' if proposal.of_gpu else '--cores all'}{files}"
 
 
-def write_overlay(run: Run, proposal: Proposal, path: Path, hours: float) -> None:
-    """Write the keys of the proposed run as a config to be given after the run's own."""
+def write_overlay(
+    run: Run, proposal: Proposal, path: Path, hours: float, more: Mapping[str, Any]
+) -> None:
+    """Write the keys of the proposed run as a config to be given after the run's own.
+
+    Args:
+        run: That was too large.
+        proposal: Of `propose`.
+        path: Where to.
+        hours: The budget.
+        more: What the command line said beside the files.
+    """
     limit, takes = _hours(hours, proposal.of_gpu), _hours(proposal.hours, proposal.of_gpu)
     head = f"# What fits {limit}: {takes}, by `pesbench plan`.\n"
-    block = yaml.safe_dump(overlay(run, proposal), sort_keys=False, width=100, allow_unicode=True)
-    write_text(path, head + block)
+    write_text(path, head + dump_yaml(merged(more, overlay(run, proposal))))

@@ -10,12 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from pesbench.config import closest, read_models
 from pesbench.errors import UserError
 from pesbench.models.record import is_record, recorded_entries
 from pesbench.models.registry import ModelEntry, role
+from pesbench.models_file import read_models
 from pesbench.report import association, dynamics, ladder_text, merged, parity, seen
 from pesbench.report.tables import ModelFacts, More, leaderboard
+from pesbench.schemas import closest
 from pesbench.storage import ScanSet
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.config import check_schema, closest, read_schema, read_yaml
 from pesbench.errors import UserError
+from pesbench.schemas import check_schema, closest, read_schema
+from pesbench.strict_yaml import read_yaml
 from pesbench.structures import is_path_name
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings
 

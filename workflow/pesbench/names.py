@@ -1,0 +1,41 @@
+"""Names of models and scan sets: each becomes a folder, a file and a word of a command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+LONGEST = 100  # bytes; file systems take 255 with what is added
+# what a run writes beside the folders of its models, and beside those of its scan sets
+IN_RESULTS = frozenset({"benchmarks", "figures", "logs", "reference", "relax"})
+BESIDE_RESULTS = frozenset({"environments", "weights"})
+_FIT = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*")
+_FILE = re.compile(r"\.(csv|extxyz|h5|html|json|md|parquet|part|png|tsv|txt|ya?ml)$", re.IGNORECASE)
+
+
+def why_unfit(name: object, taken: Iterable[str] = IN_RESULTS) -> str:
+    """Why something cannot be the name of a model or a scan set, with the cure, or "".
+
+    Args:
+        name: As it was read.
+        taken: Names of what the workflow itself writes at that place.
+    """
+    if not isinstance(name, str) or not _FIT.fullmatch(name):
+        return "is unfit for a path; use letters a to z, digits and . _ + - only, no . or - first"
+    if len(name) > LONGEST:
+        return f"has {len(name)} characters; use at most {LONGEST}"
+    if name.lower() in taken or _FILE.search(name):
+        return "is the name of something that the workflow writes; take another"
+    if name.endswith("."):
+        return "ends with a dot, which some file systems drop; take another"
+    return ""
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names that differ in upper and lower case only, which is one file on some systems."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            return other, name
+    return None
