@@ -19,6 +19,8 @@ from pesbench.evaluate import evaluate_shard
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.interface import Result, Status
 from pesbench.models.tblite import TBLiteModel
+from pesbench.molecule_files import read_prepared, to_atoms
+from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.references import calculators, molecules
 from pesbench.references.calculators import collect_references, plan_scans, write_geometries
 from pesbench.references.molecules import (
@@ -30,7 +32,7 @@ from pesbench.references.molecules import (
 )
 from pesbench.references.quality import QualityLimits
 from pesbench.storage import ScanSet
-from pesbench.structures import bonds_from_geometry, read_systems
+from pesbench.structures import bonds_from_geometry
 
 # --- what a config may say ----------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ BAD = {
     "a molecule in a cell": ([{"file": "cell.xyz"}], "cell-0", "is periodic", "pbc = False"),
     "a torn molecule": ([{"file": "torn.xyz"}], "torn-0", "bonded atoms 0 and 1 are 9.00 Å apart"),
     "an atom that is none": ([{"smiles": "CC*", "spin": 2}], "`*` or X"),
-    "a spin below one": ([{"file": "minus.csv"}], "`spin` is -1"),
+    "a spin below one": ([{"file": "minus.csv"}], "`spin` must be a whole number of at least 1"),
     "a charge for a table that is another": (
         [{"file": "good.csv", "charge": 1}],
         "good.csv: line 2: `charge` is +1",
@@ -120,7 +122,7 @@ BAD = {
 @pytest.fixture
 def folder(tmp_path):
     ase.io.write(tmp_path / "two.xyz", [molecule("CH3CH2OH"), molecule("CH3SH")])
-    ase.io.write(tmp_path / "odd.xyz", molecule("CH3"))
+    ase.io.write(tmp_path / "odd.xyz", molecule("CH3"), columns=["symbols", "positions"])
     ase.io.write(
         tmp_path / "close.xyz", Atoms("CCHH", [[0, 0, 0], [0, 0, 0.1], [1, 0, 0], [2, 0, 0]])
     )
@@ -212,8 +214,8 @@ def test_a_molecule_of_a_file_that_becomes_another_is_dropped_and_keeps_its_plan
     found, failed = prepare(system, tearing)
     assert failed == "its bonds change on relaxation"
     assert np.array_equal(found.bonds, system.bonds)
-    ase.io.write(tmp_path / "out.extxyz", molecules.to_atoms(found, failed))
-    (back,) = read_systems(tmp_path / "out.extxyz")
+    write_extxyz(tmp_path / "out.extxyz", [to_atoms(found, failed)])
+    (back,) = read_prepared(tmp_path / "out.extxyz")
     assert np.array_equal(back.bonds, system.bonds)
     plan = plan_scans([system], bonds_to_hydrogen=False)
     assert plan_scans([back], bonds_to_hydrogen=False) == plan
@@ -230,7 +232,7 @@ def test_prepared_files_are_read_back_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(molecules, "conformers", conformers)
     prepare_file(specs, tmp_path / "out.extxyz")
-    by_id = {s.id: s for s in read_systems(tmp_path / "out.extxyz")}
+    by_id = {s.id: s for s in read_prepared(tmp_path / "out.extxyz")}
     assert {name: s.failed for name, s in by_id.items()} == {
         "C2H3N": "",
         "C2H3O2": "",
@@ -266,7 +268,7 @@ def test_the_command_takes_a_file_or_json(tmp_path, capsys):
     out = tmp_path / "m.extxyz"
     specs = json.dumps([{"smiles": "CO", "id": "methanol"}])
     assert cli.main(["prepare-molecules", "--molecules", specs, "--out", str(out)]) == 0
-    assert [s.id for s in read_systems(out)] == ["methanol"]
+    assert [s.id for s in read_prepared(out)] == ["methanol"]
 
 
 # --- references ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pesbench.errors import UserError
+from pesbench.molecule_files import read_systems
 from pesbench.references.calculators import plan_scans
 from pesbench.scans import Scan, SkippedBond, bond_grid, bond_scan, bond_scans
 from pesbench.structures import (
@@ -22,7 +23,6 @@ from pesbench.structures import (
     canonical_bonds,
     fragments,
     is_path_name,
-    read_systems,
 )
 
 METHANOL = "[C:1]([O:2][H:6])([H:3])([H:4])[H:5]"
@@ -292,9 +292,9 @@ def _refused(path, said):
     [
         (None, "no such file of molecules"),
         ("", ""),
-        ("three\nwaters\n", "ASE cannot read these molecules"),
-        ("3\n\nO 0 0 0\nH 0 0 1\n", "ASE cannot read these molecules"),
-        ("1\n\nXy 0 0 0\n", "ASE cannot read these molecules"),
+        ("three\nwaters\n", "line 1: 'three' stands where the number of atoms"),
+        ("3\n\nO 0 0 0\nH 0 0 1\n", "line 5: 0 columns instead of 4"),
+        ("1\n\nXy 0 0 0\n", "line 3: 'Xy' is no element"),
         ("2\n\nO 0 0 0\nH 0 0 nan\n", "molecule 'm-0' has a position that is not a number"),
     ],
 )

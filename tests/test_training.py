@@ -28,8 +28,9 @@ from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.interface import Result, Status
 from pesbench.models.registry import ModelEntry, file_sha256, load, resolve_weights
 from pesbench.models.tblite import TBLiteModel
+from pesbench.molecule_files import read_systems
 from pesbench.storage import write_json
-from pesbench.structures import System, read_systems
+from pesbench.structures import System
 from pesbench.testbed.variants import find_variant
 from pesbench.training import sampling
 from pesbench.training.sampling import Sampling, langevin_frames, sample

@@ -97,7 +97,7 @@ def _relax_molecules(arguments: argparse.Namespace) -> None:
 
 
 def _split_molecules(arguments: argparse.Namespace) -> None:
-    from pesbench.structures import read_systems
+    from pesbench.molecule_files import read_systems
     from pesbench.training.split import split_systems, write_split
 
     write_split(split_systems(read_systems(arguments.molecules)), arguments.out)
@@ -105,7 +105,7 @@ def _split_molecules(arguments: argparse.Namespace) -> None:
 
 def _sample(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import ModelEntry
-    from pesbench.structures import read_systems
+    from pesbench.molecule_files import read_systems
     from pesbench.training.sampling import Sampling, write_frames
     from pesbench.training.split import read_split
 
@@ -877,12 +877,12 @@ def _parser() -> argparse.ArgumentParser:
     stage.set_defaults(run=_relax_molecules)
 
     stage = stages.add_parser("split-molecules", help="divide molecules into seen and unseen")
-    stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
+    stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
     stage.add_argument("--out", action="output", required=True, help="CSV with system and split")
     stage.set_defaults(run=_split_molecules)
 
     stage = stages.add_parser("sample", help="frames to train on, from Langevin dynamics")
-    stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
+    stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
     stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
     stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--temperatures-k", type=float, nargs="+", metavar="K",
@@ -938,7 +938,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.set_defaults(run=_prepare_molecules)
 
     stage = stages.add_parser("scan-molecules", help="bond scans of molecules, without a reference")
-    stage.add_argument("--molecules", type=Path, required=True, help="file that ASE reads")
+    stage.add_argument("--molecules", type=Path, required=True, help="made by `prepare-molecules`")
     stage.add_argument("--name", required=True, help="of the scan set")
     stage.add_argument("--bonds-to-hydrogen", action="store_true")
     stage.add_argument("--bonds", nargs="+", default=["*"], metavar="TYPE",

@@ -17,7 +17,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, s
         columns: That must be there.
 
     Returns:
-        Place (file and line, for messages) and cells of every row.
+        Place (file and line, for messages) and cells of every row, as text.
 
     Raises:
         UserError: the file is missing or no such table.
@@ -29,14 +29,23 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, s
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
-            if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
+            names = [name.strip() for name in rows.fieldnames or ()]
+            rows.fieldnames = names
+            if twice := [name for name in names if name and names.count(name) > 1]:
+                raise UserError(f"{path}: two columns are named {twice[0]!r}; rename one")
+            if missing := [name for name in columns if name not in names]:
                 raise UserError(
                     f"{path}: no column {missing[0]!r}; its first line must name the columns "
                     f"{wanted}, with commas between them"
                 )
             for row in rows:
-                cells = {str(k): (v or "").strip() for k, v in row.items() if k is not None}
-                found.append((f"{path}: line {rows.line_num}", cells))
+                place = f"{path}: line {rows.line_num}"
+                if any(cell.strip() for cell in row.pop(None, ())):
+                    raise UserError(
+                        f"{place}: has more cells than the first line names columns; put text with "
+                        "commas in quotes"
+                    )
+                found.append((place, {name: (cell or "").strip() for name, cell in row.items()}))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path}: cannot be read as CSV ({error}); save it as UTF-8 with commas"

@@ -22,6 +22,15 @@ _POTENTIAL = (
     "testbed/settings.py",
     "testbed/weights.py",
 )
+_MOLECULE_FILES = (
+    "molecule_files/__init__.py",
+    "molecule_files/charge_and_spin.py",
+    "molecule_files/completeness.py",
+    "molecule_files/mdl.py",
+    "molecule_files/pdb.py",
+    "molecule_files/record.py",
+    "molecule_files/xyz.py",
+)
 _FAMILIES = {
     "ase": ("models/ase.py", "models/frame_by_frame.py"),
     "control": ("models/controls.py",),
@@ -38,9 +47,10 @@ _STAGES = {
         "references/molecules.py",
         "references/relax.py",
         "models/as_calculator.py",
+        *_MOLECULE_FILES,
         *_CONTRACT,
     ),
-    "geometries": ("references/calculators.py", *_CONTRACT),
+    "geometries": ("references/calculators.py", *_MOLECULE_FILES, *_CONTRACT),
     "references": ("references/calculators.py", "references/quality.py", "metrics/curves.py"),
     "evaluate": _RUNNING,
     "dynamics": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +14,11 @@ from scipy.sparse.csgraph import connected_components
 
 from pesbench.errors import UserError
 
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
 LONGEST_BOND = 1.5  # covalent-radius sums
+ISOTOPES = "isotopes are not known here, every atom has its natural mass; write"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,26 @@ def bonds_from_smiles(smiles: str, numbers: NDArray[np.int64]) -> NDArray[np.int
     Raises:
         UserError: the SMILES does not parse, or its map is not one-to-one with `numbers`.
     """
+    molecule = _parsed(smiles)
+    index = [atom.GetAtomMapNum() - 1 for atom in molecule.GetAtoms()]
+    if sorted(index) != list(range(len(numbers))):
+        raise UserError(
+            f"SMILES {smiles!r} does not map its atoms 1 to {len(numbers)}; "
+            "write every hydrogen and number every atom"
+        )
+    for atom, i in zip(molecule.GetAtoms(), index, strict=True):
+        if atom.GetIsotope():
+            raise UserError(f"SMILES {smiles!r} has isotopes; {ISOTOPES} the element alone")
+        if atom.GetAtomicNum() != numbers[i]:
+            raise UserError(
+                f"SMILES {smiles!r} has {atom.GetSymbol()} as atom {i + 1}, "
+                f"the geometry has {chemical_symbols[numbers[i]]}"
+            )
+    pairs = [(index[b.GetBeginAtomIdx()], index[b.GetEndAtomIdx()]) for b in molecule.GetBonds()]
+    return canonical_bonds(np.array(pairs, dtype=np.int64))
+
+
+def _parsed(smiles: str) -> Mol:
     from rdkit import Chem  # only scan-set building needs it; a family's environment lacks it
 
     parameters = Chem.SmilesParserParams()
@@ -71,20 +95,7 @@ def bonds_from_smiles(smiles: str, numbers: NDArray[np.int64]) -> NDArray[np.int
     molecule = Chem.MolFromSmiles(smiles, parameters)
     if molecule is None:
         raise UserError(f"SMILES {smiles!r} cannot be read; give a valid mapped SMILES or none")
-    index = [atom.GetAtomMapNum() - 1 for atom in molecule.GetAtoms()]
-    if sorted(index) != list(range(len(numbers))):
-        raise UserError(
-            f"SMILES {smiles!r} does not map its atoms 1 to {len(numbers)}; "
-            "write every hydrogen and number every atom"
-        )
-    for atom, i in zip(molecule.GetAtoms(), index, strict=True):
-        if atom.GetAtomicNum() != numbers[i]:
-            raise UserError(
-                f"SMILES {smiles!r} has {atom.GetSymbol()} as atom {i + 1}, "
-                f"the geometry has {chemical_symbols[numbers[i]]}"
-            )
-    pairs = [(index[b.GetBeginAtomIdx()], index[b.GetEndAtomIdx()]) for b in molecule.GetBonds()]
-    return canonical_bonds(np.array(pairs, dtype=np.int64))
+    return molecule
 
 
 def bonds_from_geometry(atoms: Atoms) -> NDArray[np.int64]:
@@ -99,76 +110,18 @@ def bonds_from_geometry(atoms: Atoms) -> NDArray[np.int64]:
     return canonical_bonds(np.stack([i, j], axis=1))
 
 
-def read_systems(path: Path) -> list[System]:
-    """All molecules of a file that ASE reads; `info` may carry `id`, `smiles`, `charge`, `spin`.
+def smiles_states(smiles: str) -> tuple[int, int]:
+    """The total charge in e and the number of unpaired electrons that a mapped SMILES states."""
+    from rdkit import Chem, rdBase
 
-    Returns:
-        Systems sorted by id; one without an id is called `<file stem>-<index>`.
-
-    Raises:
-        UserError: the file is missing or unreadable, an id occurs twice or is unfit for a path,
-            or a SMILES disagrees with the geometry.
-    """
-    import ase.io
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of molecules; check `molecules` in the scan set")
+    molecule = _parsed(smiles)
+    charge = Chem.GetFormalCharge(molecule)
     try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:
-        raise UserError(
-            f"{path}: ASE cannot read these molecules ({type(error).__name__}: {error}); "
-            "give a file in a format ASE reads, such as extxyz"
-        ) from error
-    if not frames:
-        raise UserError(f"{path}: holds no molecule; give at least one")
-    systems: dict[str, System] = {}
-    for k, atoms in enumerate(frames):
-        name = str(atoms.info.get("id", f"{path.stem}-{k}"))
-        if name in systems:
-            raise UserError(f"{path}: the molecule id {name!r} occurs twice; rename one")
-        if not is_path_name(name):
-            raise UserError(
-                f"{path}: the molecule id {name!r} is unfit for a path; "
-                "use letters, digits and . _ + - only"
-            )
-        if not np.isfinite(atoms.positions).all():
-            raise UserError(f"{path}: molecule {name!r} has a position that is not a number")
-        if atoms.pbc.any():
-            raise UserError(
-                f"{path}: molecule {name!r} is periodic; molecules are scanned in a vacuum: make "
-                "it whole and take the cell away (`atoms.pbc = False`)"
-            )
-        smiles = str(atoms.info.get("smiles", ""))
-        numbers = atoms.numbers.astype(np.int64)
-        try:
-            if "bond_graph" in atoms.info:  # of `references.molecules`
-                bonds = _pairs(str(atoms.info["bond_graph"]))
-            elif smiles:
-                bonds = bonds_from_smiles(smiles, numbers)
-            else:
-                bonds = bonds_from_geometry(atoms)
-        except UserError as error:
-            raise UserError(f"{path}: molecule {name!r}: {error}") from error
-        systems[name] = System(
-            id=name,
-            numbers=numbers,
-            positions=atoms.positions.astype(np.float64),
-            bonds=bonds,
-            charge=_integer(atoms.info.get("charge", 0), "charge", f"{path}: molecule {name!r}"),
-            spin=_integer(atoms.info.get("spin", 1), "spin", f"{path}: molecule {name!r}", 1),
-            smiles=smiles,
-            scan_bonds=(
-                _pairs(str(atoms.info["scan_bonds"])) if "scan_bonds" in atoms.info else None
-            ),
-            failed=str(atoms.info.get("failed", "")),
-        )
-    return [systems[name] for name in sorted(systems)]
-
-
-def _pairs(text: str) -> NDArray[np.int64]:
-    """Bonds as `references.molecules` writes them, such as `0-1 2-5`."""
-    return canonical_bonds(np.array([pair.split("-") for pair in text.split()], dtype=np.int64))
+        with rdBase.BlockLogs():
+            Chem.SanitizeMol(molecule)
+    except ValueError:  # valence rules are not ours to judge
+        return charge, 0
+    return charge, sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
 
 
 def why_impossible(system: System) -> str:
@@ -177,7 +130,9 @@ def why_impossible(system: System) -> str:
     Atoms on top of each other (closer than half the sum of their covalent radii), bonds longer than
     1.5 of it, and a number of electrons that the multiplicity does not allow.
     """
-    if not len(system.numbers) or (system.numbers < 1).any():
+    if not len(system.numbers):
+        return "it has no atom; remove it"
+    if (system.numbers < 1).any():
         return "an atom is no element (`*` or X); name every element"
     if system.spin < 1:
         return f"`spin` is {system.spin}; give the multiplicity 2S + 1, at least 1"
@@ -207,18 +162,6 @@ def why_impossible(system: System) -> str:
             "make the molecule whole, or correct its SMILES"
         )
     return ""
-
-
-def _integer(value: object, what: str, place: str, least: int | None = None) -> int:
-    try:
-        number = int(value)  # type: ignore[call-overload]
-        whole = float(value) == number  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number, whole = 0, False
-    if not whole or (least is not None and number < least):
-        wanted = "a whole number" if least is None else f"a whole number of at least {least}"
-        raise UserError(f"{place}: `{what}` must be {wanted}, not {value!r}")
-    return number
 
 
 def is_path_name(name: str) -> bool:

@@ -559,9 +559,14 @@ def export_trajectory(path: Path, name: str, out: Path, *, last_steps: bool = Fa
         return
     import ase.io
 
+    from pesbench.molecule_files.xyz import write_extxyz
+
     images = [_atoms(trajectory, frames, k) for k in range(len(frames.step))]
     with atomic_path(out) as part:
-        ase.io.write(part, images, format="traj" if out.suffix == ".traj" else "extxyz")
+        if out.suffix == ".traj":
+            ase.io.write(part, images, format="traj")
+        else:
+            write_extxyz(part, images)
 
 
 def _export_h5md(out: Path, trajectory: Trajectory, frames: Frames, timestep_fs: float) -> None:

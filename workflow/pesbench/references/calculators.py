@@ -21,11 +21,12 @@ import numpy as np
 from pesbench import provenance
 from pesbench.errors import UserError
 from pesbench.models.interface import Status
+from pesbench.molecule_files import read_prepared
 from pesbench.progress import track
 from pesbench.references.quality import QualityLimits, judge
 from pesbench.scans import PlannedBond, Scan, SkippedBond, bond_scans, planned_bonds
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, write_scan_set, write_text
-from pesbench.structures import System, read_systems
+from pesbench.structures import System
 
 NO_REFERENCE_YET = "none yet"
 _HEADER = ("scan", "quality", "reason")
@@ -89,7 +90,7 @@ def write_geometries(
     """Every frame of every bond scan, without a reference yet.
 
     Args:
-        molecules: File that ASE reads, for instance of `pesbench prepare-molecules`.
+        molecules: Of `pesbench prepare-molecules`.
         out: Scan set whose energies and forces are NaN.
         skipped_out: CSV of the bonds and molecules passed over, with the reason.
         name: Of the scan set.
@@ -99,7 +100,7 @@ def write_geometries(
     Raises:
         UserError: the molecules cannot be read, or there is nothing to scan.
     """
-    systems = read_systems(molecules)
+    systems = read_prepared(molecules)
     plan = plan_scans(systems, bonds_to_hydrogen=bonds_to_hydrogen, types=types)
     if not plan.scans:
         raise UserError(f"{molecules}: {nothing_to_scan(plan)}")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
+from ase.data import chemical_symbols
 from ase.optimize import BFGS
 from rdkit import Chem
 
@@ -26,6 +26,9 @@ from pesbench.errors import UserError
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.interface import Batch, Result
 from pesbench.models.registry import ModelEntry
+from pesbench.molecule_files import read_systems, to_atoms
+from pesbench.molecule_files.charge_and_spin import charge_and_spin, whole_number
+from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.paths import given_path
 from pesbench.progress import track
 from pesbench.references.relax import conformers, parse_smiles
@@ -38,7 +41,6 @@ from pesbench.structures import (
     fragments,
     is_path_name,
     n_parts,
-    read_systems,
     why_impossible,
 )
 from pesbench.worker import ModelFailureError, Worker
@@ -51,22 +53,35 @@ Spec = Mapping[str, Any]
 
 
 def system_from_smiles(
-    smiles: str, name: str = "", charge: int | None = None, spin: int | None = None
+    smiles: str,
+    name: str = "",
+    charge: int | None = None,
+    spin: int | None = None,
+    *,
+    by_number: bool = False,
 ) -> System:
     """A molecule without a geometry yet: its positions are NaN.
 
-    Atoms are numbered as in the SMILES, then the hydrogens that RDKit adds.
+    Atoms are numbered as in the SMILES, then the hydrogens that RDKit adds; or by the map numbers
+    of a SMILES that has 1 to N on its N atoms.
 
     Args:
         smiles: Of one molecule.
         name: Id; the sum formula if it is empty.
         charge: Must agree with the SMILES where it is given.
         spin: Multiplicity; a SMILES with unpaired electrons needs it.
+        by_number: Whether atoms are named by their numbers, so that these must be clear.
 
     Raises:
-        UserError: the SMILES cannot be read, or charge or spin do not go with it.
+        UserError: the SMILES cannot be read, charge or spin do not go with it, or `by_number` and
+            only some of its atoms carry map numbers.
     """
-    molecule = parse_smiles(smiles)
+    molecule, unclear = parse_smiles(smiles)
+    if unclear and by_number:
+        raise UserError(
+            f"`bonds`: SMILES {smiles!r} has map numbers that are not 1 to "
+            f"{molecule.GetNumAtoms()} on every atom, hydrogens among them; complete or remove them"
+        )
     formal = Chem.GetFormalCharge(molecule)
     if charge is not None and charge != formal:
         raise UserError(
@@ -91,61 +106,59 @@ def system_from_smiles(
     )
 
 
-def _from_csv(path: Path, charge: int | None, spin: int | None) -> list[System]:
-    """Molecules of a table; its own charge and spin go before those of the block."""
+def _from_csv(path: Path, charge: int | None, spin: int | None, *, by_number: bool) -> list[System]:
+    """Molecules of a table, with which charge and spin of the block must agree."""
     systems = []
     for place, row in read_rows(path, ("id", "smiles")):
-        own = {key: _whole(row.get(key), key, place) for key in ("charge", "spin")}
+        said = [(name, cell) for name, cell in row.items() if name not in ("id", "smiles")]
         try:
+            formal = Chem.GetFormalCharge(parse_smiles(row["smiles"])[0])
+            _, own_spin = charge_and_spin([("charge (of its SMILES)", formal), *said], spin=spin)
             system = system_from_smiles(
-                row["smiles"],
-                row["id"],
-                charge if own["charge"] is None else own["charge"],
-                spin if own["spin"] is None else own["spin"],
+                row["smiles"], row["id"], charge, own_spin, by_number=by_number
             )
         except UserError as error:
             raise UserError(f"{place}: {error}") from error
         systems.append(system)
+    if not systems:
+        raise UserError(f"{path}: holds no molecule; give at least one")
     return systems
 
 
-def _whole(text: str | None, key: str, place: str) -> int | None:
-    if text is None or not text.strip():
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"{place}: `{key}` must be a whole number, not {text!r}") from None
-
-
 def _with_bonds(system: System, chosen: Sequence[Sequence[int]]) -> System:
-    pairs = canonical_bonds(np.array(chosen, dtype=np.int64))
     known = {tuple(bond) for bond in system.bonds.tolist()}
-    for i, j in pairs.tolist():
+    for pair in chosen:
+        i, j = sorted(whole_number(atom, "bonds") for atom in pair)
         if (i, j) not in known:
             shown = ", ".join(f"{a}-{b}" for a, b in sorted(known)[:12])
             raise UserError(f"`bonds`: atoms {i} and {j} are not bonded; bonds are {shown}")
         whole = n_parts(len(system.numbers), system.bonds) == 1
         if whole and fragments(len(system.numbers), system.bonds, (i, j)) is None:
             raise UserError(f"`bonds`: {i}-{j} is in a ring and cannot be scanned; remove it")
-    return replace(system, scan_bonds=pairs)
+    return replace(system, scan_bonds=canonical_bonds(np.array(chosen, dtype=np.int64)))
 
 
 def _read_spec(spec: Spec, base: Path) -> list[System]:
-    name, charge, spin = spec.get("id", ""), spec.get("charge"), spec.get("spin")
+    name = spec.get("id", "")
+    charge, spin = (
+        None if spec.get(key) is None else whole_number(spec[key], key)
+        for key in ("charge", "spin")
+    )
+    by_number = "bonds" in spec
     if "smiles" in spec:
-        systems = [system_from_smiles(spec["smiles"], name, charge, spin)]
+        systems = [system_from_smiles(spec["smiles"], name, charge, spin, by_number=by_number)]
     else:
         path = base / given_path(spec["file"])
-        is_table = path.suffix == ".csv"
-        systems = _from_csv(path, charge, spin) if is_table else read_systems(path)
-        if (name or "bonds" in spec) and len(systems) != 1:
+        if path.suffix.lower() == ".csv":
+            systems = _from_csv(path, charge, spin, by_number=by_number)
+        else:
+            systems = read_systems(path, charge, spin)
+        if (name or by_number) and len(systems) != 1:
             key = "id" if name else "bonds"
             raise UserError(f"`{key}` is given for {path}, which holds {len(systems)} molecules")
-        own = {"id": name} if is_table else {"id": name, "charge": charge, "spin": spin}
-        given = {key: value for key, value in own.items() if value not in (None, "")}
-        systems = [replace(system, **given) for system in systems]
-    if "bonds" in spec:
+        if name:
+            systems = [replace(systems[0], id=name)]
+    if by_number:
         systems = [_with_bonds(systems[0], spec["bonds"])]
     return systems
 
@@ -191,14 +204,19 @@ def read_specs(text: str) -> list[Spec] | str:
     """`molecules` of a config as a command-line argument: JSON, or the path of a file.
 
     Raises:
-        UserError: it looks like JSON and is none.
+        UserError: it looks like JSON and is none, or it holds something else than molecules.
     """
     if not text.lstrip().startswith(("[", '"')):
         return text
+    from pesbench.config import check_schema, read_schema  # YAML, JSON schema
+
     try:
-        return json.loads(text)
-    except ValueError as error:
+        specs = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--molecules: not valid JSON ({error}); give a file instead") from error
+    schema = read_schema("config")["sources"]["molecules"]["properties"]["molecules"]
+    check_schema(specs, schema, "--molecules")
+    return specs
 
 
 def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:
@@ -270,21 +288,6 @@ def prepare(system: System, evaluate: Callable[[Batch], Result] | None) -> tuple
     return system, reason
 
 
-def to_atoms(system: System, failed: str = "") -> Atoms:
-    """A molecule for a file, with everything that `read_systems` reads back."""
-    atoms = Atoms(system.numbers, np.nan_to_num(system.positions))
-    atoms.info |= {"id": system.id, "charge": system.charge, "spin": system.spin}
-    if system.smiles:
-        atoms.info["smiles"] = system.smiles
-    # the graph that the run was planned with, so that no relaxation changes the plan
-    atoms.info["bond_graph"] = " ".join(f"{i}-{j}" for i, j in system.bonds.tolist())
-    if system.scan_bonds is not None:
-        atoms.info["scan_bonds"] = " ".join(f"{i}-{j}" for i, j in system.scan_bonds.tolist())
-    if failed:
-        atoms.info["failed"] = failed
-    return atoms
-
-
 def prepare_file(
     specs: Sequence[Spec] | str,
     out: Path,
@@ -334,4 +337,8 @@ def prepare_file(
             "correct `molecules`, or give geometries as a `file`"
         )
     with atomic_path(out) as part:
-        write(part, frames, format="extxyz")
+        write_extxyz(part, frames)
+    for system in systems:
+        if np.isnan(system.positions).any():  # of a SMILES: its hydrogens are not written
+            atoms = " ".join(f"{chemical_symbols[z]}{i}" for i, z in enumerate(system.numbers))
+            logger.info("molecule %s: its atoms, as `bonds` numbers them: %s", system.id, atoms)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 from ase.optimize import BFGS
 from ase.units import invcm
 from ase.vibrations import VibrationsData
@@ -25,12 +24,14 @@ from tblite.ase import TBLite
 
 from pesbench.csv_files import read_rows
 from pesbench.errors import UserError
+from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.progress import track
 from pesbench.storage import atomic_path
-from pesbench.structures import bonds_from_geometry, bonds_from_smiles, is_path_name
+from pesbench.structures import ISOTOPES, bonds_from_geometry, bonds_from_smiles, is_path_name
 
 METHOD = "GFN2-xTB"
 N_CONFORMERS = 10
+EMBEDDING_S = 120  # of all conformers
 FMAX_EV_PER_ANGSTROM = 0.005
 MAX_STEPS = 500
 DISPLACEMENT_ANGSTROM = 0.01
@@ -40,22 +41,36 @@ DECIMALS = 8  # what extxyz prints
 logger = logging.getLogger("pesbench")
 
 
-def parse_smiles(smiles: str) -> Chem.Mol:
+def parse_smiles(smiles: str) -> tuple[Chem.Mol, bool]:
     """The molecule of a SMILES with every hydrogen explicit and atom i mapped as i + 1.
 
+    Atoms are in the order in which they are written, hydrogens among them, then come those that
+    are not written. Where map numbers 1 to N stand on all N atoms, they are the order instead.
+
+    Returns:
+        The molecule, and whether some map numbers stand in the SMILES that do not give an order.
+
     Raises:
-        UserError: it cannot be read, or it is more than one molecule.
+        UserError: it cannot be read, it is more than one molecule, or it has isotopes.
     """
+    parameters = Chem.SmilesParserParams()
+    parameters.removeHs = False
     with rdBase.BlockLogs():  # the one line that counts is ours
-        molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None or not molecule.GetNumAtoms():
-        raise UserError(f"SMILES {smiles!r} cannot be read; correct it")
-    if len(Chem.GetMolFrags(molecule)) > 1:
-        raise UserError(f"SMILES {smiles!r} holds more than one molecule; give one a line")
-    molecule = Chem.AddHs(molecule)
+        molecule = Chem.MolFromSmiles(smiles, parameters)
+        if molecule is None or not molecule.GetNumAtoms():
+            raise UserError(f"SMILES {smiles!r} cannot be read; correct it")
+        if len(Chem.GetMolFrags(molecule)) > 1:
+            raise UserError(f"SMILES {smiles!r} holds more than one molecule; give one a line")
+        if any(atom.GetIsotope() for atom in molecule.GetAtoms()):
+            raise UserError(f"SMILES {smiles!r} has isotopes; {ISOTOPES} the element alone")
+        molecule = Chem.AddHs(molecule)
+    numbers = [atom.GetAtomMapNum() for atom in molecule.GetAtoms()]
+    mapped = sorted(numbers) == list(range(1, len(numbers) + 1))
+    if mapped:
+        molecule = Chem.RenumberAtoms(molecule, np.argsort(numbers).tolist())
     for atom in molecule.GetAtoms():
         atom.SetAtomMapNum(atom.GetIdx() + 1)
-    return molecule
+    return molecule, any(numbers) and not mapped
 
 
 def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
@@ -77,8 +92,17 @@ def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
     settings = AllChem.ETKDGv3()
     settings.randomSeed = int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
     settings.numThreads = 1
-    if not list(AllChem.EmbedMultipleConfs(plain, N_CONFORMERS, settings)):
-        raise UserError(f"molecule {name!r}: RDKit finds no geometry for its SMILES; correct it")
+    settings.timeout = EMBEDDING_S
+    with rdBase.BlockLogs():
+        found = list(AllChem.EmbedMultipleConfs(plain, N_CONFORMERS, settings))
+        if not found:  # distances of long chains have no solution that its first guess leads to
+            settings.useRandomCoords = True
+            found = list(AllChem.EmbedMultipleConfs(plain, N_CONFORMERS, settings))
+    if not found:
+        raise UserError(
+            f"RDKit finds no geometry of its {plain.GetNumAtoms()} atoms (from distances and from "
+            f"random coordinates, at most {EMBEDDING_S} s each); give one as a `file`"
+        )
     field = AllChem.MMFFOptimizeMoleculeConfs
     if not AllChem.MMFFHasAllMoleculeParams(plain):
         field = AllChem.UFFOptimizeMoleculeConfs
@@ -143,7 +167,7 @@ def relax(name: str, smiles: str) -> Atoms:
         UserError: the SMILES is unreadable, or none of the conformers ends in a minimum that is
             still this molecule.
     """
-    molecule = parse_smiles(smiles)
+    molecule, _ = parse_smiles(smiles)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
     info = {
@@ -221,4 +245,4 @@ def relax_file(csv_path: Path, out: Path) -> None:
         except UserError as error:
             raise UserError(f"{csv_path}: {error}") from error
     with atomic_path(out) as part:
-        write(part, frames, format="extxyz")
+        write_extxyz(part, frames)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 import pandas as pd
 from ase import Atoms
@@ -15,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from pesbench.errors import UserError
 from pesbench.models.interface import Status
+from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.report import faults
 from pesbench.report.faults import COUNT, Fault
 from pesbench.scans import Scan
@@ -222,5 +222,5 @@ def write(
     with atomic_path(extxyz) as part:
         part.touch()
         if frames:
-            ase.io.write(part, frames, format="extxyz")
+            write_extxyz(part, frames)
     return table

@@ -17,10 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ase.io import write
-
 from pesbench import provenance
 from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.storage import atomic_path, write_json, write_text
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (
@@ -212,7 +211,7 @@ def train(
     for part, path in files.items():
         isolated = parts.get(ISOLATED, []) if part == TRAIN else []
         with atomic_path(path) as unfinished:
-            write(unfinished, [*isolated, *parts[part]], format="extxyz")
+            write_extxyz(unfinished, [*isolated, *parts[part]])
     command = [
         sys.executable,
         "-m",

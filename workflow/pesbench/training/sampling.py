@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii, ground_state_magnetic_moments
-from ase.io import write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from pesbench.errors import UserError
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.interface import Batch, Result
 from pesbench.models.registry import ModelEntry, load
+from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.progress import track
 from pesbench.storage import atomic_path, write_json
 from pesbench.structures import System
@@ -215,7 +215,7 @@ def write_frames(
     """
     frames, counts = sample(systems, split, sampling, entry)
     with atomic_path(out) as part:
-        write(part, frames, format="extxyz")
+        write_extxyz(part, frames)
     write_json(
         record,
         {

@@ -1,0 +1,183 @@
+"""Total charge and multiplicity, under whatever name a record states them.
+
+A name that means one thing is taken. One that may mean several things (`total_spin`: S, 2S or
+2S + 1?) is refused, unless the quantity is stated under its own name, too. Nothing that a record
+states is left out in favour of a default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.errors import UserError
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,6}(\.0*)?")
+_SHOWN = 40
+# names without case and punctuation
+_TAKEN = {
+    "charge": "charge",
+    "totalcharge": "charge",
+    "netcharge": "charge",
+    "formalcharge": "charge",
+    "totalformalcharge": "charge",
+    "molecularcharge": "charge",
+    "systemcharge": "charge",
+    "spin": "spin",
+    "multiplicity": "spin",
+    "spinmultiplicity": "spin",
+    "mult": "spin",
+}
+_UNCLEAR = {
+    "charge": re.compile(r".*charge.*|q|chg|chrg|n?(um|umber)?(of)?elec(tron)?s?"),
+    "spin": re.compile(
+        r".*(spin|multiplicity|unpaired|uhf|magmom|magneticmoment|radical).*|2?s|ms"
+    ),
+}
+_A_CHARGE = re.compile(r".*charge|q|chg|chrg")  # of the unclear: no other quantity
+_MEANING = {"charge": "the total charge in e", "spin": "the multiplicity 2S + 1"}
+_NO_CLAIM = frozenset({"", "f", "false", "none", "nan", "singlet"})
+
+
+def whole_number(value: object, what: str, place: str = "", least: int | None = None) -> int:
+    """A whole number from a file, a table or a config: `-1`, `"-1"` and `-1.0` are the same.
+
+    Args:
+        value: A number or its text, of at most six digits.
+        what: Its name, for the message.
+        place: Where it stands, for the message.
+        least: The smallest that is allowed.
+
+    Raises:
+        UserError: it is something else, such as `1.5`, `inf`, `True` or `1_2`.
+    """
+    number = _whole(value)
+    if number is None or (least is not None and number < least):
+        wanted = "a whole number" if least is None else f"a whole number of at least {least}"
+        where = f"{place}: " if place else ""
+        raise UserError(f"{where}`{what}` must be {wanted}, not {_shown(value)}")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer):
+        return int(value) if abs(value) < 10**6 else None
+    text = str(value).strip()
+    return int(float(text)) if _WHOLE.fullmatch(text) else None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:  # Python may refuse to print it
+        return f"a number of more than {_SHOWN} digits"
+    text = str(value)
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _plain(name: str) -> str:
+    """A name without case, punctuation and what stands in brackets, such as a unit."""
+    return re.sub(r"[^a-z0-9]", "", re.split(r"[(\[]", name)[0].casefold())
+
+
+def charge_and_spin(
+    said: Iterable[tuple[str, object]],
+    place: str = "",
+    charge: int | None = None,
+    spin: int | None = None,
+) -> tuple[int | None, int | None]:
+    """What a record says of its total charge and multiplicity.
+
+    Args:
+        said: Names and values of the record; a value is None where a bare word stands.
+        place: Of the record, for messages.
+        charge: Of the config's block, or None.
+        spin: Likewise.
+
+    Returns:
+        Charge in e and multiplicity, None for what is not stated.
+
+    Raises:
+        UserError: a value is no whole number, two disagree, or a name is unclear.
+    """
+    where = f"{place}: " if place else ""
+    found: dict[str, tuple[str, int]] = {}
+    if charge is not None:
+        found["charge"] = ("`charge` of the config", charge)
+    if spin is not None:
+        found["spin"] = ("`spin` of the config", spin)
+    unclear: list[tuple[str, str, object]] = []
+    for name, value in said:
+        plain = _plain(name)
+        if (kind := _TAKEN.get(plain)) is not None:
+            if isinstance(value, str) and not value.strip():
+                continue  # an empty cell
+            if value is None:
+                raise UserError(
+                    f"{where}{name!r} has no value that can be read; write `{kind}=NUMBER`"
+                )
+            number = whole_number(value, name, place, 1 if kind == "spin" else None)
+            before = found.setdefault(kind, (_quoted(name), number))
+            if before[1] != number:
+                raise UserError(
+                    f"{where}{before[0]} is {before[1]}, {_quoted(name)} is {number}; correct one"
+                )
+        elif value is not None:
+            unclear += [
+                (kind, name, value)
+                for kind, names in _UNCLEAR.items()
+                if names.fullmatch(plain) and _claims(kind, value)
+            ]
+    for kind, name, value in unclear:
+        told = f"{where}`{name}` is {_shown(value)}"
+        if kind not in found:
+            raise UserError(f"{told}, and nothing states `{kind}` ({_MEANING[kind]}); give it")
+        by, number = found[kind]
+        if charge is None and _A_CHARGE.fullmatch(_plain(name)) and _whole(value) != number:
+            raise UserError(f"{told}, {by} is {number}; correct one, or remove `{name}`")
+    return tuple(found[kind][1] if kind in found else None for kind in ("charge", "spin"))  # type: ignore[return-value]
+
+
+def _quoted(name: str) -> str:
+    return name if "`" in name else f"`{name}`"
+
+
+def _claims(kind: str, value: object) -> bool:
+    """Whether a value under an unclear name says something else than neutral and singlet."""
+    text = str(value).strip()
+    number = _whole(value)
+    if number is not None:
+        return number != 0
+    if kind == "charge":
+        return False  # a part of an electron, or a method: no total charge
+    if text.casefold() in _NO_CLAIM:
+        return False
+    try:
+        return abs(float(text)) % 1 == 0.5  # S of an odd number of electrons; else a mean value
+    except ValueError:
+        return True  # such as `triplet`
+
+
+def of_columns(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, object]]:
+    """What the per-atom columns of a record state of the whole, as `charge_and_spin` takes it.
+
+    Args:
+        columns: By name, each of shape (N, ...). Those of charges add up to the total charge,
+            those of magnetic moments to the number of unpaired electrons.
+    """
+    said: list[tuple[str, object]] = []
+    for name, values in columns.items():
+        plain = _plain(name)
+        if values.dtype.kind not in "iuf" or values.ndim != 1 or not np.any(values):
+            continue
+        total = float(values.sum())
+        if "charge" in plain and not plain.startswith(("nuclear", "core")):
+            if abs(total - round(total)) < 0.1:  # else of a part, or rounded: no total charge
+                said.append((f"charge (the sum of `{name}`)", round(total)))
+        elif re.search("magmom|magneticmoment|spin", plain):
+            said.append((f"spin (from the sum of `{name}`)", 1 + abs(round(total))))
+    return said
