@@ -368,8 +368,8 @@ def test_a_configuration_that_is_no_mapping(base, config):
     ("content", "said"),
     [
         ("", ""),
-        ("not molecules\n", "ASE cannot read these molecules"),
-        ("3\n\nO 0 0 0\nH 0 0 1\n", "ASE cannot read these molecules"),
+        ("not molecules\n", "line 1: 'not molecules' stands where the number of atoms"),
+        ("3\n\nO 0 0 0\nH 0 0 1\n", "line 5: 0 columns instead of 4"),
         ("2\nid=a\nO 0 0 0\nH 0 0 1\n2\nid=a\nO 0 0 0\nH 0 0 1\n", "occurs twice"),
     ],
 )
@@ -638,7 +638,7 @@ THROUGH_SNAKEMAKE = {
         [],
         "config/models.yaml: line",
     ),
-    "unreadable molecules": (_unreadable_molecules, [], "bad.xyz: ASE cannot read"),
+    "unreadable molecules": (_unreadable_molecules, [], "bad.xyz: line 1: "),
 }
 
 

@@ -16,6 +16,7 @@ CARBON = 6
 FOUR_IN_SPACE = (6, 7, 14)  # four neighbours of C, N or Si are never in one plane
 FLAT_ANGSTROM = 1e-3
 PAULING_ANGSTROM = 0.3  # bond order exp((r_single - r) / 0.3 Å), roughly, for the first rows
+TOLERANCE = 0.25  # bond orders
 OPEN_VALENCES = 2.0  # of CO, isocyanides and carbenes, which no charge or spin tells
 
 
@@ -40,7 +41,7 @@ def carbon_valences_left(
     total = np.zeros(len(numbers))
     np.add.at(total, i, order)
     np.add.at(total, j, order)
-    return np.where(numbers == CARBON, np.clip(np.round(4.0 - total), 0.0, None), 0.0)
+    return np.where(numbers == CARBON, np.clip(np.floor(4.0 - total + TOLERANCE), 0.0, None), 0.0)
 
 
 def why_incomplete(system: System, bond_orders: bool = False) -> str:
