@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ase.build
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -38,6 +39,7 @@ from pesbench.metrics import conservation
 from pesbench.models.ase import ASEModel
 from pesbench.models.interface import Result, Status, check_result
 from pesbench.models.registry import ModelEntry
+from pesbench.report.worst import worst_scans
 from pesbench.scores import score_scan
 from pesbench.storage import ScanEvaluation, ScanSet
 from pesbench.structures import bond_type
@@ -85,6 +87,44 @@ def test_scores_are_the_means_over_the_scans(smooth):
     forces = np.array([fakes.pairs(scan.numbers, p)[1] for p in scan.positions])
     own = next(row for row in smooth.scans if row["scan"] == scan.id)
     assert own["force_mae"] == pytest.approx(np.mean(np.abs(forces - scan.forces)))
+
+
+def test_the_three_worst_bonds_are_named_as_in_worst_csv(smooth):
+    """The pair potential is far from the reference: wells are missing, walls too soft."""
+    named = [row for row in smooth.rows if row.name.startswith("worst_")]
+    assert [row.name for row in named] == ["worst_1", "worst_2", "worst_3"]
+    table = worst_scans(pd.DataFrame(smooth.scans).assign(bond="", seen=""))
+    for row, kind in zip(named, ("extrema", "slope"), strict=False):
+        first = table[(table["list"] == kind) & (table["rank"] == 1)].iloc[0]
+        assert row.note.startswith(f"{first['scan']}: {first['kind']}")
+        assert row.value == first["distance_angstrom"]
+        assert row.unit == "Å"
+        assert f"{first['distance_angstrom']:.2f} Å" in row.note
+        assert row.verdict is Verdict.INFO
+    assert len({row.note.split(":")[0] for row in named}) == 3
+
+
+def test_a_model_without_faults_has_no_worst_bond():
+    (scan,) = subset.read_subset(["N-O/hydroxylamine_0-1"])
+    report = pesbench.check(OwnReference(scan), parts=["scans"], scans=[scan.id])
+    assert report.scores["fsd_full"] == 0
+    assert not [row for row in report.rows if row.name.startswith("worst_")]
+
+
+class OwnReference(fakes.Smooth):
+    """Knows the reference of one scan by heart, and elements by the pair potential."""
+
+    def __init__(self, scan):
+        super().__init__()
+        self.scan = scan
+
+    def calculate(self, atoms, properties=None, system_changes=None):
+        super().calculate(atoms, properties, system_changes)
+        if len(atoms) == self.scan.n_atoms:
+            distance = np.abs(self.scan.positions - atoms.positions).max(axis=(1, 2))
+            k = int(np.argmin(distance))
+            if distance[k] < 1e-9:
+                self.results |= {"energy": self.scan.energy[k], "forces": self.scan.forces[k]}
 
 
 @pytest.mark.parametrize(
@@ -270,6 +310,8 @@ def test_bad_arguments_are_refused():
         pesbench.check(fakes.Smooth(), scans=[])
     with pytest.raises(UserError, match="parts: none is given"):
         pesbench.check(fakes.Smooth(), parts=[])
+    with pytest.raises(UserError, match="'scans' is not among the parts"):
+        pesbench.check(fakes.Smooth(), parts=["conformance"], scans=["C-N/*"])
 
 
 BLOCKED = """
@@ -905,8 +947,21 @@ def test_the_command_fails_a_bad_model(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give either the name of an entry or `--weights`"),
-        (["fake", "--weights", "x.model"], "give either"),
+        ([], "give one of: the name of an entry; `--weights` and `--family`; `--calculator`"),
+        (["fake", "--weights", "x.model"], "give one of"),
+        (["fake", "--calculator", "check_calculators:Smooth"], "give one of"),
+        (["--weights", "x", "--family", "mace", "--calculator", "a:b"], "give one of"),
+        (["--calculator", "check_calculators"], "write module:Class"),
+        (["--calculator", "check calculators:Smooth"], "write module:Class"),
+        (["--calculator", "check_calculators:"], "write module:Class"),
+        (["--calculator", "check_calculators:Smoth"], "has no 'Smoth'"),
+        (["--calculator", "no_such_module:Smooth"], "does not import (ModuleNotFoundError"),
+        (["--calculator", "os.path:join"], "did not load: TypeError"),
+        (["--calculator", "check_calculators:Smooth", "--dtype", "float32"], "go with `--weights`"),
+        (["fake", "--parts", "scan"], "no part 'scan'; there are conformance, scans, dynamics"),
+        (["fake", "--parts", "scans", "fast"], "no part 'fast'"),
+        (["fake", "--scans", "C-N/nosuch"], "'C-N/nosuch' matches none of the check's scans"),
+        (["fake", "--parts", "dynamics", "--scans", "C-N/*"], "'scans' is not among the parts"),
         (["fake", "--dtype", "float32"], "go with `--weights`"),
         (["--weights", "x.model"], "needs `--family`"),
         (["--weights", "x.model", "--family", "mace"], "no weight file at"),
@@ -924,6 +979,31 @@ def test_bad_input_is_one_line(tmp_path, caplog, arguments, says):
     assert says in record.message
     assert "\n" not in record.message
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--parts", "fast"], ["--scans", "x"]])
+def test_parts_and_scans_are_looked_at_before_anything_is_loaded(tmp_path, caplog, arguments):
+    calculator = ["--calculator", "no_such_module:Smooth"]
+    assert main(["check", *calculator, *arguments, "--out", str(tmp_path / "out.json")]) == 2
+    assert "no_such_module" not in caplog.text
+
+
+def test_the_command_takes_a_calculator_parts_and_scans(tmp_path, capsys):
+    """As the library call does with an instance: the same scores."""
+    chosen = ["--parts", "scans", "--scans", "N-O/hydroxylamine_0-1", "C-S/*"]
+    out = ["--out", str(tmp_path / "out.json")]
+    assert main(["check", "--calculator", "check_calculators:Smooth", *chosen, *out]) == 0
+    content = json.loads((tmp_path / "out.json").read_text())
+    ids = {row["scan"] for row in content["scans"]}
+    assert "N-O/hydroxylamine_0-1" in ids
+    assert {scan_id.split("/")[0] for scan_id in ids} == {"N-O", "C-S"}
+    assert {row["section"] for row in content["rows"]} == {"conformance", "scans"}
+    assert content["model"] == "Smooth"
+    assert content["about"]["entry"]["settings"]["calculator"] == "check_calculators:Smooth"
+    assert content["trajectories"] == []
+    report = pesbench.check(fakes.Smooth(), parts=["scans"], scans=[chosen[3], chosen[4]])
+    assert content["scores"] == pytest.approx(dict(report.scores))
+    assert "Smooth: passed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["yaml", "jsonschema"])

@@ -577,11 +577,21 @@ def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import fields
 
     from pesbench.checks import Limits
-    from pesbench.checks.supervised import check_entry, default_json, entry_of_weights
+    from pesbench.checks.run import PARTS, chosen_scans
+    from pesbench.checks.supervised import (
+        check_entry,
+        default_json,
+        entry_of_calculator,
+        entry_of_weights,
+    )
     from pesbench.models.registry import fetch_weights
 
-    if (arguments.model is None) == (arguments.weights is None):
-        raise UserError("check: give either the name of an entry or `--weights` and `--family`")
+    if [arguments.model, arguments.weights, arguments.calculator].count(None) != 2:
+        raise UserError(
+            "check: give one of: the name of an entry; `--weights` and `--family`; `--calculator`"
+        )
+    parts = arguments.parts or PARTS
+    chosen_scans(arguments.scans, parts)
     if arguments.weights is not None:
         if arguments.family is None:
             raise UserError("check: `--weights` needs `--family`; add, for instance, --family mace")
@@ -591,10 +601,14 @@ def _check(arguments: argparse.Namespace) -> int:
             "check: `--family` and `--dtype` go with `--weights`; an entry has its own, "
             f"correct it in {arguments.models_file}"
         )
+    elif arguments.calculator is not None:
+        entry = entry_of_calculator(arguments.calculator)
     else:
         entry = _registered(arguments.model, arguments.models_file)
     report = check_entry(
         fetch_weights(entry),
+        scans=arguments.scans,
+        parts=parts,
         limits=Limits(**{f.name: getattr(arguments, f"max_{f.name}") for f in fields(Limits)}),
         device=arguments.device,
         threads=arguments.threads,
@@ -781,6 +795,13 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--weights", help="a weight file or its address, in place of an entry")
     stage.add_argument("--family", help="of the weights, such as mace")
+    stage.add_argument("--calculator", metavar="MODULE:CLASS",
+                       help="an ASE calculator made without arguments, in place of an entry; "
+                       "its module is imported")  # fmt: skip
+    stage.add_argument("--parts", nargs="+", metavar="PART",
+                       help="conformance, scans, dynamics (default: all)")  # fmt: skip
+    stage.add_argument("--scans", nargs="+", metavar="ID",
+                       help="scans to score, such as 'C-N/*' (default: all)")  # fmt: skip
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)

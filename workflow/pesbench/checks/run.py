@@ -26,6 +26,7 @@ from pesbench.errors import UserError
 from pesbench.evaluate import Evaluator, evaluate_scans
 from pesbench.metrics.aggregate import seed_of
 from pesbench.models.interface import Batch, ModelInfo, Result, Status
+from pesbench.report.faults import fault_lists, headlines
 from pesbench.scans import Scan
 from pesbench.scores import score_scan
 from pesbench.worker import ModelFailureError, ModelLoadError
@@ -42,6 +43,7 @@ SCORES = (
     ("spurious_extrema", "a scan"),
 )
 N_ROTATIONS = 4
+N_WORST = 3
 TRANSLATION_ANGSTROM = (1.3, -2.1, 0.7)
 FAR_ANGSTROM = 1000.0
 
@@ -49,6 +51,26 @@ FAR_ANGSTROM = 1000.0
 def silently(items: Sequence[Any], total: int, what: str) -> Sequence[Any]:
     """Pass items through and tell nothing."""
     return items
+
+
+def chosen_scans(scans: Sequence[str] | None, parts: Sequence[str]) -> list[Scan]:
+    """The scans of a check, sorted by id; says what is wrong with either argument.
+
+    Args:
+        scans: Ids or globs; None for all of the 30.
+        parts: Which of `PARTS`.
+
+    Raises:
+        UserError: unknown part or scan, or none; or scans where none is scored.
+    """
+    if not parts:
+        raise UserError(f"parts: none is given; there are {', '.join(PARTS)}")
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise UserError(f"parts: no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    if scans is not None and "scans" not in parts:
+        raise UserError("scans: they are given, but 'scans' is not among the parts; add it there")
+    return read_subset(scans)
 
 
 def run_check(
@@ -79,12 +101,7 @@ def run_check(
         ModelLoadError: the model does not load.
         HostError: the machine failed.
     """
-    if not parts:
-        raise UserError(f"parts: none is given; there are {', '.join(PARTS)}")
-    unknown = sorted(set(parts) - set(PARTS))
-    if unknown:
-        raise UserError(f"parts: no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    chosen = read_subset(scans)
+    chosen = chosen_scans(scans, parts)
     start = time.monotonic()
     info = evaluator.worker.start()
     checks: list[CheckRow] = []
@@ -325,7 +342,12 @@ def _scan_scores(
     """One mapping a scan: id, status, message and, where it is ok, every score."""
     found = []
     for scan in track(scans, len(scans), "scans"):
-        row: dict[str, Any] = {"scan": scan.id, "n_atoms": scan.n_atoms, "wall_s": 0.0}
+        row: dict[str, Any] = {
+            "scan": scan.id,
+            "system": scan.system,
+            "n_atoms": scan.n_atoms,
+            "wall_s": 0.0,
+        }
         refusal = elements.refusal(scan.numbers)
         if refusal:
             found.append(row | {"status": Status.UNSUPPORTED.value, "message": refusal})
@@ -388,4 +410,20 @@ def _score_rows(
             note += f"; zero forces {zero:.3g}"
             note += ", no better than those" if scores[name] >= zero else ""
         rows.append(CheckRow.measured(section, name, scores[name], unit, limit, note))
-    return rows, scores
+    return rows + _worst_rows(per_scan), scores
+
+
+def _worst_rows(per_scan: Sequence[dict[str, Any]]) -> list[CheckRow]:
+    """The bonds that break worst: where, and how; those of `worst.csv` of a run."""
+    return [
+        CheckRow(
+            "scans",
+            f"worst_{k}",
+            found[0].distance,
+            "Å",
+            None,
+            Verdict.INFO,
+            f"{found[0].scan}: {'; '.join(fault.sentence for fault in found)}",
+        )
+        for k, found in enumerate(headlines(fault_lists(per_scan), N_WORST), 1)
+    ]

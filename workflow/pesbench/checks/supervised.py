@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ from pesbench.checks.conformance import changed_fields
 from pesbench.checks.limits import Limits
 from pesbench.checks.local import CalculatorModel
 from pesbench.checks.report import CheckReport
-from pesbench.checks.run import DTYPES, run_check
+from pesbench.checks.run import DTYPES, PARTS, chosen_scans, run_check
 from pesbench.errors import HostError, UserError
 from pesbench.evaluate import Evaluator
 from pesbench.models.download import is_address
@@ -81,9 +82,33 @@ def entry_of_weights(weights: str, family: str, dtype: str | None = None) -> Mod
     return resolve_entry(entry, Path("check"), Path.cwd())
 
 
+def entry_of_calculator(path: str) -> ModelEntry:
+    """A resolved entry for an ASE calculator that is made without arguments.
+
+    Args:
+        path: `module:Class`, or a function that returns a calculator. Naming it on the command
+            line is consent to import it.
+
+    Raises:
+        UserError: it is no such path, or does not import.
+    """
+    from pesbench.config import make_entry, resolve_entry  # needs the extra `check`
+
+    if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", path):
+        raise UserError(
+            f"check: `--calculator {path}` is no import path; write module:Class, such as "
+            "ase.calculators.emt:EMT"
+        )
+    name = path.partition(":")[2]
+    entry = make_entry(name, {"family": "ase", "calculator": path}, "check: ")
+    return resolve_entry(entry, Path("check"), Path.cwd())
+
+
 def check_entry(
     entry: ModelEntry,
     *,
+    scans: Sequence[str] | None = None,
+    parts: Sequence[str] = PARTS,
     limits: Limits | None = None,
     device: str = "auto",
     threads: int = 1,
@@ -93,13 +118,15 @@ def check_entry(
 
     Args:
         entry: Resolved.
+        scans: Ids or globs of the scans to score; None for all of the 30.
+        parts: Which of `pesbench.checks.run.PARTS`.
         limits: What passes.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         threads: For the model's arithmetic.
         timeout_s: Longest time a call may take; an entry's shorter one holds, too.
 
     Raises:
-        UserError: the entry is a control, or the model does not load.
+        UserError: the entry is a control, the model does not load, or a part or scan is unknown.
         HostError: the machine failed.
     """
     if entry.family == "control":
@@ -107,6 +134,7 @@ def check_entry(
             f"check: {entry.name!r} is a control, which is defined on the frames of a scan set "
             "only; give a model"
         )
+    chosen_scans(scans, parts)  # before the model is loaded
     allowed_s = min(timeout_s, float(entry.settings.get("timeout_s", timeout_s)))
     with PatientWorker(entry, device=device, threads=threads, timeout_s=allowed_s) as worker:
         try:
@@ -127,6 +155,8 @@ def check_entry(
             limits=limits or Limits(),
             claimed_dtype=info.dtype if info.dtype in DTYPES else None,
             inputs_changed=inputs_changed,
+            scans=scans,
+            parts=parts,
             track=track,
         )
     about = {"entry": entry.deciding(), **report.about, "provenance": provenance.collect()}
