@@ -771,6 +771,8 @@ EVALUATIONS = {f"evaluate {family}" for family in fingerprint._FAMILIES}
 CHANGES = {
     "metrics/smoothness.py": ({"scores"}, {"evaluate", "references", "archive", *EVALUATIONS}),
     "scores.py": ({"scores"}, {"evaluate", "references", "archive", *EVALUATIONS}),
+    "metrics/breaks.py": ({"scores", "worst"}, {"evaluate", "references", "archive", "figures"}),
+    "report/worst_figure.py": ({"worst"}, {"scores", "figures", "page", "leaderboard"}),
     "metrics/aggregate.py": ({"leaderboard"}, {"scores", "evaluate", *EVALUATIONS}),
     "models/mace.py": ({"evaluate mace"}, {"evaluate", "scores", *EVALUATIONS} - {"evaluate mace"}),
     "models/tblite.py": ({"evaluate tblite"}, EVALUATIONS - {"evaluate tblite"}),
