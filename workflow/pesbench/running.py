@@ -34,7 +34,7 @@ _DRY_RUN = ("-n", "--dry-run", "--dryrun")
 _held: list[IO[str]] = []  # open as long as the process lives
 
 
-def _started(pid: int) -> str:
+def started(pid: int) -> str:
     """When a process was started, in the kernel's ticks; "" if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -44,7 +44,7 @@ def _started(pid: int) -> str:
 
 
 def _this_process() -> str:
-    return f"{platform.node()} {os.getpid()} {_started(os.getpid())}"
+    return f"{platform.node()} {os.getpid()} {started(os.getpid())}"
 
 
 def _is_run(line: str) -> bool:
@@ -66,8 +66,8 @@ def is_alive(run: str) -> bool:
         run: Host, process id and start of the process, as `RUN` holds them.
     """
     host, _, process = run.partition(" ")
-    pid, started, *_ = process.split()
-    return host != platform.node() or (bool(started) and _started(int(pid)) == started)
+    pid, at, *_ = process.split()
+    return host != platform.node() or (bool(at) and started(int(pid)) == at)
 
 
 def enter(folder: Path, *, on_cluster: bool = False, command: Sequence[str] = ()) -> str:
@@ -95,7 +95,7 @@ def enter(folder: Path, *, on_cluster: bool = False, command: Sequence[str] = ()
     jobs_only = bool(left) and not any(is_alive(run) for run in before)
     alone = _alone(file, WAIT_S if jobs_only else 0.0)
     scheduled = on_cluster or "SLURM_JOB_ID" in os.environ
-    if _started(os.getpid()):  # else there is no /proc to look at
+    if started(os.getpid()):  # else there is no /proc to look at
         os.environ[RUN] = _this_process()
     if alone is None:  # a file system without such locks
         file.close()

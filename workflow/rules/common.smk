@@ -193,7 +193,8 @@ def dynamics_asks(gpu):
 onstart:
     try:
         check_writable(RESULTS)
-    except HostError as error:
+        take(RESULTS, Path.cwd())
+    except (HostError, UserError) as error:
         sys.exit(f"pesbench: error: {error}")
     if hasattr(workflow.executor_settings, "array_jobs"):  # Slurm's
         try:
