@@ -27,6 +27,8 @@ weights-mace: $(STAMP)
 	mkdir -p resources/weights
 	cp results/weights/mace-mini*.model results/weights/mace-mini*.json \
 		results/weights/mace-mini*.md resources/weights/
+	@echo "Pickled networks run only with their sha256 in config/models.yaml, which is now:"
+	@sha256sum resources/weights/mace-mini*.model
 
 # The testbed's, one design choice apart.
 weights-testbed: $(STAMP)

@@ -17,7 +17,7 @@ from pesbench.surroundings import shut_out
 shut_out(workflow.basedir)  # before anything else is imported
 
 from pesbench.at_work import take
-from pesbench.config import resolve, weights_option
+from pesbench.config import loading_options, resolve
 from pesbench.config_files import DEFAULT_CONFIG, read_config
 from pesbench.environments import requirements_sha256
 from pesbench.errors import HostError, UserError, check_writable

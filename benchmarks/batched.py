@@ -138,11 +138,14 @@ def _compare(
     import torch
     from mace.calculators import MACECalculator
 
-    from pesbench.models.mace import load_mace
+    from pesbench.models.registry import ModelEntry, load
 
     torch.set_num_threads(1)
     eager = settings["eager"]
-    models = {form: load_mace(s, "cpu") for form, s in settings.items()}
+    models = {
+        form: load(ModelEntry(form, "mace", s), scan_set=None, device="cpu")
+        for form, s in settings.items()
+    }
     calculator = MACECalculator(
         model_paths=eager["weights"], device="cpu", default_dtype=eager["dtype"]
     )

@@ -354,7 +354,8 @@ class Inputs:
         path = self.folder / f"{entry.name}-{entry.settings['batch_size']}.json"
         write_json(path, entry.deciding())
         weights = entry.settings.get("weights")
-        return ("--entry", path, *(("--weights", weights) if weights else ()))
+        named = ("--entry", path, "--entry-sha256", entry.sha256)
+        return (*named, *(("--weights", weights) if weights else ()))
 
 
 def control(name: str, kind: str, dose: float) -> ModelEntry:

@@ -28,7 +28,7 @@ def write_run(folder: Path, n_models: int) -> Path:
     for name in names:
         weights = folder / f"{name}.model"
         shutil.copy(_WEIGHTS, weights)
-        entries[name] = {"family": "mace", "weights": str(weights)}
+        entries[name] = {"family": "mace", "weights": str(weights), "trust": True}
     (folder / "models.yaml").write_text(yaml.safe_dump(entries))
     run = {
         "models_file": str(folder / "models.yaml"),

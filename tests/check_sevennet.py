@@ -23,8 +23,8 @@ from pesbench.errors import UserError
 from pesbench.evaluate import evaluate_shard
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.interface import Batch, Result
-from pesbench.models.registry import ModelEntry
-from pesbench.models.sevennet import SevenNetModel, load_sevennet
+from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.models.sevennet import SevenNetModel
 from pesbench.scans import bond_scans
 from pesbench.storage import Evaluation, ScanSet, write_scan_set
 from pesbench.structures import System
@@ -67,12 +67,18 @@ def of_sevenn(images: list[Atoms], name: str, modal: str | None) -> tuple[np.nda
     return np.array(energies), np.concatenate(forces)
 
 
+def _load(settings: dict[str, Any]) -> SevenNetModel:
+    if "weights" in settings:
+        settings = {"sha256": file_sha256(Path(settings["weights"]))} | settings
+    return load(ModelEntry("m", "sevennet", settings), scan_set=None, device="cpu")
+
+
 def measure(name: str, modal: str | None = None) -> dict[str, Any]:
     """A checkpoint of the package, by every way of asking for the same."""
     images = frames()
     batch = atoms_batch(images)
     settings = {"pretrained": name} | ({"modal": modal} if modal else {})
-    model = load_sevennet(settings, "cpu")
+    model = _load(settings)
     first, *_, last = [model.evaluate(batch) for _ in range(4)]
     energies, forces = of_sevenn(images, name, modal)
     alone = joined([model.evaluate(batch.select([s])) for s in range(batch.n_systems)])
@@ -126,7 +132,7 @@ def refusals(folder: Path) -> dict[str, str]:
 
 def _said(settings: dict[str, Any]) -> str:
     try:
-        load_sevennet(settings, "cpu")
+        _load(settings)
     except UserError as error:
         return str(error)
     return "loaded"
@@ -174,9 +180,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        own = load_sevennet({"weights": pretrained_name_to_path("7net-0")}, "cpu")
+        own = _load({"weights": pretrained_name_to_path("7net-0")})
         batch = atoms_batch(frames())
-        of_package = load_sevennet({"pretrained": "7net-0"}, "cpu").evaluate(batch)
+        of_package = _load({"pretrained": "7net-0"}).evaluate(batch)
         found = {
             "7net-0": measure("7net-0"),
             "7net-l3i5": measure("7net-l3i5"),

@@ -22,7 +22,7 @@ from pesbench.references import bsct_spice as bsct
 from pesbench.references.calculators import collect_references, write_geometries
 from pesbench.references.quality import QualityLimits
 from pesbench.scans import Scan, bond_scans
-from pesbench.storage import ScanSet, write_scan_set
+from pesbench.storage import ScanSet, write_json, write_scan_set
 from pesbench.structures import System
 
 REPO = Path(__file__).parents[1]
@@ -229,6 +229,12 @@ def fake_entry(what: str = "Morse", *, name: str = "fake", **settings: Any) -> M
         "batch_size": 100,
     }
     return ModelEntry(name, "ase", defaults | settings)
+
+
+def written_entry(entry: ModelEntry, path: Path) -> list[str]:
+    """Write what decides an entry, as `pesbench entry` does; the options that name it to a job."""
+    write_json(path, entry.deciding())
+    return ["--entry", str(path), "--entry-sha256", entry.sha256]
 
 
 def faulty(fault: str, scan: Scan | None = None, frame: int | None = None, **settings: Any):

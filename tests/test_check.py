@@ -1076,6 +1076,10 @@ def test_weights_of_an_address_are_fetched(tmp_path, monkeypatch, caplog):
     address = "https://example.org/v1/my%20best.model?download=true"
     arguments = ["check", "--weights", address, "--family", "mace", "--out", str(tmp_path / "o")]
     assert main(arguments) == 2
+    assert asked == []
+    assert "nothing says that you trust https://example.org" in caplog.text
+    assert "--trust" in caplog.text
+    assert main([*arguments, "--trust"]) == 2
     assert asked == [address]
     assert f"model 'my-best': {address}: the server answers 404" in caplog.text
 

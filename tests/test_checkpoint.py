@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import fake_entry
+from conftest import fake_entry, written_entry
 from pesbench import storage
 from pesbench.checkpoint import Checkpoint, checkpoint_folder, stored_settings
 from pesbench.cli import main
 from pesbench.errors import HostError, UserError
 from pesbench.evaluate import evaluate_shard
-from pesbench.storage import write_json
 
 IDS = ("C-C/a", "C-N/b", "C-O/c")
 
@@ -143,8 +142,8 @@ def test_a_command_says_so_in_one_line(what, toy_set, tmp_path, monkeypatch, cap
     path = tmp_path / "out.h5.checkpoint" / f"{what}.json"
     assert json.loads(path.read_text())
     path.write_text("")
-    write_json(tmp_path / "entry.json", entry.deciding())
-    command = ["evaluate", "--entry", tmp_path / "entry.json", "--scan-set", toy_set,
+    named = written_entry(entry, tmp_path / "entry.json")
+    command = ["evaluate", *named, "--scan-set", toy_set,
                "--scans", *IDS, "--device", "cpu", "--out", out]  # fmt: skip
     assert main([str(word) for word in command]) == 2
     said = caplog.records[-1].getMessage().removeprefix("pesbench: error: ")

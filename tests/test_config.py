@@ -523,7 +523,7 @@ def test_a_registry_that_is_none(base, text):
 def test_weights_are_found_and_hashed(base):
     content = b"\x80 the rest is looked at when it is loaded"
     (base / "my.model").write_bytes(content)
-    _write_models(base, MODELS | {"mine": {"family": "mace", "weights": "my.model"}})
+    _write_models(base, MODELS | {"mine": {"family": "mace", "weights": "my.model", "trust": True}})
     run = resolve(_config(models=["mine"]), base)
     settings = run.models["mine"].settings
     assert settings["sha256"] == hashlib.sha256(content).hexdigest()
@@ -533,12 +533,13 @@ def test_weights_are_found_and_hashed(base):
     assert deciding["settings"]["sha256"] == settings["sha256"]
     # a job gets the two apart, and refuses other weights
     write_json(base / "entry.json", deciding)
-    entry = ModelEntry.from_file(base / "entry.json", base / "my.model")
+    digest = run.models["mine"].sha256
+    entry = ModelEntry.from_file(base / "entry.json", base / "my.model", digest)
     assert entry.deciding() == deciding
     assert entry.settings["weights"] == settings["weights"]
     for weights in (base / "models.yaml", base / "none"):
         with pytest.raises(UserError, match=str(weights)):
-            ModelEntry.from_file(base / "entry.json", weights)
+            ModelEntry.from_file(base / "entry.json", weights, digest)
 
 
 def test_the_shipped_registry(repo):

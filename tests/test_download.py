@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from pesbench import cli
-from pesbench.config import read_models, resolve_entry, weights_option
+from pesbench.config import loading_options, read_models, resolve_entry
 from pesbench.errors import HostError, UserError
 from pesbench.models import download
 from pesbench.models.download import cache_path, fetch, pin_path, read_pin
@@ -324,10 +324,10 @@ def test_a_cache_that_cannot_be_used(server: Server, cache: Path) -> None:
 # --- entries -------------------------------------------------------------------------------------
 
 
-def entry_of(tmp_path: Path, **settings: str) -> ModelEntry:
-    """An entry as Snakemake's parsing has it."""
+def entry_of(tmp_path: Path, **settings: str | bool) -> ModelEntry:
+    """An entry as Snakemake's parsing has it, with the word of consent."""
     path = tmp_path / "models.yaml"
-    path.write_text(yaml.safe_dump({"mine": {"family": "mace"} | settings}))
+    path.write_text(yaml.safe_dump({"mine": {"family": "mace", "trust": True} | settings}))
     return resolve_entry(read_models(path)["mine"], path, tmp_path)
 
 
@@ -337,7 +337,8 @@ def test_parsing_downloads_nothing_and_decides_the_same_before_and_after(
     before = entry_of(tmp_path, weights=server.address())
     assert server.asked == []
     assert not cache.exists()
-    assert weights_option(before) == ["--weights", str(cache_path(server.address()))]
+    cached = str(cache_path(server.address()))
+    assert loading_options(before) == ["--entry-sha256", before.sha256, "--weights", cached]
     settled = settle(before)
     after = entry_of(tmp_path, weights=server.address())
     assert after.deciding() == before.deciding()
@@ -376,27 +377,29 @@ def test_a_job_takes_the_file_from_the_cache_and_never_downloads(
     server: Server, tmp_path: Path
 ) -> None:
     path, resolved = cache_path(server.address()), tmp_path / "model.json"
-    resolved.write_text(json.dumps(settle(entry_of(tmp_path, weights=server.address()))))
+    mine = entry_of(tmp_path, weights=server.address())
+    resolved.write_text(json.dumps(settle(mine)))
     for weights in (path, None):
-        entry = ModelEntry.from_file(resolved, weights)
+        entry = ModelEntry.from_file(resolved, weights, mine.sha256)
         assert entry.settings["weights"] == str(path)
         assert entry.settings["sha256"] == sha256(GOOD).hexdigest()
     path.write_bytes(OTHER)
     with pytest.raises(UserError, match="delete it and download it again") as caught:
-        ModelEntry.from_file(resolved, path)
+        ModelEntry.from_file(resolved, path, mine.sha256)
     assert str(path) in one_line(caught.value)
     path.unlink()
     with pytest.raises(UserError, match=f"pesbench entry mine --out {resolved}"):
-        ModelEntry.from_file(resolved, path)
+        ModelEntry.from_file(resolved, path, mine.sha256)
     assert server.asked == ["/a.model"]
 
 
 def test_a_job_that_is_not_told_where_the_weights_lie(tmp_path: Path) -> None:
     resolved = tmp_path / "model.json"
     (tmp_path / "a.model").write_bytes(GOOD)
-    resolved.write_text(json.dumps(settle(entry_of(tmp_path, weights="a.model"))))
+    mine = entry_of(tmp_path, weights="a.model")
+    resolved.write_text(json.dumps(settle(mine)))
     with pytest.raises(UserError, match="give --weights PATH"):
-        ModelEntry.from_file(resolved)
+        ModelEntry.from_file(resolved, sha256=mine.sha256)
 
 
 def test_an_entry_with_its_weights_here(server: Server, tmp_path: Path) -> None:

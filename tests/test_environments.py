@@ -286,8 +286,9 @@ def test_a_public_checkpoint_needs_no_file_here(tmp_path: Path) -> None:
         assert entry.weights_path is None
         resolved = tmp_path / "model.json"
         resolved.write_text(json.dumps(entry.deciding()))
-        assert ModelEntry.from_file(resolved).settings["sha256"] == entry.settings["sha256"]
-        assert ModelEntry.from_file(resolved).settings["pretrained"] == name
+        found = ModelEntry.from_file(resolved, sha256=entry.sha256)
+        assert found.settings["sha256"] == entry.settings["sha256"]
+        assert found.settings["pretrained"] == name
 
 
 # --- as rules of the workflow --------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import fake_entry, faulty, tblite_entry, toy_scan, write_toys
+from conftest import fake_entry, faulty, tblite_entry, toy_scan, write_toys, written_entry
 from pesbench import cli, evaluate
 from pesbench.batching import BatchLimit, choose_limit, split
 from pesbench.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ from pesbench.scores import (
     score_rows,
     score_scan,
 )
-from pesbench.storage import Evaluation, ScanSet, write_json
+from pesbench.storage import Evaluation, ScanSet
 from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 
 IDS = ("C-C/a", "C-N/b", "C-O/c", "N-N/d", "N-O/e", "O-S/f")
@@ -234,10 +234,10 @@ def test_a_charge_that_a_model_does_not_take():
 def test_a_model_that_does_not_load_is_a_result_of_every_scan(
     toy_set, tmp_path, what, status, said, batch_size
 ):
-    write_json(tmp_path / "entry.json", fake_entry(what, batch_size=batch_size).deciding())
+    named = written_entry(fake_entry(what, batch_size=batch_size), tmp_path / "entry.json")
     out = tmp_path / "out.h5"
     code = cli.main(
-        ["evaluate", "--entry", str(tmp_path / "entry.json"), "--scan-set", str(toy_set),
+        ["evaluate", *named, "--scan-set", str(toy_set),
          "--device", "cpu", "--out", str(out)]
     )  # fmt: skip
     assert code == 0
@@ -598,13 +598,13 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
     """SIGKILL of the whole command in the middle; its worker goes with it."""
     tally = tmp_path / "tally"
     entry = fake_entry("Morse", arguments={"pause_s": 0.005, "tally": str(tally)}, batch_size=20)
-    write_json(tmp_path / "entry.json", entry.deciding())
+    named = written_entry(entry, tmp_path / "entry.json")
     ids = _ids(small_scan_set)
     _run(entry, small_scan_set, tmp_path / "whole.h5", ids)
     tally.unlink()
     out = tmp_path / "out.h5"
     command = [
-        sys.executable, "-m", "pesbench", "evaluate", "--entry", str(tmp_path / "entry.json"),
+        sys.executable, "-m", "pesbench", "evaluate", *named,
         "--scan-set", str(small_scan_set), "--device", "cpu", "--out", str(out),
     ]  # fmt: skip
     first_piece = tmp_path / "out.h5.checkpoint" / "000000.npz"
@@ -649,9 +649,9 @@ def test_a_hung_worker_does_not_outlive_a_killed_command(toys, toy_set, tmp_path
     """It reads no pipe any more: only the kernel can end it."""
     tally = tmp_path / "tally"
     entry = faulty("hang", toys["C-C/a"], 0, batch_size=1, arguments={"tally": str(tally)})
-    write_json(tmp_path / "entry.json", entry.deciding())
+    named = written_entry(entry, tmp_path / "entry.json")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pesbench", "evaluate", "--entry", str(tmp_path / "entry.json"),
+        [sys.executable, "-m", "pesbench", "evaluate", *named,
          "--scan-set", str(toy_set), "--device", "cpu", "--out", str(tmp_path / "out.h5")],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

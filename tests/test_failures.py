@@ -28,6 +28,7 @@ from pesbench.evaluate import evaluate_shard
 from pesbench.integrity import readable
 from pesbench.models.interface import Status
 from pesbench.models.registry import check_import
+from pesbench.models.trust import entry_sha256
 from pesbench.report.strict import model_failures
 from pesbench.storage import Evaluation, Vibrations, write_json
 from pesbench.trajectories import Trajectories
@@ -166,8 +167,10 @@ def mounted(tmp_path):
 
 
 def _command(stage, made, toy_set, out):
+    digest = entry_sha256(json.loads((made / "model.json").read_text()))
     words = [sys.executable, "-m", "pesbench", stage, "--entry", made / "model.json",
-             "--scan-set", toy_set, "--device", "cpu", "--out", out]  # fmt: skip
+             "--entry-sha256", digest, "--scan-set", toy_set, "--device", "cpu",
+             "--out", out]  # fmt: skip
     if stage == "dynamics":
         words += ["--temperatures-k", "300", "--duration-ps", "0.02", "--store-every", "5"]
     return [str(word) for word in words]

@@ -21,9 +21,10 @@ from ase import Atoms
 
 from pesbench.config import read_models, resolve_entry
 from pesbench.errors import UserError
+from pesbench.models import registry
 from pesbench.models.download import cache_path, is_address, pin_path
 from pesbench.models.interface import Batch, molecules_batch
-from pesbench.models.mace import MACE, load_mace
+from pesbench.models.mace import MACE
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, settle
 from pesbench.worker import Worker
 
@@ -92,7 +93,7 @@ def load(weights: Path, **settings) -> MACE:
     """The adapter in this process, which is faster than a worker for every test."""
     before = torch.get_default_dtype()
     try:
-        return load_mace(entry(weights, **settings).settings, "cpu")
+        return registry.load(entry(weights, **settings), scan_set=None, device="cpu")
     finally:
         torch.set_default_dtype(before)
 
@@ -196,13 +197,19 @@ def test_a_public_model_is_loaded_from_the_cache(
     """Its file was put there by hand, as for a machine without network."""
     monkeypatch.setenv("PESBENCH_CACHE", str(tmp_path))
     models = REPO / "config/models.yaml"
-    public = resolve_entry(read_models(models)["mace-off23-small"], models, REPO)
+    entry = read_models(models)["mace-off23-small"]
+    with pytest.raises(UserError, match="nothing says that you trust https://") as caught:
+        resolve_entry(entry, models, REPO)
+    for cure in ("`sha256`", "`trust: true`", "pesbench entry mace-off23-small --trust"):
+        assert cure in str(caught.value)
+    public = resolve_entry(entry.trusted(), models, REPO)
     cached = cache_path(public.settings["weights"])
     cached.write_bytes(weights.read_bytes())
     resolved = tmp_path / "model.json"
     resolved.write_text(json.dumps(settle(public)))
     assert pin_path(cached).is_file()
-    with Worker(ModelEntry.from_file(resolved, cached)) as worker:
+    assert resolve_entry(entry, models, REPO).deciding() == public.deciding()  # said once
+    with Worker(ModelEntry.from_file(resolved, cached, public.sha256)) as worker:
         published = worker.evaluate(batch).result
     np.testing.assert_array_equal(load(weights).evaluate(batch).forces, published.forces)
 
@@ -433,7 +440,7 @@ def test_a_network_that_cannot_be_run_here(tmp_path: Path) -> None:
 def test_the_check_before_work_does_not_import_torch(weights: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from pesbench.models.registry import check_weights\n"
+        "from pesbench.models.trust import check_weights\n"
         "check_weights('mace', Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(weights)], check=True)
@@ -458,10 +465,11 @@ def test_a_damaged_model_does_not_load(weights: Path, tmp_path: Path) -> None:
 
 def test_weights_that_changed_under_an_entry_are_refused(weights: Path, tmp_path: Path) -> None:
     resolved = tmp_path / "model.json"
-    resolved.write_text(json.dumps(entry(weights).deciding()))
+    mine = entry(weights)
+    resolved.write_text(json.dumps(mine.deciding()))
     assert "weights" not in json.loads(resolved.read_text())["settings"]
-    ModelEntry.from_file(resolved, weights)
+    ModelEntry.from_file(resolved, weights, mine.sha256)
     other = tmp_path / "other.model"
     other.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(UserError, match="sha256"):
-        ModelEntry.from_file(resolved, other)
+        ModelEntry.from_file(resolved, other, mine.sha256)

@@ -18,7 +18,7 @@ from ase.data import covalent_radii
 from conftest import fake_entry, tblite_entry
 from fake_calculators import morse
 from pesbench import config
-from pesbench.config import read_models, resolve_entry, select, weights_option
+from pesbench.config import loading_options, read_models, resolve_entry, select
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.models import perturbed
@@ -450,6 +450,7 @@ OTHERS = {
     "network": {
         "family": "mace",
         "weights": "my.model",
+        "trust": True,
         "level_of_theory": "DFT",
         "license": "MIT",
     },
@@ -577,19 +578,20 @@ def test_a_job_gets_the_weights_of_the_base(tmp_path):
     entry = _resolved(tmp_path, base="network")
     assert entry.settings["license"] == "MIT"
     assert "weights" not in entry.settings
-    assert weights_option(entry) == ["--weights", str(weights.resolve())]
+    told = ["--entry-sha256", entry.sha256]
+    assert loading_options(entry) == [*told, "--weights", str(weights.resolve())]
     value = settle(entry)
     assert str(tmp_path) not in json.dumps(value)  # where they lie decides nothing
     path = tmp_path / "model.json"
     write_json(path, value)
-    found = ModelEntry.from_file(path, weights)
+    found = ModelEntry.from_file(path, weights, entry.sha256)
     assert found.deciding() == value
     assert found.base.settings["weights"] == str(weights.resolve())
     with pytest.raises(UserError, match="'mine' has weights; give --weights PATH"):
-        ModelEntry.from_file(path)
+        ModelEntry.from_file(path, sha256=entry.sha256)
     weights.write_bytes(b"\x80 others")
     with pytest.raises(UserError, match=r"model 'network': .* has sha256"):
-        ModelEntry.from_file(path, weights)
+        ModelEntry.from_file(path, weights, entry.sha256)
 
 
 def test_weights_from_an_address_are_fetched_for_the_base(tmp_path, monkeypatch):
@@ -606,15 +608,16 @@ def test_weights_from_an_address_are_fetched_for_the_base(tmp_path, monkeypatch)
     monkeypatch.setattr(registry, "cache_path", lambda address: cached)
     base = ModelEntry("network", "mace", {"weights": "https://example.org/a.model"})
     entry = _made(base)
-    assert weights_option(entry) == ["--weights", str(cached)]
+    assert loading_options(entry)[2:] == ["--weights", str(cached)]
     assert settle(entry)["settings"]["base_entry"]["settings"]["sha256"] == "a" * 64
     assert registry.fetch_weights(entry).base.settings["weights"] == str(cached)
 
 
 def test_through_the_worker_from_a_file(tmp_path):
     """From the registry to a job with nothing but the resolved entry."""
-    write_json(tmp_path / "model.json", settle(_resolved(tmp_path, base="fake", dose=0.2)))
-    entry = ModelEntry.from_file(tmp_path / "model.json")
+    resolved = _resolved(tmp_path, base="fake", dose=0.2)
+    write_json(tmp_path / "model.json", settle(resolved))
+    entry = ModelEntry.from_file(tmp_path / "model.json", sha256=resolved.sha256)
     r = np.array([1.2, 1.5, 1.9, 2.6])
     batch = diatomic(r, (6, 8))
     with Worker(entry, device="cpu") as worker:

@@ -633,7 +633,7 @@ def own(tmp_path, monkeypatch) -> dict:
     models = {
         "good": {"family": "ase", "calculator": "fake_calculators:Morse", "trained": False},
         "dead": {"family": "ase", "calculator": "fake_calculators:construction_dies"},
-        "far": {"family": "mace", "weights": "https://example.org/far.model"},
+        "far": {"family": "mace", "weights": "https://example.org/far.model", "trust": True},
     }
     Path("models.yaml").write_text(yaml.safe_dump(models))
     return {

@@ -261,7 +261,7 @@ def test_a_scan_that_is_not_there(tmp_path, scan):
 def test_a_resolved_entry_comes_back_and_other_files_are_refused(tmp_path):
     entry = ModelEntry("a", "ase", {"calculator": "x:Y", "arguments": {"k": [1, 2.5, None]}})
     write_json(tmp_path / "entry.json", entry.deciding())
-    assert ModelEntry.from_file(tmp_path / "entry.json") == entry
+    assert ModelEntry.from_file(tmp_path / "entry.json", sha256=entry.sha256) == entry
     for text in ("", "{}", "[1]", '{"name": "a"'):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(UserError, match="not a resolved model entry") as error:

@@ -16,7 +16,7 @@ from scipy import constants
 from scipy.spatial.transform import Rotation
 
 import fake_calculators
-from conftest import fake_entry, faulty, write_toys
+from conftest import fake_entry, faulty, write_toys, written_entry
 from pesbench import cli, patient_worker, vibrations
 from pesbench.errors import UserError
 from pesbench.metrics import normal_modes
@@ -857,8 +857,8 @@ def test_files_that_do_not_belong_together_are_refused(pair, toys_set, tmp_path)
 def test_by_the_commands(toys_set, tmp_path, monkeypatch):
     """What the rules run; the default of every setting is that of the package."""
     monkeypatch.chdir(tmp_path)
-    write_json(tmp_path / "entry.json", fake_entry().deciding())
-    options = ["vibrations", "--entry", "entry.json", "--scan-set", str(toys_set)]
+    named = written_entry(fake_entry(), tmp_path / "entry.json")
+    options = ["vibrations", *named, "--scan-set", str(toys_set)]
     assert cli.main([*options, "--device", "cpu", "--out", "v.h5"]) == 0
     with Vibrations(tmp_path / "v.h5") as file:
         assert file.systems == NAMES
@@ -877,7 +877,7 @@ def test_by_the_commands(toys_set, tmp_path, monkeypatch):
     assert frame.attrs["settings"]["relax_fmax"] == 0.01
     assert cli.main([*options, "--relax-fmax", "-1", "--out", "w.h5"]) == 2
     write_json(tmp_path / "zero.json", {"name": "z", "family": "control", "settings": {}})
-    refused = [options[0], "--entry", "zero.json", *options[3:], "--out", "w.h5"]
+    refused = [options[0], "--entry", "zero.json", *options[5:], "--out", "w.h5"]
     assert cli.main(refused) == 2
     assert not (tmp_path / "w.h5").exists()
 

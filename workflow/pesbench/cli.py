@@ -25,24 +25,32 @@ if TYPE_CHECKING:
 
 _WRITES = "writes "  # before the name of an output, in the parsed arguments
 _DEVICES = "auto, cpu, cuda or cuda:N"
+_ENTRY_SHA256 = (
+    "digest of the entry as `pesbench entry` tells it; needed where loading the entry can run code"
+)
+_TRUST = "weights that run code when they are loaded may do so"
 
 
-def _registered(name: str, models_file: Path) -> ModelEntry:
+def _registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
     from pesbench.models_file import read_models, resolve_entry
     from pesbench.schemas import closest
 
     registry = read_models(models_file)
     if name not in registry:
         raise UserError(f"{models_file}: no model {name!r}; {closest(name, registry)}")
-    return resolve_entry(registry[name], models_file, Path.cwd())
+    entry = registry[name].trusted() if trust else registry[name]
+    return resolve_entry(entry, models_file, Path.cwd())
 
 
 def _entry(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import settle
     from pesbench.storage import write_json
 
-    entry = _registered(arguments.model, arguments.models_file)
+    entry = _registered(arguments.model, arguments.models_file, trust=arguments.trust)
     write_json(arguments.out, settle(entry))
+    logging.getLogger("pesbench").info(
+        "%s: written; its --entry-sha256 is %s", arguments.out, entry.sha256
+    )
 
 
 def _build_environment(arguments: argparse.Namespace) -> None:
@@ -117,7 +125,7 @@ def _sample(arguments: argparse.Namespace) -> None:
             interval_steps=arguments.interval_steps,
             frames=arguments.frames,
         ),
-        ModelEntry.from_file(arguments.method),
+        ModelEntry.from_file(arguments.method, sha256=arguments.entry_sha256),
         arguments.out,
         arguments.record,
     )
@@ -172,7 +180,7 @@ def _prepare_molecules(arguments: argparse.Namespace) -> None:
 
     relax = None
     if arguments.relax is not None:
-        relax = ModelEntry.from_file(arguments.relax, arguments.weights)
+        relax = ModelEntry.from_file(arguments.relax, arguments.weights, arguments.entry_sha256)
     prepare_file(
         read_specs(arguments.molecules),
         arguments.out,
@@ -220,7 +228,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import ModelEntry
 
     evaluate_shard(
-        ModelEntry.from_file(arguments.entry, arguments.weights),
+        ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
         arguments.scan_set,
         arguments.scans or _all_scans(arguments.scan_set),
         arguments.out,
@@ -286,7 +294,7 @@ def _dynamics(arguments: argparse.Namespace) -> None:
         with ScanSet(arguments.scan_set) as scan_set:
             systems = [system.id for system in scan_set_systems(scan_set)]
     run_dynamics_shard(
-        ModelEntry.from_file(arguments.entry, arguments.weights),
+        ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
         arguments.scan_set,
         systems,
         settings,
@@ -324,7 +332,7 @@ def _vibrations(arguments: argparse.Namespace) -> None:
         with ScanSet(arguments.scan_set) as scan_set:
             systems = [system.id for system in scan_set_systems(scan_set)]
     run_vibrations(
-        ModelEntry.from_file(arguments.entry, arguments.weights),
+        ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
         arguments.scan_set,
         systems,
         settings,
@@ -595,7 +603,9 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.weights is not None:
         if arguments.family is None:
             raise UserError("check: `--weights` needs `--family`; add, for instance, --family mace")
-        entry = entry_of_weights(arguments.weights, arguments.family, arguments.dtype)
+        entry = entry_of_weights(
+            arguments.weights, arguments.family, arguments.dtype, trust=arguments.trust
+        )
     elif arguments.family is not None or arguments.dtype is not None:
         raise UserError(
             "check: `--family` and `--dtype` go with `--weights`; an entry has its own, "
@@ -604,7 +614,7 @@ def _check(arguments: argparse.Namespace) -> int:
     elif arguments.calculator is not None:
         entry = entry_of_calculator(arguments.calculator)
     else:
-        entry = _registered(arguments.model, arguments.models_file)
+        entry = _registered(arguments.model, arguments.models_file, trust=arguments.trust)
     report = check_entry(
         fetch_weights(entry),
         scans=arguments.scans,
@@ -712,7 +722,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     from pesbench.planning.probe import write_probe
 
     write_probe(
-        ModelEntry.from_file(arguments.entry, arguments.weights),
+        ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
         arguments.scan_set,
         arguments.out,
         device=arguments.device,
@@ -761,6 +771,7 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage = stages.add_parser("probe", help="time a model on a small and a large molecule")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True, help="made by `probe-scans`")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
@@ -803,6 +814,7 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--scans", nargs="+", metavar="ID",
                        help="scans to score, such as 'C-N/*' (default: all)")  # fmt: skip
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
+    stage.add_argument("--trust", action="store_true", help=_TRUST)
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--timeout-s", type=float, default=120.0, help="longest time of one call")
@@ -865,6 +877,7 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("entry", help="resolve one entry of the registry")
     stage.add_argument("model", help="name of the entry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
+    stage.add_argument("--trust", action="store_true", help=_TRUST)
     stage.add_argument("--out", action="output", required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)
 
@@ -906,6 +919,7 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
     stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
     stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--temperatures-k", type=float, nargs="+", metavar="K",
                        help="300 600 without it: near equilibrium")  # fmt: skip
     stage.add_argument("--interval-steps", type=int, default=60, help="between two frames")
@@ -953,6 +967,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="a file, or `molecules` of the config as JSON")  # fmt: skip
     stage.add_argument("--relax", type=Path, help="resolved entry (JSON) that relaxes them")
     stage.add_argument("--weights", type=Path, help="of that entry, if it has any")
+    stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
     stage.add_argument("--threads", type=_threads, default=1)
     stage.add_argument("--out", action="output", required=True, help="extxyz")
@@ -988,6 +1003,7 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("evaluate", help="a model's energies and forces on scans")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--scans", nargs="+", metavar="ID", help="which scans (default: all)")
     stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
@@ -1020,6 +1036,7 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("dynamics", help="short dynamics of molecules at constant energy")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--systems", nargs="+", metavar="ID", help="molecules (default: all)")
     stage.add_argument("--temperatures-k", type=float, nargs="+", required=True, metavar="K")
@@ -1047,6 +1064,7 @@ def _parser() -> argparse.ArgumentParser:
     stage = stages.add_parser("vibrations", help="harmonic frequencies of molecules")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--systems", nargs="+", metavar="ID", help="molecules (default: all)")
     stage.add_argument("--displacement-angstrom", type=float, default=0.01)

@@ -126,9 +126,9 @@ class Run:
         """The entries of all that runs on scans, the reference among them."""
         return [*self.models.values(), *([self.reference] if self.reference else [])]
 
-    def weights(self, model: str) -> list[str]:
-        """The option that tells a command where a model's weights lie, if it has any."""
-        return weights_option(self.models[model])
+    def loading(self, model: str) -> list[str]:
+        """The options with which a command loads a model: see `loading_options`."""
+        return loading_options(self.models[model])
 
     def seen_systems(self, model: str) -> list[str]:
         """The file that tells what a model was trained on, if it names one."""
@@ -216,10 +216,11 @@ class Run:
         return [word for pair in pairs for word in pair]
 
 
-def weights_option(entry: ModelEntry) -> list[str]:
-    """`--weights PATH` for an entry that has weights, else nothing."""
+def loading_options(entry: ModelEntry) -> list[str]:
+    """What tells a command that reads a resolved entry whose it is, and where its weights lie."""
     weights = entry.weights_path
-    return ["--weights", str(weights)] if weights else []
+    where = ["--weights", str(weights)] if weights else []
+    return ["--entry-sha256", entry.sha256, *where]
 
 
 def molecule_files(settings: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pesbench.errors import UserError
 from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
+from pesbench.models.trust import check_consent
 from pesbench.names import alike, why_unfit
 from pesbench.schemas import check_schema, closest, read_schema, shown, with_defaults, with_paths
 from pesbench.strict_yaml import read_yaml
@@ -147,15 +148,17 @@ def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntr
         base: Folder that relative paths start from.
 
     Raises:
-        UserError: the weights are missing or have another hash, or an import fails.
+        UserError: the weights are missing or have another hash, nothing says that they may run
+            code, or an import fails.
     """
     if entry.base is not None:
         entry = entry.with_base(resolve_entry(entry.base, models_file, base))
+    said = entry.settings
     try:
-        if "weights" in entry.settings:
-            settings = resolve_weights(entry.name, entry.settings, base)
-            entry = ModelEntry(entry.name, entry.family, settings)
+        if "weights" in said:
+            entry = ModelEntry(entry.name, entry.family, resolve_weights(entry.name, said, base))
         check_entry(entry)
+        check_consent(entry.name, entry.family, said, entry.settings.get("sha256"))
         if "seen_systems" in entry.settings:
             read_split(base / entry.settings["seen_systems"])
     except UserError as error:

@@ -46,6 +46,12 @@ def _visible(one: str) -> str:
     return " " if one.isspace() else one.encode("unicode_escape").decode("ascii")
 
 
+def quoted(text: object, most: int = 200) -> str:
+    """What a server, a file or a package says, for a message: one line of so many characters."""
+    line = " ".join(printable(str(text)[: 4 * most]).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def lines(text: object) -> str:
     """`printable` text of several lines."""
     return "\n".join(printable(line) for line in str(text).split("\n"))

@@ -24,12 +24,12 @@ rule dynamics:
     params:
         python=interpreter(of_model),
         device=RUN.device,
-        weights=lambda wildcards, input: RUN.weights(wildcards.model),
+        loading=lambda wildcards, input: RUN.loading(wildcards.model),
         code=code_of("dynamics", of_model),
         systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
         options=lambda wildcards: RUN.dynamics_shards[wildcards.shard].options,
     shell:
-        "{params.python:q} -m pesbench dynamics --entry {input.entry:q} {params.weights:q}"
+        "{params.python:q} -m pesbench dynamics --entry {input.entry:q} {params.loading:q}"
         " --scan-set {input.scan_set:q} --systems {params.systems:q} {params.options:q}"
         " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 

@@ -47,10 +47,10 @@ rule probe:
     params:
         python=interpreter(of_model),
         device=RUN.device,
-        weights=lambda wildcards, input: RUN.weights(wildcards.model),
+        loading=lambda wildcards, input: RUN.loading(wildcards.model),
         code=code_of("probe", of_model),
     shell:
-        "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.weights:q}"
+        "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
         " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
         " --out {output:q} 2> {log:q}"
 
@@ -74,10 +74,10 @@ if RUN.reference is not None:
         params:
             python=interpreter(of_reference),
             device=RUN.device,
-            weights=where(weights_option(RUN.reference)),
+            loading=where(loading_options(RUN.reference)),
             code=code_of("probe", of_reference),
         shell:
-            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.weights:q}"
+            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
             " --out {output:q} 2> {log:q}"
 
@@ -100,10 +100,10 @@ if RUN.relax is not None:
         params:
             python=where(PYTHON),
             device=RUN.device,
-            weights=where(weights_option(RUN.relax)),
+            loading=where(loading_options(RUN.relax)),
             code=stage_fingerprint("probe", *RUN.relax.families),
         shell:
-            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.weights:q}"
+            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
             " --out {output:q} 2> {log:q}"
 

@@ -81,7 +81,7 @@ if RUN.source == "molecules":
             molecules=given(as_text(RUN.settings["molecules"])),
             # what relaxes is in relax.json; where its weights lie decides nothing
             relax=where(
-                ["--relax", str(RESULTS / "relax.json"), *weights_option(RUN.relax)]
+                ["--relax", str(RESULTS / "relax.json"), *loading_options(RUN.relax)]
                 if RUN.relax
                 else []
             ),
@@ -131,12 +131,12 @@ if RUN.source == "molecules":
             **asks(lambda wildcards: REQUESTS.reference(wildcards.shard), on_gpu(RUN.reference)),
         params:
             python=interpreter(of_reference),
-            weights=where(weights_option(RUN.reference)),
+            loading=where(loading_options(RUN.reference)),
             device=RUN.device,
             code=code_of("evaluate", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
-            "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.weights:q}"
+            "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --scans {params.scans:q} --device {params.device:q}"
             " --threads {threads:q} --out {output:q} 2> {log:q}"
 

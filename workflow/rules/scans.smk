@@ -24,11 +24,11 @@ rule evaluate:
     params:
         python=interpreter(of_model),
         device=RUN.device,
-        weights=lambda wildcards, input: RUN.weights(wildcards.model),
+        loading=lambda wildcards, input: RUN.loading(wildcards.model),
         code=code_of("evaluate", of_model),
         scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
     shell:
-        "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.weights:q} --scan-set {input.scan_set:q}"
+        "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q} --scan-set {input.scan_set:q}"
         " --scans {params.scans:q} --device {params.device:q} --threads {threads:q}"
         " --out {output:q} 2> {log:q}"
 

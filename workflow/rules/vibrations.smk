@@ -26,11 +26,11 @@ if VIBRATIONS:
         params:
             python=interpreter(of_model),
             device=RUN.device,
-            weights=lambda wildcards, input: RUN.weights(wildcards.model),
+            loading=lambda wildcards, input: RUN.loading(wildcards.model),
             systems=RUN.vibration_systems,
             code=code_of("vibrations", of_model),
         shell:
-            "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.weights:q}"
+            "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
             " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
@@ -54,12 +54,12 @@ if VIBRATIONS:
             **asks(lambda wildcards: REQUESTS.reference_vibrations(), on_gpu(RUN.reference)),
         params:
             python=interpreter(of_reference),
-            weights=where(weights_option(RUN.reference)),
+            loading=where(loading_options(RUN.reference)),
             device=RUN.device,
             systems=RUN.vibration_systems,
             code=code_of("vibrations", of_reference),
         shell:
-            "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.weights:q}"
+            "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
             " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 

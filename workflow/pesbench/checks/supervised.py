@@ -60,16 +60,20 @@ class PatientWorker(Worker):
         return super().evaluate(batch)
 
 
-def entry_of_weights(weights: str, family: str, dtype: str | None = None) -> ModelEntry:
+def entry_of_weights(
+    weights: str, family: str, dtype: str | None = None, *, trust: bool = False
+) -> ModelEntry:
     """A resolved entry for a weight file, with the defaults of its family.
 
     Args:
         weights: Path of the file, or an http(s) address, of which nothing is downloaded yet.
         family: Such as `mace`.
         dtype: Precision, where it shall not be the family's default.
+        trust: The user's word that the weights may run code.
 
     Raises:
-        UserError: there is no such file or family, or the family takes no weights.
+        UserError: there is no such file or family, the family takes no weights, or these run code
+            when they are loaded and nothing says that they may.
     """
     from pesbench.models_file import make_entry, resolve_entry  # needs the extra `check`
 
@@ -79,7 +83,7 @@ def entry_of_weights(weights: str, family: str, dtype: str | None = None) -> Mod
         name = f"model-{name}"[:LONGEST].rstrip(".")
     keys = {"family": family, "weights": weights}
     entry = make_entry(name, keys | ({} if dtype is None else {"dtype": dtype}), "check: ")
-    return resolve_entry(entry, Path("check"), Path.cwd())
+    return resolve_entry(entry.trusted() if trust else entry, Path("check"), Path.cwd())
 
 
 def entry_of_calculator(path: str) -> ModelEntry:

@@ -16,9 +16,10 @@ from torch_sim.neighbors import vesin_nl_ts
 
 from pesbench.errors import UserError
 from pesbench.models.interface import Batch, Result, molecules_batch
-from pesbench.models.registry import WEIGHT_FILES, check_weights
 from pesbench.models.torch_devices import DTYPES, choose_device
 from pesbench.models.torchsim import TorchSimModel
+from pesbench.models.trust import WEIGHT_FILES, Weights
+from pesbench.text import quoted
 
 WARM_UP_CALLS = 3
 _CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
@@ -94,11 +95,12 @@ class MACE(TorchSimModel):
         return inputs
 
 
-def load_mace(settings: dict[str, Any], device: str) -> MACE:
+def load_mace(settings: dict[str, Any], weights: Weights, device: str) -> MACE:
     """A MACE model from the settings of its entry.
 
     Args:
-        settings: `weights` (a path), its `sha256`, `dtype`, `compile` and perhaps `head`.
+        settings: `dtype`, `compile` and perhaps `head`.
+        weights: Content of the `.model` file.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
@@ -106,8 +108,8 @@ def load_mace(settings: dict[str, Any], device: str) -> MACE:
     """
     torch_device, dtype = choose_device(device), DTYPES[settings["dtype"]]
     torch.set_default_dtype(dtype)  # e3nn makes constants in the default precision
-    path = Path(settings["weights"])
-    network = _read_weights(path, torch_device)
+    path = weights.path
+    network = _read_network(weights, torch_device)
     embedded = tuple(getattr(network, "embedding_specs", None) or ())
     unknown = sorted(set(embedded) - {_CHARGE, _SPIN})
     if unknown:
@@ -130,7 +132,7 @@ def load_mace(settings: dict[str, Any], device: str) -> MACE:
         compute_stress=False,
         neighbor_list_fn=_neighbor_list,
     )
-    details = {"weights_sha256": settings["sha256"], "mace-torch": version("mace-torch")}
+    details = {"weights_sha256": weights.sha256, "mace-torch": version("mace-torch")}
     return _warmed_up(MACE(model, elements, details, head=head, embedded=embedded))
 
 
@@ -171,24 +173,23 @@ def _neighbor_list(
     return vesin_nl_ts(positions, cell, bool(pbc), cutoff)
 
 
-def _read_weights(path: Path, device: torch.device) -> torch.nn.Module:
-    check_weights("mace", path)
-    _, cure = WEIGHT_FILES["mace"]
+def _read_network(weights: Weights, device: torch.device) -> torch.nn.Module:
+    path, cure = weights.path, WEIGHT_FILES["mace"].cure
     try:
-        network = torch.load(path, map_location=device, weights_only=False)
+        network = torch.load(weights.open(), map_location=device, weights_only=False)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{path}: needs the module {error.name!r}, which is not installed here: the checkpoint "
             f"of another package? {cure}"
         ) from error
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: torch cannot read these weights ({type(error).__name__}: {said}); {cure}"
+            f"{path}: torch cannot read these weights ({type(error).__name__}: {quoted(error)}); "
+            f"{cure}"
         ) from error
     kind = type(network).__name__
     if isinstance(network, dict):
-        keys = ", ".join(map(str, list(network)[:3]))
+        keys = ", ".join(quoted(key, 40) for key in list(network)[:3])
         raise UserError(f"{path}: holds a {kind} with the keys {keys}, no MACE model; {cure}")
     if not all(hasattr(network, name) for name in ("atomic_numbers", "r_max", "forward")):
         raise UserError(f"{path}: holds a {kind}, no MACE model; {cure}")

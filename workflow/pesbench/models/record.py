@@ -21,7 +21,8 @@ from pesbench.training.split import SEEN, UNSEEN, read_split
 NAME = "models.json"
 FORMAT = "pesbench-models"
 VERSION = 1
-_PLACES = ("seen_systems", "weights")  # of files, which lie elsewhere on every machine
+# places of files, which lie elsewhere on every machine, and one user's word of consent
+_LEFT_OUT = ("seen_systems", "trust", "weights")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Described:
 def description(entry: ModelEntry) -> dict[str, Any]:
     """The keys of an entry that decide no number, without the places of files."""
     deciding = entry.deciding()["settings"]
-    return {k: v for k, v in entry.settings.items() if k not in deciding and k not in _PLACES}
+    return {k: v for k, v in entry.settings.items() if k not in deciding and k not in _LEFT_OUT}
 
 
 def describe(entries: Iterable[ModelEntry], base: Path) -> dict[str, Described]:

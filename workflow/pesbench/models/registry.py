@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ from pesbench.errors import UserError, reading
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
+from pesbench.models.trust import (
+    WEIGHT_FILES,
+    Weights,
+    check_entry_file,
+    check_weights,
+    entry_sha256,
+    read_weights,
+)
 from pesbench.models.weight_file import defect
 
 FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "sevennet", "tblite", "testbed")
@@ -39,17 +48,11 @@ _DESCRIPTIVE = frozenset(
         "seen_systems",
         "trained",
         "training_dispersion",
+        "trust",
         "weights",
     }
 )
 _DECIDING = {"ase": frozenset({"elements"})}  # it asks the calculator for no others
-# package that the network in a family's weight file belongs to (None: the file holds a dictionary),
-# and the cure for any other file
-WEIGHT_FILES: dict[str, tuple[str | None, str]] = {
-    "mace": ("mace", "give the .model file that mace_run_train writes"),
-    "sevennet": (None, "give the .pth checkpoint that sevenn writes"),
-    "testbed": (None, "give the .pt file that `pesbench train` writes"),
-}
 logger = logging.getLogger("pesbench")
 
 
@@ -84,10 +87,35 @@ class ModelEntry:
         return {"name": self.name, "family": self.family, "settings": settings}
 
     @property
+    def sha256(self) -> str:
+        """The digest of its deciding part, by which a job knows it again in a file."""
+        return entry_sha256(self.deciding())
+
+    def trusted(self) -> ModelEntry:
+        """The same with the user's word that its weights may run code."""
+        if (base := self.base) is not None:
+            return self.with_base(base.trusted())
+        return ModelEntry(self.name, self.family, self.settings | {"trust": True})
+
+    @property
     def base(self) -> ModelEntry | None:
         """The entry that a perturbed model is made from; None for any other."""
         value = self.settings.get("base_entry")
         return value and ModelEntry(value["name"], value["family"], value["settings"])
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> ModelEntry:
+        """An entry from its JSON.
+
+        Raises:
+            KeyError, TypeError, AttributeError: it is none.
+        """
+        name, family, settings = value["name"], value["family"], value["settings"]
+        if not (isinstance(name, str) and isinstance(family, str) and isinstance(settings, dict)):
+            raise TypeError("`name`, `family` or `settings` is of another type")
+        if (base := settings.get("base_entry")) is not None:
+            cls.of(base)
+        return cls(name, family, settings)
 
     def with_base(self, base: ModelEntry) -> ModelEntry:
         """The same made from this entry."""
@@ -121,21 +149,27 @@ class ModelEntry:
         return str(self.settings.get("seed_of", self.name))
 
     @classmethod
-    def from_file(cls, path: Path, weights: Path | None = None) -> ModelEntry:
+    def from_file(
+        cls, path: Path, weights: Path | None = None, sha256: str | None = None
+    ) -> ModelEntry:
         """An entry that `python -m pesbench entry` has written, which is its deciding part.
 
         Args:
             path: JSON of `settle`.
             weights: Where the weights lie, for an entry that has them; an entry with an address
                 need not be told.
+            sha256: Digest of the entry in the user's registry. Without it no entry is taken whose
+                loading can run code: the file may have come with somebody else's results.
 
         Raises:
-            UserError: the file holds something else, or the weights are missing or others.
+            UserError: the file holds something else or another entry, or the weights are missing or
+                others.
         """
         with reading(path, "not a resolved model entry", "make it with `pesbench entry`"):
             value = json.loads(path.read_text(encoding="utf-8"))
-            entry = cls(str(value["name"]), str(value["family"]), dict(value["settings"]))
-            owner = entry.base or entry  # of the weights
+            entry = cls.of(value)
+        check_entry_file(path, value, sha256)
+        owner = entry.base or entry  # of the weights
         weights = weights or entry.weights_path
         if weights is None:
             # `pretrained`: in the package of the family, where the adapter looks
@@ -178,13 +212,13 @@ def fetch_weights(entry: ModelEntry) -> ModelEntry:
     weights = entry.settings.get("weights")
     if not is_address(weights):
         return entry
-    package, _ = WEIGHT_FILES[entry.family]
+
+    def wrong(path: Path) -> str | None:
+        with path.open("rb") as file:
+            return defect(file, WEIGHT_FILES[entry.family].package)
+
     try:
-        pin = download.fetch(
-            weights,
-            sha256=entry.settings.get("sha256"),
-            defect=lambda path: defect(path, package),
-        )
+        pin = download.fetch(weights, sha256=entry.settings.get("sha256"), defect=wrong)
     except UserError as error:
         raise UserError(f"model {entry.name!r}: {error}") from error
     found = {"weights": str(cache_path(weights)), "sha256": pin.sha256}
@@ -204,7 +238,10 @@ def settle(entry: ModelEntry) -> dict[str, Any]:
         HostError: as `fetch_weights`.
     """
     value = entry.deciding()
-    value["settings"] |= fetch_weights(entry).deciding()["settings"]
+    if (base := entry.base) is not None:
+        value["settings"]["base_entry"] = settle(base)
+    else:
+        value["settings"] |= fetch_weights(entry).deciding()["settings"]
     return value
 
 
@@ -300,22 +337,6 @@ def check_import(name: str, path: str) -> None:
         logger.warning("model %r: fails when it is imported (%s)", name, reason)
 
 
-def check_weights(family: str, path: Path) -> None:
-    """Refuse a file that cannot be a family's weights, without importing its package.
-
-    Args:
-        family: One with weights.
-        path: A file that exists.
-
-    Raises:
-        UserError: one line with the file, what it is and the cure.
-    """
-    package, cure = WEIGHT_FILES[family]
-    wrong = defect(path, package)
-    if wrong is not None:
-        raise UserError(f"{path} {wrong}; {cure}")
-
-
 def check_entry(entry: ModelEntry) -> None:
     """Refuse an entry whose import path leads nowhere, or whose method PySCF does not know.
 
@@ -361,6 +382,15 @@ def own_level(entry: ModelEntry) -> str:
     return f"{entry.name} (trained on {level})" if level else entry.name
 
 
+def _weights_of(entry: ModelEntry) -> Weights:
+    """The weights of an entry as an adapter gets them: it never opens a path of its own."""
+    try:
+        path = Path(entry.settings["weights"])
+        return read_weights(path, entry.settings.get("sha256"), entry.family)
+    except UserError as error:
+        raise UserError(f"model {entry.name!r}: {error}") from error
+
+
 def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
     """The model of an entry, ready to evaluate. Imports its family's packages.
 
@@ -370,9 +400,10 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
         device: `cpu`, `cuda` or `auto`; families without a choice run on the CPU.
 
     Raises:
-        UserError: the family needs something it was not given.
+        UserError: the family needs something it was not given, or the weights are not those that
+            were agreed to.
     """
-    settings = entry.settings
+    settings = {key: value for key, value in entry.settings.items() if key != "weights"}
     match entry.family:
         case "control":
             from pesbench.models.controls import ControlModel
@@ -401,15 +432,16 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
         case "mace":
             from pesbench.models.mace import load_mace
 
-            return load_mace(settings, device)
+            return load_mace(settings, _weights_of(entry), device)
         case "sevennet":
             from pesbench.models.sevennet import load_sevennet
 
-            return load_sevennet(settings, device)
+            weights = None if "pretrained" in settings else _weights_of(entry)
+            return load_sevennet(settings, weights, device)
         case "testbed":
             from pesbench.models.testbed import load_testbed
 
-            return load_testbed(settings, device)
+            return load_testbed(settings, _weights_of(entry), device)
         case "perturbed":
             from pesbench.models.perturbed import load_perturbed
 

@@ -6,6 +6,7 @@ the graphs of a batch are put together as sevenn's own inference does it.
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from sevenn.util import pretrained_name_to_path
 from torch_geometric.data import Batch as GraphBatch
 
 from pesbench.errors import UserError
-from pesbench.models.download import file_sha256
 from pesbench.models.interface import (
     Batch,
     DeviceOutOfMemoryError,
@@ -30,8 +30,9 @@ from pesbench.models.interface import (
     Status,
     is_out_of_device_memory,
 )
-from pesbench.models.registry import WEIGHT_FILES, check_weights
 from pesbench.models.torch_devices import choose_device, torch_details
+from pesbench.models.trust import WEIGHT_FILES, Weights, read_weights
+from pesbench.text import quoted
 
 
 class SevenNetModel:
@@ -106,30 +107,31 @@ class SevenNetModel:
         return graph
 
 
-def load_sevennet(settings: dict[str, Any], device: str) -> SevenNetModel:
+def load_sevennet(settings: dict[str, Any], weights: Weights | None, device: str) -> SevenNetModel:
     """A SevenNet network from the settings of its entry.
 
     Args:
-        settings: `pretrained`, the name of a checkpoint in sevenn's package, or `weights`, a path;
-            perhaps `sha256` and `modal`.
+        settings: Perhaps `modal`; `pretrained` and perhaps its `sha256` where `weights` is None.
+        weights: Content of the checkpoint; None for one that sevenn's package carries, which is
+            code that was installed like the package itself.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: the file is no SevenNet checkpoint or another one, or `modal` does not fit it.
     """
     torch_device = choose_device(device)
-    path = _packaged(settings) if "pretrained" in settings else Path(settings["weights"])
-    network = _read_checkpoint(path)
-    modal = _choose_modal(path, sorted(network.modal_map or ()), settings.get("modal"))
+    weights = _packaged(settings) if weights is None else weights
+    network = _read_checkpoint(weights)
+    modal = _choose_modal(weights.path, sorted(network.modal_map or ()), settings.get("modal"))
     details = {
-        "weights_sha256": file_sha256(path),
+        "weights_sha256": weights.sha256,
         "sevenn": version("sevenn"),
         "e3nn": version("e3nn"),
     }
     return SevenNetModel(network, torch_device, details, modal)
 
 
-def _packaged(settings: dict[str, Any]) -> Path:
+def _packaged(settings: dict[str, Any]) -> Weights:
     """A checkpoint that sevenn's package carries."""
     name, wanted = settings["pretrained"], settings.get("sha256")
     try:
@@ -138,25 +140,26 @@ def _packaged(settings: dict[str, Any]) -> Path:
         raise UserError(
             f"sevenn {version('sevenn')} carries no checkpoint {name!r}; give its file as `weights`"
         ) from error
-    if wanted is not None and (found := file_sha256(path)) != wanted:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if wanted not in (None, found):
         raise UserError(
             f"{path}: sevenn {version('sevenn')} carries another {name!r}, with sha256 {found}; "
             f"install the version that the entry was written for, or correct `sha256`"
         )
-    return path
+    return read_weights(path, found, "sevennet")
 
 
-def _read_checkpoint(path: Path) -> AtomGraphSequential:
-    check_weights("sevennet", path)
-    _, cure = WEIGHT_FILES["sevennet"]
+def _read_checkpoint(weights: Weights) -> AtomGraphSequential:
+    path, cure = weights.path, WEIGHT_FILES["sevennet"].cure
     try:
-        checkpoint = SevenNetCheckpoint(path)
-        whole = checkpoint.config and checkpoint.model_state_dict
-        network = checkpoint.build_model() if whole else None
+        with weights.file() as copy:
+            checkpoint = SevenNetCheckpoint(copy)
+            whole = checkpoint.config and checkpoint.model_state_dict
+            network = checkpoint.build_model() if whole else None
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: sevenn cannot read this checkpoint ({type(error).__name__}: {said}); {cure}"
+            f"{path}: sevenn cannot read this checkpoint ({type(error).__name__}: "
+            f"{quoted(error)}); {cure}"
         ) from error
     if network is None:
         raise UserError(f"{path}: holds no SevenNet checkpoint; {cure}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,15 @@ from pesbench.models.interface import (
     is_out_of_device_memory,
 )
 from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
-from pesbench.testbed.weights import Trained, read_weights
+from pesbench.models.trust import Weights
+from pesbench.testbed.weights import Trained, potential_of
 
 
 class TestbedModel:
     """A trained potential behind the contract: molecules of like size, padded to the largest.
 
     Args:
-        trained: Of `read_weights`.
+        trained: Of `potential_of`.
         details: For the provenance.
     """
 
@@ -126,21 +126,20 @@ def padded(batch: Batch, place: NDArray[np.int64]) -> tuple[NDArray[np.float64],
     return positions, numbers
 
 
-def load_testbed(settings: dict[str, Any], device: str) -> TestbedModel:
+def load_testbed(settings: dict[str, Any], weights: Weights, device: str) -> TestbedModel:
     """A testbed potential from the settings of its entry.
 
     Args:
-        settings: `weights` (a path), its `sha256` and `dtype`.
+        settings: `dtype`.
+        weights: Content of the `.pt` file.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: the file holds something else.
     """
-    trained = read_weights(
-        Path(settings["weights"]), DTYPES[settings["dtype"]], choose_device(device)
-    )
+    trained = potential_of(weights, DTYPES[settings["dtype"]], choose_device(device))
     details = {
-        "weights_sha256": settings["sha256"],
+        "weights_sha256": weights.sha256,
         "switches": trained.network.settings.to_dict(),
     }
     return TestbedModel(trained, details)

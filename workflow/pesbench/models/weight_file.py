@@ -1,13 +1,22 @@
-"""What a weight file is, from its first bytes: cheap, and without the package that reads it."""
+"""What a weight file is, from its first bytes: cheap, and without the package that reads it.
+
+The file may be anybody's. Nothing of it is executed, and what is read of it is bounded whatever
+sizes it claims.
+"""
 
 from __future__ import annotations
 
+import io
+import os
 import pickletools
 import zipfile
-from pathlib import Path
-from typing import IO
+from typing import BinaryIO
+
+from pesbench.text import quoted
 
 _HEAD_BYTES = 4096
+_MOST_DIRECTORY_BYTES = 4 << 20  # of a zip archive; a tensor takes some 80 bytes of it
+_MOST_PICKLE_BYTES = 1 << 16  # to the class at the top, which stands in the first hundred
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\b\x1b")
 _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -15,26 +24,42 @@ _PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
 
 
-def defect(path: Path, package: str | None) -> str | None:
+class _Bounded(io.BufferedReader):
+    """A file of which only so much is read at a time; `zipfile` reads a directory at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file.
+
+        Raises:
+            BadZipFile: more is asked for than a directory of tensors has.
+        """
+        most = _MOST_DIRECTORY_BYTES + 1
+        content = super().read(most if size is None or size < 0 else min(size, most))
+        if len(content) == most:
+            raise zipfile.BadZipFile("too large a directory")
+        return content
+
+
+def defect(file: BinaryIO, package: str | None) -> str | None:
     """What is wrong with a file that should hold a pickled network or dictionary, or None.
 
     Only the kind of file and the class at the top of the pickle are looked at, nothing is
     unpickled: what passes may still not load.
 
     Args:
-        path: A file that exists.
+        file: Open for reading, at its start.
         package: Top-level package that the class of the network belongs to, such as `mace`; None
             where the file should hold a dictionary of tensors and plain values.
 
     Returns:
         The predicate of a sentence whose subject is the file, such as "is an HTML page".
     """
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    head = file.read(_HEAD_BYTES)
+    size = file.seek(0, os.SEEK_END)
     if not head:
         return "is empty"
     if head.startswith(_ZIP):
-        return _defect_of_zip(path, package)
+        return _defect_of_zip(file, size, package)
     if head.startswith(_PICKLE):
         return None  # torch's format before 1.6; or another pickle, which loading tells
     if head.startswith(_GIT_LFS):
@@ -43,7 +68,7 @@ def defect(path: Path, package: str | None) -> str | None:
         return "is an HTML page, no weights"
     if head.startswith(_HDF5):
         return "is an HDF5 file, no weights of torch"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "is a safetensors file: tensors without the network"
     if _is_text(head):
         return "is text, no weights"
@@ -60,22 +85,30 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _defect_of_zip(path: Path, package: str | None) -> str | None:
+def _defect_of_zip(file: BinaryIO, size: int, package: str | None) -> str | None:
+    bounded = _Bounded(file)  # type: ignore[arg-type]
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        with zipfile.ZipFile(bounded) as archive:
+            members = archive.infolist()
+            names = [member.filename for member in members]
             if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
                 return "is a TorchScript archive, not the network itself"
-            data = next((name for name in names if name.endswith("/data.pkl")), None)
+            data = next((m for m in members if m.filename.endswith("/data.pkl")), None)
             if data is None:
                 return "is a zip archive, but none that torch writes"
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                return "is a compressed zip archive, and torch writes none"
+            if sum(member.file_size for member in members) > size:
+                return "is damaged: its zip archive claims more bytes than it has"
             with archive.open(data) as pickled:
-                return _defect_of_pickle(pickled, package)
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError):
+                return _defect_of_pickle(pickled.read(_MOST_PICKLE_BYTES), package)
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError):
         return "is cut short or damaged: its zip archive has no readable directory"
+    finally:
+        bounded.detach()  # the file is the caller's
 
 
-def _defect_of_pickle(pickled: IO[bytes], package: str | None) -> str | None:
+def _defect_of_pickle(pickled: bytes, package: str | None) -> str | None:
     """What is wrong with the object at the top of a pickle, as far as its first opcodes tell."""
     texts: list[str] = []
     try:
@@ -91,10 +124,11 @@ def _defect_of_pickle(pickled: IO[bytes], package: str | None) -> str | None:
                     )
                     if (module, name) == ("collections", "OrderedDict"):
                         return _dictionary()
+                    found = quoted(f"{module}.{name}", 80)
                     if package is None:
-                        return f"holds a {module}.{name}, no dictionary of weights"
+                        return f"holds a {found}, no dictionary of weights"
                     if module.partition(".")[0] != package:
-                        return f"holds a {module}.{name}, no network of {package}"
+                        return f"holds a {found}, no network of {package}"
                     return None
                 case "PROTO" | "FRAME" | "MEMOIZE":
                     continue
@@ -102,7 +136,7 @@ def _defect_of_pickle(pickled: IO[bytes], package: str | None) -> str | None:
                     texts.append(argument)
                 case _:
                     return f"holds no network of {package}" if package else "holds no dictionary"
-    except ValueError:
+    except (ValueError, OverflowError):
         return "is damaged: its pickle cannot be read"
     return None
 

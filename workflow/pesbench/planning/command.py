@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench import provenance
-from pesbench.config import Run, resolve
+from pesbench.config import Run, loading_options, resolve
 from pesbench.config_files import DEFAULT_CONFIG, Config
 from pesbench.errors import HostError, UserError
 from pesbench.models.download import cache_path, is_address
@@ -164,11 +164,11 @@ def _run_probe(
     seconds: float,
 ) -> Probe:  # fmt: skip
     """Run the command of the rule `probe`, with the interpreter of the model's family."""
-    log, weights = run.results / "logs" / "probe" / f"{name}.log", entry.weights_path
+    log = run.results / "logs" / "probe" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
         python, "-m", "pesbench", "--log", str(log), "probe",
-        "--entry", str(entry_path), *(["--weights", str(weights)] if weights else []),
+        "--entry", str(entry_path), *loading_options(entry),
         "--scan-set", str(scans), "--device", run.device, "--threads", str(run.threads),
         "--seconds", str(seconds), "--out", str(out),
     ]  # fmt: skip

@@ -357,21 +357,21 @@ class Training:
         write_json(place, wanted)
         if not checkpoint.is_file():
             return
-        try:
+        try:  # the folder may have come from elsewhere: only tensors and plain values are read
             stored = torch.load(checkpoint, map_location=self.device, weights_only=True)
+            if stored["threads"] != torch.get_num_threads():  # they decide rounding
+                logger.info("%s: with %d threads, as it was begun", self.name, stored["threads"])
+                torch.set_num_threads(stored["threads"])
+            self.network.load_state_dict(stored["network"])
+            self.average.load_state_dict(stored["average"])
+            for part, state in zip(self._steppers, stored["steppers"], strict=True):
+                part.load_state_dict(state)
+            self.history = [Epoch(**row) for row in stored["history"]]
+            self.best = stored["best"]
         except Exception as error:
             raise UserError(
                 f"{checkpoint}: damaged ({type(error).__name__}); remove its folder to start anew"
             ) from error
-        if stored["threads"] != torch.get_num_threads():  # they decide rounding
-            logger.info("%s: with %d threads, as it was begun", self.name, stored["threads"])
-            torch.set_num_threads(stored["threads"])
-        self.network.load_state_dict(stored["network"])
-        self.average.load_state_dict(stored["average"])
-        for part, state in zip(self._steppers, stored["steppers"], strict=True):
-            part.load_state_dict(state)
-        self.history = [Epoch(**row) for row in stored["history"]]
-        self.best = stored["best"]
         logger.info("%s: continuing after epoch %d", self.name, len(self.history))
 
     def _save(self) -> None:

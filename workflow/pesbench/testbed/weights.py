@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from pesbench.errors import UserError
-from pesbench.models.registry import WEIGHT_FILES, check_weights
+from pesbench.models import trust
 from pesbench.storage import atomic_path
 from pesbench.testbed.network import AttentionPotential
 from pesbench.testbed.settings import PotentialSettings
+from pesbench.text import quoted
 
 FORMAT, VERSION = "pesbench-testbed", 1
-_, _CURE = WEIGHT_FILES["testbed"]
+_CURE = trust.WEIGHT_FILES["testbed"].cure
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,37 @@ def write_weights(trained: Trained, path: Path) -> None:
 
 
 def read_weights(path: Path, dtype: torch.dtype, device: torch.device) -> Trained:
-    """A potential from its file; nothing but tensors and plain values is unpickled.
+    """A potential from its file.
+
+    Raises:
+        UserError: as `potential_of`.
+    """
+    return potential_of(trust.read_weights(path, None, "testbed"), dtype, device)
+
+
+def potential_of(weights: trust.Weights, dtype: torch.dtype, device: torch.device) -> Trained:
+    """A potential from the content of its file; only tensors and plain values are unpickled.
 
     Raises:
         UserError: the file holds something else, or weights of other settings than it says.
     """
-    check_weights("testbed", path)
+    path = weights.path
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(weights.open(), map_location="cpu", weights_only=True)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path}: torch cannot read these weights ({type(error).__name__}: {said}); {_CURE}"
+            f"{path}: torch cannot read these weights ({type(error).__name__}: {quoted(error)}); "
+            f"{_CURE}"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: no weights of the testbed; {_CURE}")
-    if content["version"] != VERSION:
+    if content.get("version") != VERSION:
         raise UserError(
-            f"{path}: weights of version {content['version']}, this is {VERSION}; train them again"
+            f"{path}: weights of version {quoted(content.get('version'), 20)}, this is {VERSION}; "
+            "train them again"
         )
+    if lacking := {"settings", "state", "atomic_energies_ev", "made_of"} - set(content):
+        raise UserError(f"{path}: holds no `{min(lacking)}`; {_CURE}")
     settings = PotentialSettings.of(content["settings"], str(path))
     network = AttentionPotential(settings)
     try:

@@ -106,27 +106,34 @@ def _by_age(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_whole(checkpoint: Path) -> bool:
+    import torch
+
     try:
         with zipfile.ZipFile(checkpoint) as archive:  # torch.save writes one, with checksums
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
+            if archive.testzip() is not None:
+                return False
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a damaged or foreign file makes of it
         return False
+    return True
 
 
 def drop_unfinished_checkpoints(folder: Path) -> None:
-    """Remove checkpoints that a kill cut short.
+    """Remove checkpoints that a kill cut short, and files that hold anything but tensors.
 
     `mace_run_train` writes a checkpoint under its final name, and starts anew without a word where
-    it cannot read the last one.
+    it cannot read the last one. It executes what a checkpoint says: of a folder that came from
+    elsewhere, nothing may be left that can run code.
 
     Args:
         folder: Of the checkpoints; need not exist.
     """
-    for paths in _by_age(folder).values():
-        for path in paths:
-            if not _is_whole(path):
-                logger.warning("%s: was cut short; going on from the one before", path)
-                path.unlink()
+    for path in sorted(folder.glob("*_epoch-*")):  # all that it may take for a checkpoint
+        if path.is_file() and not _is_whole(path):
+            logger.warning(
+                "%s: was cut short, or holds more than tensors; going on from the one before", path
+            )
+            path.unlink()
 
 
 def drop_old_checkpoints(folder: Path) -> None:
@@ -146,6 +153,11 @@ def _run_training(command: Sequence[str], folder: Path) -> float:
     before = json.loads(spent_file.read_text(encoding="utf-8")) if spent_file.is_file() else 0.0
     start = time.monotonic()
     drop_unfinished_checkpoints(folder / "checkpoints")
+    models = folder / "model"  # the network that is loaded in the end is made by this call
+    if models.is_symlink():
+        models.unlink()
+    elif models.exists():
+        shutil.rmtree(models)
     with (folder / "mace_run_train.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command,
