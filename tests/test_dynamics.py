@@ -874,7 +874,8 @@ from pesbench.models.registry import ModelEntry
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     run_dynamics_shard(
-        ModelEntry.from_file(Path(given["entry"])), Path(given["scan_set"]), given["systems"],
+        ModelEntry.from_file(Path(given["entry"]), sha256=given["sha256"]),
+        Path(given["scan_set"]), given["systems"],
         DynamicsSettings(**given["settings"]), Path(given["out"]), device="cpu", checkpoint_s=0.02,
     )
 """
@@ -895,7 +896,8 @@ def test_a_killed_shard_continues_to_the_bit(toys_set, tmp_path):
             assert file.trajectory("cc_9000K_0").status is Status.NONFINITE
             assert file.trajectory("cc_300K_0").survived
     out = tmp_path / "t.h5"
-    given = {"entry": str(tmp_path / "entry.json"), "scan_set": str(toys_set), "out": str(out),
+    given = {"entry": str(tmp_path / "entry.json"), "sha256": entry.sha256,
+             "scan_set": str(toys_set), "out": str(out),
              "systems": list(NAMES), "settings": settings}  # fmt: skip
     command = [sys.executable, str(tmp_path / "run.py"), json.dumps(given)]
     rng = np.random.default_rng(20)

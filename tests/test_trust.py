@@ -313,10 +313,8 @@ def test_the_registry_and_its_file_have_one_digest(place: Path, name: str) -> No
 
 
 def test_keys_that_are_no_text_have_a_digest(place: Path) -> None:
-    arguments = {1: 2, "a": [1.0, None]}
-    path = registry(mine={"family": "ase", "calculator": "ase.calculators.emt:EMT",
-                          "arguments": arguments})  # fmt: skip
-    entry = resolve_entry(read_models(path)["mine"], path, place)
+    arguments = {"arguments": {1: 2, "a": [1.0, None]}, "calculator": "a:B"}
+    entry = ModelEntry("mine", "ase", arguments)
     write_json(Path("model.json"), settle(entry))
     ModelEntry.from_file(Path("model.json"), sha256=entry.sha256)
 
