@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 LONGEST_BOND = 1.5  # covalent-radius sums
+LONGEST_NAME = 120  # bytes; file systems take 255, and suffixes and numbers are added
 ISOTOPES = "isotopes are not known here, every atom has its natural mass; write"
 
 
@@ -166,7 +167,8 @@ def why_impossible(system: System) -> str:
 
 def is_path_name(name: str) -> bool:
     """Whether a name can be a folder or an HDF5 group: letters, digits and . _ + - only."""
-    return bool(name) and name[0] not in ".-" and all(c.isalnum() or c in "._+-" for c in name)
+    fit = bool(name) and name[0] not in ".-" and all(c.isalnum() or c in "._+-" for c in name)
+    return fit and len(name.encode()) <= LONGEST_NAME
 
 
 def n_parts(n_atoms: int, bonds: NDArray[np.int64]) -> int:

@@ -16,6 +16,7 @@ from pesbench.molecule_files.charge_and_spin import charge_and_spin
 from pesbench.molecule_files.completeness import why_incomplete
 from pesbench.molecule_files.record import Record, read_text
 from pesbench.structures import (
+    LONGEST_NAME,
     System,
     bonds_from_geometry,
     bonds_from_smiles,
@@ -130,8 +131,8 @@ def _sorted(path: Path, systems: list[System]) -> list[System]:
 def _system(record: Record, charge: int | None = None, spin: int | None = None) -> System:
     if not is_path_name(record.name):
         raise UserError(
-            f"{record.place}: the molecule id {record.name!r} is unfit for a path; "
-            "use letters, digits and . _ + - only"
+            f"{record.place}: the molecule id {record.name[:60]!r} is unfit for a path; "
+            f"use letters, digits and . _ + - only, at most {LONGEST_NAME}"
         )
     if not np.isfinite(record.positions).all():
         raise UserError(f"{record.place} has a position that is not a number")

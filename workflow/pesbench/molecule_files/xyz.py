@@ -111,7 +111,9 @@ def read_records(path: Path, text: str) -> Iterator[Record]:
             )
         n_atoms = int(lines[k])
         end = k + 2 + n_atoms
-        if not n_atoms or end > len(lines):
+        if not n_atoms:
+            raise UserError(f"{place}: a molecule without atoms; remove it")
+        if end > len(lines):
             raise UserError(f"{place}: announces {n_atoms} atoms, which do not follow")
         yield _record(path, number, k + 1, lines[k + 1], lines[k + 2 : end])
         if end < len(lines) and lines[end].lstrip().startswith("VEC"):
@@ -164,7 +166,10 @@ def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -
     except Exception as error:  # ASE raises whatever it meets
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{place}: cannot be read as xyz ({told[:200]}); correct it") from error
-    texts = {key: value for key, value in pairs if value is not None}
+    texts: dict[str, str] = {}
+    for key, value in pairs:
+        if value is not None and texts.setdefault(key, value) != value and key in ("id", "smiles"):
+            raise UserError(f"{place}: `{key}` is {texts[key]!r} and {value!r}; keep one")
     return from_atoms(
         atoms,
         path,
@@ -194,7 +199,7 @@ def from_atoms(
         UserError: it is periodic, or an atom has a mass of its own.
     """
     name = texts.get("id", f"{path.stem}-{number}")
-    place = f"{path}: molecule {name!r}"
+    place = f"{path}: molecule {name[:60]!r}"
     if atoms.pbc.any():
         raise UserError(
             f"{place} is periodic; molecules are scanned in a vacuum: make "

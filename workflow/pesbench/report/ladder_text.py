@@ -231,9 +231,11 @@ def notes(rows: pd.DataFrame) -> list[str]:
 def section(csv: Path, claims_csv: Path) -> More:
     """The section of the leaderboard and the page, from ladder.csv and ladder_claims.csv."""
     # `n/a` is a word here: of no card
-    rows = pd.read_csv(csv, keep_default_na=False, na_values=[""]).convert_dtypes()
+    names = {"model": str, "members": str, "other": str}  # which may look like numbers
+    rows = pd.read_csv(csv, keep_default_na=False, na_values=[""], converters=names)
+    rows = rows.convert_dtypes()
     shown = [{**_identity(row), **_cells(row, _SHOWN)} for row in rows.to_dict("records")]
-    claims = pd.read_csv(claims_csv)
+    claims = pd.read_csv(claims_csv, converters=names)
     more = "Every column, with its denominators: ladder.md and ladder.csv."
     said = lines(claims) or [NO_CLAIM]
     return More(HEADING, pd.DataFrame(shown), (*notes(rows), more, *said, *_sources(claims)))

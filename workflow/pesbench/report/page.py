@@ -298,7 +298,8 @@ def write_leaderboard(
         title=f"{scan_set.name}: smoothness against {scan_set.level_of_theory}",
         facts=facts,
         answers=sentences(board, None if association is None else verdict(association)),
-        skipped=None if skipped is None else pd.read_csv(skipped),
+        # a molecule may be called 017 or NA
+        skipped=None if skipped is None else pd.read_csv(skipped, dtype=str, keep_default_na=False),
         figures=[(caption, path.read_bytes()) for caption, path in shown if path is not None],
         worst=worst,
         more=inputs.more(parity, board, association, ladder, merged),

@@ -196,4 +196,5 @@ def files_by_model(evaluations: Iterable[Path], scan_set_sha256: str) -> dict[st
 
 def section(csv: Path) -> More:
     """The section of the leaderboard, from parity.csv."""
-    return More("Numerical variants", text_table(pd.read_csv(csv)), NOTES)
+    names = {"model": str, "base": str}  # which may look like numbers
+    return More("Numerical variants", text_table(pd.read_csv(csv, converters=names)), NOTES)
