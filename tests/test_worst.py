@@ -335,6 +335,24 @@ def test_names_stay_text(tmp_path, scores):
     assert {"NA", "017", "T"} <= set(worst.read(csv)["system"])
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("rank,scan,fsd_full\n1,C-C/x,30.0\n", "no column 'list', as of an earlier version"),
+        ("list,rank\nslope,first\n", "cannot be read"),
+        ("", "cannot be read"),
+        ('list\n"slope\n', "cannot be read"),
+        ("list\n\udcff\n", "cannot be read"),
+    ],
+)
+def test_another_table_is_one_line(tmp_path, text, says):
+    csv = tmp_path / "worst.csv"
+    csv.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=says) as refused:
+        worst.read(csv)
+    assert "\n" not in str(refused.value)
+
+
 def test_nothing_scored_gives_an_empty_extxyz(files, scores, tmp_path):
     scan_set, shards = files
     scores["status"], scores["fsd_full"] = "unsupported", np.nan

@@ -70,6 +70,7 @@ class Kind:
         title: For readers.
         help: What is listed and in which order.
         find: The fault of a row: kind, distance, value, note; None where it has none.
+        quantity: What the value is.
         unit: Of the value.
         ascending: Whether the smallest value is the worst.
     """
@@ -78,6 +79,7 @@ class Kind:
     title: str
     help: str
     find: Callable[[Row], tuple[str, float, float, str] | None]
+    quantity: str
     unit: str
     ascending: bool = False
 
@@ -136,31 +138,36 @@ def _force_constant(row: Row) -> tuple[str, float, float, str] | None:
     return kind, _number(row, "bond_length"), shift, note
 
 
+_CEILING = (
+    "below the energy ceiling (10 eV above its minimum, unless `worst.energy_ceiling_ev` of the "
+    "config says another)"
+)
 KINDS = (
     Kind("extrema", "False and missing barriers and wells",
          "Extrema of the energy (or of the integrated force) that the reference does not have, and "
-         "the other way round, where the reference is below the energy ceiling; deepest first.",
-         _extremum, "eV"),
+         f"the other way round, where the reference is {_CEILING}; deepest first.",
+         _extremum, "depth", "eV"),
     Kind("slope", "Abrupt changes of the force",
          "Largest slope of the FSD beyond 0.25 Å from the reference minimum, where the reference "
-         "is below the energy ceiling.",
+         f"is {_CEILING}.",
          _slope("fsd_below_ceiling", "fsd_below_ceiling_coordinate", "force changes abruptly"),
-         "Å⁻¹"),
+         "slope", "Å⁻¹"),
     Kind("wall", "The repulsive wall gives way",
-         "The first distance from which on compression meets no resistance; first where the "
-         "reference is lowest.",
-         _wall, "eV", ascending=True),
+         "The first bond length on the way in from which further compression does not raise the "
+         "energy; in the order of the reference's energy there, the lowest first.",
+         _wall, "reference energy", "eV", ascending=True),
     Kind("bond_length", "Bond length of the minimum",
          "The model's minus the reference's, at each one's own minimum.",
-         _bond_length, "Å"),
+         _bond_length, "shift", "Å"),
     Kind("force_constant", "Stiffness of the minimum",
          "Force constant along the bond, the model's minus the reference's, at each one's own "
          "minimum.",
-         _force_constant, "eV/Å²"),
+         _force_constant, "shift", "eV/Å²"),
     Kind("fsd_full", "Largest slope anywhere",
          "The published FSD. Most often it lies beside the minimum, where an error of the bond "
          "length of 0.01 Å decides.",
-         _slope("fsd_full", "fsd_peak_coordinate", "largest slope"), "Å⁻¹"),
+         _slope("fsd_full", "fsd_peak_coordinate", "largest slope"), "slope",
+         "Å⁻¹"),
 )  # fmt: skip
 ABRUPT = ("extrema", "slope", "wall")  # what breaks, other than a minimum that is a little off
 

@@ -193,7 +193,15 @@ def _fault_list(kind: faults.Kind, rows: pd.DataFrame) -> dict[str, Any]:
         "title": kind.title,
         "help": kind.help,
         "notes": rows[rows["rank"].isna()]["note"].tolist(),
-        "head": ["rank", "scan", "what", "bond length (Å)", f"size ({kind.unit})", "bonds", "note"],
+        "head": [
+            "rank",
+            "scan",
+            "what",
+            "bond length (Å)",
+            f"{kind.quantity} ({kind.unit})",
+            "bonds",
+            "note",
+        ],
         "rows": [
             [
                 f"{row['rank']:d}",

@@ -96,11 +96,25 @@ def _line(fault: Fault) -> dict[str, Any]:
 
 
 def read(csv: Path) -> pd.DataFrame:
-    """The table of `worst_scans` from its csv."""
+    """The table of `worst_scans` from its csv.
+
+    Raises:
+        UserError: it is of an earlier version, or no such table.
+    """
     text = [c for c in COLUMNS if c not in (*_INTEGERS, *_NUMBERS)]
     kinds = dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(text, str)
     empty = {column: [""] for column in (*_INTEGERS, *_NUMBERS)}  # an id may be called NA
-    return pd.read_csv(csv, dtype=kinds, keep_default_na=False, na_values=empty)
+    try:
+        table = pd.read_csv(csv, dtype=kinds, keep_default_na=False, na_values=empty)
+    except ValueError as error:  # pandas' own errors, and text where a number belongs
+        reason = " ".join(str(error).split())
+        raise UserError(f"{csv}: cannot be read as worst.csv ({reason}); make it again") from error
+    if missing := [column for column in COLUMNS if column not in table]:
+        raise UserError(
+            f"{csv}: no column {missing[0]!r}, as of an earlier version; make it again with "
+            "`python -m pesbench worst`"
+        )
+    return table
 
 
 @contextlib.contextmanager
