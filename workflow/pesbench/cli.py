@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pesbench import __version__, running
+from pesbench.arguments import DEVICES, cores, device, number, threads, whole
 from pesbench.errors import HostError, UserError, disk_failure
 from pesbench.paths import check_outputs, path_argument
 from pesbench.surroundings import shut_out
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pesbench.storage import ScanSet
 
 _WRITES = "writes "  # before the name of an output, in the parsed arguments
-_DEVICES = "auto, cpu, cuda or cuda:N"
 _ENTRY_SHA256 = (
     "digest of the entry as `pesbench entry` tells it; needed where loading the entry can run code"
 )
@@ -238,8 +237,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from pesbench.trajectories import export_trajectory
+    from pesbench.trajectories import export_trajectory, listed
 
+    if arguments.list:
+        if arguments.trajectory or arguments.out or arguments.last_steps:
+            raise UserError("export: `--list` writes nothing; give it with --trajectories alone")
+        print("\n".join(map(printable, listed(arguments.trajectories))))
+        return
+    if arguments.trajectory is None or arguments.out is None:
+        raise UserError(
+            "export: give the name of a trajectory and --out; `--list` shows the names that "
+            f"{arguments.trajectories} holds"
+        )
     export_trajectory(
         arguments.trajectories,
         arguments.trajectory,
@@ -615,6 +624,8 @@ def _check(arguments: argparse.Namespace) -> int:
         entry = entry_of_calculator(arguments.calculator)
     else:
         entry = _registered(arguments.model, arguments.models_file, trust=arguments.trust)
+    out = arguments.out or default_json(entry.name)
+    check_outputs({"out": out}, [])
     report = check_entry(
         fetch_weights(entry),
         scans=arguments.scans,
@@ -624,7 +635,6 @@ def _check(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         timeout_s=arguments.timeout_s,
     )
-    out = arguments.out or default_json(entry.name)
     report.to_json(out)
     print(report.table())
     print(f"written to {out}")
@@ -635,53 +645,6 @@ def _check_scans(arguments: argparse.Namespace) -> None:
     from pesbench.checks.subset import write_subset
 
     write_subset(arguments.scan_set, arguments.out)
-
-
-def _limit(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be at least 0")
-    return value
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text):  # as in config.schema.yaml
-        raise argparse.ArgumentTypeError(f"no device {text!r}; give {_DEVICES}")
-    return text
-
-
-def _threads(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return value
-
-
-def _cores(text: str) -> int:
-    return len(os.sched_getaffinity(0)) if text == "all" else _threads(text)
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
-    return value
-
-
-def _weight(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of at least 0")
-    return value
 
 
 def _plan_config(arguments: argparse.Namespace) -> Config:
@@ -737,20 +700,12 @@ def _plan_actual(arguments: argparse.Namespace) -> None:
     print(plan_actual(arguments.plan, arguments.results, arguments.out))
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
-    return value
-
-
-def _add_plan(stages: argparse._SubParsersAction) -> None:
-    stage = stages.add_parser("plan", help="what a run will take, and what fits a budget")
+def _add_plan(stages: _Stages) -> None:
+    stage = stages.add_parser(
+        "plan", help="what a run will take, and what fits a budget", for_people=True
+    )
     _add_plan_config(stage)
-    stage.add_argument("--budget-hours", type=_positive, metavar="H",
+    stage.add_argument("--budget-hours", type=number(above=True), metavar="H",
                        help="propose what fits; of a GPU where one was timed")  # fmt: skip
     stage.add_argument("--out", action="output",
                        help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
@@ -758,7 +713,7 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--no-probe", action="store_true",
                        help="take the probes that are there, make none")  # fmt: skip
     stage.add_argument("--again", action="store_true", help="time models that were timed before")
-    stage.add_argument("--cores", type=_cores, default="all", metavar="N",
+    stage.add_argument("--cores", type=cores, default="all", metavar="N",
                        help="of the machine, for hours of wall time (default: all)")  # fmt: skip
     _add_probe_seconds(stage)
     stage.set_defaults(run=_plan)
@@ -773,8 +728,8 @@ def _add_plan(stages: argparse._SubParsersAction) -> None:
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
     stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True, help="made by `probe-scans`")
-    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
     _add_probe_seconds(stage)
     stage.add_argument("--out", action="output", required=True, help="JSON")
     stage.set_defaults(run=_probe)
@@ -794,13 +749,15 @@ def _add_plan_config(stage: argparse.ArgumentParser) -> None:
 
 
 def _add_probe_seconds(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--seconds", type=_positive, default=120.0, metavar="S",
+    stage.add_argument("--seconds", type=number(above=True), default=120.0, metavar="S",
                        help="longest time of a call; after it no other is begun")  # fmt: skip
 
 
-def _add_check(stages: argparse._SubParsersAction) -> None:
+def _add_check(stages: _Stages) -> None:
     stage = stages.add_parser(
-        "check", help="conformance, smoothness and dynamics of one model, for its CI"
+        "check",
+        help="conformance, smoothness and dynamics of one model, for its CI",
+        for_people=True,
     )
     stage.add_argument("model", nargs="?", help="name of an entry of the registry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
@@ -815,9 +772,10 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
                        help="scans to score, such as 'C-N/*' (default: all)")  # fmt: skip
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
     stage.add_argument("--trust", action="store_true", help=_TRUST)
-    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
-    stage.add_argument("--timeout-s", type=float, default=120.0, help="longest time of one call")
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
+    stage.add_argument("--timeout-s", type=number(above=True), default=120.0,
+                       help="longest time of one call")  # fmt: skip
     stage.add_argument("--out", action="output", help="JSON (default: check-MODEL.json)")
     limits = stage.add_argument_group("limits", "beyond one of them the exit code is 1")
     for option, help_ in (
@@ -834,7 +792,7 @@ def _add_check(stages: argparse._SubParsersAction) -> None:
         ("rms", "meV/atom, largest fluctuation of the energy about its line (default: none)"),
         ("temperature-spike", "natural widths of the temperature (default: none)"),
     ):
-        limits.add_argument(f"--max-{option}", type=_limit, metavar="X", help=help_)
+        limits.add_argument(f"--max-{option}", type=number(), metavar="X", help=help_)
     stage.set_defaults(run=_check)
 
     stage = stages.add_parser("check-scans", help="choose the scans that `check` ships with")
@@ -865,16 +823,40 @@ class _Parser(argparse.ArgumentParser):
         self.register("action", "output", _Output)
 
 
+class _Stages:
+    """The subcommands, listed in two groups: those for people, and stages of the workflow."""
+
+    def __init__(self, commands: argparse._SubParsersAction) -> None:
+        self._commands = commands
+        self._lines: dict[bool, list[str]] = {True: [], False: []}
+
+    def add_parser(self, name: str, **settings: Any) -> argparse.ArgumentParser:
+        """A subcommand with one line of `help`; `for_people` says which group it is of."""
+        line = settings.pop("help")
+        self._lines[settings.pop("for_people", False)].append(f"  {name:<19} {line}")
+        about = line[:1].upper() + line[1:] + ("" if line.endswith("?") else ".")
+        return self._commands.add_parser(name, description=about, **settings)
+
+    @property
+    def listing(self) -> str:
+        """What `--help` says of them."""
+        return "\n".join(
+            ["commands for people:", *sorted(self._lines[True]), "",
+             "stages of the workflow, in its order:", *self._lines[False]]
+        )  # fmt: skip
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pesbench",
-        description="Smoothness of machine-learning potentials: one subcommand a stage.",
+        description="Smoothness of machine-learning potentials.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--log", type=Path, help="write messages to this file, too")
-    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    stages = _Stages(parser.add_subparsers(dest="stage", required=True, metavar="COMMAND"))
 
-    stage = stages.add_parser("entry", help="resolve one entry of the registry")
+    stage = stages.add_parser("entry", help="resolve one entry of the registry", for_people=True)
     stage.add_argument("model", help="name of the entry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--trust", action="store_true", help=_TRUST)
@@ -905,7 +887,9 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_import_archive)
 
-    stage = stages.add_parser("relax-molecules", help="SMILES to geometries, with GFN2-xTB")
+    stage = stages.add_parser(
+        "relax-molecules", help="SMILES to geometries, with GFN2-xTB", for_people=True
+    )
     stage.add_argument("--smiles", type=Path, required=True, help="CSV with id and smiles")
     stage.add_argument("--out", action="output", required=True, help="extxyz of the geometries")
     stage.set_defaults(run=_relax_molecules)
@@ -920,10 +904,10 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
     stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
-    stage.add_argument("--temperatures-k", type=float, nargs="+", metavar="K",
+    stage.add_argument("--temperatures-k", type=number(0, 1e4, above=True), nargs="+", metavar="K",
                        help="300 600 without it: near equilibrium")  # fmt: skip
-    stage.add_argument("--interval-steps", type=int, default=60, help="between two frames")
-    stage.add_argument("--frames", type=int, default=15, help="of a trajectory")
+    stage.add_argument("--interval-steps", type=whole(1), default=60, help="between two frames")
+    stage.add_argument("--frames", type=whole(1, 1_000_000), default=15, help="of a trajectory")
     stage.add_argument("--out", action="output", required=True, help="extxyz")
     stage.add_argument("--record", action="output", required=True, help="JSON: how they were made")
     stage.set_defaults(run=_sample)
@@ -933,9 +917,9 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
     stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
     stage.add_argument("--pair-repulsion", action="store_true", help="add a ZBL term")
-    stage.add_argument("--num-channels", type=int, default=32)
-    stage.add_argument("--epochs", type=int, default=140)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--num-channels", type=whole(1, 4096), default=32)
+    stage.add_argument("--epochs", type=whole(1, 1_000_000), default=140)
+    stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of checkpoints; what is there is continued")  # fmt: skip
     stage.add_argument("--out", action="output", required=True,
@@ -948,14 +932,14 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
     stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
     stage.add_argument("--scan-set", type=Path, help="with the scans whose FSD is looked at")
-    stage.add_argument("--fsd-every", type=_count, metavar="EPOCHS",
+    stage.add_argument("--fsd-every", type=whole(), metavar="EPOCHS",
                        help="between two looks at the FSD, 0 for none")  # fmt: skip
-    stage.add_argument("--fsd-weight", type=_weight, metavar="W",
+    stage.add_argument("--fsd-weight", type=number(), metavar="W",
                        help="of the differentiable FSD in the loss, eV·Å")  # fmt: skip
     stage.add_argument("--smoke", action="store_true",
                        help="few frames and epochs: a test of the machinery")  # fmt: skip
-    stage.add_argument("--device", type=_device, default="cpu", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--device", type=device, default="cpu", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of the checkpoint; what is there is continued")  # fmt: skip
     stage.add_argument("--out", action="output", required=True,
@@ -968,8 +952,8 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--relax", type=Path, help="resolved entry (JSON) that relaxes them")
     stage.add_argument("--weights", type=Path, help="of that entry, if it has any")
     stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
-    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--out", action="output", required=True, help="extxyz")
     stage.set_defaults(run=_prepare_molecules)
 
@@ -991,10 +975,10 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--skipped-bonds", type=Path, required=True,
                        help="made by `scan-molecules`")  # fmt: skip
     stage.add_argument("--level-of-theory", required=True, help="of the reference")
-    stage.add_argument("--failed-frames", type=int, default=5)
-    stage.add_argument("--energy-jump-ev", type=float, default=0.02)
-    stage.add_argument("--wall-jump-ev", type=float, default=0.15)
-    stage.add_argument("--prominence-ev", type=float, default=0.01)
+    stage.add_argument("--failed-frames", type=whole(), default=5)
+    stage.add_argument("--energy-jump-ev", type=number(above=True), default=0.02)
+    stage.add_argument("--wall-jump-ev", type=number(above=True), default=0.15)
+    stage.add_argument("--prominence-ev", type=number(above=True), default=0.01)
     stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.add_argument("--skipped", action="output", required=True,
                        help="CSV of skipped, marked and dropped scans")  # fmt: skip
@@ -1006,18 +990,19 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--scans", nargs="+", metavar="ID", help="which scans (default: all)")
-    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--out", action="output", required=True, help="evaluation")
     stage.set_defaults(run=_evaluate)
 
-    stage = stages.add_parser("export", help="one trajectory for other programs")
-    stage.add_argument("trajectory", help="its name, such as ethanol_300K_0")
+    stage = stages.add_parser("export", help="one trajectory for other programs", for_people=True)
+    stage.add_argument("trajectory", nargs="?", help="its name, such as ethanol_300K_0")
+    stage.add_argument("--list", action="store_true",
+                       help="show what the file holds and how it ended, instead")  # fmt: skip
     stage.add_argument("--trajectories", type=Path, required=True, help="trajectory file")
     stage.add_argument("--last-steps", action="store_true",
                        help="those before its failure, not the thinned frames")  # fmt: skip
-    stage.add_argument("--out", action="output", required=True,
-                       help=".h5md, .extxyz, .xyz or .traj")  # fmt: skip
+    stage.add_argument("--out", action="output", help=".h5md, .extxyz, .xyz or .traj")
     stage.set_defaults(run=_export)
 
     stage = stages.add_parser("score", help="scores of a stored evaluation")
@@ -1028,7 +1013,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
                        help="scans that the model was trained on: no score")  # fmt: skip
-    stage.add_argument("--energy-ceiling-ev", type=_positive, default=10.0, metavar="EV",
+    stage.add_argument("--energy-ceiling-ev", type=number(above=True), default=10.0, metavar="EV",
                        help="of the reference above its minimum, where faults count")  # fmt: skip
     stage.add_argument("--out", action="output", required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
@@ -1039,15 +1024,16 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--systems", nargs="+", metavar="ID", help="molecules (default: all)")
-    stage.add_argument("--temperatures-k", type=float, nargs="+", required=True, metavar="K")
-    stage.add_argument("--replicates", type=int, default=1)
-    stage.add_argument("--duration-ps", type=float, default=2.0)
-    stage.add_argument("--timestep-fs", type=float, default=0.5)
-    stage.add_argument("--store-every", type=int, default=20, help="steps between two frames")
-    stage.add_argument("--relax-steps", type=int, default=200)
-    stage.add_argument("--relax-fmax", type=float, default=0.05, help="eV/Å")
-    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--temperatures-k", type=number(0, 1e4, above=True), nargs="+",
+                       required=True, metavar="K")  # fmt: skip
+    stage.add_argument("--replicates", type=whole(1, 10_000), default=1)
+    stage.add_argument("--duration-ps", type=number(0, 1e5, above=True), default=2.0)
+    stage.add_argument("--timestep-fs", type=number(0, 10, above=True), default=0.5)
+    stage.add_argument("--store-every", type=whole(1), default=20, help="steps between two frames")
+    stage.add_argument("--relax-steps", type=whole(0, 1_000_000), default=200)
+    stage.add_argument("--relax-fmax", type=number(0, 10, above=True), default=0.05, help="eV/Å")
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--out", action="output", required=True, help="trajectories (H5MD)")
     stage.set_defaults(run=_dynamics)
 
@@ -1067,11 +1053,11 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--entry-sha256", help=_ENTRY_SHA256)
     stage.add_argument("--scan-set", type=Path, required=True)
     stage.add_argument("--systems", nargs="+", metavar="ID", help="molecules (default: all)")
-    stage.add_argument("--displacement-angstrom", type=float, default=0.01)
-    stage.add_argument("--relax-steps", type=int, default=500)
-    stage.add_argument("--relax-fmax", type=float, default=0.01, help="eV/Å")
-    stage.add_argument("--device", type=_device, default="auto", help=_DEVICES)
-    stage.add_argument("--threads", type=_threads, default=1)
+    stage.add_argument("--displacement-angstrom", type=number(0, 1, above=True), default=0.01)
+    stage.add_argument("--relax-steps", type=whole(0, 1_000_000), default=500)
+    stage.add_argument("--relax-fmax", type=number(0, 10, above=True), default=0.01, help="eV/Å")
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--out", action="output", required=True, help="vibrations")
     stage.set_defaults(run=_vibrations)
 
@@ -1168,11 +1154,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_merge(stages)
     _add_plan(stages)
     _add_check(stages)
+    parser.epilog = stages.listing
     return parser
 
 
-def _add_merge(stages: argparse._SubParsersAction) -> None:
-    stage = stages.add_parser("merge", help="results of several groups on one leaderboard")
+def _add_merge(stages: _Stages) -> None:
+    stage = stages.add_parser(
+        "merge", help="results of several groups on one leaderboard", for_people=True
+    )
     stage.add_argument("results", type=Path, nargs="+", metavar="RESULTS",
                        help="folders of one scan set, such as results/mini")  # fmt: skip
     stage.add_argument("--out", type=Path, required=True, help="folder that is made")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, check_writable
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates: bytes that are no UTF-8
 
@@ -85,6 +85,7 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Any]) -> None:
     read = [path for path in inputs if isinstance(path, Path)]
     for option, path in outputs.items():
         place = file_to_write(path)
+        check_writable(place.parent)
         others = [other for name, other in outputs.items() if name != option]
         for part in (place, place.with_name(place.name + ".part")):
             if any(_same(part, other) for other in (*read, *others)):

@@ -528,6 +528,24 @@ class Trajectories(Reader):
 # --- export --------------------------------------------------------------------------------------
 
 
+def listed(path: Path) -> list[str]:
+    """The trajectories of a file, a line each: name, how it ended, and its last step."""
+    with Trajectories(path) as trajectories:
+        timestep_fs = trajectories.timestep_fs
+        found = {name: trajectories.trajectory(name) for name in trajectories.names}
+    width = max(map(len, found), default=0)
+    return [
+        f"{name:<{width}}  {_how_it_ended(one)}, {max(0, one.last_step) * timestep_fs / 1e3:.3f} ps"
+        for name, one in found.items()
+    ]
+
+
+def _how_it_ended(trajectory: Trajectory) -> str:
+    if trajectory.status is not Status.OK:
+        return str(trajectory.status.value)
+    return trajectory.failure or "survived"
+
+
 def export_trajectory(path: Path, name: str, out: Path, *, last_steps: bool = False) -> None:
     """Write one trajectory in a format that other programs read.
 

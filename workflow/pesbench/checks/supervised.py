@@ -96,7 +96,7 @@ def entry_of_calculator(path: str) -> ModelEntry:
     Raises:
         UserError: it is no such path, or does not import.
     """
-    from pesbench.config import make_entry, resolve_entry  # needs the extra `check`
+    from pesbench.models_file import make_entry, resolve_entry  # needs the extra `check`
 
     if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", path):
         raise UserError(

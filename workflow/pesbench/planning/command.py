@@ -14,7 +14,7 @@ from typing import Any
 from pesbench import provenance
 from pesbench.config import Run, loading_options, resolve
 from pesbench.config_files import DEFAULT_CONFIG, Config
-from pesbench.errors import HostError, UserError
+from pesbench.errors import HostError, UserError, check_writable
 from pesbench.models.download import cache_path, is_address
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry, settle
@@ -218,6 +218,7 @@ def plan(
     """
     run = resolve(config, Path.cwd())
     names = [shlex.quote(str(path)) for path in files]
+    check_writable(run.results)  # before models are timed
     option = f" --configfile {' '.join(names)}" if names else ""
     facts = _facts(run, f"snakemake scan_set --cores 1{option}")
     entries = probed(run)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pesbench import provenance
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.models.interface import Status
 from pesbench.molecule_files import read_prepared
 from pesbench.progress import track
@@ -167,7 +167,11 @@ def collect_references(
         UserError: an evaluation belongs to other geometries, one is missing, or the gate drops
             every scan.
     """
-    with skipped.open(newline="", encoding="utf-8") as file:
+    made_by = "make it with `pesbench scan-molecules`"
+    with (
+        reading(skipped, "not the table of bonds that are passed over", made_by),
+        skipped.open(newline="", encoding="utf-8") as file,
+    ):
         rows = [tuple(row) for row in csv.reader(file)][1:]
     with ExitStack() as stack:
         planned = stack.enter_context(ScanSet(geometries))

@@ -1,0 +1,63 @@
+"""What the words of a command line may be: numbers within limits, devices, cores.
+
+Each function is a `type` of argparse, or gives one; what is refused is one line with the cure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Callable
+
+DEVICES = "auto, cpu, cuda or cuda:N"
+
+
+def whole(least: int = 0, most: int = 1_000_000_000) -> Callable[[str], int]:
+    """The type of a whole number within limits."""
+
+    def read(text: str) -> int:
+        # not what int() takes beside it: 1_000, ٣, spaces
+        if re.fullmatch(r"[-+]?[0-9]{1,20}", text, re.ASCII) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} must be a whole number from {least} to {most}"
+        )
+
+    return read
+
+
+def number(least: float = 0.0, most: float = 1e9, *, above: bool = False) -> Callable[[str], float]:
+    """The type of a finite number within limits; `above` leaves the lower one out."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text) if re.fullmatch(r"[-+.0-9eE]{1,40}", text) else math.nan
+        except ValueError:
+            value = math.nan
+        if (value > least if above else value >= least) and value <= most:
+            return value
+        limits = f"{'above' if above else 'of at least'} {least:g} and at most {most:g}"
+        raise argparse.ArgumentTypeError(f"{_shown(text)} must be a number {limits}")
+
+    return read
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def device(text: str) -> str:
+    """The type of a device, as in config.schema.yaml."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"no device {_shown(text)}; give {DEVICES}")
+    return text
+
+
+threads = whole(1, 4096)
+
+
+def cores(text: str) -> int:
+    """The type of a number of cores, or `all` of this machine."""
+    return len(os.sched_getaffinity(0)) if text == "all" else whole(1, 1_000_000)(text)
