@@ -365,12 +365,14 @@ def _score_vibrations(arguments: argparse.Namespace) -> None:
 
 
 def _worst(arguments: argparse.Namespace) -> None:
-    import pandas as pd
-
+    from pesbench import scores as scan_scores
     from pesbench.report import figures, worst, worst_figure
     from pesbench.storage import ScanSet
+    from pesbench.stored_tables import read_scores
 
-    scores = pd.read_parquet(arguments.scores)
+    scores = read_scores(arguments.scores, scan_scores.COLUMNS, scan_scores.TEXT, scan_scores.WORDS)
+    if scores.empty:
+        raise UserError(f"{arguments.scores}: holds no row; score again")
     with ScanSet(arguments.scan_set) as scan_set:
         worst.write(
             arguments.csv,

@@ -54,6 +54,7 @@ OTHERS_METRICS = (  # of other benchmarks
 )
 METRICS = (*OWN_METRICS, *OTHERS_METRICS)
 COLUMNS = (*IDENTITY, *METRICS, "wall_s")
+TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure", "outcome")
 
 
 def score_trajectory(
@@ -222,9 +223,8 @@ def write_dynamics_scores(
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
-    from pesbench import provenance
+    from pesbench import provenance, stored_tables
     from pesbench.fingerprint import stage_fingerprint
-    from pesbench.storage import atomic_path
 
     if scan_set is not None:
         with ScanSet(scan_set) as opened:
@@ -255,5 +255,4 @@ def write_dynamics_scores(
         "made_from": made_from,
         "provenance": provenance.collect(),
     }
-    with atomic_path(out) as part:
-        frame.to_parquet(part, index=False, write_page_checksum=True)
+    stored_tables.write_scores(out, frame)

@@ -65,11 +65,13 @@ PLACES = (
     "force_constant_shift",
     "bond_class",
 )
-_WORDS = ("extremum", "bond_class")  # of those, text
+WORDS = ("extremum", "bond_class")  # of those, text
 _CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
 ENERGY_CEILING_EV = 10.0
 TRAINED_ON = "no test: the model was trained on this scan"
 COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, *PLACES, "wall_s", "command_s")
+ALWAYS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")  # in those of older versions, too
+TEXT = ("model", "scan", "system", "bond", "seen", "status", "message")
 
 
 def score_scan(
@@ -181,7 +183,7 @@ def _places(
 ) -> dict[str, float | str]:
     """Where the curve breaks: arguments as of `curve_faults`, which see."""
     nan = float("nan")
-    found: dict[str, float | str] = {name: "" if name in _WORDS else nan for name in _CURVE_PLACES}
+    found: dict[str, float | str] = {name: "" if name in WORDS else nan for name in _CURVE_PLACES}
     if faults := curve_faults(coordinate, pairs, q, below):
         worst = faults[0]
         found["extremum"] = worst.words
@@ -240,7 +242,7 @@ def _row(
     if status is Status.OK:
         return row | score_scan(scan, evaluation, ceiling_ev)
     missing = dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS, *PLACES), float("nan"))
-    return row | missing | dict.fromkeys(_WORDS, "")
+    return row | missing | dict.fromkeys(WORDS, "")
 
 
 def score_rows(
@@ -326,9 +328,8 @@ def write_scores(
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
-    from pesbench import provenance
+    from pesbench import provenance, stored_tables
     from pesbench.fingerprint import stage_fingerprint
-    from pesbench.storage import atomic_path
 
     how = {}
     for path in sorted(shards):
@@ -354,5 +355,4 @@ def write_scores(
             "made_from": list(how.values()),
             "provenance": provenance.collect(),
         }
-    with atomic_path(out) as part:
-        frame.to_parquet(part, index=False, write_page_checksum=True)
+    stored_tables.write_scores(out, frame)

@@ -46,6 +46,7 @@ METRICS = (
     "rmsd_angstrom",
 )
 COLUMNS = (*IDENTITY, *METRICS)
+TEXT = ("model", "system", "seen", "status", "message", "reference", "reference_status")
 
 
 def score_molecule(model: MoleculeVibrations, reference: MoleculeVibrations) -> dict[str, float]:
@@ -161,9 +162,8 @@ def write_vibration_scores(
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
-    from pesbench import provenance
+    from pesbench import provenance, stored_tables
     from pesbench.fingerprint import stage_fingerprint
-    from pesbench.storage import atomic_path
 
     seen = read_split(split) if split else None
     rows = vibration_rows(model_path, reference_path, seen, entry, scan_set)
@@ -181,5 +181,4 @@ def write_vibration_scores(
             "code": stage_fingerprint("vibration-scores"),
             "provenance": provenance.collect(),
         }
-    with atomic_path(out) as part:
-        frame.to_parquet(part, index=False, write_page_checksum=True)
+    stored_tables.write_scores(out, frame)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pesbench.errors import reading
 from pesbench.metrics import association
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.metrics.association import Answer, Association
@@ -36,6 +37,7 @@ from pesbench.report import association_cost
 from pesbench.report.dynamics import main_runs
 from pesbench.report.tables import More, number
 from pesbench.storage import write_text
+from pesbench.stored_tables import AGAIN, read_csv
 from pesbench.text import csv_table, markdown, markdown_list, markdown_paragraph, markdown_table
 
 if TYPE_CHECKING:
@@ -292,24 +294,26 @@ def _start_failed_cell(row: Mapping[str, Any]) -> str:
 
 def verdict(csv: Path) -> str:
     """The sentence of the primary test, from association.csv."""
-    return str(pd.read_csv(csv).set_index("role")["verdict"]["primary"])
+    with reading(csv, "not a table that `associate` writes", AGAIN):
+        return str(read_csv(csv, ("role", "verdict")).set_index("role")["verdict"]["primary"])
 
 
 def section(csv: Path) -> More:
     """The section of the leaderboard and the page, from association.csv."""
-    table = pd.read_csv(csv)
-    sentence = table.set_index("role")["verdict"]
-    return More(
-        HEADING,
-        _named(table),
-        (
-            f"Primary: {sentence['primary']}",
-            f"Secondary: {sentence['secondary']}",
-            "Rank correlation of the mean metric of the scans with the survival time lost in the "
-            "dynamics, one point a variant of a model, its seeds averaged. Who was left out, the "
-            "exploratory tests and what both sides cost: association.md.",
-        ),
-    )
+    with reading(csv, "not a table that `associate` writes", AGAIN):
+        table = read_csv(csv, ("role", "verdict"))
+        sentence = table.set_index("role")["verdict"]
+        return More(
+            HEADING,
+            _named(table),
+            (
+                f"Primary: {sentence['primary']}",
+                f"Secondary: {sentence['secondary']}",
+                "Rank correlation of the mean metric of the scans with the survival time lost in "
+                "the dynamics, one point a variant of a model, its seeds averaged. Who was left "
+                "out, the exploratory tests and what both sides cost: association.md.",
+            ),
+        )
 
 
 def _points(found: Associations) -> pd.DataFrame:

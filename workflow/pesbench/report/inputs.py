@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
+from pesbench import dynamics_scores, vibration_scores
+from pesbench import scores as scan_scores
 from pesbench.errors import UserError
 from pesbench.models.record import is_record, recorded_entries
 from pesbench.models.registry import ModelEntry, role
@@ -18,6 +19,7 @@ from pesbench.report import association, dynamics, ladder_text, merged, parity, 
 from pesbench.report.tables import ModelFacts, More, leaderboard
 from pesbench.schemas import closest
 from pesbench.storage import ScanSet
+from pesbench.stored_tables import read_scores
 
 
 @dataclass(frozen=True)
@@ -139,27 +141,30 @@ def read_inputs(
         if model not in registry:
             raise UserError(f"{models_file}: no model {model!r}; {closest(model, registry)}")
         facts.append(model_facts(registry[model], scan_set.level_of_theory))
-        scores[model] = _read_scores(results / model / "scores" / "scans.parquet", scan_set)
+        scores[model] = _read_scores(
+            results / model / "scores" / "scans.parquet", scan_set, scan_scores
+        )
     trajectories, vibrations = (
         {
-            model: _read_scores(results / model / "scores" / file, scan_set)
+            model: _read_scores(results / model / "scores" / file, scan_set, kind)
             for model in models
             if model in chosen
         }
-        for file, chosen in (
-            ("dynamics.parquet", with_dynamics),
-            ("vibrations.parquet", with_vibrations),
+        for file, chosen, kind in (
+            ("dynamics.parquet", with_dynamics, dynamics_scores),
+            ("vibrations.parquet", with_vibrations, vibration_scores),
         )
     )
     return ReportInputs(facts, scores, trajectories, vibrations)
 
 
-def _read_scores(path: Path, scan_set: ScanSet) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: no such scores; make them with the rules of the workflow")
-    stored = json.loads(pq.read_schema(path).metadata[b"PANDAS_ATTRS"])
-    if stored["scan_set_sha256"] != scan_set.sha256:
+def _read_scores(path: Path, scan_set: ScanSet, kind: Any) -> pd.DataFrame:
+    columns = getattr(kind, "ALWAYS", kind.COLUMNS)
+    found = read_scores(path, columns, kind.TEXT, getattr(kind, "WORDS", ()))
+    if found.attrs["scan_set_sha256"] != scan_set.sha256:
         raise UserError(
             f"{path}: scored on another scan set than {scan_set.path}; remove it and score again"
         )
-    return pd.read_parquet(path)
+    if found.empty:
+        raise UserError(f"{path}: holds no row; remove it and score again")
+    return found

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pesbench.errors import reading
 from pesbench.metrics.ladder import CONFIDENCE, quantile
 from pesbench.report.ladder import BASELINE, NOISE, QUANTITIES, Ladder, table
 from pesbench.report.ladder_claims import PRACTITIONER, findings, lines
 from pesbench.report.tables import More, number
 from pesbench.storage import write_text
+from pesbench.stored_tables import AGAIN, read_csv
 from pesbench.text import csv_table, markdown, markdown_list, markdown_paragraph, markdown_table
 
 HEADING = "Ladder"
@@ -230,15 +232,16 @@ def notes(rows: pd.DataFrame) -> list[str]:
 
 def section(csv: Path, claims_csv: Path) -> More:
     """The section of the leaderboard and the page, from ladder.csv and ladder_claims.csv."""
-    # `n/a` is a word here: of no card
     names = {"model": str, "members": str, "other": str}  # which may look like numbers
-    rows = pd.read_csv(csv, keep_default_na=False, na_values=[""], converters=names)
-    rows = rows.convert_dtypes()
-    shown = [{**_identity(row), **_cells(row, _SHOWN)} for row in rows.to_dict("records")]
-    claims = pd.read_csv(claims_csv, converters=names)
-    more = "Every column, with its denominators: ladder.md and ladder.csv."
-    said = lines(claims) or [NO_CLAIM]
-    return More(HEADING, pd.DataFrame(shown), (*notes(rows), more, *said, *_sources(claims)))
+    with reading(csv, "not a table that `ladder` writes", AGAIN):
+        # `n/a` is a word here: of no card
+        words = {"keep_default_na": False, "na_values": [""]}
+        rows = read_csv(csv, ("kind", "model"), converters=names, **words).convert_dtypes()
+        shown = [{**_identity(row), **_cells(row, _SHOWN)} for row in rows.to_dict("records")]
+        claims = read_csv(claims_csv, ("claim", "source", "text"), converters=names)
+        more = "Every column, with its denominators: ladder.md and ladder.csv."
+        said = lines(claims) or [NO_CLAIM]
+        return More(HEADING, pd.DataFrame(shown), (*notes(rows), more, *said, *_sources(claims)))
 
 
 def _sources(claims: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from pesbench.report.answer import sentences
 from pesbench.report.association import verdict
 from pesbench.report.inputs import ReportInputs
 from pesbench.storage import ScanSet, write_text
+from pesbench.stored_tables import read_csv
 from pesbench.text import html_text
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -307,7 +308,9 @@ def write_leaderboard(
         facts=facts,
         answers=sentences(board, None if association is None else verdict(association)),
         # a molecule may be called 017 or NA
-        skipped=None if skipped is None else pd.read_csv(skipped, dtype=str, keep_default_na=False),
+        skipped=None
+        if skipped is None
+        else read_csv(skipped, _SKIPPED, dtype=str, keep_default_na=False),
         figures=[(caption, path.read_bytes()) for caption, path in shown if path is not None],
         worst=worst,
         more=inputs.more(parity, board, association, ladder, merged),

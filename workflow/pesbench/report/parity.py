@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import repeat_key, variants
 from pesbench.report.tables import More
 from pesbench.scores import ENERGY_METRICS, FORCE_METRICS
 from pesbench.storage import Evaluation, ScanEvaluation
+from pesbench.stored_tables import AGAIN, read_csv
 
 ENERGY, FORCE = "energy_mev", "force_mev_per_angstrom"
 COLUMNS = (
@@ -197,4 +198,7 @@ def files_by_model(evaluations: Iterable[Path], scan_set_sha256: str) -> dict[st
 def section(csv: Path) -> More:
     """The section of the leaderboard, from parity.csv."""
     names = {"model": str, "base": str}  # which may look like numbers
-    return More("Numerical variants", text_table(pd.read_csv(csv, converters=names)), NOTES)
+    with reading(csv, "not a table that `parity` writes", AGAIN):
+        return More(
+            "Numerical variants", text_table(read_csv(csv, COLUMNS, converters=names)), NOTES
+        )

@@ -19,6 +19,7 @@ from pesbench.report import faults
 from pesbench.report.faults import COUNT, Fault
 from pesbench.scans import Scan
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, atomic_path, write_text
+from pesbench.stored_tables import read_csv
 from pesbench.text import csv_table
 
 ON_FRAME_ANGSTROM = 1e-6
@@ -104,17 +105,10 @@ def read(csv: Path) -> pd.DataFrame:
     text = [c for c in COLUMNS if c not in (*_INTEGERS, *_NUMBERS)]
     kinds = dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(text, str)
     empty = {column: [""] for column in (*_INTEGERS, *_NUMBERS)}  # an id may be called NA
-    try:
-        table = pd.read_csv(csv, dtype=kinds, keep_default_na=False, na_values=empty)
-    except ValueError as error:  # pandas' own errors, and text where a number belongs
-        reason = " ".join(str(error).split())
-        raise UserError(f"{csv}: cannot be read as worst.csv ({reason}); make it again") from error
-    if missing := [column for column in COLUMNS if column not in table]:
-        raise UserError(
-            f"{csv}: no column {missing[0]!r}, as of an earlier version; make it again with "
-            "`python -m pesbench worst`"
-        )
-    return table
+    cure = "of an earlier version perhaps: make it again with `python -m pesbench worst`"
+    return read_csv(
+        csv, COLUMNS, _NUMBERS, cure, dtype=kinds, keep_default_na=False, na_values=empty
+    )
 
 
 @contextlib.contextmanager
