@@ -16,6 +16,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 import fake_calculators
+from pesbench import dynamics_scores, scores, vibration_scores
 from pesbench.evaluate import evaluate_shard
 from pesbench.models.registry import ModelEntry
 from pesbench.references import bsct_spice as bsct
@@ -23,6 +24,7 @@ from pesbench.references.calculators import collect_references, write_geometries
 from pesbench.references.quality import QualityLimits
 from pesbench.scans import Scan, bond_scans
 from pesbench.storage import ScanSet, write_json, write_scan_set
+from pesbench.stored_tables import write_scores
 from pesbench.structures import System
 
 REPO = Path(__file__).parents[1]
@@ -211,6 +213,16 @@ def toy_set(toys, tmp_path_factory) -> Path:
 
 def write_toys(path: Path, scans) -> None:
     write_scan_set(path, scans, name="toys", level_of_theory="Morse", source="tests", provenance={})
+
+
+def write_part_of_scores(path: Path, frame: Any) -> None:
+    """Scores of a test, which has some of their columns; the others are empty."""
+    kinds = {"scans": scores, "dynamics": dynamics_scores, "vibrations": vibration_scores}
+    kind, frame = kinds[path.stem], frame.copy()
+    for column in kind.COLUMNS:
+        if column not in frame and column not in getattr(kind, "WORDS", ()):
+            frame[column] = "" if column in kind.TEXT else np.nan
+    write_scores(path, frame)
 
 
 def fake_entry(what: str = "Morse", *, name: str = "fake", **settings: Any) -> ModelEntry:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conftest import write_part_of_scores
 from pesbench import cli
 from pesbench.dynamics_scores import METRICS
 from pesbench.metrics import association as statistics
@@ -639,7 +640,7 @@ def on_disk(tmp_path, toy_set, monkeypatch):
         for frame, file in ((inputs.scores[name], "scans"), (inputs.dynamics[name], "dynamics")):
             frame = frame.copy()
             frame.attrs = {"scan_set_sha256": sha256, **made_on("cpu")}
-            frame.to_parquet(folder / f"{file}.parquet", index=False)
+            write_part_of_scores(folder / f"{file}.parquet", frame)
     (tmp_path / "models.yaml").write_text("\n".join(lines) + "\n")
     return tmp_path, list(inputs.scores), toy_set
 

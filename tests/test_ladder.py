@@ -20,6 +20,7 @@ from ase.build import molecule
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import write_part_of_scores
 from pesbench import cli
 from pesbench.config import read_models, resolve
 from pesbench.dynamics_scores import METRICS as RUN_METRICS
@@ -1153,7 +1154,7 @@ def on_disk(tmp_path, toy_set, maker, monkeypatch):
             if name in maker.parts[part]:
                 frame = maker.parts[part][name].copy()
                 frame.attrs = {"scan_set_sha256": sha256}
-                frame.to_parquet(folder / f"{file}.parquet", index=False)
+                write_part_of_scores(folder / f"{file}.parquet", frame)
     (tmp_path / "models.yaml").write_text(yaml.safe_dump(registry))
     return tmp_path, list(maker.entries), toy_set
 
