@@ -42,6 +42,8 @@ gc.set_threshold(100_000, 50, 100)
 # it is the names of files and the words of --config that count, not its own reading: `read_config` refuses
 # what that overwrites or guesses, and leaves out of config/config.yaml what a config of one's own did not ask for.
 try:
+    if re.search("[{}]", workflow.basedir):
+        raise UserError(f"{workflow.basedir}: holds braces, wildcards of Snakemake's; rename it")
     become_own_job(sys.argv)  # a task of an array, which Slurm's plugin starts as another one
     given_config = workflow.config_settings
     CONFIG = read_config(

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from snakemake.utils import format as filled_in
 
+from pesbench.cli import _parser
 from workflow_copy import REPO
 
 RULES = [REPO / "Snakefile", *sorted((REPO / "workflow" / "rules").glob("*.smk"))]
@@ -25,3 +38,143 @@ def test_every_word_of_every_command_is_quoted(file) -> None:
     for command in SHELL.findall(file.read_text()):
         bare = [word for word in re.findall(r"\{[^}]*\}", command) if not word.endswith(":q}")]
         assert not bare, command
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+
+
+@settings(max_examples=200)
+@given(st.lists(TEXT))
+def test_snakemake_quotes_each_word_of_a_list(words) -> None:
+    command = filled_in("{python:q} a {words:q} b 2> {log:q}", python=["x y"], words=words, log="l")
+    assert shlex.split(command) == ["x y", "a", *words, "b", "2>", "l"]
+
+
+# --- through the whole workflow ------------------------------------------------------------------
+
+HOSTILE = [
+    "a$(touch pwned)`touch pwned`",
+    """it's "so" {model} {{x}} [a]*?""",
+    "-x --out ~ %s;touch pwned&&é日本\\",
+]
+
+
+def _without_braces(text):
+    """As in the names of files, where they are refused."""
+    return text.replace("{", "(").replace("}", ")")
+
+
+@pytest.fixture(scope="module", params=HOSTILE, ids=["commands", "quotes", "options"])
+def planned(request, tmp_path_factory):
+    """The commands of all rules where every text and file that a user names is hostile."""
+    text = request.param
+    plain = _without_braces(text)
+    root = tmp_path_factory.mktemp("shell")
+    checkout, work = root / f"check out {plain}", root / f"work {text}"
+    checkout.symlink_to(REPO)
+    work.mkdir()
+    (work / "environment").symlink_to(sys.prefix)
+    names = {
+        "molecules": f"{plain} molecules.extxyz", "weights": f"{plain} weights.pt",
+        "seen": f"{plain} seen.csv", "models": f"{plain} models.yaml",
+    }  # fmt: skip
+    shutil.copy(REPO / "resources/mini/molecules.extxyz", work / names["molecules"])
+    weights = shutil.copy(REPO / "resources/weights/testbed-base.pt", work / names["weights"])
+    shutil.copy(REPO / "resources/mini/split.csv", work / names["seen"])
+    (work / "config").mkdir()
+    (work / "config/testbed.yaml").symlink_to(REPO / "config/testbed.yaml")
+    (work / "resources").symlink_to(REPO / "resources")
+    described = {"citation": text, "description": text, "license": text}
+    method = {"family": "tblite", "method": "GFN1-xTB", "level_of_theory": text} | described
+    own = {"family": "testbed", "weights": names["weights"], "seen_systems": names["seen"],
+           "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+           "seen_scans": [f"C-O/{text}"]} | described  # fmt: skip
+    perturbed = {"family": "perturbed", "base": "own", "perturbation": "curl", "dose": 0.1}
+    entries = {
+        "method": method,
+        "own": own,
+        "own-again": own | {"repeat": 2},
+        "own-perturbed": perturbed,
+        "zero": {"family": "control", "control": "zero"},
+    }  # fmt: skip
+    (work / names["models"]).write_text(yaml.safe_dump(entries))
+    ran = {"models": ["method", "own", "own-perturbed"]}
+    config = {
+        "scan_set": "own",
+        "scan_sets": {
+            "own": {
+                "source": "molecules", "molecules": [{"file": names["molecules"]}],
+                "reference": "method", "relax": "method", "bonds": ["C-*", "?-O", text.strip("-")],
+            },
+            "bsct": {"source": "bsct_spice", "archive": names["molecules"]},
+        },
+        "models_file": names["models"], "models": ["method", "own*"], "controls": ["zero"],
+        "results": plain, "device": "cpu", "strict": True,
+        "dynamics": ran, "vibrations": ran | {"systems": ["ethanol"]},
+        "ladder": {"baseline": "method", "models": ["own"]},
+    }  # fmt: skip
+    (work / "c.yaml").write_text(yaml.safe_dump(config))
+    commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
+                         "weights_testbed")  # fmt: skip
+    none = (f"{block}={{models: []}}" for block in ("dynamics", "vibrations"))
+    archive = ("scan_set=bsct", "ladder={baseline: own, models: []}", *none)
+    commands += _commands(checkout, work, "scan_set", "--config", *archive)
+    return text, work, commands
+
+
+def _commands(checkout, work, *words):
+    """The words of every command that a run would start, as a shell would take them."""
+    python = str(work / "environment" / "bin" / "python")
+    done = subprocess.run(
+        [python, "-m", "snakemake", *words, "-n", "-p", "--cores", "1", "--snakefile",
+         str(checkout / "Snakefile"), "--configfile", "c.yaml"],
+        cwd=work, env=os.environ | {"PYTHONPATH": str(REPO / "workflow")}, encoding="utf-8",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    lines = re.findall(r"^(?:Shell command: |\s*)(.*-m pesbench .*)$", done.stdout, re.MULTILINE)
+    assert lines
+    found = [shlex.split(line) for line in lines]
+    for command in found:
+        assert command[:3] == [python, "-m", "pesbench"], command
+    return [command[3:] for command in found]
+
+
+def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
+    """Every command is taken by the command line, and gets each text as it was given."""
+    text, work, commands = planned
+    asked = {}
+    for command in commands:
+        words = command[: command.index("2>")] if "2>" in command else command
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            try:
+                parsed = _parser().parse_args(words)
+            except SystemExit:
+                pytest.fail(f"{words}: {said.getvalue()}")
+        asked.setdefault(parsed.stage, []).append(parsed)
+    written = "".join(file.read_text() for file in RULES)
+    every = set(re.findall(r"-m pesbench(?: --log \{log:q\})? ([a-z-]+)", written))
+    assert every - set(asked) == {"build-environment"}
+    # the results of each are in one folder, whose name nobody took to pieces
+    folder = _without_braces(text)
+    for parsed in asked["page"] + asked["leaderboard"] + asked["ladder"]:
+        assert parsed.results.parent.name == folder
+        assert (
+            parsed.models
+            == ["method", "own", "own-again", "own-perturbed", "zero"][: len(parsed.models)]
+            or parsed.stage == "ladder"
+        )
+        assert parsed.models_file.name == f"{folder} models.yaml"
+    assert {p.seen_systems and p.seen_systems.name for p in asked["score"]} == {
+        None, f"{folder} seen.csv",
+    }  # fmt: skip
+    assert {tuple(p.seen_scans) for p in asked["score"]} == {(), (f"C-O/{text}",)}
+    assert {p.weights and p.weights.name for p in asked["evaluate"]} == {
+        None, f"{folder} weights.pt",
+    }  # fmt: skip
+    assert asked["collect-references"][0].level_of_theory == text
+    assert asked["scan-molecules"][0].bonds[:2] == ["C-*", "?-O"]
+    (block,) = yaml.safe_load(asked["prepare-molecules"][0].molecules)
+    assert block["file"].endswith(f"{folder} molecules.extxyz")
+    assert asked["import-archive"][0].archive.endswith(f"{folder} molecules.extxyz")
+    assert not list(work.parent.rglob("pwned"))

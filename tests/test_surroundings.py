@@ -97,9 +97,9 @@ def test_a_tilde_in_any_path_of_a_config_is_the_home_folder(home, tmp_path):
         assert run.molecule_files == [str(home / "m.extxyz")]
         assert run.models_file == home / "models.yaml"
         assert run.dynamics_shards["0000"].systems == ["ethanol"]
-    config["results"] = "a{model}b"
-    with pytest.raises(UserError, match="holds braces"):
-        resolve(config, tmp_path)
+    for key in ("results", "models_file"):
+        with pytest.raises(UserError, match="holds braces"):
+            resolve(config | {key: "a{model}b"}, tmp_path)
 
 
 @pytest.mark.parametrize(("family", "suffix"), [("mace", "model"), ("testbed", "pt")])
@@ -108,6 +108,9 @@ def test_a_tilde_in_the_registry_is_the_home_folder(home, family, suffix):
     settings = make_entry("mine", entry).settings
     assert settings["weights"] == str(home / f"x.{suffix}")
     assert settings["seen_systems"] == str(home / "seen.csv")
+    for key in ("weights", "seen_systems"):
+        with pytest.raises(UserError, match=f"`{key}`.*holds braces"):
+            make_entry("mine", entry | {key: "a{shard}b"})
     address = f"https://example.org/~me/x.{suffix}"
     assert make_entry("mine", entry | {"weights": address}).settings["weights"] == address
 

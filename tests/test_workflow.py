@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from workflow_copy import Copy
+from workflow_copy import RESULTS, Copy
 
 MODELS = ["gfn1-xtb", "gfn2-xtb", "emt", "mace-mini"]
 DYNAMICS = {
@@ -22,6 +22,7 @@ DYNAMICS = {
     "halved": ["hydrazine"],
 }
 CONFIG = {
+    "results": RESULTS,
     "controls": ["control-zero", "control-step_1.5", "control-step_2"],
     "models": MODELS,
     "dynamics": DYNAMICS,
@@ -38,7 +39,7 @@ def _models(*more: str) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("workflow"))
+    made = Copy(tmp_path_factory.mktemp("workflow") / "my check out (a'b) $(touch pwned)")
     (made.root / "small.yaml").write_text(yaml.safe_dump(CONFIG))
     done = made.snakemake(*SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -145,9 +146,12 @@ def test_numerical_variants_are_compared(copy: Copy) -> None:
 
 def test_molecules_of_ones_own_with_a_relaxed_reference(copy: Copy) -> None:
     """The example of the docs, by the stages that a user sees; the rest is as for `mini`."""
-    done = copy.snakemake("--configfile", "config/own_molecules.yaml", "--until", "scan_set")
+    done = copy.snakemake(
+        *("--configfile", "config/own_molecules.yaml", "--until", "scan_set"),
+        *("--config", f"results={RESULTS}"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    results = copy.root / "results" / "own_molecules"
+    results = copy.root / RESULTS / "own_molecules"
     with h5py.File(results / "own_molecules.h5") as file:
         assert file.attrs["level_of_theory"] == "GFN1-xTB"
         assert set(file) == {"C-C", "C-H", "C-O"}
@@ -277,3 +281,7 @@ def test_bad_input_is_one_line_before_any_work(
     assert all(word in lines[0] for word in words)
     assert "Traceback" not in done.stderr
     assert "rule " not in done.stdout + done.stderr
+
+
+def test_no_word_of_all_this_was_read_by_a_shell(copy: Copy) -> None:
+    assert not list(copy.root.parent.rglob("pwned"))

@@ -12,11 +12,16 @@ from pathlib import Path
 REPO = Path(__file__).parent.parent
 
 
+RESULTS = "my results (a'b) $HOME"  # as people call folders, and worse
+
+
 class Copy:
-    """A copy of the workflow, with its own package and results."""
+    """A copy of the workflow, with its own package and results, run by an interpreter in it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "environment").symlink_to(sys.prefix)
         for name in ("Snakefile", "workflow", "config", "resources", "envs", "profiles"):
             source = REPO / name
             skip = shutil.ignore_patterns("__pycache__", "cache")
@@ -29,7 +34,7 @@ class Copy:
         """Snakemake in the copy, with the calculators of the tests at hand."""
         paths = os.pathsep.join(map(str, (self.root / "workflow", REPO / "tests")))
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            [self.root / "environment/bin/python", "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": paths},
             stdout=subprocess.PIPE,
@@ -54,4 +59,4 @@ class Copy:
 
     @property
     def results(self) -> Path:
-        return self.root / "results" / "mini"
+        return self.root / RESULTS / "mini"

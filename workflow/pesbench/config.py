@@ -270,12 +270,6 @@ def _resolve(said: Config, base: Path) -> Run:
     places = {key: said.places.get(key, place) for key in schema["properties"]}
     name, settings = _scan_set(config, places)
     results = Path(config["results"]) / name
-    for key, path in (("results", config["results"]), ("models_file", config["models_file"])):
-        _check_path(path, f"{places[key]}: `{key}`")
-    if settings["source"] == "molecules":
-        for path in molecule_files(settings):
-            _check_path(path, f"{places['scan_sets']}: `scan_sets.{name}.molecules`")
-
     models_file = base / config["models_file"]
     registry = read_models(models_file)
     controls = {n for n, e in registry.items() if e.family == "control"}
@@ -334,14 +328,6 @@ def _resolve(said: Config, base: Path) -> Run:
         ),
         ladder=_ladder(config.get("ladder"), registry, models, places["ladder"]),
     )  # fmt: skip
-
-
-def _check_path(path: str, place: str) -> None:
-    """Refuse a path that Snakemake would fill something into."""
-    if "{" in path or "}" in path:
-        raise UserError(
-            f"{place}: {path} holds braces, which Snakemake takes for wildcards; name another"
-        )
 
 
 def _asked(

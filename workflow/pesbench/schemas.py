@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,13 @@ def with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:
     """A value whose schema has `format: path` somewhere, with these paths as they are meant.
 
     Raises:
-        UserError: see `given_path`.
+        UserError: see `given_path`; or Snakemake would fill something into a path.
     """
     match value:
+        case str() if schema.get("format") == "path" and re.search("[{}]", value):
+            raise UserError(
+                f"{place}: {value!r} holds braces, which Snakemake takes for wildcards; rename it"
+            )
         case str() if schema.get("format") == "path":
             try:
                 return path_or_address(value)

@@ -30,11 +30,6 @@ def from_here(paths):
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
 
 
-def molecule_files(wildcards):
-    """The files that the scan set's molecules are read from, whatever their names hold."""
-    return RUN.molecule_files
-
-
 def evaluation_files(model):
     """The evaluation files of one model."""
     return [RESULTS / model / "scans" / f"{shard}.h5" for shard in RUN.shards(model)]

@@ -8,7 +8,7 @@ METHODS = [use for use in ("reference", "relax") if getattr(RUN, use) is not Non
 # of the scan set, or, as long as a reference would have to be computed first, of the molecules
 rule probe_scans:
     input:
-        SCAN_SET if RUN.source == "bsct_spice" else molecule_files,
+        SCAN_SET if RUN.source == "bsct_spice" else RUN.molecule_files,
     output:
         RESULTS / "probe_scans.h5",
     log:
@@ -110,7 +110,7 @@ if RUN.relax is not None:
 
 rule plan:
     input:
-        SCAN_SET if RUN.source == "bsct_spice" else molecule_files,
+        SCAN_SET if RUN.source == "bsct_spice" else RUN.molecule_files,
         expand(RESULTS / "{name}" / "probe.json", name=[*TIMED, *METHODS]),
     output:
         csv=RESULTS / "plan.csv",

@@ -65,7 +65,7 @@ if RUN.source == "molecules":
 
     rule molecules:
         input:
-            files=molecule_files,
+            files=RUN.molecule_files,
             relax=[RESULTS / "relax.json"] if RUN.relax else [],
         output:
             RESULTS / "molecules.extxyz",
@@ -161,5 +161,5 @@ if RUN.source == "molecules":
         shell:
             "{params.python:q} -m pesbench collect-references --scans {input.scans:q}"
             " --references {input.references:q} --skipped-bonds {input.skipped_bonds:q}"
-            " --level-of-theory {params.level_of_theory:q} {params.options:q}"
+            " --level-of-theory={params.level_of_theory:q} {params.options:q}"
             " --out {output.scan_set:q} --skipped {output.skipped:q} 2> {log:q}"

@@ -35,9 +35,7 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 # what `pesbench merge` needs to know of the models where the registry is not
 rule describe:
     input:
-        seen=lambda wildcards: sorted(
-            {file for model in RUN.models for file in RUN.seen_systems(model)}
-        ),
+        seen=sorted({file for model in RUN.models for file in RUN.seen_systems(model)}),
     output:
         RESULTS / "models.json",
     log:
@@ -168,7 +166,7 @@ if RUN.ladder:
             vibrations=expand(
                 RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
             ),
-            cards=lambda wildcards: from_here(RUN.ladder_cards),
+            cards=from_here(RUN.ladder_cards),
         output:
             csv=LADDER[0],
             claims=LADDER[1],

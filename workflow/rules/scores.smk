@@ -23,4 +23,4 @@ rule score:
     shell:
         "{params.python:q} -m pesbench score --scan-set {input.scan_set:q}"
         " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen:q} {params.trained_on:q}"
-        " --energy-ceiling-ev {params.ceiling} --out {output:q} 2> {log:q}"
+        " --energy-ceiling-ev {params.ceiling:q} --out {output:q} 2> {log:q}"
