@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import http.server
+import itertools
 import json
+import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
@@ -20,7 +26,7 @@ import yaml
 from pesbench import cli
 from pesbench.config import loading_options, read_models, resolve_entry
 from pesbench.errors import HostError, UserError
-from pesbench.models import download
+from pesbench.models import download, transfer
 from pesbench.models.download import cache_path, fetch, pin_path, read_pin
 from pesbench.models.registry import ModelEntry, check_entry, fetch_weights, settle
 
@@ -112,7 +118,7 @@ def server() -> Iterator[Server]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PESBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(transfer, "BACKOFF_S", 0.0)
     return tmp_path / "cache"
 
 
@@ -180,12 +186,12 @@ def test_what_breaks_is_tried_again(server: Server, cache: Path, fault: int | st
 def test_what_breaks_always_is_the_hosts_fault(
     server: Server, cache: Path, fault: int | str, said: str
 ) -> None:
-    server.faults = [fault] * download.ATTEMPTS
+    server.faults = [fault] * transfer.ATTEMPTS
     with pytest.raises(HostError) as caught:
         fetch(server.address())
     assert said in one_line(caught.value)
     assert "try again" in str(caught.value)
-    assert len(server.asked) == download.ATTEMPTS
+    assert len(server.asked) == transfer.ATTEMPTS
     assert kept(cache) == []
 
 
@@ -193,8 +199,8 @@ def test_what_breaks_always_is_the_hosts_fault(
 def test_a_server_that_says_nothing_more(
     server: Server, cache: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "READ_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(download, "ATTEMPTS", 2)
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
     server.faults = [fault, fault]
     with pytest.raises(HostError, match=r"2 attempts \((no byte came in 0\.1 s|timed out)\)"):
         fetch(server.address())
@@ -319,6 +325,207 @@ def test_a_cache_that_cannot_be_used(server: Server, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     with pytest.raises(HostError, match="PESBENCH_CACHE"):
         fetch(server.address())
+
+
+# --- servers that nobody answers for -------------------------------------------------------------
+
+
+def spoken(*pieces: bytes, pause_s: float = 0.0, endless: bool = False) -> tuple[str, Callable]:
+    """A server that sends just this to whoever connects; its address, and what ends it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(4096)
+            for piece in itertools.chain(pieces, itertools.repeat(pieces[-1]) if endless else ()):
+                if over.wait(pause_s):
+                    return
+                connection.sendall(piece)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=listening.accept()[:1], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+    def end() -> None:
+        over.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+    return f"http://127.0.0.1:{listening.getsockname()[1]}/a.model", end
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+SLOW = {  # what comes first, and what comes every hundredth of a second without an end
+    "a content": (OK + b"\r\n", b"x"),
+    "a content of a length": (OK + b"Content-Length: 900000\r\n\r\n", b"x"),
+    "headers": (OK, b"A: b\r\n"),
+    "one header": (OK, b"A"),
+    "a status": (b"HTTP/1.1 200 ", b"O"),
+    "the size of a chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+    "empty answers before the true one": (b"HTTP/1.1 100 Continue\r\n\r\n",) * 2,
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_a_slow_server_is_not_waited_for(
+    cache: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte begins the timeout of a socket anew; the transfer as a whole has a limit."""
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_S", 0.15)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 1)
+    address, end = spoken(*SLOW[kind], pause_s=0.01, endless=True)
+    begun = time.monotonic()
+    try:
+        with pytest.raises((HostError, UserError)) as caught:
+            fetch(address)
+    finally:
+        end()
+    assert time.monotonic() - begun < 5
+    one_line(caught.value)
+    assert kept(cache) == []
+
+
+def test_a_steady_server_is_waited_for(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_S", 0.3)
+    body = [GOOD[k : k + 200] for k in range(0, len(GOOD), 200)]
+    address, end = spoken(OK + b"\r\n", *body, pause_s=0.05)
+    try:
+        assert fetch(address).sha256 == sha256(GOOD).hexdigest()
+    finally:
+        end()
+
+
+def test_a_transfer_has_an_end(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(transfer, "LONGEST_S", 0.3)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 1)
+    address, end = spoken(OK + b"\r\n", b"x" * 5000, pause_s=0.01, endless=True)
+    try:
+        with pytest.raises(HostError, match=r"not whole after 0\.3 s"):
+            fetch(address)
+    finally:
+        end()
+    assert kept(cache) == []
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 999999999999\r\n", b"Content-Length: x\r\n",
+                                  b"Content-Length: -5\r\n", b""])  # fmt: skip
+def test_more_than_is_taken(cache: Path, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told beforehand or not; what came is removed, and it is not tried again."""
+    monkeypatch.setattr(transfer.save, "__defaults__", (10_000_000,))
+    address, end = spoken(OK + head + b"\r\n", b"x" * 1_000_000, endless=True)
+    try:
+        with pytest.raises(UserError, match=r"sends more than 0\.01 GB"):
+            fetch(address)
+    finally:
+        end()
+    assert kept(cache) == []
+
+
+REASON = b"\x1b]0;owned\x07\x9b31m\x00 nothing\r here"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 " + REASON + b"\r\n\r\n",
+        b"HTTP/1.1 404 " + b"long " * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 503 " + REASON + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: " + REASON + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:\x1b[2J/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[\x1b/\r\n\r\n",
+        b"\x1b[2J not http\r\n\r\n",
+        b"HTTP/1.1 \x1b[2J 200\r\n\r\n",
+    ],
+    ids=range(8),
+)
+def test_what_a_server_says_is_one_printable_line(
+    cache: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
+    address, end = spoken(answer)
+    try:
+        with pytest.raises((HostError, UserError)) as caught:
+            fetch(address)
+    finally:
+        end()
+    for line in (one_line(caught.value), *caplog.messages):
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("file:///etc/passwd", "302"),
+        ("ftp://127.0.0.1/a", "leads from http to ftp"),
+        ("data:text/plain,x", "302"),
+        ("SELF", "infinite loop"),
+    ],
+)
+def test_where_a_server_may_not_lead(cache: Path, location: str, said: str) -> None:
+    own: list[str] = []
+    answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\nLocation: "
+    address, end = spoken(answer + (location if location != "SELF" else "/a.model").encode()
+                          + b"\r\n\r\n")  # fmt: skip
+    own.append(address)
+    try:
+        with pytest.raises(UserError, match=said) as caught:
+            fetch(address)
+    finally:
+        end()
+    one_line(caught.value)
+    assert kept(cache) == []
+
+
+def test_encryption_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = urllib.request.Request("https://example.org/a")
+    for after, fine in (("https://a.example/b", True), ("http://example.org/b", False)):
+        arguments = (request, None, 302, "Found", {}, after)
+        if fine:
+            assert transfer._Redirects().redirect_request(*arguments).full_url == after
+        else:
+            with pytest.raises(transfer._RefusedError, match="from https to http"):
+                transfer._Redirects().redirect_request(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://me:s3cret@example.org/a.model", "holds a user name or password"),
+        ("https://s3cret@example.org/a.model", "holds a user name or password"),
+        ("https://me:s3cret@[::1/a.model", "is not valid"),
+        ("https://[::1/a.model", "is not valid"),
+        ("https://example.org:port/a.model", "is not valid"),
+        ("https://example.org/a b.model", "%XX"),
+        ("https://example.org/\u00e9.model", "%XX"),
+        ("https:///a.model", "names no host"),
+    ],
+)
+def test_addresses_that_are_refused_before_any_work(
+    tmp_path: Path, address: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Through an entry, a bare address, and a transfer; none repeats a password."""
+    with pytest.raises(UserError, match=said) as entry:
+        entry_of(tmp_path, weights=address)
+    with pytest.raises(UserError, match=said) as bare:
+        transfer.save(address, tmp_path / "x", "do something")
+    assert cli.main(["check", "--weights", address, "--family", "mace", "--trust"]) == 2
+    for line in (str(entry.value), str(bare.value), caplog.messages[-1]):
+        assert said in line
+        assert "s3cret" not in line
+        assert line.isprintable()
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_is_compressed_on_the_way_is_refused_not_unpacked(server: Server, cache: Path) -> None:
+    server.content["/a.model"] = gzip.compress(bytes(10_000_000))
+    with pytest.raises(UserError, match="is no file that torch writes"):
+        fetch_weights(ModelEntry("m", "mace", {"weights": server.address()}))
+    assert kept(cache) == []
 
 
 # --- entries -------------------------------------------------------------------------------------
@@ -468,7 +675,7 @@ def test_the_command_refuses_what_are_no_weights(
 
 def test_the_command_asks_for_a_retry(server: Server, tmp_path: Path) -> None:
     arguments = run(tmp_path, server)
-    server.faults = [503] * download.ATTEMPTS
+    server.faults = [503] * transfer.ATTEMPTS
     assert cli.main(arguments) == 75
     assert not (tmp_path / "model.json").exists()
     assert cli.main(arguments) == 0

@@ -26,6 +26,7 @@ from pesbench.evaluate import Evaluator
 from pesbench.models.download import is_address
 from pesbench.models.interface import Batch, Model, ModelInfo, Status
 from pesbench.models.registry import ModelEntry, import_object, load
+from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.names import LONGEST, why_unfit
 from pesbench.progress import track
 from pesbench.surroundings import shut_out
@@ -77,6 +78,8 @@ def entry_of_weights(
     """
     from pesbench.models_file import make_entry, resolve_entry  # needs the extra `check`
 
+    if is_address(weights) and (reason := why_no_address(weights)):
+        raise UserError(f"check: `--weights {without_secret(weights)}` {reason}")
     path = unquote(urlsplit(weights).path) if is_address(weights) else weights
     name = re.sub(r"[^A-Za-z0-9._+-]", "-", Path(path).stem).strip(".-")[:LONGEST] or "model"
     if why_unfit(name):  # such as `reference`, which a run could not have

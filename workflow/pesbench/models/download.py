@@ -10,32 +10,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import http.client
 import json
 import logging
 import os
 import re
 import tempfile
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
-from pesbench.errors import HostError, UserError
+from pesbench.errors import HostError, UserError, reading
+from pesbench.models.transfer import save
 from pesbench.paths import given_path
-from pesbench.progress import track
 
 CACHE_VARIABLE = "PESBENCH_CACHE"
-ATTEMPTS = 4
-BACKOFF_S = 2.0  # before the second attempt; twice as long before each further one
-READ_TIMEOUT_S = 60.0  # without a byte
-_BLOCK_BYTES = 1 << 20
-_TRANSIENT = (408, 425, 429)  # of the answers below 500
 _LONGEST_NAME = 100
 
 logger = logging.getLogger("pesbench")
@@ -56,10 +46,6 @@ class Pin:
     sha256: str
     size: int
     date: str
-
-
-class _TransientError(Exception):
-    """A download that may succeed next time."""
 
 
 def is_address(text: object) -> bool:
@@ -100,89 +86,14 @@ def read_pin(path: Path) -> Pin | None:
     Raises:
         UserError: the pin is no pin.
     """
-    try:
-        return Pin(**json.loads(pin_path(path).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    place = pin_path(path)
+    if not place.exists():
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{pin_path(path)}: is no pin ({error}); delete it to pin {path.name} anew"
-        ) from error
-
-
-def save(address: str, path: Path, cure: str) -> str:
-    """Download an address to a file; what breaks on the way is tried again a few times.
-
-    Args:
-        address: http, https or file.
-        path: Is overwritten; on an error it may hold a part, which is the caller's to remove.
-        cure: What a user can do if the address is no good, for the message.
-
-    Returns:
-        The sha256 of the content.
-
-    Raises:
-        UserError: the server says that there is nothing for us, or the address is none.
-        HostError: the network or the server failed at every attempt, or the disk did.
-    """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return _save_once(address, path, cure)
-        except _TransientError as error:
-            if attempt == ATTEMPTS:
-                raise HostError(
-                    f"{address}: download failed at {ATTEMPTS} attempts ({error}); "
-                    f"try again, or {cure}"
-                ) from error
-            wait = BACKOFF_S * 2 ** (attempt - 1)
-            logger.warning("%s: %s; trying again in %.0f s", address, error, wait)
-            time.sleep(wait)
-    raise AssertionError("no attempt was made")
-
-
-def _save_once(address: str, path: Path, cure: str) -> str:
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as out:
-        try:
-            with urllib.request.urlopen(address, timeout=READ_TIMEOUT_S) as answer:
-                length = answer.headers.get("Content-Length")
-                for block in _blocks(answer, address, None if length is None else int(length)):
-                    digest.update(block)
-                    size += len(block)
-                    _write(out, block, path)
-        except urllib.error.HTTPError as error:
-            said = f"the server answers {error.code} {error.reason}"
-            if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR or error.code in _TRANSIENT:
-                raise _TransientError(said) from error
-            raise UserError(f"{address}: {said}; {cure}") from error
-        except (http.client.InvalidURL, ValueError) as error:
-            raise UserError(f"{address}: not a valid address ({error}); {cure}") from error
-        except TimeoutError as error:
-            raise _TransientError(f"no byte came in {READ_TIMEOUT_S:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            said = " ".join(str(getattr(error, "reason", "") or error).split())
-            raise _TransientError(said or type(error).__name__) from error
-    if length is not None and size != int(length):
-        raise _TransientError(f"{size} of {length} bytes came")
-    return digest.hexdigest()
-
-
-def _blocks(answer: BinaryIO, address: str, length: int | None) -> Iterator[bytes]:
-    blocks = iter(lambda: answer.read(_BLOCK_BYTES), b"")
-    if length is None:
-        logger.info("downloading %s", address)
-        return blocks
-    logger.info("downloading %s (%.1f MB)", address, length / 1e6)
-    return track(blocks, -(-length // _BLOCK_BYTES), "MiB")
-
-
-def _write(out: BinaryIO, block: bytes, path: Path) -> None:
-    try:
-        out.write(block)
-    except OSError as error:  # not the network's
-        raise HostError(
-            f"{path}: cannot be written ({error.strerror}); free space there"
-        ) from error
+    with reading(place, "is no pin", f"delete it to pin {path.name} anew"):
+        pin = Pin(**json.loads(place.read_text(encoding="utf-8")))
+        if re.fullmatch("[0-9a-f]{64}", pin.sha256) is None:
+            raise ValueError("`sha256` is no sha256")
+    return pin
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pesbench.errors import UserError, reading
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.interface import Model
+from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.models.trust import (
     WEIGHT_FILES,
     Weights,
@@ -258,8 +258,8 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
     """
     weights = settings["weights"]
     if is_address(weights):
-        if not urllib.parse.urlsplit(weights).hostname:
-            raise UserError(f"model {name!r}: `weights: {weights}` names no host; correct it")
+        if reason := why_no_address(weights):
+            raise UserError(f"model {name!r}: `weights: {without_secret(weights)}` {reason}")
         return settings
     if "://" in weights:
         raise UserError(

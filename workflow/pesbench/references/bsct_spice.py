@@ -18,7 +18,7 @@ import numpy as np
 from ase.io.extxyz import read_xyz
 
 from pesbench.errors import UserError
-from pesbench.models.download import save
+from pesbench.models.transfer import save
 from pesbench.paths import given_path
 from pesbench.scans import N_FRAMES, Scan
 from pesbench.storage import atomic_path
