@@ -28,7 +28,7 @@ from pesbench.models.variants import can_be_resolved, variants
 from pesbench.report.terminal import summary
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
 from pesbench.running import enter, note_run, runs_at_work
-from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, holding_back
+from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, check_words, holding_back
 from pesbench.slurm_queue import refuse_left_over
 from pesbench.software import Software
 from pesbench.testbed.variants import find_variant, read_variants
@@ -57,6 +57,11 @@ try:
     # of the folder that is worked in, else the one that ships, whatever --directory says
     SITES = [Path(folder, "slurm", "site.yaml") for folder in (Path.cwd(), workflow.basedir)]
     CLUSTER = read_cluster(CONFIG.values, *SITES) if ON_CLUSTER else Cluster()
+    if ON_CLUSTER:
+        args = workflow.config_settings.config_args or []
+        files = [*workflow.overwrite_configfiles, *RUN.molecule_files, *RUN.seen_files]
+        folders = [Path.cwd(), workflow.basedir, RUN.results]
+        check_words(sys.executable, [*folders, *files, *args])
     SOFTWARE = Software(
         RUN.software, Path(workflow.basedir) / "envs", RUN.results.parent / "environments"
     )

@@ -135,6 +135,11 @@ class Run:
         path = self.models[model].settings.get("seen_systems")
         return [path] if path else []
 
+    @property
+    def seen_files(self) -> list[str]:
+        """The files that tell what the models were trained on."""
+        return sorted({file for model in self.models for file in self.seen_systems(model)})
+
     def seen_scans(self, model: str) -> list[str]:
         """The scans that a model was trained on, if it names any."""
         return list(self.models[model].settings.get("seen_scans", ()))
@@ -193,7 +198,10 @@ class Run:
     @property
     def molecule_files(self) -> list[str]:
         """Files that the molecules are read from."""
-        return molecule_files(self.settings)
+        molecules = self.settings.get("molecules", [])
+        if isinstance(molecules, str):
+            return [molecules]
+        return [block["file"] for block in molecules if "file" in block]
 
     @property
     def reference_shards(self) -> dict[str, list[str]]:
@@ -221,14 +229,6 @@ def loading_options(entry: ModelEntry) -> list[str]:
     weights = entry.weights_path
     where = ["--weights", str(weights)] if weights else []
     return ["--entry-sha256", entry.sha256, *where]
-
-
-def molecule_files(settings: Mapping[str, Any]) -> list[str]:
-    """Files that the molecules of a scan set are read from."""
-    molecules = settings["molecules"]
-    if isinstance(molecules, str):
-        return [molecules]
-    return [block["file"] for block in molecules if "file" in block]
 
 
 def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:

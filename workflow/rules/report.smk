@@ -35,7 +35,7 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 # what `pesbench merge` needs to know of the models where the registry is not
 rule describe:
     input:
-        seen=sorted({file for model in RUN.models for file in RUN.seen_systems(model)}),
+        seen=RUN.seen_files,
     output:
         RESULTS / "models.json",
     log:
