@@ -159,6 +159,8 @@ def test_columns_of_charges_and_moments_state_the_whole(tmp_path):
     assert neutral.charge == 0
     (triplet,) = _read(tmp_path, _columns("magmoms:R:1", 2, 0, 0))
     assert triplet.spin == 3
+    (grouped,) = _read(tmp_path, _columns("charge_group:I:1", 1, 1, 2))
+    assert grouped.charge == 0
     (nuclear,) = _read(tmp_path, _columns("nuclear_charges:R:1", 8, 1, 1))
     assert nuclear.charge == 0
     stated = _columns("formal_charges:I:1", -2, 0, 0).replace("I:1", "I:1 charge=0")
@@ -212,6 +214,19 @@ def test_columns_of_a_table_under_other_names(tmp_path, table, charge, spin):
 )
 def test_tables_that_are_refused(tmp_path, table, said):
     _refused(tmp_path, table, said, name="m.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [("charge\nx,C,-1", "`charge` is -1"), ("multiplicity\nx,O=O,3", "`spin` is 3"),
+     ("spin\nx,[CH3],1", "`spin` is 1"), ("S\nx,O=O,1", "`S` is '1'"),
+     ("charge\nx,[2H]C,0", "isotopes")],
+)  # fmt: skip
+def test_columns_of_the_list_that_is_relaxed(tmp_path, row, said):
+    (tmp_path / "m.csv").write_text(f"id,smiles,{row}\n")
+    with pytest.raises(UserError, match=r"m.csv: line 2: molecule 'x': ") as error:
+        relax.read_smiles(tmp_path / "m.csv")
+    assert said in str(error.value)
 
 
 # --- SDF and MOL ---------------------------------------------------------------------------------
@@ -556,6 +571,73 @@ def test_skipped_molecules_keep_their_names(tmp_path):
     assert cli.main(["scan-molecules", "--molecules", str(out), *options]) == 0
     with skipped.open(newline="") as file:
         assert [row["scan"] for row in csv.DictReader(file)] == ["017"]
+
+
+# --- damaged files -------------------------------------------------------------------------------
+
+TABLE = 'id,smiles,charge,spin,note\n017,CC(=O)[O-],-1.0,1,x\nb,"C[CH2]",,2.0,\n'
+WHOLE = {
+    "a.xyz": _water('id=017 charge=0 spin=1 smiles="[O:1]([H:2])[H:3]" pbc="F F F"'),
+    "b.xyz": _columns("initial_charges:R:1", 0, 0, 0),
+    "c.sdf": _block("CC(=O)[O-]", title="a") + _field("charge", -1) + _block("CN", v3000=True),
+    "d.pdb": "MODEL 1\n" + _pdb(*PDB_WATER) + "ENDMDL\n",
+    "e.csv": TABLE,
+}
+PIECES = [
+    *(b"\0", b"\xff", b"\xc3\xa9", b"inf", b"nan", b"-1", b"9" * 40, b"1e400", b"", b"\n", b"\r"),
+    *(
+        b"=",
+        b'"',
+        b"{",
+        b"[",
+        b" ",
+        b",",
+        b"\\",
+        b"*",
+        b"D",
+        b"T",
+        b"[2H]",
+        b":5]",
+        b"../",
+        b"V3000",
+    ),
+    *(b"charge=", b"spin=", b"_JSON ", b"Properties=", b"bond_graph=0-1", b"$$$$\n"),
+    b"M  CHG  1   1   1\n",
+]
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    name=st.sampled_from(sorted(WHOLE)),
+    edits=st.lists(
+        st.tuples(
+            st.integers(0, 10**6),
+            st.sampled_from([0, 0, 1, 3, 40, 400]),
+            st.one_of(st.sampled_from(PIECES), st.binary(max_size=2)),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path_factory, name, edits):
+    content = WHOLE[name].encode()
+    for place, removed, added in edits:
+        start = place % (len(content) + 1)
+        content = content[:start] + added + content[start + removed :]
+    folder = tmp_path_factory.mktemp("damaged")
+    try:
+        assert _read(folder, content, name)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        assert len(str(error)) < 1500  # noqa: PT017
+
+
+def test_a_number_of_no_element_in_a_trajectory(tmp_path):
+    atoms = molecule("H2O")
+    atoms.numbers[0] = 250
+    ase.io.write(tmp_path / "m.traj", atoms)
+    with pytest.raises(UserError, match="atomic number is none of an element"):
+        read_systems(tmp_path / "m.traj")
 
 
 # --- embedding -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from pesbench.errors import UserError
@@ -136,6 +137,8 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
         )
     if not np.isfinite(record.positions).all():
         raise UserError(f"{record.place} has a position that is not a number")
+    if not ((record.numbers >= 0) & (record.numbers < len(chemical_symbols))).all():
+        raise UserError(f"{record.place}: an atomic number is none of an element; correct it")
     prepared = "bond_graph" in record.kept  # by us: checked before, and perhaps without a geometry
     said, of_atoms, unpaired = record.said, record.charge_of_atoms, record.unpaired
     try:

@@ -175,9 +175,9 @@ def of_columns(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, object]]:
         if values.dtype.kind not in "iuf" or values.ndim != 1 or not np.any(values):
             continue
         total = float(values.sum())
-        if "charge" in plain and not plain.startswith(("nuclear", "core")):
+        if re.fullmatch(r"(?!nuclear|core).*charges?", plain):
             if abs(total - round(total)) < 0.1:  # else of a part, or rounded: no total charge
                 said.append((f"charge (the sum of `{name}`)", round(total)))
-        elif re.search("magmom|magneticmoment|spin", plain):
+        elif re.fullmatch(r".*(magmom|magneticmoment|spin)s?", plain):
             said.append((f"spin (from the sum of `{name}`)", 1 + abs(round(total))))
     return said

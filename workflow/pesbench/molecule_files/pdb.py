@@ -46,10 +46,8 @@ def _atom(line: str, place: str) -> tuple[int, list[float], int | None]:
             f"{place}: atom {line[12:16].strip()!r} has no element in columns 77 and 78; "
             "write it there (the name CA may be carbon or calcium)"
         )
-    if line[16] not in " A1" or line[54:60].strip() not in ("", "1", "1.0", "1.00"):
-        raise UserError(
-            f"{place}: the atom has an alternative place (or an occupancy below 1); keep one place"
-        )
+    if line[16] not in " A1":
+        raise UserError(f"{place}: the atom has an alternative place {line[16]!r}; keep one place")
     try:
         position = [float(line[start : start + 8]) for start in (30, 38, 46)]
     except ValueError:

@@ -24,6 +24,7 @@ from tblite.ase import TBLite
 
 from pesbench.csv_files import read_rows
 from pesbench.errors import UserError
+from pesbench.molecule_files.charge_and_spin import charge_and_spin
 from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.progress import track
 from pesbench.storage import atomic_path
@@ -153,6 +154,11 @@ def lowest_frequency(atoms: Atoms) -> float:
     return float(np.min(energies.real - energies.imag) / invcm)
 
 
+def _spin(molecule: Chem.Mol) -> int:
+    """The multiplicity of a SMILES, all its unpaired electrons parallel."""
+    return 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+
+
 def relax(name: str, smiles: str) -> Atoms:
     """A molecule at a minimum of GFN2-xTB.
 
@@ -169,12 +175,11 @@ def relax(name: str, smiles: str) -> Atoms:
     """
     molecule, _ = parse_smiles(smiles)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
-    radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
     info = {
         "id": name,
         "smiles": Chem.MolToSmiles(molecule),
         "charge": Chem.GetFormalCharge(molecule),
-        "spin": 1 + radicals,
+        "spin": _spin(molecule),
     }
     bonds = bonds_from_smiles(info["smiles"], numbers)
     reason = ""
@@ -204,7 +209,8 @@ def read_smiles(path: Path) -> dict[str, str]:
     """Ids and SMILES of a CSV file with the columns `id` and `smiles`.
 
     Raises:
-        UserError: the file or a column is missing, or an id is unfit for a path or occurs twice.
+        UserError: the file or a column is missing, an id is unfit for a path or occurs twice, or a
+            SMILES cannot be read or has another charge or multiplicity than its row states.
     """
     molecules: dict[str, str] = {}
     for place, row in read_rows(path, ("id", "smiles")):
@@ -216,6 +222,17 @@ def read_smiles(path: Path) -> dict[str, str]:
             )
         if name in molecules:
             raise UserError(f"{place}: the id {name!r} occurs twice")
+        said = [(key, cell) for key, cell in row.items() if key not in ("id", "smiles")]
+        try:
+            molecule, _ = parse_smiles(row["smiles"])
+            formal = ("charge (of its SMILES)", Chem.GetFormalCharge(molecule))
+            _, spin = charge_and_spin([formal, *said])
+            if spin not in (None, _spin(molecule)):
+                raise UserError(
+                    f"`spin` is {spin}, that of its SMILES {_spin(molecule)}; remove it"
+                )
+        except UserError as error:
+            raise UserError(f"{place}: molecule {name!r}: {error}") from error
         molecules[name] = row["smiles"]
     if not molecules:
         raise UserError(f"{path}: holds no molecule; give at least one")
@@ -226,18 +243,14 @@ def relax_file(csv_path: Path, out: Path) -> None:
     """Relax every molecule of a CSV file and write them as extxyz, sorted by id.
 
     Args:
-        csv_path: Columns `id` and `smiles`; others are for the reader.
+        csv_path: Columns `id` and `smiles`; charge and multiplicity are those of the SMILES, with
+            which columns of these names must agree.
         out: Written whole or not at all.
 
     Raises:
         UserError: a molecule is unreadable or has no minimum; the message names it.
     """
     molecules = read_smiles(csv_path)
-    for name, smiles in molecules.items():  # all are read before any is relaxed
-        try:
-            parse_smiles(smiles)
-        except UserError as error:
-            raise UserError(f"{csv_path}: molecule {name!r}: {error}") from error
     frames = []
     for name in track(sorted(molecules), len(molecules), "molecules"):
         try:
