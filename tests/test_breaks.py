@@ -81,6 +81,8 @@ def test_the_minimum_is_the_one_of_the_bond_and_not_the_lowest_of_the_scan():
     assert curves.nearest_minimum(GRID, twice, q, 0.25).coordinate == pytest.approx(REST, abs=0.02)
     moved = morse(rest=1.9)
     assert curves.nearest_minimum(GRID, moved, q, 0.25).coordinate == pytest.approx(1.9, abs=1e-3)
+    near = morse() + bump(REST, 1.0, width=0.05) - bump(REST + 0.12, 1.5, width=0.03)
+    assert GRID[q] < 1.48 < curves.nearest_minimum(GRID, near, q, 0.25).coordinate
     for curve in (GRID, -GRID, np.zeros(100)):
         assert curves.nearest_minimum(GRID, curve, q, 0.25) is None
 

@@ -179,6 +179,18 @@ def test_above_the_ceiling_only_the_wall_is_listed(files, ceiling):
     assert hole["wall_reference_energy"] == pytest.approx(np.interp(1.0, COORDINATE, morse()), 0.15)
 
 
+def test_walls_are_in_the_order_of_how_soon_they_give_way(scores):
+    """By the energy of the reference there: what gives way at 5 eV comes before 50 eV."""
+    hole = scores[scores["scan"] == "C-C/hole"].iloc[0]
+    rows = [
+        hole.to_dict() | {"scan": f"C-C/{k}", "system": str(k), "wall_reference_energy": energy}
+        for k, energy in enumerate([50.0, 5.0, 20.0])
+    ]
+    walls = listed(worst.worst_scans(pd.DataFrame(rows)), "wall")
+    assert walls["value"].tolist() == [5.0, 20.0, 50.0]
+    assert walls["scan"].tolist() == ["C-C/1", "C-C/2", "C-C/0"]
+
+
 def test_equal_values_are_in_the_order_of_their_names(scores):
     rows = scores[scores["status"] == "ok"].assign(fsd_below_ceiling=5.0).iloc[::-1]
     slopes = listed(worst.worst_scans(rows), "slope")

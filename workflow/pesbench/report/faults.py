@@ -249,6 +249,6 @@ def headlines(lists: Mapping[str, Sequence[Fault]], count: int) -> list[list[Fau
     # a list's order among equal ranks is that of `ABRUPT`, since sorting is stable
     found: dict[str, list[Fault]] = {}
     for fault in sorted(listed, key=lambda fault: fault.rank):
-        same = {fault.scan, *fault.twins} & found.keys()
-        found.setdefault(same.pop() if same else fault.scan, []).append(fault)
+        bonds = (fault.scan, *fault.twins)
+        found.setdefault(next((b for b in bonds if b in found), fault.scan), []).append(fault)
     return list(found.values())[:count]
