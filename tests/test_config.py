@@ -634,6 +634,13 @@ THROUGH_SNAKEMAKE = {
         ["--config", "models=[mine]"],
         "model 'mine': no weight file at",
     ),
+    "weights that run code": (
+        lambda c: _edit_models(
+            c, "mine: {family: mace, weights: resources/weights/mace-mini.model}\n"
+        ),
+        ["--config", "models=[mine]"],
+        "nothing says that you trust resources/weights/mace-mini.model; if you do, write `sha256: ",
+    ),
     "a duplicate name": (
         lambda c: _edit_models(c, "emt: {family: tblite, method: GFN1-xTB}\n"),
         [],

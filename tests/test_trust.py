@@ -21,13 +21,16 @@ from conftest import REPO
 from pesbench import cli
 from pesbench.config import resolve
 from pesbench.errors import UserError
+from pesbench.models import registry as registry_
 from pesbench.models import trust
 from pesbench.models.download import cache_path
+from pesbench.models.record import description
 from pesbench.models.registry import FAMILIES, ModelEntry, load, settle
 from pesbench.models.trust import WEIGHT_FILES, check_weights, runs_code
 from pesbench.models.weight_file import defect
 from pesbench.models_file import read_models, resolve_entry
 from pesbench.storage import write_json
+from test_merge import Group
 
 WEIGHTS = REPO / "resources" / "weights"
 
@@ -182,7 +185,9 @@ def test_a_run_is_refused_before_any_work(weights: Path, what: str) -> None:
     assert not Path("results").exists()
 
 
-def test_an_address_needs_a_word_once(place: Path, marker: Path) -> None:
+def test_an_address_needs_a_word_once(
+    place: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without it nothing is downloaded; a file in the cache without a pin is nobody's word."""
     path = registry(mine={"family": "mace", "weights": "https://example.org/evil.model"})
     cached = cache_path("https://example.org/evil.model")
@@ -193,6 +198,11 @@ def test_an_address_needs_a_word_once(place: Path, marker: Path) -> None:
         with pytest.raises(UserError, match=r"--trust.* once .*: what comes is pinned"):
             resolve_entry(entry, path, place)
     settle(resolve_entry(entry.trusted(), path, place))
+    with monkeypatch.context() as patch:  # the pin of another user of a shared cache
+        patch.setattr(trust, "_ROOT", -1)
+        patch.setattr(trust.os, "getuid", lambda: 4242)
+        with pytest.raises(UserError, match="nothing says that you trust"):
+            resolve_entry(entry, path, place)
     resolved = resolve_entry(entry, path, place)
     cached.write_bytes(program(marker) + b" ")
     with pytest.raises(UserError, match="changed in the cache"):
@@ -331,6 +341,36 @@ def test_a_file_that_is_no_entry_is_one_line(place: Path, text: str) -> None:
     Path("model.json").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match="not a resolved model entry"):
         ModelEntry.from_file(Path("model.json"))
+
+
+def test_nothing_is_loaded_to_merge_results(
+    toy_set: Path, toys: dict, weights: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a folder names: programs of its own, and places of files in its record."""
+    for door in ("load", "import_object", "check_import", "fetch_weights", "read_weights"):
+        monkeypatch.setattr(registry_, door, None)
+    groups = [Group(Path(name).absolute(), toy_set, toys) for name in ("a", "b")]
+    for number, what in enumerate(("network", "calculator", "perturbed calculator")):
+        found = entries(marker, weights)[what]
+        entry = ModelEntry(f"m{number}", found["family"], found["settings"])
+        group = groups[number % 2]
+        group.add(entry)
+        record = Path(group.folder / "models.json")
+        content = json.loads(record.read_text())
+        content["models"][entry.name]["description"] |= {"weights": str(weights), "trust": True}
+        record.write_text(json.dumps(content))
+        group.described[entry.name].description.update(weights=str(weights), trust=True)
+        group.scans(entry, rough=0.01)
+    assert cli.main(["merge", "a", "b", "--out", "out"]) == 0
+    board = Path("out/leaderboard.md").read_text()
+    assert all(f"| m{number} " in board for number in range(3))
+
+
+def test_the_word_is_not_handed_on(place: Path, weights: Path) -> None:
+    path = registry(mine={"family": "mace", "weights": weights.name, "trust": True})
+    entry = resolve_entry(read_models(path)["mine"], path, place)
+    assert "trust" not in entry.deciding()["settings"]
+    assert "trust" not in description(entry)
 
 
 # --- what ships ----------------------------------------------------------------------------------

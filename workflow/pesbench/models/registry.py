@@ -27,6 +27,7 @@ from pesbench.models.trust import (
     WEIGHT_FILES,
     Weights,
     check_entry_file,
+    check_size,
     check_weights,
     entry_sha256,
     read_weights,
@@ -271,7 +272,13 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
         raise UserError(
             f"model {name!r}: no weight file at {path}; correct `weights` or put the file there"
         )
-    found = file_sha256(path)
+    try:
+        check_size(path)
+        found = file_sha256(path)
+    except OSError as error:
+        raise UserError(
+            f"model {name!r}: {path} cannot be read ({error.strerror}); check its permissions"
+        ) from error
     wanted = settings.get("sha256")
     if wanted and wanted != found:
         raise UserError(

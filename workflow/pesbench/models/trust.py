@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pesbench.errors import UserError
-from pesbench.models.download import cache_path, is_address, read_pin
+from pesbench.models.download import cache_path, is_address, pin_path, read_pin
+from pesbench.models.transfer import MOST_BYTES
 from pesbench.models.weight_file import defect
 
 
@@ -51,6 +53,7 @@ WEIGHT_FILES: dict[str, WeightFormat] = {
         None, "give the .pt file that `pesbench train` writes", runs_code=False
     ),
 }
+_ROOT = 0
 _NAME_NO_CODE = frozenset({"control", "pyscf", "tblite"})  # of those without weights
 
 
@@ -100,6 +103,7 @@ def read_weights(path: Path, sha256: str | None, family: str) -> Weights:
             "them with; take the entry from the registry (`pesbench entry`)"
         )
     try:
+        check_size(path)
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
@@ -111,6 +115,19 @@ def read_weights(path: Path, sha256: str | None, family: str) -> Weights:
     if wrong := defect(io.BytesIO(content), form.package):
         raise UserError(f"{path} {wrong}; {form.cure}")
     return Weights(path, found, content)
+
+
+def check_size(path: Path) -> None:
+    """Refuse a file that is too large to be read whole, before it is.
+
+    Args:
+        path: A file that exists.
+
+    Raises:
+        UserError: one line.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(f"{path}: larger than {MOST_BYTES / 1e9:g} GB, no weights; give another")
 
 
 def check_weights(family: str, path: Path) -> None:
@@ -130,6 +147,11 @@ def check_weights(family: str, path: Path) -> None:
         raise UserError(f"{path} {wrong}; {form.cure}")
 
 
+def _said_before(path: Path) -> bool:
+    """Whether the pin of a download is there, and is this user's word or the administrator's."""
+    return read_pin(path) is not None and pin_path(path).stat().st_uid in (os.getuid(), _ROOT)
+
+
 def check_consent(name: str, family: str, settings: Mapping[str, Any], found: str | None) -> None:
     """Refuse weights that can run code, where nothing says that the user trusts them.
 
@@ -147,7 +169,7 @@ def check_consent(name: str, family: str, settings: Mapping[str, Any], found: st
         return
     if "sha256" in settings or settings.get("trust"):
         return
-    if is_address(weights) and read_pin(cache_path(weights)) is not None:
+    if is_address(weights) and _said_before(cache_path(weights)):
         return
     why = (
         f"model {name!r}: weights of family {family!r} are a program that runs when they are "
