@@ -15,6 +15,7 @@ from pesbench.cli import _parser, main
 from pesbench.config import resolve
 from pesbench.errors import UserError
 from pesbench.models.download import cache_path
+from pesbench.models.trust import entry_sha256
 from pesbench.models_file import make_entry
 from pesbench.paths import given_path
 from pesbench.schemas import read_schema
@@ -206,9 +207,10 @@ def test_modules_of_the_working_folder_take_nobodys_place(tmp_path):
     scans = REPO / "workflow/pesbench/checks/scans.h5"
     with ScanSet(scans) as scan_set:
         first = scan_set.ids[0]
+    known = entry_sha256(json.loads((tmp_path / "mine.json").read_text()))
     done = _command(
         tmp_path, "evaluate", "--entry=mine.json", "--scan-set", str(scans), "--scans", first,
-        "--out=mine.h5",
+        "--out=mine.h5", "--entry-sha256", known,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     with Evaluation(tmp_path / "mine.h5") as evaluation:

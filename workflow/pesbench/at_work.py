@@ -56,7 +56,9 @@ def _place() -> str:
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with contextlib.suppress(OSError):
             path = Path(source)
-            told.append(str(path.readlink()) if path.is_symlink() else path.read_text("ascii"))
+            told.append(
+                str(path.readlink()) if path.is_symlink() else path.read_text(encoding="ascii")
+            )
     return " ".join(word.strip() for word in told)
 
 

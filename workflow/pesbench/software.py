@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -126,10 +127,11 @@ class Software:
         Made as a job it would count as another one, and all of its family's models run again.
         """
         folder = self.built / file.stem
+        command = ("python", "-m", "pesbench", "build-environment")
         if stamp_of(folder).is_file() and not python_of(folder).exists():
             raise UserError(
                 f"{folder}: the environment of family {file.stem!r} is gone; make it again with "
-                f"`python -m pesbench build-environment --requirements {file} --out {folder}`"
+                f"`{shlex.join([*command, '--requirements', str(file), '--out', str(folder)])}`"
             )
 
     def check_base(self, entry: ModelEntry) -> None:

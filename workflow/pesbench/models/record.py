@@ -8,6 +8,7 @@ the registry nor the weights are.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_record(path: Path) -> dict[str, Described]:
     """
     cure = (
         "write it with `python -m pesbench describe --models MODEL ... --models-file REGISTRY "
-        f"--out {path}`, REGISTRY being the one that the models were run with"
+        f"--out {shlex.quote(str(path))}`, REGISTRY being the one that the models were run with"
     )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -177,7 +178,7 @@ class ModelEntry:
             if "sha256" in owner.settings and "pretrained" not in owner.settings:
                 raise UserError(f"{path}: model {entry.name!r} has weights; give --weights PATH")
             return entry
-        again = f"python -m pesbench entry {entry.name} --out {path}"
+        again = f"python -m pesbench entry {entry.name} --out {shlex.quote(str(path))}"
         if not weights.is_file():
             raise UserError(
                 f"model {entry.name!r}: no weight file at {weights}; put it there, or download "

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -238,7 +239,7 @@ def check_entry_file(path: Path, value: Mapping[str, Any], wanted: str | None) -
         raise UserError(
             f"{path}: is not the entry {name!r} of the registry but another one, perhaps of "
             "somebody else's results; delete it, and the workflow writes it anew (by hand: "
-            f"`python -m pesbench entry {name} --out {path}`)"
+            f"`python -m pesbench entry {name} --out {shlex.quote(str(path))}`)"
         )
     if wanted is None and runs_code(value["family"], value["settings"].get("base_entry")):
         raise UserError(

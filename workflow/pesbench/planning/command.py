@@ -125,7 +125,7 @@ def make_probe(
         return Probe(
             Status.ERROR,
             f"its weights are not here; `python -m pesbench entry {entry.name} --models-file "
-            f"{run.models_file} --out FILE` downloads them",
+            f"{shlex.quote(str(run.models_file))} --out FILE` downloads them",
         )
     try:
         value = settle(entry)
