@@ -45,7 +45,7 @@ study: $(STAMP)
 # A public foundation model on all of BSCT-SPICE. ARCHIVE=PATH: a copy of the data, instead of a download.
 study-bsct: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/bsct_spice.yaml --config software=venv \
-		'models=[7net-0]' 'dynamics={models: []}' $(if $(ARCHIVE),archive=$(ARCHIVE))
+		'models=[7net-0]' 'dynamics={models: []}' $(if $(ARCHIVE),"archive=$$ARCHIVE")
 	$(call keep,bsct_spice,7net-0/worst.*)
 
 # $(call keep,SCAN_SET,MORE): tables, figures and scores of results/, not what they were made from

@@ -12,7 +12,7 @@ min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from pesbench.surroundings import shut_out
+from pesbench.surroundings import check_interpreter, check_words, shut_out
 
 shut_out(workflow.basedir)  # before anything else is imported
 
@@ -28,7 +28,7 @@ from pesbench.models.variants import can_be_resolved, variants
 from pesbench.report.terminal import summary
 from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
 from pesbench.running import enter, note_run, runs_at_work
-from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, check_words, holding_back
+from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, holding_back
 from pesbench.slurm_queue import refuse_left_over
 from pesbench.software import Software
 from pesbench.testbed.variants import find_variant, read_variants
@@ -57,15 +57,20 @@ try:
     # of the folder that is worked in, else the one that ships, whatever --directory says
     SITES = [Path(folder, "slurm", "site.yaml") for folder in (Path.cwd(), workflow.basedir)]
     CLUSTER = read_cluster(CONFIG.values, *SITES) if ON_CLUSTER else Cluster()
-    if ON_CLUSTER:
-        args = workflow.config_settings.config_args or []
-        files = [*workflow.overwrite_configfiles, *RUN.molecule_files, *RUN.seen_files]
-        folders = [Path.cwd(), workflow.basedir, RUN.results]
-        check_words(sys.executable, [*folders, *files, *args])
     SOFTWARE = Software(
         RUN.software, Path(workflow.basedir) / "envs", RUN.results.parent / "environments"
     )
-    SOFTWARE.check_deployment("conda" in map(str, workflow.deployment_settings.deployment_method))
+    CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
+    SOFTWARE.check_deployment(CONDA)
+    check_words([Path.cwd()])
+    if CONDA:
+        check_words([workflow.basedir, workflow.deployment_settings.conda_prefix])
+    if ON_CLUSTER:
+        check_interpreter(sys.executable)
+        files = [*workflow.overwrite_configfiles, *RUN.molecule_files, *RUN.seen_files]
+        options = workflow.config_settings.config_args or []
+        folders = [Path.cwd(), workflow.basedir, RUN.results]
+        check_words([*folders, *files, *options], apostrophes=False)
     SOFTWARE.check(RUN.running)
     if RUN.relax:  # beside RDKit
         SOFTWARE.check_base(RUN.relax)

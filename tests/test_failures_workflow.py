@@ -58,7 +58,7 @@ def _entry(**settings: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("failures") / 'it\'s `touch pwned` "here"')
+    made = Copy(tmp_path_factory.mktemp("failures") / "it's [a] folder & more")
     molecules = [
         Atoms(symbols, positions=[[0, 0, 0], [0, 0, length]], info={"id": name})
         for name, (symbols, length) in LENGTHS.items()

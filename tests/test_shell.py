@@ -70,7 +70,10 @@ def planned(request, tmp_path_factory):
     text = request.param
     plain = _without_braces(text)
     root = tmp_path_factory.mktemp("shell")
-    checkout, work = root / f"check out {plain}", root / f"work {text}"
+    checkout, work = (
+        root / f"check out {plain}",
+        root / ("work " + re.sub(r"""["`$\\]""", "", text)),
+    )
     checkout.symlink_to(REPO)
     work.mkdir()
     (work / "environment").symlink_to(sys.prefix)
@@ -178,3 +181,27 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
     assert block["file"].endswith(f"{folder} molecules.extxyz")
     assert asked["import-archive"][0].archive.endswith(f"{folder} molecules.extxyz")
     assert not list(work.parent.rglob("pwned"))
+
+
+@pytest.mark.parametrize("name", ["a$(touch pwned)", "{model}"])
+def test_a_folder_that_snakemake_cannot_quote_is_refused_in_one_line(tmp_path, name) -> None:
+    """Of the working folder, what a shell would read; of the checkout, a wildcard."""
+    folder = tmp_path / name
+    checkout = folder if "{" in name else tmp_path / "checkout"
+    checkout.symlink_to(REPO)
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--snakefile",
+         str(checkout / "Snakefile"), "--configfile", str(REPO / "config/config.yaml"),
+         "--config", f"models_file={REPO}/config/models.yaml", "models=[emt]",
+         "dynamics={models: []}", "vibrations={models: []}",
+         f"scan_sets={{mini: {{molecules: {REPO}/resources/mini/molecules.extxyz}}}}"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(REPO / "workflow")}, encoding="utf-8",
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("pesbench: error:")]
+    assert len(said) == 1, done.stderr
+    assert name in said[0]
+    assert said[0].endswith("rename it")
+    assert "Traceback" not in done.stderr

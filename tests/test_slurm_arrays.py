@@ -26,7 +26,6 @@ from pesbench.slurm_arrays import (
     RULES,
     Amounts,
     check_arrays,
-    check_words,
     holding_back,
     own_command,
 )
@@ -287,12 +286,3 @@ def test_a_run_submits_few_arrays_whose_retries_ask_for_more(tmp_path, monkeypat
             assert 11 * most <= minutes <= 47, shlex.join(call)
             assert 4000 * most <= megabytes <= 16000 + 10  # the plugin adds a little for itself
     assert list(tries.values()) == [4, 4, 4]
-
-
-@pytest.mark.parametrize("word", ["a$(b)", "a`b`", "it's", 'a"b', "a\\b", "results=a$HOME"])
-def test_words_that_a_shell_would_read_on_the_way_to_a_node_are_refused(word):
-    check_words("/opt/a-b_c/bin/python3.11", ["/home/my results (a), b/[c]*", "systems=[C-N/*]"])
-    with pytest.raises(UserError, match=re.escape(word)):
-        check_words("/opt/python", ["/home/fine", word])
-    with pytest.raises(UserError, match="interpreter"):
-        check_words("/opt/my tools/python", ["/home/fine"])

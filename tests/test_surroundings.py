@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pesbench.models_file import make_entry
 from pesbench.paths import given_path
 from pesbench.schemas import read_schema
 from pesbench.storage import Evaluation, ScanSet
+from pesbench.surroundings import check_interpreter, check_words
 from workflow_copy import REPO
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -57,6 +59,26 @@ def test_what_begins_with_a_dash_is_no_option(tmp_path, monkeypatch):
 def test_a_path_that_cannot_be_meant_is_refused(text):
     with pytest.raises(UserError, match=r"rename it|home folder"):
         given_path(text)
+
+
+@pytest.mark.parametrize("word", ["a$(b)", "a`b`", 'a"b', "a\\b", "results=a$HOME", "it's"])
+def test_words_between_double_quotes_of_a_shell_are_refused(word):
+    plain = ["/home/my results (a), b/[c]*", "systems=[C-N/*]", None]
+    check_words(plain, apostrophes=False)
+    with pytest.raises(UserError, match=re.escape(word)):
+        check_words([*plain, word], apostrophes=False)
+    if word == "it's":
+        check_words([*plain, word])
+        return
+    with pytest.raises(UserError, match=re.escape(word)):
+        check_words([*plain, word])
+
+
+def test_an_interpreter_for_slurm_has_a_plain_path():
+    check_interpreter("/opt/a-b_c/bin/python3.11")
+    for path in ("/opt/my tools/python", "/opt/a$(b)/python", "/opt/it's/python"):
+        with pytest.raises(UserError, match="for Slurm"):
+            check_interpreter(path)
 
 
 def _path_keys(schema, at=()):

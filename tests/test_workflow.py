@@ -39,7 +39,7 @@ def _models(*more: str) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    made = Copy(tmp_path_factory.mktemp("workflow") / "my check out (a'b) $(touch pwned)")
+    made = Copy(tmp_path_factory.mktemp("workflow") / "my check out (a'b)")
     (made.root / "small.yaml").write_text(yaml.safe_dump(CONFIG))
     done = made.snakemake(*SMALL)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 REPO = Path(__file__).parent.parent
 
 
-RESULTS = "my results (a'b) $HOME"  # as people call folders, and worse
+RESULTS = "my results (a'b) $(touch pwned)"  # as people call folders, and worse
 
 
 class Copy:

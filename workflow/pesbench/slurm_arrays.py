@@ -12,10 +12,9 @@ asks numbers that only one task of an array has (`JobIdRaw`), so that all of the
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from pesbench.errors import UserError
@@ -70,28 +69,6 @@ def become_own_job(arguments: Sequence[str]) -> None:
     command = own_command(arguments, os.environ)
     if command is not None:
         os.execvpe("sh", ["sh", "-c", command], os.environ | {_OWN: "1"})
-
-
-def check_words(program: str, words: Iterable[object]) -> None:
-    """Refuse what would be read by a shell on its way to a node.
-
-    The plugin puts the command of a job, whose words are quoted as Python quotes them, between
-    double quotes, and the path of the interpreter is not quoted at all.
-
-    Args:
-        program: Path of the interpreter.
-        words: Paths and options that the command of a job holds.
-
-    Raises:
-        UserError: one line for the first.
-    """
-    bad = [word for word in map(str, words) if re.search(r"[\"'`$\\]", word)]
-    bad += [program] if re.search(r"[^\w@%+=:,./~-]", program) else []
-    if bad:
-        raise UserError(
-            f"{bad[0]}: with Slurm a shell would read this: no quotes, backquotes, dollars and "
-            "backslashes, and no spaces in the path of the interpreter; rename it"
-        )
 
 
 def min_job_age_s() -> int | None:

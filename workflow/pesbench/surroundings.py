@@ -10,9 +10,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+
+from pesbench.errors import UserError
 
 _PACKAGE = str(Path(__file__).parents[1])  # the folder that this package is imported from
 _SET = {
@@ -46,3 +50,36 @@ def shut_out(*folders: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Å is no error
             stream.reconfigure(errors="backslashreplace")
+
+
+def check_words(words: Iterable[object], *, apostrophes: bool = True) -> None:
+    """Refuse what Snakemake, or its plugins, would put between double quotes for a shell.
+
+    A command longer than a shell takes becomes a script in the working folder, whose name is put
+    so; conda's folders and files are; and with Slurm all of a job's command, whose words are quoted
+    as Python quotes them.
+
+    Args:
+        words: Paths and options.
+        apostrophes: Whether they may occur.
+
+    Raises:
+        UserError: one line for the first.
+    """
+    read = """["`$\\\\]""" if apostrophes else """["`$\\\\']"""
+    for word in map(str, words):
+        if re.search(read, word):
+            raise UserError(
+                f"{word}: holds a quotation mark, a backquote, a dollar or a backslash, which a "
+                "shell would read here; rename it"
+            )
+
+
+def check_interpreter(path: str) -> None:
+    """Refuse an interpreter whose path Snakemake's plugin for Slurm does not quote.
+
+    Raises:
+        UserError: one line.
+    """
+    if re.search(r"[^\w@%+=:,./~-]", path):
+        raise UserError(f"{path}: an interpreter for Slurm has a path without spaces and quotes")
