@@ -350,7 +350,7 @@ def test_names_stay_text(tmp_path, scores):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("rank,scan,fsd_full\n1,C-C/x,30.0\n", "no column 'list', as of an earlier version"),
+        ("rank,scan,fsd_full\n1,C-C/x,30.0\n", "no column 'list'; of an earlier version"),
         ("list,rank\nslope,first\n", "cannot be read"),
         ("", "cannot be read"),
         ('list\n"slope\n', "cannot be read"),

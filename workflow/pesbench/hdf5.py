@@ -423,7 +423,7 @@ def writing(path: Path, mode: str = "w") -> Iterator[h5py.File]:
     """An HDF5 file to write, or to change with the mode `r+`.
 
     Raises:
-        OSError: the disk did not take it, with the number of the system and the path.
+        OSError: the disk did not take it.
     """
     disk = _Disk(path, mode)
     try:
@@ -432,5 +432,4 @@ def writing(path: Path, mode: str = "w") -> Iterator[h5py.File]:
     finally:
         disk.close()
         if disk.failure is not None:
-            disk.failure.filename = str(path)
             raise disk.failure

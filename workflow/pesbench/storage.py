@@ -70,6 +70,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(part)):  # a write does not name its file
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -154,7 +154,7 @@ def read_csv(
     """
     import pandas as pd
 
-    with reading(path, "not a readable table", cure):
+    with reading(path, "cannot be read as a table", cure):
         table = pd.read_csv(path, encoding="utf-8", **options)
     if missing := [name for name in columns if name not in table]:
         raise FileError(path, f"no column {missing[0]!r}", cure)

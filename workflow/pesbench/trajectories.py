@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from pesbench import __version__
 from pesbench.errors import UserError
 from pesbench.hdf5 import LARGEST_CHUNK_BYTES, Values, writing
-from pesbench.metrics.stability import kinetic_temperature
+from pesbench.metrics.stability import FailureCause, kinetic_temperature
 from pesbench.models.interface import Status
 from pesbench.storage import COMPRESSION, LAST_ELEMENT, VERSION, Reader, atomic_path, open_stored
 
@@ -462,6 +462,22 @@ class Trajectories(Reader):
             status=self.status(group),
             **{key: file.attribute(group, key, kind) for key, kind in _ATTRIBUTES.items()},
         )
+        if found.failure not in {"", *FailureCause}:
+            raise file.wrong(f"{group.name}/@failure", f"is {found.failure!r}, which is no cause")
+        planned = self.attributes.get("n_steps", found.last_step)
+        if found.survived and found.last_step != planned:
+            reason = f"is {found.last_step} of {planned} steps, and no failure is told"
+            raise file.wrong(f"{group.name}/@last_step", reason)
+        for key, least in (
+            ("degrees_of_freedom", 1 if found.last_step >= 0 else 0),
+            ("temperature_k", 1e-300),
+            ("replicate", 0),
+            ("spin", 1),
+            ("last_step", -1),
+        ):
+            value = getattr(found, key)
+            if not least <= value < math.inf:
+                raise file.wrong(f"{group.name}/@{key}", f"is {value}")
         if found.name != name:
             raise file.wrong(group.name, f"says that it is {found.name!r}")
         return found
@@ -482,7 +498,13 @@ class Trajectories(Reader):
     def frames(self, name: str) -> Frames:
         """The stored frames, every `store_every`-th step."""
         group = self._particles(name)
-        return self._frames(name, len(self._elements(group)), self._values(group))
+        found = self._frames(name, len(self._elements(group)), self._values(group))
+        last = self._file.attribute(group, "last_step", int)
+        if not np.array_equal(found.step, np.arange(len(found.step)) * self.store_every) or (
+            len(found.step) != last // self.store_every + 1
+        ):
+            raise self._file.wrong(f"{group.name}/position/step", "is not every step to store")
+        return found
 
     def last_steps(self, name: str) -> Frames | None:
         """The last steps before a failure, every one of them; None of a trajectory that survived.
