@@ -11,11 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pesbench.batching import BatchLimit
+from pesbench.checks.local import InProcess
+from pesbench.checks.subset import read_subset
 from pesbench.errors import UserError
+from pesbench.evaluate import Evaluator, evaluate_scans
 from pesbench.models.interface import Status
 from pesbench.report import faults, worst
 from pesbench.scans import Scan, bond_scan
-from pesbench.scores import COLUMNS, PLACES, score_rows
+from pesbench.scores import COLUMNS, PLACES, score_rows, score_scan
 from pesbench.storage import ScanEvaluation, ScanSet, write_evaluation, write_scan_set
 
 COORDINATE = np.linspace(0.75, 3.0, 100)
@@ -394,3 +398,47 @@ def test_the_study_that_is_kept_is_older_and_readable():
     assert "scored by an older version" in listed(table, "extrema")["note"][0]
     first = listed(table, "fsd_full").iloc[0]
     assert first["value"] == scores["fsd_full"].max()
+
+
+# --- what is known of the shipped potentials -----------------------------------------------------
+
+SHIPPED = {
+    # scan, list, what, Å, size; read off the curves
+    "mace-mini-zbl": [
+        ("N-O/hydroxylamine_0-1", "extrema", "false barrier", 1.95, 1.03),
+        ("N-N/hydrazine_0-1", "extrema", "false barrier", 2.04, 0.69),
+        ("N-N/hydrazine_0-1", "slope", "force changes abruptly", 1.97, 31.5),
+    ],
+    "mace-mini": [
+        ("N-O/hydroxylamine_0-1", "extrema", "false barrier", 1.99, 0.65),
+        ("N-N/hydrazine_0-1", "wall", "wall gives way", 0.88, 20.7),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_faults_of_shipped_potentials_are_listed_with_place_and_size(name, repo):
+    pytest.importorskip("mace")
+    from pesbench.config import read_models, resolve_entry
+    from pesbench.models.registry import load
+
+    models = repo / "config" / "models.yaml"
+    entry = resolve_entry(read_models(models)[name], models, repo)
+    evaluator = Evaluator(InProcess(load(entry, scan_set=None, device="cpu")), BatchLimit(100))
+    rows = []
+    for scan in read_subset(["N-O/hydroxylamine_0-1", "N-N/hydrazine_0-1"]):
+        (evaluation,) = evaluate_scans(evaluator, [scan])
+        about = {"scan": scan.id, "system": scan.system, "status": evaluation.status.value}
+        rows.append(about | score_scan(scan, evaluation))
+    lists = faults.fault_lists(rows)
+    for scan_id, which, kind, distance, size in SHIPPED[name]:
+        (found,) = (fault for fault in lists[which] if fault.scan == scan_id)
+        assert found.kind == kind
+        assert found.distance == pytest.approx(distance, abs=0.015)
+        assert found.value == pytest.approx(size, rel=0.02)
+    # nothing of what is listed first lies where the reference is out of reach
+    for which in ("extrema", "slope"):
+        first = lists[which][0]
+        scan = read_subset([first.scan])[0]
+        height = np.interp(first.distance, scan.coordinate, scan.energy - scan.energy.min())
+        assert height <= 10
