@@ -629,6 +629,16 @@ THROUGH_SNAKEMAKE = {
         ["--configfile", "config/bsct_spice.yaml", "--config", "archive=none.tar.gz"],
         "none.tar.gz",
     ),
+    "an archive behind a password": (
+        None,
+        [
+            "--configfile",
+            "config/bsct_spice.yaml",
+            "--config",
+            "archive=https://me:secret@example.org/a.tar.gz",
+        ],
+        "https://***@example.org/a.tar.gz holds a user name or password",
+    ),
     "missing weights": (
         lambda c: _edit_models(c, "mine: {family: mace, weights: none.model}\n"),
         ["--config", "models=[mine]"],

@@ -321,6 +321,21 @@ def test_what_a_killed_download_left_is_removed(server: Server, cache: Path) -> 
     assert kept(cache) == sorted([path.name, path.name + ".json"])
 
 
+@pytest.mark.parametrize("folder", ["~nobody-here/x", "/" + "a" * 300, "file/below"])
+def test_a_cache_that_is_no_place(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PESBENCH_CACHE", folder)
+    path = tmp_path / "models.yaml"
+    path.write_text(yaml.safe_dump({"mine": {"family": "mace", "weights": "https://a.example/b"}}))
+    for trust in ([], ["--trust"]):
+        command = ["entry", "mine", "--models-file", str(path), "--out", "o.json", *trust]
+        assert cli.main(command) in (2, 75)
+        assert caplog.messages[-1].isprintable()
+
+
 def test_a_cache_that_cannot_be_used(server: Server, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     with pytest.raises(HostError, match="PESBENCH_CACHE"):
@@ -503,7 +518,9 @@ def test_encryption_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://example.org/a b.model", "%XX"),
         ("https://example.org/\u00e9.model", "%XX"),
         ("https:///a.model", "names no host"),
+        ("https://example.org/" + "a" * 3000, "longer than 2000"),
     ],
+    ids=range(9),
 )
 def test_addresses_that_are_refused_before_any_work(
     tmp_path: Path, address: str, said: str, caplog: pytest.LogCaptureFixture

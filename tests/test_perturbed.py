@@ -32,6 +32,7 @@ from pesbench.models.perturbed import (
     switch,
 )
 from pesbench.models.registry import ModelEntry, load, role, settle
+from pesbench.models.trust import entry_sha256
 from pesbench.report.inputs import model_facts
 from pesbench.report.tables import DOSE_UNITS
 from pesbench.storage import write_json
@@ -610,6 +611,7 @@ def test_weights_from_an_address_are_fetched_for_the_base(tmp_path, monkeypatch)
     entry = _made(base)
     assert loading_options(entry)[2:] == ["--weights", str(cached)]
     assert settle(entry)["settings"]["base_entry"]["settings"]["sha256"] == "a" * 64
+    assert entry_sha256(settle(entry)) == entry.sha256
     assert registry.fetch_weights(entry).base.settings["weights"] == str(cached)
 
 

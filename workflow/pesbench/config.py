@@ -15,6 +15,7 @@ from pesbench.config_files import Config
 from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
 from pesbench.models.registry import ModelEntry, own_level
+from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.models_file import read_models, resolve_entry
 from pesbench.names import BESIDE_RESULTS, alike, why_unfit
 from pesbench.references import bsct_spice
@@ -523,6 +524,8 @@ def _scan_set(config: Mapping[str, Any], places: Mapping[str, str]) -> tuple[str
 
 def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: str) -> None:
     archive = settings.get("archive", "")
+    if "://" in archive and (reason := why_no_address(archive)):
+        raise UserError(f"{place}: {without_secret(archive)} {reason}")
     if not archive or "://" in archive or built.exists() or (base / archive).exists():
         return
     raise UserError(

@@ -87,9 +87,9 @@ def read_pin(path: Path) -> Pin | None:
         UserError: the pin is no pin.
     """
     place = pin_path(path)
-    if not place.exists():
-        return None
     with reading(place, "is no pin", f"delete it to pin {path.name} anew"):
+        if not place.exists():
+            return None
         pin = Pin(**json.loads(place.read_text(encoding="utf-8")))
         if re.fullmatch("[0-9a-f]{64}", pin.sha256) is None:
             raise ValueError("`sha256` is no sha256")

@@ -33,6 +33,7 @@ SLOWEST_BYTES_PER_S = 1000.0  # over twice that time, which the answer's head co
 LONGEST_S = 6 * 3600.0  # of one attempt
 MOST_BYTES = 20 * 10**9
 _MOST_REDIRECTS = 5
+_LONGEST_ADDRESS = 2000  # it stands in messages
 _BLOCK_BYTES = 1 << 20
 _TRANSIENT = (408, 425, 429)  # of the answers below 500
 
@@ -59,8 +60,12 @@ def why_no_address(address: str) -> str:
             "holds a user name or password, which would stand in messages and records; download "
             "the file by other means and give its path"
         )
-    if parts.scheme.lower() != "file" and not parts.hostname:
+    if parts.scheme.lower() == "file":
+        return ""
+    if not parts.hostname:
         return "names no host; correct it"
+    if len(address) > _LONGEST_ADDRESS:
+        return f"is longer than {_LONGEST_ADDRESS} characters; correct it"
     if not address.isascii() or not address.isprintable() or " " in address:
         return "holds a space or a character that addresses write as %XX; correct it"
     return ""
