@@ -667,3 +667,26 @@ def test_a_molecule_without_a_geometry_is_not_its_smiles_fault(monkeypatch):
     monkeypatch.setattr(AllChem, "EmbedMultipleConfs", lambda *_: [])
     with pytest.raises(UserError, match=r"no geometry of its 6 atoms .* give one as a `file`"):
         list(relax.conformers(relax.parse_smiles("CO")[0], "methanol"))
+
+
+def test_conformers_that_fail_leave_gaps(monkeypatch):
+    """RDKit numbers the conformers that it was asked for, not those that it found."""
+    original = AllChem.EmbedMultipleConfs
+
+    def embed(mol, count, parameters):
+        found = list(original(mol, count, parameters))
+        for k in (0, 3):
+            mol.RemoveConformer(k)
+        return [k for k in found if k not in (0, 3)]
+
+    monkeypatch.setattr(AllChem, "EmbedMultipleConfs", embed)
+    assert len(list(relax.conformers(relax.parse_smiles("CCCO")[0], "a"))) == 8
+
+
+def test_large_molecules_have_fewer_conformers(monkeypatch):
+    asked = []
+    monkeypatch.setattr(AllChem, "EmbedMultipleConfs", lambda _, n, __: asked.append(n) or [])
+    for chain in (10, 32, 60, 400):
+        with pytest.raises(UserError):
+            list(relax.conformers(relax.parse_smiles("C" * chain)[0], "a"))
+    assert asked[::2] == [10, 10, 5, 1]

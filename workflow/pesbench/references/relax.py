@@ -32,7 +32,8 @@ from pesbench.structures import ISOTOPES, bonds_from_geometry, bonds_from_smiles
 
 METHOD = "GFN2-xTB"
 N_CONFORMERS = 10
-EMBEDDING_S = 120  # of all conformers
+MOST_ATOMS = 1000  # of all conformers together, so that large molecules have fewer
+EMBEDDING_S = 60  # of all conformers
 FMAX_EV_PER_ANGSTROM = 0.005
 MAX_STEPS = 500
 DISPLACEMENT_ANGSTROM = 0.01
@@ -94,11 +95,12 @@ def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
     settings.randomSeed = int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
     settings.numThreads = 1
     settings.timeout = EMBEDDING_S
+    count = max(1, min(N_CONFORMERS, MOST_ATOMS // plain.GetNumAtoms()))
     with rdBase.BlockLogs():
-        found = list(AllChem.EmbedMultipleConfs(plain, N_CONFORMERS, settings))
+        found = list(AllChem.EmbedMultipleConfs(plain, count, settings))
         if not found:  # distances of long chains have no solution that its first guess leads to
             settings.useRandomCoords = True
-            found = list(AllChem.EmbedMultipleConfs(plain, N_CONFORMERS, settings))
+            found = list(AllChem.EmbedMultipleConfs(plain, count, settings))
     if not found:
         raise UserError(
             f"RDKit finds no geometry of its {plain.GetNumAtoms()} atoms (from distances and from "
@@ -107,11 +109,15 @@ def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
     field = AllChem.MMFFOptimizeMoleculeConfs
     if not AllChem.MMFFHasAllMoleculeParams(plain):
         field = AllChem.UFFOptimizeMoleculeConfs
-    energies = [energy for _, energy in field(plain, numThreads=1, maxIters=2000)]
-    # rounded, so that conformers of equal energy keep the order in which they were embedded
-    order = sorted(range(len(energies)), key=lambda k: round(energies[k], 4))
-    for k in order:
-        yield plain.GetConformer(k).GetPositions().astype(np.float64)
+    with rdBase.BlockLogs():
+        energies = [energy for _, energy in field(plain, numThreads=1, maxIters=2000)]
+    # rounded, so that conformers of equal energy keep the order in which they were embedded; the
+    # numbers of RDKit's conformers have gaps where it failed
+    ranked = sorted(
+        zip(energies, plain.GetConformers(), strict=True), key=lambda pair: round(pair[0], 4)
+    )
+    for _, conformer in ranked:
+        yield conformer.GetPositions().astype(np.float64)
 
 
 def calculator(atoms: Atoms) -> TBLite:
