@@ -69,7 +69,9 @@ JUST_STARTED = 0.1  # share of kills that fall before the model is asked anythin
 COMMAND, WORKER = "command", "worker"
 _LINE_BYTES = 17  # of the tally: 16 digits and a newline
 # what two runs of one shard may differ in
-VARYING = frozenset({"wall_s", "times_interrupted", "peak_memory_bytes", "provenance"})
+VARYING = frozenset(
+    {"wall_s", "times_interrupted", "worker_starts", "peak_memory_bytes", "provenance"}
+)
 
 
 class KillTestError(Exception):
@@ -344,13 +346,17 @@ def _command(job: Job, out: Path, tally: Path) -> None:
 
 
 def _worker(pid: int) -> int | None:
-    """The process in which a command's model lives."""
+    """The process in which a command's model lives: the supervisor's first child."""
     with contextlib.suppress(OSError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for child in children:
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+        for child in _children(pid):
+            if b"supervisor.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return next(iter(_children(child)), None)
     return None
+
+
+def _children(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in children.split()]
 
 
 def _ended(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -116,7 +117,11 @@ class Faulty(Morse):
         time.sleep(60)
 
     def _memory(self) -> None:
-        raise MemoryError("cannot allocate 3 GB")
+        leave_hardly_any_memory()
+        np.ones(400_000_000)
+
+    def _absurd(self) -> None:
+        np.zeros(10**14)
 
     def _device_memory(self) -> None:
         raise DeviceOutOfMemoryError("CUDA out of memory")
@@ -164,7 +169,19 @@ def construction_finds_no_device() -> Calculator:
 
 
 def construction_needs_memory() -> Calculator:
+    leave_hardly_any_memory()
     raise MemoryError("weights do not fit")
+
+
+def construction_is_absurd() -> Calculator:
+    raise MemoryError("weights of 728 TiB")
+
+
+def leave_hardly_any_memory() -> None:
+    """As on a machine whose memory others hold: what this process has is nearly all it may have."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = int(1.02 * pages * resource.getpagesize())
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def dies_and_does_not_come_back(marker: str, formula: str) -> Calculator:

@@ -216,7 +216,7 @@ def test_a_check_that_scored_nothing_does_not_pass():
     ("calculator", "says"),
     [
         (fakes.NotFinite, "energy or force is not finite"),
-        (fakes.FlatForces, r"ValueError: forces have shape \(\d+,\), not \(\d+, 3\)"),
+        (fakes.FlatForces, r"ValueError: forces have shape \(\d+,\), expected \(\d+, 3\)"),
     ],
 )
 def test_a_defect_is_not_told_as_an_unknown_element(calculator, says):
@@ -1162,7 +1162,7 @@ def test_a_model_that_kills_the_worker_is_a_report():
 def test_the_inputs_are_watched_in_a_process_of_their_own(systems):
     def entry(what: str) -> ModelEntry:
         settings = {"calculator": f"check_calculators:{what}", "arguments": {}}
-        return ModelEntry("fake", "ase", settings)
+        return ModelEntry("fake", "ase", settings | {"fresh": False, "charges": False})
 
     few = systems.select([0, 1])
     assert changed_inputs(entry("Mutating"), few, device="cpu", timeout_s=60) == ["positions"]

@@ -377,6 +377,7 @@ class FakeWorker:
         self.info = ModelInfo(None, True, True, "fake", "float64", details or {})
         self.calls: list[int] = []
         self.loaded_bytes = 0
+        self.losses = Counter()
 
     def start(self):
         return self.info

@@ -34,7 +34,7 @@ from pesbench.checkpoint import Checkpoint, checkpoint_folder, stored_settings
 from pesbench.errors import UserError
 from pesbench.evaluate import (
     Evaluator,
-    _Spent,
+    Spent,
     failed_result,
     why_unsupported,
 )
@@ -568,7 +568,6 @@ def run_dynamics_shard(
     _refuse_others(out, wanted)
     checkpoint = Checkpoint(out, wanted)
     checkpoint.verify()
-    spent = _Spent.resume(checkpoint)
     with PatientWorker(
         entry,
         systems,
@@ -578,6 +577,7 @@ def run_dynamics_shard(
         threads=threads,
         timeout_s=float(entry.settings.get("timeout_s", 600.0)),
     ) as worker:
+        spent = Spent.resume(checkpoint, worker)
         shard = _Shard(entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s)
         info = shard.run()
         worker.close()
@@ -601,8 +601,7 @@ def run_dynamics_shard(
             | {"device_peak_bytes": shard.evaluator.device_bytes},
             "threads": threads,
             "batch_limit": asdict(shard.evaluator.limit),
-            "wall_s": spent.total_s(),
-            "times_interrupted": spent.interrupted,
+            **spent.attributes(),
             "peak_memory_bytes": worker.peak_bytes,
             "provenance": provenance.collect(),
         },
@@ -685,7 +684,7 @@ class _Shard:
     settings: DynamicsSettings
     worker: PatientWorker
     checkpoint: Checkpoint
-    spent: _Spent
+    spent: Spent
     checkpoint_s: float
     evaluator: Evaluator = field(init=False)
 

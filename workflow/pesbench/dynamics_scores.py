@@ -53,7 +53,8 @@ OTHERS_METRICS = (  # of other benchmarks
     "lambench_instability",
 )
 METRICS = (*OWN_METRICS, *OTHERS_METRICS)
-COLUMNS = (*IDENTITY, *METRICS, "wall_s")
+COLUMNS = (*IDENTITY, *METRICS, "wall_s", "worker_deaths")
+ALWAYS = (*IDENTITY, *METRICS, "wall_s")  # in those of older versions, too
 TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure", "outcome")
 
 
@@ -166,7 +167,8 @@ def trajectory_rows(
 ) -> list[dict[str, Any]]:
     """One row a trajectory, sorted by time step and name.
 
-    A shard's wall time is shared out by steps times atoms.
+    A shard's wall time is shared out by steps times atoms. How often the model's process was lost
+    on its way (`worker_deaths`), which concerns all that go together, stands in its first row.
 
     Args:
         shards: Trajectory files of one model.
@@ -193,11 +195,14 @@ def trajectory_rows(
             if not work.any():  # relaxation took what there is
                 work = np.array([float(row["n_atoms"]) for row in found])
             share = work / work.sum()
+            # files of earlier versions do not tell
+            deaths = sum(json.loads(attributes.get("worker_deaths", "{}")).values())
             for row, part in zip(found, share, strict=True):
                 key = (row["timestep_fs"], row["trajectory"])
                 if key in rows:
                     raise UserError(f"{path}: {row['trajectory']!r} is in another shard, too")
-                rows[key] = row | {"wall_s": float(part) * wall_s}
+                rows[key] = row | {"wall_s": float(part) * wall_s, "worker_deaths": deaths}
+                deaths = 0
     return [rows[key] for key in sorted(rows)]
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +71,7 @@ class Evaluator:
         give_up_after: Once so many systems in a row ended the worker, the rest is not tried.
         wall_s: Seconds in the model so far.
         device_bytes: Peak memory on the accelerator so far.
+        ended: Scans of the latest call of which a frame ended the worker.
     """
 
     worker: Worker
@@ -76,6 +79,7 @@ class Evaluator:
     give_up_after: float = math.inf
     wall_s: float = 0.0
     device_bytes: int = 0
+    ended: Collection[str] = ()
     _deaths: int = 0  # in a row, in this call
 
     def evaluate(self, batch: Batch) -> Result:
@@ -87,7 +91,9 @@ class Evaluator:
         again.
         """
         before, self._deaths = self.limit, 0
-        result = self._evaluate_divided(batch, {})
+        dead: dict[str, tuple[Status, str]] = {}
+        result = self._evaluate_divided(batch, dead)
+        self.ended = dead.keys()
         if Status.OUT_OF_MEMORY in result.status:
             self.limit = before  # one system alone was too large, which tells nothing of the others
         return result
@@ -121,7 +127,8 @@ class Evaluator:
             pieces = [range(middle), range(middle, batch.n_systems)]
             if failure.status is Status.OUT_OF_MEMORY:
                 self.limit = self.limit.below(batch)
-                logger.warning("out of device memory: batches halved to %s", self.limit)
+                what = failure.message if failure.ended else "out of device memory"
+                logger.warning("%s: batches halved to %s", what, self.limit)
                 return self._evaluate_divided(batch, dead)
             return _join([self._evaluate_part(batch.select(piece), dead) for piece in pieces])
         self._deaths = 0
@@ -139,7 +146,7 @@ class Evaluator:
     def _mourn(
         self, frame: Batch, failure: ModelFailureError, dead: dict[str, tuple[Status, str]]
     ) -> Result:
-        if failure.status in (Status.CRASHED, Status.TIMEOUT):
+        if failure.ended or failure.status in (Status.CRASHED, Status.TIMEOUT):
             scan_id, number = frame.labels[0]
             logger.warning("%s frame %d: %s", scan_id, number, failure.message)
             self._deaths += 1
@@ -171,7 +178,7 @@ def why_unsupported(scan: Scan, info: ModelInfo) -> str:
     return ""
 
 
-def _scan_evaluation(scan: Scan, result: Result, wall_s: float) -> ScanEvaluation:
+def _scan_evaluation(scan: Scan, result: Result, wall_s: float, deaths: int) -> ScanEvaluation:
     """The part of a result that belongs to one scan, with the status of the scan.
 
     Frames without a reference are never scored, so that a failure there costs nothing; of a scan
@@ -194,6 +201,7 @@ def _scan_evaluation(scan: Scan, result: Result, wall_s: float) -> ScanEvaluatio
         status=status,
         message=message,
         wall_s=wall_s,
+        worker_deaths=deaths,
     )
 
 
@@ -222,9 +230,11 @@ def evaluate_scans(evaluator: Evaluator, scans: Sequence[Scan]) -> list[ScanEval
     done: dict[str, ScanEvaluation] = {}
     if asked:
         batch = frames_batch(asked)
-        before = evaluator.wall_s
+        before, lost = evaluator.wall_s, evaluator.worker.losses.total()
         result = evaluator.evaluate(batch)
         per_atom = (evaluator.wall_s - before) / batch.n_atoms
+        # on which of the scans is not known where the model answered at the second attempt
+        deaths = evaluator.worker.losses.total() - lost
         system = atom = 0
         for scan in asked:
             last_system, last_atom = system + scan.n_frames, atom + scan.n_frames * scan.n_atoms
@@ -234,7 +244,8 @@ def evaluate_scans(evaluator: Evaluator, scans: Sequence[Scan]) -> list[ScanEval
                 status=result.status[system:last_system],
                 messages=result.messages[system:last_system],
             )
-            done[scan.id] = _scan_evaluation(scan, part, per_atom * (last_atom - atom))
+            wall_s = per_atom * (last_atom - atom)
+            done[scan.id] = _scan_evaluation(scan, part, wall_s, 0 if done else deaths)
             system, atom = last_system, last_atom
     return [
         done[scan.id] if not reason else _without_model(scan, Status.UNSUPPORTED, reason)
@@ -256,13 +267,17 @@ def _next_unit(scan_set: ScanSet, ids: Sequence[str], limit: BatchLimit) -> int:
     return min(len(ids), UNIT_SCANS)
 
 
-def _to_arrays(scans: Sequence[ScanEvaluation], limit: BatchLimit) -> dict[str, np.ndarray]:
+def _to_arrays(
+    scans: Sequence[ScanEvaluation], limit: BatchLimit, dead_in_a_row: int = 0
+) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {
         "ids": np.array([scan.scan_id for scan in scans]),
         "status": np.array([scan.status.value for scan in scans]),
         "messages": np.array([scan.message for scan in scans]),
         "wall_s": np.array([scan.wall_s for scan in scans]),
+        "worker_deaths": np.array([scan.worker_deaths for scan in scans]),
         "limit": np.array([limit.systems or 0, limit.atoms or 0]),
+        "dead_in_a_row": np.array(dead_in_a_row),
     }
     for k, scan in enumerate(scans):
         arrays[f"energy_{k}"] = scan.energy
@@ -281,6 +296,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> tuple[list[ScanEvaluation], B
             status=Status(str(arrays["status"][k])),
             message=str(arrays["messages"][k]),
             wall_s=float(arrays["wall_s"][k]),
+            worker_deaths=int(arrays["worker_deaths"][k]),
         )
         for k, scan_id in enumerate(arrays["ids"])
     ]
@@ -358,7 +374,7 @@ def evaluate_shard(
                 "code": stage_fingerprint("evaluate", *entry.families),
             },
         )
-        spent = _Spent.resume(checkpoint)
+        spent = Spent.resume(checkpoint, worker)
         limit, info = _run(entry, scan_set, ids, worker, checkpoint, spent)
         worker.close()
         write_evaluation(
@@ -374,8 +390,7 @@ def evaluate_shard(
                 "model_details": info.details if info else {},
                 "threads": threads,
                 "batch_limit": asdict(limit),
-                "wall_s": spent.total_s(),
-                "times_interrupted": spent.interrupted,
+                **spent.attributes(),
                 "peak_memory_bytes": worker.peak_bytes,
                 "provenance": provenance.collect(),
             },
@@ -384,27 +399,45 @@ def evaluate_shard(
 
 
 @dataclass
-class _Spent:
-    """Wall time of a command, summed over the calls it took."""
+class Spent:
+    """Wall time of a command and starts of its worker, summed over the calls it took.
+
+    Attributes:
+        checkpoint: That keeps them.
+        worker: Of this call.
+        before: What earlier calls spent, as `attributes`.
+        start: By the monotonic clock.
+    """
 
     checkpoint: Checkpoint
-    before_s: float
-    interrupted: int
+    worker: Worker
+    before: Mapping[str, Any]
     start: float
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint) -> _Spent:
-        note = checkpoint.read_note("spent")
-        if note is None:
-            return cls(checkpoint, 0.0, 0, time.monotonic())
-        return cls(checkpoint, note["wall_s"], note["interrupted"] + 1, time.monotonic())
+    def resume(cls, checkpoint: Checkpoint, worker: Worker) -> Spent:
+        """Go on counting from what the checkpoint holds."""
+        before = checkpoint.read_note("spent")
+        if before is None:
+            before = {"wall_s": 0.0, "times_interrupted": 0, "worker_starts": 0}
+            before["worker_deaths"] = {}
+        else:
+            before["times_interrupted"] += 1
+        return cls(checkpoint, worker, before, time.monotonic())
 
-    def total_s(self) -> float:
-        return self.before_s + time.monotonic() - self.start
+    def attributes(self) -> dict[str, Any]:
+        """For the file: seconds, interruptions, and how often the worker was started and lost."""
+        deaths = Counter(self.before["worker_deaths"]) + self.worker.losses
+        return {
+            "wall_s": self.before["wall_s"] + time.monotonic() - self.start,
+            "times_interrupted": self.before["times_interrupted"],
+            "worker_starts": self.before["worker_starts"] + self.worker.starts,
+            "worker_deaths": {str(status): n for status, n in sorted(deaths.items())},
+        }
 
     def save(self) -> None:
-        note = {"wall_s": self.total_s(), "interrupted": self.interrupted}
-        self.checkpoint.write_note("spent", note)
+        """Keep what was spent so far."""
+        self.checkpoint.write_note("spent", self.attributes())
 
 
 def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:
@@ -418,7 +451,7 @@ def _run(
     ids: Sequence[str],
     worker: Worker,
     checkpoint: Checkpoint,
-    spent: _Spent,
+    spent: Spent,
 ) -> tuple[BatchLimit, ModelInfo | None]:
     """Evaluate what the checkpoint does not hold yet."""
     try:
@@ -441,10 +474,11 @@ def _run(
     limit = BatchLimit(**note)
     done, deaths = 0, 0
     for piece in range(checkpoint.count):
-        scans, last = _from_arrays(checkpoint.read(piece))
+        arrays = checkpoint.read(piece)
+        scans, last = _from_arrays(arrays)
         limit = limit if last == BatchLimit() else last
         done += len(scans)
-        deaths = _deaths_in_a_row(scans, deaths)
+        deaths = int(arrays["dead_in_a_row"])
     evaluator = Evaluator(worker, limit, GIVE_UP_AFTER)
     for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
         if unit is None:  # the further scans of a unit, there for the count alone
@@ -459,8 +493,8 @@ def _run(
             except ModelLoadError as failure:  # it died, and does not come up again
                 _give_up(scan_set, [*unit, *ids[done:]], failure, checkpoint)
                 break
-        deaths = _deaths_in_a_row(results, deaths)
-        checkpoint.append(**_to_arrays(results, evaluator.limit))
+        deaths = _deaths_in_a_row(results, deaths, evaluator.ended)
+        checkpoint.append(**_to_arrays(results, evaluator.limit, deaths))
         spent.save()
     return evaluator.limit, replace(
         info, details=info.details | {"device_peak_bytes": evaluator.device_bytes}
@@ -487,10 +521,17 @@ def _units(
         done += count
 
 
-def _deaths_in_a_row(scans: Sequence[ScanEvaluation], before: int) -> int:
+def _deaths_in_a_row(scans: Sequence[ScanEvaluation], before: int, ended: Collection[str]) -> int:
+    """Scans that ended the worker, up to the last one.
+
+    Args:
+        scans: The latest.
+        before: How many there were in a row before them.
+        ended: Ids of those that ended it, if only by taking all memory.
+    """
     deaths = before
     for scan in scans:
-        if scan.status in (Status.CRASHED, Status.TIMEOUT):
+        if scan.status in (Status.CRASHED, Status.TIMEOUT) or scan.scan_id in ended:
             deaths += 1
         elif scan.status is not Status.UNSUPPORTED:
             deaths = 0

@@ -14,7 +14,16 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 _CONTRACT = ("models/interface.py", "scans.py", "structures.py")
-_RUNNING = ("batching.py", "evaluate.py", "worker.py", *_CONTRACT)
+_RUNNING = (
+    "batching.py",
+    "evaluate.py",
+    "host_memory.py",
+    "serving.py",
+    "supervisor.py",
+    "wire.py",
+    "worker.py",
+    *_CONTRACT,
+)
 _POTENTIAL = (
     "testbed/neighbours.py",
     "testbed/network.py",

@@ -81,7 +81,8 @@ class PatientWorker(Worker):
         try:
             timed = super().evaluate(batch)
         except ModelFailureError as failure:
-            if batch.n_systems == 1 and failure.status in (Status.CRASHED, Status.TIMEOUT):
+            fatal = failure.ended or failure.status in (Status.CRASHED, Status.TIMEOUT)
+            if batch.n_systems == 1 and fatal:
                 name = batch.labels[0][0]
                 self.deaths.add(self._system_of.get(name, name))
             raise

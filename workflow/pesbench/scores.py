@@ -69,7 +69,15 @@ WORDS = ("extremum", "bond_class")  # of those, text
 _CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
 ENERGY_CEILING_EV = 10.0
 TRAINED_ON = "no test: the model was trained on this scan"
-COLUMNS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, *PLACES, "wall_s", "command_s")
+COLUMNS = (
+    *IDENTITY,
+    *FORCE_METRICS,
+    *ENERGY_METRICS,
+    *PLACES,
+    "wall_s",
+    "command_s",
+    "worker_deaths",
+)
 ALWAYS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")  # in those of older versions, too
 TEXT = ("model", "scan", "system", "bond", "seen", "status", "message")
 
@@ -238,6 +246,7 @@ def _row(
         "status": status.value,
         "message": message,
         "wall_s": evaluation.wall_s,
+        "worker_deaths": evaluation.worker_deaths,
     }
     if status is Status.OK:
         return row | score_scan(scan, evaluation, ceiling_ev)
@@ -256,7 +265,8 @@ def score_rows(
     """One row a scan of a model's evaluation, sorted by scan.
 
     `wall_s` is what the model took for the scan, `command_s` the scan's share of the seconds of
-    the whole command, by frames times atoms.
+    the whole command, by frames times atoms. `worker_deaths` is how often the model's process was
+    lost on the way, even where the scan has a score.
 
     Args:
         scan_set: What was evaluated.

@@ -332,6 +332,8 @@ class ScanEvaluation:
         status: The first frame's status that is not ok, or ok.
         message: What went wrong, with the frame.
         wall_s: Seconds spent in the model.
+        worker_deaths: How often the model's process was lost on this scan, or on those that shared
+            batches with it and come after it.
     """
 
     scan_id: str
@@ -341,6 +343,7 @@ class ScanEvaluation:
     status: Status
     message: str
     wall_s: float
+    worker_deaths: int = 0
 
 
 def write_evaluation(
@@ -362,6 +365,7 @@ def write_evaluation(
             group.attrs["status"] = scan.status.value
             group.attrs["message"] = scan.message
             group.attrs["wall_s"] = scan.wall_s
+            group.attrs["worker_deaths"] = scan.worker_deaths
 
 
 class Evaluation(Reader):
@@ -420,6 +424,11 @@ class Evaluation(Reader):
             status=self.status(group),
             message=file.attribute(group, "message", str),
             wall_s=file.attribute(group, "wall_s", float),
+            worker_deaths=(
+                file.attribute(group, "worker_deaths", int)
+                if "worker_deaths" in group.attrs  # not in files of older versions
+                else 0
+            ),
         )
 
     def spent(self, scan_id: str) -> tuple[int, int, float]:

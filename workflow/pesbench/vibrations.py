@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -24,7 +23,7 @@ from pesbench.batching import BatchLimit, choose_limit
 from pesbench.checkpoint import Checkpoint
 from pesbench.dynamics import internal_degrees_of_freedom, scan_set_systems
 from pesbench.errors import UserError
-from pesbench.evaluate import Evaluator, why_unsupported
+from pesbench.evaluate import Evaluator, Spent, why_unsupported
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.metrics import normal_modes
 from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecules_batch
@@ -294,8 +293,7 @@ def run_vibrations(
             | {"device_peak_bytes": run.evaluator.device_bytes},
             "threads": threads,
             "batch_limit": asdict(run.evaluator.limit),
-            "wall_s": sum(float(piece["wall_s"]) for piece in pieces),
-            "times_interrupted": int(checkpoint.read_note("calls")) - 1,
+            **run.spent.attributes(),
             "peak_memory_bytes": worker.peak_bytes,
             "provenance": provenance.collect(),
         },
@@ -338,10 +336,11 @@ class _Run:
     worker: PatientWorker
     checkpoint: Checkpoint
     evaluator: Evaluator = field(init=False)
+    spent: Spent = field(init=False)
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.worker, BatchLimit(systems=1))
-        self._clock = time.monotonic()
+        self.spent = Spent.resume(self.checkpoint, self.worker)
 
     def run(self) -> ModelInfo | None:
         """Do what the checkpoint does not hold yet.
@@ -354,9 +353,7 @@ class _Run:
             info = self._load()
         except ModelLoadError as failure:
             lost = failure
-        # not before: a checkpoint of another device has been cleared by now
-        calls = self.checkpoint.read_note("calls") or 0
-        self.checkpoint.write_note("calls", calls + 1)
+        self.spent.save()  # not before: a checkpoint of another device has been cleared by now
         held = sum(
             int(self.checkpoint.read(piece)["n_molecules"])
             for piece in range(self.checkpoint.count)
@@ -431,15 +428,13 @@ class _Run:
         self._keep([_without(system, failure.status, failure.message) for system in left])
 
     def _keep(self, found: Sequence[MoleculeVibrations]) -> None:
-        now = time.monotonic()
         limit = self.evaluator.limit
         self.checkpoint.append(
             **_to_arrays(found),
-            wall_s=np.array(now - self._clock),
             limit=np.array([limit.systems or 0, limit.atoms or 0]),
             deaths=np.array(sorted(self.worker.deaths), dtype=str),
         )
-        self._clock = now
+        self.spent.save()
 
     def _restore(self) -> None:
         last = self.checkpoint.read(self.checkpoint.count - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,10 +17,19 @@ from pesbench.batching import BatchLimit
 from pesbench.checks.limits import Limits
 from pesbench.checks.report import CheckReport
 from pesbench.checks.run import DTYPES, PARTS, run_check
-from pesbench.errors import UserError
+from pesbench.errors import HostError, UserError
 from pesbench.evaluate import Evaluator
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
-from pesbench.models.interface import Batch, ModelInfo, Result, Status, check_result
+from pesbench.models.interface import (
+    Batch,
+    ModelInfo,
+    Result,
+    Status,
+    check_result,
+    is_host_failure,
+    one_energy,
+    told,
+)
 from pesbench.worker import ModelFailureError, Timed
 
 _STATE = ("atoms", "results")
@@ -81,7 +91,7 @@ class CalculatorModel:
     def evaluate(self, batch: Batch) -> Result:
         return evaluate_frame_by_frame(batch, self._single)
 
-    def _single(self, system: Batch) -> tuple[float | None, np.ndarray]:
+    def _single(self, system: Batch) -> tuple[float | None, Any]:
         atoms = Atoms(
             system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
             info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
@@ -89,14 +99,11 @@ class CalculatorModel:
         before = atoms.copy()
         self._calculator.calculate(atoms, list(self._properties), list(all_changes))
         results = self._calculator.results
-        energy = float(results["energy"]) if "energy" in self._properties else None
-        forces = np.array(results["forces"], dtype=np.float64)
-        if forces.shape != system.positions.shape:  # would be told of the whole batch
-            raise ValueError(f"forces have shape {forces.shape}, not {system.positions.shape}")
+        energy = one_energy(results["energy"]) if "energy" in self._properties else None
         for name in ("numbers", "positions", "cell", "pbc"):
             if not np.array_equal(getattr(atoms, name), getattr(before, name)):
                 self.changed.add(name)
-        return energy, forces
+        return energy, results["forces"]
 
 
 def _number(symbol: str) -> int:
@@ -110,6 +117,7 @@ class InProcess:
 
     def __init__(self, model: CalculatorModel) -> None:
         self._model = model
+        self.losses: Counter[str] = Counter()  # there is no process to lose
 
     def start(self) -> ModelInfo:
         """What the model tells of itself."""
@@ -119,13 +127,16 @@ class InProcess:
         """Evaluate a batch; as `Worker.evaluate`.
 
         Raises:
-            ModelFailureError: the answer has the wrong shape.
+            ModelFailureError: it failed as a whole.
+            HostError: the machine is out of memory.
         """
         start = time.perf_counter()
         try:
             result = check_result(batch, self._model.evaluate(batch))
-        except ValueError as error:
-            raise ModelFailureError(Status.ERROR, f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            if is_host_failure(error):
+                raise HostError(f"out of memory on the host ({told(error)})") from error
+            raise ModelFailureError(Status.ERROR, told(error)) from error
         return Timed(result, time.perf_counter() - start, 0)
 
 

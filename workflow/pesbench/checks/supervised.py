@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +15,14 @@ from pesbench.checks.limits import Limits
 from pesbench.checks.local import CalculatorModel
 from pesbench.checks.report import CheckReport
 from pesbench.checks.run import DTYPES, PARTS, chosen_scans, run_check
-from pesbench.errors import HostError, UserError
+from pesbench.errors import UserError
 from pesbench.evaluate import Evaluator
 from pesbench.models.download import is_address
-from pesbench.models.interface import Batch, Model, ModelInfo, Status
-from pesbench.models.registry import ModelEntry, import_object, load
+from pesbench.models.interface import Batch, Model, ModelInfo, Status, one_line
+from pesbench.models.registry import ModelEntry, import_object
 from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.names import LONGEST, why_unfit
 from pesbench.progress import track
-from pesbench.surroundings import shut_out
 from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 
 MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
@@ -173,56 +166,26 @@ def check_entry(
 def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: float) -> list[str]:
     """Names of the arrays that a model changes in place.
 
-    A worker gets a copy of every batch, on which changes are lost; here a process of its own loads
-    the model, evaluates once and compares. Of an ASE calculator the atoms are watched.
+    A worker gets a copy of every batch, on which changes are lost; here a worker of its own
+    evaluates once and compares. Of an ASE calculator the atoms are watched.
 
     Raises:
         ModelFailureError: the process died, hung or failed.
         HostError: it was killed.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", __name__],
-            input=pickle.dumps((entry, batch, device)),
-            stdout=subprocess.PIPE,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ModelFailureError(Status.TIMEOUT, f"no answer in {timeout_s:g} s") from error
-    if -done.returncode in (signal.SIGKILL, signal.SIGTERM):
-        raise HostError("the process that watches the inputs was killed; run again")
-    if done.returncode:
-        message = f"the process died (exit code {done.returncode})"
-        raise ModelFailureError(Status.CRASHED, message)
-    return json.loads(done.stdout)
+    with Worker(entry, device=device, timeout_s=timeout_s, load_timeout_s=timeout_s) as worker:
+        return [one_line(name) for name in worker.call(watch, entry, batch)]
 
 
-def _watch(entry: ModelEntry, batch: Batch, device: str) -> list[str]:
+def watch(model: Model, entry: ModelEntry, batch: Batch) -> list[str]:
+    """In the worker: names of the arrays that the model changes."""
     if entry.family == "ase":
         factory = import_object(entry.settings["calculator"])
         watched = CalculatorModel(factory(**entry.settings["arguments"]))
         return sorted({*changed_fields(watched.evaluate, batch), *watched.changed})
-    model: Model = load(entry, scan_set=None, device=device)
     return changed_fields(model.evaluate, batch)
-
-
-def _main() -> None:
-    shut_out()  # before anything of the model's is imported
-    answer = os.dup(1)
-    os.dup2(2, 1)  # what a model prints shall not mix with the answer
-    entry, batch, device = pickle.load(sys.stdin.buffer)
-    changed = _watch(entry, batch, device)
-    with os.fdopen(answer, "w", encoding="utf-8") as file:
-        json.dump(changed, file)
-    sys.stdout.flush()
-    os._exit(0)  # taking torch down in good order takes a second or two
 
 
 def default_json(name: str) -> Path:
     """Where the JSON of a check goes if nothing else is said."""
     return Path(f"check-{name}.json")
-
-
-if __name__ == "__main__":
-    _main()

@@ -345,6 +345,7 @@ def _complete(
         seen = dict(zip(table["system"], table["seen"], strict=True)) | dict(joined[name].seen)
         blank = dict.fromkeys(_METRICS[kind], float("nan"))
         blank |= {"model": name, "status": ABSENT, "message": _MESSAGE, "wall_s": 0.0}
+        blank["worker_deaths"] = 0
         if kind == SCANS:
             blank["command_s"] = 0.0
         if kind == DYNAMICS:

@@ -41,7 +41,7 @@ SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}
 TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
 # columns in which equal results may differ; places, which follow from forces, are in newer ones
-_APART = ("model", "seen", "wall_s", "command_s", *PLACES)
+_APART = ("model", "seen", "wall_s", "command_s", "worker_deaths", *PLACES)
 logger = logging.getLogger("pesbench")
 
 

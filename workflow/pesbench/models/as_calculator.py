@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from pesbench.models.interface import Batch, Result, Status
+from pesbench.errors import HostError
+from pesbench.models.interface import Batch, Result, Status, is_host_failure, told
 
 
 class EvaluationError(Exception):
@@ -52,9 +53,17 @@ class ModelCalculator(Calculator):
 
         Raises:
             EvaluationError: the model failed on this geometry, or has no energies.
+            HostError: the machine failed.
         """
         super().calculate(atoms, properties, system_changes)
-        result = self._evaluate(atoms_batch([self.atoms]))
+        try:
+            result = self._evaluate(atoms_batch([self.atoms]))
+        except (EvaluationError, HostError):
+            raise
+        except Exception as error:
+            if is_host_failure(error):
+                raise HostError(f"out of memory on the host ({told(error)})") from error
+            raise EvaluationError(told(error)) from error
         if result.status[0] is not Status.OK:
             raise EvaluationError(f"{result.status[0]}: {result.messages[0]}")
         if result.energies is None:

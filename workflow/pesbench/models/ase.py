@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
-from pesbench.models.interface import Batch, ModelInfo, Result
+from pesbench.models.interface import Batch, ModelInfo, Result, one_energy
 
 
 class ASEModel:
@@ -54,7 +53,7 @@ class ASEModel:
     def evaluate(self, batch: Batch) -> Result:
         return evaluate_frame_by_frame(batch, self._single)
 
-    def _single(self, system: Batch) -> tuple[float | None, np.ndarray]:
+    def _single(self, system: Batch) -> tuple[float | None, Any]:
         atoms = Atoms(
             system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
             info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
@@ -66,5 +65,6 @@ class ASEModel:
             raise ValueError("this calculator has no forces")
         atoms.calc.calculate(atoms, properties, ["positions", "numbers", "cell", "pbc"])
         results = atoms.calc.results
-        forces = np.array(results["forces"], dtype=np.float64)
-        return (float(results["energy"]) if "energy" in properties else None), forces
+        return (one_energy(results["energy"]) if "energy" in properties else None), results[
+            "forces"
+        ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,24 +12,31 @@ from pesbench.models.interface import (
     Batch,
     Result,
     Status,
+    atom_forces,
+    is_host_failure,
     is_lost_device,
     is_out_of_device_memory,
+    one_energy,
+    told,
 )
+
+_OF_A_CELL = re.compile(r"singular matrix|lattice|\bcell\b|\bpbc\b", re.IGNORECASE)
+_NEEDS_A_CELL = " (it seems to need a periodic cell, which a molecule does not have)"
 
 
 def evaluate_frame_by_frame(
-    batch: Batch, single: Callable[[Batch], tuple[float | None, np.ndarray]]
+    batch: Batch, single: Callable[[Batch], tuple[Any | None, Any]]
 ) -> Result:
     """Evaluate the systems of a batch one by one; a system that raises costs only itself.
 
     Args:
         batch: Of any number of systems.
-        single: Energy in eV (None where the method has none) and forces in eV/Å, shape (N, 3),
-            of a batch of one system.
+        single: Energy in eV (one number in any container; None where the method has none) and
+            forces in eV/Å, shape (N, 3), of a batch of one system.
 
     Raises:
-        MemoryError: the host is out of memory, which is no fault of the system's.
-        Exception: the accelerator was lost, and no further system can be evaluated.
+        Exception: the host is out of memory, which is no fault of the system's, or the accelerator
+            was lost, and no further system can be evaluated.
     """
     energies: list[float] = []
     forces: list[np.ndarray] = []
@@ -37,26 +46,32 @@ def evaluate_frame_by_frame(
     for s in range(batch.n_systems):
         system = batch.select([s])
         try:
-            energy, force = single(system)
-        except MemoryError:
-            raise
+            answered, force = single(system)
+            energy = np.nan if answered is None else one_energy(answered)
+            force = atom_forces(force, system.n_atoms)
         except Exception as error:
-            if is_lost_device(error):
+            if is_lost_device(error) or is_host_failure(error):
                 raise
             energy, force = np.nan, np.full((system.n_atoms, 3), np.nan)
             memory = is_out_of_device_memory(error)
             status.append(Status.OUT_OF_MEMORY if memory else Status.ERROR)
-            messages.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            messages.append(_message(error, system))
             has_energy = True  # NaN either way; the status tells
         else:
-            has_energy |= energy is not None
+            has_energy |= answered is not None
             status.append(Status.OK)
             messages.append("")
-        energies.append(np.nan if energy is None else float(energy))
-        forces.append(np.asarray(force, dtype=np.float64))
+        energies.append(energy)
+        forces.append(force)
     return Result(
         energies=np.array(energies) if has_energy else None,
         forces=np.concatenate(forces),
         status=tuple(status),
         messages=tuple(messages),
     )
+
+
+def _message(error: Exception, system: Batch) -> str:
+    message = told(error)
+    without = not system.pbc.any() and not system.cell.any()
+    return message + _NEEDS_A_CELL if without and _OF_A_CELL.search(message) else message

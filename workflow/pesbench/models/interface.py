@@ -12,7 +12,13 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pesbench import host_memory
+from pesbench.errors import HostError
+from pesbench.text import printable
+
+MESSAGE_CHARACTERS = 500  # of what a model says
 
 
 class Status(StrEnum):
@@ -22,7 +28,7 @@ class Status(StrEnum):
     UNSUPPORTED = "unsupported"  # an element or charge the model does not know
     NONFINITE = "nonfinite"
     ERROR = "error"  # the model raised; the message is kept
-    OUT_OF_MEMORY = "out_of_memory"  # on the device, for this system alone
+    OUT_OF_MEMORY = "out_of_memory"  # of the device or the machine, for this system alone
     TIMEOUT = "timeout"
     CRASHED = "crashed"  # the worker process died
     MASKED = "masked"  # a control is not defined here; left out, not counted as a failure
@@ -138,6 +144,29 @@ class Result:
     messages: tuple[str, ...]
 
 
+# --- what a model says of its errors -------------------------------------------------------------
+
+
+def one_line(text: object, most: int = MESSAGE_CHARACTERS) -> str:
+    """Text of a model's as one printable line of bounded length.
+
+    Line breaks and other white space become single spaces; control characters, lone surrogates and
+    what turns the direction of writing become escapes such as `\\x1b`, so that it can be stored in
+    any file and shown on a terminal.
+    """
+    text = " ".join(printable(str(text)[: 4 * most]).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def told(error: BaseException) -> str:
+    """Kind and text of an error as one line, whatever the error does when it is asked for them."""
+    try:
+        text = str(error)[: 4 * MESSAGE_CHARACTERS]
+    except BaseException as again:
+        text = f"(no text: its __str__ raised {type(again).__name__})"
+    return one_line(f"{type(error).__name__}: {text}")
+
+
 class DeviceOutOfMemoryError(Exception):
     """The accelerator's memory did not hold the batch; a smaller one may fit."""
 
@@ -149,8 +178,8 @@ def is_out_of_device_memory(error: BaseException) -> bool:
     libraries raise a plain RuntimeError.
     """
     torchs = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-    told = isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
-    return torchs or told or isinstance(error, DeviceOutOfMemoryError)
+    said = isinstance(error, RuntimeError) and "out of memory" in told(error).lower()
+    return torchs or said or isinstance(error, DeviceOutOfMemoryError)
 
 
 def is_lost_device(error: BaseException) -> bool:
@@ -159,8 +188,20 @@ def is_lost_device(error: BaseException) -> bool:
     After an illegal access, a failed assertion or a defect of its memory, CUDA refuses every
     further call of the process; after being out of memory it does not.
     """
-    told = "cuda error" in str(error).lower() or type(error).__name__ == "AcceleratorError"
-    return told and not is_out_of_device_memory(error)
+    said = "cuda error" in told(error).lower() or type(error).__name__ == "AcceleratorError"
+    return said and not is_out_of_device_memory(error)
+
+
+def is_host_failure(error: BaseException) -> bool:
+    """Whether an error is the machine's fault and not the model's, so that trying again may help.
+
+    An error for want of memory counts only where memory is short: a model that asks for more than
+    there can be (terabytes, because of a defect) gets the same error on a machine that is idle.
+    """
+    if isinstance(error, HostError):
+        return True
+    wants = isinstance(error, MemoryError) or "allocate memory" in told(error).lower()
+    return wants and host_memory.is_short()
 
 
 @dataclass(frozen=True)
@@ -202,37 +243,94 @@ class Model(Protocol):
         ...
 
 
-def check_result(batch: Batch, result: Result) -> Result:
-    """The result, with NaN turned into a status, or a refusal.
+# --- what a model answers ------------------------------------------------------------------------
 
-    Returns:
-        The same arrays; a system that claims to be ok and holds a value that is not finite
-        becomes `nonfinite`.
+
+def real_array(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    """Real numbers in any container (array, tensor, list) as a float64 array of their own.
 
     Raises:
-        ValueError: an array or list has the wrong shape.
+        ValueError: they are complex, masked, truth values, text or no numbers at all, or a list
+            is ragged.
     """
-    shape = np.shape(result.forces)
-    if shape != (batch.n_atoms, 3):
-        raise ValueError(f"forces have shape {shape}, expected {(batch.n_atoms, 3)}")
-    energies = result.energies
-    if energies is not None and np.shape(energies) != (batch.n_systems,):
-        raise ValueError(f"energies have shape {np.shape(energies)}, expected ({batch.n_systems},)")
+    value = _without_gradient(value)
+    if np.ma.is_masked(value):
+        raise ValueError(f"{what}: masked values where there must be numbers")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        kind = type(value).__name__ if array.dtype == object else array.dtype.name
+        raise ValueError(f"{what}: {kind} where there must be real numbers")
+    return np.array(array, dtype=np.float64, subok=False)
+
+
+def _without_gradient(value: Any) -> Any:
+    """A tensor of torch, on any device, as something that NumPy takes; anything else as it is."""
+    if hasattr(value, "detach"):
+        tensor = value.detach().cpu()
+        # NumPy has no bfloat16
+        return np.asarray(tensor.float() if "bfloat16" in str(tensor.dtype) else tensor)
+    if isinstance(value, list | tuple):
+        return [_without_gradient(one) for one in value]
+    return value
+
+
+def one_energy(value: ArrayLike) -> float:
+    """An energy, given as a number or as one element in a container of any shape.
+
+    Raises:
+        ValueError: there are more elements, or none, or it is no real number.
+    """
+    array = real_array(value, "energy")
+    if array.size != 1:
+        raise ValueError(
+            f"the energy of one system has {array.size} elements (shape {array.shape}), not one"
+        )
+    return float(array.item())
+
+
+def atom_forces(value: ArrayLike, n_atoms: int) -> NDArray[np.float64]:
+    """The forces on the atoms of one system, shape (N, 3).
+
+    Raises:
+        ValueError: they have another shape, or are no real numbers.
+    """
+    array = real_array(value, "forces")
+    if array.shape != (n_atoms, 3):
+        raise ValueError(f"forces have shape {array.shape}, expected {(n_atoms, 3)}")
+    return array
+
+
+def check_result(batch: Batch, result: Result) -> Result:
+    """The result, with NaN turned into a status and messages made printable, or a refusal.
+
+    Returns:
+        Float64 arrays; a system that claims to be ok and holds a value that is not finite becomes
+        `nonfinite`.
+
+    Raises:
+        ValueError: an array or list has the wrong shape or holds no real numbers.
+    """
+    forces = atom_forces(result.forces, batch.n_atoms)
+    energies = None if result.energies is None else real_array(result.energies, "energies")
+    if energies is not None:
+        if energies.size != batch.n_systems:
+            raise ValueError(f"energies have shape {energies.shape}, expected ({batch.n_systems},)")
+        energies = energies.reshape(batch.n_systems)
     if not len(result.status) == len(result.messages) == batch.n_systems:
         raise ValueError(f"{len(result.status)} statuses for {batch.n_systems} systems")
-    bad_atoms = ~np.isfinite(result.forces).all(axis=1)
+    bad_atoms = ~np.isfinite(forces).all(axis=1)
     bad = np.bincount(batch.system, weights=bad_atoms, minlength=batch.n_systems) > 0
     if energies is not None:
         bad |= ~np.isfinite(energies)
     nonfinite = [bool(b) and s is Status.OK for b, s in zip(bad, result.status, strict=True)]
     return Result(
         energies=energies,
-        forces=result.forces,
+        forces=forces,
         status=tuple(
             Status.NONFINITE if n else s for n, s in zip(nonfinite, result.status, strict=True)
         ),
         messages=tuple(
-            "energy or force is not finite" if n else m
+            "energy or force is not finite" if n else m and one_line(m)
             for n, m in zip(nonfinite, result.messages, strict=True)
         ),
     )

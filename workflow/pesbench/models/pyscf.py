@@ -231,7 +231,7 @@ class PySCFModel:
     def _single(self, system: Batch) -> tuple[float, np.ndarray]:
         field = _converged(self._mean_field(system))
         gradient = field.nuc_grad_method().kernel()
-        return float(field.e_tot) * Hartree, -np.asarray(gradient) * (Hartree / Bohr)
+        return field.e_tot * Hartree, -np.asarray(gradient) * (Hartree / Bohr)
 
     def _mean_field(self, system: Batch) -> Any:
         """A calculation that has not been run.

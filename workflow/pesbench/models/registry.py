@@ -22,7 +22,7 @@ from typing import Any
 from pesbench.errors import UserError, reading
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
-from pesbench.models.interface import Model
+from pesbench.models.interface import Model, one_line
 from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.models.trust import (
     WEIGHT_FILES,
@@ -304,7 +304,7 @@ def check_import(name: str, path: str) -> None:
     Raises:
         UserError: with the original error.
     """
-    if not all(path.partition(":")):
+    if not all(path.partition(":")) or not path.isprintable():
         raise UserError(
             f"model {name!r}: `calculator: {path}` is no import path; write module:Class"
         )
@@ -328,7 +328,8 @@ def check_import(name: str, path: str) -> None:
             timeout=IMPORT_CHECK_TIMEOUT_S,
             check=False,
         )
-        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message"
+        said = done.stderr.strip()
+        reason = one_line(said.splitlines()[-1]) if said else "no message"
         code_of_exit = done.returncode
     except subprocess.TimeoutExpired:
         reason, code_of_exit = f"no answer in {IMPORT_CHECK_TIMEOUT_S} s", _FAILS_AT_IMPORT

@@ -22,9 +22,9 @@ from ase.optimize import BFGS
 from rdkit import Chem
 
 from pesbench.csv_files import read_rows
-from pesbench.errors import UserError
+from pesbench.errors import HostError, UserError
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
-from pesbench.models.interface import Batch, Result
+from pesbench.models.interface import Batch, Result, told
 from pesbench.models.registry import ModelEntry
 from pesbench.molecule_files import read_systems, to_atoms
 from pesbench.molecule_files.charge_and_spin import charge_and_spin, whole_number
@@ -228,7 +228,13 @@ def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:
     atoms = Atoms(system.numbers, system.positions)
     atoms.info |= {"charge": system.charge, "spin": system.spin}
     atoms.calc = ModelCalculator(evaluate)
-    if not BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS):
+    try:
+        done = BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS)
+    except (EvaluationError, HostError):
+        raise
+    except Exception as error:  # forces of an absurd size leave no step to take
+        raise EvaluationError(f"cannot be relaxed: {told(error)}") from error
+    if not done:
         raise EvaluationError(f"not relaxed after {MAX_STEPS} steps")
     found = replace(system, positions=atoms.positions - atoms.positions.mean(axis=0))
     if not _same_bonds(found):

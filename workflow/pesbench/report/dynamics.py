@@ -42,6 +42,7 @@ COLUMNS = (
     "n_lambench_slope",
     "md_missing",
     "md_seconds",
+    "md_worker_deaths",
 )
 _MEANS = {  # of the runs with the nominal time step: column of the scores, column of the number
     "temperature_spike": ("temperature_spike", "n_spike"),
@@ -149,6 +150,8 @@ def _row(
         "survival_horizon_ps": horizon_ps,
         "md_missing": _missing(rows),
         "md_seconds": float(every["wall_s"].sum()),
+        # scores of earlier versions do not tell
+        "md_worker_deaths": float(every["worker_deaths"].sum()) if "worker_deaths" in every else 0,
     }
     if len(counted):
         lives = survival(
@@ -219,6 +222,13 @@ def _order_cell(row: Mapping[str, Any]) -> str:
     return f"{number(row['energy_rms_order'])} ({row['n_orders']} of {row['n_orders_planned']})"
 
 
+def _not_finished(row: Mapping[str, Any]) -> str:
+    """Runs that did not finish, by cause, and how often a model was started anew for the others."""
+    text = str(row["md_missing"] or "–")
+    lost = row["md_worker_deaths"]
+    return f"{text}; process lost {lost:.0f} times" if lost > 0 else text
+
+
 def section(board: pd.DataFrame) -> More | None:
     """The section of the leaderboard; None where no model ran dynamics.
 
@@ -249,7 +259,7 @@ def section(board: pd.DataFrame) -> More | None:
                 "drift (meV/atom/ps)": _mean_cell(row, "energy_drift"),
                 "RMS (meV/atom)": _mean_cell(row, "energy_rms"),
                 "order": _order_cell(row),
-                "not finished": row["md_missing"] or "–",
+                "not finished": _not_finished(row),
                 "dynamics (s)": number(row["md_seconds"]),
                 "scans (s)": number(row["scan_seconds"]),
             }

@@ -241,6 +241,7 @@ _COLUMNS = (
     "missing_example",
     *(ladder.column for ladder in LADDERS),
     "seconds_per_frame",
+    "worker_deaths",
     "rank_by",
     "rank_score",
 )
@@ -302,6 +303,8 @@ def _row(
         "dose": float("nan") if dose is None else dose,
         "n_planned": len(rows),
         "n_scored": len(scored),
+        # scores of earlier versions do not tell
+        "worker_deaths": int(rows["worker_deaths"].sum()) if "worker_deaths" in rows else 0,
         "no_better_than_zero": pd.NA,
         "equivalent": "n/a",
     }
@@ -712,6 +715,12 @@ def notes(board: pd.DataFrame) -> list[str]:
         + "."
         for row in board.to_dict("records")
         if row["missing"]
+    ]
+    found += [
+        f"{row['model']}: its process died, hung or ran out of memory {row['worker_deaths']} times "
+        "on the scans and was started anew; what it answered at another attempt is scored."
+        for row in board.to_dict("records")
+        if row["worker_deaths"]
     ]
     unscored = models[models["rank"].isna() & (models["n_scored"] > 0) & models["n_shared"].isna()]
     found += [f"{name} is not ranked: it has no {rank_by}." for name in unscored["model"]]

@@ -21,6 +21,7 @@ from pesbench import provenance
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.storage import atomic_path, write_json, write_text
+from pesbench.supervisor import die_with_parent
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (
     ENERGY,
@@ -32,7 +33,6 @@ from pesbench.training.sampling import (
     VALID,
     seed_of,
 )
-from pesbench.worker import die_with_parent
 
 STAMP = "made_of.json"
 KEPT_CHECKPOINTS = 2  # of each stage: the last one may be cut short by a kill

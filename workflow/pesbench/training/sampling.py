@@ -21,9 +21,9 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from numpy.typing import NDArray
 
 from pesbench import provenance
-from pesbench.errors import UserError
+from pesbench.errors import HostError, UserError
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
-from pesbench.models.interface import Batch, Result
+from pesbench.models.interface import Batch, Result, told
 from pesbench.models.registry import ModelEntry, load
 from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.progress import track
@@ -172,7 +172,12 @@ def sample(
     """
     if missing := [system.id for system in systems if system.id not in split]:
         raise UserError(f"the split names no system {missing[0]!r}; make it again")
-    evaluate = load(entry, scan_set=None, device="cpu").evaluate
+    try:
+        evaluate = load(entry, scan_set=None, device="cpu").evaluate
+    except (UserError, HostError):
+        raise
+    except Exception as error:
+        raise UserError(f"model {entry.name!r}: does not load ({told(error)})") from error
     # the model knows the elements that it has seen
     frames = isolated_atoms([s for s in systems if split[s.id] == SEEN], evaluate)
     plan = [

@@ -1,0 +1,104 @@
+"""Memory of the machine, or of what a control group leaves of it, and who holds it."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SHORT = 0.05  # share of the total; with less available, memory is short
+GIB = 2**30
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+def _number(path: Path, key: str = "") -> int | None:
+    """The number in a file, or that of a line `key number`."""
+    try:
+        found = re.search(rf"^{key}\s*(\d+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None
+
+
+def _groups() -> Iterator[tuple[int, int]]:
+    """Limit and use of every control group of this process that limits memory, in bytes."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            root, names = Path("/sys/fs/cgroup/memory"), _V1
+        elif not controllers:
+            root, names = Path("/sys/fs/cgroup"), _V2
+        else:
+            continue
+        inside = Path(name.strip("/"))
+        for folder in (root / inside, *(root / parent for parent in inside.parents)):
+            limit, used = _number(folder / names[0]), _number(folder / names[1])
+            if limit is not None and used is not None:
+                # the kernel takes back what is cached of files before it ends a process
+                yield limit, used - (_number(folder / "memory.stat", names[2]) or 0)
+
+
+def total_bytes() -> int:
+    """Memory of the machine, or the smallest limit of a control group."""
+    physical = os.sysconf("SC_PHYS_PAGES") * _PAGE
+    return min(physical, *(limit for limit, _ in _groups()), physical)
+
+
+def available_bytes() -> int:
+    """What processes can still get; all of it where the system does not tell."""
+    free = _number(Path("/proc/meminfo"), "MemAvailable:")
+    machine = total_bytes() if free is None else free * 1024
+    return min(machine, *(limit - used for limit, used in _groups()), machine)
+
+
+def is_short() -> bool:
+    """Whether the machine, or this process's own limit (`ulimit -v`), has hardly any left."""
+    if available_bytes() < SHORT * total_bytes():
+        return True
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    taken = _number(Path("/proc/self/statm"))
+    if limit == resource.RLIM_INFINITY or taken is None:
+        return False
+    return limit - taken * _PAGE < SHORT * limit
+
+
+def _held(pid: int) -> int:
+    # pages that processes share count in parts
+    shared = _number(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+    if shared is not None:
+        return shared * 1024
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def held_bytes(pid: int) -> int:
+    """Resident memory of a process and of all that descend from it; 0 where that is not told."""
+    if sys.platform != "linux":
+        return 0
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int(
+                    (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+                )
+            except (OSError, IndexError, UnicodeDecodeError):
+                continue
+            children.setdefault(parent, []).append(int(folder.name))
+    found, todo = 0, [pid]
+    while todo:
+        one = todo.pop()
+        found += _held(one)
+        todo += children.get(one, [])
+    return found
