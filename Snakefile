@@ -12,7 +12,13 @@ min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from pesbench.surroundings import check_interpreter, check_words, shut_out
+from pesbench.surroundings import (
+    check_interpreter,
+    check_python,
+    check_words,
+    check_working_folder,
+    shut_out,
+)
 
 shut_out(workflow.basedir)  # before anything else is imported
 
@@ -42,6 +48,8 @@ gc.set_threshold(100_000, 50, 100)
 # it is the names of files and the words of --config that count, not its own reading: `read_config` refuses
 # what that overwrites or guesses, and leaves out of config/config.yaml what a config of one's own did not ask for.
 try:
+    check_python()
+    check_working_folder(Path.cwd())
     if re.search("[{}]", workflow.basedir):
         raise UserError(f"{workflow.basedir}: holds braces, wildcards of Snakemake's; rename it")
     become_own_job(sys.argv)  # a task of an array, which Slurm's plugin starts as another one
@@ -62,7 +70,6 @@ try:
     )
     CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
     SOFTWARE.check_deployment(CONDA)
-    check_words([Path.cwd()])
     if CONDA:
         check_words([workflow.basedir, workflow.deployment_settings.conda_prefix])
     if ON_CLUSTER:
@@ -74,7 +81,7 @@ try:
     SOFTWARE.check(RUN.running)
     if RUN.relax:  # beside RDKit
         SOFTWARE.check_base(RUN.relax)
-except UserError as error:
+except (HostError, UserError) as error:
     sys.exit(f"pesbench: error: {error}")
 
 # a Snakemake that was killed stops nobody; one that is at work is told of before its lock is met

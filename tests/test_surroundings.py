@@ -14,14 +14,14 @@ import pytest
 
 from pesbench.cli import _parser, main
 from pesbench.config import resolve
-from pesbench.errors import UserError
+from pesbench.errors import HostError, UserError
 from pesbench.models.download import cache_path
 from pesbench.models.trust import entry_sha256
 from pesbench.models_file import make_entry
 from pesbench.paths import given_path
 from pesbench.schemas import read_schema
 from pesbench.storage import Evaluation, ScanSet
-from pesbench.surroundings import check_interpreter, check_words
+from pesbench.surroundings import check_interpreter, check_words, check_working_folder
 from workflow_copy import REPO
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def drawn(tmp_path_factory):
         {"MPLBACKEND": "TkAgg", "MPLCONFIGDIR": "/proc/none"},
         {"MATPLOTLIBRC": "{folder}/elsewhere"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Kolkata"},
-        {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONHASHSEED": "7", "PYTHONOPTIMIZE": "2"},
+        {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONHASHSEED": "7"},
     ],
     ids=lambda environment: next(iter(environment)),
 )
@@ -253,6 +253,21 @@ def test_help_is_printed_in_any_locale(tmp_path, environment):
     done = _command(tmp_path, "check", "--help", **environment)
     assert done.returncode == 0, done.stderr
     assert b"--max-force-difference" in done.stdout
+
+
+def test_a_python_without_assertions_is_refused(tmp_path):
+    """ASE reads a line of a file in one."""
+    done = _command(tmp_path, "entry", "emt", "--out=x", PYTHONOPTIMIZE="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"pesbench: error: Python runs with -O")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_working_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    check_working_folder(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(HostError, match=r"keeps its records.*--directory FOLDER"):
+        check_working_folder(tmp_path)
 
 
 def test_every_text_file_has_an_encoding_of_its_own():

@@ -14,7 +14,7 @@ from pesbench import __version__, running
 from pesbench.arguments import DEVICES, cores, device, number, threads, whole
 from pesbench.errors import HostError, UserError, disk_failure
 from pesbench.paths import check_outputs, path_argument
-from pesbench.surroundings import shut_out
+from pesbench.surroundings import check_python, shut_out
 from pesbench.text import LineFormatter, printable
 
 if TYPE_CHECKING:
@@ -1223,6 +1223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     running.join()
     try:
+        check_python()
         _check_outputs(arguments)
         if arguments.log is not None:
             arguments.log.parent.mkdir(parents=True, exist_ok=True)

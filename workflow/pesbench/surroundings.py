@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from pesbench.errors import UserError
+from pesbench.errors import HostError, UserError, check_writable
 
 _PACKAGE = str(Path(__file__).parents[1])  # the folder that this package is imported from
 _SET = {
@@ -37,6 +37,7 @@ def shut_out(*folders: str) -> None:
         folders: To import from last, too.
     """
     os.environ.update(_SET)
+    os.environ.pop("PYTHONOPTIMIZE", None)
     if os.environ.pop("PYTHONWARNINGS", None):
         sys.warnoptions.clear()  # which children inherit
         warnings.simplefilter("default")
@@ -50,6 +51,36 @@ def shut_out(*folders: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Å is no error
             stream.reconfigure(errors="backslashreplace")
+
+
+def check_python() -> None:
+    """Refuse a Python that leaves assertions out: packages of others read files in them.
+
+    Raises:
+        UserError: one line with the cure.
+    """
+    if sys.flags.optimize:
+        raise UserError(
+            "Python runs with -O or PYTHONOPTIMIZE, without the assertions that ASE and other "
+            "packages count on; leave the option out, or `unset PYTHONOPTIMIZE`"
+        )
+
+
+def check_working_folder(folder: Path) -> None:
+    """Refuse a folder that Snakemake cannot work in.
+
+    Raises:
+        UserError: a shell would read its name.
+        HostError: it cannot be written, where Snakemake keeps its records.
+    """
+    check_words([folder])
+    try:
+        check_writable(folder)
+    except HostError as error:
+        raise HostError(
+            f"{folder}: Snakemake keeps its records in the folder that it runs in, which cannot be "
+            "written or is full; run it in another one, or with `--directory FOLDER`"
+        ) from error
 
 
 def check_words(words: Iterable[object], *, apostrophes: bool = True) -> None:
