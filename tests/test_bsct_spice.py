@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import resource
 import tarfile
 import threading
 from collections import Counter
@@ -22,7 +23,7 @@ from conftest import KEPT_SCANS
 from pesbench import cli
 from pesbench.errors import HostError, UserError
 from pesbench.metrics.curves import extrema, step_work
-from pesbench.models import download
+from pesbench.models import transfer
 from pesbench.references import bsct_spice as bsct
 from pesbench.scans import bond_grid, bond_scan
 from pesbench.storage import ScanSet, write_scan_set
@@ -518,6 +519,73 @@ def test_what_is_no_archive(tmp_path, manifest, content):
     _refused(path, manifest, tmp_path / "out.h5", "not a whole tar archive")
 
 
+class _Endless(io.RawIOBase):
+    """Zeros, as many as a header says."""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+
+def _large_file(tar, name):
+    info = tarfile.TarInfo(name)
+    info.size = 200_000_000
+    tar.addfile(info, _Endless())
+
+
+def _long_header(tar, _):
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.size, info.type = 200_000_000, tarfile.XHDTYPE
+    tar.addfile(info, _Endless())
+
+
+def _headers_of_headers(tar, _):
+    for _ in range(3000):
+        info = tarfile.TarInfo("././@PaxHeader")
+        info.size, info.type = 12, tarfile.XHDTYPE
+        tar.addfile(info, io.BytesIO(b"12 path=abc\n"))
+
+
+BOMBS = {
+    "a file of the set": (_large_file, ROOT + CHANGED, "differs from the published file"),
+    "a file that is none of the set": (_large_file, ROOT + "x/y/z", "does not belong"),
+    "a file beside the set": (_large_file, "other/x", "unpacks to more than the data set"),
+    "a header": (_long_header, "", "unpacks to more than the data set"),
+    "a name of a terminal": (_large_file, ROOT + "x/\x1b[2J/z", "x/\\x1b[2J/z does not belong"),
+    "headers of headers": (_headers_of_headers, "", "not a whole tar archive"),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_members_are_looked_at_before_they_are_unpacked(tmp_path, manifest, monkeypatch, what):
+    monkeypatch.setattr(bsct, "LARGEST_ARCHIVE_BYTES", 100_000_000)
+    add, name, said = BOMBS[what]
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        add(tar, name)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _refused(path, manifest, tmp_path / "out.h5", said)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_a_file_that_is_there_twice_is_refused(tmp_path, kept, manifest):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for _ in range(2):
+            for name, content in kept.items():
+                _add(tar, ROOT + name, content)
+    _refused(path, manifest, tmp_path / "out.h5", "is there twice")
+
+
+@pytest.mark.parametrize("mode", ["w:bz2", "w:xz"])
+def test_other_packers_are_read(tmp_path, kept, manifest, mode):
+    path = _write_tar(tmp_path / "a.tar", kept, mode)
+    assert _import(path, manifest, tmp_path / "out.h5")
+
+
 def test_a_folder_without_the_data(tmp_path, manifest):
     (tmp_path / "empty").mkdir()
     _refused(tmp_path / "empty", manifest, tmp_path / "out.h5", "is missing")
@@ -579,7 +647,7 @@ def server(tmp_path):
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(transfer, "BACKOFF_S", 0.0)
 
 
 def test_a_download_is_kept(server, tmp_path, kept, manifest):

@@ -6,23 +6,26 @@ the format of `sha256sum`, and the sha256 over those sorted lines, which stands 
 
 from __future__ import annotations
 
+import bz2
+import contextlib
 import gzip
 import hashlib
 import io
+import lzma
 import tarfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from ase.io.extxyz import read_xyz
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, host_failure, reading
 from pesbench.models.transfer import save
 from pesbench.paths import given_path
 from pesbench.scans import N_FRAMES, Scan
 from pesbench.storage import atomic_path
 from pesbench.structures import bonds_from_smiles
+from pesbench.text import printable
 
 NAME = "bsct_spice"
 COMMIT = "79d915b0f1780a6cc680595984b4c210b5660038"
@@ -31,6 +34,12 @@ SOURCE = f"github.com/ryanliu30/bsct at {COMMIT}, folder bsct_spice (MIT licence
 MANIFEST = Path("resources/bsct_spice/files.sha256.gz")
 MANIFEST_SHA256 = "e6f2fa9078763cef0c35d45898f07c6486c5940863c57ed33ce61c143358bff5"
 N_SCANS = 485
+# what the archive holds, with room: no file has 6 kB, all of them 202 MB unpacked
+LARGEST_FILE_BYTES = 1 << 16
+LARGEST_READ_BYTES = 1 << 20  # of a header, which tells how long it is
+LARGEST_ARCHIVE_BYTES = 1 << 30
+LARGEST_MANIFEST_BYTES = 1 << 24
+LARGEST_COUNT = 100_000
 _ROOT = "bsct_spice/"
 _FILES = (*(f"atoms_{frame}.xyz" for frame in range(N_FRAMES)), "partition.npz", "unperturbed.xyz")
 
@@ -41,12 +50,8 @@ def read_manifest(path: Path) -> dict[str, str]:
     Raises:
         UserError: the manifest is missing or not the one this version knows.
     """
-    try:
-        text = gzip.decompress(path.read_bytes()).decode()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: cannot read the manifest ({error}); restore it from git"
-        ) from error
+    with reading(path, "cannot read the manifest", "restore it from git"), gzip.open(path) as file:
+        text = file.read(LARGEST_MANIFEST_BYTES).decode()
     if hashlib.sha256(text.encode()).hexdigest() != MANIFEST_SHA256:
         raise UserError(f"{path}: not the manifest of commit {COMMIT[:8]}; restore it from git")
     return {name: digest for digest, name in (line.split("  ") for line in text.splitlines())}
@@ -84,21 +89,53 @@ def fetch_archive(source: str, folder: Path) -> Path:
     return target
 
 
-def _archive_files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name below `bsct_spice/` and content of every file of an archive or folder."""
+class _Unpacked:
+    """The bytes of a tar archive, of which no more is unpacked at a time than is needed."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            start = file.read(6)
+        kinds = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+        self._file = kinds.get(start[:2], open)(path, "rb")
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int) -> int:
+        if offset > LARGEST_ARCHIVE_BYTES:
+            raise tarfile.ReadError("it unpacks to more than the data set")
+        return self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        if size > LARGEST_READ_BYTES or self.tell() > LARGEST_ARCHIVE_BYTES:
+            raise tarfile.ReadError("it unpacks to more than the data set")
+        return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _archive_files(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name below `bsct_spice/`, size and content of every file, which is not read before asked."""
     if path.is_dir():
         roots = [path / _ROOT, *sorted(p / _ROOT for p in path.iterdir() if p.is_dir())]
         root = next((r for r in roots if r.is_dir()), path)
         for file in sorted(root.glob("*/*/*")):
-            yield file.relative_to(root).as_posix(), file.read_bytes()
+            if file.is_file():
+                yield file.relative_to(root).as_posix(), file.stat().st_size, file.read_bytes
         return
-    with tarfile.open(path) as tar:
-        for member in tar:
+    with (
+        contextlib.closing(_Unpacked(path)) as unpacked,
+        tarfile.open(fileobj=unpacked, mode="r:") as tar,  # type: ignore[call-overload]
+    ):
+        for count, member in enumerate(tar):
+            if count > LARGEST_COUNT:
+                raise tarfile.ReadError("it holds more files than the data set")
             name = member.name.partition("/" + _ROOT)[2]
             if member.isfile() and name:
                 content = tar.extractfile(member)
                 assert content is not None  # it is a file
-                yield name, content.read()
+                yield name, member.size, content.read
 
 
 def verified_folders(
@@ -123,24 +160,36 @@ def verified_folders(
     files = _archive_files(path)
     while True:
         try:
-            name, content = next(files)
+            name, size, read = next(files)
         except StopIteration:
             break
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except Exception as error:  # whatever an archive of any origin makes its reader raise
             broken = error
             break
-        expected = manifest.get(name)
-        if expected is None:
-            raise UserError(f"{path}: {_ROOT}{name} does not belong to the data set; {cure}")
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise UserError(f"{path}: {_ROOT}{name} differs from the published file; {cure}")
-        missing.pop(name, None)
+        shown = f"{_ROOT}{printable(name)}"
+        if name not in manifest:
+            raise UserError(f"{path}: {shown} does not belong to the data set; {cure}")
+        if name not in missing:
+            raise UserError(f"{path}: {shown} is there twice; {cure}")
+        differs = f"{path}: {shown} differs from the published file; {cure}"
+        if size > LARGEST_FILE_BYTES:
+            raise UserError(differs)
+        try:
+            content = read()
+        except Exception as error:
+            broken = error
+            break
+        if hashlib.sha256(content).hexdigest() != manifest[name]:
+            raise UserError(differs)
+        del missing[name]
         scan_id, _, file = name.rpartition("/")
         folder = pending.setdefault(scan_id, {})
         folder[file] = content
         if len(folder) == len(_FILES):
             yield scan_id, pending.pop(scan_id)
     if broken is not None:
+        if (lost := host_failure(broken, path)) is not None:
+            raise lost from broken
         said = " ".join(str(broken).split())
         first = f"{_ROOT}{next(iter(missing))} and what follows is" if missing else "its end is"
         raise UserError(
