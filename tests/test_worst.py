@@ -407,7 +407,7 @@ SHIPPED = {
     "mace-mini-zbl": [
         ("N-O/hydroxylamine_0-1", "extrema", "false barrier", 1.95, 1.03),
         ("N-N/hydrazine_0-1", "extrema", "false barrier", 2.04, 0.69),
-        ("N-N/hydrazine_0-1", "slope", "force changes abruptly", 1.97, 31.5),
+        ("N-N/hydrazine_0-1", "slope", "force changes most", 1.97, 31.5),
     ],
     "mace-mini": [
         ("N-O/hydroxylamine_0-1", "extrema", "false barrier", 1.99, 0.65),

@@ -150,7 +150,7 @@ KINDS = (
     Kind("slope", "Abrupt changes of the force",
          "Largest slope of the FSD beyond 0.25 Å from the reference minimum, where the reference "
          f"is {_CEILING}.",
-         _slope("fsd_below_ceiling", "fsd_below_ceiling_coordinate", "force changes abruptly"),
+         _slope("fsd_below_ceiling", "fsd_below_ceiling_coordinate", "force changes most"),
          "slope", "Å⁻¹"),
     Kind("wall", "The repulsive wall gives way",
          "The first bond length on the way in from which further compression does not raise the "
