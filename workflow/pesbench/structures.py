@@ -88,12 +88,13 @@ def bonds_from_smiles(smiles: str, numbers: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _parsed(smiles: str) -> Mol:
-    from rdkit import Chem  # only scan-set building needs it; a family's environment lacks it
+    from rdkit import Chem, rdBase  # scan sets alone need it; a family's environment lacks it
 
     parameters = Chem.SmilesParserParams()
     parameters.removeHs = False
     parameters.sanitize = False  # valence rules are not ours to judge: only the graph is read
-    molecule = Chem.MolFromSmiles(smiles, parameters)
+    with rdBase.BlockLogs():  # the one line that counts is ours
+        molecule = Chem.MolFromSmiles(smiles, parameters)
     if molecule is None:
         raise UserError(f"SMILES {smiles!r} cannot be read; give a valid mapped SMILES or none")
     return molecule

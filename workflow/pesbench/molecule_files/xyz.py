@@ -41,6 +41,12 @@ _TWO_NUMBERS = re.compile(r"\s*[+-]?\d{1,2}[\s,]+\d{1,2}\s*")
 _AMBIGUOUS = re.compile(r"(?!CL)[CHNO][A-Z]")
 
 
+# `charge: -2`, `Charge/Multiplicity: -2 1`, `spin 3`
+_IN_WORDS = re.compile(
+    r"(?i)(?<!\S)[^\s=]*(charge|multiplicity|spin|mult(?![a-z]))[^\s=]*[\s:]\s*[+-]?[0-9][0-9.]*(?![^\s,;)])"
+)
+
+
 def comment_pairs(line: str) -> list[tuple[str, str | None]]:
     """Keys and values of a comment line, as text; the value of a bare word is None."""
     return [
@@ -129,6 +135,11 @@ def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -
             "write `charge=... spin=...`"
         )
     pairs = comment_pairs(comment)
+    if found := _IN_WORDS.search(comment):
+        raise UserError(
+            f"{place}: the comment says {found[0].strip()[:60]!r}, which may be charge or "
+            "multiplicity; write `charge=... spin=...`"
+        )
     structure = {key: value for key, value in pairs if key in _STRUCTURE and value is not None}
     columns = structure.get("Properties", _COLUMNS).split(":")
     try:
