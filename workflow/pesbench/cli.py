@@ -577,7 +577,7 @@ def _merge(arguments: argparse.Namespace) -> None:
     from pesbench.merging.options import choices
 
     chosen = choices(arguments.rename, arguments.without, arguments.without_dynamics)
-    with new_folder(arguments.out) as folder:
+    with new_folder(arguments.out, arguments.results) as folder:
         merged = merge(
             arguments.results,
             folder,

@@ -112,6 +112,7 @@ _STAGES = {
         "merging/assembly.py",
         "merging/commands.py",
         "merging/contents.py",
+        "merging/duplicates.py",
         "merging/joining.py",
         "merging/options.py",
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import json
 import logging
@@ -26,6 +28,7 @@ from pesbench.merging.contents import (
     DAMAGED,
     DYNAMICS,
     KINDS,
+    OTHER,
     RAW,
     SCANS,
     Choice,
@@ -39,6 +42,7 @@ from pesbench.merging.contents import (
 from pesbench.merging.joining import SCORE_STAGES, Joined, Taken, check_code, join, planned
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
+from pesbench.models.registry import role
 from pesbench.scores import ENERGY_METRICS, FORCE_METRICS, write_scores
 from pesbench.storage import ScanSet, atomic_path, write_json
 from pesbench.training.split import write_split
@@ -46,6 +50,7 @@ from pesbench.training.split import write_split
 MANIFEST = "merged.json"
 FORMAT = "pesbench-merged"
 VERSION = 1
+_MARKER = ".made-by-pesbench-merge"
 _IDENTITY = {  # what a row that was never evaluated has of the same row of another model
     SCANS: ("scan", "system", "bond", "n_atoms", "n_frames"),
     DYNAMICS: (
@@ -58,6 +63,11 @@ _IDENTITY = {  # what a row that was never evaluated has of the same row of anot
         "planned_ps",
     ),
 }
+# What a reference may be from itself: in Å⁻¹ and eV/Å, of every scan. The same program on another
+# machine differs by 6e-9 and 3e-10; another program at the same level of theory by its integrals.
+REFERENCE_LIMITS = {"fsd_full": 1e-3, "force_mae": 1e-6}
+OTHER_PROGRAM_LIMITS = {"fsd_full": 1.0, "force_mae": 0.05}
+_FACTS = ("bond", "system", "n_frames", "n_atoms")  # of a scan, in its scores and in the set
 _METRICS = {SCANS: (*FORCE_METRICS, *ENERGY_METRICS), DYNAMICS: METRICS}
 _MESSAGE = "in none of the merged results"
 logger = logging.getLogger("pesbench")
@@ -83,23 +93,51 @@ class Merged:
 
 
 @contextlib.contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     """A folder `<out>.part` that takes the name `out` on success and is removed on failure.
 
+    A marker in it tells a folder that a killed merge has left from one of the user's, of which
+    nothing is ever removed.
+
+    Args:
+        out: Where nothing is, or an empty folder.
+        inputs: Folders that are read: none of them may lie in `out`, or `out` in one of them.
+
     Raises:
-        UserError: there is something at `out`.
+        UserError: something else is at `out` or `<out>.part`, or it cannot be made.
     """
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-    if out.exists():
-        raise UserError(f"--out {out}: is there already; remove it, or give another folder")
-    part = out.with_name(out.name + ".part")
-    if part.exists():
-        shutil.rmtree(part)  # left by a kill
-    part.mkdir(parents=True)
+    out = out.absolute()  # its name begins with no dash, whatever the user's does
+    part = out.with_name(out.name + ".part") if out.name else out
+    for folder in inputs:
+        for place in (out, part):
+            a, b = folder.resolve(), place.resolve()
+            if a.is_relative_to(b) or b.is_relative_to(a):
+                raise UserError(
+                    f"--out {out}: lies in {folder}, which is read, or holds it; give another "
+                    "folder"
+                )
+    try:
+        if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"--out {out}: is there already; remove it, or give another folder")
+        if os.path.lexists(part):
+            if part.is_symlink() or not (part / _MARKER).is_file():
+                raise UserError(
+                    f"--out {out}: {part} is there, and no merge that was stopped has left it; "
+                    "move it, or give another folder"
+                )
+            shutil.rmtree(part)
+        part.mkdir(parents=True)
+        (part / _MARKER).touch()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--out {out}: no folder can be made there ({error.strerror})") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UserError(f"--out {out}: the name is too long; give a shorter one") from error
     try:
         yield part
         part.replace(out)
+        (out / _MARKER).unlink()
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -175,6 +213,8 @@ def _write(
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for name, one in joined.items():
         logger.info("%s", name)
+        for said in one.rounding:
+            logger.warning("%s", said)
         write_json(out / name / "model.json", one.entry.deciding())
         files[name] = {kind: _raw_files(one, kind, out / name) for kind in KINDS}
         rows[name] = {
@@ -189,6 +229,9 @@ def _write(
             for name, one in joined.items()
         },
     )
+    for name, one in joined.items():
+        if role(one.entry, scan_set.level_of_theory) == "reference":
+            _check_reference(name, rows[name][SCANS], scan_set)
     absent = {kind: _complete(joined, rows, kind) for kind in KINDS}
     for name, of_kind in rows.items():
         for kind, table in of_kind.items():
@@ -296,6 +339,8 @@ def _rows(
         parts.append(read_scores(made, kind))
     for taken in one.of(kind, raw=False):
         rows = read_scores(taken.piece.path, kind)
+        if kind == SCANS:
+            _check_facts(rows, scan_set, taken.piece.path)
         attributes = rows.attrs
         rows = rows[row_keys(rows, kind).isin(taken.keys)].assign(model=one.entry.name)
         rows.attrs = attributes
@@ -312,6 +357,49 @@ def _rows(
     told = all(taken.piece.entry_told for taken in one.of(kind))
     table.attrs["entry"] = one.entry.deciding() if told else None  # under its new name
     return table
+
+
+def _check_facts(rows: pd.DataFrame, scan_set: ScanSet, path: Path) -> None:
+    """Refuse scores that say of a scan what the scan set does not.
+
+    Raises:
+        UserError: naming the first.
+    """
+    facts = _facts(scan_set)
+    for row in rows.to_dict("records"):
+        told = tuple(row[key] for key in _FACTS)
+        if told != (wanted := facts[row["scan"]]):
+            raise UserError(
+                f"{path}: says of {row['scan']!r} ({', '.join(_FACTS)}) {told}, the scan set "
+                f"{wanted}; {OTHER}"
+            )
+
+
+@functools.lru_cache(maxsize=1)  # asked for by every model
+def _facts(scan_set: ScanSet) -> dict[str, tuple[Any, ...]]:
+    scans = (scan_set.scan(scan_id) for scan_id in scan_set.ids)
+    return {scan.id: tuple(getattr(scan, key) for key in _FACTS) for scan in scans}
+
+
+def _check_reference(name: str, rows: pd.DataFrame, scan_set: ScanSet) -> None:
+    """Refuse a reference whose own scores are not those of itself, but for rounding.
+
+    The scan set is then not what its reference says, and no score on it means anything.
+
+    Raises:
+        UserError: naming the first scan.
+    """
+    made_here = "references" in json.loads(scan_set.attributes["provenance"])
+    limits = REFERENCE_LIMITS if made_here else OTHER_PROGRAM_LIMITS
+    for column, limit in limits.items():
+        far = rows[(rows["status"] == "ok") & ~(rows[column].fillna(0.0) <= limit)]
+        if len(far):
+            first = far.iloc[0]
+            raise UserError(
+                f"{scan_set.path}: not what its reference says: {name!r}, which is of its level of "
+                f"theory, has {column} {first[column]:.2g} on {first['scan']} (at most {limit:g} "
+                "is rounding); ask for the scan set again, or leave that model out with --without"
+            )
 
 
 def _complete(
@@ -354,7 +442,7 @@ def _complete(
         more = pd.DataFrame(
             [blank | donors[k] | {"seen": seen.get(donors[k]["system"], "")} for k in missing],
             columns=list(table.columns),
-        ).astype(table.dtypes.to_dict())
+        )  # its gaps turn columns of whole numbers and flags into such as have gaps
         attributes = table.attrs
         of_kind[kind] = pd.concat([table, more], ignore_index=True)
         of_kind[kind].attrs = attributes
@@ -402,7 +490,10 @@ def _manifest(
             }
             for name, one in joined.items()
         },
-        "warnings": [warning for folder in folders for warning in folder.warnings],
+        "warnings": [
+            *(warning for folder in folders for warning in folder.warnings),
+            *(said for one in joined.values() for said in one.rounding),
+        ],
         "provenance": provenance.collect(),
     }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,10 +18,13 @@ import pandas as pd
 from pesbench import dynamics_scores, provenance, scores
 from pesbench.errors import UserError
 from pesbench.integrity import check_owner, readable
+from pesbench.metrics.survival import Outcome
 from pesbench.models import record
+from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
 from pesbench.schemas import closest
 from pesbench.storage import Evaluation, ScanSet
+from pesbench.training.split import SEEN, UNSEEN
 from pesbench.trajectories import Trajectories
 
 SCANS, DYNAMICS = "scans", "dynamics"
@@ -29,6 +32,17 @@ KINDS = (SCANS, DYNAMICS)
 RAW = {SCANS: "evaluations", DYNAMICS: "trajectories"}
 STAGES = {SCANS: "evaluate", DYNAMICS: "dynamics"}
 COLUMNS = {SCANS: scores.COLUMNS, DYNAMICS: dynamics_scores.COLUMNS}
+IDENTITY = {SCANS: scores.IDENTITY, DYNAMICS: dynamics_scores.IDENTITY}
+_TEXT = (
+    *("model", "scan", "trajectory", "system", "bond", "seen", "status", "message", "failure"),
+    "outcome",
+)
+_WHOLE = ("n_atoms", "n_frames", "replicate", "relax_steps")
+_WORDS = {
+    "status": frozenset(Status),
+    "outcome": frozenset(Outcome),
+    "seen": frozenset(("", SEEN, UNSEEN)),
+}
 OTHER = "remove it, or run `snakemake` there again"
 DAMAGED = "ask for it again, or leave the model out with --without"
 ABSENT = "not_evaluated"  # status of what other models have and this one was never asked
@@ -65,6 +79,7 @@ class Piece:
         entry_told: Whether it tells the entry that it was made with, so that this was compared.
         settings: Of the dynamics but for the time step, `DynamicsSettings` as a mapping.
         timesteps_fs: Of the dynamics.
+        lacks: Columns of scores that its version did not write.
     """
 
     path: Path
@@ -77,6 +92,7 @@ class Piece:
     entry_told: bool = True
     settings: Mapping[str, Any] | None = None
     timesteps_fs: tuple[float, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +163,10 @@ def read_folder(path: Path, choice: Choice) -> Folder:
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; give that of a scan set, such as results/mini")
+    _check_inside(path)
     folders = sorted(p.parent.name for p in path.glob("*/model.json"))
+    for name in folders:
+        record.check_name(name, str(path / name), "model")
     if not folders:
         raise UserError(
             f"{path}: holds no model (no */model.json); give the folder of a scan set, such as "
@@ -182,17 +201,7 @@ def read_folder(path: Path, choice: Choice) -> Folder:
             continue
         new = _renamed(entry, choice.renamed)
         models[new.name] = ModelResults(path, name, new, described[name].seen, tuple(pieces))
-    for kind in KINDS:
-        silent = [
-            one.named
-            for one in models.values()
-            if any(piece.kind == kind and not piece.entry_told for piece in one.pieces)
-        ]
-        if silent:
-            warnings.append(
-                f"{path}: scores/{kind}.parquet of {', '.join(silent)} does not tell the entry it "
-                "was made with; taken to be that of model.json"
-            )
+    warnings += _of_old_scores(path, models.values())
     if missing := sorted({n for n in described if n not in folders}):
         warnings.append(f"{path}: no result of {', '.join(missing)}; left out")
     for warning in warnings:
@@ -201,6 +210,36 @@ def read_folder(path: Path, choice: Choice) -> Folder:
     return Folder(
         path, _scan_set(path), skipped if skipped.is_file() else None, models, tuple(warnings)
     )
+
+
+def _check_inside(folder: Path) -> None:
+    """Refuse a folder with links out of it: what they lead to would be shown and passed on."""
+    own = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(own):
+            raise UserError(f"{path}: is a link that leads out of the folder; put a copy there")
+
+
+def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
+    """What scores of an older version do not tell."""
+    found = []
+    for kind in KINDS:
+        of_kind = [(one.named, p) for one in models for p in one.pieces if p.kind == kind]
+        if silent := [name for name, piece in of_kind if not piece.entry_told]:
+            found.append(
+                f"{folder}: scores/{kind}.parquet of {', '.join(silent)} does not tell the entry "
+                "it was made with; taken to be that of model.json"
+            )
+        lacking: dict[str, list[str]] = {}
+        for name, piece in of_kind:
+            if piece.lacks:
+                lacking.setdefault(", ".join(piece.lacks), []).append(name)
+        found += [
+            f"{folder}: scores/{kind}.parquet of {', '.join(names)} is of an older version, "
+            f"without {columns}: n/a"
+            for columns, names in lacking.items()
+        ]
+    return found
 
 
 def _no_such(name: str, known: Collection[str]) -> str:
@@ -304,26 +343,45 @@ def _but_timestep(settings: Mapping[str, Any]) -> dict[str, Any]:
 def read_scores(path: Path, kind: str) -> pd.DataFrame:
     """Stored scores without the rows of what was never evaluated.
 
+    Columns that an older version did not write are there, without a value; `attrs["lacks"]` names
+    them.
+
     Raises:
-        UserError: they are no scores, are damaged, or lack a column of this version's.
+        UserError: they are no scores, are damaged, or hold what no score is.
     """
     cure = "score again with `python -m pesbench score` (or score-dynamics)"
     try:
         rows = pd.read_parquet(path, page_checksum_verification=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # pandas' own notes, too
+    except Exception as error:  # of Parquet, of the system, of pandas' own notes: whatever it is
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not readable scores ({reason}); ask for them again") from error
-    if "scan_set_sha256" not in rows.attrs:
+    if not isinstance(rows.attrs.get("scan_set_sha256"), str):
         raise UserError(f"{path}: does not say which scan set it is of; {cure}")
-    needed = [column for column in COLUMNS[kind] if column not in scores.PLACES]
-    if missing := [column for column in needed if column not in rows]:
+    identity = [column for column in IDENTITY[kind] if column != "seen"]
+    if missing := [column for column in identity if column not in rows]:
         raise UserError(
-            f"{path}: no column {missing[0]!r}, which this version's tables need; {cure} of this "
+            f"{path}: no column {missing[0]!r}, which says what a row is of; {cure} of this "
             f"version where the {RAW[kind]} are"
         )
-    attributes = rows.attrs
-    rows = rows[rows["status"] != ABSENT].reset_index(drop=True)
-    rows = rows.reindex(columns=list(COLUMNS[kind]))  # places are missing in older scores
+    attributes = rows.attrs | {"lacks": [c for c in COLUMNS[kind] if c not in rows]}
+    try:
+        rows = rows[rows["status"] != ABSENT].reindex(columns=list(COLUMNS[kind]))
+        rows = rows.reset_index(drop=True)
+        for column in COLUMNS[kind]:
+            if column in _TEXT:
+                rows[column] = rows[column].fillna("").astype(str)
+            elif not pd.api.types.is_numeric_dtype(rows[column]):
+                # a column with flags and gaps comes as objects
+                rows[column] = rows[column].astype("Float64").astype("float64")
+            if column in _WHOLE:
+                rows[column] = rows[column].astype("int64")
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: column {column!r} holds what does not belong there ({error}); {cure}"
+        ) from error
+    for column, known in _WORDS.items():
+        if column in rows and (others := sorted(set(rows[column]) - known)):
+            raise UserError(f"{path}: {column} {others[0]!r} is none of this version; {cure}")
     rows.attrs = attributes
     return rows
 
@@ -343,18 +401,22 @@ def _scores(path: Path, name: str, entry: ModelEntry, kind: str, held: Collectio
         check_owner(path, attributes, name, entry.deciding(), OTHER)
     settings, steps = None, ()
     if kind == DYNAMICS:
-        if "settings" not in rows.attrs:
+        if not isinstance(rows.attrs.get("settings"), Mapping):
             raise UserError(f"{path}: does not tell the settings of the dynamics; score again")
         settings = _but_timestep(rows.attrs["settings"])
         steps = tuple(sorted({float(step) for step in rows["timestep_fs"]}))
-    made = rows.attrs.get("provenance", {})
+    made = _mapping(rows.attrs.get("provenance"))
+    how = rows.attrs.get("made_from")
     return Piece(
         path,
         kind,
         raw=False,
         keys=wanted,
         scan_set_sha256=str(rows.attrs["scan_set_sha256"]),
-        made_from=tuple(rows.attrs.get("made_from", ())),
+        made_from=tuple(
+            {key: str(_mapping(one).get(key, "")) for key in _MADE_FROM}
+            for one in (how if isinstance(how, list) else ())
+        ),
         scored={
             "git_commit": str(made.get("git_commit", "")),
             "code": str(rows.attrs.get("code", "")),
@@ -362,7 +424,15 @@ def _scores(path: Path, name: str, entry: ModelEntry, kind: str, held: Collectio
         entry_told=told is not None,
         settings=settings,
         timesteps_fs=steps,
+        lacks=tuple(rows.attrs["lacks"]),
     )
+
+
+_MADE_FROM = ("git_commit", "code", "device", "dtype", "platform")  # of `provenance.summary`
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
@@ -373,6 +443,10 @@ def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
     """
     here = f"{scan_set.path} ({scan_set.sha256[:12]})"
     cure = "evaluate again on that file, or leave it out"
+    record.check_name(scan_set.name, str(scan_set.path), "scan set")
+    systems = {scan_set.system(scan_id) for scan_id in scan_set.ids}
+    for name in {part for scan_id in scan_set.ids for part in scan_id.split("/")} | systems:
+        record.check_name(name, str(scan_set.path), "system or part of a scan's id:")
     for folder in folders:
         if folder.scan_set is not None and folder.scan_set != scan_set.path:
             with ScanSet(folder.scan_set) as own:
@@ -389,3 +463,8 @@ def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
                         f"({piece.scan_set_sha256[:12]}) than {here}; {cure} with "
                         f"--without {folder.path}:{model.named}"
                     )
+                known = scan_set.ids if piece.kind == SCANS else systems
+                for key in piece.keys:
+                    name = key if piece.kind == SCANS else key.rsplit("_", 2)[0]
+                    if name not in known:
+                        raise UserError(f"{piece.path}: {key!r} is not in {here}; {OTHER}")

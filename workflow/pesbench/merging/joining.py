@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from pesbench.dynamics_scores import trajectory_rows
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
-from pesbench.integrity import differences, readable
+from pesbench.integrity import differences
 from pesbench.merging.contents import (
-    COLUMNS,
-    DAMAGED,
     DYNAMICS,
     KINDS,
     RAW,
@@ -27,21 +21,16 @@ from pesbench.merging.contents import (
     Folder,
     ModelResults,
     Piece,
-    read_scores,
-    row_keys,
     trajectory_key,
 )
+from pesbench.merging.duplicates import Rounding, first_difference
 from pesbench.models.registry import ModelEntry
-from pesbench.scores import PLACES, score_rows
-from pesbench.storage import Evaluation, ScanSet
-from pesbench.trajectories import Trajectories
+from pesbench.storage import ScanSet
 
 SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}
 # of a description, what tables and tests go by
 TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
-# columns in which equal results may differ; places, which follow from forces, are in newer ones
-_APART = ("model", "seen", "wall_s", "command_s", "worker_deaths", *PLACES)
 logger = logging.getLogger("pesbench")
 
 
@@ -76,12 +65,14 @@ class Joined:
         seen: `seen` or `unseen` by system, of a model that tells.
         sources: In the order of the folders.
         taken: By file.
+        rounding: What is there twice and not equal to the bit, in words.
     """
 
     entry: ModelEntry
     seen: Mapping[str, str]
     sources: list[ModelResults] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
+    rounding: list[str] = field(default_factory=list)
 
     def of(self, kind: str, *, raw: bool | None = None) -> list[Taken]:
         """What of one kind is taken; evaluations and trajectories only, or scores only."""
@@ -177,18 +168,30 @@ def _add(one: Joined, model: ModelResults, scan_set: ScanSet) -> None:
             if taken.piece.kind == piece.kind and (both := {*taken.keys} & {*piece.keys}):
                 shared[index] = sorted(both)
         for index, keys in shared.items():
-            before = one.taken[index]
-            if (key := _first_difference(before.piece, piece, keys, scan_set)) is not None:
+            before, found = one.taken[index], Rounding()
+            if (key := first_difference(before.piece, piece, keys, scan_set, found)) is not None:
                 cure = "remove the older file"
                 if model.folder != before.folder:
                     cure = f"leave one out, such as --without '{model.folder}:{_pattern(model)}'"
                 raise UserError(
                     f"{piece.path}: model {model.named!r} has other results for {key!r} than "
-                    f"{before.piece.path}; {cure}"
+                    f"{before.piece.path}" + (f" ({found})" if str(found) else "") + f"; {cure}"
                 )
+            if found.largest:
+                one.rounding.append(_rounding(before.piece, piece, len(keys), found))
         held = {key for keys in shared.values() for key in keys}
         if keys := tuple(key for key in piece.keys if key not in held):
             one.taken.append(_taken(piece, keys, model))
+
+
+def _rounding(first: Piece, second: Piece, n: int, found: Rounding) -> str:
+    what = "scans" if first.kind == SCANS else "trajectories"
+    said = f"{n} {what} are there and in {first.path}, with differences of rounding ({found})"
+    if found.apart:
+        said += (
+            f", which {found.apart} of them do not stay at: what grows from them is not compared"
+        )
+    return f"{second.path}: {said}; those of {first.path} are taken"
 
 
 def _pattern(model: ModelResults) -> str:
@@ -206,67 +209,6 @@ def _taken(piece: Piece, keys: tuple[str, ...], model: ModelResults) -> Taken:
     )
     made = bool(piece.made_from) and all(how.get("code") == here for how in piece.made_from)
     return Taken(piece, keys, model.folder, made and scored)
-
-
-# --- whether two files hold the same -------------------------------------------------------------
-
-
-def _first_difference(
-    one: Piece, other: Piece, keys: Sequence[str], scan_set: ScanSet
-) -> str | None:
-    """The first of some keys whose results differ in a bit; evaluations are compared as such."""
-    if not (one.raw and other.raw):
-        rows, others = rows_of(one, scan_set), rows_of(other, scan_set)
-        return next((k for k in keys if not _same_row(rows.loc[k], others.loc[k])), None)
-    with readable(f"{one.path} or {other.path}", DAMAGED):
-        if one.kind == SCANS:
-            with Evaluation(one.path) as a, Evaluation(other.path) as b:
-                return next((k for k in keys if not _same_scan(a, b, k)), None)
-        with Trajectories(one.path) as a, Trajectories(other.path) as b:
-            names = {trajectory_key(name, a.timestep_fs): name for name in a.names}
-            return next((k for k in keys if not _same_trajectory(a, b, names[k])), None)
-
-
-def _same_bytes(one: Any, other: Any, fields: Iterable[str]) -> bool:
-    pairs = [(np.asarray(getattr(one, f)), np.asarray(getattr(other, f))) for f in fields]
-    return all(a.shape == b.shape and a.tobytes() == b.tobytes() for a, b in pairs)
-
-
-def _same_scan(one: Evaluation, other: Evaluation, scan_id: str) -> bool:
-    a, b = one.scan(scan_id), other.scan(scan_id)
-    how = (a.status, a.message) == (b.status, b.message)
-    return how and _same_bytes(a, b, ("energy", "forces", "frame_status"))
-
-
-def _same_trajectory(one: Trajectories, other: Trajectories, name: str) -> bool:
-    a, b = one.trajectory(name), other.trajectory(name)
-    ends = ("status", "message", "failure", "failure_step", "last_step", "relaxed", "relax_steps")
-    return (
-        all(getattr(a, end) == getattr(b, end) for end in ends)
-        and _same_bytes(one.series(name), other.series(name), ("potential", "kinetic"))
-        and _same_bytes(one.frames(name), other.frames(name), ("step", "positions", "velocities"))
-    )
-
-
-def rows_of(piece: Piece, scan_set: ScanSet) -> pd.DataFrame:
-    """The scores of a file, by key: made here of evaluations and trajectories, else as they are.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    with readable(piece.path, DAMAGED):
-        if not piece.raw:
-            rows = read_scores(piece.path, piece.kind)
-        elif piece.kind == SCANS:
-            rows = pd.DataFrame(score_rows(scan_set, [piece.path]), columns=list(COLUMNS[SCANS]))
-        else:
-            rows = pd.DataFrame(trajectory_rows([piece.path]), columns=list(COLUMNS[DYNAMICS]))
-    return rows.set_index(row_keys(rows, piece.kind))
-
-
-def _same_row(one: pd.Series, other: pd.Series) -> bool:
-    a, b = (row.drop(list(_APART), errors="ignore") for row in (one, other))
-    return bool(((a == b) | (a.isna() & b.isna())).all())
 
 
 # --- all models ----------------------------------------------------------------------------------

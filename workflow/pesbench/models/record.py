@@ -3,6 +3,9 @@
 `<model>/model.json` holds what decides a model's numbers. What only describes it (its level of
 theory, what it was trained on) stands here, so that a folder of results can be read where neither
 the registry nor the weights are.
+
+Such a folder may come from anybody. Names are checked as those of users are, values as those of a
+registry; no file, weight or import path that it names is opened or imported.
 """
 
 from __future__ import annotations
@@ -15,13 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.errors import UserError, reading
+from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
+from pesbench.names import BESIDE_RESULTS, IN_RESULTS, why_unfit
+from pesbench.schemas import check_schema, read_schema
 from pesbench.storage import write_json
+from pesbench.structures import is_path_name
 from pesbench.training.split import SEEN, UNSEEN, read_split
 
 NAME = "models.json"
 FORMAT = "pesbench-models"
 VERSION = 1
+LARGEST_JSON_BYTES = 64 << 20
 # places of files, which lie elsewhere on every machine, and one user's word of consent
 _LEFT_OUT = ("seen_systems", "trust", "weights")
 
@@ -82,15 +90,12 @@ def read_record(path: Path) -> dict[str, Described]:
         "write it with `python -m pesbench describe --models MODEL ... --models-file REGISTRY "
         f"--out {shlex.quote(str(path))}`, REGISTRY being the one that the models were run with"
     )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}), and nothing else says what the models of "
-            f"this folder are; run `snakemake` there again (it runs no model for it), or {cure}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({error}); {cure}") from error
+            f"{path}: no such file, and nothing else says what the models of this folder are; run "
+            f"`snakemake` there again (it runs no model for it), or {cure}"
+        )
+    content = read_json(path, cure)
     with reading(path, f"not what the workflow writes of version {VERSION}", cure):
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {content['format']!r}")
@@ -100,7 +105,87 @@ def read_record(path: Path) -> dict[str, Described]:
         }
         if any({*one.seen.values()} - {SEEN, UNSEEN} for one in found.values()):
             raise ValueError("`seen` is neither seen nor unseen")
+    common = read_schema("models")["common"]
+    for name, one in found.items():
+        check_name(name, str(path), "model")
+        for system in one.seen:
+            check_name(system, f"{path}: {name}", "system")
+        check_schema(one.description, {"type": "object", "properties": common}, f"{path}: {name}")
     return found
+
+
+def read_json(path: Path, cure: str) -> Any:
+    """The content of a JSON file of any origin.
+
+    Args:
+        path: Of a file that may be missing.
+        cure: What messages end with.
+
+    Raises:
+        UserError: it is missing, no regular file, larger than any of ours, or no JSON.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {cure}")
+    with reading(path, "no JSON", cure):
+        if path.stat().st_size > LARGEST_JSON_BYTES:
+            raise UserError(f"{path}: has {path.stat().st_size} bytes, more than any we write")
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def check_name(name: str, place: str, what: str) -> None:
+    """Refuse a name from a file that a user could not give either: it becomes a path.
+
+    Args:
+        name: As it stands there.
+        place: Where, for the message.
+        what: It is the name of: "model", "scan set", "family", "system" or "part of a scan's id".
+
+    Raises:
+        UserError: it is unfit.
+    """
+    if what in ("model", "scan set"):
+        reason = why_unfit(name, IN_RESULTS if what == "model" else BESIDE_RESULTS)
+    else:
+        reason = "" if is_path_name(name) else "is unfit for a path"
+    if reason:
+        raise UserError(f"{place}: {what} {name!r} {reason}")
+
+
+def _without_paths(value: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry, and what it is made from, without paths of weights, which no `model.json` needs."""
+    settings = {k: v for k, v in value["settings"].items() if k != "weights" or is_address(v)}
+    if settings.get("base_entry") is not None:
+        settings["base_entry"] = _without_paths(settings["base_entry"])
+    return {**value, "settings": settings}
+
+
+def _check_entry(entry: ModelEntry, place: str) -> None:
+    """Refuse names and values that no registry could hold; keys of later versions are let be.
+
+    Raises:
+        UserError: naming the first.
+    """
+    check_name(entry.name, place, "model")
+    check_name(entry.family, place, "family")
+    schema = read_schema("models")
+    own = schema["families"].get(entry.family, {})
+    kinds = {k: v for kind in own.get("kinds", {}).values() for k, v in kind.items()}
+    properties = schema["common"] | own.get("properties", {}) | kinds
+    # the weights themselves stay where they are, and a later version may have another default
+    required = [key for key in own.get("required", ()) if key != "weights"]
+    rules = {"type": "object", "properties": properties, "required": required}
+    check_schema(entry.settings, rules, place)
+    for key in ("seed_of", "base"):
+        if key in entry.settings:
+            check_name(entry.settings[key], place, "model")
+    if entry.family == "perturbed" and entry.base is None:
+        raise UserError(f"{place}: does not say what {entry.settings['base']!r} is, its base")
+    if entry.base is not None:
+        _check_entry(entry.base, f"{place}: base")
 
 
 def recorded_entry(model_json: Path, described: Described) -> ModelEntry:
@@ -129,13 +214,14 @@ def deciding_entry(model_json: Path) -> ModelEntry:
     Raises:
         UserError: the file is missing or something else.
     """
-    with reading(
-        model_json, "not a resolved model entry", "make it with `python -m pesbench entry`"
-    ):
-        value = json.loads(model_json.read_text(encoding="utf-8"))
-        settings = dict(value["settings"])
+    cure = "make it with `python -m pesbench entry`"
+    value = read_json(model_json, cure)
+    with reading(model_json, "not a resolved model entry", cure):
+        value = _without_paths(value)
+        settings = value["settings"]
         entry = ModelEntry(str(value["name"]), str(value["family"]), settings)
         entry.deciding()
+    _check_entry(entry, str(model_json))
     if "sha256" in settings:
         settings["weights"] = f"sha256:{settings['sha256']}"
     return entry
