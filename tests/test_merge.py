@@ -23,10 +23,11 @@ from pesbench.dynamics_scores import trajectory_rows, write_dynamics_scores
 from pesbench.errors import UserError
 from pesbench.evaluate import evaluate_shard
 from pesbench.fingerprint import stage_fingerprint
-from pesbench.merging.assembly import merge, new_folder
+from pesbench.merging.assembly import merge
 from pesbench.merging.commands import report_commands
 from pesbench.merging.contents import Choice
 from pesbench.merging.options import choices
+from pesbench.merging.place import new_folder
 from pesbench.models.interface import Status
 from pesbench.models.record import (
     Described,
@@ -328,16 +329,49 @@ def test_results_that_are_there_twice_are_taken_once(groups, toys, tmp_path):
 
 def test_other_results_for_one_scan_are_refused_and_can_be_left_out(groups, tmp_path):
     _, b = groups
-    b.scans(b.add(net("ours")), ["C-N/b"], rough=0.05 + 1e-14)
+    b.scans(b.add(net("ours")), ["C-N/b"], rough=0.05 + 1e-6)
     said = refused(groups, tmp_path / "out")
     assert "model 'ours' has other results for 'C-N/b' than" in said
     assert f"--without '{b.folder}:ours'" in said
     chosen = choices([], [f"{b.folder}:ou*"], [])
     assert tables(groups, tmp_path / "left", choices=chosen).loc["ours", "n_scored"] == 6
-    # of controls, the cure takes all of them: they differ between machines in the last digit
-    b.scans(b.add(control()), rough=1.0 + 1e-14)
+    # of controls, the cure takes all of them
+    b.scans(b.add(control()), rough=1.0 + 1e-6)
     said = refused(groups, tmp_path / "control", choices={b.folder: Choice(without=("ours",))})
     assert f"--without '{b.folder}:control-*'" in said
+
+
+def test_differences_of_rounding_are_taken_and_told(groups, tmp_path, caplog):
+    a, b = groups
+    b.add(net("ours"))
+    b.scans(net("ours"), rough=0.05 + 1e-14)
+    a.dynamics(net("ours"))
+    b.dynamics(net("ours"), drift=1e-11)
+    out = tmp_path / "out"
+    merged(groups, out)
+    told = json.loads((out / "merged.json").read_text())["warnings"]
+    assert re.search(
+        r"b/ours/scans/0000.h5: 6 scans .*at most \S+e-1\d eV and \S+e-1\d eV/Å", told[0]
+    )
+    assert re.search(r"2 trajectories .*, which 2 of them do not stay at", told[1])
+    assert all(one in caplog.text for one in told)
+    parts = json.loads((out / "merged.json").read_text())["models"]["ours"]["scans"]["parts"]
+    assert [part["folder"] for part in parts] == [str(a.folder)]
+    # scores that stand for them are compared as closely
+    b.only_scores()
+    (b.folder / "ours" / "scores" / "dynamics.parquet").unlink()
+    merged(groups, tmp_path / "scores")
+    assert "(at most " in json.loads((tmp_path / "scores/merged.json").read_text())["warnings"][0]
+
+
+def test_single_precision_has_fewer_digits(groups, tmp_path):
+    a, b = groups
+    entry = net("ours", dtype="float32")
+    for group, rough in ((a, 0.05), (b, 0.05 + 1e-6)):
+        path = group.scans(group.add(entry), rough=rough)
+        with h5py.File(path, "r+") as file:
+            file.attrs["dtype"] = "float32"
+    merged(groups, tmp_path / "out")
 
 
 # --- what cannot stand together -----------------------------------------------------------------
@@ -580,7 +614,7 @@ def test_part_of_a_file_of_trajectories_keeps_its_share_of_the_time(groups, tmp_
     with Trajectories(out / "ours" / "dynamics" / "0001.h5") as opened:
         assert opened.names == ("b_300K_0", "c_300K_0")
         assert not [name for name in h5py.File(opened.path)["observables"] if name.startswith("a")]
-    b.dynamics(net("ours"), ["a", "b"], drift=1e-12)
+    b.dynamics(net("ours"), ["a", "b"], drift=0.1)
     assert "has other results for 'a_300K_0 at 1 fs'" in refused(groups, tmp_path / "other")
 
 
@@ -673,10 +707,8 @@ def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path)
     parts = manifest["models"]["theirs"]["scans"]["parts"]
     assert [(p["n"], p["same_code"]) for p in parts] == [(2, True), (4, False)]
     (b.folder / "theirs" / "scans" / "0000.h5").unlink()
-    table.drop(columns="fsd_windowed").to_parquet(path)
-    assert "no column 'fsd_windowed', which this version's tables need" in refused(
-        groups, tmp_path / "c"
-    )
+    table.drop(columns="n_frames").to_parquet(path)
+    assert "no column 'n_frames', which says what a row is of" in refused(groups, tmp_path / "c")
 
 
 def edited(path, **attributes):
@@ -731,7 +763,9 @@ def test_scores_keep_their_entry_under_another_name(groups, tmp_path):
     _, b = groups
     base = ModelEntry("ours", "mace", {"sha256": "c" * 64, "dtype": "float64"})
     bent = ModelEntry(
-        "bent", "perturbed", {"base": "ours", "perturbation": "ripple", "level_of_theory": LEVEL}
+        "bent",
+        "perturbed",
+        {"base": "ours", "perturbation": "ripple", "dose": 0.1, "level_of_theory": LEVEL},
     ).with_base(base)
     b.scans(b.add(net("ours", "c")), rough=0.02)
     b.scans(b.add(bent), rough=0.2)
@@ -821,7 +855,7 @@ def test_a_folder_must_say_what_its_models_are(groups, repo, tmp_path, monkeypat
     _, b = groups
     (b.folder / "models.json").unlink()
     said = refused(groups, tmp_path / "out")
-    assert f"{b.folder / 'models.json'}: cannot be read" in said
+    assert f"{b.folder / 'models.json'}: no such file" in said
     assert "python -m pesbench describe --models MODEL" in said
     # which is what the workflow does, from the registry
     monkeypatch.chdir(repo)
@@ -905,7 +939,7 @@ def test_a_damaged_file_leaves_nothing_behind(groups, tmp_path, caplog):
         (["--without", "{b}c:theirs"], "none of RESULTS"),
         (["--without-dynamics", "nowhere"], "none of RESULTS"),
         (["{b}"], "is given twice"),
-        (["{b}/.."], "holds no model"),
+        (["{b}/.."], "--out"),
         (["{b}x"], "no such folder"),
         (["--scan-set", "nowhere.h5"], "no such scan set"),
     ],
@@ -926,11 +960,90 @@ def test_a_folder_that_is_there_is_not_written_over(groups, tmp_path, caplog):
     assert run(b.folder, "--out", a.folder) == 2
     assert "is there already; remove it" in caplog.records[-1].getMessage()
     assert contents(a.folder) == before
-    (tmp_path / "out.part").mkdir()  # left by a kill
-    (tmp_path / "out.part" / "rest").touch()
-    with new_folder(tmp_path / "out") as part:
+
+
+def _killed(out):
+    """What a merge leaves that is killed between two files."""
+    frozen = new_folder(out)
+    part = frozen.__enter__()
+    (part / "rest").touch()
+    shutil.copytree(part, kept := out.with_name("kept"))
+    frozen.gen.close()
+    kept.rename(part)
+
+
+def test_what_a_killed_merge_has_left_is_removed(tmp_path):
+    out = tmp_path / "out"
+    _killed(out)
+    assert (tmp_path / "out.part" / "rest").exists()
+    with new_folder(out) as part:
         (part / "new").touch()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def _file(out, _):
+    out.write_text("mine")
+
+
+def _filled(out, _):
+    (out / "mine").mkdir(parents=True)
+
+
+def _part(out, _):
+    (out.with_name("out.part") / "mine").mkdir(parents=True)
+
+
+def _linked_part(out, elsewhere):
+    _killed(out)
+    out.with_name("out.part").rename(elsewhere)
+    out.with_name("out.part").symlink_to(elsewhere)
+
+
+def _link(out, elsewhere):
+    elsewhere.mkdir()
+    out.symlink_to(elsewhere)
+
+
+def _dangling(out, elsewhere):
+    out.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("spoil", [_file, _filled, _part, _linked_part, _link, _dangling])
+def test_nothing_is_removed_that_merge_did_not_make(groups, tmp_path, caplog, spoil):
+    spoil(tmp_path / "out", tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    assert run(groups[0].folder, "--out", tmp_path / "out") == 2
+    assert "\n" not in caplog.records[-1].getMessage()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("a/out", "which is read"),
+        ("a/ours/scans/0000.h5/out", "which is read"),
+        (".", "which is read"),
+        ("b/../a", "which is read"),
+        ("/dev/null", "is there already"),
+        ("/dev/null/out", "no folder can be made"),
+        ("o" * 254, "too long"),
+        ("file/out", "no folder can be made"),
+    ],
+)
+def test_out_is_a_folder_of_its_own(groups, tmp_path, caplog, out, said):
+    (tmp_path / "file").touch()
+    before = contents(tmp_path)
+    assert run(groups[0].folder, "--out", tmp_path / out) == 2
+    assert said in caplog.records[-1].getMessage()
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_may_have_the_name_of_an_option(groups, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    groups[1].folder.rename(tmp_path / "--help")
+    assert run("--out=--help.merged", "--", "a", "--help") == 0
+    assert (tmp_path / "--help.merged" / "leaderboard.md").is_file()
 
 
 def test_models_of_an_earlier_run_are_left_out_aloud(groups, tmp_path, caplog):

@@ -572,9 +572,10 @@ def _page(arguments: argparse.Namespace) -> None:
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    from pesbench.merging.assembly import merge, new_folder
+    from pesbench.merging.assembly import merge
     from pesbench.merging.commands import report_commands, write_worst_tables
     from pesbench.merging.options import choices
+    from pesbench.merging.place import new_folder
 
     chosen = choices(arguments.rename, arguments.without, arguments.without_dynamics)
     with new_folder(arguments.out, arguments.results) as folder:

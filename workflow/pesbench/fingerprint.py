@@ -115,6 +115,7 @@ _STAGES = {
         "merging/duplicates.py",
         "merging/joining.py",
         "merging/options.py",
+        "merging/place.py",
     ),
     "parity": ("report/parity.py", "models/variants.py", "text.py"),
     "associate": (

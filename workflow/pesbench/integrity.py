@@ -50,15 +50,25 @@ def is_intact(path: Path) -> bool:
     return _is_intact(path, stat.st_size, stat.st_mtime_ns)
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a sha256 stands behind a file's content; True where none is asked for."""
+    return not _verifying.get() or _stored(path, path.stat().st_size) is not None
+
+
+def _stored(path: Path, n_bytes: int) -> bytes | None:
+    """The sha256 behind a file's content, if there is one."""
+    if n_bytes < _SEAL_BYTES:
+        return None
+    with path.open("rb") as file:
+        file.seek(n_bytes - _SEAL_BYTES)
+        found = re.fullmatch(_SEAL.strip() % rb"([0-9a-f]{64})", file.read().strip())
+    return found and found[1]
+
+
 @functools.lru_cache(maxsize=4096)  # a command opens a file more than once
 def _is_intact(path: Path, n_bytes: int, _mtime_ns: int) -> bool:
-    content = n_bytes - _SEAL_BYTES
-    if content < 0:
-        return True
-    with path.open("rb") as file:
-        file.seek(content)
-        stored = re.fullmatch(_SEAL.strip() % rb"([0-9a-f]{64})", file.read().strip())
-    return stored is None or stored[1] == _digest(path, content)
+    stored = _stored(path, n_bytes)
+    return stored is None or stored == _digest(path, n_bytes - _SEAL_BYTES)
 
 
 @contextlib.contextmanager

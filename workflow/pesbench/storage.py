@@ -1,8 +1,7 @@
 """HDF5 contracts: scan sets, evaluations and vibrations, written whole and renamed.
 
-A file appears under its name only when it is complete; until then it is `<name>.part`. Evaluations,
-trajectories and vibrations are compared with their sha256 when they are opened; a scan set, read
-by every job, carries that of its scans.
+A file appears under its name only when it is complete; until then it is `<name>.part`. Each is
+compared with the sha256 behind it when it is opened, a scan set without one with that of its scans.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from pesbench.errors import UserError, host_failure
 from pesbench.hdf5 import StoredFile, Values, writing
-from pesbench.integrity import is_intact, seal
+from pesbench.integrity import is_intact, is_sealed, seal
 from pesbench.models.interface import Status
 from pesbench.paths import file_to_write
 from pesbench.scans import Scan
@@ -98,6 +97,12 @@ def _content_hash(scan: Scan) -> str:
     return digest.hexdigest()
 
 
+def _sha256_of(hashes: Mapping[str, str]) -> str:
+    """Of a whole scan set, from the sha256 of each scan's content."""
+    lines = "".join(f"{hashes[scan_id]}  {scan_id}\n" for scan_id in sorted(hashes))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def write_scan_set(
     path: Path,
     scans: Iterable[Scan],
@@ -130,13 +135,12 @@ def write_scan_set(
                 group.attrs[key] = getattr(scan, key)
             group.attrs["atoms"] = scan.atoms
             hashes[scan.id] = _content_hash(scan)
-        lines = "".join(f"{hashes[scan_id]}  {scan_id}\n" for scan_id in sorted(hashes))
         file.attrs["format"] = SCAN_SET_FORMAT
         file.attrs["version"] = VERSION
         file.attrs["name"] = name
         file.attrs["level_of_theory"] = level_of_theory
         file.attrs["source"] = source
-        file.attrs["sha256"] = hashlib.sha256(lines.encode()).hexdigest()
+        file.attrs["sha256"] = _sha256_of(hashes)
         file.attrs["provenance"] = json.dumps(provenance)
 
 
@@ -222,6 +226,9 @@ class Reader:
         return Status(value)
 
 
+_compared: set[tuple[Path, int, int]] = set()  # files whose content has the sha256 it goes by
+
+
 class ScanSet(Reader):
     """A scan set opened for reading; scans are read one at a time.
 
@@ -234,15 +241,37 @@ class ScanSet(Reader):
         """Open a file of the scan set contract.
 
         Raises:
-            UserError: there is none, or it is not a scan set.
+            UserError: there is none, it is damaged, it is not a scan set, or it was changed.
         """
         cure = "build it with the rule `scan_set`"
-        super().__init__(open_stored(path, SCAN_SET_FORMAT, "scan set", cure, verify=False))
+        super().__init__(open_stored(path, SCAN_SET_FORMAT, "scan set", cure))
         self.ids = tuple(self._groups)
         with self._file.closed_on_error():
             self.name = str(self.attributes["name"])
             self.level_of_theory = str(self.attributes["level_of_theory"])
             self.sha256 = str(self.attributes["sha256"])
+            if not is_sealed(path):  # older, or changed through HDF5
+                self.check_content()
+
+    def check_content(self) -> None:
+        """Compare the content of all scans with the sha256 that the set goes by.
+
+        A file that is opened without a sha256 behind it is compared in any case. Whoever changes a
+        file can put one there, too: what comes from elsewhere is to be compared by the caller.
+
+        Raises:
+            UserError: the content is another.
+        """
+        stat = self.path.stat()
+        key = (self.path.resolve(), stat.st_size, stat.st_mtime_ns)
+        if key in _compared:  # a command opens a file more than once
+            return
+        found = _sha256_of({scan_id: _content_hash(self.scan(scan_id)) for scan_id in self.ids})
+        if found != self.sha256:
+            raise self._file.wrong(
+                "@sha256", f"is {self.sha256[:12]}, its content has {found[:12]}: it was changed"
+            )
+        _compared.add(key)
 
     def _group(self, scan_id: str) -> h5py.Group:
         if scan_id not in self._groups:

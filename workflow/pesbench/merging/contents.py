@@ -35,7 +35,7 @@ COLUMNS = {SCANS: scores.COLUMNS, DYNAMICS: dynamics_scores.COLUMNS}
 IDENTITY = {SCANS: scores.IDENTITY, DYNAMICS: dynamics_scores.IDENTITY}
 _TEXT = (
     *("model", "scan", "trajectory", "system", "bond", "seen", "status", "message", "failure"),
-    "outcome",
+    *("outcome", "extremum", "bond_class"),
 )
 _WHOLE = ("n_atoms", "n_frames", "replicate", "relax_steps")
 _WORDS = {
@@ -443,6 +443,7 @@ def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
     """
     here = f"{scan_set.path} ({scan_set.sha256[:12]})"
     cure = "evaluate again on that file, or leave it out"
+    scan_set.check_content()
     record.check_name(scan_set.name, str(scan_set.path), "scan set")
     systems = {scan_set.system(scan_id) for scan_id in scan_set.ids}
     for name in {part for scan_id in scan_set.ids for part in scan_id.split("/")} | systems:
@@ -450,6 +451,7 @@ def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
     for folder in folders:
         if folder.scan_set is not None and folder.scan_set != scan_set.path:
             with ScanSet(folder.scan_set) as own:
+                own.check_content()
                 if own.sha256 != scan_set.sha256:
                     raise UserError(
                         f"{folder.path}: its scan set {own.path.name} ({own.sha256[:12]}) is "

@@ -25,6 +25,7 @@ from pesbench.scores import PLACES, score_rows
 from pesbench.storage import Evaluation, ScanSet
 from pesbench.trajectories import Trajectories
 
+EARLY_STEPS = 10  # before rounding has grown
 # in which equal results may differ; places follow from the forces
 _APART = ("model", "seen", "message", "wall_s", "command_s", "worker_deaths", *PLACES)
 
@@ -135,7 +136,7 @@ def _same_start(
         start, again = first.positions[0], second.positions[0]
         if not found.within(start, again, digits * _largest(start), "Å"):
             return False
-    energy, repeated = series.total[:1], others.total[:1]
+    energy, repeated = (each.total[: EARLY_STEPS + 1] for each in (series, others))
     if not found.within(energy, repeated, digits * _largest(energy), "eV"):
         return False
     found.apart += not (

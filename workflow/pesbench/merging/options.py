@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pesbench.errors import UserError
 from pesbench.merging.contents import Choice
+from pesbench.names import why_unfit
 from pesbench.paths import given_path
-from pesbench.structures import is_path_name
 
 _RENAME = re.compile(r"(?P<folder>.+):(?P<old>[^:=]+)=(?P<new>[^:=]+)")
 _WITHOUT = re.compile(r"(?P<folder>.+):(?P<model>[^:]+)")
@@ -38,8 +38,8 @@ def choices(
             raise UserError(
                 f"--rename {text}: give RESULTS:OLD=NEW, such as results/mini:my-model=their-model"
             )
-        if not is_path_name(found["new"]):
-            raise UserError(f"--rename {text}: a name has letters, digits and . _ + - only")
+        if reason := why_unfit(found["new"]):
+            raise UserError(f"--rename {text}: {found['new']!r} {reason}")
         names = renamed.setdefault(given_path(found["folder"]).resolve(), {})
         if found["old"] in names:
             raise UserError(f"--rename {text}: {found['old']!r} has a new name already; give one")
