@@ -931,7 +931,7 @@ def test_a_damaged_file_leaves_nothing_behind(groups, tmp_path, caplog):
     ("options", "said"),
     [
         (["--rename", "B=c"], "give RESULTS:OLD=NEW"),
-        (["--rename", "{b}:theirs=a/b"], "letters, digits"),
+        (["--rename", "{b}:theirs=a/b"], "unfit for a path"),
         (["--rename", "{b}:thiers=x"], "did you mean 'theirs'?"),
         (["--rename", "{a}:ours=truth"], "there is a model 'truth' there"),
         (["--without", "{b}:thiers"], "did you mean 'theirs'?"),

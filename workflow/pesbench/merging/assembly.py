@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import pandas as pd
 
-from pesbench import provenance
+from pesbench import provenance, stored_tables
 from pesbench.dynamics_scores import METRICS, trajectory_rows, write_dynamics_scores
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
@@ -42,7 +42,8 @@ from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.registry import role
 from pesbench.scores import ENERGY_METRICS, FORCE_METRICS, write_scores
-from pesbench.storage import ScanSet, atomic_path, write_json
+from pesbench.storage import ScanSet, write_json, write_text
+from pesbench.text import csv_table
 from pesbench.training.split import write_split
 
 MANIFEST = "merged.json"
@@ -99,9 +100,9 @@ def merge(
 ) -> Merged:
     """Join folders of results in a new one: evaluations, trajectories and their scores.
 
-    Everything is checked before anything is written. The files of the folders are linked, or
-    copied where that cannot be; none is changed. Evaluations and trajectories are scored by this
-    version, what comes as scores only is taken as it is.
+    What needs no scoring is checked before anything is written. The files of the folders are
+    linked, or copied where that cannot be; none is changed. Evaluations and trajectories are scored
+    by this version, what comes as scores only is taken as it is.
 
     Args:
         results: Folders of one scan set, `results/<set>` as the workflow writes it.
@@ -150,12 +151,12 @@ def _write(
     folders: Sequence[Folder],
     joined: Mapping[str, Joined],
     scan_set: ScanSet,
-    skipped: Path | None,
+    skipped: pd.DataFrame | None,
     out: Path,
 ) -> Merged:
     _link(scan_set.path, out / f"{scan_set.name}.h5")
     if skipped is not None:
-        _link(skipped, out / "skipped.csv")
+        write_text(out / "skipped.csv", csv_table(skipped))
     files: dict[str, dict[str, list[Path]]] = {}
     rows: dict[str, dict[str, pd.DataFrame]] = {}
     for name, one in joined.items():
@@ -182,8 +183,7 @@ def _write(
     absent = {kind: _complete(joined, rows, kind) for kind in KINDS}
     for name, of_kind in rows.items():
         for kind, table in of_kind.items():
-            with atomic_path(out / name / "scores" / f"{kind}.parquet") as part:
-                table.to_parquet(part, index=False, write_page_checksum=True)
+            stored_tables.write_scores(out / name / "scores" / f"{kind}.parquet", table)
     write_json(out / MANIFEST, _manifest(folders, joined, scan_set, absent))
     return Merged(
         scan_set.name,

@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench import dynamics_scores, provenance, scores
-from pesbench.errors import UserError
+from pesbench import dynamics_scores, provenance, scores, stored_tables
+from pesbench.csv_files import read_rows
+from pesbench.errors import UserError, reading
 from pesbench.integrity import check_owner, readable
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
@@ -121,14 +122,14 @@ class Folder:
     Attributes:
         path: As it was given.
         scan_set: The scan set, where it is there.
-        skipped: CSV of bonds and scans that no model is scored on, where it is there.
+        skipped: Bonds and scans that no model is scored on, and why, where a file tells.
         models: By the name they shall have.
         warnings: What is left out without having been asked for.
     """
 
     path: Path
     scan_set: Path | None
-    skipped: Path | None
+    skipped: pd.DataFrame | None
     models: Mapping[str, ModelResults]
     warnings: tuple[str, ...]
 
@@ -206,10 +207,15 @@ def read_folder(path: Path, choice: Choice) -> Folder:
         warnings.append(f"{path}: no result of {', '.join(missing)}; left out")
     for warning in warnings:
         logger.warning("%s", warning)
-    skipped = path / "skipped.csv"
-    return Folder(
-        path, _scan_set(path), skipped if skipped.is_file() else None, models, tuple(warnings)
-    )
+    return Folder(path, _scan_set(path), _skipped(path / "skipped.csv"), models, tuple(warnings))
+
+
+def _skipped(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    columns = ("scan", "quality", "reason")
+    rows = [[row[key] for key in columns] for _, row in read_rows(path, columns)]
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def _check_inside(folder: Path) -> None:
@@ -348,25 +354,17 @@ def read_scores(path: Path, kind: str) -> pd.DataFrame:
 
     Raises:
         UserError: they are no scores, are damaged, or hold what no score is.
+        HostError: the system failed, and not the file.
     """
     cure = "score again with `python -m pesbench score` (or score-dynamics)"
-    try:
-        rows = pd.read_parquet(path, page_checksum_verification=True)
-    except Exception as error:  # of Parquet, of the system, of pandas' own notes: whatever it is
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not readable scores ({reason}); ask for them again") from error
-    if not isinstance(rows.attrs.get("scan_set_sha256"), str):
-        raise UserError(f"{path}: does not say which scan set it is of; {cure}")
     identity = [column for column in IDENTITY[kind] if column != "seen"]
-    if missing := [column for column in identity if column not in rows]:
-        raise UserError(
-            f"{path}: no column {missing[0]!r}, which says what a row is of; {cure} of this "
-            f"version where the {RAW[kind]} are"
-        )
+    texts = [column for column in _TEXT if column in identity]
+    gaps = [column for column in _TEXT if column in COLUMNS[kind] and column not in identity]
+    rows = stored_tables.read_scores(path, identity, texts, gaps, cure)
     attributes = rows.attrs | {"lacks": [c for c in COLUMNS[kind] if c not in rows]}
-    try:
-        rows = rows[rows["status"] != ABSENT].reindex(columns=list(COLUMNS[kind]))
-        rows = rows.reset_index(drop=True)
+    rows = rows[rows["status"] != ABSENT].reindex(columns=list(COLUMNS[kind]))
+    rows = rows.reset_index(drop=True)
+    with reading(path, "not readable scores", cure):
         for column in COLUMNS[kind]:
             if column in _TEXT:
                 rows[column] = rows[column].fillna("").astype(str)
@@ -375,10 +373,6 @@ def read_scores(path: Path, kind: str) -> pd.DataFrame:
                 rows[column] = rows[column].astype("Float64").astype("float64")
             if column in _WHOLE:
                 rows[column] = rows[column].astype("int64")
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: column {column!r} holds what does not belong there ({error}); {cure}"
-        ) from error
     for column, known in _WORDS.items():
         if column in rows and (others := sorted(set(rows[column]) - known)):
             raise UserError(f"{path}: {column} {others[0]!r} is none of this version; {cure}")

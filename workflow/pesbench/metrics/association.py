@@ -356,7 +356,7 @@ class Verdict:
     sentence: str
 
 
-def verdict(found: Association) -> Verdict:
+def verdict(found: Association, in_excess: bool = True) -> Verdict:
     """What may be said of one association, by rules that were fixed before there was data.
 
     In this order:
@@ -372,9 +372,13 @@ def verdict(found: Association) -> Verdict:
 
     Args:
         found: Of either level.
+        in_excess: Whether failures are counted in excess of a reference's.
     """
     n, numbers = found.n, _numbers(found)
-    what = f"whether {found.metric} predicts {_SAID[found.response]}"
+    said = _SAID[found.response]
+    if in_excess and found.response in (TIME_LOST, FAILED):
+        said += " in excess of the reference"
+    what = f"whether {found.metric} predicts {said}"
     if n < LEAST_VARIANTS:
         reason = f"{LEAST_VARIANTS} independent model variants are the least that can tell {what}"
         return _said(Finding.NOT_RESOLVED, n, reason, numbers)
@@ -388,18 +392,18 @@ def verdict(found: Association) -> Verdict:
     if found.p < SIGNIFICANCE and found.interval.excludes(0) and kept:
         if sign == found.expected:
             order = "higher" if found.expected > 0 else "lower"
-            reason = f"models with a {order} {found.metric} show more {_SAID[found.response]}"
+            reason = f"models with a {order} {found.metric} show more {said}"
             return _said(Finding.SUPPORTED, n, reason, numbers)
         order = "lower" if found.expected > 0 else "higher"
-        reason = f"models with a {order} {found.metric} show more {_SAID[found.response]}"
+        reason = f"models with a {order} {found.metric} show more {said}"
         return _said(Finding.CONTRADICTED, n, reason, numbers)
     reason = f"the data do not tell {what}"
     return _said(Finding.NOT_RESOLVED, n, reason, numbers)
 
 
 _SAID: Mapping[str, str] = {
-    TIME_LOST: "survival time lost in excess of the reference",
-    FAILED: "failures in excess of the reference",
+    TIME_LOST: "survival time lost",
+    FAILED: "failures",
     "temperature_spike": "temperature spikes",
     "energy_drift_mev_per_atom_ps": "energy drift",
     "energy_rms_mev_per_atom": "fluctuation of the total energy",
@@ -474,11 +478,14 @@ def answer(
     name: str = "association",
     resamples: int = RESAMPLES,
     start_failed: pd.DataFrame | None = None,
+    *,
+    in_excess: bool = True,
 ) -> Answer:
     """The primary and the secondary test.
 
     Arguments and errors as `panel`, `over_models` and `if_start_failed`; the latter's bound stands
-    beside the tests and changes neither of them.
+    beside the tests and changes neither of them. `in_excess` says whether a reference ran dynamics,
+    which the sentences tell.
     """
     one, two = (
         replace(
@@ -487,7 +494,7 @@ def answer(
         )
         for metric in (PRIMARY, SECONDARY)
     )
-    return Answer(one, two, verdict(one), verdict(two))
+    return Answer(one, two, verdict(one, in_excess), verdict(two, in_excess))
 
 
 # --- the table -----------------------------------------------------------------------------------

@@ -100,7 +100,10 @@ def read_record(path: Path) -> dict[str, Described]:
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {content['format']!r}")
         found = {
-            str(name): Described(dict(one["description"]), dict(one.get("seen", {})))
+            str(name): Described(
+                {k: v for k, v in one["description"].items() if k not in _LEFT_OUT},
+                dict(one.get("seen", {})),
+            )
             for name, one in content["models"].items()
         }
         if any({*one.seen.values()} - {SEEN, UNSEEN} for one in found.values()):
@@ -111,6 +114,8 @@ def read_record(path: Path) -> dict[str, Described]:
         for system in one.seen:
             check_name(system, f"{path}: {name}", "system")
         check_schema(one.description, {"type": "object", "properties": common}, f"{path}: {name}")
+        if "seed_of" in one.description:
+            check_name(one.description["seed_of"], f"{path}: {name}", "model")
     return found
 
 
@@ -156,8 +161,12 @@ def check_name(name: str, place: str, what: str) -> None:
 
 
 def _without_paths(value: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry, and what it is made from, without paths of weights, which no `model.json` needs."""
-    settings = {k: v for k, v in value["settings"].items() if k != "weights" or is_address(v)}
+    """An entry, and what it is made from, without paths and consent, which no `model.json` has."""
+    settings = {
+        key: given
+        for key, given in value["settings"].items()
+        if key not in _LEFT_OUT or (key == "weights" and is_address(given))
+    }
     if settings.get("base_entry") is not None:
         settings["base_entry"] = _without_paths(settings["base_entry"])
     return {**value, "settings": settings}

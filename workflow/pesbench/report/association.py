@@ -53,6 +53,8 @@ _SHORT = {
     "energy_excursion_mev_per_atom": "excursion",
     "energy_jump_mev": "jump",
 }
+_NO_MODELS = {"reference": "the reference", "control": "the controls"}
+_NO_REFERENCE = "No reference ran dynamics: every failure counts, none is in excess of one."
 _WHY_NOT = {
     "reference_failed": "where the reference itself fails",
     "reference_unknown": "where the reference was cut or is missing",
@@ -83,6 +85,7 @@ class Compared:
         runs_left_out: Number of trajectories by reason.
         n_half: Trajectories with half the time step, in no test.
         reference: What failures are counted in excess of, or None.
+        roles: Of all that was run.
     """
 
     scans: pd.DataFrame
@@ -98,6 +101,7 @@ class Compared:
     runs_left_out: Mapping[str, int]
     n_half: int
     reference: str | None
+    roles: frozenset[str] = frozenset()
 
 
 def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compared:
@@ -137,6 +141,7 @@ def compared(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> Compare
         runs_left_out={str(why): int(count) for why, count in runs_left_out.items()},
         n_half=sum(len(inputs.dynamics[name]) - len(main[name]) for name in chosen),
         reference=inputs.reference,
+        roles=frozenset(fact.role for fact in inputs.facts),
     )
 
 
@@ -232,6 +237,7 @@ def associate(
         data.variants,
         resamples=resamples,
         start_failed=data.start_failed,
+        in_excess=data.reference is not None,
     )
     table = association.table(
         data.scans,
@@ -298,8 +304,13 @@ def verdict(csv: Path) -> str:
         return str(read_csv(csv, ("role", "verdict")).set_index("role")["verdict"]["primary"])
 
 
-def section(csv: Path) -> More:
-    """The section of the leaderboard and the page, from association.csv."""
+def section(csv: Path, *, has_reference: bool = True) -> More:
+    """The section of the leaderboard and the page, from association.csv.
+
+    Args:
+        csv: Of `write`.
+        has_reference: Whether a reference ran dynamics, that failures are counted in excess of.
+    """
     with reading(csv, "not a table that `associate` writes", AGAIN):
         table = read_csv(csv, ("role", "verdict"))
         sentence = table.set_index("role")["verdict"]
@@ -312,6 +323,7 @@ def section(csv: Path) -> More:
                 "Rank correlation of the mean metric of the scans with the survival time lost in "
                 "the dynamics, one point a variant of a model, its seeds averaged. Who was left "
                 "out, the exploratory tests and what both sides cost: association.md.",
+                *(() if has_reference else (_NO_REFERENCE,)),
             ),
         )
 
@@ -397,8 +409,10 @@ def _left_out(data: Compared, answer: Answer) -> list[str]:
     ]
     if data.n_half:
         said.append(f"{data.n_half} trajectories with half the time step.")
-    said.append("The reference and the controls, which are no models.")
-    return said
+    known = [words for role, words in _NO_MODELS.items() if role in data.roles]
+    if known:
+        said.append(f"{' and '.join(known).capitalize()}, which are no models.")
+    return said or ["Nothing."]
 
 
 def _bounds(test: Association) -> list[str]:
@@ -448,7 +462,7 @@ def to_markdown(found: Associations, title: str = HEADING) -> str:
     data, answer = found.compared, found.answer
     parts = [f"# {markdown(title)}", f"**{markdown(answer.primary_verdict.sentence)}**"]
     if data.reference is None:
-        parts.append("No reference ran dynamics: every failure counts, none is in excess of one.")
+        parts.append(_NO_REFERENCE)
     parts += [
         "## The two named tests",
         "Of the survival time lost, one point a variant of a model. Decided before there was an "

@@ -56,18 +56,41 @@ _MEANS_OF_OTHERS = (
     "lambench_instability",
 )
 _COUNTS = [column for column in COLUMNS if column.startswith("n_")]
-NOTES = (
-    "Survival is the restricted mean survival time in ps, up to the horizon in brackets, with the "
-    "interval of a bootstrap over molecules. Failures are counted in excess of the reference: a "
-    "molecule and temperature at which the reference itself fails is left out and counted. Spike: "
-    "largest temperature above its running median in units of the natural width; drift: mean of "
-    "the absolute slopes; RMS: about the line; order: at which the RMS falls with the time step, 2 "
-    "for a smooth conservative surface, the median over the runs that survive with both steps.",
-    "A mean of fewer runs than planned has their number in brackets: a run that ends early has no "
-    "spike, drift or RMS, and a model that mostly fails shows those of the rest. dynamics (s): all "
-    "runs, those with half the time step among them. Means by the definitions of Fu et al., "
-    "MLIPAudit and LAMBench are in leaderboard.csv (docs/dynamics.md).",
+_IN_EXCESS = (
+    "Failures are counted in excess of the reference: a molecule and temperature at which the "
+    "reference itself fails is left out and counted."
 )
+_ALL_COUNT = "No reference ran dynamics: every failure counts, none is in excess of one."
+
+
+def notes(rows: pd.DataFrame) -> tuple[str, ...]:
+    """How to read the section: what this run has, and nothing else.
+
+    Args:
+        rows: Of the board, those that ran dynamics.
+    """
+    has_reference = (rows["role"] == "reference").any()
+    interval = rows["survival_low"].notna().any()
+    halved = rows["n_orders_planned"].fillna(0).gt(0).any()
+    return (
+        "Survival is the restricted mean survival time in ps, up to the horizon in brackets"
+        + (", with the interval of a bootstrap over molecules" if interval else "")
+        + f". {_IN_EXCESS if has_reference else _ALL_COUNT} Spike: largest temperature above its "
+        "running median in units of the natural width; drift: mean of the absolute slopes; RMS: "
+        "about the line"
+        + (
+            "; order: at which the RMS falls with the time step, 2 for a smooth conservative "
+            "surface, the median over the runs that survive with both steps."
+            if halved
+            else "; order: n/a, for no run was repeated with half the time step."
+        ),
+        "A mean of fewer runs than planned has their number in brackets: a run that ends early has "
+        "no spike, drift or RMS, and a model that mostly fails shows those of the rest. dynamics "
+        "(s): all runs"
+        + (", those with half the time step among them" if halved else "")
+        + ". Means by the definitions of Fu et al., MLIPAudit and LAMBench are in leaderboard.csv "
+        "(docs/dynamics.md).",
+    )
 
 
 def main_runs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -237,8 +260,8 @@ def section(board: pd.DataFrame) -> More | None:
     """
     if "md_n_planned" not in board or board["md_n_planned"].isna().all():
         return None
-    shown = []
-    for row in board[board["md_n_planned"].notna()].to_dict("records"):
+    shown, ran = [], board[board["md_n_planned"].notna()]
+    for row in ran.to_dict("records"):
         name = row["model"] if row["role"] == "model" else f"{row['model']} ({row['role']})"
         lived = "n/a"
         if not pd.isna(row["survival"]):
@@ -264,4 +287,4 @@ def section(board: pd.DataFrame) -> More | None:
                 "scans (s)": number(row["scan_seconds"]),
             }
         )
-    return More("Dynamics", pd.DataFrame(shown), NOTES)
+    return More("Dynamics", pd.DataFrame(shown), notes(ran))

@@ -80,7 +80,9 @@ class ReportInputs:
         others = {f.name: self.scores[f.name] for f in self.facts if f.role in asked}
         found = [dynamics.section(board)]
         if association_csv is not None:
-            found.append(association.section(association_csv))
+            found.append(
+                association.section(association_csv, has_reference=self.reference is not None)
+            )
         if ladder_csvs is not None:
             found.append(ladder_text.section(*ladder_csvs))
         found.append(seen.section(others))

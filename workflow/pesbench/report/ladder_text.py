@@ -205,16 +205,20 @@ def notes(rows: pd.DataFrame) -> list[str]:
             "Scored, though the model was trained with them: their scores say nothing of it; name "
             f"them as `seen_scans` of its entry. {trained}."
         )
-    found += [
+    found.append(
         "Change is what the model cards tell, against the baseline. Frames are the held-out ones "
         "of the cards; seen are those, and scans, of molecules that were trained on; rotation "
         "variance is that of their forces. Walls without a hole: scans whose energy rises all the "
-        "way into the wall. Survival is in excess of the reference, as on the leaderboard; drift "
-        "is the mean of the absolute slopes of the energy. Frequencies are those of the molecules "
-        "at the model's own minima.",
-        "Time a step: wall time of the dynamics of a model, relaxation included, over the steps of "
-        "all its trajectories; comparable on one idle machine only.",
-    ]
+        "way into the wall."
+    )
+    if rows["molecules_planned"].fillna(0).any():
+        found.append("Frequencies are those of the molecules at the model's own minima.")
+    if rows["runs_planned"].fillna(0).any():
+        found.append(
+            "Survival is that of the leaderboard; drift is the mean of the absolute slopes of the "
+            "energy. Time a step: wall time of the dynamics of a model, relaxation included, over "
+            "the steps of all its trajectories; comparable on one idle machine only."
+        )
     missing = [
         f"{row['model']}: {row['missing']}"
         for row in rows.to_dict("records")

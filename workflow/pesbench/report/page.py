@@ -93,7 +93,7 @@ def render(
             }
             for extra in more
         ],
-        notes=[*tables.notes(board), *tables.GUIDE],
+        notes=[*tables.notes(board), *tables.guide(board)],
         figures=[{"caption": caption, "data": _base64(data)} for caption, data in figures],
         worst=[_worst(name, shown) for name, shown in worst.items()],
         made=list(made),
@@ -280,9 +280,15 @@ def write_leaderboard(
     board = inputs.board(rank_by)
     perturbed = (board["role"] == "perturbed").any()
     without = " Perturbed models are left out." if perturbed else ""
+    has_zero = ((board["role"] == "control") & (board["defect"] == "zero")).any()
+    has_ladder = ((board["role"] == "control") & board["dose"].notna()).any()
+    known = "No ladder of controls was run."
+    if has_ladder:
+        known = "The control ladders: FSD of known defects, the models drawn in."
+    zero = " Lines: what zero forces score." if has_zero else ""
     shown = [
-        ("FSD by bond type. Lines: what zero forces score." + without, by_bond),
-        ("The control ladders: FSD of known defects, the models drawn in." + without, ladders),
+        (f"FSD by bond type.{zero}{without}", by_bond),
+        (f"{known}{without}", ladders),
         (
             "Smoothness against the survival time lost: one point a variant of a model.",
             association_figure,
@@ -298,7 +304,7 @@ def write_leaderboard(
         ),
         (
             "The ladder: one design choice at a time, against the baseline (line), with the noise "
-            "of training seeds (band).",
+            "of training seeds where it is known (band).",
             ladder_figure,
         ),
     ]

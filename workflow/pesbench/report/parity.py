@@ -148,10 +148,16 @@ SHOWN = {
     "energy_mae_aligned": "energy MAE, aligned (eV)",
     "spurious_extrema": "spurious extrema",
 }
-NOTES = (
-    "Largest difference from the base over all frames, components or scans; ≈ marks what is not "
-    "above the noise of repeats, 0 what is equal to the bit. Every score stands in parity.csv.",
-)
+
+
+def notes(table: pd.DataFrame) -> tuple[str, ...]:
+    """How to read the parity table."""
+    noise = table["noise_of_repeats"].notna().any()
+    repeats = "≈ marks what is not above the noise of repeats, " if noise else ""
+    return (
+        f"Largest difference from the base over all frames, components or scans; {repeats}0 is "
+        "equal to the bit. Every score stands in parity.csv.",
+    )
 
 
 def text_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -199,6 +205,5 @@ def section(csv: Path) -> More:
     """The section of the leaderboard, from parity.csv."""
     names = {"model": str, "base": str}  # which may look like numbers
     with reading(csv, "not a table that `parity` writes", AGAIN):
-        return More(
-            "Numerical variants", text_table(read_csv(csv, COLUMNS, converters=names)), NOTES
-        )
+        table = read_csv(csv, COLUMNS, converters=names)
+        return More("Numerical variants", text_table(table), notes(table))

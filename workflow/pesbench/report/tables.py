@@ -546,7 +546,12 @@ def _rank_windowed_cell(row: Mapping[str, Any]) -> str:
 
 
 _RANKS = (
-    Column("rank", _rank_cell, "rank", "Rank on the shared scans, with its 95 % interval."),
+    Column(
+        "rank",
+        _rank_cell,
+        "rank",
+        "Rank on the shared scans, with its 95 % interval where there is one.",
+    ),
     Column(
         "rank, windowed",
         _rank_windowed_cell,
@@ -580,7 +585,8 @@ _SCORES = (
         "FSD (Å⁻¹)",
         _score_cell,
         "fsd_full",
-        "Force Smoothness Deviation, mean over the scored scans, with its 95 % interval.",
+        "Force Smoothness Deviation, mean over the scored scans, with its 95 % interval where "
+        "there is one.",
     ),
     Column(
         "compressed (Å⁻¹)", _fixed("fsd_compress", 1), "fsd_compress", "FSD of the compressed side."
@@ -700,13 +706,15 @@ def notes(board: pd.DataFrame) -> list[str]:
     models = board[board["role"] == "model"]
     ranked = models[models["rank"].notna()]
     rank_by = board["rank_by"].iloc[0]
-    perturbed = bool((board["role"] == "perturbed").any())
+    bent = board["role"] == "perturbed"
+    perturbed = bool(bent.any())
     found = [_rank_note(models, ranked, rank_by, perturbed)]
     if perturbed:
+        ran = "md_n_planned" in board and board.loc[bent, "md_n_planned"].notna().any()
         found.append(
             "Perturbed models, another entry with one defect of known kind and size, are no models "
-            "to compare: they have no rank, change none, and are drawn in the figure of dose and "
-            "response only."
+            "to compare: they have no rank and change none"
+            + (", and are drawn in the figure of dose and response only." if ran else ".")
         )
     found += [
         f"{row['model']}: {row['n_scored']} of {row['n_planned']} scans scored"
@@ -763,10 +771,22 @@ def _rank_note(models: pd.DataFrame, ranked: pd.DataFrame, rank_by: str, perturb
     return f"No model has a {rank_by}, so that there are no ranks."
 
 
-GUIDE = (
+def guide(board: pd.DataFrame) -> list[str]:
+    """How to read any board, with what this one has to compare to."""
+    known = []
+    if (board["role"] == "reference").any():
+        known.append("the reference scores 0")
+    if ((board["role"] == "control") & (board["defect"] == "zero")).any():
+        known.append("zero forces score what the control control-zero shows")
+    said = f"; {', '.join(known)}" if known else ""
+    return [f"{_FSD} Lower is smoother{said}.", *_GUIDE]
+
+
+_FSD = (
     "FSD (Force Smoothness Deviation, arXiv:2602.04861) is the largest slope, along a bond scan, "
-    "of the logarithm of the model's squared force change over the reference's. Lower is smoother; "
-    "the reference scores 0, zero forces score what the control control-zero shows.",
+    "of the logarithm of the model's squared force change over the reference's."
+)
+_GUIDE = (
     "FSD does not see what is smooth but wrong; read it beside the force MAE. A bond length off by "
     "0.01 Å costs about as much as a visible step in the force, and its peak lies at the minimum: "
     "the windowed FSD leaves that region out.",
@@ -788,7 +808,7 @@ def to_markdown(board: pd.DataFrame, title: str = "Leaderboard", more: Sequence[
     for extra in more:
         parts += [f"## {markdown(extra.heading)}", markdown_table(extra.table, _LEFT)]
         parts += [markdown_paragraph(note) for note in extra.notes]
-    items = markdown_list((*notes(board), *GUIDE))
+    items = markdown_list((*notes(board), *guide(board)))
     return "\n\n".join([*parts, "## How to read it", items]) + "\n"
 
 
