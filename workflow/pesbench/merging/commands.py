@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from pesbench.merging.assembly import MANIFEST, Merged
-from pesbench.merging.contents import DYNAMICS, SCANS
+from pesbench.merging.contents import DYNAMICS, SCANS, read_scores
 from pesbench.models import record
 from pesbench.models.registry import role
 from pesbench.models.variants import can_be_resolved, variants
@@ -25,7 +23,7 @@ def scored_only(merged: Merged) -> list[str]:
 def write_worst_tables(folder: Path, merged: Merged) -> None:
     """Write `worst.csv` of the models that lack evaluations: for frames and curves they do."""
     for name in scored_only(merged):
-        scores = pd.read_parquet(folder / name / "scores" / "scans.parquet")
+        scores = read_scores(folder / name / "scores" / "scans.parquet", SCANS)
         write_text(folder / name / "worst.csv", csv_table(worst_scans(scores)))
 
 

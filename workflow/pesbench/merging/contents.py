@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -226,6 +226,12 @@ def _check_inside(folder: Path) -> None:
             raise UserError(f"{path}: is a link that leads out of the folder; put a copy there")
 
 
+def _some(names: Sequence[str]) -> str:
+    """All of a few names, the first of many."""
+    more = f" and {len(names) - 3} more" if len(names) > 4 else ""
+    return ", ".join(names[:3] if more else names) + more
+
+
 def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
     """What scores of an older version do not tell."""
     found = []
@@ -233,7 +239,7 @@ def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
         of_kind = [(one.named, p) for one in models for p in one.pieces if p.kind == kind]
         if silent := [name for name, piece in of_kind if not piece.entry_told]:
             found.append(
-                f"{folder}: scores/{kind}.parquet of {', '.join(silent)} does not tell the entry "
+                f"{folder}: scores/{kind}.parquet of {_some(silent)} does not tell the entry "
                 "it was made with; taken to be that of model.json"
             )
         lacking: dict[str, list[str]] = {}
@@ -241,7 +247,7 @@ def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
             if piece.lacks:
                 lacking.setdefault(", ".join(piece.lacks), []).append(name)
         found += [
-            f"{folder}: scores/{kind}.parquet of {', '.join(names)} is of an older version, "
+            f"{folder}: scores/{kind}.parquet of {_some(names)} is of an older version, "
             f"without {columns}: n/a"
             for columns, names in lacking.items()
         ]
