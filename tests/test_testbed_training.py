@@ -924,6 +924,16 @@ def test_a_training_on_the_gpu_goes_on(tmp_path, monkeypatch, scans):
     assert next(trained.network.parameters()).device.type == "cpu"
 
 
+class _Opens:
+    """Pickled, a program that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
 def test_what_lies_in_the_folder_is_looked_at_before_it_is_continued(tmp_path):
     training(tmp_path).run()
     checkpoint, settings = tmp_path / "checkpoint.pt", tmp_path / "settings.json"
@@ -931,6 +941,11 @@ def test_what_lies_in_the_folder_is_looked_at_before_it_is_continued(tmp_path):
     checkpoint.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"checkpoint.pt: damaged .*; remove its folder"):
         training(tmp_path)
+    for foreign in (_Opens(tmp_path / "ran"), {"threads": 1}, [], {"threads": "many"}):
+        torch.save(foreign, checkpoint)
+        with pytest.raises(UserError, match=r"checkpoint.pt: damaged .*; remove its folder"):
+            training(tmp_path)
+    assert not (tmp_path / "ran").exists()
     checkpoint.write_bytes(whole)
     settings.unlink()  # of whatever training the checkpoint is
     with pytest.raises(UserError, match="a training of other settings"):
