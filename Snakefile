@@ -1,3 +1,4 @@
+import functools
 import gc
 import json
 import re
@@ -38,6 +39,7 @@ from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, holding
 from pesbench.slurm_queue import refuse_left_over
 from pesbench.software import Software
 from pesbench.testbed.variants import find_variant, read_variants
+from pesbench.widening import held_scans
 
 # a DAG is many objects and little garbage: collecting less saves a tenth of a large dry run
 gc.freeze()

@@ -223,16 +223,30 @@ def _collect_references(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from pesbench.evaluate import evaluate_shard
     from pesbench.models.registry import ModelEntry
+    from pesbench.widening import evaluate_missing
 
-    evaluate_shard(
+    evaluate_missing(
         ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
         arguments.scan_set,
         arguments.scans or _all_scans(arguments.scan_set),
         arguments.out,
         device=arguments.device,
         threads=arguments.threads,
+    )
+
+
+def _controls(arguments: argparse.Namespace) -> None:
+    from pesbench.control_files import make_controls
+
+    make_controls(
+        arguments.models,
+        arguments.models_file,
+        arguments.scan_set,
+        arguments.scans or _all_scans(arguments.scan_set),
+        arguments.results,
+        selected=arguments.selected,
+        ceiling_ev=arguments.energy_ceiling_ev,
     )
 
 
@@ -281,6 +295,7 @@ def _score(arguments: argparse.Namespace) -> None:
         entry=_scored_entry(arguments),
         seen_scans=arguments.seen_scans,
         ceiling_ev=arguments.energy_ceiling_ev,
+        selected=arguments.selected,
     )
 
 
@@ -998,6 +1013,16 @@ def _parser() -> argparse.ArgumentParser:
     stage.add_argument("--out", action="output", required=True, help="evaluation")
     stage.set_defaults(run=_evaluate)
 
+    stage = stages.add_parser("controls", help="entries, evaluations and scores of all controls")
+    stage.add_argument("--models", nargs="+", required=True, metavar="CONTROL")
+    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
+    stage.add_argument("--scan-set", type=Path, required=True)
+    stage.add_argument("--scans", nargs="+", metavar="ID", help="which scans (default: all)")
+    _add_selected(stage)
+    _add_ceiling(stage)
+    stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
+    stage.set_defaults(run=_controls)
+
     stage = stages.add_parser("export", help="one trajectory for other programs", for_people=True)
     stage.add_argument("trajectory", nargs="?", help="its name, such as ethanol_300K_0")
     stage.add_argument("--list", action="store_true",
@@ -1016,8 +1041,8 @@ def _parser() -> argparse.ArgumentParser:
                        help="CSV with the columns system and split, of the model")  # fmt: skip
     stage.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
                        help="scans that the model was trained on: no score")  # fmt: skip
-    stage.add_argument("--energy-ceiling-ev", type=number(above=True), default=10.0, metavar="EV",
-                       help="of the reference above its minimum, where faults count")  # fmt: skip
+    _add_selected(stage)
+    _add_ceiling(stage)
     stage.add_argument("--out", action="output", required=True, help="parquet, one row a scan")
     stage.set_defaults(run=_score)
 
@@ -1179,6 +1204,16 @@ def _add_merge(stages: _Stages) -> None:
                        help="refuse what was not made by this version's code")  # fmt: skip
     stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
     stage.set_defaults(run=_merge)
+
+
+def _add_selected(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--selected", nargs="+", default=["*"], metavar="SCAN",
+                       help="ids or globs of the scans to score (default: all)")  # fmt: skip
+
+
+def _add_ceiling(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--energy-ceiling-ev", type=number(above=True), default=10.0, metavar="EV",
+                       help="of the reference above its minimum, where faults count")  # fmt: skip
 
 
 def _add_ladder(stage: argparse.ArgumentParser) -> None:

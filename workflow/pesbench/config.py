@@ -80,7 +80,8 @@ class Run:
         reference: Entry that computes the reference, or None.
         relax: Entry that relaxes the molecules, or None.
         planned: Ids of all scans of the set, sorted.
-        scans: Ids of the planned scans, sorted.
+        scans: Ids of the selected scans, sorted.
+        selected: Ids or globs that select them.
         shard_size: Scans a job.
         results: Folder of this scan set's results.
         device: Where models run.
@@ -108,6 +109,7 @@ class Run:
     relax: ModelEntry | None
     planned: list[str]
     scans: list[str]
+    selected: list[str]
     shard_size: int
     results: Path
     device: str
@@ -168,13 +170,21 @@ class Run:
         """What the tables say of each model beside its numbers."""
         return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
 
-    def shards(self, model: str) -> dict[str, list[str]]:
+    def shards(self, model: str, *, selected: bool = True) -> dict[str, list[str]]:
         """The scans of each job of a model, by shard name.
 
-        A control costs less than starting a process: it is evaluated in one job.
+        Which job a scan belongs to follows from the scan set alone, so that a wider selection
+        finds what a narrower one has made. A control has one shard.
+
+        Args:
+            model: Its name.
+            selected: Whether to leave out scans that are not selected; if not, all of the set.
         """
-        size = len(self.scans) if self.models[model].family == "control" else self.shard_size
-        return split_shards(self.scans, size)
+        control = self.models[model].family == "control"
+        chosen = set(self.scans if selected else self.planned)
+        shards = split_shards(self.planned, len(self.planned) if control else self.shard_size)
+        found = {name: [i for i in ids if i in chosen] for name, ids in shards.items()}
+        return {name: ids for name, ids in found.items() if ids}
 
     @property
     def archive(self) -> str:
@@ -311,6 +321,7 @@ def _resolve(said: Config, base: Path) -> Run:
         relax=relax,
         planned=planned,
         scans=scans,
+        selected=config["systems"],
         shard_size=config["shard_size"],
         results=results,
         device=config["device"],
@@ -447,18 +458,18 @@ def _dynamics(
     if not block or not block["models"]:
         return {"dynamics": [], "dynamics_shards": {}}
     block = with_defaults(block, read_schema("config")["properties"]["dynamics"]["properties"])
-    known = sorted({_system_of(scan, source) for scan in scans})
-    systems = select(block["systems"], known, f"{where}.systems`")
+    every = sorted({_system_of(scan, source) for scan in planned})
+    known = {_system_of(scan, source) for scan in scans}
+    systems = select(block["systems"], every, f"{where}.systems`")
     if "systems_file" in block:
         named = _read_names(base / block["systems_file"])
-        every = {_system_of(scan, source) for scan in planned}
-        if unknown := sorted(set(named) - every):
+        if unknown := sorted(set(named) - set(every)):
             raise UserError(
                 f"{where}.systems_file`: {block['systems_file']} names {unknown[0]!r}, "
                 f"which the scan set does not hold; {closest(unknown[0], every)}"
             )
         systems = [name for name in systems if name in named]
-    if not systems or not chosen:
+    if not chosen or not known & set(systems):
         return {"dynamics": [], "dynamics_shards": {}}
     halved = select(block["halved"], systems, f"{where}.halved`")
     names = {field.name for field in fields(DynamicsSettings)}
@@ -471,12 +482,12 @@ def _dynamics(
         finer.check()
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
-    size = block["shard_size"]
     shards = {
-        name: DynamicsShard(some, settings) for name, some in split_shards(systems, size).items()
-    } | {
-        f"half-{name}": DynamicsShard(some, finer)
-        for name, some in split_shards(halved, size).items()
+        f"{prefix}{name}": DynamicsShard([one for one in some if one in known], how)
+        for prefix, molecules, how in (("", systems, settings), ("half-", halved, finer))
+        # as of scans: which job a molecule belongs to does not follow from the selected scans
+        for name, some in split_shards(molecules, block["shard_size"]).items()
+        if known & set(some)
     }
     return {"dynamics": list(chosen), "dynamics_shards": shards}
 

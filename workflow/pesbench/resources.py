@@ -371,7 +371,11 @@ class Requests:
         self._probes: dict[str, list[Measured]] = {}
         self._known: dict[Path, Sizes] = {}
         self.on_gpu = [name for name, entry in run.models.items() if uses_gpu(entry, run.device)]
-        self.on_cpu = [name for name in run.models if name not in self.on_gpu]
+        self.on_cpu = [
+            name
+            for name, entry in run.models.items()
+            if name not in self.on_gpu and entry.family != "control"
+        ]
 
     @property
     def _sizes(self) -> Sizes:

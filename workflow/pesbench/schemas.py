@@ -116,7 +116,7 @@ def _wrong_type(error: ValidationError, key: str, name: str, place: str) -> str:
     value, schema = error.instance, error.schema
     cure = ""
     on_command_line = place == COMMAND_LINE and "." not in name
-    plain = isinstance(value, str | int | float)
+    plain = isinstance(value, int | float) or (isinstance(value, str) and value.isprintable())
     if "array" in wanted and plain:
         written = f"{name.rpartition('.')[2]}: [{value}]" if name else f"[{value}]"
         cure = f"write '{name}=[{value}]'" if on_command_line else f"write `{written}`"

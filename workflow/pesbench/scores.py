@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,7 @@ def write_scores(
     entry: ModelEntry | None = None,
     seen_scans: Collection[str] = (),
     ceiling_ev: float = ENERGY_CEILING_EV,
+    selected: Sequence[str] = ("*",),
 ) -> None:
     """Score a model and write `scores/scans.parquet`.
 
@@ -332,6 +334,7 @@ def write_scores(
         entry: That the shards must be of.
         seen_scans: Scans that the model was trained on, see `score_rows`.
         ceiling_ev: See `score_scan`; stands in the file's metadata.
+        selected: Ids or globs of the scans to score; shards may hold others, too.
 
     Raises:
         UserError: see `score_rows`; or nothing is left to score.
@@ -350,6 +353,7 @@ def write_scores(
     with ScanSet(scan_set_path) as scan_set:
         seen = read_split(split) if split else None
         rows = score_rows(scan_set, shards, seen, entry, seen_scans, ceiling_ev)
+        rows = [row for row in rows if any(fnmatchcase(row["scan"], glob) for glob in selected)]
         if not rows:
             raise UserError(
                 f"{scan_set_path}: the gate on references dropped every selected scan; "

@@ -155,7 +155,8 @@ def parse_yaml(text: str) -> Any:
         _check_nodes(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise NotYamlError(f"not valid YAML ({' '.join(str(error).split())})") from error
+        told = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
+        raise NotYamlError(f"not valid YAML ({told})") from error
     except RecursionError as error:
         raise UserError(f"more than {DEEPEST} blocks inside each other; make it flat") from error
 

@@ -40,6 +40,18 @@ def evaluations(wildcards):
     return evaluation_files(wildcards.model)
 
 
+@functools.cache
+def scans_of(model, shard):
+    """The scans of a job: those selected, and what its file already holds beside them.
+
+    So a wider selection evaluates what is missing, and a narrower one is no reason to run again.
+    """
+    some = RUN.shards(model, selected=False)[shard]
+    held = held_scans(RESULTS / model / "scans" / f"{shard}.h5")
+    wanted = {*RUN.shards(model)[shard], *held}
+    return [scan for scan in some if scan in wanted]
+
+
 def trajectory_files(model):
     """The trajectory files of one model."""
     return [RESULTS / model / "dynamics" / f"{shard}.h5" for shard in RUN.dynamics_shards]
@@ -104,6 +116,8 @@ def conda_file(entry_of):
 # --- what jobs ask a scheduler for ---------------------------------------------------------------
 
 REQUESTS = Requests(RUN)
+CONTROLS = [name for name, entry in RUN.models.items() if entry.family == "control"]
+NO_CONTROLS = [name for name in RUN.models if name not in CONTROLS]
 # a job of a cluster is a Snakemake, too, and shall not try again by itself
 RETRIES = 3 if workflow.is_main_process else 0
 

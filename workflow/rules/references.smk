@@ -6,6 +6,8 @@ rule entry:
         RESULTS / "{model}" / "model.json",
     log:
         RESULTS / "logs" / "entry" / "{model}.log",
+    wildcard_constraints:
+        model=one_of(NO_CONTROLS),
     retries: 1  # for a download that failed
     conda:
         BASE_ENVIRONMENT

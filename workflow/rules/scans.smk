@@ -7,7 +7,7 @@ rule evaluate:
         entry=RESULTS / "{model}" / "model.json",
         environment=environment(of_model),
     output:
-        RESULTS / "{model}" / "scans" / "{shard}.h5",
+        update(RESULTS / "{model}" / "scans" / "{shard}.h5"),  # what it holds is kept
     log:
         RESULTS / "logs" / "evaluate" / "{model}" / "{shard}.log",
     benchmark:
@@ -26,7 +26,7 @@ rule evaluate:
         device=RUN.device,
         loading=lambda wildcards, input: RUN.loading(wildcards.model),
         code=code_of("evaluate", of_model),
-        scans=lambda wildcards: RUN.shards(wildcards.model)[wildcards.shard],
+        scans=lambda wildcards: scans_of(wildcards.model, wildcards.shard),
     shell:
         "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q} --scan-set {input.scan_set:q}"
         " --scans {params.scans:q} --device {params.device:q} --threads {threads:q}"
@@ -39,3 +39,40 @@ use rule evaluate as evaluate_on_cpu with:
         model=one_of(REQUESTS.on_cpu),
     resources:
         **evaluation_asks(gpu=False),
+
+
+if CONTROLS:
+
+    # entry, evaluation and scores of all controls: one of them costs less than starting a process
+    rule controls:
+        input:
+            scan_set=SCAN_SET,
+        output:
+            update(expand(RESULTS / "{model}" / "model.json", model=CONTROLS)),
+            update(expand(RESULTS / "{model}" / "scans" / "0000.h5", model=CONTROLS)),
+            update(expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=CONTROLS)),
+        log:
+            RESULTS / "logs" / "controls.log",
+        benchmark:
+            RESULTS / "benchmarks" / "controls.tsv"
+        retries: RETRIES
+        conda:
+            BASE_ENVIRONMENT
+        resources:
+            **asks(lambda wildcards: REQUESTS.other(), gpu=False),
+        params:
+            python=where(PYTHON),
+            models_file=where(RUN.models_file),
+            results=where(RESULTS),
+            models=where(CONTROLS),
+            # those that are there stay as they are: another choice of controls runs none of them again
+            entries=as_text({name: RUN.models[name].deciding() for name in CONTROLS}),
+            scans=lambda wildcards: scans_of(CONTROLS[0], "0000"),
+            selected=given(RUN.selected),
+            ceiling=RUN.energy_ceiling_ev,
+            code=[stage_fingerprint("evaluate", "control"), stage_fingerprint("scores")],
+        shell:
+            "{params.python:q} -m pesbench controls --models {params.models:q}"
+            " --models-file {params.models_file:q} --scan-set {input.scan_set:q} --scans {params.scans:q}"
+            " --selected {params.selected:q} --energy-ceiling-ev {params.ceiling:q}"
+            " --results {params.results:q} 2> {log:q}"

@@ -11,6 +11,8 @@ rule score:
         RESULTS / "{model}" / "scores" / "scans.parquet",
     log:
         RESULTS / "logs" / "score" / "{model}.log",
+    wildcard_constraints:
+        model=one_of(NO_CONTROLS),
     localrule: True
     conda:
         BASE_ENVIRONMENT
@@ -18,9 +20,10 @@ rule score:
         python=where(PYTHON),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
+        selected=given(RUN.selected),
         ceiling=RUN.energy_ceiling_ev,
         code=stage_fingerprint("scores"),
     shell:
         "{params.python:q} -m pesbench score --scan-set {input.scan_set:q}"
         " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen:q} {params.trained_on:q}"
-        " --energy-ceiling-ev {params.ceiling:q} --out {output:q} 2> {log:q}"
+        " --selected {params.selected:q} --energy-ceiling-ev {params.ceiling:q} --out {output:q} 2> {log:q}"

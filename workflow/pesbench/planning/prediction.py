@@ -257,6 +257,8 @@ def _vibrations_stage(systems: Sequence[str], contents: Contents, speed: Speed) 
 
 def model_jobs(run: Run, model: str) -> int:
     """Jobs of Snakemake that belong to one model, in a run from nothing."""
+    if run.models[model].family == "control":
+        return 0  # one job is that of all controls
     dynamics = len(run.dynamics_shards) + 1 if model in run.dynamics else 0
     vibrations = 2 if model in run.vibrations else 0
     worst = role(run.models[model], run.level_of_theory) == "model"
@@ -273,7 +275,8 @@ def other_jobs(run: Run) -> int:
     parity = bool(variants(run.models.values()))
     tables = 4 + associate + parity + bool(run.ladder)  # models.json, leaderboard, figures, page
     environments = len(software_of(run).to_build(run.running))
-    return environments + scan_set + tables + run.strict + 1
+    controls = any(entry.family == "control" for entry in run.models.values())
+    return environments + scan_set + controls + tables + run.strict + 1
 
 
 def software_of(run: Run) -> Software:
