@@ -20,7 +20,7 @@ from conftest import fake_entry, faulty, write_toys
 from pesbench.batching import BatchLimit
 from pesbench.cli import main
 from pesbench.config import Run, resolve
-from pesbench.config_files import Config, merged
+from pesbench.config_files import Config, merged, read_config
 from pesbench.errors import UserError
 from pesbench.evaluate import evaluate_shard
 from pesbench.models.interface import ModelInfo, Status
@@ -37,7 +37,7 @@ from pesbench.storage import ScanSet
 
 REPO = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((REPO / "config/config.yaml").read_text())
-BSCT = merged(DEFAULT, yaml.safe_load((REPO / "config/bsct_spice.yaml").read_text()))
+BSCT = read_config([REPO / "config/bsct_spice.yaml"], default=REPO / "config/config.yaml").values
 CUSTOM = merged(
     DEFAULT,
     {
@@ -316,7 +316,9 @@ def test_shards_and_jobs_are_those_that_snakemake_schedules(config, tmp_path):
     def scheduled(*rules: str) -> int:
         return sum(jobs.get(rule, 0) for rule in rules)
 
-    assert sum(m.scans.shards for m in models) == scheduled("evaluate", "evaluate_on_cpu")
+    scans = sum(m.scans.shards for m in models if m.role != "control")
+    assert scans == scheduled("evaluate", "evaluate_on_cpu")
+    assert scheduled("controls") == 1
     assert sum(m.dynamics.shards for m in models) == scheduled("dynamics", "dynamics_on_cpu")
     assert sum(m.vibrations.shards for m in models) == scheduled("vibrations")
     methods = [one for one in predictions if one.role == "method"]

@@ -379,7 +379,7 @@ def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
     [
         ("evaluate", [1, 2]),  # of three jobs; an array holds two
         ("dynamics", [2]),
-        ("evaluate_on_cpu", [2, 2]),  # one of the control, which holds all scans in one
+        ("evaluate_on_cpu", [1, 2]),
         ("dynamics_on_cpu", [2]),
     ],
 )
