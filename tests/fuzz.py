@@ -247,6 +247,9 @@ def _molecule_files() -> list[tuple[str, str]]:
 _MOLECULES: list[tuple[str, str]] = []
 
 
+_STORED = ("toys.h5", "scans.h5", "dynamics.h5", "scans.parquet", "model.json")
+
+
 @dataclass
 class Stored:
     """Valid stored files, made once, and the commands that read them."""
@@ -310,7 +313,7 @@ def stored(made: Stored) -> Callable[[Path, random.Random], list[str]]:
     """One of the stored files with changed bytes, or with an item that is something else."""
 
     def kind(here: Path, draw: random.Random) -> list[str]:
-        for name in ("toys.h5", "scans.h5", "dynamics.h5", "scans.parquet", "model.json"):
+        for name in _STORED:
             shutil.copy(made.folder / name, here / name)
         path, words = draw.choice(made.commands)
         if path.suffix == ".h5" and draw.random() < 0.6:
@@ -353,10 +356,19 @@ def _mutate_hdf5(path: Path, draw: random.Random) -> None:
                     item[tuple(draw.randrange(n) for n in item.shape)] = value
 
 
-def command_lines(here: Path, draw: random.Random) -> list[str]:
+def command_lines(made: Stored) -> Callable[[Path, random.Random], list[str]]:
     """Words of commands: options left out, doubled, and with odd values."""
-    words = list(draw.choice(_COMMANDS))
-    for _ in range(draw.choice((1, 1, 2, 3))):
+
+    def kind(here: Path, draw: random.Random) -> list[str]:
+        for name in _STORED:
+            shutil.copy(made.folder / name, here / name)
+        return _mutated_words(list(draw.choice(_COMMANDS)), draw)
+
+    return kind
+
+
+def _mutated_words(words: list[str], draw: random.Random) -> list[str]:
+    for _ in range(draw.choice((0, 1, 1, 1, 2, 3))):
         place = draw.randrange(len(words) + 1)
         match draw.randrange(4):
             case 0 if len(words) > 1:
@@ -479,7 +491,7 @@ def kinds(folder: Path) -> dict[str, Callable[[Path, random.Random], list[str]]]
         "config arguments": arguments,
         "molecule files": molecules,
         "stored files": stored(made),
-        "command lines": command_lines,
+        "command lines": command_lines(made),
     }
 
 
