@@ -657,6 +657,16 @@ THROUGH_SNAKEMAKE = {
         "config/models.yaml: line",
     ),
     "unreadable molecules": (_unreadable_molecules, [], "bad.xyz: line 1: "),
+    "a key twice in a config of one's own": (
+        lambda c: (c / "own.yaml").write_text("shard_size: 3\nthreads: 1\nshard_size: 4\n"),
+        ["--configfile", "own.yaml"],
+        "own.yaml: line 3: the name 'shard_size' occurs twice",
+    ),
+    "a text for a list on the command line": (
+        None,
+        ["--config", "models=gfn1-xtb"],
+        "write 'models=[gfn1-xtb]'",
+    ),
 }
 
 

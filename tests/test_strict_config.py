@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,15 @@ import yaml
 from ase.build import molecule
 from ase.io import write
 
+from pesbench.cli import main
 from pesbench.config import Run, exactly, resolve
 from pesbench.config_files import Config, merged, read_arguments, read_config
 from pesbench.dynamics import DynamicsSettings
 from pesbench.errors import UserError
 from pesbench.models_file import read_models
 from pesbench.names import IN_RESULTS, LONGEST, why_unfit
+from pesbench.planning.prediction import Prediction, Stage
+from pesbench.planning.tables import wall_hours
 from pesbench.resources import read_cluster
 from pesbench.strict_yaml import dump_yaml, parse_yaml, read_yaml
 
@@ -381,6 +384,39 @@ def test_models_that_are_said_last_narrow_what_was_said_before(here):
     assert (
         list(narrowed.resolved(read_config([Path("own.yaml")]).values)["dynamics"]["models"]) == []
     )
+
+
+def test_a_plan_takes_what_snakemake_takes(here, capsys, caplog):
+    own = str(_own(here, "controls: []\nshard_size: 1\n"))
+    words = ["plan", "--no-probe", "--cores", "3", "--configfile", own, "--config"]
+    assert main([*words, "models=[gfn1-xtb,gfn2-xtb]", "bonds=1"]) == 2
+    assert "--config: unknown key 'bonds'" in caplog.text
+    assert main([*words, "models=[gfn1-xtb]", "dynamics={models: [gfn1-xtb], duration_ps: 1}"]) == 0
+    assert "On 3 cores that is" in capsys.readouterr().out
+    table = (here / "results" / "own" / "plan.csv").read_text().splitlines()
+    columns = dict(zip(table[0].split(","), table[-1].split(","), strict=False))
+    assert columns["model"] == "gfn1-xtb"
+    assert columns["dynamics_shards"] == "1"
+    assert main([*words, "models=[ipea1-xtb]", "threads=x"]) == 2
+    whole = json.dumps(resolve_values(own))
+    assert main(["plan", "--no-probe", "--config", whole]) == 0
+
+
+def resolve_values(own: str) -> dict:
+    return read_config([Path(own)]).values
+
+
+def test_hours_from_start_to_end_are_bounded_by_cores_and_by_the_longest_job(here):
+    run = _resolved(here)
+    one = Prediction(
+        model="gfn1-xtb", entry=run.models["gfn1-xtb"], role="model", status="ok", reason="",
+        device="cpu", gpu=False, memory_gb=1.0, device_memory_gb=0.0, jobs=3, n_scans=1,
+        scans=Stage(4, 4.0, 60.0, 0.0), dynamics=Stage(), vibrations=Stage(), probe=None,
+    )  # fmt: skip
+    assert wall_hours(run, [one], 1) == 4.0
+    assert wall_hours(run, [one], 2) == 2.0
+    assert wall_hours(run, [one], 16) == 1.0  # no shorter than its longest job
+    assert wall_hours(run, [replace(one, gpu=True)], 16) == 4.0
 
 
 def test_layers_are_merged_key_by_key():
