@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_a_state_that_is_missing_is_damage_and_a_failing_disk_is_not(checkpoint,
     def fails(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(np, "load", fails)
+    monkeypatch.setattr(zipfile, "ZipFile", fails)
     monkeypatch.setattr(Path, "read_text", fails)
     for path, read in _reads(checkpoint).items():
         with pytest.raises(HostError, match="Input/output error"):
@@ -178,3 +179,88 @@ def test_a_node_that_is_lost_leaves_no_name_without_content(tmp_path, monkeypatc
         ("on the disk", "000000.npz.part", size),
         ("named", "000000.npz.part", size),
     ]
+
+
+CHANGES = {
+    "float": lambda a: np.zeros(a.shape, "f4"), "whole": lambda a: np.zeros(a.shape, "i8"),
+    "text": lambda a: np.full(a.shape, "x"), "truth": lambda a: np.zeros(a.shape, "?"),
+    "complex": lambda a: np.zeros(a.shape, "c16"), "flat": np.ravel, "scalar": lambda a: a.flat[:1],
+    "axis": lambda a: a[..., None], "less": lambda a: a[:-1] if a.ndim else a, "none": None,
+}  # fmt: skip
+
+
+def _said(understand, piece):
+    try:
+        understand(piece)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _npz(path, arrays):
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "dynamics", "vibrations"])
+def test_a_piece_with_something_else_in_it_is_one_line(toy_set, tmp_path, stage, monkeypatch):
+    """Every array of every piece is left out or replaced by another type or shape."""
+    from pesbench import dynamics, evaluate, vibrations
+
+    made = {}
+    kept = Checkpoint.append
+
+    def keep(checkpoint, **arrays):
+        made[checkpoint.count] = {key: np.asarray(value) for key, value in arrays.items()}
+        kept(checkpoint, **arrays)
+
+    monkeypatch.setattr(Checkpoint, "append", keep)
+    entry, out = fake_entry(), tmp_path / "out.h5"
+    match stage:
+        case "evaluate":
+            evaluate_shard(entry, toy_set, ["C-N/b"], out)
+            read = {0: lambda piece: piece.read(0, evaluate._from_arrays)}
+        case "vibrations":
+            vibrations.run_vibrations(
+                entry, toy_set, ["b"], vibrations.VibrationSettings(relax_steps=5), out
+            )
+            read = {0: lambda piece: piece.read(0, vibrations._from_arrays)}
+        case "dynamics":
+            settings = dynamics.DynamicsSettings((300.0,), 1, 0.01, relax_steps=5)
+            dynamics.run_dynamics_shard(entry, toy_set, ["b"], settings, out)
+            read = {
+                0: lambda piece: piece.read(0, evaluate.caller_state),
+                1: lambda piece: piece.read(1, dynamics._segment),
+            }
+    monkeypatch.undo()
+    piece, refused = Checkpoint(tmp_path / "again.h5", {}), 0
+    for index, understand in read.items():
+        path = piece.folder / f"{index:06d}.npz"
+        _npz(path, made[index])
+        understand(piece)
+        for name, array in made[index].items():
+            for change in CHANGES.values():
+                others = {key: value for key, value in made[index].items() if key != name}
+                if change is not None:
+                    others[name] = change(array)
+                _npz(path, others)
+                said = _said(understand, piece)
+                assert said is None or (said.startswith(f"{path}: damaged (") and "\n" not in said)
+                refused += said is not None
+    assert refused > 20
+
+
+def test_a_piece_that_declares_more_than_it_holds_is_not_allocated(tmp_path):
+    piece = Checkpoint(tmp_path / "out.h5", {})
+    path = piece.folder / "000000.npz"
+    header = str({"descr": "<f8", "fortran_order": False, "shape": (1 << 34,)}).encode()
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    for packed in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", packed) as stored:
+            stored.writestr("x.npy", content + bytes(80))
+        with pytest.raises(UserError, match="damaged"):
+            piece.read(0)
+    with zipfile.ZipFile(path, "w") as stored:
+        stored.writestr("x.npy", b"\x93NUMPY\x01\x00\x76\x00" + b"[" * 0x76)
+    with pytest.raises(UserError, match="damaged"):
+        piece.read(0)

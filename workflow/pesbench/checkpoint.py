@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
+import math
 import shutil
-import tokenize
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0
 from numpy.typing import NDArray
 
-from pesbench.errors import UserError, host_failure
+from pesbench.errors import FileError, reading
 from pesbench.storage import atomic_path, write_json
 
 logger = logging.getLogger("pesbench")
-_OF_CONTENT = (errno.EINVAL, errno.ENOENT)  # a damaged offset leads nowhere; a state is missing
-_DAMAGE = (  # what NumPy, zipfile and json raise for bytes that are not what was written
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T")
 
 
 class Checkpoint:
@@ -97,14 +87,31 @@ class Checkpoint:
         self.append(**arrays)
         self._state(self.count - 2).unlink(missing_ok=True)
 
-    def read(self, index: int) -> dict[str, NDArray[Any]]:
+    @overload
+    def read(self, index: int) -> Arrays: ...
+    @overload
+    def read(self, index: int, understand: Callable[[Arrays], T]) -> T: ...
+    def read(self, index: int, understand: Callable[[Arrays], Any] = dict) -> Any:
         """A piece by its number.
 
+        Args:
+            index: From 0.
+            understand: What is made of its arrays, and no more: an error in it is a fault of the
+                piece. `stored_array` looks at one of them.
+
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or something else.
             HostError: the system failed, and not the piece.
         """
-        return _read_arrays(self._piece(index), self.folder)
+        return self._understood(self._piece(index), understand)
+
+    def _understood(self, path: Path, understand: Callable[[Any], Any]) -> Any:
+        with self.blaming(path):
+            return understand(_load(path))
+
+    def blaming(self, path: Path) -> AbstractContextManager[None]:
+        """For what is understood of a file of the checkpoint: one line for whatever it raises."""
+        return reading(path, "damaged", _cure(self.folder))
 
     def verify(self) -> None:
         """Read every piece, so that a damaged one is known before hours of work and not after them.
@@ -116,24 +123,27 @@ class Checkpoint:
         for index in range(self.count):
             self.read(index)
 
-    def read_state(self) -> dict[str, NDArray[Any]]:
-        """The state after the last piece, of `append_with_state`.
+    def read_state(self, understand: Callable[[Arrays], Any] = dict) -> Any:
+        """The state after the last piece, of `append_with_state`; see `read`.
 
         Raises:
-            UserError: it is damaged, or not there.
+            UserError: it is damaged, something else, or not there.
             HostError: the system failed, and not the state.
         """
-        return _read_arrays(self._state(self.count - 1), self.folder)
+        return self._understood(self._state(self.count - 1), understand)
 
-    def read_note(self, name: str) -> Any | None:
-        """A JSON note stored beside the pieces, or None.
+    def read_note(self, name: str, understand: Callable[[Any], Any] = lambda note: note) -> Any:
+        """A JSON note stored beside the pieces, or None; see `read`.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or something else.
             HostError: the system failed, and not the note.
         """
         path = self.folder / f"{name}.json"
-        return _read_json(path, self.folder) if path.is_file() else None
+        if not path.is_file():
+            return None
+        with self.blaming(path):
+            return understand(json.loads(path.read_text(encoding="utf-8")))
 
     def write_note(self, name: str, value: Any) -> None:
         """Store a JSON note beside the pieces."""
@@ -172,9 +182,36 @@ def stored_settings(target: Path) -> dict[str, Any] | None:
     path = folder / "settings.json"
     if not path.is_file():
         return None
-    found = _read_json(path, folder)
-    if not isinstance(found, dict):
-        raise _damaged(path, folder, f"holds a {type(found).__name__}")
+    with reading(path, "damaged", _cure(folder)):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            reason = f"damaged (holds a {type(found).__name__})"
+            raise FileError(path, reason, _cure(folder))
+    return found
+
+
+def stored_array(
+    arrays: Arrays, name: str, kind: str, shape: tuple[int | None, ...] = ()
+) -> NDArray[Any]:
+    """One array of a piece.
+
+    Args:
+        arrays: Of the piece.
+        name: Which.
+        kind: `f`, `i`, `b` or `U`, as NumPy's `dtype.kind`.
+        shape: That it must have; None is any size.
+
+    Raises:
+        KeyError, ValueError: it is missing or something else.
+    """
+    found = arrays[name]
+    # an empty list of whatever is stored as numbers
+    right = found.dtype.kind == kind or (not found.size and found.dtype.kind == "f")
+    fits = len(shape) == found.ndim and all(
+        n in (None, m) for n, m in zip(shape, found.shape, strict=True)
+    )
+    if not right or not fits:
+        raise ValueError(f"`{name}` holds {found.dtype} of the shape {found.shape}")
     return found
 
 
@@ -186,27 +223,22 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         np.savez(file, **arrays)
 
 
-def _read_arrays(path: Path, folder: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path) as stored:
-            return {key: stored[key] for key in stored.files}
-    except _DAMAGE as error:
-        raise _failure(error, path, folder) from error
+def _load(path: Path) -> Arrays:
+    """The arrays of a file, none of which declares more than the file holds."""
+    with zipfile.ZipFile(path) as stored:
+        for member in stored.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or not member.filename.endswith(".npy"):
+                raise ValueError(f"{member.filename!r} is no array as they are stored here")
+            with stored.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[version]
+                shape, _, dtype = header(file)
+                held = member.file_size - file.tell()
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize != held:
+                raise ValueError(f"{member.filename!r} declares what it does not hold")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
 
 
-def _read_json(path: Path, folder: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except _DAMAGE as error:
-        raise _failure(error, path, folder) from error
-
-
-def _failure(error: Exception, path: Path, folder: Path) -> Exception:
-    """Who is to blame for a file that could not be read: the system, or what it holds."""
-    of_content = isinstance(error, OSError) and error.errno in _OF_CONTENT
-    lost = None if of_content else host_failure(error, path)
-    return lost or _damaged(path, folder, " ".join(str(error).split()) or type(error).__name__)
-
-
-def _damaged(path: Path, folder: Path, reason: str) -> UserError:
-    return UserError(f"{path}: damaged ({reason}); remove {folder} to start this file anew")
+def _cure(folder: Path) -> str:
+    return f"remove {folder} to start this file anew"

@@ -30,11 +30,18 @@ from numpy.typing import NDArray
 
 from pesbench import provenance
 from pesbench.batching import BatchLimit, choose_limit
-from pesbench.checkpoint import Checkpoint, checkpoint_folder, stored_settings
+from pesbench.checkpoint import (
+    Arrays,
+    Checkpoint,
+    checkpoint_folder,
+    stored_array,
+    stored_settings,
+)
 from pesbench.errors import UserError
 from pesbench.evaluate import (
     Evaluator,
     Spent,
+    caller_state,
     failed_result,
     why_unsupported,
 )
@@ -463,22 +470,24 @@ class _Recorder:
         return arrays
 
 
-def _segment(arrays: Mapping[str, NDArray[Any]]) -> Segment:
+def _segment(arrays: Arrays) -> Segment:
+    potential = stored_array(arrays, "potential", "f", (None, None))
+    frame_steps = stored_array(arrays, "frame_steps", "i", (None,))
+    positions = stored_array(arrays, "positions", "f", (len(frame_steps), None, 3))
+    boxes = {}
+    for k in stored_array(arrays, "boxes", "i", (None,)).tolist():
+        steps = stored_array(arrays, f"box_{k}_steps", "i", (None,))
+        places = stored_array(arrays, f"box_{k}_positions", "f", (len(steps), None, 3))
+        velocities = stored_array(arrays, f"box_{k}_velocities", "f", places.shape)
+        boxes[k] = BlackBox(steps, places, velocities)
     return Segment(
-        first_step=int(arrays["first_step"]),
-        potential=arrays["potential"],
-        kinetic=arrays["kinetic"],
-        frame_steps=arrays["frame_steps"],
-        positions=arrays["positions"],
-        velocities=arrays["velocities"],
-        black_boxes={
-            int(k): BlackBox(
-                arrays[f"box_{k}_steps"],
-                arrays[f"box_{k}_positions"],
-                arrays[f"box_{k}_velocities"],
-            )
-            for k in arrays["boxes"]
-        },
+        first_step=int(stored_array(arrays, "first_step", "i")),
+        potential=potential,
+        kinetic=stored_array(arrays, "kinetic", "f", potential.shape),
+        frame_steps=frame_steps,
+        positions=positions,
+        velocities=stored_array(arrays, "velocities", "f", positions.shape),
+        black_boxes=boxes,
     )
 
 
@@ -584,7 +593,7 @@ def run_dynamics_shard(
     write_trajectories(
         out,
         shard.trajectories,
-        (_segment(checkpoint.read(piece)) for piece in range(1, checkpoint.count)),
+        (checkpoint.read(piece, _segment) for piece in range(1, checkpoint.count)),
         timestep_fs=settings.timestep_fs,
         store_every=settings.store_every,
         attributes={
@@ -717,11 +726,11 @@ class _Shard:
                 logger.warning("checkpoint of another device or version; starting anew")
             self.checkpoint.clear()
             self.checkpoint.write_note("made", made)
-        note = self.checkpoint.read_note("limit")
-        if note is None:
-            note = asdict(self._first_limit(info))
-            self.checkpoint.write_note("limit", note)
-        self.evaluator.limit = BatchLimit(**note)
+        limit = self.checkpoint.read_note("limit", lambda note: BatchLimit(**note))
+        if limit is None:
+            limit = self._first_limit(info)
+            self.checkpoint.write_note("limit", asdict(limit))
+        self.evaluator.limit = limit
         return info
 
     def _first_limit(self, info: ModelInfo) -> BatchLimit:
@@ -774,19 +783,24 @@ class _Shard:
         self.spent.save()
 
     def _read_relaxed(self) -> list[Relaxed]:
-        stored = self.checkpoint.read(0)
-        self._restore_caller(stored)
+        self.evaluator.limit, self.worker.deaths = self.checkpoint.read(0, caller_state)
+        return self.checkpoint.read(0, self._relaxed_of)
+
+    def _relaxed_of(self, stored: Arrays) -> list[Relaxed]:
         ends = np.cumsum([len(system.numbers) for system in self.systems])
+        positions = stored_array(stored, "positions", "f", (int(ends[-1]), 3))
+        kinds = {"status": "U", "converged": "b", "steps": "i", "fmax": "f", "messages": "U"}
+        of = {key: stored_array(stored, key, k, ends.shape) for key, k in kinds.items()}
         return [
             Relaxed(
-                positions=positions,
-                status=Status(str(stored["status"][k])),
-                converged=bool(stored["converged"][k]),
-                steps=int(stored["steps"][k]),
-                fmax=float(stored["fmax"][k]),
-                message=str(stored["messages"][k]),
+                positions=own,
+                status=Status(str(of["status"][k])),
+                converged=bool(of["converged"][k]),
+                steps=int(of["steps"][k]),
+                fmax=float(of["fmax"][k]),
+                message=str(of["messages"][k]),
             )
-            for k, positions in enumerate(np.split(stored["positions"], ends[:-1]))
+            for k, own in enumerate(np.split(positions, ends[:-1]))
         ]
 
     def _caller_state(self) -> dict[str, NDArray[Any]]:
@@ -795,11 +809,6 @@ class _Shard:
             "limit": np.array([limit.systems or 0, limit.atoms or 0]),
             "deaths": np.array(sorted(self.worker.deaths), dtype=str),
         }
-
-    def _restore_caller(self, stored: Mapping[str, NDArray[Any]]) -> None:
-        systems, atoms = stored["limit"].tolist()
-        self.evaluator.limit = BatchLimit(systems or None, atoms or None)
-        self.worker.deaths = {str(name) for name in stored["deaths"]}
 
     # --- integration
 
@@ -898,8 +907,23 @@ class _Shard:
         self.spent.save()
 
     def _restore(self, run: LockStep, recorder: _Recorder) -> None:
-        state = self.checkpoint.read_state()
-        self._restore_caller(state)
+        self.evaluator.limit, self.worker.deaths = self.checkpoint.read_state(caller_state)
+        ring = recorder.ring_positions.shape
+        every = (len(self.trajectories),)
+        kinds: dict[str, tuple[str, tuple[int | None, ...]]] = {
+            "step_number": ("i", ()), "positions": ("f", ring[1:]), "velocities": ("f", ring[1:]),
+            "forces": ("f", ring[1:]), "running": ("b", every), "ring_positions": ("f", ring),
+            "ring_velocities": ("f", ring), "status": ("U", every), "failure": ("U", every),
+            "messages": ("U", every), "failure_step": ("i", every), "last_step": ("i", every),
+        }  # fmt: skip
+
+        def understand(stored: Arrays) -> tuple[Arrays, list[Status]]:
+            found = {key: stored_array(stored, key, *kind) for key, kind in kinds.items()}
+            if int(found["step_number"]) > self.settings.n_steps:
+                raise ValueError(f"`step_number` is {found['step_number']}")
+            return found, [Status(str(one)) for one in found["status"]]
+
+        state, status = self.checkpoint.read_state(understand)
         run.restore(
             int(state["step_number"]), state["positions"], state["velocities"], state["forces"],
             state["running"],
@@ -908,7 +932,7 @@ class _Shard:
         for k, trajectory in enumerate(self.trajectories):
             self.trajectories[k] = replace(
                 trajectory,
-                status=Status(str(state["status"][k])),
+                status=status[k],
                 failure=str(state["failure"][k]),
                 message=str(state["messages"][k]),
                 failure_step=int(state["failure_step"][k]),

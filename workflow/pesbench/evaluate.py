@@ -19,7 +19,7 @@ import numpy as np
 
 from pesbench import provenance
 from pesbench.batching import BatchLimit, choose_limit, split
-from pesbench.checkpoint import Checkpoint
+from pesbench.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecules_batch
 from pesbench.models.registry import ModelEntry
@@ -286,22 +286,45 @@ def _to_arrays(
     return arrays
 
 
-def _from_arrays(arrays: dict[str, np.ndarray]) -> tuple[list[ScanEvaluation], BatchLimit]:
-    scans = [
-        ScanEvaluation(
-            scan_id=str(scan_id),
-            energy=arrays[f"energy_{k}"],
-            forces=arrays[f"forces_{k}"],
-            frame_status=arrays[f"frame_status_{k}"],
-            status=Status(str(arrays["status"][k])),
-            message=str(arrays["messages"][k]),
-            wall_s=float(arrays["wall_s"][k]),
-            worker_deaths=int(arrays["worker_deaths"][k]),
+def _from_arrays(arrays: Arrays) -> tuple[list[ScanEvaluation], BatchLimit, int]:
+    """The scans of a piece, the batch size after it, and how many in a row had cost a worker."""
+    ids = stored_array(arrays, "ids", "U", (None,))
+    of_scan = {
+        name: stored_array(arrays, name, kind, ids.shape)
+        for name, kind in (
+            ("status", "U"), ("messages", "U"), ("wall_s", "f"), ("worker_deaths", "i")
         )
-        for k, scan_id in enumerate(arrays["ids"])
-    ]
-    systems, atoms = arrays["limit"].tolist()
-    return scans, BatchLimit(systems or None, atoms or None)
+    }  # fmt: skip
+    scans = []
+    for k, scan_id in enumerate(ids):
+        frame_status = stored_array(arrays, f"frame_status_{k}", "i", (None,))
+        frames = frame_status.shape
+        scans.append(
+            ScanEvaluation(
+                scan_id=str(scan_id),
+                energy=stored_array(arrays, f"energy_{k}", "f", frames),
+                forces=stored_array(arrays, f"forces_{k}", "f", (*frames, None, 3)),
+                frame_status=frame_status,
+                status=Status(str(of_scan["status"][k])),
+                message=str(of_scan["messages"][k]),
+                wall_s=float(of_scan["wall_s"][k]),
+                worker_deaths=int(of_scan["worker_deaths"][k]),
+            )
+        )
+    return scans, _stored_limit(arrays), int(stored_array(arrays, "dead_in_a_row", "i"))
+
+
+def _stored_limit(arrays: Arrays) -> BatchLimit:
+    systems, atoms = stored_array(arrays, "limit", "i", (2,)).tolist()
+    if min(systems, atoms) < 0:
+        raise ValueError(f"`limit` holds {systems} and {atoms}")
+    return BatchLimit(systems or None, atoms or None)
+
+
+def caller_state(arrays: Arrays) -> tuple[BatchLimit, set[str]]:
+    """Of a piece of a long run: the batch size after it, and what had cost a worker by then."""
+    deaths = stored_array(arrays, "deaths", "U", (None,))
+    return _stored_limit(arrays), {str(name) for name in deaths}
 
 
 def initial_limit(worker: Worker, entry: ModelEntry, typical: Scan) -> BatchLimit:
@@ -417,12 +440,18 @@ class Spent:
     @classmethod
     def resume(cls, checkpoint: Checkpoint, worker: Worker) -> Spent:
         """Go on counting from what the checkpoint holds."""
-        before = checkpoint.read_note("spent")
+        before = checkpoint.read_note(
+            "spent",
+            lambda note: {
+                "wall_s": float(note["wall_s"]),
+                "times_interrupted": int(note["times_interrupted"]) + 1,
+                "worker_starts": int(note["worker_starts"]),
+                "worker_deaths": {str(k): int(n) for k, n in note["worker_deaths"].items()},
+            },
+        )
         if before is None:
             before = {"wall_s": 0.0, "times_interrupted": 0, "worker_starts": 0}
             before["worker_deaths"] = {}
-        else:
-            before["times_interrupted"] += 1
         return cls(checkpoint, worker, before, time.monotonic())
 
     def attributes(self) -> dict[str, Any]:
@@ -442,7 +471,30 @@ class Spent:
 
 def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:
     for piece in range(checkpoint.count):
-        yield from _from_arrays(checkpoint.read(piece))[0]
+        yield from checkpoint.read(piece, _from_arrays)[0]
+
+
+def _pieces(
+    checkpoint: Checkpoint, scan_set: ScanSet, ids: Sequence[str]
+) -> Iterator[tuple[list[ScanEvaluation], BatchLimit, int]]:
+    """What the checkpoint holds, compared with the scans that are asked for.
+
+    Raises:
+        UserError: a piece is damaged, or of other scans.
+    """
+    done = 0
+
+    def next_scans(arrays: Arrays) -> tuple[list[ScanEvaluation], BatchLimit, int]:
+        found = _from_arrays(arrays)
+        for one, wanted in zip(found[0], ids[done : done + len(found[0])], strict=True):
+            if one.scan_id != wanted or one.forces.shape[:2] != scan_set.shape(wanted):
+                raise ValueError(f"holds {one.scan_id!r}, not {wanted!r} as it is in the scan set")
+        return found
+
+    for piece in range(checkpoint.count):
+        found = checkpoint.read(piece, next_scans)
+        done += len(found[0])
+        yield found
 
 
 def _run(
@@ -463,22 +515,19 @@ def _run(
                 logger.warning("checkpoint of another device or version; starting anew")
             checkpoint.clear()
             checkpoint.write_note("made", made)
-        note = checkpoint.read_note("limit")
-        if note is None:
-            note = asdict(_shard_limit(worker, entry, scan_set, ids))
-            checkpoint.write_note("limit", note)
+        limit = checkpoint.read_note("limit", lambda note: BatchLimit(**note))
+        if limit is None:
+            limit = _shard_limit(worker, entry, scan_set, ids)
+            checkpoint.write_note("limit", asdict(limit))
     except ModelLoadError as failure:
-        held = sum(len(checkpoint.read(piece)["ids"]) for piece in range(checkpoint.count))
+        held = sum(len(one) for one, _, _ in _pieces(checkpoint, scan_set, ids))
         _give_up(scan_set, ids[held:], failure, checkpoint)
         return BatchLimit(systems=1), None
-    limit = BatchLimit(**note)
     done, deaths = 0, 0
-    for piece in range(checkpoint.count):
-        arrays = checkpoint.read(piece)
-        scans, last = _from_arrays(arrays)
+    for held_scans, last, in_a_row in _pieces(checkpoint, scan_set, ids):
         limit = limit if last == BatchLimit() else last
-        done += len(scans)
-        deaths = int(arrays["dead_in_a_row"])
+        done += len(held_scans)
+        deaths = in_a_row
     evaluator = Evaluator(worker, limit, GIVE_UP_AFTER)
     for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
         if unit is None:  # the further scans of a unit, there for the count alone

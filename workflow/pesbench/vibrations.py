@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from pesbench import provenance
 from pesbench.batching import BatchLimit, choose_limit
-from pesbench.checkpoint import Checkpoint
+from pesbench.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.dynamics import internal_degrees_of_freedom, scan_set_systems
 from pesbench.errors import UserError
-from pesbench.evaluate import Evaluator, Spent, why_unsupported
+from pesbench.evaluate import Evaluator, Spent, caller_state, why_unsupported
 from pesbench.fingerprint import stage_fingerprint
 from pesbench.metrics import normal_modes
 from pesbench.models.interface import Batch, ModelInfo, Result, Status, molecules_batch
@@ -276,10 +276,10 @@ def run_vibrations(
         run = _Run(entry, systems, settings, worker, checkpoint)
         info = run.run()
         worker.close()
-    pieces = [checkpoint.read(piece) for piece in range(checkpoint.count)]
+    pieces = [checkpoint.read(piece, _from_arrays) for piece in range(checkpoint.count)]
     write_vibrations(
         out,
-        (one for piece in pieces for one in _from_arrays(piece)),
+        (one for piece in pieces for one in piece),
         attributes={
             "model": entry.name,
             "entry": entry.deciding(),
@@ -355,8 +355,7 @@ class _Run:
             lost = failure
         self.spent.save()  # not before: a checkpoint of another device has been cleared by now
         held = sum(
-            int(self.checkpoint.read(piece)["n_molecules"])
-            for piece in range(self.checkpoint.count)
+            len(self.checkpoint.read(piece, _from_arrays)) for piece in range(self.checkpoint.count)
         )
         if info is None:
             assert lost is not None
@@ -390,11 +389,11 @@ class _Run:
                 logger.warning("checkpoint of another device or version; starting anew")
             self.checkpoint.clear()
             self.checkpoint.write_note("made", made)
-        note = self.checkpoint.read_note("limit")
-        if note is None:
-            note = asdict(self._first_limit(info))
-            self.checkpoint.write_note("limit", note)
-        self.evaluator.limit = BatchLimit(**note)
+        limit = self.checkpoint.read_note("limit", lambda note: BatchLimit(**note))
+        if limit is None:
+            limit = self._first_limit(info)
+            self.checkpoint.write_note("limit", asdict(limit))
+        self.evaluator.limit = limit
         return info
 
     def _first_limit(self, info: ModelInfo) -> BatchLimit:
@@ -437,10 +436,8 @@ class _Run:
         self.spent.save()
 
     def _restore(self) -> None:
-        last = self.checkpoint.read(self.checkpoint.count - 1)
-        systems, atoms = last["limit"].tolist()
-        self.evaluator.limit = BatchLimit(systems or None, atoms or None)
-        self.worker.deaths = {str(name) for name in last["deaths"]}
+        last = self.checkpoint.count - 1
+        self.evaluator.limit, self.worker.deaths = self.checkpoint.read(last, caller_state)
 
 
 # --- the checkpoint ------------------------------------------------------------------------------
@@ -455,21 +452,28 @@ def _to_arrays(molecules: Sequence[MoleculeVibrations]) -> dict[str, NDArray[Any
     return arrays
 
 
-def _from_arrays(arrays: dict[str, NDArray[Any]]) -> list[MoleculeVibrations]:
-    return [
-        MoleculeVibrations(
-            system=str(arrays[f"system_{k}"]),
-            numbers=arrays[f"numbers_{k}"],
-            positions=arrays[f"positions_{k}"],
-            hessian=arrays[f"hessian_{k}"],
-            frequencies_cm1=arrays[f"frequencies_cm1_{k}"],
-            external_cm1=arrays[f"external_cm1_{k}"],
-            asymmetry=float(arrays[f"asymmetry_{k}"]),
-            status=Status(str(arrays[f"status_{k}"])),
-            message=str(arrays[f"message_{k}"]),
-            relaxed=bool(arrays[f"relaxed_{k}"]),
-            relax_steps=int(arrays[f"relax_steps_{k}"]),
-            relax_fmax=float(arrays[f"relax_fmax_{k}"]),
+def _from_arrays(arrays: Arrays) -> list[MoleculeVibrations]:
+    found = []
+    for k in range(int(stored_array(arrays, "n_molecules", "i"))):
+        numbers = stored_array(arrays, f"numbers_{k}", "i", (None,))
+        n = 3 * len(numbers)
+        frequencies = stored_array(arrays, f"frequencies_cm1_{k}", "f", (None,))
+        found.append(
+            MoleculeVibrations(
+                system=str(stored_array(arrays, f"system_{k}", "U")),
+                numbers=numbers,
+                positions=stored_array(arrays, f"positions_{k}", "f", (len(numbers), 3)),
+                hessian=stored_array(arrays, f"hessian_{k}", "f", (n, n)),
+                frequencies_cm1=frequencies,
+                external_cm1=stored_array(
+                    arrays, f"external_cm1_{k}", "f", (n - len(frequencies),)
+                ),
+                asymmetry=float(stored_array(arrays, f"asymmetry_{k}", "f")),
+                status=Status(str(stored_array(arrays, f"status_{k}", "U"))),
+                message=str(stored_array(arrays, f"message_{k}", "U")),
+                relaxed=bool(stored_array(arrays, f"relaxed_{k}", "b")),
+                relax_steps=int(stored_array(arrays, f"relax_steps_{k}", "i")),
+                relax_fmax=float(stored_array(arrays, f"relax_fmax_{k}", "f")),
+            )
         )
-        for k in range(int(arrays["n_molecules"]))
-    ]
+    return found
