@@ -763,7 +763,7 @@ def test_a_halved_batch_stays_halved_after_a_kill(toys, toy_set, tmp_path):
     results = evaluate_scans(evaluator, [toys["C-C/a"]])
     checkpoint.append(**evaluate._to_arrays(results, evaluator.limit))
     again = Checkpoint(tmp_path / "out.h5", {"a": 1})
-    scans, limit = evaluate._from_arrays(again.read(0))
+    scans, limit, _ = evaluate._from_arrays(again.read(0))
     assert limit == evaluator.limit
     assert limit.systems < 16
     assert np.array_equal(scans[0].energy, results[0].energy)
