@@ -18,8 +18,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from ase.calculators.calculator import Calculator
 
-from fake_calculators import Morse
+from fake_calculators import Morse, morse
 
 
 class Answers(Morse):
@@ -104,6 +105,44 @@ _FORCES = {
     "none": lambda _: None,
     "transposed": lambda f: np.zeros((3, len(f) + 1)),
 }
+
+
+class ByMethods:
+    """Energy and forces by methods, without `calculate`."""
+
+    implemented_properties = ("energy", "forces")
+
+    def get_potential_energy(self, atoms):
+        return morse(atoms.numbers, atoms.positions)[0]
+
+    def get_forces(self, atoms):
+        return morse(atoms.numbers, atoms.positions)[1]
+
+
+class ByProperty(Calculator):
+    """Overrides `get_property`, as wrappers do."""
+
+    implemented_properties = ("energy", "forces")
+
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        return dict(zip(("energy", "forces"), morse(atoms.numbers, atoms.positions), strict=True))[
+            name
+        ]
+
+
+class Empty(Morse):
+    """Has a length, of nothing."""
+
+    def __len__(self) -> int:
+        return 0
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Empty.made += 1
+        if Empty.made > 1:
+            raise RuntimeError("made again")
 
 
 class OneAtomTooMany(Morse):

@@ -571,7 +571,8 @@ def test_the_runs_are_those_of_the_workflow(tmp_path):
         outcomes.append((own["status"], own["failure"], own["outcome"]))
         for column in own.keys() & row.keys():
             assert own[column] == row[column] or (own[column] != own[column] != row[column])
-        assert set(row) - set(own) == {"model", "seen", "replicate", "timestep_fs", "wall_s"}
+        beside = {"model", "seen", "replicate", "timestep_fs", "wall_s", "worker_deaths"}
+        assert set(row) - set(own) == beside
     assert outcomes == [
         ("ok", "", "survived"), ("ok", "hot", "failed"), ("error", "", "failed"),
     ]  # fmt: skip

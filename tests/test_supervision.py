@@ -163,6 +163,19 @@ def test_the_worker_and_the_check_in_a_notebook_say_the_same(scan, kind):
         assert report.row("scans_failed").value > 0
 
 
+@pytest.mark.parametrize("name", ["ByMethods", "ByProperty", "Empty"])
+def test_a_calculator_is_asked_as_callers_of_ase_ask(scan, name):
+    with Worker(fake_entry(calculator=f"hostile_calculators:{name}")) as worker:
+        result = worker.evaluate(frames_batch([scan])).result
+    assert np.array_equal(result.energies, scan.energy)
+    assert np.array_equal(result.forces.reshape(scan.forces.shape), scan.forces)
+    calculator = getattr(hostile_calculators, name)()
+    report = check_calculator(
+        calculator, parts=["scans"], scans=["C-O/*"], elements=["H", "C", "O"]
+    )
+    assert report.row("scans_failed").value == 0
+
+
 def test_forces_are_checked_system_by_system(scan):
     """One atom too many and one too few in turn would fit together."""
     with Worker(fake_entry(calculator="hostile_calculators:OneAtomTooMany")) as worker:
@@ -294,6 +307,21 @@ def test_an_import_path_that_says_strange_things_is_one_line(tmp_path, monkeypat
     with pytest.raises(UserError) as caught:
         check_import("m", path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_an_import_starts_ends_with_its_check(tmp_path, monkeypatch):
+    """It holds what the check listens to, too."""
+    (tmp_path / "starts_a_child.py").write_text(
+        "import pathlib, subprocess\n"
+        "class C: pass\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    start = time.monotonic()
+    check_import("m", "starts_a_child:C")
+    assert time.monotonic() - start < 60
+    _await_end([int((tmp_path / "pid").read_text())])
 
 
 # --- ends ----------------------------------------------------------------------------------------

@@ -256,11 +256,6 @@ class _Process:
             self.supervisor.wait()
 
 
-def _signal_name(number: int) -> str:
-    known = {one.value: one.name for one in signal.Signals}
-    return known.get(number, str(number))  # those of real time have no names
-
-
 def _of_memory(held: int, total: int) -> str:
     return (
         f"{held / host_memory.GIB:.2f} of the {total / host_memory.GIB:.2f} GiB of memory that "
@@ -463,7 +458,7 @@ class Worker:
         code = death.code
         self.peak_bytes = max(self.peak_bytes, death.peak_bytes)
         if -code in _HOST_SIGNALS:
-            name = _signal_name(-code)
+            name = supervisor.signal_name(-code)
             total = host_memory.total_bytes()
             if -code == signal.SIGKILL and death.peak_bytes > _LARGE * total:
                 held = _of_memory(death.peak_bytes, total)
@@ -474,7 +469,7 @@ class Worker:
                 f"the worker was killed by {name} while {doing}: "
                 "out of memory on the host, or stopped by the scheduler; run again to continue"
             )
-        how = f"signal {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+        how = f"signal {supervisor.signal_name(-code)}" if code < 0 else f"exit code {code}"
         return self._lost(Status.CRASHED, f"the worker died ({how}) while {doing}")
 
     def _out_of_memory(self, message: str) -> Exception:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_changes
 from ase.data import atomic_numbers
 
 from pesbench.batching import BatchLimit
@@ -19,6 +18,7 @@ from pesbench.checks.report import CheckReport
 from pesbench.checks.run import DTYPES, PARTS, run_check
 from pesbench.errors import HostError, UserError
 from pesbench.evaluate import Evaluator
+from pesbench.models.ase import ask
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 from pesbench.models.interface import (
     Batch,
@@ -27,7 +27,6 @@ from pesbench.models.interface import (
     Status,
     check_result,
     is_host_failure,
-    one_energy,
     told,
 )
 from pesbench.worker import ModelFailureError, Timed
@@ -62,7 +61,8 @@ class CalculatorModel:
                 f"{calculator.__name__}()"
             )
         offered = getattr(calculator, "implemented_properties", None)
-        if offered is None or not callable(getattr(calculator, "calculate", None)):
+        asked = (getattr(calculator, name, None) for name in ("calculate", "get_forces"))
+        if offered is None or not any(callable(method) for method in asked):
             raise UserError(
                 f"check: {type(calculator).__name__} is no ASE calculator; give one with "
                 "`calculate` and `implemented_properties`"
@@ -71,7 +71,6 @@ class CalculatorModel:
             raise UserError(
                 f"check: {type(calculator).__name__} has no forces; give a calculator that has"
             )
-        self._properties = [p for p in ("energy", "forces") if p in offered]
         self._calculator = calculator
         known = None if elements is None else frozenset(_number(symbol) for symbol in elements)
         self.changed: set[str] = set()
@@ -97,13 +96,11 @@ class CalculatorModel:
             info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
         )  # fmt: skip
         before = atoms.copy()
-        self._calculator.calculate(atoms, list(self._properties), list(all_changes))
-        results = self._calculator.results
-        energy = one_energy(results["energy"]) if "energy" in self._properties else None
+        answered = ask(self._calculator, atoms)
         for name in ("numbers", "positions", "cell", "pbc"):
             if not np.array_equal(getattr(atoms, name), getattr(before, name)):
                 self.changed.add(name)
-        return energy, results["forces"]
+        return answered
 
 
 def _number(symbol: str) -> int:

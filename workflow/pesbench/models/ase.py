@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
 
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
@@ -58,13 +58,46 @@ class ASEModel:
             system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
             info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
         )  # fmt: skip
-        atoms.calc = self._calculator or self._factory(**self._arguments)
+        fresh = self._calculator is None
+        return ask(self._factory(**self._arguments) if fresh else self._calculator, atoms)
+
+
+def ask(calculator: Any, atoms: Atoms) -> tuple[float | None, Any]:
+    """Energy in eV and forces in eV/Å that a calculator has for some atoms, computed anew.
+
+    A calculator of ASE's fills `results` when `calculate` is called. One that overrides
+    `get_property`, or has `get_potential_energy` and `get_forces` alone, is asked by these.
+
+    Returns:
+        The energy, None where the calculator offers none, and the forces as they were given.
+
+    Raises:
+        ValueError: it has no forces, or the energy is not one number.
+        Exception: whatever it raises.
+    """
+    offered = calculator.implemented_properties
+    properties = [name for name in ("energy", "forces") if name in offered]
+    if "forces" not in properties:
+        raise ValueError("this calculator has no forces")
+    atoms.calc = calculator
+    results: Mapping[str, Any] = {}
+    if hasattr(calculator, "calculate"):
         # asked in one go, so that the calculator computes once
-        properties = [p for p in ("energy", "forces") if p in atoms.calc.implemented_properties]
-        if "forces" not in properties:
-            raise ValueError("this calculator has no forces")
-        atoms.calc.calculate(atoms, properties, ["positions", "numbers", "cell", "pbc"])
-        results = atoms.calc.results
-        return (one_energy(results["energy"]) if "energy" in properties else None), results[
-            "forces"
-        ]
+        calculator.calculate(atoms, list(properties), list(all_changes))
+        results = calculator.results
+
+    own = Calculator.get_property
+
+    def value(name: str, method: str) -> Any:
+        if name in results:
+            return results[name]
+        if not hasattr(calculator, "calculate"):
+            return getattr(calculator, method)(atoms)
+        if getattr(type(calculator), "get_property", own) is not own:
+            return calculator.get_property(name, atoms)
+        raise KeyError(f"the calculator has put no {name!r} into its results")
+
+    forces = value("forces", "get_forces")
+    if "energy" not in properties:
+        return None, forces
+    return one_energy(value("energy", "get_potential_energy")), forces

@@ -318,19 +318,15 @@ def check_result(batch: Batch, result: Result) -> Result:
         energies = energies.reshape(batch.n_systems)
     if not len(result.status) == len(result.messages) == batch.n_systems:
         raise ValueError(f"{len(result.status)} statuses for {batch.n_systems} systems")
-    bad_atoms = ~np.isfinite(forces).all(axis=1)
-    bad = np.bincount(batch.system, weights=bad_atoms, minlength=batch.n_systems) > 0
-    if energies is not None:
-        bad |= ~np.isfinite(energies)
-    nonfinite = [bool(b) and s is Status.OK for b, s in zip(bad, result.status, strict=True)]
-    return Result(
-        energies=energies,
-        forces=forces,
-        status=tuple(
-            Status.NONFINITE if n else s for n, s in zip(nonfinite, result.status, strict=True)
-        ),
-        messages=tuple(
-            "energy or force is not finite" if n else m and one_line(m)
-            for n, m in zip(nonfinite, result.messages, strict=True)
-        ),
-    )
+    status, messages = list(result.status), list(result.messages)
+    finite_atoms = np.isfinite(forces).all(axis=1)
+    if not finite_atoms.all() or (energies is not None and not np.isfinite(energies).all()):
+        bad = np.bincount(batch.system, weights=~finite_atoms, minlength=batch.n_systems) > 0
+        if energies is not None:
+            bad |= ~np.isfinite(energies)
+        for k in np.flatnonzero(bad).tolist():
+            if status[k] is Status.OK:
+                status[k], messages[k] = Status.NONFINITE, "energy or force is not finite"
+    if any(messages):
+        messages = [message and one_line(message) for message in messages]
+    return Result(energies, forces, tuple(status), tuple(messages))

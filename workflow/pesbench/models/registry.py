@@ -6,6 +6,7 @@ is read, and what it names (weight files, import paths) before any work starts.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -14,6 +15,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ from pesbench.models.trust import (
     read_weights,
 )
 from pesbench.models.weight_file import defect
+from pesbench.supervisor import signal_name
 
 FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "sevennet", "tblite", "testbed")
 IMPORT_CHECK_TIMEOUT_S = 300
@@ -314,25 +317,30 @@ def check_import(name: str, path: str) -> None:
         "try: found = importlib.import_module(module)\n"
         "except ImportError as error: sys.exit(f'{type(error).__name__}: {error}')\n"
         "except BaseException as error:\n"
-        "    print(f'{type(error).__name__}: {error}', file=sys.stderr, flush=True)\n"
-        f"    os._exit({_FAILS_AT_IMPORT})\n"
+        "    try: print(f'{type(error).__name__}: {error}', file=sys.stderr, flush=True)\n"
+        f"    finally: os._exit({_FAILS_AT_IMPORT})\n"
         "if not hasattr(found, name): sys.exit(f'{module!r} has no {name!r}')"
     )
-    try:
-        done = subprocess.run(
+    with tempfile.TemporaryFile() as printed:  # no pipe, which a child of the import might hold
+        process = subprocess.Popen(
             [sys.executable, "-c", code, path],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=printed,
             env=os.environ | {"PYTHONSAFEPATH": "1"},
-            timeout=IMPORT_CHECK_TIMEOUT_S,
-            check=False,
+            start_new_session=True,
         )
-        said = done.stderr.strip()
-        reason = one_line(said.splitlines()[-1]) if said else "no message"
-        code_of_exit = done.returncode
-    except subprocess.TimeoutExpired:
-        reason, code_of_exit = f"no answer in {IMPORT_CHECK_TIMEOUT_S} s", _FAILS_AT_IMPORT
+        try:
+            code_of_exit = process.wait(IMPORT_CHECK_TIMEOUT_S)
+            printed.seek(max(0, printed.seek(0, os.SEEK_END) - 10_000))
+            said = printed.read().decode(errors="replace").strip()
+            reason = one_line(said.splitlines()[-1]) if said else "no message"
+        except subprocess.TimeoutExpired:
+            reason, code_of_exit = f"no answer in {IMPORT_CHECK_TIMEOUT_S} s", _FAILS_AT_IMPORT
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if code_of_exit == 1:
         raise UserError(
             f"model {name!r}: `calculator: {path}` does not import ({reason}); "
@@ -341,7 +349,7 @@ def check_import(name: str, path: str) -> None:
     if code_of_exit:
         died = f"exit code {code_of_exit}"
         if code_of_exit < 0:
-            died = f"signal {signal.Signals(-code_of_exit).name}"
+            died = f"signal {signal_name(-code_of_exit)}"
         reason = reason if code_of_exit == _FAILS_AT_IMPORT else died
         logger.warning("model %r: fails when it is imported (%s)", name, reason)
 
