@@ -216,6 +216,7 @@ BAD_VALUES = {
     "results: 2024": "must be text, not 2024; put it in quotes",
     "results: ''": "is empty; give a text, or leave the key out",
     "results: a{b}": "brace",
+    f"results: {'a' * 5000}": "has 5000 characters; give at most 1000",
     "models: [2]": "must be text, not 2",
     "systems: {a: b}": "must be a list",
     "models: [[gfn1-xtb]]": "must be text",
@@ -252,6 +253,7 @@ def test_values_that_are_refused(here, text):
         ("=a", "is no KEY=VALUE"),
         ("models=[gfn1-xtb", "must be a list, not '[gfn1-xtb'"),
         ("models=", "must be a list, not None"),
+        ("models=" + "9a" * 2000, "has 4000 characters"),
         ("models=" + "[" * 2000 + "]" * 2000, "inside each other"),
     ],
 )  # fmt: skip

@@ -276,9 +276,12 @@ def _resolve(said: Config, base: Path) -> Run:
     schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
     place = said.name
     check_schema(said.values, schema, place, said.places)
-    config = with_paths(with_defaults(said.values, schema["properties"]), schema, place)
-    worst = with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
     places = {key: said.places.get(key, place) for key in schema["properties"]}
+    config = {
+        key: with_paths(value, schema["properties"][key], f"{places[key]}: `{key}`")
+        for key, value in with_defaults(said.values, schema["properties"]).items()
+    }
+    worst = with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
     name, settings = _scan_set(config, places)
     results = Path(config["results"]) / name
     models_file = base / config["models_file"]

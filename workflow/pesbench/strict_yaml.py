@@ -26,6 +26,7 @@ except ImportError as error:  # the base package is without
 DEEPEST = 50  # blocks inside each other
 MOST_VALUES = 100_000  # of a file, with every alias written out
 LONGEST_NUMBER = 30  # digits; what is longer is no quantity
+LONGEST_TEXT = 1000  # characters of a value; a message that quotes one stays a line
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {
     "null": re.compile(r"~|null|Null|NULL|"),
@@ -101,7 +102,7 @@ def _check_nodes(root: yaml.Node) -> None:
         else:
             children = node.value
         if node.tag not in (*_KNOWN_TAGS, _TAG + "merge"):
-            short = node.tag.replace(_TAG, "!!")
+            short = node.tag.replace(_TAG, "!!")[:40]
             raise _at(node, f"the type {short!r} is not known here; write plain text or a number")
         total = 1 + sum(size(child, depth + 1) for child in children)
         if total > MOST_VALUES:
@@ -120,9 +121,9 @@ def _check_keys(keys: Sequence[yaml.Node]) -> None:
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
             shown = key.value if isinstance(key, yaml.ScalarNode) else "a block"
-            raise _at(key, f"the name {shown!r} is no text; put it in quotes")
+            raise _at(key, f"the name {shown[:40]!r} is no text; put it in quotes")
         if key.value in seen:
-            raise _at(key, f"the name {key.value!r} occurs twice; rename or remove one")
+            raise _at(key, f"the name {key.value[:80]!r} occurs twice; rename or remove one")
         seen.add(key.value)
 
 
@@ -208,7 +209,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def check_plain(value: Any, place: str) -> None:
-    """Refuse numbers that are not finite and text that cannot be printed, at any depth.
+    """Refuse numbers that are not finite and text that cannot be printed or is a file of its own.
 
     Args:
         value: Of YAML, JSON or a command line.
@@ -223,10 +224,12 @@ def check_plain(value: Any, place: str) -> None:
         key = f"{place}: `{where}`" if where else place
         if isinstance(one, dict):
             todo += [(f"{where}.{k}" if where else str(k), v) for k, v in one.items()]
-            todo += [(where, k) for k in one if isinstance(k, str) and _UNPRINTABLE.search(k)]
+            todo += [(where, k) for k in one]
         elif isinstance(one, list | tuple):
             todo += [(f"{where}.{n}" if where else str(n), v) for n, v in enumerate(one)]
         elif isinstance(one, float) and not math.isfinite(one):
             raise UserError(f"{key} is {one!r}; give a finite number")
+        elif isinstance(one, str) and len(one) > LONGEST_TEXT:
+            raise UserError(f"{key} has {len(one)} characters; give at most {LONGEST_TEXT}")
         elif isinstance(one, str) and (found := _UNPRINTABLE.search(one)):
             raise UserError(f"{key}: the character {found[0]!r} cannot be printed; take it out")
