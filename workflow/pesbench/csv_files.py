@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
@@ -26,28 +26,26 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, s
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV file with the columns {wanted}")
     found = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            names = [name.strip() for name in rows.fieldnames or ()]
-            rows.fieldnames = names
-            if twice := [name for name in names if name and names.count(name) > 1]:
-                raise UserError(f"{path}: two columns are named {twice[0]!r}; rename one")
-            if missing := [name for name in columns if name not in names]:
+    with (
+        reading(path, "cannot be read as CSV", "save it as UTF-8 with commas"),
+        path.open(newline="", encoding="utf-8-sig") as file,
+    ):
+        rows = csv.DictReader(file)
+        names = [name.strip() for name in rows.fieldnames or ()]
+        rows.fieldnames = names
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise UserError(f"{path}: two columns are named {twice[0]!r}; rename one")
+        if missing := [name for name in columns if name not in names]:
+            raise UserError(
+                f"{path}: no column {missing[0]!r}; its first line must name the columns "
+                f"{wanted}, with commas between them"
+            )
+        for row in rows:
+            place = f"{path}: line {rows.line_num}"
+            if any(cell.strip() for cell in row.pop(None, ())):
                 raise UserError(
-                    f"{path}: no column {missing[0]!r}; its first line must name the columns "
-                    f"{wanted}, with commas between them"
+                    f"{place}: has more cells than the first line names columns; put text with "
+                    "commas in quotes"
                 )
-            for row in rows:
-                place = f"{path}: line {rows.line_num}"
-                if any(cell.strip() for cell in row.pop(None, ())):
-                    raise UserError(
-                        f"{place}: has more cells than the first line names columns; put text with "
-                        "commas in quotes"
-                    )
-                found.append((place, {name: (cell or "").strip() for name, cell in row.items()}))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path}: cannot be read as CSV ({error}); save it as UTF-8 with commas"
-        ) from error
+            found.append((place, {name: (cell or "").strip() for name, cell in row.items()}))
     return found

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pandas as pd
 
 from pesbench import provenance, stored_tables
 from pesbench.dynamics_scores import METRICS, trajectory_rows, write_dynamics_scores
 from pesbench.errors import UserError
 from pesbench.fingerprint import stage_fingerprint
+from pesbench.hdf5 import StoredFile, writing
 from pesbench.integrity import readable, seal
 from pesbench.merging.contents import (
     ABSENT,
@@ -223,8 +223,8 @@ def _raw_files(one: Joined, kind: str, folder: Path) -> list[Path]:
 
 
 def _deciding_in(path: Path) -> Any:
-    with h5py.File(path) as file:
-        return json.loads(file.attrs["entry"])
+    with StoredFile(path, "file of results", DAMAGED) as file:
+        return json.loads(file.attributes["entry"])
 
 
 def _adapt(taken: Taken, one: Joined, target: Path) -> None:
@@ -232,7 +232,7 @@ def _adapt(taken: Taken, one: Joined, target: Path) -> None:
     kind, without = taken.piece.kind, {*taken.piece.keys} - {*taken.keys}
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(taken.piece.path, target)
-    with readable(taken.piece.path, DAMAGED), h5py.File(target, "r+") as file:
+    with readable(taken.piece.path, DAMAGED), writing(target, "r+") as file:
         file.attrs["model"] = one.entry.name
         file.attrs["entry"] = json.dumps(one.entry.deciding())
         if kind == SCANS:

@@ -172,7 +172,7 @@ def collect_references(
         reading(skipped, "not the table of bonds that are passed over", made_by),
         skipped.open(newline="", encoding="utf-8") as file,
     ):
-        rows = [tuple(row) for row in csv.reader(file)][1:]
+        rows = [(name, kind, reason) for name, kind, reason in [*csv.reader(file)][1:]]
     with ExitStack() as stack:
         planned = stack.enter_context(ScanSet(geometries))
         found: dict[str, Evaluation] = {}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from pesbench import provenance
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.metrics.smoothness import equilibrium_index
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.interface import Batch, Model
@@ -87,18 +87,13 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or holds something else.
     """
-    try:
+    with reading(path, "no record of frames", "`pesbench sample` writes it with them"):
         data = json.loads(path.read_text(encoding="utf-8"))
         method = data["method"]
         return {
             "level_of_theory": method["settings"].get("method", method["name"]),
             **{key: data[key] for key in ("seen", "unseen", "sampling", "counts")},
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: no record of frames ({type(error).__name__}: {error}); `pesbench sample` "
-            "writes it with them"
-        ) from error
 
 
 def train_variant(

@@ -28,7 +28,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pesbench.errors import UserError
+from pesbench.errors import UserError, reading
 from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.progress import track
 from pesbench.scans import Scan
@@ -347,7 +347,8 @@ class Training:
         wanted, place = self._wanted(), self.folder / SETTINGS
         checkpoint = self.folder / CHECKPOINT
         if place.is_file() or checkpoint.is_file():
-            found = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+            with reading(place, "damaged", f"remove {self.folder} to start anew"):
+                found = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
             if found != wanted:
                 raise UserError(
                     f"{self.folder}: a training of other settings ({_difference(found, wanted)}); "

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench import provenance
+from pesbench.errors import UserError, reading
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.storage import atomic_path, write_json, write_text
@@ -150,7 +151,10 @@ def drop_old_checkpoints(folder: Path) -> None:
 def _run_training(command: Sequence[str], folder: Path) -> float:
     """Run it, passing on the epochs; the wall time of all calls in this folder, in s."""
     spent_file = folder / "wall_s.json"
-    before = json.loads(spent_file.read_text(encoding="utf-8")) if spent_file.is_file() else 0.0
+    before = 0.0
+    if spent_file.is_file():
+        with reading(spent_file, "damaged", f"remove {folder} to start anew"):
+            before = float(json.loads(spent_file.read_text(encoding="utf-8")))
     start = time.monotonic()
     drop_unfinished_checkpoints(folder / "checkpoints")
     models = folder / "model"  # the network that is loaded in the end is made by this call
@@ -213,7 +217,12 @@ def train(
         "mace-torch": version("mace-torch"),
     }
     stamp = work / STAMP
-    before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+    before = None
+    if stamp.is_file():
+        with reading(stamp, "damaged", f"remove {work} to start anew"):
+            before = json.loads(stamp.read_text(encoding="utf-8"))
+    elif work.is_dir() and any(work.iterdir()):
+        raise UserError(f"{work}: holds something else than a training; give another folder")
     if work.is_dir() and before != made_of:
         logger.info("%s: made of something else; starting anew", work)
         shutil.rmtree(work)
@@ -261,6 +270,11 @@ def write_model(
         work: Folder of checkpoints and logs; what is there is continued.
         out: The `.model` file.
     """
+    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
+        data = json.loads(record.read_text(encoding="utf-8"))
+        level_of_theory = data["method"]["settings"]["method"]
+        temperatures_k = [float(t) for t in data["sampling"]["temperatures_k"]]
+        told = {key: data[key] for key in ("seen", "unseen", "sampling", "counts")}
     made, command, wall_s = train(name, frames, training, work)
     with atomic_path(out) as part:
         shutil.copyfile(made, part)
@@ -272,12 +286,11 @@ def write_model(
     }
     model = load(ModelEntry(name, "mace", settings), scan_set=None, device="cpu")
     parts = read_parts(frames)
-    data = json.loads(record.read_text(encoding="utf-8"))
     card = {
         "name": name,
         "sha256": settings["sha256"],
         "bytes": out.stat().st_size,
-        "level_of_theory": data["method"]["settings"]["method"],
+        "level_of_theory": level_of_theory,
         "elements": sorted({str(s) for a in parts[ISOLATED] for s in a.symbols}),
         "errors": {part: errors(model, parts[part]) for part in (TRAIN, TEST_SEEN, TEST_UNSEEN)},
         "errors_by_temperature_k": {
@@ -285,12 +298,9 @@ def write_model(
                 part: errors(model, [a for a in parts[part] if a.info["temperature_k"] == t])
                 for part in (TEST_SEEN, TEST_UNSEEN)
             }
-            for t in data["sampling"]["temperatures_k"]
+            for t in temperatures_k
         },
-        "seen": data["seen"],
-        "unseen": data["unseen"],
-        "sampling": data["sampling"],
-        "counts": data["counts"],
+        **told,
         "frames_sha256": file_sha256(frames),
         "training_command": [part.replace(f"{work}/", "") for part in command],
         "training_wall_s": round(wall_s, 1),
