@@ -22,8 +22,10 @@ def given_path(text: str) -> Path:
     What begins with a dash becomes absolute, so that no command takes it for an option.
 
     Raises:
-        UserError: no such home folder, or a character that no line of a log can show.
+        UserError: no such home folder, an address, or a character that no line of a log can show.
     """
+    if "://" in text:
+        raise UserError(f"{text!r} is an address; give the path of a file or folder here")
     if _CONTROL.search(text):
         raise UserError(f"{text!r} holds characters that cannot be printed; rename it")
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.errors import UserError
-from pesbench.paths import path_or_address
+from pesbench.paths import given_path, path_or_address
 from pesbench.strict_yaml import check_plain, read_yaml
 
 try:
@@ -64,20 +64,23 @@ def with_defaults(value: Mapping[str, Any], properties: Mapping[str, Any]) -> di
     return defaults | dict(value)
 
 
+_PATHS = {"path": given_path, "path-or-address": path_or_address}
+
+
 def with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:
-    """A value whose schema has `format: path` somewhere, with these paths as they are meant.
+    """A value with what its schema calls a path, by a format of `_PATHS`, as it is meant.
 
     Raises:
         UserError: see `given_path`; or Snakemake would fill something into a path.
     """
     match value:
-        case str() if schema.get("format") == "path" and re.search("[{}]", value):
+        case str() if schema.get("format") in _PATHS and re.search("[{}]", value):
             raise UserError(
                 f"{place}: {value!r} holds braces, which Snakemake takes for wildcards; rename it"
             )
-        case str() if schema.get("format") == "path":
+        case str() if schema.get("format") in _PATHS:
             try:
-                return path_or_address(value)
+                return str(_PATHS[schema["format"]](value))
             except UserError as error:
                 raise UserError(f"{place}: {error}") from error
         case list() if "items" in schema:
