@@ -163,6 +163,7 @@ def test_a_block_agrees_with_its_file(tmp_path):
 def test_columns_of_charges_and_moments_state_the_whole(tmp_path):
     (ion,) = _read(tmp_path, _columns("initial_charges:R:1", 2, 0, 0))
     assert (ion.charge, ion.spin) == (2, 1)
+    assert _read(tmp_path, _columns("q:R:1", 2, 0, 0))[0].charge == 2
     (neutral,) = _read(tmp_path, _columns("charge:R:1", -0.8, 0.4, 0.4))
     assert neutral.charge == 0
     (triplet,) = _read(tmp_path, _columns("magmoms:R:1", 2, 0, 0))
@@ -383,6 +384,9 @@ def test_frames_after_a_blank_line_are_read(tmp_path):
         (_water("id=a id=b"), "`id` is 'a' and 'b'"),
         (_columns("masses:R:1", 15.999, 2.014, 1.008), "`masses` of atom 1 is 2.014"),
         (_columns("mass:R:1", 17.999, 1.008, 1.008), "`mass` of atom 0 is 17.999"),
+        (_columns("Z:I:1", 8, 1, 6), "line 5: the atom is 'H' and has the number 6"),
+        (_columns("magmoms:R:3", "0 0 1", "0 0 1", "0 0 0"), "nothing states `spin`"),
+        (_water('lattice="5 0 0 0 5 0 0 0 5"'), "`lattice` states a cell"),
         (_columns("isotope:I:1", 16, 2, 1), "`isotope` of atom 1 is 2"),
         (_water('smiles="[O:1]([2H:2])[H:3]"'), "has isotopes"),
         (_water("bond_graph=0-1"), "`bond_graph` is a key that pesbench writes for itself"),

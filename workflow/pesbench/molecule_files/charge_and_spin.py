@@ -172,10 +172,14 @@ def of_columns(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, object]]:
     said: list[tuple[str, object]] = []
     for name, values in columns.items():
         plain = _plain(name)
-        if values.dtype.kind not in "iuf" or values.ndim != 1 or not np.any(values):
+        if values.dtype.kind not in "iuf" or not np.any(values):
+            continue
+        if values.ndim != 1:
+            if re.fullmatch(r".*(magmom|magneticmoment|spin)s?", plain):
+                said.append((name, "a vector of each atom"))  # which no multiplicity follows from
             continue
         total = float(values.sum())
-        if re.fullmatch(r"(?!nuclear|core).*charges?", plain):
+        if re.fullmatch(r"(?!nuclear|core).*charges?|q|chg|chrg", plain):
             if abs(total - round(total)) < 0.1:  # else of a part, or rounded: no total charge
                 said.append((f"charge (the sum of `{name}`)", round(total)))
         elif re.fullmatch(r".*(magmom|magneticmoment|spin)s?", plain):

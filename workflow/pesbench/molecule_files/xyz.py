@@ -140,6 +140,11 @@ def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -
             f"{place}: the comment says {found[0].strip()[:60]!r}, which may be charge or "
             "multiplicity; write `charge=... spin=...`"
         )
+    for key, value in pairs:
+        if value is not None and key != "Lattice" and key.casefold() in ("lattice", "cell"):
+            raise UserError(
+                f"{place}: `{key}` states a cell; molecules are scanned in a vacuum: remove it"
+            )
     structure = {key: value for key, value in pairs if key in _STRUCTURE and value is not None}
     columns = structure.get("Properties", _COLUMNS).split(":")
     try:
@@ -158,7 +163,11 @@ def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -
             )
         if "species" in columns[::3]:
             symbol = cells[sum(widths[: columns[::3].index("species")])]
-            element(symbol, at)
+            atomic_number = element(symbol, at)
+            if "Z" in columns[::3]:
+                z = cells[sum(widths[: columns[::3].index("Z")])]
+                if z != str(atomic_number):
+                    raise UserError(f"{at}: the atom is {symbol!r} and has the number {z}")
             if _AMBIGUOUS.fullmatch(symbol):
                 raise UserError(
                     f"{at}: {symbol!r} may be {symbol.capitalize()} or a name of {symbol[0]}; "
