@@ -455,7 +455,7 @@ class Evaluation(Reader):
             wall_s=file.attribute(group, "wall_s", float),
             worker_deaths=(
                 file.attribute(group, "worker_deaths", int)
-                if "worker_deaths" in group.attrs  # not in files of older versions
+                if h5py.h5a.exists(group.id, b"worker_deaths")  # not in files of older versions
                 else 0
             ),
         )
