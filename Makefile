@@ -40,7 +40,7 @@ weights-testbed: $(STAMP)
 # What README and docs show of dynamics and of the ladder; hours, and a second call continues.
 study: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
-	$(call keep,mini,association.* dose* ladder*)
+	$(call keep,mini,mini.h5 skipped.csv association.* dose* ladder*)
 
 # A public foundation model on all of BSCT-SPICE. ARCHIVE=PATH: a copy of the data, instead of a download.
 study-bsct: $(STAMP)

@@ -1,7 +1,8 @@
 """Text that others wrote (names, messages, facts of a file), made fit for where it is shown.
 
-One function a format. Every writer of Markdown, CSV, HTML, figures and logs in this package goes
-through these, so that no cell is a formula, a link, a tag, a new row or a command of a terminal.
+One function a format. Every writer of Markdown, CSV, HTML and logs in this package goes through
+these, so that no cell is a formula, a link, a tag, a new row or a command of a terminal. Figures
+show names only, which are checked where they are read.
 """
 
 from __future__ import annotations
@@ -123,12 +124,7 @@ def csv_table(table: pd.DataFrame) -> str:
     return safe.to_csv(index=False)
 
 
-# --- figures and logs ------------------------------------------------------------------------
-
-
-def label(text: object) -> str:
-    """Plain text for a figure, where dollars would enclose mathematics."""
-    return printable(text).replace("$", r"\$")
+# --- logs --------------------------------------------------------------------------------------
 
 
 class LineFormatter(logging.Formatter):
