@@ -19,7 +19,7 @@ import pytest
 from pesbench.errors import UserError
 from pesbench.merging.assembly import merge
 from pesbench.merging.place import new_folder
-from pesbench.models.record import Described, description, write_record
+from pesbench.models.record import Described, check_name, description, write_record
 from pesbench.models.registry import ModelEntry
 from pesbench.storage import ScanSet, write_json, write_scan_set
 from test_merge import LEVEL, METHOD, Group, contents, control, net, refused, run
@@ -202,6 +202,14 @@ def _family(group, name):
 def _seen(group, name):
     group.described["net"] = Described(description(net()), {name: "seen"})
     write_record(group.folder / "models.json", group.described)
+
+
+def test_a_molecule_may_be_named_after_its_scan():
+    """As those of BSCT-SPICE are."""
+    check_name("C-C/29068", "place", "system")
+    for name in ("C-C/../x", "/etc", "C-C//x", "C-C/"):
+        with pytest.raises(UserError, match="unfit for a path"):
+            check_name(name, "place", "system")
 
 
 def _seed_of(group, name):

@@ -1,4 +1,4 @@
-"""Text of others in Markdown, CSV, HTML and logs: shown as it is, never acted on."""
+"""Text of others in Markdown, CSV, HTML, figures and logs: shown as it is, never acted on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from pesbench import cli, text
 
@@ -85,6 +86,13 @@ def test_numbers_and_words_of_a_table_are_written_as_they_are():
         {"a": ["-0.5", "x,y"], "b": [True, False], "c": pd.array([1, None], dtype="Int64")}
     )
     assert text.csv_table(table) == table.to_csv(index=False)
+
+
+def test_dollars_are_no_mathematics_in_a_figure():
+    figure = Figure()
+    drawn = figure.text(0, 0, text.label(r"$\frac{$ and $x$"))
+    figure.canvas.draw()
+    assert drawn.get_text().replace("\\$", "$") == r"$\frac{$ and $x$"
 
 
 def test_a_log_has_no_control_characters_of_others(tmp_path, capfd, monkeypatch):

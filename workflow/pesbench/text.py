@@ -1,8 +1,7 @@
 """Text that others wrote (names, messages, facts of a file), made fit for where it is shown.
 
-One function a format. Every writer of Markdown, CSV, HTML and logs in this package goes through
-these, so that no cell is a formula, a link, a tag, a new row or a command of a terminal. Figures
-show names only, which are checked where they are read.
+One function a format. Every writer of Markdown, CSV, HTML, figures and logs in this package goes
+through these, so that no cell is a formula, a link, a tag, a new row or a command of a terminal.
 """
 
 from __future__ import annotations
@@ -124,7 +123,12 @@ def csv_table(table: pd.DataFrame) -> str:
     return safe.to_csv(index=False)
 
 
-# --- logs --------------------------------------------------------------------------------------
+# --- figures and logs ------------------------------------------------------------------------
+
+
+def label(text: object) -> str:
+    """Plain text for a figure, where dollars would enclose mathematics."""
+    return printable(text).replace("$", r"\$")
 
 
 class LineFormatter(logging.Formatter):

@@ -446,8 +446,10 @@ def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
     scan_set.check_content()
     record.check_name(scan_set.name, str(scan_set.path), "scan set")
     systems = {scan_set.system(scan_id) for scan_id in scan_set.ids}
-    for name in {part for scan_id in scan_set.ids for part in scan_id.split("/")} | systems:
-        record.check_name(name, str(scan_set.path), "system or part of a scan's id:")
+    for name in systems:
+        record.check_name(name, str(scan_set.path), "system")
+    for name in {part for scan_id in scan_set.ids for part in scan_id.split("/")}:
+        record.check_name(name, str(scan_set.path), "part of a scan's id:")
     for folder in folders:
         if folder.scan_set is not None and folder.scan_set != scan_set.path:
             with ScanSet(folder.scan_set) as own:

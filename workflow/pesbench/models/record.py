@@ -155,7 +155,8 @@ def check_name(name: str, place: str, what: str) -> None:
     if what in ("model", "scan set"):
         reason = why_unfit(name, IN_RESULTS if what == "model" else BESIDE_RESULTS)
     else:
-        reason = "" if is_path_name(name) else "is unfit for a path"
+        parts = name.split("/") if what == "system" else [name]  # BSCT-SPICE's are such as C-C/713
+        reason = "" if all(map(is_path_name, parts)) else "is unfit for a path"
     if reason:
         raise UserError(f"{place}: {what} {name!r} {reason}")
 
