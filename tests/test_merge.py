@@ -942,6 +942,7 @@ def test_a_damaged_file_leaves_nothing_behind(groups, tmp_path, caplog):
         (["{b}/.."], "--out"),
         (["{b}x"], "no such folder"),
         (["--scan-set", "nowhere.h5"], "no such scan set"),
+        (["--rank-by", "model"], "cannot rank models"),
     ],
 )
 def test_bad_options(groups, tmp_path, caplog, options, said):

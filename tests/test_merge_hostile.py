@@ -302,7 +302,8 @@ def _skipped_link(group, aside):
 
 
 def _model_link(group, aside):
-    (group.folder / "other").symlink_to(aside.parent)
+    (group.folder / "net").rename(aside.parent / "net")
+    (group.folder / "net").symlink_to(aside.parent / "net")
 
 
 def _fifo(group, _):

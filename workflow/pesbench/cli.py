@@ -591,7 +591,9 @@ def _merge(arguments: argparse.Namespace) -> None:
     from pesbench.merging.commands import report_commands, write_worst_tables
     from pesbench.merging.options import choices
     from pesbench.merging.place import new_folder
+    from pesbench.report.tables import check_rank_by
 
+    check_rank_by(arguments.rank_by)
     chosen = choices(arguments.rename, arguments.without, arguments.without_dynamics)
     with new_folder(arguments.out, arguments.results) as folder:
         merged = merge(

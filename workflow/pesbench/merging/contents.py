@@ -38,6 +38,10 @@ _TEXT = (
     *("model", "scan", "trajectory", "system", "bond", "seen", "status", "message", "failure"),
     *("outcome", "extremum", "bond_class"),
 )
+_READ = (  # of a folder
+    *("*.h5", "models.json", "skipped.csv", "*/model.json"),
+    *("*/scans/*.h5", "*/dynamics/*.h5", "*/scores/*.parquet"),
+)
 _WHOLE = ("n_atoms", "n_frames", "replicate", "relax_steps")
 _WORDS = {
     "status": frozenset(Status),
@@ -219,11 +223,11 @@ def _skipped(path: Path) -> pd.DataFrame | None:
 
 
 def _check_inside(folder: Path) -> None:
-    """Refuse a folder with links out of it: what they lead to would be shown and passed on."""
+    """Refuse what leads out of a folder through a link: it would be shown and passed on."""
     own = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(own):
-            raise UserError(f"{path}: is a link that leads out of the folder; put a copy there")
+    for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
+        if not path.resolve().is_relative_to(own):
+            raise UserError(f"{path}: a link leads out of the folder; put a copy there")
 
 
 def _some(names: Sequence[str]) -> str:

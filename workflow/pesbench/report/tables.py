@@ -152,6 +152,18 @@ class Column:
     help: str
 
 
+def check_rank_by(rank_by: str) -> None:
+    """Refuse a score that is no error.
+
+    Raises:
+        UserError: with those that can rank.
+    """
+    if rank_by not in LOWER_IS_BETTER:
+        raise UserError(
+            f"rank_by: {rank_by!r} cannot rank models; use one of {', '.join(LOWER_IS_BETTER)}"
+        )
+
+
 def leaderboard(
     scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts], rank_by: str = "fsd_full"
 ) -> pd.DataFrame:
@@ -169,10 +181,7 @@ def leaderboard(
     Raises:
         UserError: `rank_by` is no score where lower is better, or no model is given.
     """
-    if rank_by not in LOWER_IS_BETTER:
-        raise UserError(
-            f"rank_by: {rank_by!r} cannot rank models; use one of {', '.join(LOWER_IS_BETTER)}"
-        )
+    check_rank_by(rank_by)
     facts = list(facts)
     if not facts:
         raise UserError("no model to put on a leaderboard; check `models`")
