@@ -381,6 +381,20 @@ def test_what_unpacks_without_end_is_not_unpacked(tmp_path):
     assert peak() - before < 100
 
 
+@pytest.mark.parametrize("energies", ["rising", "falling", "none"])
+def test_a_scan_that_no_gate_has_let_through_is_one_line(tmp_path, toys, energies):
+    make, _ = CONTRACTS["evaluation"]
+    path, scan = tmp_path / "e.h5", toys["C-N/b"]
+    n = scan.n_frames
+    energy = {
+        "rising": np.arange(1.0 * n), "falling": -np.arange(1.0 * n), "none": np.full(n, np.nan),
+    }[energies]  # fmt: skip
+    make(path, {scan.id: replace(scan, energy=energy)})
+    with ScanSet(tmp_path / "toys.h5") as scan_set, pytest.raises(UserError) as error:
+        score_rows(scan_set, [path])
+    assert str(error.value).startswith(f"{path}: scan 'C-N/b' of ")
+
+
 # --- a full disk, and one without locks ----------------------------------------------------------
 
 FULL = """

@@ -298,14 +298,21 @@ def score_rows(
                     raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
                 scan = scan_set.scan(scan_id)
                 seen = (split or {}).get(scan.system, "")
-                rows[scan_id] = _row(
-                    model,
-                    scan,
-                    evaluation.scan(scan_id, (scan.n_frames, scan.n_atoms)),
-                    seen,
-                    is_test=scan_id not in seen_scans,
-                    ceiling_ev=ceiling_ev,
-                )
+                answers = evaluation.scan(scan_id, (scan.n_frames, scan.n_atoms))
+                try:
+                    rows[scan_id] = _row(
+                        model,
+                        scan,
+                        answers,
+                        seen,
+                        is_test=scan_id not in seen_scans,
+                        ceiling_ev=ceiling_ev,
+                    )
+                except ValueError as error:  # no minimum within the scan; the gate drops such ones
+                    raise UserError(
+                        f"{path}: scan {scan_id!r} of {scan_set.path} cannot be scored ({error}); "
+                        "make the one that is not of this workflow again"
+                    ) from error
                 work[scan_id] = scan.n_frames * scan.n_atoms
             seconds = float(evaluation.attributes["wall_s"])
             for scan_id, part in work.items():
