@@ -63,6 +63,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         Atoms(symbols, positions=[[0, 0, 0], [0, 0, length]], info={"id": name})
         for name, (symbols, length) in LENGTHS.items()
     ]
+    for atoms in molecules:  # complete as they are
+        first, second = atoms.get_chemical_symbols()
+        atoms.info |= {"smiles": f"[{first}:1][{second}:2]", "spin": 1}
     ase.io.write(made.root / "toys.extxyz", molecules)
     marker = str(made.root / "marker")
     entries = {name: _entry(**settings) for name, settings in BROKEN.items()}
