@@ -19,7 +19,7 @@ from ase import Atoms
 
 from workflow_copy import Copy
 
-LENGTHS = {"co": ("CO", 1.13), "n2": ("NN", 1.10), "cs": ("CS", 1.54), "f2": ("FF", 1.41)}
+LENGTHS = {"co": ("CO", 1.13), "n2": ("NN", 1.10), "cs": ("CS", 1.54), "pn": ("PN", 1.49)}
 BROKEN = {
     "at_import": {"calculator": "fails_at_import:Morse"},
     "dies_at_import": {"calculator": "dies_at_import:Morse"},
