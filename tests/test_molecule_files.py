@@ -435,6 +435,154 @@ def test_a_drawing_in_one_plane_is_refused(tmp_path):
     _refused(tmp_path, methane, "a 2D drawing", "has four neighbours")
 
 
+# --- what users of other programs write ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("comment", "charge", "spin"),
+    [
+        ("spin_mult=1 m=1 mul=1", 0, 1),
+        ("2S+1=3", 0, 3),
+        ("qtot=-2", -2, 1),
+        ("tot_charge=2 mul=3", 2, 3),
+        ("spinpol=T spin_polarized=True spin_contamination=0.75", 0, 1),
+        ("m=18 is_charged=False initial_magmoms='0 0 0'", 0, 1),
+        ("formal_charges='0 0 0' nuclear_charges='8 1 1' charges='-0.8 0.4 0.4'", 0, 1),
+        ("triplet spin=3", 0, 3),
+        ("state=dication charge=2", 2, 1),
+        ("* xyz 0 1", 0, 1),
+        ("forces in hartree/bohr, dipole in e*bohr, hartree bohr^-1", 0, 1),
+        ("canonical_smiles=O inchi=InChI=1S/H2O/h1H2", 0, 1),
+        ('mapped_smiles="[O+2:1]([H:2])[H:3]"', 2, 1),
+        ("inchi=InChI=1S/H2O/h1H2/q+2", 2, 1),
+    ],
+)
+def test_other_names_of_charge_and_spin_are_taken(tmp_path, comment, charge, spin):
+    (system,) = _read(tmp_path, _water(comment))
+    assert (system.charge, system.spin) == (charge, spin)
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("(charge=2)", "not '2)'"),
+        ("[charge=2] [spin=1]", "not '2]'"),
+        ("name=water|charge=2|mult=1", "`charge in name` is '2'"),
+        ("title='water, multiplicity: 3'", "`multiplicity in title` is '3'"),
+        ("triplet state", "`comment` is 'triplet', and nothing states `spin`"),
+        ("water (radical cation)", "`comment` is 'cation', and nothing states `charge`"),
+        ("config_type=dianion", "`config_type` is 'dianion'"),
+        ("m=3", "`m` is '3'"),
+        ("nel=8", "`nel` is '8'"),
+        ("charged=True", "`charged` is 'True'"),
+        ("formal_charges='2 0 0'", "`formal_charges` is '2 0 0', and nothing states `charge`"),
+        ("initial_magmoms='2 0 0'", "`initial_magmoms` is '2 0 0', and nothing states `spin`"),
+        ("-2", "looks like charge"),
+        ("* xyz -2 1", "looks like charge and multiplicity"),
+        ("positions in Bohr", "the comment says 'Bohr'"),
+        ("units=bohr", "the comment says 'bohr'"),
+        ('SMILES="[OH2+2]" charge=0', "`charge` is 0, charge (of `SMILES`) is 2"),
+    ],
+)
+def test_other_statements_of_charge_spin_and_unit_are_refused(tmp_path, comment, said):
+    _refused(tmp_path, _water(comment), said)
+
+
+def test_columns_of_other_names(tmp_path):
+    assert _read(tmp_path, _columns("spin_density:R:1", 1.9, 0.05, 0.05))[0].spin == 3
+    assert _read(tmp_path, _columns("valence_charges:R:1", 6, 1, 1))[0].charge == 0
+    assert _read(tmp_path, _columns("charges:R:1", "nan", 0, 0))[0].charge == 0
+
+
+def test_a_trajectory_from_an_ase_database(tmp_path):
+    """`row.toatoms(add_additional_information=True)` keeps its values in dictionaries."""
+    water = molecule(
+        "H2O", info={"key_value_pairs": {"charge": 2}, "data": {"mult": np.array([3])}}
+    )
+    ase.io.write(tmp_path / "m.traj", water)
+    (system,) = read_systems(tmp_path / "m.traj")
+    assert (system.charge, system.spin) == (2, 3)
+
+
+def _mdl(atoms, bonds, tag="3D"):
+    rows = zip(atoms.get_chemical_symbols(), atoms.positions.tolist(), strict=True)
+    lines = [f"{x:10.4f}{y:10.4f}{z:10.4f} {s:3} 0  0" for s, (x, y, z) in rows]
+    lines += [f"{i + 1:3}{j + 1:3}  1  0" for i, j in bonds]
+    counts = f"{len(atoms):3}{len(bonds):3}  0  0  0  0  0  0  0  0999 V2000"
+    return "\n".join(["m", f"     RDKit          {tag}", "", counts, *lines, "M  END", ""])
+
+
+DIBORANE = Atoms(
+    "B2H6",
+    [[0.88, 0, 0], [-0.88, 0, 0], [0, 0, 0.98], [0, 0, -0.98]]
+    + [[x * 1.45, y * 1.04, 0] for x in (1, -1) for y in (1, -1)],
+)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "bonds"),
+    [
+        (DIBORANE, [(0, 2), (1, 2), (0, 3), (1, 3), (0, 4), (0, 5), (1, 6), (1, 7)]),
+        (molecule("ClF3"), [(0, 1), (0, 2), (0, 3)]),
+        (molecule("C6H6"), []),  # as programs without bonds write it
+    ],
+)
+def test_bonds_that_rdkit_does_not_expect(tmp_path, atoms, bonds):
+    (system,) = _read(tmp_path, _mdl(atoms, bonds), "m.sdf")
+    assert len(system.bonds) == (len(bonds) or 12)
+    if bonds and atoms is DIBORANE:  # the octet is asked for elsewhere
+        ammonium = Atoms("NH4", molecule("CH4").positions * 0.94)
+        _refused(tmp_path, _mdl(ammonium, [(0, k) for k in (1, 2, 3, 4)]), "N, 4", name="m.sdf")
+
+
+def test_a_model_of_a_pdb_ends_where_the_next_begins(tmp_path):
+    models = "".join(f"MODEL        {k}\n{_pdb(*PDB_WATER)}" for k in (1, 2))
+    assert len(_read(tmp_path, models, "m.pdb")) == 2
+
+
+@pytest.mark.parametrize("smiles", ["N", "OO", "c1ccccc1", "NC(N)=O"])
+def test_drawings_with_hydrogens_and_without_a_flag(tmp_path, smiles):
+    drawing = _block(smiles, flat=True).replace("2D", "  ")
+    _refused(tmp_path, drawing, "no drawing", name="m.mol")
+    rows = [line.split()[:4] for line in drawing.split("\n") if re.match(r" +-?\d+\.\d{4} ", line)]
+    _refused(
+        tmp_path,
+        f"{len(rows)}\n\n" + "".join(f"{s} {x} {y} {z}\n" for x, y, z, s in rows),
+        "no drawing",
+    )
+    bohr = molecule("CH3CH2OH")
+    bohr.positions /= 0.529177
+    ase.io.write(tmp_path / "m.xyz", bohr, format="xyz")
+    with pytest.raises(UserError, match="not in bohr"):
+        read_systems(tmp_path / "m.xyz")
+
+
+def test_skeletons_of_nitrogen_and_isolated_oxygen(tmp_path):
+    for symbols, positions in [
+        ("N2", [[0, 0, 0], [0, 0, 1.45]]),
+        ("CON2", [[0, 0, 0], [0, 1.22, 0], [1.19, -0.7, 0], [-1.19, -0.7, 0]]),
+        ("CH4O", [*molecule("CH4").positions, [4, 0, 0]]),
+    ]:
+        ase.io.write(tmp_path / "m.xyz", Atoms(symbols, positions), format="xyz")
+        with pytest.raises(UserError, match="hydrogens seem to be missing"):
+            read_systems(tmp_path / "m.xyz")
+    carbonyl = [[0, 0, 1.84], [0, 0, 2.97], [1.84, 0, 0], [2.97, 0, 0], [0, 1.84, 0], [0, 2.97, 0]]
+    for symbols, positions in [
+        ("FeCOCOCO", [[0, 0, 0], *carbonyl]),
+        ("COCOCO", [[x, 0, z] for x in (0, 5, 10) for z in (0, 1.13)]),
+        ("NF3", molecule("NF3").positions),
+        ("FHF", [[0, 0, 0], [0, 0, 1.15], [0, 0, 2.3]]),
+    ]:
+        atoms = Atoms(symbols, positions, info={"charge": -1 if symbols == "FHF" else 0})
+        ase.io.write(tmp_path / "m.extxyz", atoms)
+        assert len(read_systems(tmp_path / "m.extxyz")) == 1
+
+
+@pytest.mark.parametrize("table", ['id,smiles\na,"CN\nb,CO\n', "id,smiles\na,CN CO\n"])
+def test_a_row_that_swallows_more_than_its_own(tmp_path, table):
+    _refused(tmp_path, table, "m.csv", name="m.csv")
+
+
 # --- the order of atoms --------------------------------------------------------------------------
 
 

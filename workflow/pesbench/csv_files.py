@@ -30,7 +30,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, s
         reading(path, "cannot be read as CSV", "save it as UTF-8 with commas"),
         path.open(newline="", encoding="utf-8-sig") as file,
     ):
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, strict=True)
         names = [name.strip() for name in rows.fieldnames or ()]
         rows.fieldnames = names
         if twice := [name for name in names if name and names.count(name) > 1]:

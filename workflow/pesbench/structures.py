@@ -174,7 +174,13 @@ def is_path_name(name: str) -> bool:
 
 def n_parts(n_atoms: int, bonds: NDArray[np.int64]) -> int:
     """Number of parts of a bond graph that are not connected with each other."""
-    return int(connected_components(_graph(n_atoms, bonds), directed=False)[0])
+    return connected_parts(n_atoms, bonds)[0]
+
+
+def connected_parts(n_atoms: int, bonds: NDArray[np.int64]) -> tuple[int, NDArray[np.int32]]:
+    """The number of connected parts of a bond graph, and that of each atom, shape (N,)."""
+    count, part = connected_components(_graph(n_atoms, bonds), directed=False)
+    return int(count), part
 
 
 def _graph(n_atoms: int, bonds: NDArray[np.int64]) -> coo_array:

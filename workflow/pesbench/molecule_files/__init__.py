@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,19 @@ def _trajectory(path: Path) -> Iterator[Record]:
             f"{path}: cannot be read as ASE's traj ({told[:200]}); give an extxyz"
         ) from error
     for k, atoms in enumerate(frames):
-        info = {str(key): value for key, value in atoms.info.items()}
+        info = dict(_flat(atoms.info))
         texts = {key: str(info[key]) for key in ("id", "smiles", *xyz.OWN_KEYS) if key in info}
         yield xyz.from_atoms(atoms, path, k, info.items(), texts)
+
+
+def _flat(info: Mapping[object, object]) -> Iterator[tuple[str, object]]:
+    """Keys and values, with those of dictionaries among them (`data` of an ASE database)."""
+    for key, value in info.items():
+        if isinstance(value, Mapping):
+            for name, inner in _flat(value):
+                yield (name if name not in info else f"{key}.{name}"), inner
+        else:
+            yield str(key), value
 
 
 def read_systems(path: Path, charge: int | None = None, spin: int | None = None) -> list[System]:

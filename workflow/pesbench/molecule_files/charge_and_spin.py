@@ -27,17 +27,40 @@ _TAKEN = {
     "totalformalcharge": "charge",
     "molecularcharge": "charge",
     "systemcharge": "charge",
+    "moleculecharge": "charge",
+    "totcharge": "charge",
+    "qtot": "charge",
+    "qtotal": "charge",
     "spin": "spin",
     "multiplicity": "spin",
     "spinmultiplicity": "spin",
     "mult": "spin",
+    "mul": "spin",
+    "spinmult": "spin",
+    "totalmultiplicity": "spin",
+    "2s1": "spin",  # 2S+1
 }
 _UNCLEAR = {
-    "charge": re.compile(r".*charge.*|q|chg|chrg|n?(um|umber)?(of)?elec(tron)?s?"),
+    "charge": re.compile(
+        r"(?!.*(nuclear|core|valence)).*charge.*|q|chg|chrg|n?(um|umber)?(of)?elec(tron)?s?|nel"
+    ),
     "spin": re.compile(
-        r".*(spin|multiplicity|unpaired|uhf|magmom|magneticmoment|radical).*|2?s|ms"
+        r"(?!.*(spinpol|polari[sz]|restrict|contamin|orbit))"
+        r".*(spin|multiplicity|unpaired|uhf|magmom|magneticmoment|radical).*|2?s|ms?"
     ),
 }
+# words of a comment or a value that state more than neutral and singlet
+_WORDS = dict.fromkeys(
+    ("cation", "anion", "dication", "dianion", "trication", "trianion"), "charge"
+) | dict.fromkeys(("triplet", "quartet", "quintet", "sextet", "septet", "diradical"), "spin")
+# `charge=1` inside the value of something else, as in `name=water|charge=1`
+_WITHIN = re.compile(
+    r"(?i)(?<![a-z0-9])(?:total|net|formal)?[_ -]?(charge|multiplicity|mult|spin)\s*[=:]\s*"
+    r"([+-]?\d{1,2})(?![\d.])"
+)
+_MOMENTS = re.compile(
+    r".*(magmom|magneticmoment|spin|spindensity|spindensitie|spinpopulation|unpaired)s?"
+)
 _A_CHARGE = re.compile(r".*charge|q|chg|chrg")  # of the unclear: no other quantity
 _MEANING = {"charge": "the total charge in e", "spin": "the multiplicity 2S + 1"}
 _NO_CLAIM = frozenset({"", "f", "false", "none", "nan", "singlet"})
@@ -64,6 +87,8 @@ def whole_number(value: object, what: str, place: str = "", least: int | None = 
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
     if isinstance(value, bool | np.bool_):
         return None
     if isinstance(value, int | np.integer):
@@ -81,7 +106,7 @@ def _shown(value: object) -> str:
 
 def _plain(name: str) -> str:
     """A name without case, punctuation and what stands in brackets, such as a unit."""
-    return re.sub(r"[^a-z0-9]", "", re.split(r"[(\[]", name)[0].casefold())
+    return re.sub(r"[^a-z0-9]", "", re.split(r"[(\[]", name.lstrip("([{<|"))[0].casefold())
 
 
 def charge_and_spin(
@@ -126,12 +151,8 @@ def charge_and_spin(
                 raise UserError(
                     f"{where}{before[0]} is {before[1]}, {_quoted(name)} is {number}; correct one"
                 )
-        elif value is not None:
-            unclear += [
-                (kind, name, value)
-                for kind, names in _UNCLEAR.items()
-                if names.fullmatch(plain) and _claims(kind, value)
-            ]
+        else:
+            unclear += _unclear(name, plain, value)
     for kind, name, value in unclear:
         told = f"{where}`{name}` is {_shown(value)}"
         if kind not in found:
@@ -142,24 +163,60 @@ def charge_and_spin(
     return tuple(found[kind][1] if kind in found else None for kind in ("charge", "spin"))  # type: ignore[return-value]
 
 
+def _unclear(name: str, plain: str, value: object) -> list[tuple[str, str, object]]:
+    """What a name outside `_TAKEN` says of charge or spin: kinds, names and values."""
+    if value is None:  # a bare word
+        word = name.casefold().strip("()[]{}<>,;:.!?\"'")
+        return [(_WORDS[word], "comment", word)] if word in _WORDS else []
+    text = str(value).strip()
+    if (kind := _WORDS.get(text.casefold())) is not None:
+        return [(kind, name, value)]
+    if within := _WITHIN.findall(text[:1000]):
+        kinds = ["charge" if what.casefold() == "charge" else "spin" for what, _ in within]
+        return [
+            (kind, f"{what} in {name}", number)
+            for kind, (what, number) in zip(kinds, within, strict=True)
+            if int(number) != (kind == "spin")
+        ]
+    return [
+        (kind, name, value)
+        for kind, names in _UNCLEAR.items()
+        if names.fullmatch(plain) and _claims(kind, plain, value)
+    ]
+
+
 def _quoted(name: str) -> str:
     return name if "`" in name else f"`{name}`"
 
 
-def _claims(kind: str, value: object) -> bool:
+def _claims(kind: str, plain: str, value: object) -> bool:
     """Whether a value under an unclear name says something else than neutral and singlet."""
     text = str(value).strip()
     number = _whole(value)
     if number is not None:
-        return number != 0
-    if kind == "charge":
-        return False  # a part of an electron, or a method: no total charge
+        if plain == "m":  # multiplicity, or a mass
+            return 2 <= number <= 10
+        return number != 0 and not (number == 1 and "mult" in plain)
+    if re.fullmatch(r"[\[(]?\s*[-+.\de]+([\s,]+[-+.\de]+)+[,\s]*[\])]?", text):  # of each atom
+        total = _sum(text)
+        if kind == "spin":
+            return abs(total) > 0.5
+        return abs(total) > 0.5 and abs(total - round(total)) < 0.1
+    if kind == "charge":  # a part of an electron, or a method: no total charge
+        return plain in ("charged", "ischarged") and text.casefold() in ("t", "true", "yes")
     if text.casefold() in _NO_CLAIM:
         return False
     try:
         return abs(float(text)) % 1 == 0.5  # S of an odd number of electrons; else a mean value
     except ValueError:
         return True  # such as `triplet`
+
+
+def _sum(text: str) -> float:
+    try:
+        return sum(map(float, re.findall(r"[-+.\de]+", text)))
+    except ValueError:
+        return 0.0
 
 
 def of_columns(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, object]]:
@@ -172,16 +229,16 @@ def of_columns(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, object]]:
     said: list[tuple[str, object]] = []
     for name, values in columns.items():
         plain = _plain(name)
-        if values.dtype.kind not in "iuf" or not np.any(values):
+        if values.dtype.kind not in "iuf" or not np.any(values) or not np.isfinite(values).all():
             continue
         if values.ndim != 1:
-            if re.fullmatch(r".*(magmom|magneticmoment|spin)s?", plain):
+            if _MOMENTS.fullmatch(plain):
                 said.append((name, "a vector of each atom"))  # which no multiplicity follows from
             continue
         total = float(values.sum())
-        if re.fullmatch(r"(?!nuclear|core).*charges?|q|chg|chrg", plain):
+        if re.fullmatch(r"(?!nuclear|core|valence).*charges?|q|chg|chrg", plain):
             if abs(total - round(total)) < 0.1:  # else of a part, or rounded: no total charge
                 said.append((f"charge (the sum of `{name}`)", round(total)))
-        elif re.fullmatch(r".*(magmom|magneticmoment|spin)s?", plain):
+        elif _MOMENTS.fullmatch(plain):
             said.append((f"spin (from the sum of `{name}`)", 1 + abs(round(total))))
     return said

@@ -15,6 +15,8 @@ from pesbench.molecule_files.record import Record
 from pesbench.structures import ISOTOPES, canonical_bonds, is_path_name
 
 _LISTED = 5
+_STRICT = (1, 5, 6, 7, 8, 9)  # their valences are those of the octet
+_NONMETALS = (1, 2, *range(5, 11), *range(14, 19), *range(33, 37), *range(52, 55), 85, 86)
 
 
 def read_records(path: Path, text: str) -> Iterator[Record]:
@@ -61,11 +63,13 @@ def _record(molecule: Chem.Mol, name: str, properties: dict[str, Any], place: st
     unpaired = sum(atom.GetNumRadicalElectrons() for atom in atoms)
     try:
         with rdBase.BlockLogs():
-            Chem.SanitizeMol(molecule)
+            Chem.SanitizeMol(molecule, _checks(molecule))
     except ValueError as error:
         told = " ".join(str(error).split())
         raise UserError(f"{place}: {told}; correct its bonds, or its charges (`M  CHG`)") from error
-    missing = sum(atom.GetTotalNumHs() for atom in atoms)
+    # without any bond they are found by distance
+    bonded = bool(molecule.GetNumBonds()) or len(atoms) == 1
+    missing = sum(atom.GetTotalNumHs() for atom in atoms) if bonded else 0
     positions = molecule.GetConformer().GetPositions().astype(np.float64)
     tagged = molecule.GetProp("_MolFileInfo")[20:22] == "2D"
     if tagged and len(atoms) > 1 and not positions[:, 2].any():
@@ -79,8 +83,34 @@ def _record(molecule: Chem.Mol, name: str, properties: dict[str, Any], place: st
         numbers=np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.int64),
         positions=positions,
         said=[*stated, *properties.items()],
-        bonds=canonical_bonds(np.array(pairs, dtype=np.int64)),
+        bonds=canonical_bonds(np.array(pairs, dtype=np.int64)) if bonded else None,
         charge_of_atoms=sum(charges),
         unpaired=unpaired,
         hydrogens_missing=missing,
     )
+
+
+def _checks(molecule: Chem.Mol) -> Chem.SanitizeFlags:
+    """What RDKit judges: valences, too, unless they are beyond what it knows of an element.
+
+    Bridging hydrogens (B2H6), ligands of metals and hypervalent elements such as chlorine in ClF3
+    have more bonds than RDKit allows. They stand for themselves and ask for no hydrogen.
+    """
+    with rdBase.BlockLogs():
+        problems = Chem.DetectChemistryProblems(molecule)
+    if not problems or any(each.GetType() != "AtomValenceException" for each in problems):
+        return Chem.SANITIZE_ALL
+    unusual = [molecule.GetAtomWithIdx(each.GetAtomIdx()) for each in problems]
+    if not all(map(_may_exceed, unusual)):
+        return Chem.SANITIZE_ALL
+    for atom in unusual:
+        atom.SetNoImplicit(True)
+    return Chem.SANITIZE_ALL ^ Chem.SANITIZE_PROPERTIES
+
+
+def _may_exceed(atom: Chem.Atom) -> bool:
+    bridges = any(each.GetAtomicNum() == 1 and each.GetDegree() > 1 for each in atom.GetNeighbors())
+    of_metal = any(each.GetAtomicNum() not in _NONMETALS for each in atom.GetNeighbors())
+    if atom.GetAtomicNum() == 1:
+        return atom.GetDegree() > 1
+    return bridges or of_metal or atom.GetAtomicNum() not in _STRICT

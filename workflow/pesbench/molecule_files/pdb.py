@@ -31,7 +31,7 @@ def read_records(path: Path, text: str) -> Iterator[Record]:
                     f"{place}: the molecule is periodic; molecules are scanned in a vacuum: make "
                     "it whole and remove this line"
                 )
-        elif line.startswith("END") and atoms:
+        elif line.startswith(("END", "MODEL ")) and atoms:
             yield _record(path, number, atoms)
             atoms, number = [], number + 1
     if atoms:

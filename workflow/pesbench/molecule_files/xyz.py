@@ -23,6 +23,7 @@ from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, read_xyz
 from pesbench.errors import UserError
 from pesbench.molecule_files.charge_and_spin import of_columns
 from pesbench.molecule_files.record import Record, check_masses, element
+from pesbench.structures import smiles_states
 
 # keys of our own files, in which the graph and the choice of bonds are kept from stage to stage
 OWN_KEYS = ("bond_graph", "scan_bonds", "failed")
@@ -36,7 +37,10 @@ _PAIR = re.compile(
     re.VERBOSE,
 )
 # `0 1` and the like: charge and multiplicity, as quantum-chemistry programs write them
-_TWO_NUMBERS = re.compile(r"\s*[+-]?\d{1,2}[\s,]+\d{1,2}\s*")
+_TWO_NUMBERS = re.compile(r"\s*(\*\s*xyz(file)?\s+)?[+-]?\d{1,2}[\s,]+\d{1,2}\s*|\s*[+-]\d{1,2}\s*")
+_IN_BOHR = re.compile(r"(?i)(?<![\w/*])bohrs?(?![\w^*])(?!\s*-)")
+# other SMILES than the one whose map gives the bonds: their formal charge counts
+_SMILES = re.compile(r"(?i)(?!.*(parent|product|reactant|neutral|monomer|fragment)).*smiles")
 # capitals in which carbon, hydrogen, nitrogen or oxygen may carry the name of a place
 _AMBIGUOUS = re.compile(r"(?!CL)[CHNO][A-Z]")
 
@@ -129,7 +133,7 @@ def read_records(path: Path, text: str) -> Iterator[Record]:
 
 def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -> Record:
     place = f"{path}: line {line + 1}"
-    if _TWO_NUMBERS.fullmatch(comment) and comment.replace(",", " ").split() != ["0", "1"]:
+    if _TWO_NUMBERS.fullmatch(comment) and re.findall(r"[+-]?\d+", comment) != ["0", "1"]:
         raise UserError(
             f"{place}: the comment {comment.strip()!r} looks like charge and multiplicity; "
             "write `charge=... spin=...`"
@@ -145,6 +149,10 @@ def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -
             raise UserError(
                 f"{place}: `{key}` states a cell; molecules are scanned in a vacuum: remove it"
             )
+    if found := _IN_BOHR.search(comment):
+        raise UserError(
+            f"{place}: the comment says {found[0]!r}; give positions in Å, or remove the word"
+        )
     structure = {key: value for key, value in pairs if key in _STRUCTURE and value is not None}
     columns = structure.get("Properties", _COLUMNS).split(":")
     try:
@@ -230,6 +238,7 @@ def from_atoms(
     columns |= {k: v for k, v in results.items() if np.ndim(v) and len(v) == len(atoms)}
     numbers = atoms.numbers.astype(np.int64)
     check_masses(columns, numbers, place)
+    said = list(said)
     moment = round(abs(float(results.get("magmom") or 0.0)))
     of_whole = [("spin (from the result `magmom`)", moment + 1)] if moment else []
     return Record(
@@ -237,7 +246,21 @@ def from_atoms(
         name=name,
         numbers=numbers,
         positions=atoms.positions.astype(np.float64),
-        said=[*said, *of_columns(columns), *of_whole],
+        said=[*said, *of_columns(columns), *of_whole, *_of_identifiers(said)],
         smiles=texts.get("smiles", ""),
         kept={key: texts[key] for key in OWN_KEYS if key in texts},
     )
+
+
+def _of_identifiers(said: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """The charge that other SMILES than `smiles`, and an InChI, state."""
+    for name, value in said:
+        if name == "smiles" or not isinstance(value, str):
+            continue
+        if _SMILES.fullmatch(name):
+            try:
+                yield f"charge (of `{name}`)", smiles_states(value)[0]
+            except UserError:
+                continue  # no SMILES, such as the name of a file
+        elif name.casefold() == "inchi":
+            yield f"charge (of `{name}`)", sum(map(int, re.findall(r"/[qp]([+-]\d{1,3})", value)))

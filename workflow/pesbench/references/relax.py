@@ -55,6 +55,11 @@ def parse_smiles(smiles: str) -> tuple[Chem.Mol, bool]:
     Raises:
         UserError: it cannot be read, it is more than one molecule, or it has isotopes.
     """
+    if len(words := smiles.split()) > 1 and not words[1].startswith("|"):
+        raise UserError(
+            f"{smiles[:80]!r} is more than a SMILES ({words[1][:20]!r} follows it); "
+            "give the SMILES alone"
+        )
     parameters = Chem.SmilesParserParams()
     parameters.removeHs = False
     with rdBase.BlockLogs():  # the one line that counts is ours
