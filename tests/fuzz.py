@@ -216,8 +216,6 @@ def molecules(here: Path, draw: random.Random) -> list[str]:
     """A file of molecules in one of some formats."""
     name, text = draw.choice(_molecule_files())
     (here / name).write_bytes(mutated_text(text, draw))
-    if name.endswith(".csv") and draw.random() < 0.5:
-        return ["relax-molecules", "--smiles", name, "--out", "out.extxyz"]
     return draw.choice(
         (
             ["scan-molecules", "--molecules", name, "--name", "own", "--out", "out.h5",

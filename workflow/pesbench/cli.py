@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pesbench import __version__, running
 from pesbench.arguments import DEVICES, cores, device, number, threads, whole
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs
     from pesbench.storage import ScanSet
 
+LONGEST_LINE = 1500  # characters of a message
 _WRITES = "writes "  # before the name of an output, in the parsed arguments
 _ENTRY_SHA256 = (
     "digest of the entry as `pesbench entry` tells it; needed where loading the entry can run code"
@@ -842,6 +843,15 @@ class _Parser(argparse.ArgumentParser):
         self.register("type", Path, path_argument)
         self.register("action", "output", _Output)
 
+    def error(self, message: str) -> NoReturn:
+        """Usage and one line, of which a word of the command line is not the most."""
+        super().error(_bounded(message))
+
+
+def _bounded(message: object) -> str:
+    text = printable(message)
+    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 3] + "..."
+
 
 class _Stages:
     """The subcommands, listed in two groups: those for people, and stages of the workflow."""
@@ -1280,5 +1290,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         if found is None:
             raise
         failure = found
-    logging.getLogger("pesbench").error("pesbench: error: %s", printable(failure))
+    logging.getLogger("pesbench").error("pesbench: error: %s", _bounded(failure))
     return failure.exit_code
