@@ -229,6 +229,7 @@ def test_a_read_only_folder_is_one_line_and_stays_as_it_is(made, toy_set, mounte
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         _one_line(done, str(folder), "Read-only file system", "make it writable")
     log = ["--log", str(folder / "a.log")]
+    command = _command("evaluate", made, toy_set, made / "never.h5")
     done = subprocess.run([*command[:3], *log, *command[3:]], capture_output=True, text=True)
     _one_line(done, str(folder / "a.log"), "Read-only file system")
     with Evaluation(earlier) as evaluation:
