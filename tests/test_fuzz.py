@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 
 import fuzz
+from pesbench.metrics.curves import nearest_minimum
 
 INPUTS = {  # of a kind: what a few seconds allow
     "configs": 40,
@@ -55,3 +57,11 @@ def test_what_must_not_be_is_seen(kinds, monkeypatch):
     assert fuzz.outcome(["loop"])[0] == "no end"
     assert fuzz.outcome(["lines"])[0] == "not one line"
     assert fuzz.outcome(["other"])[0].startswith("KeyError at ")
+
+
+def test_a_finite_answer_of_any_size_is_scored():
+    """Found by stored files: energies of 1e300 eV, which a model may give."""
+    for height in (1e90, 1e200, 1e300):
+        energy = np.array([2.0, 1.0, 0.0, 1.0, height, 3.0])
+        found = nearest_minimum(np.arange(6.0), energy, 2, within=1.0)
+        assert found is None or np.isfinite(found.coordinate)

@@ -11,6 +11,7 @@ from scipy.signal import find_peaks
 
 Array = NDArray[np.float64]
 
+MOST_EV = 1e100  # beyond it no polynomial is fitted: a model's answer may be any finite number
 PROMINENCE_EV = 0.01
 
 
@@ -115,7 +116,7 @@ def nearest_minimum(
         prominence: eV; minima of less are passed over.
 
     Returns:
-        None where the curve has no interior minimum, or fewer than five frames.
+        None where the curve has no interior minimum, fewer than five frames, or no finite height.
     """
     found = extrema(coordinate, energy, prominence)
     frames = found.frame[found.is_minimum]
@@ -126,7 +127,10 @@ def nearest_minimum(
     frame = int(near[np.argmin(energy[near])] if near.size else frames[np.argmin(distance)])
     first = min(max(frame - 2, 0), len(coordinate) - 5)
     own = slice(first, first + 5)
-    curve = Polynomial.fit(coordinate[own], energy[own] - energy[frame], 4)
+    height = energy[own] - energy[frame]
+    if not np.abs(height).max() < MOST_EV:
+        return None
+    curve = Polynomial.fit(coordinate[own], height, 4)
     curvature = curve.deriv(2)
     roots = curve.deriv().roots()
     real = roots.real[np.abs(roots.imag) < 1e-9]
