@@ -475,6 +475,8 @@ def test_other_names_of_charge_and_spin_are_taken(tmp_path, comment, charge, spi
         ("m=3", "`m` is '3'"),
         ("nel=8", "`nel` is '8'"),
         ("charged=True", "`charged` is 'True'"),
+        ("spin=1 uhf=2", "`uhf` is '2', `spin` is 1"),
+        ("n_unpaired=2 multiplicity=1", "`n_unpaired` is '2', `multiplicity` is 1"),
         ("formal_charges='2 0 0'", "`formal_charges` is '2 0 0', and nothing states `charge`"),
         ("initial_magmoms='2 0 0'", "`initial_magmoms` is '2 0 0', and nothing states `spin`"),
         ("-2", "looks like charge"),
@@ -571,6 +573,7 @@ def test_skeletons_of_nitrogen_and_isolated_oxygen(tmp_path):
         ("FeCOCOCO", [[0, 0, 0], *carbonyl]),
         ("COCOCO", [[x, 0, z] for x in (0, 5, 10) for z in (0, 1.13)]),
         ("NF3", molecule("NF3").positions),
+        ("N2", [[0, 0, 0], [0, 0, 1.3]]),
         ("FHF", [[0, 0, 0], [0, 0, 1.15], [0, 0, 2.3]]),
     ]:
         atoms = Atoms(symbols, positions, info={"charge": -1 if symbols == "FHF" else 0})

@@ -61,6 +61,7 @@ _WITHIN = re.compile(
 _MOMENTS = re.compile(
     r".*(magmom|magneticmoment|spin|spindensity|spindensitie|spinpopulation|unpaired)s?"
 )
+_UNPAIRED = re.compile(r"n?(um|umber)?(of)?unpaired(electrons?)?|n?uhf|magmom")  # 2S
 _A_CHARGE = re.compile(r".*charge|q|chg|chrg")  # of the unclear: no other quantity
 _MEANING = {"charge": "the total charge in e", "spin": "the multiplicity 2S + 1"}
 _NO_CLAIM = frozenset({"", "f", "false", "none", "nan", "singlet"})
@@ -158,6 +159,9 @@ def charge_and_spin(
         if kind not in found:
             raise UserError(f"{told}, and nothing states `{kind}` ({_MEANING[kind]}); give it")
         by, number = found[kind]
+        unpaired = _whole(value) if _UNPAIRED.fullmatch(_plain(name)) else None
+        if spin is None and unpaired is not None and unpaired + 1 != number:
+            raise UserError(f"{told}, {by} is {number}; correct one, or remove `{name}`")
         if charge is None and _A_CHARGE.fullmatch(_plain(name)) and _whole(value) != number:
             raise UserError(f"{told}, {by} is {number}; correct one, or remove `{name}`")
     return tuple(found[kind][1] if kind in found else None for kind in ("charge", "spin"))  # type: ignore[return-value]

@@ -94,7 +94,9 @@ def why_incomplete(system: System, bond_orders: bool = False) -> str:
     count, part = connected_parts(len(system.numbers), system.bonds)
     of_carbon = np.bincount(part, left * carbon, count)
     of_others = np.bincount(part, left * ~carbon, count)
-    wrong = (of_carbon > OPEN_VALENCES + open_shell) | (of_others > 1 + open_shell)
+    # two atoms may be a first guess of N2; of more, one nitrogen without a bond is enough
+    others_open = np.where(np.bincount(part) == 2, OPEN_VALENCES, 1.0)
+    wrong = (of_carbon > OPEN_VALENCES + open_shell) | (of_others > others_open + open_shell)
     if wrong.any():
         left = np.where(wrong[part], left, 0.0)
         return (
