@@ -61,7 +61,7 @@ def test_what_must_not_be_is_seen(kinds, monkeypatch):
 
 def test_a_finite_answer_of_any_size_is_scored():
     """Found by stored files: energies of 1e300 eV, which a model may give."""
-    for height in (1e90, 1e200, 1e300):
-        energy = np.array([2.0, 1.0, 0.0, 1.0, height, 3.0])
-        found = nearest_minimum(np.arange(6.0), energy, 2, within=1.0)
+    for height in (1e90, 1e200, 1e308):
+        energy = np.array([2.0, 1.0, -height, 1.0, 2.0, 3.0])
+        found = nearest_minimum(np.linspace(0.9, 1.4, 6), energy, 2, within=1.0)
         assert found is None or np.isfinite(found.coordinate)

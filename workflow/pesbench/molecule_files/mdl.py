@@ -64,8 +64,8 @@ def _record(molecule: Chem.Mol, name: str, properties: dict[str, Any], place: st
     try:
         with rdBase.BlockLogs():
             Chem.SanitizeMol(molecule, _checks(molecule))
-    except ValueError as error:
-        told = " ".join(str(error).split())
+    except (ValueError, RuntimeError) as error:  # RDKit's preconditions are of the second kind
+        told = " ".join(str(error).split())[:200]
         raise UserError(f"{place}: {told}; correct its bonds, or its charges (`M  CHG`)") from error
     # without any bond they are found by distance
     bonded = bool(molecule.GetNumBonds()) or len(atoms) == 1
