@@ -537,6 +537,22 @@ def test_bonds_that_rdkit_does_not_expect(tmp_path, atoms, bonds):
         _refused(tmp_path, _mdl(ammonium, [(0, k) for k in (1, 2, 3, 4)]), "N, 4", name="m.sdf")
 
 
+def test_a_file_whose_name_is_no_id(tmp_path):
+    for name, content in [
+        ("my water (1).xyz", _water("")),
+        ("+1=2 a.sdf", _block("O")),
+        ("eau d'été.pdb", _pdb(*PDB_WATER)),
+    ]:
+        (system,) = _read(tmp_path, content, name)
+        assert system.id.endswith("-0")
+        assert re.fullmatch(r"[^\W_][\w.+-]*", system.id)
+
+
+def test_no_id_is_a_formula(tmp_path):
+    _refused(tmp_path, "id,smiles\n+1+1,CN\n", "'+1+1' is unfit", name="m.csv")
+    _refused(tmp_path, _water("id=+1+1"), "'+1+1' is unfit")
+
+
 def test_a_model_of_a_pdb_ends_where_the_next_begins(tmp_path):
     models = "".join(f"MODEL        {k}\n{_pdb(*PDB_WATER)}" for k in (1, 2))
     assert len(_read(tmp_path, models, "m.pdb")) == 2

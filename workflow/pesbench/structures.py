@@ -167,8 +167,11 @@ def why_impossible(system: System) -> str:
 
 
 def is_path_name(name: str) -> bool:
-    """Whether a name can be a folder or an HDF5 group: letters, digits and . _ + - only."""
-    fit = bool(name) and name[0] not in ".-" and all(c.isalnum() or c in "._+-" for c in name)
+    """Whether a name can be a folder or an HDF5 group: letters, digits and . _ + - only.
+
+    None of . - + begins it: such a name is hidden, an option or the formula of a spreadsheet.
+    """
+    fit = bool(name) and name[0] not in ".-+" and all(c.isalnum() or c in "._+-" for c in name)
     return fit and len(name.encode()) <= LONGEST_NAME
 
 

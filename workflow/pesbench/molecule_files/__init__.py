@@ -143,7 +143,7 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
     if not is_path_name(record.name):
         raise UserError(
             f"{record.place}: the molecule id {record.name[:60]!r} is unfit for a path; "
-            f"use letters, digits and . _ + - only, at most {LONGEST_NAME}"
+            f"use letters, digits and . _ + - only, no . - + first, at most {LONGEST_NAME}"
         )
     if not np.isfinite(record.positions).all():
         raise UserError(f"{record.place} has a position that is not a number")

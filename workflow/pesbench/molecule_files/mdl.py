@@ -11,7 +11,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from pesbench.errors import UserError
-from pesbench.molecule_files.record import Record
+from pesbench.molecule_files.record import Record, name_of
 from pesbench.structures import ISOTOPES, canonical_bonds, is_path_name
 
 _LISTED = 5
@@ -39,7 +39,7 @@ def read_records(path: Path, text: str) -> Iterator[Record]:
     for k, (molecule, title) in enumerate(zip(molecules, titles, strict=True)):
         properties = molecule.GetPropsAsDict(includePrivate=False, autoConvertStrings=False)
         names = (title, str(properties.get("id", "")))
-        name = next(filter(is_path_name, names), f"{path.stem}-{k}")
+        name = next(filter(is_path_name, names), name_of(path, k))
         yield _record(molecule, name, properties, f"{path}: record {k + 1} ({name!r})")
 
 

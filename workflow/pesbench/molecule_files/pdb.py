@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pesbench.errors import UserError
-from pesbench.molecule_files.record import Record, element
+from pesbench.molecule_files.record import Record, element, name_of
 
 
 def read_records(path: Path, text: str) -> Iterator[Record]:
@@ -61,7 +61,7 @@ def _atom(line: str, place: str) -> tuple[int, list[float], int | None]:
 
 def _record(path: Path, number: int, atoms: list[tuple[int, list[float], int | None]]) -> Record:
     charges = [charge for _, _, charge in atoms if charge is not None]
-    name = f"{path.stem}-{number}"
+    name = name_of(path, number)
     return Record(
         place=f"{path}: molecule {name!r}",
         name=name,

@@ -46,6 +46,15 @@ class Record:
     kept: Mapping[str, str] = field(default_factory=dict)
 
 
+def name_of(path: Path, number: int) -> str:
+    """The id of the molecule at place `number` of a file, from 0, that gives it none.
+
+    The file's name without suffix, spaces and the like as `_`, and the number.
+    """
+    stem = "".join(c if c.isalnum() or c in "._+-" else "_" for c in path.stem)
+    return f"{stem.lstrip('.-+')[:60] or 'molecule'}-{number}"
+
+
 def read_text(path: Path) -> str:
     """The text of a file, with line ends as `\\n`.
 

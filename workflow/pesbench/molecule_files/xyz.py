@@ -22,7 +22,7 @@ from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, read_xyz
 
 from pesbench.errors import UserError
 from pesbench.molecule_files.charge_and_spin import of_columns
-from pesbench.molecule_files.record import Record, check_masses, element
+from pesbench.molecule_files.record import Record, check_masses, element, name_of
 from pesbench.structures import smiles_states
 
 # keys of our own files, in which the graph and the choice of bonds are kept from stage to stage
@@ -226,7 +226,7 @@ def from_atoms(
     Raises:
         UserError: it is periodic, or an atom has a mass of its own.
     """
-    name = texts.get("id", f"{path.stem}-{number}")
+    name = texts.get("id", name_of(path, number))
     place = f"{path}: molecule {name[:60]!r}"
     if atoms.pbc.any():
         raise UserError(

@@ -27,6 +27,7 @@ from pesbench.references.quality import QualityLimits, judge
 from pesbench.scans import PlannedBond, Scan, SkippedBond, bond_scans, planned_bonds
 from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, write_scan_set, write_text
 from pesbench.structures import System
+from pesbench.text import csv_cell
 
 NO_REFERENCE_YET = "none yet"
 _HEADER = ("scan", "quality", "reason")
@@ -226,5 +227,6 @@ def collect_references(
 
 def _write_rows(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_HEADER, *sorted(rows)])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_HEADER, *(map(csv_cell, row) for row in sorted(rows))])
     write_text(path, text.getvalue())

@@ -189,7 +189,8 @@ def read_molecules(specs: Sequence[Spec] | str, base: Path) -> list[System]:
         for system in found:
             if not is_path_name(system.id):
                 raise UserError(
-                    f"{place}: the id {system.id!r} is unfit for a path; give another `id`"
+                    f"{place}: the id {system.id!r} is unfit for a path; use letters, "
+                    "digits and . _ + - only, no . - + first, or give another `id`"
                 )
             if reason := why_impossible(system):
                 raise UserError(f"{place}: molecule {system.id!r}: {reason}")

@@ -229,7 +229,7 @@ def read_smiles(path: Path) -> dict[str, str]:
         if not is_path_name(name):
             raise UserError(
                 f"{place}: the id {name!r} is unfit for a path; "
-                "use letters, digits and . _ + - only"
+                "use letters, digits and . _ + - only, no . - + first"
             )
         if name in molecules:
             raise UserError(f"{place}: the id {name!r} occurs twice")
