@@ -279,6 +279,9 @@ NO_RAD = re.sub(r"M  RAD.*\n", "", _block("[CH3]"))
         (_block("F[B-](F)(F)F"), {}, -1, 1),
         (_block("O=O") + _field("Multiplicity", 3), {}, 0, 3),
         (_block("CC(=O)[O-]") + _field("PUBCHEM_TOTAL_CHARGE", -1), {}, -1, 1),
+        (_block("CCO") + _field("PUBCHEM_MMFF94_PARTIAL_CHARGES", "2\n1 -0.6\n2 0.6"), {}, 0, 1),
+        (_block("[OH-]") + _field("atom.dprop.PartialCharge", "-1.3 0.3"), {}, -1, 1),
+        (_block("CO") + _field("NumValenceElectrons", 14), {}, 0, 1),
     ],
 )
 def test_charges_and_radicals_of_a_record(tmp_path, content, block, charge, spin):
@@ -475,10 +478,11 @@ def test_other_names_of_charge_and_spin_are_taken(tmp_path, comment, charge, spi
         ("m=3", "`m` is '3'"),
         ("nel=8", "`nel` is '8'"),
         ("charged=True", "`charged` is 'True'"),
+        ("charge=0 charges='1 0.5 0.5'", "`sum of charges` is '2', `charge` is 0"),
         ("spin=1 uhf=2", "`uhf` is '2', `spin` is 1"),
         ("n_unpaired=2 multiplicity=1", "`n_unpaired` is '2', `multiplicity` is 1"),
-        ("formal_charges='2 0 0'", "`formal_charges` is '2 0 0', and nothing states `charge`"),
-        ("initial_magmoms='2 0 0'", "`initial_magmoms` is '2 0 0', and nothing states `spin`"),
+        ("formal_charges='2 0 0'", "`sum of formal_charges` is '2', and nothing states `charge`"),
+        ("initial_magmoms='2 0 0'", "`sum of initial_magmoms` is '2', and nothing states `spin`"),
         ("-2", "looks like charge"),
         ("* xyz -2 1", "looks like charge and multiplicity"),
         ("positions in Bohr", "the comment says 'Bohr'"),

@@ -62,7 +62,13 @@ _MOMENTS = re.compile(
     r".*(magmom|magneticmoment|spin|spindensity|spindensitie|spinpopulation|unpaired)s?"
 )
 _UNPAIRED = re.compile(r"n?(um|umber)?(of)?unpaired(electrons?)?|n?uhf|magmom")  # 2S
-_A_CHARGE = re.compile(r".*charge|q|chg|chrg")  # of the unclear: no other quantity
+# values of all atoms in one text; partial charges of other names are rounded, and no statement
+_LIST = re.compile(r"[\[(]?\s*[-+.\de]+([\s,]+[-+.\de]+)+[,\s]*[\])]?")
+_OF_ATOMS = {
+    "charge": re.compile(r"(initial|formal|atomic|atom)?(charges?|formalcharges?)|q"),
+    "spin": _MOMENTS,
+}
+_A_CHARGE = re.compile(r".*charges?|q|chg|chrg")  # of the unclear: no other quantity
 _MEANING = {"charge": "the total charge in e", "spin": "the multiplicity 2S + 1"}
 _NO_CLAIM = frozenset({"", "f", "false", "none", "nan", "singlet"})
 
@@ -182,6 +188,13 @@ def _unclear(name: str, plain: str, value: object) -> list[tuple[str, str, objec
             for kind, (what, number) in zip(kinds, within, strict=True)
             if int(number) != (kind == "spin")
         ]
+    if _LIST.fullmatch(text):
+        total = _sum(text)
+        if _OF_ATOMS["charge"].fullmatch(plain) and abs(total - round(total)) < 0.1 <= abs(total):
+            return [("charge", f"sum of {name}", round(total))]
+        if _OF_ATOMS["spin"].fullmatch(plain) and abs(total) > 0.5:
+            return [("spin", f"sum of {name}", f"{total:g}")]
+        return []
     return [
         (kind, name, value)
         for kind, names in _UNCLEAR.items()
@@ -201,11 +214,6 @@ def _claims(kind: str, plain: str, value: object) -> bool:
         if plain == "m":  # multiplicity, or a mass
             return 2 <= number <= 10
         return number != 0 and not (number == 1 and "mult" in plain)
-    if re.fullmatch(r"[\[(]?\s*[-+.\de]+([\s,]+[-+.\de]+)+[,\s]*[\])]?", text):  # of each atom
-        total = _sum(text)
-        if kind == "spin":
-            return abs(total) > 0.5
-        return abs(total) > 0.5 and abs(total - round(total)) < 0.1
     if kind == "charge":  # a part of an electron, or a method: no total charge
         return plain in ("charged", "ischarged") and text.casefold() in ("t", "true", "yes")
     if text.casefold() in _NO_CLAIM:
