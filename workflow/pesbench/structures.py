@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,33 @@ def smiles_states(smiles: str) -> tuple[int, int]:
     except ValueError:  # valence rules are not ours to judge
         return charge, 0
     return charge, sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+
+
+def is_mapped(smiles: str) -> bool:
+    """Whether a SMILES has a map number."""
+    return re.search(r":[0-9]+\]", smiles) is not None
+
+
+def check_composition(smiles: str, numbers: NDArray[np.int64]) -> None:
+    """Refuse a SMILES without map numbers that is of another sum formula than a geometry.
+
+    Raises:
+        UserError: it is, or cannot be read.
+    """
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None:
+            raise UserError(f"SMILES {smiles!r} cannot be read; correct or remove it")
+        molecule = Chem.AddHs(molecule)
+    found = Atoms([atom.GetAtomicNum() for atom in molecule.GetAtoms()]).get_chemical_formula()
+    given = Atoms(numbers).get_chemical_formula()
+    if found != given:
+        raise UserError(
+            f"its SMILES {smiles!r} is {found}, its geometry {given}; "
+            "give all atoms, or correct one"
+        )
 
 
 def why_impossible(system: System) -> str:

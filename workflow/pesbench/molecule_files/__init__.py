@@ -22,6 +22,8 @@ from pesbench.structures import (
     bonds_from_geometry,
     bonds_from_smiles,
     canonical_bonds,
+    check_composition,
+    is_mapped,
     is_path_name,
     smiles_states,
 )
@@ -154,7 +156,7 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
     try:
         if prepared:
             bonds = _pairs("bond_graph", record)
-        elif record.smiles:
+        elif is_mapped(record.smiles):
             bonds = bonds_from_smiles(record.smiles, record.numbers)
             of_atoms, unpaired = smiles_states(record.smiles)
             said = [*said, ("charge (of its SMILES)", of_atoms)]
@@ -162,6 +164,10 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
             bonds = record.bonds
         else:
             bonds = bonds_from_geometry(Atoms(record.numbers, record.positions))
+            if record.smiles:  # without numbers its bonds are of no use, but it is a statement
+                check_composition(record.smiles, record.numbers)
+                of_atoms, unpaired = smiles_states(record.smiles)
+                said = [*said, ("charge (of its SMILES)", of_atoms)]
         charge, spin = charge_and_spin(said, charge=charge, spin=spin)
         if spin is None and unpaired > 1:
             raise UserError(
@@ -177,7 +183,7 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
         bonds=bonds,
         charge=charge or 0,
         spin=1 + unpaired if spin is None else spin,
-        smiles=record.smiles,
+        smiles=record.smiles if prepared or is_mapped(record.smiles) else "",
         scan_bonds=_pairs("scan_bonds", record) if "scan_bonds" in record.kept else None,
         failed=record.kept.get("failed", ""),
     )
