@@ -322,6 +322,21 @@ def test_records_that_cannot_be_read_are_counted_and_named(tmp_path):
     _refused(tmp_path, content, "2 of 3 records cannot be read: 2 ('b'), 3 ('c')", name="m.sdf")
 
 
+def test_all_that_are_refused_are_named_and_counted(tmp_path):
+    flat, skeleton = _block("CO", title="b", flat=True), _block("CN", title="c", hydrogens=False)
+    content = "$$$$\n".join([_block("CO", title="a"), flat, _block("CS", title="d", flat=True)])
+    _refused(tmp_path, content, "('b'): is a 2D", "; 1 more of 3 are refused: 'd'", name="m.sdf")
+    content = "$$$$\n".join([skeleton, _block("CO", title="a"), skeleton.replace("c", "e", 1)])
+    _refused(tmp_path, content, "('c'): its bonds", "; 1 more of 3 are refused: 'e'", name="m.sdf")
+    _refused(
+        tmp_path, _water("charge=x id=a") + _water("id=b") + _water("q=1 id=c"),
+        "'a': `charge`", "; 1 more of 3 are refused: 'c'",
+    )  # fmt: skip
+    table = "id,smiles\na,xyz\nb,CO\n" + "".join(f"c{k},[2H]C\n" for k in range(7))
+    said = "line 2: SMILES 'xyz'", "; 7 more of 9 are refused: 'c0', 'c1', 'c2', 'c3', 'c4', ..."
+    _refused(tmp_path, table, *said, name="m.csv")
+
+
 # --- other formats -------------------------------------------------------------------------------
 
 PDB = "HETATM    1 {:4} LIG A   1    {:8.3f}{:8.3f}{:8.3f}  1.00  0.00          {:>2}{:2}\n"

@@ -15,7 +15,7 @@ from pesbench.errors import UserError
 from pesbench.molecule_files import pdb, xyz
 from pesbench.molecule_files.charge_and_spin import charge_and_spin
 from pesbench.molecule_files.completeness import why_incomplete
-from pesbench.molecule_files.record import Record, read_text
+from pesbench.molecule_files.record import Record, all_made, read_text
 from pesbench.structures import (
     LONGEST_NAME,
     System,
@@ -29,7 +29,7 @@ from pesbench.structures import (
 )
 
 
-def _read_mdl(path: Path, text: str) -> Iterator[Record]:
+def _read_mdl(path: Path, text: str) -> Iterable[Record]:
     from pesbench.molecule_files import mdl  # RDKit
 
     return mdl.read_records(path, text)
@@ -117,7 +117,8 @@ def read_systems(path: Path, charge: int | None = None, spin: int | None = None)
                 f"{record.place}: `{key}` is a key that pesbench writes for itself; remove it "
                 "(bonds are found by distance or by a mapped `smiles`, and chosen by `bonds`)"
             )
-    return _sorted(path, [_system(record, charge, spin) for record in records])
+    named = [(record.name, record) for record in records]
+    return _sorted(path, all_made(lambda record: _system(record, charge, spin), named))
 
 
 def read_prepared(path: Path) -> list[System]:

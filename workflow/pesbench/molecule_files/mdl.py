@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from pesbench.errors import UserError
-from pesbench.molecule_files.record import Record, name_of
+from pesbench.molecule_files.record import Record, all_made, name_of
 from pesbench.structures import ISOTOPES, canonical_bonds, is_path_name
 
 _LISTED = 5
@@ -19,7 +18,7 @@ _STRICT = (1, 5, 6, 7, 8, 9)  # their valences are those of the octet
 _NONMETALS = (1, 2, *range(5, 11), *range(14, 19), *range(33, 37), *range(52, 55), 85, 86)
 
 
-def read_records(path: Path, text: str) -> Iterator[Record]:
+def read_records(path: Path, text: str) -> list[Record]:
     """The records of an SDF file, or the one of a MOL file.
 
     Raises:
@@ -36,11 +35,14 @@ def read_records(path: Path, text: str) -> Iterator[Record]:
             f"{path}: {len(failed)} of {len(parts)} records cannot be read: {named}{more}; "
             "correct or remove them"
         )
+    found = []
     for k, (molecule, title) in enumerate(zip(molecules, titles, strict=True)):
         properties = molecule.GetPropsAsDict(includePrivate=False, autoConvertStrings=False)
         names = (title, str(properties.get("id", "")))
         name = next(filter(is_path_name, names), name_of(path, k))
-        yield _record(molecule, name, properties, f"{path}: record {k + 1} ({name!r})")
+        place = f"{path}: record {k + 1} ({name!r})"
+        found.append((name, (molecule, name, properties, place)))
+    return all_made(lambda record: _record(*record), found)
 
 
 def _parsed(part: str) -> Chem.Mol | None:

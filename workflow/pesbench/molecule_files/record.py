@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from pesbench.errors import UserError, host_failure
 from pesbench.structures import ISOTOPES
+
+_LISTED = 5
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,31 @@ def name_of(path: Path, number: int) -> str:
     """
     stem = "".join(c if c.isalnum() or c in "._+-" else "_" for c in path.stem)
     return f"{stem.lstrip('.-+')[:60] or 'molecule'}-{number}"
+
+
+def all_made(make: Callable[[Item], Made], items: Sequence[tuple[str, Item]]) -> list[Made]:
+    """What is made of each record, or one line for all that are refused.
+
+    Args:
+        make: Of one record.
+        items: Names and records.
+
+    Raises:
+        UserError: that of the first; the others are named and counted.
+    """
+    made: list[Made] = []
+    refused: list[tuple[str, UserError]] = []
+    for name, item in items:
+        try:
+            made.append(make(item))
+        except UserError as error:
+            refused.append((name, error))
+    if refused:
+        others = [repr(name[:40]) for name, _ in refused[1:]]
+        shown = ", ".join(others[:_LISTED]) + ", ..." * (len(others) > _LISTED)
+        more = f"; {len(others)} more of {len(items)} are refused: {shown}" if others else ""
+        raise UserError(f"{refused[0][1]}{more}") from refused[0][1]
+    return made
 
 
 def read_text(path: Path) -> str:

@@ -28,6 +28,7 @@ from pesbench.models.interface import Batch, Result, told
 from pesbench.models.registry import ModelEntry
 from pesbench.molecule_files import read_systems, to_atoms
 from pesbench.molecule_files.charge_and_spin import charge_and_spin, whole_number
+from pesbench.molecule_files.record import all_made
 from pesbench.molecule_files.xyz import write_extxyz
 from pesbench.paths import given_path
 from pesbench.progress import track
@@ -108,18 +109,20 @@ def system_from_smiles(
 
 def _from_csv(path: Path, charge: int | None, spin: int | None, *, by_number: bool) -> list[System]:
     """Molecules of a table, with which charge and spin of the block must agree."""
-    systems = []
-    for place, row in read_rows(path, ("id", "smiles")):
+
+    def system(place: str, row: Mapping[str, str]) -> System:
         said = [(name, cell) for name, cell in row.items() if name not in ("id", "smiles")]
         try:
             formal = Chem.GetFormalCharge(parse_smiles(row["smiles"])[0])
             _, own_spin = charge_and_spin([("charge (of its SMILES)", formal), *said], spin=spin)
-            system = system_from_smiles(
+            return system_from_smiles(
                 row["smiles"], row["id"], charge, own_spin, by_number=by_number
             )
         except UserError as error:
             raise UserError(f"{place}: {error}") from error
-        systems.append(system)
+
+    rows = [(row["id"] or place, (place, row)) for place, row in read_rows(path, ("id", "smiles"))]
+    systems = all_made(lambda row: system(*row), rows)
     if not systems:
         raise UserError(f"{path}: holds no molecule; give at least one")
     return systems
