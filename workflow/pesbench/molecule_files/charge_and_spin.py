@@ -55,7 +55,7 @@ _WORDS = dict.fromkeys(
 ) | dict.fromkeys(("triplet", "quartet", "quintet", "sextet", "septet", "diradical"), "spin")
 # `charge=1` inside the value of something else, as in `name=water|charge=1`
 _WITHIN = re.compile(
-    r"(?i)(?<![a-z0-9])(?:total|net|formal)?[_ -]?(charge|multiplicity|mult|spin)\s*[=:]\s*"
+    r"(?i)(?<![a-z0-9])(?:total|net|formal)?[_ -]?(charge|multiplicity|mult|spin)[\"']?\s*[=:]\s*"
     r"([+-]?\d{1,2})(?![\d.])"
 )
 _MOMENTS = re.compile(

@@ -37,7 +37,10 @@ _PAIR = re.compile(
     re.VERBOSE,
 )
 # `0 1` and the like: charge and multiplicity, as quantum-chemistry programs write them
-_TWO_NUMBERS = re.compile(r"\s*(\*\s*xyz(file)?\s+)?[+-]?\d{1,2}[\s,]+\d{1,2}\s*|\s*[+-]\d{1,2}\s*")
+_TWO_NUMBERS = re.compile(
+    r"\s*(\*\s*xyz(file)?\s+)?[+-]?\d{1,2}[\s,]+\d{1,2}\s*"
+    r"|\s*[+-]?\d\s+[1-9]\s+[^\s\d.+-].*|\s*[+-]\d{1,2}\s*"
+)
 _IN_BOHR = re.compile(r"(?i)(?<![\w/*])bohrs?(?![\w^*])(?!\s*-)")
 # other SMILES than the one whose map gives the bonds: their formal charge counts
 _SMILES = re.compile(r"(?i)(?!.*(parent|product|reactant|neutral|monomer|fragment)).*smiles")
@@ -47,7 +50,8 @@ _AMBIGUOUS = re.compile(r"(?!CL)[CHNO][A-Z]")
 
 # `charge: -2`, `Charge/Multiplicity: -2 1`, `spin 3`
 _IN_WORDS = re.compile(
-    r"(?i)(?<!\S)[^\s=]*(charge|multiplicity|spin|mult(?![a-z]))[^\s=]*[\s:]\s*[+-]?[0-9][0-9.]*(?![^\s,;)])"
+    r"(?i)(?<!\S)[^\s=]*(charge|multiplicity|spin|mult(?![a-z]))[^\s=]*[\s:]\s*"
+    r"[+-]?[0-9][0-9.]*(?![^\s,;)}\]|])"
 )
 
 
@@ -133,9 +137,9 @@ def read_records(path: Path, text: str) -> Iterator[Record]:
 
 def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -> Record:
     place = f"{path}: line {line + 1}"
-    if _TWO_NUMBERS.fullmatch(comment) and re.findall(r"[+-]?\d+", comment) != ["0", "1"]:
+    if _TWO_NUMBERS.fullmatch(comment) and re.findall(r"[+-]?\d+", comment)[:2] != ["0", "1"]:
         raise UserError(
-            f"{place}: the comment {comment.strip()!r} looks like charge and multiplicity; "
+            f"{place}: the comment {comment.strip()[:60]!r} looks like charge and multiplicity; "
             "write `charge=... spin=...`"
         )
     pairs = comment_pairs(comment)
