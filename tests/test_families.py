@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.families, pytest.mark.xdist_group("families")]
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy of the workflow with both environments, and nothing else yet."""
-    made = Copy(tmp_path_factory.mktemp("families"))
+    made = Copy(tmp_path_factory.mktemp("families"), "results")
     for name in ("pyproject.toml", "README.md", "LICENSE"):  # to install the package from
         shutil.copy(REPO / name, made.root / name)
     (made.root / "families.yaml").write_text(yaml.safe_dump(CONFIG))

@@ -16,10 +16,15 @@ RESULTS = "my results (a'b) $(touch pwned)"  # as people call folders, and worse
 
 
 class Copy:
-    """A copy of the workflow, with its own package and results, run by an interpreter in it."""
+    """A copy of the workflow, with its own package and results, run by an interpreter in it.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: Where to.
+        results: What `results` of the config names.
+    """
+
+    def __init__(self, root: Path, results: str = RESULTS) -> None:
+        self.root, self._results = root, results
         root.mkdir(parents=True, exist_ok=True)
         (root / "environment").symlink_to(sys.prefix)
         for name in ("Snakefile", "workflow", "config", "resources", "envs", "profiles"):
@@ -59,4 +64,4 @@ class Copy:
 
     @property
     def results(self) -> Path:
-        return self.root / RESULTS / "mini"
+        return self.root / self._results / "mini"

@@ -409,7 +409,7 @@ def test_what_reads_results_is_no_job_of_the_cluster(done: Done) -> None:
     }
     assert rules == {one.rule for one in submissions(done.whole.log)}
     on_gpu, on_cpu = {"evaluate", "dynamics"}, {"evaluate_on_cpu", "dynamics_on_cpu"}
-    assert rules == {"molecules", "reference"} | on_gpu | on_cpu
+    assert rules == {"molecules", "reference", "controls"} | on_gpu | on_cpu
 
 
 def test_a_limit_of_jobs_beside_arrays_is_refused(done: Done) -> None:
