@@ -470,6 +470,7 @@ def test_a_drawing_in_one_plane_is_refused(tmp_path):
         ("state=dication charge=2", 2, 1),
         ("* xyz 0 1", 0, 1),
         ("0 1 water", 0, 1),
+        ("num_electrons=10 nelec=10.0", 0, 1),
         ("3 of 10, frame 2 3", 0, 1),
         ("1 2 3 4", 0, 1),
         ("forces in hartree/bohr, dipole in e*bohr, hartree bohr^-1", 0, 1),

@@ -169,7 +169,8 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
                 check_composition(record.smiles, record.numbers)
                 of_atoms, unpaired = smiles_states(record.smiles)
                 said = [*said, ("charge (of its SMILES)", of_atoms)]
-        charge, spin = charge_and_spin(said, charge=charge, spin=spin)
+        protons = int(record.numbers.sum())
+        charge, spin = charge_and_spin(said, charge=charge, spin=spin, protons=protons)
         if spin is None and unpaired > 1:
             raise UserError(
                 f"{unpaired} unpaired electrons are stated; give `spin`, the multiplicity, such as "

@@ -40,9 +40,10 @@ _TAKEN = {
     "totalmultiplicity": "spin",
     "2s1": "spin",  # 2S+1
 }
+_ELECTRONS = re.compile(r"n?(?:um|umber)?(?:of)?elec(?:tron)?s?|nel")
 _UNCLEAR = {
     "charge": re.compile(
-        r"(?!.*(nuclear|core|valence)).*charge.*|q|chg|chrg|n?(um|umber)?(of)?elec(tron)?s?|nel"
+        r"(?!.*(nuclear|core|valence)).*charge.*|q|chg|chrg|" + _ELECTRONS.pattern
     ),
     "spin": re.compile(
         r"(?!.*(spinpol|polari[sz]|restrict|contamin|orbit))"
@@ -121,6 +122,7 @@ def charge_and_spin(
     place: str = "",
     charge: int | None = None,
     spin: int | None = None,
+    protons: int | None = None,
 ) -> tuple[int | None, int | None]:
     """What a record says of its total charge and multiplicity.
 
@@ -129,6 +131,7 @@ def charge_and_spin(
         place: Of the record, for messages.
         charge: Of the config's block, or None.
         spin: Likewise.
+        protons: Sum of the atomic numbers: as many electrons are no charge.
 
     Returns:
         Charge in e and multiplicity, None for what is not stated.
@@ -158,7 +161,7 @@ def charge_and_spin(
                 raise UserError(
                     f"{where}{before[0]} is {before[1]}, {_quoted(name)} is {number}; correct one"
                 )
-        else:
+        elif protons is None or _whole(value) != protons or not _ELECTRONS.fullmatch(plain):
             unclear += _unclear(name, plain, value)
     for kind, name, value in unclear:
         told = f"{where}`{name}` is {_shown(value)}"

@@ -50,7 +50,7 @@ _AMBIGUOUS = re.compile(r"(?!CL)[CHNO][A-Z]")
 
 # `charge: -2`, `Charge/Multiplicity: -2 1`, `spin 3`
 _IN_WORDS = re.compile(
-    r"(?i)(?<!\S)[^\s=]*(charge|multiplicity|spin|mult(?![a-z]))[^\s=]*[\s:]\s*"
+    r"(?i)(?<!\S)[^\s=]*(charge|multiplicity|spin|mult(?![a-z]))[^\s=]{0,40}[\s:]\s*"
     r"[+-]?[0-9][0-9.]*(?![^\s,;)}\]|])"
 )
 
