@@ -266,7 +266,7 @@ def test_sizes_are_those_of_the_scan_set_once_it_is_there(tmp_path, toys):
 def test_models_are_told_apart_by_what_they_can_use(run):
     requests = Requests(run)
     assert requests.on_gpu == ["mace-mini"]
-    assert requests.on_cpu == ["gfn1-xtb", "gfn2-curl_0.001", "control-zero"]
+    assert requests.on_cpu == ["gfn1-xtb", "gfn2-curl_0.001"]  # controls are a job of their own
     assert Requests(replace(run, device="cpu")).on_gpu == []
 
 
@@ -346,7 +346,7 @@ def test_the_set_that_is_there_tells_the_sizes(run, tmp_path, toys):
     small = list(toys.values())
     write_toys(tmp_path / "bsct_spice.h5", small)
     ids = [scan.id for scan in small]
-    known = replace(run, scans=ids, shard_size=len(ids))
+    known = replace(run, scans=ids, planned=ids, shard_size=len(ids))
     work = sum(scan.n_frames * len(scan.numbers) for scan in small)
     speed = resources.seconds_per_atom_frame(run.models["gfn1-xtb"], gpu=False)
     assert Requests(known).evaluation("gfn1-xtb", "0000").minutes == minutes(work, speed)
