@@ -229,7 +229,7 @@ def test_elements_beyond_the_basis_are_unsupported():
         ({"functional": "wb97x", "dispersion": "d3bj"}, "were made for wb97x-v"),
         ({"dispersion": "d5"}, "`dispersion`: 'd5' is not known"),
         ({"dispersion": "d3"}, "did you mean"),
-        ({"grid_level": 12}, "12 is greater than the maximum"),
+        ({"grid_level": 12}, "`grid_level` is 12; give a number at most"),
         ({"grid_level": 0}, "give a number at least 1"),
         ({"conv_tol": 0}, "`conv_tol`"),
         ({"functionals": "pbe"}, "unknown key 'functionals'; did you mean 'functional'?"),
