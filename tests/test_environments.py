@@ -97,6 +97,22 @@ def test_what_changes_the_requirements(tmp_path: Path) -> None:
         requirements_sha256(first)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"ase  # Gr\xf6\xdfe\n", "line 1: no UTF-8"),
+        (b"ase\n-r own.txt\n", "refers to itself"),
+        (b"--constraint=other.txt\n", "refers to itself"),
+        (b"-r missing.txt\n", "cannot be read"),
+    ],
+)
+def test_requirements_that_cannot_be_read_are_one_line(tmp_path, content, said):
+    (tmp_path / "own.txt").write_bytes(content)
+    (tmp_path / "other.txt").write_text("-c own.txt\n")
+    with pytest.raises(UserError, match=said):
+        requirements_sha256(tmp_path / "own.txt")
+
+
 # --- making one ----------------------------------------------------------------------------------
 
 

@@ -136,3 +136,20 @@ def test_two_outputs_are_two_files(tmp_path, caplog):
     arguments = ["--molecules", "x", "--name", "x", "--out", both, "--skipped", both]
     assert cli.main(["scan-molecules", *arguments]) == 2
     assert "write over it" in _one_line(caplog)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "socket", "link to a device"])
+def test_what_has_no_end_is_not_read(tmp_path, caplog, kind):
+    path = _place(tmp_path, kind)
+    commands = [
+        ["entry", "gfn2-xtb", "--models-file", str(path), "--out", str(tmp_path / "out")],
+        ["split-molecules", "--molecules", str(path), "--out", str(tmp_path / "out")],
+        ["merge", str(path), "--out", str(tmp_path / "merged")],
+        ["plan", "--configfile", str(path), "--out", str(tmp_path / "out")],
+        ["plan", "--no-probe", "--config", f"models_file={path}", "--out", str(tmp_path / "out")],
+        ["plan", "--no-probe", "--config", f"dynamics={{models: [emt], systems_file: {path}}}",
+         "--out", str(tmp_path / "out")],
+    ]  # fmt: skip
+    for words in commands:
+        assert cli.main(words) == 2
+        assert f"{path}: is a device, a pipe or a socket" in _one_line(caplog)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pesbench.errors import HostError, UserError
 from pesbench.storage import write_json
+from pesbench.strict_yaml import read_text
 
 FORMAT = "pesbench-environment"
 PROJECT = Path(__file__).parents[2]  # the checkout
@@ -35,7 +36,7 @@ def requirements_sha256(requirements: Path) -> str:
     """The sha256 of a requirements file and of those that it refers to; comments do not count.
 
     Raises:
-        UserError: a file is missing.
+        UserError: a file is missing, no UTF-8, or refers to itself.
     """
     digest = hashlib.sha256()
     for line in _lines(requirements):
@@ -43,18 +44,19 @@ def requirements_sha256(requirements: Path) -> str:
     return digest.hexdigest()
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+def _lines(path: Path, inside: tuple[Path, ...] = ()) -> list[str]:
+    text = read_text(path)
+    inside = (*inside, path.resolve())
     found: list[str] = []
     for line in text.splitlines():
         bare = re.sub(r"(^|\s)#.*", "", line).strip()
         if bare:
             found.append(bare)
         if refers := _REFERS.match(bare):
-            found += _lines(path.parent / refers[1])
+            other = path.parent / refers[1]
+            if other.resolve() in inside:
+                raise UserError(f"{path}: refers to itself by {bare!r}; take that line out")
+            found += _lines(other, inside)
     return found
 
 

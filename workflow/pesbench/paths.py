@@ -13,6 +13,7 @@ from typing import Any
 from pesbench.errors import UserError, check_writable
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates: bytes that are no UTF-8
+_STREAM = "a device, a pipe or a socket"
 
 
 def given_path(text: str) -> Path:
@@ -50,6 +51,20 @@ def path_argument(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def check_no_stream(path: Path) -> None:
+    """Refuse a device, a pipe or a socket, whose content may never come or never end.
+
+    Raises:
+        UserError: it is one. What is missing is for its reader to tell.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (OSError, ValueError):
+        return
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise UserError(f"{path}: is {_STREAM}; give the name of a file")
+
+
 # --- what a command writes -----------------------------------------------------------------------
 
 
@@ -69,13 +84,13 @@ def file_to_write(path: Path) -> Path:
             f"{path}: cannot be written ({error.strerror}); give the name of another file"
         ) from error
     if kind != stat.S_IFREG:
-        what = "a folder" if kind == stat.S_IFDIR else "a device, a pipe or a socket"
+        what = "a folder" if kind == stat.S_IFDIR else _STREAM
         raise UserError(f"{path}: is {what}, which no file replaces; give the name of a file")
     return place
 
 
 def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Any]) -> None:
-    """Refuse a command that would write over what it reads, or what is no file.
+    """Refuse a command that would write over what it reads, or what is no file, or read a stream.
 
     Args:
         outputs: By option.
@@ -85,6 +100,8 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Any]) -> None:
         UserError: naming the option.
     """
     read = [path for path in inputs if isinstance(path, Path)]
+    for path in read:
+        check_no_stream(path)
     for option, path in outputs.items():
         place = file_to_write(path)
         check_writable(place.parent)

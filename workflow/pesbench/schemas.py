@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.errors import UserError
-from pesbench.paths import given_path, path_or_address
+from pesbench.paths import check_no_stream, given_path, path_or_address
 from pesbench.strict_yaml import check_plain, read_yaml
 
 try:
@@ -80,7 +80,9 @@ def with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:
             )
         case str() if schema.get("format") in _PATHS:
             try:
-                return str(_PATHS[schema["format"]](value))
+                path = _PATHS[schema["format"]](value)
+                check_no_stream(Path(path))
+                return str(path)
             except UserError as error:
                 raise UserError(f"{place}: {error}") from error
         case list() if "items" in schema:
