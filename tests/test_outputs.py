@@ -153,3 +153,19 @@ def test_what_has_no_end_is_not_read(tmp_path, caplog, kind):
     for words in commands:
         assert cli.main(words) == 2
         assert f"{path}: is a device, a pipe or a socket" in _one_line(caplog)
+
+
+def test_a_link_that_leads_to_itself_is_one_line(tmp_path, caplog):
+    loop, there = _place(tmp_path, "loop"), tmp_path / "results"
+    there.mkdir()
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("-r there\n")
+    for words in (
+        ["merge", str(loop), "--out", str(tmp_path / "out")],
+        ["merge", str(there), "--out", str(loop)],
+        ["merge", str(there), "--out", str(tmp_path / "out"), "--without-dynamics", str(loop)],
+        ["check", "--weights", str(loop), "--family", "mace", "--out", str(tmp_path / "out")],
+        ["build-environment", "--requirements", str(requirements), "--out", str(tmp_path / "env")],
+    ):
+        assert cli.main(words) == 2
+        assert "RuntimeError" not in _one_line(caplog)

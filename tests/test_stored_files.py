@@ -36,6 +36,7 @@ from pesbench.vibration_scores import vibration_rows
 
 NOTES = {
     "model": "m", "scan_set_sha256": "x", "wall_s": 1.5, "n_steps": 40, "device": "cpu",
+    "worker_starts": 2, "worker_deaths": {"crashed": 1},
     "entry": {"name": "m", "family": "mace", "settings": {}}, "settings": {"a": 1},
     "provenance": {"code": {"evaluate mace": "0"}, "git_commit": "1", "platform": "p"},
 }  # fmt: skip
@@ -244,7 +245,8 @@ def _attributes() -> Iterator[tuple[str, Callable[[Any, str], None]]]:
     for value in (
         "text", "", b"\xff\xfe", 3, -1, 2**62, 0, 1.5, np.nan, -np.inf, True, 1j, [1, 2], ["a"],
         np.zeros((2, 2)), np.zeros(3, "V4"), h5py.Empty("f8"), "[]", "{}", "{" * 3000, "[" * 90000,
-        "null", '{"a": NaN}', '{"code": [], "settings": 1, "family": {}}', "\ud800"[:0] + "ü",
+        "null", '{"a": NaN}', '{"code": [], "settings": 1, "family": {}}', '{"crashed": "x"}',
+        "\ud800"[:0] + "ü",
     ):  # fmt: skip
         yield f"as {str(value)[:20]!r}", lambda item, key, v=value: item.attrs.__setitem__(key, v)
     yield "taken away", lambda item, key: item.attrs.__delitem__(key)
@@ -314,6 +316,24 @@ def test_whatever_is_changed_is_read_or_one_line(tmp_path, toys, contract, reque
 
 
 # --- what must not be read, or not in full -------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [1e7, -1e155, 1e308])
+def test_a_geometry_that_no_relaxation_leads_to_is_one_line(tmp_path, toys, place):
+    _vibrations(tmp_path / "file.h5", toys)
+    with h5py.File(tmp_path / "file.h5", "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        file[next(name for name in names if name.endswith("/positions"))][0, 0] = place
+    assert "farther than" in _outcome(_read_vibrations, tmp_path / "file.h5", tmp_path)
+
+
+@pytest.mark.parametrize("counts", ["[", "nan", '{"crashed": "x"}', '{"crashed": -1}', 3, True])
+def test_what_counts_no_deaths_is_one_line(tmp_path, toys, counts):
+    _trajectories(tmp_path / "file.h5", toys)
+    with h5py.File(tmp_path / "file.h5", "r+") as file:
+        file.attrs["worker_deaths"] = counts
+    assert "worker_deaths" in _outcome(_read_trajectories, tmp_path / "file.h5", tmp_path)
 
 
 def test_no_number_comes_from_another_file(tmp_path, toys):

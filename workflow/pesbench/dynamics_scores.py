@@ -195,8 +195,7 @@ def trajectory_rows(
             if not work.any():  # relaxation took what there is
                 work = np.array([float(row["n_atoms"]) for row in found])
             share = work / work.sum()
-            # files of earlier versions do not tell
-            deaths = sum(json.loads(attributes.get("worker_deaths", "{}")).values())
+            deaths = _worker_deaths(path, attributes)
             for row, part in zip(found, share, strict=True):
                 key = (row["timestep_fs"], row["trajectory"])
                 if key in rows:
@@ -204,6 +203,16 @@ def trajectory_rows(
                 rows[key] = row | {"wall_s": float(part) * wall_s, "worker_deaths": deaths}
                 deaths = 0
     return [rows[key] for key in sorted(rows)]
+
+
+def _worker_deaths(path: Path, attributes: Mapping[str, Any]) -> int:
+    # files of earlier versions do not tell
+    counts = json.loads(attributes.get("worker_deaths", "{}")).values()
+    if not all(type(count) is int and 0 <= count < 1_000_000_000 for count in counts):
+        raise UserError(
+            f"{path}: `@worker_deaths` holds no counts; remove the file and run its job again"
+        )
+    return sum(counts)
 
 
 def write_dynamics_scores(

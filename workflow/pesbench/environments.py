@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pesbench.errors import HostError, UserError
+from pesbench.paths import real_path
 from pesbench.storage import write_json
 from pesbench.strict_yaml import read_text
 
@@ -46,7 +47,7 @@ def requirements_sha256(requirements: Path) -> str:
 
 def _lines(path: Path, inside: tuple[Path, ...] = ()) -> list[str]:
     text = read_text(path)
-    inside = (*inside, path.resolve())
+    inside = (*inside, real_path(path))
     found: list[str] = []
     for line in text.splitlines():
         bare = re.sub(r"(^|\s)#.*", "", line).strip()
@@ -54,7 +55,7 @@ def _lines(path: Path, inside: tuple[Path, ...] = ()) -> list[str]:
             found.append(bare)
         if refers := _REFERS.match(bare):
             other = path.parent / refers[1]
-            if other.resolve() in inside:
+            if real_path(other) in inside:
                 raise UserError(f"{path}: refers to itself by {bare!r}; take that line out")
             found += _lines(other, inside)
     return found

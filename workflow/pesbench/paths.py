@@ -51,6 +51,11 @@ def path_argument(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def real_path(path: Path) -> Path:
+    """The path without symbolic links, as far as they lead: one that leads to itself stays."""
+    return Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError there
+
+
 def check_no_stream(path: Path) -> None:
     """Refuse a device, a pipe or a socket, whose content may never come or never end.
 

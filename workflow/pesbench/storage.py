@@ -44,6 +44,7 @@ _ARRAYS = (
     "positions_unperturbed",
 )
 _PACKED = ("positions", "forces")
+FARTHEST_ATOM = 1e6  # Å; farther than any relaxation leads
 _ATTRIBUTES = ("system", "bond", "charge", "spin", "smiles", "kind", "quality", "reason")
 
 
@@ -567,10 +568,13 @@ class Vibrations(Reader):
         values: Values = "finite" if status is Status.OK else "any"
         frequencies = file.array(group, "frequencies_cm1", np.float64, (None,), values=values)
         n_external = n - len(frequencies)
+        positions = file.array(group, "positions", np.float64, (len(numbers), 3), values=values)
+        if status is Status.OK and np.abs(positions).max(initial=0.0) > FARTHEST_ATOM:
+            raise file.wrong(f"{group.name}/positions", f"are farther than {FARTHEST_ATOM:g} Å")
         return MoleculeVibrations(
             system=system,
             numbers=numbers,
-            positions=file.array(group, "positions", np.float64, (len(numbers), 3), values=values),
+            positions=positions,
             hessian=file.array(group, "hessian", np.float64, (n, n), values=values),
             frequencies_cm1=frequencies,
             external_cm1=file.array(

@@ -41,6 +41,7 @@ from pesbench.merging.joining import SCORE_STAGES, Joined, Taken, check_code, jo
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.registry import role
+from pesbench.paths import real_path
 from pesbench.scores import ENERGY_METRICS, FORCE_METRICS, write_scores
 from pesbench.storage import ScanSet, write_json, write_text
 from pesbench.text import csv_table
@@ -132,7 +133,7 @@ def merge(
 
 
 def _read(results: Sequence[Path], choices: Mapping[Path, Choice]) -> list[Folder]:
-    places = [path.resolve() for path in results]
+    places = [real_path(path) for path in results]
     for k, place in enumerate(places):
         if place in places[:k]:
             raise UserError(f"{results[k]}: is given twice; give each folder once")
@@ -201,7 +202,7 @@ def _link(source: Path, target: Path) -> None:
     """The same file under another name, or a copy on another file system."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source.resolve(), target)
+        os.link(real_path(source), target)
     except OSError:
         shutil.copyfile(source, target)
 

@@ -23,6 +23,7 @@ from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.interface import Status
 from pesbench.models.registry import ModelEntry
+from pesbench.paths import real_path
 from pesbench.schemas import closest
 from pesbench.storage import Evaluation, ScanSet
 from pesbench.training.split import SEEN, UNSEEN
@@ -224,9 +225,9 @@ def _skipped(path: Path) -> pd.DataFrame | None:
 
 def _check_inside(folder: Path) -> None:
     """Refuse what leads out of a folder through a link: it would be shown and passed on."""
-    own = folder.resolve()
+    own = real_path(folder)
     for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
-        if not path.resolve().is_relative_to(own):
+        if not real_path(path).is_relative_to(own):
             raise UserError(f"{path}: a link leads out of the folder; put a copy there")
 
 

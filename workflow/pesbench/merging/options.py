@@ -9,7 +9,7 @@ from pathlib import Path
 from pesbench.errors import UserError
 from pesbench.merging.contents import Choice
 from pesbench.names import why_unfit
-from pesbench.paths import given_path
+from pesbench.paths import given_path, real_path
 
 _RENAME = re.compile(r"(?P<folder>.+):(?P<old>[^:=]+)=(?P<new>[^:=]+)")
 _WITHOUT = re.compile(r"(?P<folder>.+):(?P<model>[^:]+)")
@@ -40,7 +40,7 @@ def choices(
             )
         if reason := why_unfit(found["new"]):
             raise UserError(f"--rename {text}: {found['new']!r} {reason}")
-        names = renamed.setdefault(given_path(found["folder"]).resolve(), {})
+        names = renamed.setdefault(real_path(given_path(found["folder"])), {})
         if found["old"] in names:
             raise UserError(f"--rename {text}: {found['old']!r} has a new name already; give one")
         names[found["old"]] = found["new"]
@@ -49,8 +49,8 @@ def choices(
             raise UserError(
                 f"--without {text}: give RESULTS:MODEL, such as 'results/mini:control-*'"
             )
-        left_out.setdefault(given_path(found["folder"]).resolve(), []).append(found["model"])
-    still = {given_path(text).resolve() for text in without_dynamics}
+        left_out.setdefault(real_path(given_path(found["folder"])), []).append(found["model"])
+    still = {real_path(given_path(text)) for text in without_dynamics}
     return {
         folder: Choice(
             without=tuple(left_out.get(folder, ())),

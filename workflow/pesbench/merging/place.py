@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pesbench.errors import UserError
+from pesbench.paths import real_path
 
 _MARKER = ".made-by-pesbench-merge"
 
@@ -32,7 +33,7 @@ def new_folder(out: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     part = out.with_name(out.name + ".part") if out.name else out
     for folder in inputs:
         for place in (out, part):
-            a, b = folder.resolve(), place.resolve()
+            a, b = real_path(folder), real_path(place)
             if a.is_relative_to(b) or b.is_relative_to(a):
                 raise UserError(
                     f"--out {out}: lies in {folder}, which is read, or holds it; give another "

@@ -36,6 +36,7 @@ from pesbench.models.trust import (
     read_weights,
 )
 from pesbench.models.weight_file import defect
+from pesbench.paths import real_path
 from pesbench.supervisor import signal_name
 
 FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "sevennet", "tblite", "testbed")
@@ -271,7 +272,7 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
             f"model {name!r}: `weights: {weights}` is no address that can be downloaded; "
             "give a path, or an address with http or https"
         )
-    path = (base / weights).resolve()
+    path = real_path(base / weights)
     if not path.is_file():
         raise UserError(
             f"model {name!r}: no weight file at {path}; correct `weights` or put the file there"
