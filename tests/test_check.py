@@ -37,7 +37,7 @@ from pesbench.errors import UserError
 from pesbench.evaluate import Evaluator
 from pesbench.metrics import conservation
 from pesbench.models.ase import ASEModel
-from pesbench.models.interface import Result, Status, check_result
+from pesbench.models.interface import Result, Status, check_result, molecules_batch
 from pesbench.models.registry import ModelEntry
 from pesbench.report.worst import worst_scans
 from pesbench.scores import score_scan
@@ -275,6 +275,14 @@ def test_charge_and_spin_are_tried():
     ignored = conform(fakes.Smooth())
     assert ignored.row("charge").note == "+1 ignored, -1 ignored"
     assert ignored.row("spin").note == "multiplicity 3 ignored"
+
+
+@pytest.mark.parametrize(("change", "kind"), [(1e-12, "ignored"), (1e-3, "accepted")])
+def test_rounding_is_no_answer_to_a_charge(change, kind):
+    batch = molecules_batch([np.zeros((1, 3))], [np.array([1])], [0], [2])
+    base = Result(np.zeros(1), np.zeros((1, 3)), (Status.OK,), ("",))
+    other = Result(np.zeros(1), np.full((1, 3), change), (Status.OK,), ("",))
+    assert conformance.response(lambda _: other, batch, base, 1, 1).kind == kind
 
 
 def test_the_calculator_is_left_as_it_was():

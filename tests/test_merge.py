@@ -893,6 +893,13 @@ def test_spoilt_folders_are_refused_in_one_line(groups, tmp_path, caplog, spoil,
         assert "other is not in models.json" in caplog.text
 
 
+def test_what_a_plan_has_left_in_a_folder_does_no_harm(groups, tmp_path):
+    a, _ = groups
+    shutil.copy(next(a.folder.glob("*.h5")), a.folder / "probe_scans.h5")
+    merged(groups, tmp_path / "out")
+    assert not (tmp_path / "out" / "probe_scans.h5").exists()
+
+
 def test_nothing_left_is_no_leaderboard(groups, tmp_path):
     _, b = groups
     (b.folder / "theirs" / "scans" / "0000.h5").unlink()

@@ -44,7 +44,7 @@ def test_printable_text_is_one_visible_line(said):
 def test_what_is_harmless_stays_as_it_is():
     for said in ("1\u202f234.5", "Å⁻¹ ± 0.1 (n = 3)", "gfn2-xtb", "控制", "a\u00a0b"):
         assert text.printable(said) == said
-    for said in ("fsd_full", "control-shift_+0.005", "0.12 ≈", "3 / 4", "not_evaluated"):
+    for said in ("fsd_full", "control-shift_+0.005", "0.12 ≈", "<0.001", "3 / 4", "not_evaluated"):
         assert text.markdown(said) == said
 
 

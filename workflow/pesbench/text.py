@@ -20,7 +20,7 @@ _MARKDOWN = re.compile(
     r"|(?<![^\W_])_"  # within a word it stands for itself
     r"|:(?=//)|(?<=\bwww)\."  # addresses become links without brackets, too
 )
-_HTML = re.compile(r"<|&(?=#|\w+;)")
+_HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#|\w+;)")  # `<0.001` opens no tag
 _BLOCK = re.compile(
     r"\d+(?=[.)](\s|$))|(?=[#>+=-])"
 )  # what begins a list, a quotation or a heading

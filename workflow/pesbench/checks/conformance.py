@@ -309,7 +309,7 @@ class Response:
     """What a model makes of a charge or a spin multiplicity.
 
     Attributes:
-        kind: `accepted` (the answer changes), `ignored` (it is the same to the bit), or `refused`
+        kind: `accepted` (the answer changes), `ignored` (the same within rounding), or `refused`
             (no system is answered).
         change: Largest change of a force component, eV/Å; NaN if refused.
         answered: Systems answered.
@@ -322,6 +322,9 @@ class Response:
     failed: str = ""
 
 
+_ROUNDING = 1e-5  # eV or eV/Å, as two calls may differ that ask for the same (docs/check.md)
+
+
 def response(evaluate: Evaluate, batch: Batch, base: Result, charge: int, spin: int) -> Response:
     """The same systems with another total charge and multiplicity."""
     count = batch.n_systems
@@ -331,7 +334,7 @@ def response(evaluate: Evaluate, batch: Batch, base: Result, charge: int, spin: 
     if not answered:
         return Response("refused", np.nan, 0, difference.failed)
     change = max(difference.forces, difference.energy or 0.0)
-    kind = "accepted" if change > 0 else "ignored"
+    kind = "accepted" if change > _ROUNDING else "ignored"
     return Response(kind, difference.forces, answered, difference.failed)
 
 

@@ -259,16 +259,19 @@ def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
     return found
 
 
+_OF_A_PLAN = "probe_scans.h5"  # what `pesbench plan` times models on
+
+
 def _no_such(name: str, known: Collection[str]) -> str:
     return f"no model {name!r} there; {closest(name, known)}"
 
 
 def _scan_set(folder: Path) -> Path | None:
-    found = sorted(folder.glob("*.h5"))
+    found = sorted(path for path in folder.glob("*.h5") if path.name != _OF_A_PLAN)
     if len(found) > 1:
         raise UserError(
             f"{folder}: holds {found[0].name} and {found[1].name}, and one scan set only can lie "
-            "there; remove the other"
+            "there; move the one that the scores were not made on"
         )
     return found[0] if found else None
 

@@ -179,7 +179,7 @@ def check_consent(name: str, family: str, settings: Mapping[str, Any], found: st
     if found is not None:
         raise UserError(
             f"{why}; if you do, write `sha256: {found}` into the entry, or `trust: true` (whatever "
-            "the file holds), or add `--trust` to `pesbench check` or `pesbench entry`"
+            "the file holds). `pesbench check --weights` takes `--trust` instead"
         )
     raise UserError(
         f"{why}; if you do, write the `sha256` that its authors publish into the entry, or "
