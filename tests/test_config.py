@@ -155,6 +155,18 @@ def test_globs_choose_models_and_scans(base):
     assert sorted(both.models) == ["control-zero", "gfn1-xtb"]  # not twice
 
 
+def test_molecules_of_dynamics_without_a_selected_scan_are_named(base, caplog):
+    block = {"models": ["gfn1-xtb"], "temperatures_k": [500], "systems": ["ethanol", "hydrazine"]}
+    run = resolve(_config(systems=["N-N/*"], dynamics=block), base)
+    assert [shard.systems for shard in run.dynamics_shards.values()] == [["hydrazine"]]
+    assert caplog.messages == [
+        "config: `dynamics.systems`: without a selected scan, so without dynamics: ethanol"
+    ]
+    caplog.clear()
+    resolve(_config(systems=["N-N/*"], dynamics=block | {"systems": ["*"]}), base)
+    assert not caplog.messages
+
+
 def test_dynamics_are_planned_by_molecule(base):
     block = {"models": ["gfn*"], "systems": ["*eth*"], "halved": ["ethanol"], "shard_size": 2}
     run = resolve(_config(models=["gfn*", "emt"], dynamics=block), base)

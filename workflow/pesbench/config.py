@@ -5,6 +5,7 @@ Bad input ends here, before any work, with one line that names the place and the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
@@ -21,6 +22,8 @@ from pesbench.names import BESIDE_RESULTS, alike, why_unfit
 from pesbench.references import bsct_spice
 from pesbench.schemas import check_schema, closest, read_schema, with_defaults, with_paths
 from pesbench.strict_yaml import read_text
+
+logger = logging.getLogger("pesbench")
 
 
 def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
@@ -472,6 +475,12 @@ def _dynamics(
                 f"which the scan set does not hold; {closest(unknown[0], every)}"
             )
         systems = [name for name in systems if name in named]
+    left_out = [name for name in systems if name not in known]
+    if chosen and left_out and block["systems"] != ["*"]:  # asked for by name
+        logger.warning(
+            "%s.systems`: without a selected scan, so without dynamics: %s",
+            where, ", ".join(left_out),
+        )  # fmt: skip
     if not chosen or not known & set(systems):
         return {"dynamics": [], "dynamics_shards": {}}
     halved = select(block["halved"], systems, f"{where}.halved`")
