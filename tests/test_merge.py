@@ -1033,7 +1033,7 @@ def test_nothing_is_removed_that_merge_did_not_make(groups, tmp_path, caplog, sp
         ("a/ours/scans/0000.h5/out", "which is read"),
         (".", "which is read"),
         ("b/../a", "which is read"),
-        ("/dev/null", "is there already"),
+        ("/dev/null", "is a device"),
         ("/dev/null/out", "no folder can be made"),
         ("o" * 254, "too long"),
         ("file/out", "no folder can be made"),
