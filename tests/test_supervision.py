@@ -458,6 +458,8 @@ def test_nothing_outlives_a_command(toy_set, tmp_path, number, what):
          *written_entry(entry, tmp_path / "entry.json"), "--scan-set", str(toy_set),
          "--device", "cpu", "--out", str(tmp_path / "out.h5")],
         stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        # a shell that starts the tests in its background has told all of them to ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     until = time.monotonic() + 60
     started: list[int] = []
