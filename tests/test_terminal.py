@@ -11,7 +11,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pesbench.report.terminal import summary
 from snakemake_logger_plugin_pesbench import LogHandler
 
-HEAD = "rank,model,role,n_scored,n_planned,fsd_full,fsd_windowed,force_mae\n"
+HEAD = "rank,model,role,n_scored,n_planned,rank_by,rank_score,fsd_windowed,force_mae\n"
 
 
 def event(kind, message="", level=logging.INFO, **fields):
@@ -45,19 +45,20 @@ def test_errors_and_warnings_are_printed_whole(handler, capsys, kind):
 
 
 def test_the_first_models_and_the_page_are_named(tmp_path):
-    rows = [f"{k},m-{k},model,54,54,{20 + k},1.25,0.35\n" for k in range(1, 8)]
-    rows += [",bad,model,0,54,,,\n", ",truth,reference,54,54,0,0,0\n"]
+    rows = [f"{k},m-{k},model,54,54,fsd_full,{20 + k},1.25,0.35\n" for k in range(1, 8)]
+    rows += [",bad,model,0,54,fsd_full,,,\n", ",truth,reference,54,54,fsd_full,0,0,0\n"]
     (tmp_path / "leaderboard.csv").write_text(HEAD + "".join(rows))
     assert summary(tmp_path) == ""  # the page is not there yet
     (tmp_path / "leaderboard.html").touch()
     lines = summary(tmp_path).splitlines()
     assert lines[0].split("  ")[0] == "rank"
+    assert "fsd_full, shared scans" in lines[0]
     assert [line.split()[1] for line in lines[1:6]] == [f"m-{k}" for k in range(1, 6)]
-    assert lines[1].split() == ["1", "m-1", "54", "54", "21.0", "1.2", "0.35"]
+    assert lines[1].split() == ["1", "m-1", "54", "54", "21", "1.2", "0.35"]
     assert lines[6:] == ["and 3 more models", f"page: {tmp_path / 'leaderboard.html'}"]
 
 
 def test_a_board_without_a_scored_model_is_shown(tmp_path):
-    (tmp_path / "leaderboard.csv").write_text(HEAD + ",bad,model,0,54,,,\n")
+    (tmp_path / "leaderboard.csv").write_text(HEAD + ",bad,model,0,54,fsd_full,,,\n")
     (tmp_path / "leaderboard.html").touch()
     assert summary(tmp_path).splitlines()[1].split() == ["–", "bad", "0", "54", "–", "–", "–"]

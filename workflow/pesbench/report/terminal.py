@@ -11,7 +11,7 @@ _COLUMNS = {
     "model": ("model", "{}"),
     "n_scored": ("scored", "{:.0f}"),
     "n_planned": ("planned", "{:.0f}"),
-    "fsd_full": ("FSD (1/Å)", "{:.1f}"),
+    "rank_score": ("{rank_by}, shared scans", "{:.3g}"),  # what the ranks are by
     "fsd_windowed": ("windowed (1/Å)", "{:.1f}"),
     "force_mae": ("force MAE (eV/Å)", "{:.3g}"),
 }
@@ -31,7 +31,8 @@ def summary(results: Path) -> str:
         return ""
     with table.open(encoding="utf-8", newline="") as file:
         models = [row for row in csv.DictReader(file) if row["role"] == "model"]
-    rows = [[title for title, _ in _COLUMNS.values()]]
+    rank_by = models[0]["rank_by"] if models else "score"
+    rows = [[title.format(rank_by=rank_by) for title, _ in _COLUMNS.values()]]
     rows += [
         [_cell(row[key], form) for key, (_, form) in _COLUMNS.items()] for row in models[:ROWS]
     ]
