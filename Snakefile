@@ -13,7 +13,7 @@ min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from pesbench.surroundings import (
+from pesbench.orchestration.surroundings import (
     check_interpreter,
     check_python,
     check_words,
@@ -23,23 +23,23 @@ from pesbench.surroundings import (
 
 shut_out(workflow.basedir)  # before anything else is imported
 
-from pesbench.at_work import take
-from pesbench.config import loading_options, resolve
-from pesbench.config_files import DEFAULT_CONFIG, read_config
-from pesbench.environments import requirements_sha256
-from pesbench.errors import HostError, UserError, check_writable
-from pesbench.fingerprint import stage_fingerprint
+from pesbench.orchestration.at_work import take
+from pesbench.orchestration.config import loading_options, resolve
+from pesbench.orchestration.config_files import DEFAULT_CONFIG, read_config
+from pesbench.orchestration.environments import requirements_sha256
+from pesbench.core.errors import HostError, UserError, check_writable
+from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.models.record import description
 from pesbench.models.registry import role
 from pesbench.models.variants import can_be_resolved, variants
 from pesbench.report.terminal import summary
-from pesbench.resources import PLACE, Cluster, Requests, read_cluster, uses_gpu
-from pesbench.running import enter, note_run, runs_at_work
-from pesbench.slurm_arrays import Amounts, become_own_job, check_arrays, holding_back
-from pesbench.slurm_queue import refuse_left_over
-from pesbench.software import Software
+from pesbench.orchestration.requests import PLACE, Cluster, Requests, read_cluster, uses_gpu
+from pesbench.orchestration.running import enter, note_run, runs_at_work
+from pesbench.orchestration.slurm_arrays import Amounts, become_own_job, check_arrays, holding_back
+from pesbench.orchestration.slurm_queue import refuse_left_over
+from pesbench.orchestration.software import Software
 from pesbench.testbed.variants import find_variant, read_variants
-from pesbench.widening import held_scans
+from pesbench.tasks.bonds.widening import held_scans
 
 # a DAG is many objects and little garbage: collecting less saves a tenth of a large dry run
 gc.freeze()

@@ -116,7 +116,7 @@ class _InProcess:
         return self._model.info
 
     def evaluate(self, batch: Any) -> Any:
-        from pesbench.worker import Timed
+        from pesbench.engine.worker import Timed
 
         start = time.perf_counter()
         result = self._model.evaluate(batch)
@@ -164,8 +164,8 @@ def _case(
     models: dict[str, Any],
     tolerance: float,
 ) -> list[dict[str, Any]]:
-    from pesbench.evaluate import frames_batch
-    from pesbench.storage import ScanSet
+    from pesbench.files.storage import ScanSet
+    from pesbench.tasks.bonds.run import frames_batch
 
     with ScanSet(path) as scan_set:
         scans = [scan_set.scan(scan_id) for scan_id in ids]
@@ -217,7 +217,7 @@ def _total(seconds: Sequence[Sequence[float]]) -> float:
 
 def limit_of(worker: Any, everything: Any) -> Any:
     """The batch limit that the package chooses on a molecule, as `evaluate_shard` does."""
-    from pesbench.batching import choose_limit
+    from pesbench.engine.batching import choose_limit
 
     def frames(count: int) -> Any:
         return everything.select([k % everything.n_systems for k in range(count)])
@@ -246,7 +246,7 @@ def _loop(calculator: Any, scan: Any, every: int) -> float:
 
 def _in_batches(model: Any, batch: Any, limit: Any) -> float:
     """Seconds of the adapter on a scan cut into batches."""
-    from pesbench.batching import split
+    from pesbench.engine.batching import split
 
     n_atoms = batch.n_atoms // batch.n_systems
     parts = [batch.select(part) for part in split([n_atoms] * batch.n_systems, limit)]
@@ -261,7 +261,7 @@ def _check(model: Any, scan: Any, calculator: Any, tolerance: float, form: str) 
     import numpy as np
     from ase import Atoms
 
-    from pesbench.evaluate import frames_batch
+    from pesbench.tasks.bonds.run import frames_batch
 
     chosen = [0, scan.n_frames // 2, scan.n_frames - 1]
     forces = model.evaluate(frames_batch([scan]).select(chosen)).forces

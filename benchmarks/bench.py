@@ -23,8 +23,8 @@ from typing import Any
 
 from benchmarks.models import Size, write_mace
 
+from pesbench.files.storage import ScanSet, write_json
 from pesbench.models.registry import ModelEntry, file_sha256
-from pesbench.storage import ScanSet, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 _ARCHIVE = ROOT.parent / "shared" / "data" / "bsct-79d915b0.tar.gz"

@@ -72,8 +72,9 @@ def _command(
 
     The worker's `start` is timed by a subclass; nothing else is changed.
     """
-    from pesbench import evaluate, worker
-    from pesbench.storage import Evaluation
+    from pesbench.engine import worker
+    from pesbench.files.storage import Evaluation
+    from pesbench.tasks.bonds import run as evaluate
 
     begun = time.perf_counter()
     ready: list[float] = []
@@ -96,10 +97,10 @@ def _bare(entry: ModelEntry, path: Path, ids: Sequence[str]) -> float:
     """Seconds in the model on the batches that `evaluate_shard` makes, and nothing else."""
     import torch
 
-    from pesbench.batching import BatchLimit, split
-    from pesbench.evaluate import frames_batch
+    from pesbench.engine.batching import BatchLimit, split
+    from pesbench.files.storage import ScanSet
     from pesbench.models.registry import load
-    from pesbench.storage import ScanSet
+    from pesbench.tasks.bonds.run import frames_batch
 
     torch.set_num_threads(1)
     model = load(entry, scan_set=None, device="cpu")

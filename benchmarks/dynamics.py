@@ -75,15 +75,15 @@ def _entry(dtype: str) -> ModelEntry:
 
 
 def _systems(path: Path):
-    from pesbench.dynamics import scan_set_systems
-    from pesbench.storage import ScanSet
+    from pesbench.files.storage import ScanSet
+    from pesbench.tasks.dynamics.run import scan_set_systems
 
     with ScanSet(path) as scan_set:
         return scan_set_systems(scan_set)[:N_MOLECULES]
 
 
 def _settings(n_steps: int):
-    from pesbench.dynamics import DynamicsSettings
+    from pesbench.tasks.dynamics.run import DynamicsSettings
 
     # not relaxed: that is no part of a step
     return DynamicsSettings(
@@ -97,7 +97,7 @@ def _settings(n_steps: int):
 
 def _lock_step(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, int]) -> float:
     """Seconds a step of the whole command."""
-    from pesbench.dynamics import run_dynamics_shard
+    from pesbench.tasks.dynamics.run import run_dynamics_shard
 
     ids = [system.id for system in _systems(path)]
     seconds = []
@@ -115,7 +115,7 @@ def _one_by_one(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int,
     from ase.md.verlet import VelocityVerlet
     from mace.calculators import MACECalculator
 
-    from pesbench.dynamics import starting_velocities
+    from pesbench.tasks.dynamics.run import starting_velocities
 
     calculator = MACECalculator(
         model_paths=entry.settings["weights"], device="cpu", default_dtype=entry.settings["dtype"]
@@ -135,7 +135,7 @@ def _one_by_one(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int,
 
 def _bare(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, int]) -> float:
     """Seconds of one call of the model on the batch of a step."""
-    from pesbench.models.interface import molecules_batch
+    from pesbench.core.interface import molecules_batch
     from pesbench.models.registry import load
 
     systems = _systems(path)

@@ -44,20 +44,21 @@ from ase.build import molecule
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pesbench import dynamics, evaluate
-from pesbench.batching import BatchLimit
-from pesbench.checkpoint import checkpoint_folder
-from pesbench.config import read_models, resolve_entry
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
-from pesbench.errors import HostError
-from pesbench.evaluate import Evaluator, evaluate_shard
-from pesbench.models.interface import Batch, Result, Status
+from pesbench.core.errors import HostError
+from pesbench.core.interface import Batch, Result, Status
+from pesbench.core.scans import Scan, bond_scans
+from pesbench.core.systems import System
+from pesbench.engine.batching import BatchLimit
+from pesbench.files.checkpoint import checkpoint_folder
+from pesbench.files.storage import Evaluation, ScanSet, write_scan_set
 from pesbench.models.registry import ModelEntry
+from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.references.calculators import write_geometries
-from pesbench.scans import Scan, bond_scans
-from pesbench.storage import Evaluation, ScanSet, write_scan_set
-from pesbench.structures import System
-from pesbench.trajectories import Trajectories
+from pesbench.tasks.bonds import run as evaluate
+from pesbench.tasks.bonds.run import Evaluator, evaluate_shard
+from pesbench.tasks.dynamics import run as dynamics
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.trajectories import Trajectories
 
 ROOT = Path(__file__).resolve().parent.parent
 MOLECULES = ("CO", "N2", "NO")

@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.bench import MB, Command, Inputs, Row, control, isolated
 from benchmarks.models import LARGE, SMALL
 
+from pesbench.files.storage import Evaluation, ScanSet
 from pesbench.models.registry import ModelEntry
-from pesbench.storage import Evaluation, ScanSet
 
 ITEM = "6 memory"
 BEYOND_MB = 500.0
@@ -96,8 +96,8 @@ def _beyond(
 
 def _loaded_bytes(entry: ModelEntry, scan_set: Path) -> tuple[int, int]:
     """Peak of this process and of its worker once the model is loaded and nothing is evaluated."""
-    import pesbench.evaluate  # noqa: F401 - what the command imports
-    from pesbench.worker import Worker
+    import pesbench.tasks.bonds.run  # noqa: F401 - what the command imports
+    from pesbench.engine.worker import Worker
 
     with Worker(entry, scan_set=scan_set, device="cpu") as worker:
         worker.start()

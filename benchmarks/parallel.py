@@ -22,8 +22,8 @@ from benchmarks.bench import (
 )
 from benchmarks.models import SMALL
 
+from pesbench.core.scans import N_FRAMES
 from pesbench.models.registry import ModelEntry
-from pesbench.scans import N_FRAMES
 
 ITEM = "3 parallel"
 SPEED_UP = 1.8
@@ -183,9 +183,9 @@ def _choosing_s(entry: ModelEntry, path: Path) -> float:
     """Seconds in which the batch size is chosen on the molecule of median size."""
     from benchmarks.batched import limit_of
 
-    from pesbench.evaluate import frames_batch
-    from pesbench.storage import ScanSet
-    from pesbench.worker import Worker
+    from pesbench.engine.worker import Worker
+    from pesbench.files.storage import ScanSet
+    from pesbench.tasks.bonds.run import frames_batch
 
     with ScanSet(path) as scan_set, Worker(entry, device="cpu") as worker:
         worker.start()
@@ -203,7 +203,7 @@ def _loop_rate(
     from ase import Atoms
     from mace.calculators import MACECalculator
 
-    from pesbench.storage import ScanSet
+    from pesbench.files.storage import ScanSet
 
     torch.set_num_threads(threads)
     calculator = MACECalculator(

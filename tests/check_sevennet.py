@@ -19,15 +19,15 @@ from ase.build import bulk, molecule
 from sevenn.calculator import SevenNetCalculator
 from sevenn.util import pretrained_name_to_path
 
-from pesbench.errors import UserError
-from pesbench.evaluate import evaluate_shard
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Batch, Result
+from pesbench.core.scans import bond_scans
+from pesbench.core.systems import System
+from pesbench.files.storage import Evaluation, ScanSet, write_scan_set
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.interface import Batch, Result
+from pesbench.models.families.sevennet import SevenNetModel
 from pesbench.models.registry import ModelEntry, file_sha256, load
-from pesbench.models.sevennet import SevenNetModel
-from pesbench.scans import bond_scans
-from pesbench.storage import Evaluation, ScanSet, write_scan_set
-from pesbench.structures import System
+from pesbench.tasks.bonds.run import evaluate_shard
 
 NAMES = ("CH3CH2OH", "CH4", "C6H6", "H2O", "CH3NO2", "CH3SH", "H")
 

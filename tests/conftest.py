@@ -16,16 +16,18 @@ from filelock import FileLock
 from hypothesis import settings
 
 import fake_calculators
-from pesbench import dynamics_scores, scores, vibration_scores
-from pesbench.evaluate import evaluate_shard
+from pesbench.core.scans import Scan, bond_scans
+from pesbench.core.systems import System
+from pesbench.files.storage import ScanSet, write_json, write_scan_set
+from pesbench.files.stored_tables import write_scores
 from pesbench.models.registry import ModelEntry
 from pesbench.references import bsct_spice as bsct
 from pesbench.references.calculators import collect_references, write_geometries
 from pesbench.references.quality import QualityLimits
-from pesbench.scans import Scan, bond_scans
-from pesbench.storage import ScanSet, write_json, write_scan_set
-from pesbench.stored_tables import write_scores
-from pesbench.structures import System
+from pesbench.tasks.bonds import score as scores
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.dynamics import score as dynamics_scores
+from pesbench.tasks.vibrations import score as vibration_scores
 
 REPO = Path(__file__).parents[1]
 SMALL_MOLECULES = ("hydrazine", "hydroxylamine", "methanethiol")  # one heavy bond each

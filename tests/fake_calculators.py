@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import covalent_radii
 
-from pesbench.models.interface import DeviceOutOfMemoryError
+from pesbench.core.interface import DeviceOutOfMemoryError
 
 DEPTH_EV, STEEPNESS = 4.0, 1.5
 

@@ -260,10 +260,10 @@ def stored_files(folder: Path) -> Stored:
     """A toy scan set with an evaluation, scores, trajectories and vibrations of a toy model."""
     sys.path.insert(0, str(REPO / "tests"))
     from conftest import TOYS, fake_entry, toy_scan, write_toys
-    from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
-    from pesbench.evaluate import evaluate_shard
+    from pesbench.files.storage import write_json
     from pesbench.models.registry import settle
-    from pesbench.storage import write_json
+    from pesbench.tasks.bonds.run import evaluate_shard
+    from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 
     os.environ["PYTHONPATH"] = f"{REPO / 'tests'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     toys = [toy_scan(name, symbols) for name, symbols in list(TOYS.items())[:3]]
@@ -434,9 +434,9 @@ class _Lines(logging.Handler):
 def _main(words: list[str]) -> int:
     """The command, or for `resolve` what Snakemake's Snakefile does with a config."""
     from pesbench.cli import main
-    from pesbench.config import resolve
-    from pesbench.config_files import read_config
-    from pesbench.errors import HostError, UserError
+    from pesbench.core.errors import HostError, UserError
+    from pesbench.orchestration.config import resolve
+    from pesbench.orchestration.config_files import read_config
 
     if words[:1] != ["resolve"]:
         return main(words)

@@ -384,7 +384,7 @@ class _Touches:
 
 def telling(details: str) -> Morse:
     """A model whose details are hostile."""
-    from pesbench.models import ase
+    from pesbench.models.families import ase
 
     calculator = Morse()
     strange = {

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pesbench.metrics import association, survival
-from pesbench.metrics import association_statistics as statistics
-from pesbench.metrics.aggregate import resample
-from pesbench.metrics.association_panel import (
+from pesbench.compare import association_metrics as association
+from pesbench.compare import association_statistics as statistics
+from pesbench.compare.association_panel import (
     CHEAP_METRICS,
     FAILED,
     RESPONSES,
@@ -25,7 +24,9 @@ from pesbench.metrics.association_panel import (
     start_failures,
     time_lost,
 )
-from pesbench.metrics.association_statistics import Interval
+from pesbench.compare.association_statistics import Interval
+from pesbench.metrics import survival
+from pesbench.metrics.aggregate import resample
 from pesbench.report.tables import LOWER_IS_BETTER
 
 HORIZON = 5.0

@@ -11,22 +11,22 @@ import pytest
 
 from conftest import write_part_of_scores
 from pesbench import cli
-from pesbench.dynamics_scores import METRICS
-from pesbench.metrics import association as statistics
-from pesbench.metrics.association_panel import CHEAP_METRICS
-from pesbench.models.registry import ModelEntry
-from pesbench.report import (
+from pesbench.compare import (
     association,
     association_cost,
     association_figures,
     decades,
     dose,
     dose_figures,
-    figures,
-    worst,
 )
+from pesbench.compare import association_metrics as statistics
+from pesbench.compare.association_panel import CHEAP_METRICS
+from pesbench.files.storage import ScanSet
+from pesbench.models.registry import ModelEntry
+from pesbench.report import figures
 from pesbench.report.inputs import ReportInputs, model_facts
-from pesbench.storage import ScanSet
+from pesbench.tasks.bonds import worst
+from pesbench.tasks.dynamics.score import METRICS
 
 PNG = b"\x89PNG\r\n"
 RESAMPLES = 40

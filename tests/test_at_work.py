@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from pesbench import at_work
-from pesbench.at_work import SILENT_S, Marker, take
-from pesbench.errors import UserError
-from pesbench.running import started
+from pesbench.core.errors import UserError
+from pesbench.orchestration import at_work
+from pesbench.orchestration.at_work import SILENT_S, Marker, take
+from pesbench.orchestration.running import started
 from workflow_copy import REPO
 
 THERE = Marker("other", "another boot", 7, "123", "/home/b/work", "2026-01-02 03:04:05")
@@ -122,7 +122,7 @@ def test_a_left_over_stops_nobody(results, here, tmp_path, living, kind):
 
 
 def test_a_marker_goes_with_its_process(results, here):
-    code = "import sys; from pathlib import Path; from pesbench.at_work import take\n"
+    code = "import sys; from pathlib import Path; from pesbench.orchestration.at_work import take\n"
     code += "take(Path(sys.argv[1]), Path.cwd()); print(*Path(sys.argv[1]).glob('.*'))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(results)], cwd=here, capture_output=True, text=True,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pesbench.metrics import breaks, curves, smoothness
+from pesbench.metrics import curves, smoothness
+from pesbench.tasks.bonds import breaks
 
 GRID = np.linspace(0.735, 2.94, 100)
 REST, STIFFNESS, DEPTH = 1.47, 2.0, 4.0

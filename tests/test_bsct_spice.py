@@ -21,13 +21,13 @@ from ase.data import chemical_symbols, covalent_radii
 
 from conftest import KEPT_SCANS
 from pesbench import cli
-from pesbench.errors import HostError, UserError
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.scans import bond_grid, bond_scan
+from pesbench.core.systems import fragments
+from pesbench.files.storage import ScanSet, write_scan_set
 from pesbench.metrics.curves import extrema, step_work
 from pesbench.models import transfer
 from pesbench.references import bsct_spice as bsct
-from pesbench.scans import bond_grid, bond_scan
-from pesbench.storage import ScanSet, write_scan_set
-from pesbench.structures import fragments
 
 MISSING = "C-N/25729"
 

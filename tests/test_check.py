@@ -23,27 +23,32 @@ import yaml
 import check_calculators as fakes
 import pesbench
 from conftest import fake_entry, faulty
-from pesbench.batching import BatchLimit
-from pesbench.checks import Limits, Verdict, conformance, ladders, subset
-from pesbench.checks import dynamics as short_dynamics
-from pesbench.checks.local import CalculatorModel, InProcess
-from pesbench.checks.report import CheckReport, CheckRow
-from pesbench.checks.run import SCORES, run_check, silently
-from pesbench.checks.supervised import MOST_STARTS, PatientWorker, changed_inputs, check_entry
 from pesbench.cli import _parser, main
-from pesbench.dynamics import run_dynamics_shard
-from pesbench.dynamics_scores import METRICS, trajectory_rows
-from pesbench.errors import UserError
-from pesbench.evaluate import Evaluator
-from pesbench.metrics import conservation
-from pesbench.models.ase import ASEModel
-from pesbench.models.interface import Result, Status, check_result, molecules_batch
+from pesbench.commands.check import Limits, Verdict, conformance, ladders, subset
+from pesbench.commands.check import dynamics as short_dynamics
+from pesbench.commands.check.local import CalculatorModel, InProcess
+from pesbench.commands.check.report import CheckReport, CheckRow
+from pesbench.commands.check.run import SCORES, run_check, silently
+from pesbench.commands.check.supervised import (
+    MOST_STARTS,
+    PatientWorker,
+    changed_inputs,
+    check_entry,
+)
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Result, Status, check_result, molecules_batch
+from pesbench.core.systems import bond_type
+from pesbench.engine.batching import BatchLimit
+from pesbench.files.storage import ScanEvaluation, ScanSet
+from pesbench.models.families.ase import ASEModel
 from pesbench.models.registry import ModelEntry
-from pesbench.report.worst import worst_scans
-from pesbench.scores import score_scan
-from pesbench.storage import ScanEvaluation, ScanSet
-from pesbench.structures import bond_type
-from pesbench.trajectories import Trajectories
+from pesbench.tasks.bonds.run import Evaluator
+from pesbench.tasks.bonds.score import score_scan
+from pesbench.tasks.bonds.worst import worst_scans
+from pesbench.tasks.dynamics import conservation
+from pesbench.tasks.dynamics.run import run_dynamics_shard
+from pesbench.tasks.dynamics.score import METRICS, trajectory_rows
+from pesbench.tasks.dynamics.trajectories import Trajectories
 
 REPO = Path(__file__).parents[1]
 CONFORMANCE = ("conformance",)
@@ -817,8 +822,8 @@ def test_the_shipped_scans_are_thirty_good_ones_of_every_bond_type(repo):
 
 
 def test_their_reference_is_what_the_method_gives():
-    from pesbench.models.interface import molecules_batch
-    from pesbench.models.tblite import TBLiteModel
+    from pesbench.core.interface import molecules_batch
+    from pesbench.models.families.tblite import TBLiteModel
 
     scans = subset.read_subset(["C-P/*", "N-N/hydrazine_0-1"])
     frames = [(scan, frame) for scan in scans for frame in (5, 40, 70)]
@@ -865,7 +870,7 @@ def test_the_ladders_are_those_of_the_leaderboard(repo):
 
 @pytest.mark.parametrize(("kind", "dose"), [("step", 1.5), ("shift", -0.02), ("zero", None)])
 def test_a_control_scores_as_the_workflow_scores_it(kind, dose):
-    from pesbench.models import controls
+    from pesbench.models.families import control as controls
 
     (scan,) = subset.read_subset(["C-S/methanethiol_0-1"])
     prediction = controls.predict(kind, dose, scan)
@@ -1033,7 +1038,7 @@ def test_the_extra_is_enough(tmp_path):
     code = f"""{BLOCKED.format(names=blocked)}
 sys.stderr.isatty = lambda: True
 from pesbench.cli import main
-from pesbench.progress import track
+from pesbench.core.progress import track
 assert list(track([1, 2], 2, "scans")) == [1, 2]
 sys.exit(main(["check", "control-zero", *{_registry(tmp_path)}]))
 """

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from conftest import fake_entry, written_entry
-from pesbench import storage
-from pesbench.checkpoint import Checkpoint, checkpoint_folder, stored_settings
 from pesbench.cli import main
-from pesbench.errors import HostError, UserError
-from pesbench.evaluate import evaluate_shard
+from pesbench.core.errors import HostError, UserError
+from pesbench.files import storage
+from pesbench.files.checkpoint import Checkpoint, checkpoint_folder, stored_settings
+from pesbench.tasks.bonds.run import evaluate_shard
 
 IDS = ("C-C/a", "C-N/b", "C-O/c")
 
@@ -205,7 +205,9 @@ def _npz(path, arrays):
 @pytest.mark.parametrize("stage", ["evaluate", "dynamics", "vibrations"])
 def test_a_piece_with_something_else_in_it_is_one_line(toy_set, tmp_path, stage, monkeypatch):
     """Every array of every piece is left out or replaced by another type or shape."""
-    from pesbench import dynamics, evaluate, vibrations
+    from pesbench.tasks.bonds import run as evaluate
+    from pesbench.tasks.dynamics import run as dynamics
+    from pesbench.tasks.vibrations import run as vibrations
 
     made = {}
     kept = Checkpoint.append

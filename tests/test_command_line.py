@@ -7,7 +7,7 @@ import pytest
 from conftest import fake_entry
 from pesbench import cli
 from pesbench.cli import main
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 
 CHECK = ["check", "emt"]
 DYNAMICS = ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o", "--temperatures-k"]
@@ -65,7 +65,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_check(tmp_path, mon
     (tmp_path / "models.yaml").write_text(
         "mine: {family: ase, calculator: 'ase.calculators.emt:EMT'}\n"
     )
-    monkeypatch.setattr("pesbench.checks.supervised.check_entry", _never)
+    monkeypatch.setattr("pesbench.commands.check.supervised.check_entry", _never)
     for out in ("models.yaml/x.json", "models.yaml/x/y.json", ".", "/proc/x.json"):
         caplog.clear()
         code = main(["check", "mine", "--models-file", "models.yaml", "--out", out])

@@ -21,15 +21,17 @@ from ase.data import chemical_symbols
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pesbench import cli, config, fingerprint
-from pesbench.config import closest, read_models, resolve, select, split_shards
-from pesbench.errors import UserError
-from pesbench.fingerprint import normalised, stage_fingerprint
+from pesbench import cli
+from pesbench.core.errors import UserError
+from pesbench.files import fingerprint
+from pesbench.files.fingerprint import normalised, stage_fingerprint
+from pesbench.files.storage import write_json
+from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
+from pesbench.orchestration import config
+from pesbench.orchestration.config import closest, read_models, resolve, select, split_shards
 from pesbench.references.quality import QualityLimits
-from pesbench.storage import write_json
-from pesbench.strict_yaml import read_yaml
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
 MODELS = {

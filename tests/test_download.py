@@ -24,11 +24,11 @@ import pytest
 import yaml
 
 from pesbench import cli
-from pesbench.config import loading_options, read_models, resolve_entry
-from pesbench.errors import HostError, UserError
+from pesbench.core.errors import HostError, UserError
 from pesbench.models import download, transfer
 from pesbench.models.download import cache_path, fetch, pin_path, read_pin
 from pesbench.models.registry import ModelEntry, check_entry, fetch_weights, settle
+from pesbench.orchestration.config import loading_options, read_models, resolve_entry
 
 NETWORK = b"\x80\x02cmace.modules.models\nScaleShiftMACE\nq\x00)\x81."
 PATIENCE_S = 10.0

@@ -22,8 +22,20 @@ from ase.optimize import BFGS
 
 import fake_calculators
 from conftest import fake_entry, write_toys
-from pesbench import dynamics, patient_worker
-from pesbench.dynamics import (
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Batch, Result, Status, check_result
+from pesbench.core.scans import bond_scans
+from pesbench.core.systems import System
+from pesbench.engine import patient_worker
+from pesbench.engine.patient_worker import systems_batch
+from pesbench.engine.relaxation import relax
+from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
+from pesbench.files.storage import ScanSet
+from pesbench.models import registry
+from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds.run import GIVE_UP_AFTER
+from pesbench.tasks.dynamics import run as dynamics
+from pesbench.tasks.dynamics.run import (
     BLACK_BOX_STEPS,
     DynamicsSettings,
     LockStep,
@@ -34,18 +46,7 @@ from pesbench.dynamics import (
     starting_velocities,
     without_drift,
 )
-from pesbench.errors import UserError
-from pesbench.evaluate import GIVE_UP_AFTER
-from pesbench.models import registry
-from pesbench.models.interface import Batch, Result, Status, check_result
-from pesbench.models.registry import ModelEntry
-from pesbench.patient_worker import systems_batch
-from pesbench.relaxation import relax
-from pesbench.scans import bond_scans
-from pesbench.storage import ScanSet
-from pesbench.structures import System
-from pesbench.trajectories import Trajectories, Trajectory
-from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
+from pesbench.tasks.dynamics.trajectories import Trajectories, Trajectory
 from test_trajectories import content
 
 FS = units.fs
@@ -869,7 +870,7 @@ def test_no_stored_step_is_computed_again(in_process, toys_set, tmp_path, monkey
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 from pesbench.models.registry import ModelEntry
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])

@@ -10,8 +10,13 @@ import pandas as pd
 import pytest
 
 from conftest import fake_entry
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
-from pesbench.dynamics_scores import (
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.storage import ScanSet
+from pesbench.tasks.dynamics import conservation
+from pesbench.tasks.dynamics import section as report
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.score import (
     COLUMNS,
     METRICS,
     OTHERS_METRICS,
@@ -20,12 +25,7 @@ from pesbench.dynamics_scores import (
     trajectory_rows,
     write_dynamics_scores,
 )
-from pesbench.errors import UserError
-from pesbench.metrics import conservation
-from pesbench.models.interface import Status
-from pesbench.report import dynamics as report
-from pesbench.storage import ScanSet
-from pesbench.trajectories import (
+from pesbench.tasks.dynamics.trajectories import (
     Frames,
     Segment,
     Series,

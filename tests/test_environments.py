@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pesbench.config import read_models, resolve_entry
-from pesbench.environments import (
+from pesbench.core.errors import HostError, UserError
+from pesbench.models.registry import ModelEntry
+from pesbench.orchestration.config import read_models, resolve_entry
+from pesbench.orchestration.environments import (
     build_environment,
     python_of,
     requirements_sha256,
     stamp_of,
 )
-from pesbench.errors import HostError, UserError
-from pesbench.models.registry import ModelEntry
-from pesbench.software import Software
+from pesbench.orchestration.software import Software
 
 REPO = Path(__file__).parents[1]
 FAMILIES = ("mace", "sevennet")  # with files of their own
@@ -180,7 +180,7 @@ def test_what_pip_cannot_install_is_one_line_and_no_environment(
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from pesbench.environments import build_environment
+from pesbench.orchestration.environments import build_environment
 build_environment(*map(Path, sys.argv[1:]))
 """
 

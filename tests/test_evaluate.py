@@ -20,11 +20,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import fake_entry, faulty, tblite_entry, toy_scan, write_toys, written_entry
-from pesbench import cli, evaluate
-from pesbench.batching import BatchLimit, choose_limit, split
-from pesbench.checkpoint import Checkpoint
-from pesbench.errors import HostError, UserError
-from pesbench.evaluate import (
+from pesbench import cli
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import ModelInfo, Result, Status, molecules_batch
+from pesbench.engine.batching import BatchLimit, choose_limit, split
+from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
+from pesbench.files.checkpoint import Checkpoint
+from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds import run as evaluate
+from pesbench.tasks.bonds.run import (
     GIVE_UP_AFTER,
     Evaluator,
     evaluate_scans,
@@ -32,17 +37,13 @@ from pesbench.evaluate import (
     frames_batch,
     why_unsupported,
 )
-from pesbench.models.interface import ModelInfo, Result, Status, molecules_batch
-from pesbench.models.registry import ModelEntry
-from pesbench.scores import (
+from pesbench.tasks.bonds.score import (
     ENERGY_METRICS,
     FORCE_METRICS,
     TRAINED_ON,
     score_rows,
     score_scan,
 )
-from pesbench.storage import Evaluation, ScanSet
-from pesbench.worker import ModelFailureError, ModelLoadError, Timed, Worker
 
 IDS = ("C-C/a", "C-N/b", "C-O/c", "N-N/d", "N-O/e", "O-S/f")
 BAD, FRAME = "C-N/b", 5

@@ -20,20 +20,21 @@ import pandas as pd
 import pytest
 
 from conftest import fake_entry, write_toys
-from pesbench import cli, running
-from pesbench.checkpoint import Checkpoint
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
-from pesbench.errors import HostError, UserError, check_writable
-from pesbench.evaluate import evaluate_shard
-from pesbench.integrity import readable
-from pesbench.models.interface import Status
+from pesbench import cli
+from pesbench.core.errors import HostError, UserError, check_writable
+from pesbench.core.interface import Status
+from pesbench.engine.worker import ModelFailureError, Worker
+from pesbench.files.checkpoint import Checkpoint
+from pesbench.files.integrity import readable
+from pesbench.files.storage import Evaluation, Vibrations, write_json
 from pesbench.models.registry import check_import
 from pesbench.models.trust import entry_sha256
+from pesbench.orchestration import running
 from pesbench.report.strict import model_failures
-from pesbench.storage import Evaluation, Vibrations, write_json
-from pesbench.trajectories import Trajectories
-from pesbench.vibrations import VibrationSettings, run_vibrations
-from pesbench.worker import ModelFailureError, Worker
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
 
 REPO = Path(__file__).parents[1]
 SYSTEMS = ("a", "b", "c", "d", "e", "f")
@@ -433,7 +434,7 @@ def test_a_model_that_fails_at_import_is_no_bad_input(tmp_path, toy_set, caplog,
 AT_WORK = """
 import os, sys, time
 from pathlib import Path
-from pesbench import running
+from pesbench.orchestration import running
 print(running.enter(Path.cwd()), flush=True)
 locks = Path(".snakemake/locks"); locks.mkdir(parents=True, exist_ok=True)
 (locks / "0.output.lock").write_text("a")
@@ -441,7 +442,7 @@ if "--job" in sys.argv:
     print(os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", '''
 import time
 from pathlib import Path
-from pesbench import running
+from pesbench.orchestration import running
 running.join()
 Path("joined").touch()
 time.sleep(60)

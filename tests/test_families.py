@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pesbench.config import read_models
-from pesbench.environments import python_of, stamp_of
+from pesbench.orchestration.config import read_models
+from pesbench.orchestration.environments import python_of, stamp_of
 from workflow_copy import REPO, Copy
 
 FAMILIES = {"mace": "mace-mini", "sevennet": "7net-0"}

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pesbench.report import figures, page, tables, worst, worst_figure
-from pesbench.scores import PLACES
+from pesbench.report import figures, page, tables
+from pesbench.tasks.bonds import worst, worst_figure
+from pesbench.tasks.bonds.score import PLACES
 from test_tables import SCANS, control, fact, perturbed, rows
 from test_worst import files, scores
 

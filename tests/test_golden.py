@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from conftest import tblite_entry
-from pesbench.config import read_models
-from pesbench.evaluate import evaluate_shard
-from pesbench.models import controls
-from pesbench.models.interface import Status
-from pesbench.scores import score_rows, score_scan
-from pesbench.storage import ScanEvaluation, ScanSet
+from pesbench.core.interface import Status
+from pesbench.files.storage import ScanEvaluation, ScanSet
+from pesbench.models.families import control as controls
+from pesbench.orchestration.config import read_models
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.bonds.score import score_rows, score_scan
 
 OFFICIAL = {
     "full_smoothness": "fsd_full",

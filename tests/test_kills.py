@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pesbench.batching import BatchLimit
+from pesbench.engine.batching import BatchLimit
 
 REPO = Path(__file__).parents[1]
 

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from conftest import write_part_of_scores
 from pesbench import cli
-from pesbench.config import read_models, resolve
-from pesbench.dynamics_scores import METRICS as RUN_METRICS
-from pesbench.errors import UserError
-from pesbench.metrics.ladder import (
+from pesbench.compare import association, cards, ladder, ladder_claims
+from pesbench.compare import ladder_figure as drawing
+from pesbench.compare import ladder_text as text
+from pesbench.compare.ladder_noise import (
     Difference,
     Finding,
     SeedNoise,
@@ -35,17 +35,19 @@ from pesbench.metrics.ladder import (
     quantile,
     seed_noise,
 )
+from pesbench.core.errors import UserError
+from pesbench.files.storage import ScanSet
 from pesbench.models.download import cache_path
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import potentials
-from pesbench.report import association, cards, figures, ladder, ladder_claims, worst
-from pesbench.report import ladder_figure as drawing
-from pesbench.report import ladder_text as text
+from pesbench.orchestration.config import read_models, resolve
+from pesbench.report import figures
 from pesbench.report.inputs import ReportInputs, model_facts
-from pesbench.storage import ScanSet
+from pesbench.tasks.bonds import worst
+from pesbench.tasks.dynamics.score import METRICS as RUN_METRICS
+from pesbench.tasks.vibrations.score import METRICS as VIBRATION_METRICS
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings
 from pesbench.testbed.variants import read_variants
-from pesbench.vibration_scores import METRICS as VIBRATION_METRICS
 from test_association_report import a_run, entry, quick, runs
 
 PNG = b"\x89PNG\r\n"

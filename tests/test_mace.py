@@ -19,14 +19,14 @@ import pytest
 import torch
 from ase import Atoms
 
-from pesbench.config import read_models, resolve_entry
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Batch, molecules_batch
+from pesbench.engine.worker import Worker
 from pesbench.models import registry
 from pesbench.models.download import cache_path, is_address, pin_path
-from pesbench.models.interface import Batch, molecules_batch
-from pesbench.models.mace import MACE
+from pesbench.models.families.mace import MACE
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, settle
-from pesbench.worker import Worker
+from pesbench.orchestration.config import read_models, resolve_entry
 
 REPO = Path(__file__).parents[1]
 MAKE = """

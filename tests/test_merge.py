@@ -18,17 +18,16 @@ import pytest
 
 from conftest import fake_entry, write_toys
 from pesbench import cli
-from pesbench.dynamics import DynamicsSettings
-from pesbench.dynamics_scores import trajectory_rows, write_dynamics_scores
-from pesbench.errors import UserError
-from pesbench.evaluate import evaluate_shard
-from pesbench.fingerprint import stage_fingerprint
-from pesbench.merging.assembly import merge
-from pesbench.merging.commands import report_commands
-from pesbench.merging.contents import Choice
-from pesbench.merging.options import choices
-from pesbench.merging.place import new_folder
-from pesbench.models.interface import Status
+from pesbench.commands.merge.assembly import merge
+from pesbench.commands.merge.commands import report_commands
+from pesbench.commands.merge.contents import Choice
+from pesbench.commands.merge.options import choices
+from pesbench.commands.merge.place import new_folder
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.provenance import summary
+from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet, write_evaluation, write_json
 from pesbench.models.record import (
     Described,
     deciding_entry,
@@ -37,10 +36,16 @@ from pesbench.models.record import (
     write_record,
 )
 from pesbench.models.registry import ModelEntry
-from pesbench.provenance import summary
-from pesbench.scores import write_scores
-from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, write_evaluation, write_json
-from pesbench.trajectories import Segment, Trajectories, Trajectory, write_trajectories
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.bonds.score import write_scores
+from pesbench.tasks.dynamics.run import DynamicsSettings
+from pesbench.tasks.dynamics.score import trajectory_rows, write_dynamics_scores
+from pesbench.tasks.dynamics.trajectories import (
+    Segment,
+    Trajectories,
+    Trajectory,
+    write_trajectories,
+)
 
 SETTINGS = DynamicsSettings(
     temperatures_k=(300.0,), replicates=1, duration_ps=0.5, timestep_fs=1.0, store_every=10
@@ -1078,7 +1083,9 @@ def test_a_file_without_a_link_is_copied(groups, tmp_path, monkeypatch):
 
 
 def test_a_mistake_of_our_own_is_no_damage(groups, tmp_path, monkeypatch):
-    monkeypatch.setattr("pesbench.merging.assembly.write_scores", lambda *_, **__: {}["mine"])
+    monkeypatch.setattr(
+        "pesbench.commands.merge.assembly.write_scores", lambda *_, **__: {}["mine"]
+    )
     with pytest.raises(KeyError, match="mine"):
         merged(groups, tmp_path / "out")
     path = groups[1].folder / "theirs" / "scans" / "0000.h5"

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pesbench.errors import UserError
-from pesbench.merging.assembly import merge
-from pesbench.merging.place import new_folder
+from pesbench.commands.merge.assembly import merge
+from pesbench.commands.merge.place import new_folder
+from pesbench.core.errors import UserError
+from pesbench.files.storage import ScanSet, write_json, write_scan_set
 from pesbench.models.record import Described, check_name, description, write_record
 from pesbench.models.registry import ModelEntry
-from pesbench.storage import ScanSet, write_json, write_scan_set
 from test_merge import LEVEL, METHOD, Group, contents, control, net, refused, run
 
 LINK = "[here](javascript:alert(1)) ![x](http://there.example/x.png) https://there.example"

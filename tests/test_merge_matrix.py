@@ -10,9 +10,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from pesbench.merging.assembly import merge
+from pesbench.commands.merge.assembly import merge
 from pesbench.models.registry import ModelEntry
-from pesbench.scores import PLACES
+from pesbench.tasks.bonds.score import PLACES
 from test_merge import METHOD, SETTINGS, Group, board, control, net, rows, run
 
 HALF = replace(SETTINGS, timestep_fs=0.5)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pesbench.errors import UserError
-from pesbench.molecule_files import read_systems
+from pesbench.core.errors import UserError
+from pesbench.core.scans import SkippedBond, bond_scans
+from pesbench.core.systems import bonds_from_geometry, bonds_from_smiles
+from pesbench.files.molecules.reading import read_systems
 from pesbench.references import relax
-from pesbench.scans import SkippedBond, bond_scans
-from pesbench.structures import bonds_from_geometry, bonds_from_smiles
 
 MINI = Path(__file__).parents[1] / "resources" / "mini"
 NINE = {"C-C", "C-N", "C-O", "C-P", "C-S", "N-N", "N-O", "N-P", "O-P"}

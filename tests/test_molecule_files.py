@@ -18,14 +18,14 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from pesbench import cli
-from pesbench.errors import UserError
-from pesbench.molecule_files import read_prepared, read_systems, to_atoms
-from pesbench.molecule_files.charge_and_spin import whole_number
-from pesbench.molecule_files.xyz import comment_pairs, write_extxyz
+from pesbench.core.errors import UserError
+from pesbench.core.systems import System, bonds_from_geometry
+from pesbench.files.molecules.charge_and_spin import whole_number
+from pesbench.files.molecules.reading import read_prepared, read_systems, to_atoms
+from pesbench.files.molecules.xyz import comment_pairs, write_extxyz
+from pesbench.files.storage import ScanSet
 from pesbench.references import relax
 from pesbench.references.molecules import read_molecules, system_from_smiles
-from pesbench.storage import ScanSet
-from pesbench.structures import System, bonds_from_geometry
 from pesbench.training.split import read_split
 
 WATER = "O 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n"

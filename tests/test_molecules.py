@@ -14,13 +14,14 @@ from ase.build import molecule
 
 from conftest import build_scan_set, fake_entry, faulty, tblite_entry
 from pesbench import cli
-from pesbench.errors import UserError
-from pesbench.evaluate import evaluate_shard
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Result, Status
+from pesbench.core.systems import bonds_from_geometry
+from pesbench.files.molecules.reading import read_prepared, to_atoms
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.storage import ScanSet
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
-from pesbench.models.interface import Result, Status
-from pesbench.models.tblite import TBLiteModel
-from pesbench.molecule_files import read_prepared, to_atoms
-from pesbench.molecule_files.xyz import write_extxyz
+from pesbench.models.families.tblite import TBLiteModel
 from pesbench.references import calculators, molecules
 from pesbench.references.calculators import collect_references, plan_scans, write_geometries
 from pesbench.references.molecules import (
@@ -31,8 +32,7 @@ from pesbench.references.molecules import (
     system_from_smiles,
 )
 from pesbench.references.quality import QualityLimits
-from pesbench.storage import ScanSet
-from pesbench.structures import bonds_from_geometry
+from pesbench.tasks.bonds.run import evaluate_shard
 
 # --- what a config may say ----------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ import pytest
 
 from conftest import write_toys
 from pesbench import cli
-from pesbench.errors import UserError
-from pesbench.storage import ScanSet, atomic_path
+from pesbench.core.errors import UserError
+from pesbench.files.storage import ScanSet, atomic_path
 
 
 def _one_line(caplog) -> str:

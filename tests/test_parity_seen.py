@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pesbench.errors import UserError
-from pesbench.models.interface import Status
+from pesbench.compare import parity
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.storage import ScanEvaluation, write_evaluation
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import can_be_resolved, variants
-from pesbench.report import parity, seen
-from pesbench.scores import COLUMNS, score_scan
-from pesbench.storage import ScanEvaluation, write_evaluation
+from pesbench.tasks.bonds import seen
+from pesbench.tasks.bonds.score import COLUMNS, score_scan
 
 
 def _entry(name: str, **settings) -> ModelEntry:

@@ -17,13 +17,14 @@ from ase.data import covalent_radii
 
 from conftest import fake_entry, tblite_entry
 from fake_calculators import morse
-from pesbench import config
-from pesbench.config import loading_options, read_models, resolve_entry, select
-from pesbench.errors import UserError
-from pesbench.fingerprint import stage_fingerprint
-from pesbench.models import perturbed
-from pesbench.models.interface import Batch, Status, molecules_batch
-from pesbench.models.perturbed import (
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Batch, Status, molecules_batch
+from pesbench.engine.worker import Worker
+from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.storage import write_json
+from pesbench.files.strict_yaml import read_yaml
+from pesbench.models.families import perturbed
+from pesbench.models.families.perturbed import (
     PARAMETERS,
     Noise,
     PairDefect,
@@ -33,11 +34,10 @@ from pesbench.models.perturbed import (
 )
 from pesbench.models.registry import ModelEntry, load, role, settle
 from pesbench.models.trust import entry_sha256
+from pesbench.orchestration import config
+from pesbench.orchestration.config import loading_options, read_models, resolve_entry, select
 from pesbench.report.inputs import model_facts
 from pesbench.report.tables import DOSE_UNITS
-from pesbench.storage import write_json
-from pesbench.strict_yaml import read_yaml
-from pesbench.worker import Worker
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "ripple": {"wavelength": 0.1},
@@ -285,7 +285,7 @@ def test_noise_is_frozen():
     _, twice = curve(defect("noise", 0.4), r)
     assert twice == pytest.approx(2 * force, rel=1e-12)
     code = (
-        "import numpy as np; from pesbench.models.perturbed import Noise\n"
+        "import numpy as np; from pesbench.models.families.perturbed import Noise\n"
         "r = np.linspace(1, 2.9, 50)\n"
         f"_, force = Noise(0.2, 0.01, 1)(r, np.full(50, {CC!r}), np.full((50, 2), 6))\n"
         "print(force.tolist())"

@@ -17,23 +17,23 @@ import yaml
 from ase import Atoms
 
 from conftest import fake_entry, faulty, write_toys
-from pesbench.batching import BatchLimit
 from pesbench.cli import main
-from pesbench.config import Run, resolve
-from pesbench.config_files import Config, merged, read_config
-from pesbench.errors import UserError
-from pesbench.evaluate import evaluate_shard
-from pesbench.models.interface import ModelInfo, Status
-from pesbench.planning import budget
-from pesbench.planning.actual import beside
-from pesbench.planning.command import plan, read_probe
-from pesbench.planning.contents import Facts, read_facts
-from pesbench.planning.cost import Cost, Timing, fit, two_sizes
-from pesbench.planning.prediction import Contents, Speed, other_jobs, predict
-from pesbench.planning.probe import Probe, probe_model, write_probe
-from pesbench.planning.probe_scans import candidates, write_probe_scans
-from pesbench.planning.tables import figure, frame, proposal_text, run_command, table, totals
-from pesbench.storage import ScanSet
+from pesbench.commands.plan import budget
+from pesbench.commands.plan.actual import beside
+from pesbench.commands.plan.command import plan, read_probe
+from pesbench.commands.plan.contents import Facts, read_facts
+from pesbench.commands.plan.cost import Cost, Timing, fit, two_sizes
+from pesbench.commands.plan.prediction import Contents, Speed, other_jobs, predict
+from pesbench.commands.plan.probe import Probe, probe_model, write_probe
+from pesbench.commands.plan.probe_scans import candidates, write_probe_scans
+from pesbench.commands.plan.tables import figure, frame, proposal_text, run_command, table, totals
+from pesbench.core.errors import UserError
+from pesbench.core.interface import ModelInfo, Status
+from pesbench.engine.batching import BatchLimit
+from pesbench.files.storage import ScanSet
+from pesbench.orchestration.config import Run, resolve
+from pesbench.orchestration.config_files import Config, merged, read_config
+from pesbench.tasks.bonds.run import evaluate_shard
 
 REPO = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((REPO / "config/config.yaml").read_text())

@@ -11,13 +11,11 @@ import pytest
 import yaml
 
 from conftest import fake_entry, tblite_entry, write_toys
-from pesbench import resources
-from pesbench.config import Run, resolve
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
-from pesbench.errors import UserError
-from pesbench.evaluate import evaluate_shard
+from pesbench.core.errors import UserError
 from pesbench.models.registry import ModelEntry
-from pesbench.resources import (
+from pesbench.orchestration import requests as resources
+from pesbench.orchestration.config import Run, resolve
+from pesbench.orchestration.requests import (
     MARGIN,
     PLACE,
     START_MIN,
@@ -38,6 +36,8 @@ from pesbench.resources import (
     read_sizes,
     uses_gpu,
 )
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 
 REPO = Path(__file__).parents[1]
 CONFIG = {

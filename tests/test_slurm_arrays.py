@@ -19,10 +19,10 @@ import pytest
 import yaml
 from ase import Atoms
 
-from pesbench import slurm_arrays
-from pesbench.errors import UserError
-from pesbench.resources import Cluster, Request
-from pesbench.slurm_arrays import (
+from pesbench.core.errors import UserError
+from pesbench.orchestration import slurm_arrays
+from pesbench.orchestration.requests import Cluster, Request
+from pesbench.orchestration.slurm_arrays import (
     RULES,
     Amounts,
     check_arrays,

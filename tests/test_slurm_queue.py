@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pesbench import slurm_queue
-from pesbench.errors import UserError
-from pesbench.slurm_queue import PREFIX, Queued, ask_left_over, queued, refuse_left_over
+from pesbench.core.errors import UserError
+from pesbench.orchestration import slurm_queue
+from pesbench.orchestration.slurm_queue import (
+    PREFIX,
+    Queued,
+    ask_left_over,
+    queued,
+    refuse_left_over,
+)
 
 REPO = Path(__file__).parents[1]
 STUDY = Path("/home/me/study")

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from pesbench.metrics import aggregate, elsewhere
-from pesbench.metrics import conservation as c
+from pesbench.core.interface import Status
+from pesbench.metrics import aggregate
 from pesbench.metrics import stability as s
 from pesbench.metrics import survival as v
 from pesbench.metrics.stability import FailureCause
 from pesbench.metrics.survival import Outcome
-from pesbench.models.interface import Status
+from pesbench.tasks.dynamics import conservation as c
+from pesbench.tasks.dynamics import elsewhere
 
 seeds = st.integers(0, 2**32 - 1)
 bad_values = pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conftest import write_toys
-from pesbench.errors import UserError
-from pesbench.models.interface import Status
-from pesbench.models.registry import ModelEntry
-from pesbench.scans import Scan
-from pesbench.storage import (
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.core.scans import Scan
+from pesbench.files.storage import (
     Evaluation,
     ScanEvaluation,
     ScanSet,
@@ -27,6 +26,7 @@ from pesbench.storage import (
     write_scan_set,
     write_text,
 )
+from pesbench.models.registry import ModelEntry
 
 
 def _equal(a, b):

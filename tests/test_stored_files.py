@@ -16,13 +16,11 @@ import numpy as np
 import pytest
 
 from conftest import write_toys
-from pesbench import provenance
-from pesbench.dynamics_scores import trajectory_rows
-from pesbench.errors import HostError, UserError
-from pesbench.hdf5 import StoredFile, writing
-from pesbench.models.interface import Status
-from pesbench.scores import score_rows
-from pesbench.storage import (
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import Status
+from pesbench.files import provenance
+from pesbench.files.hdf5 import StoredFile, writing
+from pesbench.files.storage import (
     Evaluation,
     MoleculeVibrations,
     ScanEvaluation,
@@ -31,8 +29,16 @@ from pesbench.storage import (
     write_evaluation,
     write_vibrations,
 )
-from pesbench.trajectories import BlackBox, Segment, Trajectories, Trajectory, write_trajectories
-from pesbench.vibration_scores import vibration_rows
+from pesbench.tasks.bonds.score import score_rows
+from pesbench.tasks.dynamics.score import trajectory_rows
+from pesbench.tasks.dynamics.trajectories import (
+    BlackBox,
+    Segment,
+    Trajectories,
+    Trajectory,
+    write_trajectories,
+)
+from pesbench.tasks.vibrations.score import vibration_rows
 
 NOTES = {
     "model": "m", "scan_set_sha256": "x", "wall_s": 1.5, "n_steps": 40, "device": "cpu",
@@ -423,10 +429,10 @@ from pathlib import Path
 import numpy as np, pandas as pd
 sys.path.insert(0, sys.argv[1])
 import conftest, test_stored_files as t
-from pesbench.checkpoint import Checkpoint
-from pesbench.errors import disk_failure
-from pesbench.stored_tables import write_scores
-from pesbench.storage import write_json, write_evaluation, ScanEvaluation, write_vibrations
+from pesbench.files.checkpoint import Checkpoint
+from pesbench.core.errors import disk_failure
+from pesbench.files.stored_tables import write_scores
+from pesbench.files.storage import write_json, write_evaluation, ScanEvaluation, write_vibrations
 out = Path(sys.argv[2])
 rng = np.random.default_rng(0)
 scan = conftest.toy_scan("b", "CN", 100)

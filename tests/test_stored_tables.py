@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pesbench.errors import UserError
-from pesbench.report import association, ladder_text, parity, worst
-from pesbench.stored_tables import read_csv, read_scores, write_scores
+from pesbench.compare import association, ladder_text, parity
+from pesbench.core.errors import UserError
+from pesbench.files.stored_tables import read_csv, read_scores, write_scores
+from pesbench.tasks.bonds import worst
 
 TEXT = ("model", "scan", "message")
 COLUMNS = (*TEXT, "fsd_full", "n_atoms", "relaxed")
@@ -128,7 +129,7 @@ def test_what_is_no_parquet_is_one_line(tmp_path, content):
 
 
 def test_a_table_that_unpacks_without_end_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("pesbench.stored_tables.LARGEST_BYTES", 1_000_000)
+    monkeypatch.setattr("pesbench.files.stored_tables.LARGEST_BYTES", 1_000_000)
     path = tmp_path / "s.parquet"
     pq.write_table(pa.table({"fsd_full": pa.array(np.zeros(200_000, dtype=np.int8))}), path)
     assert path.stat().st_size < 10_000

@@ -12,16 +12,16 @@ from ase.build import molecule
 from ase.io import write
 
 from pesbench.cli import main
-from pesbench.config import Run, exactly, resolve
-from pesbench.config_files import Config, merged, read_arguments, read_config
-from pesbench.dynamics import DynamicsSettings
-from pesbench.errors import UserError
-from pesbench.models_file import read_models
-from pesbench.names import IN_RESULTS, LONGEST, why_unfit
-from pesbench.planning.prediction import Prediction, Stage
-from pesbench.planning.tables import wall_hours
-from pesbench.resources import read_cluster
-from pesbench.strict_yaml import dump_yaml, parse_yaml, read_yaml
+from pesbench.commands.plan.prediction import Prediction, Stage
+from pesbench.commands.plan.tables import wall_hours
+from pesbench.core.errors import UserError
+from pesbench.core.names import IN_RESULTS, LONGEST, why_unfit
+from pesbench.files.strict_yaml import dump_yaml, parse_yaml, read_yaml
+from pesbench.models.models_file import read_models
+from pesbench.orchestration.config import Run, exactly, resolve
+from pesbench.orchestration.config_files import Config, merged, read_arguments, read_config
+from pesbench.orchestration.requests import read_cluster
+from pesbench.tasks.dynamics.run import DynamicsSettings
 
 REPO = Path(__file__).parents[1]
 MODELS = """\

@@ -11,11 +11,9 @@ from ase.data import covalent_radii
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pesbench.errors import UserError
-from pesbench.molecule_files import read_systems
-from pesbench.references.calculators import plan_scans
-from pesbench.scans import Scan, SkippedBond, bond_grid, bond_scan, bond_scans
-from pesbench.structures import (
+from pesbench.core.errors import UserError
+from pesbench.core.scans import Scan, SkippedBond, bond_grid, bond_scan, bond_scans
+from pesbench.core.systems import (
     System,
     bond_type,
     bonds_from_geometry,
@@ -24,6 +22,8 @@ from pesbench.structures import (
     fragments,
     is_path_name,
 )
+from pesbench.files.molecules.reading import read_systems
+from pesbench.references.calculators import plan_scans
 
 METHANOL = "[C:1]([O:2][H:6])([H:3])([H:4])[H:5]"
 METHANOL_NUMBERS = np.array([6, 8, 1, 1, 1, 1])

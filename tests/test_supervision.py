@@ -19,26 +19,27 @@ from ase.build import molecule
 import hostile_calculators
 from conftest import fake_entry, written_entry
 from hostile_calculators import MESSAGES
-from pesbench import evaluate, host_memory, supervisor, wire
-from pesbench.batching import BatchLimit
-from pesbench.checks.local import check_calculator
-from pesbench.dynamics import DynamicsSettings, run_dynamics_shard
-from pesbench.dynamics_scores import trajectory_rows
-from pesbench.errors import HostError, UserError
-from pesbench.evaluate import Evaluator, evaluate_shard, frames_batch
+from pesbench.commands.check.local import check_calculator
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import Result, Status, one_line
+from pesbench.core.systems import System
+from pesbench.engine import host_memory, supervisor, wire
+from pesbench.engine.batching import BatchLimit
+from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
+from pesbench.files.storage import Evaluation, ScanSet, Vibrations, write_json
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
-from pesbench.models.interface import Result, Status, one_line
 from pesbench.models.registry import check_import
 from pesbench.references.molecules import prepare
-from pesbench.report.dynamics import dynamics_columns
 from pesbench.report.tables import ModelFacts, leaderboard, notes
-from pesbench.scores import score_rows
-from pesbench.storage import Evaluation, ScanSet, Vibrations, write_json
-from pesbench.structures import System
-from pesbench.trajectories import Trajectories
-from pesbench.vibrations import VibrationSettings, run_vibrations
-from pesbench.worker import ModelFailureError, ModelLoadError, Worker
+from pesbench.tasks.bonds import run as evaluate
+from pesbench.tasks.bonds.run import Evaluator, evaluate_shard, frames_batch
+from pesbench.tasks.bonds.score import score_rows
+from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.score import trajectory_rows
+from pesbench.tasks.dynamics.section import dynamics_columns
+from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
 
 FRAME = 5
 NO_ENERGIES = {

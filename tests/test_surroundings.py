@@ -13,15 +13,15 @@ import sys
 import pytest
 
 from pesbench.cli import _parser, main
-from pesbench.config import resolve
-from pesbench.errors import HostError, UserError
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.paths import given_path
+from pesbench.files.schemas import read_schema
+from pesbench.files.storage import Evaluation, ScanSet
 from pesbench.models.download import cache_path
+from pesbench.models.models_file import make_entry
 from pesbench.models.trust import entry_sha256
-from pesbench.models_file import make_entry
-from pesbench.paths import given_path
-from pesbench.schemas import read_schema
-from pesbench.storage import Evaluation, ScanSet
-from pesbench.surroundings import check_interpreter, check_words, check_working_folder
+from pesbench.orchestration.config import resolve
+from pesbench.orchestration.surroundings import check_interpreter, check_words, check_working_folder
 from workflow_copy import REPO
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_modules_of_the_working_folder_take_nobodys_place(tmp_path):
     (tmp_path / "models.yaml").write_text(json.dumps(entry))
     done = _command(tmp_path, "entry", "mine", "--models-file=models.yaml", "--out=mine.json")
     assert done.returncode == 0, done.stderr
-    scans = REPO / "workflow/pesbench/checks/scans.h5"
+    scans = REPO / "workflow/pesbench/commands/check/scans.h5"
     with ScanSet(scans) as scan_set:
         first = scan_set.ids[0]
     known = entry_sha256(json.loads((tmp_path / "mine.json").read_text()))

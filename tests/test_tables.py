@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
 from pesbench.report import tables
 from pesbench.report.inputs import model_facts
 from pesbench.report.tables import ModelFacts

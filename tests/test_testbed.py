@@ -15,12 +15,9 @@ from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
 import fake_calculators
-from pesbench.checks.subset import SCANS
-from pesbench.errors import HostError, UserError
-from pesbench.evaluate import evaluate_shard
-from pesbench.metrics.smoothness import equilibrium_index, force_smoothness_deviation
-from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.interface import (
+from pesbench.commands.check.subset import SCANS
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import (
     Batch,
     DeviceOutOfMemoryError,
     ModelInfo,
@@ -28,10 +25,13 @@ from pesbench.models.interface import (
     Status,
     check_result,
 )
+from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.metrics.smoothness import equilibrium_index, force_smoothness_deviation
+from pesbench.models.as_calculator import atoms_batch
+from pesbench.models.families.testbed import TestbedModel, like_sizes
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
-from pesbench.models.testbed import TestbedModel, like_sizes
 from pesbench.models.torch_devices import choose_device
-from pesbench.storage import Evaluation, ScanSet
+from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.testbed.cards import rotation_variance
 from pesbench.testbed.neighbours import edge_coordinate, hard_ranks, log_bias, soft_ranks
 from pesbench.testbed.network import (

@@ -26,12 +26,12 @@ from scipy.spatial.transform import Rotation
 import fake_calculators
 from conftest import fake_entry, tblite_entry, toy_scan
 from pesbench import cli
-from pesbench.checks.subset import SCANS
-from pesbench.errors import UserError
+from pesbench.commands.check.subset import SCANS
+from pesbench.core.errors import UserError
+from pesbench.files.storage import ScanSet, write_json, write_scan_set
 from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.registry import ModelEntry, file_sha256, load
-from pesbench.storage import ScanSet, write_json, write_scan_set
 from pesbench.testbed.cards import (
     SMOKE_EPOCHS,
     SMOKE_EVERY,

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pesbench import cli, text
+from pesbench import cli
+from pesbench.core import text
 
 HOSTILE = [
     "<script>alert(1)</script>",

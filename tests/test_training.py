@@ -22,15 +22,15 @@ from hypothesis import strategies as st
 import fake_calculators
 from conftest import tblite_entry
 from pesbench import cli
-from pesbench.config import read_models
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Result, Status
+from pesbench.core.systems import System
+from pesbench.files.molecules.reading import read_systems
+from pesbench.files.storage import write_json
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.interface import Result, Status
+from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.registry import ModelEntry, file_sha256, load, resolve_weights
-from pesbench.models.tblite import TBLiteModel
-from pesbench.molecule_files import read_systems
-from pesbench.storage import write_json
-from pesbench.structures import System
+from pesbench.orchestration.config import read_models
 from pesbench.testbed.variants import find_variant
 from pesbench.training import sampling
 from pesbench.training.sampling import Sampling, langevin_frames, sample

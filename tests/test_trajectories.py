@@ -12,9 +12,9 @@ from ase import units
 from ase.data import atomic_masses
 
 from pesbench import cli
-from pesbench.errors import UserError
-from pesbench.models.interface import Status
-from pesbench.trajectories import (
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.tasks.dynamics.trajectories import (
     BlackBox,
     Segment,
     Trajectories,

@@ -19,17 +19,17 @@ import yaml
 
 from conftest import REPO
 from pesbench import cli
-from pesbench.config import resolve
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
+from pesbench.files.storage import write_json
 from pesbench.models import registry as registry_
 from pesbench.models import trust
 from pesbench.models.download import cache_path
+from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import description
 from pesbench.models.registry import FAMILIES, ModelEntry, load, settle
 from pesbench.models.trust import WEIGHT_FILES, check_weights, runs_code
 from pesbench.models.weight_file import defect
-from pesbench.models_file import read_models, resolve_entry
-from pesbench.storage import write_json
+from pesbench.orchestration.config import resolve
 from test_merge import Group
 
 WEIGHTS = REPO / "resources" / "weights"

@@ -17,22 +17,24 @@ from scipy.spatial.transform import Rotation
 
 import fake_calculators
 from conftest import fake_entry, faulty, write_toys, written_entry
-from pesbench import cli, patient_worker, vibrations
-from pesbench.errors import UserError
-from pesbench.metrics import normal_modes
+from pesbench import cli
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Result, Status, check_result
+from pesbench.core.scans import bond_scans
+from pesbench.core.systems import System
+from pesbench.engine import patient_worker
+from pesbench.engine.relaxation import Relaxed
+from pesbench.engine.worker import Worker
+from pesbench.files.storage import ScanSet, Vibrations, write_json, write_vibrations
 from pesbench.metrics.stability import degrees_of_freedom
-from pesbench.metrics.vibrations import compare_frequencies, count_imaginary, geometry_rmsd
 from pesbench.models.as_calculator import ModelCalculator
-from pesbench.models.interface import Result, Status, check_result
-from pesbench.models.perturbed import PerturbedModel
+from pesbench.models.families.perturbed import PerturbedModel
 from pesbench.models.registry import ModelEntry
-from pesbench.relaxation import Relaxed
-from pesbench.scans import bond_scans
-from pesbench.storage import ScanSet, Vibrations, write_json, write_vibrations
-from pesbench.structures import System
-from pesbench.vibration_scores import COLUMNS, METRICS, vibration_rows, write_vibration_scores
-from pesbench.vibrations import VibrationSettings, find_vibrations, run_vibrations
-from pesbench.worker import Worker
+from pesbench.tasks.vibrations import normal_modes
+from pesbench.tasks.vibrations import run as vibrations
+from pesbench.tasks.vibrations.metrics import compare_frequencies, count_imaginary, geometry_rmsd
+from pesbench.tasks.vibrations.run import VibrationSettings, find_vibrations, run_vibrations
+from pesbench.tasks.vibrations.score import COLUMNS, METRICS, vibration_rows, write_vibration_scores
 
 SETTINGS = VibrationSettings()
 
@@ -466,7 +468,7 @@ def test_a_model_that_is_tied_to_a_place_is_treated_like_any_other():
 
 @pytest.fixture(scope="module")
 def gfn2():
-    from pesbench.models.tblite import TBLiteModel
+    from pesbench.models.families.tblite import TBLiteModel
 
     return TBLiteModel("GFN2-xTB").evaluate
 

@@ -11,12 +11,12 @@ import yaml
 
 from conftest import REPO, fake_entry, faulty
 from pesbench.cli import main
-from pesbench.config import resolve
-from pesbench.config_files import Config, merged
-from pesbench.evaluate import evaluate_shard
-from pesbench.scores import write_scores
-from pesbench.storage import Evaluation
-from pesbench.widening import evaluate_missing, held_scans
+from pesbench.files.storage import Evaluation
+from pesbench.orchestration.config import resolve
+from pesbench.orchestration.config_files import Config, merged
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.bonds.score import write_scores
+from pesbench.tasks.bonds.widening import evaluate_missing, held_scans
 
 DEFAULT = yaml.safe_load((REPO / "config" / "config.yaml").read_text())
 
@@ -72,14 +72,15 @@ def test_what_is_of_something_else_is_not_kept(other, toy_set, toys, tmp_path, m
     evaluate_shard(fake_entry(), toy_set, ids[:1], out)
     asked = []
     monkeypatch.setattr(
-        "pesbench.widening.evaluate_shard", lambda entry, path, ids, *_, **__: asked.append(ids)
+        "pesbench.tasks.bonds.widening.evaluate_shard",
+        lambda entry, path, ids, *_, **__: asked.append(ids),
     )
     if other.get("damaged"):
         content = bytearray(out.read_bytes())
         content[len(content) // 2] ^= 1
         out.write_bytes(content)
     if "packages" in other:
-        monkeypatch.setattr("pesbench.provenance.package_versions", lambda: other["packages"])
+        monkeypatch.setattr("pesbench.files.provenance.package_versions", lambda: other["packages"])
     settings = {key: other[key] for key in ("threads", "device") if key in other}
     evaluate_missing(other.get("entry", fake_entry()), toy_set, ids[:2], out, **settings)
     assert asked == [ids[:2]]

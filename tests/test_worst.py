@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pesbench.batching import BatchLimit
-from pesbench.checks.local import InProcess
-from pesbench.checks.subset import read_subset
-from pesbench.errors import UserError
-from pesbench.evaluate import Evaluator, evaluate_scans
-from pesbench.models.interface import Status
-from pesbench.report import faults, worst
-from pesbench.scans import Scan, bond_scan
-from pesbench.scores import COLUMNS, PLACES, score_rows, score_scan
-from pesbench.storage import ScanEvaluation, ScanSet, write_evaluation, write_scan_set
+from pesbench.commands.check.local import InProcess
+from pesbench.commands.check.subset import read_subset
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.core.scans import Scan, bond_scan
+from pesbench.engine.batching import BatchLimit
+from pesbench.files.storage import ScanEvaluation, ScanSet, write_evaluation, write_scan_set
+from pesbench.tasks.bonds import faults, worst
+from pesbench.tasks.bonds.run import Evaluator, evaluate_scans
+from pesbench.tasks.bonds.score import COLUMNS, PLACES, score_rows, score_scan
 
 COORDINATE = np.linspace(0.75, 3.0, 100)
 REST, DEPTH, STIFFNESS = 1.5, 4.0, 2.0
@@ -419,8 +419,8 @@ SHIPPED = {
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_faults_of_shipped_potentials_are_listed_with_place_and_size(name, repo):
     pytest.importorskip("mace")
-    from pesbench.config import read_models, resolve_entry
     from pesbench.models.registry import load
+    from pesbench.orchestration.config import read_models, resolve_entry
 
     models = repo / "config" / "models.yaml"
     entry = resolve_entry(read_models(models)[name], models, repo)

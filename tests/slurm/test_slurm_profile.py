@@ -25,9 +25,9 @@ import yaml
 from one_node import OneNode, run, this_machine
 
 from conftest import fake_entry
-from pesbench.evaluate import evaluate_shard
-from pesbench.storage import Evaluation, ScanSet
-from pesbench.trajectories import Trajectories
+from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.tasks.bonds.run import evaluate_shard
+from pesbench.tasks.dynamics.trajectories import Trajectories
 
 REPO = Path(__file__).parents[2]
 LITERAL = (str(Path(sys.executable).with_name("snakemake")), "--profile", "slurm")

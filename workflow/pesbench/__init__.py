@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pesbench.checks import CheckReport, Limits
+    from pesbench.commands.check import CheckReport, Limits
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ def check(
         scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
         parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
             `dynamics` (some 9000).
-        limits: What passes; see `pesbench.checks.Limits`.
+        limits: What passes; see `pesbench.commands.check.Limits`.
         elements: Symbols the calculator knows; None to find out by asking it.
         dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and
             fails if it is coarser.
@@ -47,7 +47,7 @@ def check(
     Raises:
         UserError: `calculator` is none, or a name is unknown.
     """
-    from pesbench.checks.local import check_calculator
+    from pesbench.commands.check.local import check_calculator
 
     return check_calculator(
         calculator,

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pesbench import __version__, running
-from pesbench.arguments import DEVICES, cores, device, number, threads, whole
-from pesbench.errors import HostError, UserError, disk_failure
-from pesbench.paths import check_outputs, path_argument
-from pesbench.surroundings import check_python, shut_out
-from pesbench.text import LineFormatter, printable
+from pesbench import __version__
+from pesbench.commands.arguments import DEVICES, cores, device, number, threads, whole
+from pesbench.core.errors import HostError, UserError, disk_failure
+from pesbench.core.paths import check_outputs, path_argument
+from pesbench.core.text import LineFormatter, printable
+from pesbench.orchestration import running
+from pesbench.orchestration.surroundings import check_python, shut_out
 
 if TYPE_CHECKING:
-    from pesbench.config_files import Config
+    from pesbench.files.storage import ScanSet
     from pesbench.models.registry import ModelEntry
+    from pesbench.orchestration.config_files import Config
     from pesbench.report.inputs import ReportInputs
-    from pesbench.storage import ScanSet
 
 LONGEST_LINE = 1500  # characters of a message
 _WRITES = "writes "  # before the name of an output, in the parsed arguments
@@ -32,8 +33,8 @@ _TRUST = "weights that run code when they are loaded may do so"
 
 
 def _registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
-    from pesbench.models_file import read_models, resolve_entry
-    from pesbench.schemas import closest
+    from pesbench.files.schemas import closest
+    from pesbench.models.models_file import read_models, resolve_entry
 
     registry = read_models(models_file)
     if name not in registry:
@@ -43,8 +44,8 @@ def _registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
 
 
 def _entry(arguments: argparse.Namespace) -> None:
+    from pesbench.files.storage import write_json
     from pesbench.models.registry import settle
-    from pesbench.storage import write_json
 
     entry = _registered(arguments.model, arguments.models_file, trust=arguments.trust)
     write_json(arguments.out, settle(entry))
@@ -54,15 +55,15 @@ def _entry(arguments: argparse.Namespace) -> None:
 
 
 def _build_environment(arguments: argparse.Namespace) -> None:
-    from pesbench.environments import build_environment
+    from pesbench.orchestration.environments import build_environment
 
     build_environment(arguments.requirements, arguments.out)
 
 
 def _describe(arguments: argparse.Namespace) -> None:
+    from pesbench.files.schemas import closest
+    from pesbench.models.models_file import read_models
     from pesbench.models.record import describe, write_record
-    from pesbench.models_file import read_models
-    from pesbench.schemas import closest
 
     registry = read_models(arguments.models_file)
     if unknown := [name for name in arguments.models if name not in registry]:
@@ -74,10 +75,10 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 
 def _import_archive(arguments: argparse.Namespace) -> None:
-    from pesbench import provenance
-    from pesbench.progress import track
+    from pesbench.core.progress import track
+    from pesbench.files import provenance
+    from pesbench.files.storage import write_scan_set
     from pesbench.references import bsct_spice
-    from pesbench.storage import write_scan_set
 
     manifest = bsct_spice.read_manifest(arguments.manifest)
     archive = bsct_spice.fetch_archive(arguments.archive, arguments.cache)
@@ -105,15 +106,15 @@ def _relax_molecules(arguments: argparse.Namespace) -> None:
 
 
 def _split_molecules(arguments: argparse.Namespace) -> None:
-    from pesbench.molecule_files import read_systems
+    from pesbench.files.molecules.reading import read_systems
     from pesbench.training.split import split_systems, write_split
 
     write_split(split_systems(read_systems(arguments.molecules)), arguments.out)
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    from pesbench.files.molecules.reading import read_systems
     from pesbench.models.registry import ModelEntry
-    from pesbench.molecule_files import read_systems
     from pesbench.training.sampling import Sampling, write_frames
     from pesbench.training.split import read_split
 
@@ -225,7 +226,7 @@ def _collect_references(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import ModelEntry
-    from pesbench.widening import evaluate_missing
+    from pesbench.tasks.bonds.widening import evaluate_missing
 
     evaluate_missing(
         ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
@@ -238,7 +239,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _controls(arguments: argparse.Namespace) -> None:
-    from pesbench.control_files import make_controls
+    from pesbench.tasks.bonds.controls import make_controls
 
     make_controls(
         arguments.models,
@@ -252,7 +253,7 @@ def _controls(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from pesbench.trajectories import export_trajectory, listed
+    from pesbench.tasks.dynamics.trajectories import export_trajectory, listed
 
     if arguments.list:
         if arguments.trajectory or arguments.out or arguments.last_steps:
@@ -273,7 +274,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _all_scans(scan_set: Path) -> tuple[str, ...]:
-    from pesbench.storage import ScanSet
+    from pesbench.files.storage import ScanSet
 
     with ScanSet(scan_set) as opened:
         return opened.ids
@@ -286,7 +287,7 @@ def _scored_entry(arguments: argparse.Namespace) -> ModelEntry | None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from pesbench.scores import write_scores
+    from pesbench.tasks.bonds.score import write_scores
 
     write_scores(
         arguments.scan_set,
@@ -301,9 +302,9 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _dynamics(arguments: argparse.Namespace) -> None:
-    from pesbench.dynamics import DynamicsSettings, run_dynamics_shard, scan_set_systems
+    from pesbench.files.storage import ScanSet
     from pesbench.models.registry import ModelEntry
-    from pesbench.storage import ScanSet
+    from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard, scan_set_systems
 
     settings = DynamicsSettings(
         temperatures_k=tuple(arguments.temperatures_k),
@@ -330,7 +331,7 @@ def _dynamics(arguments: argparse.Namespace) -> None:
 
 
 def _score_dynamics(arguments: argparse.Namespace) -> None:
-    from pesbench.dynamics_scores import write_dynamics_scores
+    from pesbench.tasks.dynamics.score import write_dynamics_scores
 
     write_dynamics_scores(
         arguments.trajectories,
@@ -342,10 +343,10 @@ def _score_dynamics(arguments: argparse.Namespace) -> None:
 
 
 def _vibrations(arguments: argparse.Namespace) -> None:
-    from pesbench.dynamics import scan_set_systems
+    from pesbench.files.storage import ScanSet
     from pesbench.models.registry import ModelEntry
-    from pesbench.storage import ScanSet
-    from pesbench.vibrations import VibrationSettings, run_vibrations
+    from pesbench.tasks.dynamics.run import scan_set_systems
+    from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
 
     settings = VibrationSettings(
         displacement_angstrom=arguments.displacement_angstrom,
@@ -368,7 +369,7 @@ def _vibrations(arguments: argparse.Namespace) -> None:
 
 
 def _score_vibrations(arguments: argparse.Namespace) -> None:
-    from pesbench.vibration_scores import write_vibration_scores
+    from pesbench.tasks.vibrations.score import write_vibration_scores
 
     write_vibration_scores(
         arguments.vibrations,
@@ -381,10 +382,11 @@ def _score_vibrations(arguments: argparse.Namespace) -> None:
 
 
 def _worst(arguments: argparse.Namespace) -> None:
-    from pesbench import scores as scan_scores
-    from pesbench.report import figures, worst, worst_figure
-    from pesbench.storage import ScanSet
-    from pesbench.stored_tables import read_scores
+    from pesbench.files.storage import ScanSet
+    from pesbench.files.stored_tables import read_scores
+    from pesbench.report import figures
+    from pesbench.tasks.bonds import score as scan_scores
+    from pesbench.tasks.bonds import worst, worst_figure
 
     scores = read_scores(arguments.scores, scan_scores.COLUMNS, scan_scores.TEXT, scan_scores.WORDS)
     if scores.empty:
@@ -417,8 +419,8 @@ def _inputs(arguments: argparse.Namespace, scan_set: ScanSet) -> ReportInputs:
 
 def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
     """The models of a report, resolved: two ways to write one path are one checkpoint."""
+    from pesbench.models.models_file import read_models, resolve_entry
     from pesbench.models.record import is_record, recorded_entries
-    from pesbench.models_file import read_models, resolve_entry
 
     if is_record(arguments.models_file):  # weights need not be here; their sha256 tells them apart
         recorded = recorded_entries(arguments.models_file)
@@ -431,9 +433,9 @@ def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> None:
-    from pesbench import provenance
+    from pesbench.files import provenance
+    from pesbench.files.storage import ScanSet
     from pesbench.report import tables
-    from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -451,9 +453,9 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
 
 
 def _strict(arguments: argparse.Namespace) -> int:
+    from pesbench.files.storage import ScanSet, write_text
     from pesbench.report.inputs import read_inputs
     from pesbench.report.strict import model_failures
-    from pesbench.storage import ScanSet, write_text
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = read_inputs(
@@ -483,9 +485,10 @@ def _strict(arguments: argparse.Namespace) -> int:
 
 
 def _associate(arguments: argparse.Namespace) -> None:
-    from pesbench import provenance
-    from pesbench.report import association, association_figures, dose, dose_figures, figures
-    from pesbench.storage import ScanSet
+    from pesbench.compare import association, association_figures, dose, dose_figures
+    from pesbench.files import provenance
+    from pesbench.files.storage import ScanSet
+    from pesbench.report import figures
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -510,10 +513,11 @@ def _associate(arguments: argparse.Namespace) -> None:
 
 
 def _ladder(arguments: argparse.Namespace) -> None:
-    from pesbench import provenance
-    from pesbench.report import figures, ladder, ladder_figure, ladder_text
+    from pesbench.compare import ladder, ladder_figure, ladder_text
+    from pesbench.files import provenance
+    from pesbench.files.storage import ScanSet
+    from pesbench.report import figures
     from pesbench.report.inputs import read_inputs
-    from pesbench.storage import ScanSet
 
     if unknown := [name for name in arguments.ladder if name not in arguments.models]:
         raise UserError(f"--ladder: {unknown[0]!r} is not among --models; add it")
@@ -536,9 +540,9 @@ def _ladder(arguments: argparse.Namespace) -> None:
 
 
 def _parity(arguments: argparse.Namespace) -> None:
-    from pesbench.report.parity import files_by_model, parity
-    from pesbench.storage import ScanSet, write_text
-    from pesbench.text import csv_table
+    from pesbench.compare.parity import files_by_model, parity
+    from pesbench.core.text import csv_table
+    from pesbench.files.storage import ScanSet, write_text
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -551,8 +555,8 @@ def _parity(arguments: argparse.Namespace) -> None:
 
 
 def _figures(arguments: argparse.Namespace) -> None:
+    from pesbench.files.storage import ScanSet
     from pesbench.report import figures
-    from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -562,8 +566,8 @@ def _figures(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> None:
+    from pesbench.files.storage import ScanSet
     from pesbench.report import page
-    from pesbench.storage import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -588,10 +592,10 @@ def _page(arguments: argparse.Namespace) -> None:
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    from pesbench.merging.assembly import merge
-    from pesbench.merging.commands import report_commands, write_worst_tables
-    from pesbench.merging.options import choices
-    from pesbench.merging.place import new_folder
+    from pesbench.commands.merge.assembly import merge
+    from pesbench.commands.merge.commands import report_commands, write_worst_tables
+    from pesbench.commands.merge.options import choices
+    from pesbench.commands.merge.place import new_folder
     from pesbench.report.tables import check_rank_by
 
     check_rank_by(arguments.rank_by)
@@ -614,9 +618,9 @@ def _merge(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from pesbench.checks import Limits
-    from pesbench.checks.run import PARTS, chosen_scans
-    from pesbench.checks.supervised import (
+    from pesbench.commands.check import Limits
+    from pesbench.commands.check.run import PARTS, chosen_scans
+    from pesbench.commands.check.supervised import (
         check_entry,
         default_json,
         entry_of_calculator,
@@ -663,14 +667,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _check_scans(arguments: argparse.Namespace) -> None:
-    from pesbench.checks.subset import write_subset
+    from pesbench.commands.check.subset import write_subset
 
     write_subset(arguments.scan_set, arguments.out)
 
 
 def _plan_config(arguments: argparse.Namespace) -> Config:
     """The config of a plan: as Snakemake would be given it, or whole, as a rule gives it."""
-    from pesbench.config_files import is_whole, read_config, read_whole
+    from pesbench.orchestration.config_files import is_whole, read_config, read_whole
 
     if is_whole(arguments.config):
         return read_whole(arguments.config[0])
@@ -678,7 +682,7 @@ def _plan_config(arguments: argparse.Namespace) -> Config:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from pesbench.planning.command import plan
+    from pesbench.commands.plan.command import plan
 
     print(
         plan(
@@ -696,14 +700,14 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _probe_scans(arguments: argparse.Namespace) -> None:
-    from pesbench.planning.command import write_scans
+    from pesbench.commands.plan.command import write_scans
 
     write_scans(_plan_config(arguments), arguments.out)
 
 
 def _probe(arguments: argparse.Namespace) -> None:
+    from pesbench.commands.plan.probe import write_probe
     from pesbench.models.registry import ModelEntry
-    from pesbench.planning.probe import write_probe
 
     write_probe(
         ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
@@ -716,7 +720,7 @@ def _probe(arguments: argparse.Namespace) -> None:
 
 
 def _plan_actual(arguments: argparse.Namespace) -> None:
-    from pesbench.planning.command import plan_actual
+    from pesbench.commands.plan.command import plan_actual
 
     print(plan_actual(arguments.plan, arguments.results, arguments.out))
 

@@ -57,7 +57,7 @@ def outcome(status: str, failure: str, time_ps: float) -> Outcome:
     """How a trajectory counts.
 
     Args:
-        status: Of the trajectory, as in `pesbench.models.interface.Status`.
+        status: Of the trajectory, as in `pesbench.core.interface.Status`.
         failure: The `FailureCause` of a physical failure; "" or `NONE` if there was none.
         time_ps: How long it ran, 0 if it ended before the first step.
 

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from pesbench.errors import HostError
-from pesbench.models.interface import Batch, Result, Status, is_host_failure, told
+from pesbench.core.errors import HostError
+from pesbench.core.interface import Batch, Result, Status, is_host_failure, told
 
 
 class EvaluationError(Exception):

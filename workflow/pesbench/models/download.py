@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pesbench.errors import HostError, UserError, reading
+from pesbench.core.errors import HostError, UserError, reading
+from pesbench.core.paths import given_path
 from pesbench.models.transfer import save
-from pesbench.paths import given_path
 
 CACHE_VARIABLE = "PESBENCH_CACHE"
 _LONGEST_NAME = 100
@@ -205,7 +205,7 @@ def _check(
 
 
 def _write_pin(address: str, path: Path, file: Path, sha256: str) -> Pin:
-    from pesbench.storage import write_json  # h5py, which a worker does not need
+    from pesbench.files.storage import write_json  # h5py, which a worker does not need
 
     pin = Pin(address, sha256, file.stat().st_size, datetime.now(UTC).isoformat(timespec="seconds"))
     write_json(pin_path(path), asdict(pin))

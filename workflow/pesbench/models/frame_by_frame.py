@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pesbench.models.interface import (
+from pesbench.core.interface import (
     Batch,
     Result,
     Status,

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError, reading
+from pesbench.core.errors import UserError, reading
+from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, why_unfit
+from pesbench.core.systems import is_path_name
+from pesbench.files.schemas import check_schema, read_schema
+from pesbench.files.storage import write_json
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
-from pesbench.names import BESIDE_RESULTS, IN_RESULTS, why_unfit
-from pesbench.schemas import check_schema, read_schema
-from pesbench.storage import write_json
-from pesbench.structures import is_path_name
 from pesbench.training.split import SEEN, UNSEEN, read_split
 
 NAME = "models.json"

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.errors import UserError, reading
+from pesbench.core.errors import UserError, reading
+from pesbench.core.interface import Model, one_line
+from pesbench.core.paths import real_path
+from pesbench.engine.supervisor import signal_name
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
-from pesbench.models.interface import Model, one_line
 from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.models.trust import (
     WEIGHT_FILES,
@@ -36,8 +38,6 @@ from pesbench.models.trust import (
     read_weights,
 )
 from pesbench.models.weight_file import defect
-from pesbench.paths import real_path
-from pesbench.supervisor import signal_name
 
 FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "sevennet", "tblite", "testbed")
 IMPORT_CHECK_TIMEOUT_S = 300
@@ -313,7 +313,7 @@ def check_import(name: str, path: str) -> None:
             f"model {name!r}: `calculator: {path}` is no import path; write module:Class"
         )
     code = (
-        "import os, sys; sys.path.append(os.getcwd())\n"  # last: pesbench.surroundings
+        "import os, sys; sys.path.append(os.getcwd())\n"  # last: see surroundings.py
         "import importlib; module, _, name = sys.argv[1].partition(':')\n"
         "try: found = importlib.import_module(module)\n"
         "except ImportError as error: sys.exit(f'{type(error).__name__}: {error}')\n"
@@ -372,7 +372,7 @@ def check_entry(entry: ModelEntry) -> None:
     if entry.family == "ase":
         check_import(entry.name, entry.settings["calculator"])
     if entry.family == "pyscf":
-        from pesbench.models.pyscf import check_settings
+        from pesbench.models.families.pyscf import check_settings
 
         check_settings(entry.name, entry.settings)
 
@@ -424,21 +424,21 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
     settings = {key: value for key, value in entry.settings.items() if key != "weights"}
     match entry.family:
         case "control":
-            from pesbench.models.controls import ControlModel
+            from pesbench.models.families.control import ControlModel
 
             if scan_set is None:
                 raise UserError(f"model {entry.name!r}: a control needs a scan set")
             return ControlModel(settings["control"], settings.get("dose"), scan_set)
         case "tblite":
-            from pesbench.models.tblite import TBLiteModel
+            from pesbench.models.families.tblite import TBLiteModel
 
             return TBLiteModel(settings["method"], settings["accuracy"])
         case "pyscf":
-            from pesbench.models.pyscf import load_pyscf
+            from pesbench.models.families.pyscf import load_pyscf
 
             return load_pyscf(settings)
         case "ase":
-            from pesbench.models.ase import ASEModel
+            from pesbench.models.families.ase import ASEModel
 
             return ASEModel(
                 import_object(settings["calculator"]),
@@ -448,20 +448,20 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
                 charges=settings["charges"],
             )
         case "mace":
-            from pesbench.models.mace import load_mace
+            from pesbench.models.families.mace import load_mace
 
             return load_mace(settings, _weights_of(entry), device)
         case "sevennet":
-            from pesbench.models.sevennet import load_sevennet
+            from pesbench.models.families.sevennet import load_sevennet
 
             weights = None if "pretrained" in settings else _weights_of(entry)
             return load_sevennet(settings, weights, device)
         case "testbed":
-            from pesbench.models.testbed import load_testbed
+            from pesbench.models.families.testbed import load_testbed
 
             return load_testbed(settings, _weights_of(entry), device)
         case "perturbed":
-            from pesbench.models.perturbed import load_perturbed
+            from pesbench.models.families.perturbed import load_perturbed
 
             base = entry.base
             if base is None:

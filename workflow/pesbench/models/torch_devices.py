@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pesbench.errors import HostError
+from pesbench.core.errors import HostError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -9,7 +9,7 @@ import torch
 import torch_sim as ts
 from torch_sim.models.interface import ModelInterface
 
-from pesbench.models.interface import (
+from pesbench.core.interface import (
     Batch,
     DeviceOutOfMemoryError,
     ModelInfo,

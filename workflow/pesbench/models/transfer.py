@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pesbench.errors import HostError, UserError
-from pesbench.progress import track
-from pesbench.text import quoted
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.progress import track
+from pesbench.core.text import quoted
 
 ATTEMPTS = 4
 BACKOFF_S = 2.0  # before the second attempt; twice as long before each further one

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
 from pesbench.models.download import cache_path, is_address, pin_path, read_pin
 from pesbench.models.transfer import MOST_BYTES
 from pesbench.models.weight_file import defect

@@ -12,7 +12,7 @@ import pickletools
 import zipfile
 from typing import BinaryIO
 
-from pesbench.text import quoted
+from pesbench.core.text import quoted
 
 _HEAD_BYTES = 4096
 _MOST_DIRECTORY_BYTES = 4 << 20  # of a zip archive; a tensor takes some 80 bytes of it

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from ase.io.extxyz import read_xyz
 
-from pesbench.errors import UserError, host_failure, reading
+from pesbench.core.errors import UserError, host_failure, reading
+from pesbench.core.paths import given_path
+from pesbench.core.scans import N_FRAMES, Scan
+from pesbench.core.systems import bonds_from_smiles
+from pesbench.core.text import printable
+from pesbench.files.storage import atomic_path
 from pesbench.models.transfer import save
-from pesbench.paths import given_path
-from pesbench.scans import N_FRAMES, Scan
-from pesbench.storage import atomic_path
-from pesbench.structures import bonds_from_smiles
-from pesbench.text import printable
 
 NAME = "bsct_spice"
 COMMIT = "79d915b0f1780a6cc680595984b4c210b5660038"

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from pesbench import provenance
-from pesbench.errors import UserError, reading
-from pesbench.models.interface import Status
-from pesbench.molecule_files import read_prepared
-from pesbench.progress import track
+from pesbench.core.errors import UserError, reading
+from pesbench.core.interface import Status
+from pesbench.core.progress import track
+from pesbench.core.scans import PlannedBond, Scan, SkippedBond, bond_scans, planned_bonds
+from pesbench.core.systems import System
+from pesbench.core.text import csv_cell
+from pesbench.files import provenance
+from pesbench.files.molecules.reading import read_prepared
+from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet, write_scan_set, write_text
 from pesbench.references.quality import QualityLimits, judge
-from pesbench.scans import PlannedBond, Scan, SkippedBond, bond_scans, planned_bonds
-from pesbench.storage import Evaluation, ScanEvaluation, ScanSet, write_scan_set, write_text
-from pesbench.structures import System
-from pesbench.text import csv_cell
 
 NO_REFERENCE_YET = "none yet"
 _HEADER = ("scan", "quality", "reason")

@@ -21,20 +21,11 @@ from ase.data import chemical_symbols
 from ase.optimize import BFGS
 from rdkit import Chem
 
-from pesbench.csv_files import read_rows
-from pesbench.errors import HostError, UserError
-from pesbench.models.as_calculator import EvaluationError, ModelCalculator
-from pesbench.models.interface import Batch, Result, told
-from pesbench.models.registry import ModelEntry
-from pesbench.molecule_files import read_systems, to_atoms
-from pesbench.molecule_files.charge_and_spin import charge_and_spin, whole_number
-from pesbench.molecule_files.record import all_made
-from pesbench.molecule_files.xyz import write_extxyz
-from pesbench.paths import given_path
-from pesbench.progress import track
-from pesbench.references.relax import conformers, parse_smiles
-from pesbench.storage import atomic_path
-from pesbench.structures import (
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import Batch, Result, told
+from pesbench.core.paths import given_path
+from pesbench.core.progress import track
+from pesbench.core.systems import (
     System,
     bonds_from_geometry,
     bonds_from_smiles,
@@ -44,7 +35,16 @@ from pesbench.structures import (
     n_parts,
     why_impossible,
 )
-from pesbench.worker import ModelFailureError, Worker
+from pesbench.engine.worker import ModelFailureError, Worker
+from pesbench.files.csv_files import read_rows
+from pesbench.files.molecules.charge_and_spin import charge_and_spin, whole_number
+from pesbench.files.molecules.reading import read_systems, to_atoms
+from pesbench.files.molecules.record import all_made
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.storage import atomic_path
+from pesbench.models.as_calculator import EvaluationError, ModelCalculator
+from pesbench.models.registry import ModelEntry
+from pesbench.references.relax import conformers, parse_smiles
 
 FMAX_EV_PER_ANGSTROM = 0.01
 MAX_STEPS = 500
@@ -212,7 +212,7 @@ def read_specs(text: str) -> list[Spec] | str:
     """
     if not text.lstrip().startswith(("[", '"')):
         return text
-    from pesbench.config import check_schema, read_schema  # YAML, JSON schema
+    from pesbench.orchestration.config import check_schema, read_schema  # YAML, JSON schema
 
     try:
         specs = json.loads(text)

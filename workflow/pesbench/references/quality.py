@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pesbench.core.scans import Scan
 from pesbench.metrics.curves import extrema, step_work
-from pesbench.scans import Scan
 
 WALL_ENDS_AT = 1.2  # times the equilibrium bond length: beyond it the trapezoidal rule is accurate
 

@@ -27,10 +27,10 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
-from pesbench import provenance
+from pesbench.files import provenance
+from pesbench.files.storage import atomic_path
 from pesbench.metrics.aggregate import seed_of
 from pesbench.report.tables import ModelFacts, scan_table
-from pesbench.storage import atomic_path
 
 Array = NDArray[np.float64]
 Item = TypeVar("Item")

@@ -9,17 +9,21 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench import dynamics_scores, vibration_scores
-from pesbench import scores as scan_scores
-from pesbench.errors import UserError
+from pesbench.compare import association, ladder_text, parity
+from pesbench.core.errors import UserError
+from pesbench.files.schemas import closest
+from pesbench.files.storage import ScanSet
+from pesbench.files.stored_tables import read_scores
+from pesbench.models.models_file import read_models
 from pesbench.models.record import is_record, recorded_entries
 from pesbench.models.registry import ModelEntry, role
-from pesbench.models_file import read_models
-from pesbench.report import association, dynamics, ladder_text, merged, parity, seen
+from pesbench.report import merged
 from pesbench.report.tables import ModelFacts, More, leaderboard
-from pesbench.schemas import closest
-from pesbench.storage import ScanSet
-from pesbench.stored_tables import read_scores
+from pesbench.tasks.bonds import score as scan_scores
+from pesbench.tasks.bonds import seen
+from pesbench.tasks.dynamics import score as dynamics_scores
+from pesbench.tasks.dynamics import section as dynamics
+from pesbench.tasks.vibrations import score as vibration_scores
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench.errors import reading
+from pesbench.core.errors import reading
 from pesbench.report.tables import More
 
 HEADING = "Where the results are from"

@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pesbench import provenance
-from pesbench.report import faults, tables
-from pesbench.report import worst as worst_scans
+from pesbench.compare.association import verdict
+from pesbench.core.text import html_text
+from pesbench.files import provenance
+from pesbench.files.storage import ScanSet, write_text
+from pesbench.files.stored_tables import read_csv
+from pesbench.report import tables
 from pesbench.report.answer import sentences
-from pesbench.report.association import verdict
 from pesbench.report.inputs import ReportInputs
-from pesbench.storage import ScanSet, write_text
-from pesbench.stored_tables import read_csv
-from pesbench.text import html_text
+from pesbench.tasks.bonds import faults
+from pesbench.tasks.bonds import worst as worst_scans
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 WORST_ROWS = 10
@@ -250,11 +251,11 @@ def write_leaderboard(
         ladders: PNG of `figures.control_ladders`.
         skipped: CSV of bonds and scans that no model is scored on, where there is one.
         parity: CSV of numerical variants, where there are any.
-        association: CSV of `pesbench.report.association`, where models ran dynamics.
+        association: CSV of `pesbench.compare.association`, where models ran dynamics.
         association_figure: PNG of `association_figures.association`.
         dose_figure: PNG of `dose_figures.dose_response`.
         dose_metrics_figure: PNG of `dose_figures.dose_metrics`.
-        ladder: CSV files of `pesbench.report.ladder_text`, where the run has a ladder.
+        ladder: CSV files of `pesbench.compare.ladder_text`, where the run has a ladder.
         ladder_figure: PNG of `ladder_figure.figure`.
         merged: `merged.json`, of results of several groups.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pesbench.models.interface import Status
+from pesbench.core.interface import Status
 
 FAILED = (Status.NONFINITE, Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMEOUT, Status.CRASHED)
 

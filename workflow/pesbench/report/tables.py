@@ -18,10 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
+from pesbench.core.text import (
+    csv_table,
+    markdown,
+    markdown_list,
+    markdown_paragraph,
+    markdown_table,
+)
+from pesbench.files.storage import write_text
 from pesbench.metrics import aggregate
-from pesbench.storage import write_text
-from pesbench.text import csv_table, markdown, markdown_list, markdown_paragraph, markdown_table
 from pesbench.training.split import SEEN, UNSEEN
 
 HEADINGS = {  # of the sections by role, in their order
@@ -31,7 +37,7 @@ HEADINGS = {  # of the sections by role, in their order
     "control": "Controls",
 }
 ROLES = tuple(HEADINGS)
-DOSE_UNITS = {  # of the kinds of `pesbench.models.perturbed`
+DOSE_UNITS = {  # of the kinds of `pesbench.models.families.perturbed`
     "ripple": "eV",
     "step": "eV",
     "dip": "eV",

@@ -13,14 +13,14 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pesbench import provenance
-from pesbench.errors import UserError, reading
+from pesbench.core.errors import UserError, reading
+from pesbench.core.interface import Batch, Model
+from pesbench.files import provenance
+from pesbench.files.storage import ScanSet, write_json, write_text
 from pesbench.metrics.smoothness import equilibrium_index
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.interface import Batch, Model
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.models.torch_devices import choose_device
-from pesbench.storage import ScanSet, write_json, write_text
 from pesbench.testbed.settings import PotentialSettings
 from pesbench.testbed.training import (
     HISTORY,

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ase.data import atomic_numbers
 
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
 
 CHOICES = {
     "neighbours": ("radius", "hard_knn", "soft_knn"),

@@ -28,11 +28,11 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pesbench.errors import UserError, reading
+from pesbench.core.errors import UserError, reading
+from pesbench.core.progress import track
+from pesbench.core.scans import Scan
+from pesbench.files.storage import atomic_path, write_json, write_text
 from pesbench.metrics.smoothness import force_smoothness_deviation
-from pesbench.progress import track
-from pesbench.scans import Scan
-from pesbench.storage import atomic_path, write_json, write_text
 from pesbench.testbed.network import AttentionPotential
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
+from pesbench.core.text import quoted
+from pesbench.files.storage import atomic_path
 from pesbench.models import trust
-from pesbench.storage import atomic_path
 from pesbench.testbed.network import AttentionPotential
 from pesbench.testbed.settings import PotentialSettings
-from pesbench.text import quoted
 
 FORMAT, VERSION = "pesbench-testbed", 1
 _CURE = trust.WEIGHT_FILES["testbed"].cure

@@ -9,9 +9,9 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from pesbench.errors import UserError
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Model
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.interface import Model
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID
 
 BATCH_FRAMES = 32

@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pesbench import provenance
-from pesbench.errors import UserError, reading
+from pesbench.core.errors import UserError, reading
+from pesbench.engine.supervisor import die_with_parent
+from pesbench.files import provenance
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.storage import atomic_path, write_json, write_text
 from pesbench.models.registry import ModelEntry, file_sha256, load
-from pesbench.molecule_files.xyz import write_extxyz
-from pesbench.storage import atomic_path, write_json, write_text
-from pesbench.supervisor import die_with_parent
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (
     ENERGY,

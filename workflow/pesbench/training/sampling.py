@@ -20,15 +20,15 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from numpy.typing import NDArray
 
-from pesbench import provenance
-from pesbench.errors import HostError, UserError
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import Batch, Result, told
+from pesbench.core.progress import track
+from pesbench.core.systems import System
+from pesbench.files import provenance
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.storage import atomic_path, write_json
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
-from pesbench.models.interface import Batch, Result, told
 from pesbench.models.registry import ModelEntry, load
-from pesbench.molecule_files.xyz import write_extxyz
-from pesbench.progress import track
-from pesbench.storage import atomic_path, write_json
-from pesbench.structures import System
 from pesbench.training.split import SEEN
 
 TRAIN, VALID, TEST_SEEN, TEST_UNSEEN, ISOLATED = "train", "valid", "seen", "unseen", "isolated"

@@ -8,10 +8,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from pesbench.csv_files import read_rows
-from pesbench.errors import UserError
-from pesbench.storage import write_text
-from pesbench.structures import System, bond_type
+from pesbench.core.errors import UserError
+from pesbench.core.systems import System, bond_type
+from pesbench.files.csv_files import read_rows
+from pesbench.files.storage import write_text
 
 SEEN, UNSEEN = "seen", "unseen"
 

@@ -1,0 +1,434 @@
+"""Does a model behave as an energy surface should? Measured by calling it, not by asking it.
+
+Every function takes `evaluate`, which maps a batch to a result checked by `check_result`, a batch
+and, where something is compared, the model's own answer `base` on that batch. Systems on which
+`base` is not ok are left out; a changed copy of a good system that fails is told in `failed`.
+
+S systems, A atoms. Units: Å, eV, eV/Å.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.polynomial.polynomial import polyfit, polyval
+from numpy.typing import NDArray
+
+from pesbench.core.interface import Batch, Result, Status, molecules_batch
+from pesbench.core.scans import Scan
+
+Array = NDArray[np.float64]
+Evaluate = Callable[[Batch], Result]
+
+SECTION = "conformance"
+FRAMES = (0.85, 1.0, 1.4)  # times the bond length of the reference minimum
+STEPS_ANGSTROM = 0.001 * 2.0 ** np.arange(7)  # 0.001 to 0.064 Å; each with its double, six stencils
+TINY_STEP_ANGSTROM = 2e-6
+TINY_STEPS = 4  # on either side
+LARGE_STEP_ANGSTROM = 0.01
+COARSE = 0.5  # part of the change over the tiny steps that may be missing or too much
+FLOAT64_NOISE = 1e-10  # relative noise below which arithmetic is double
+FLOAT32_NOISE = 1e-4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest difference of a second evaluation from the first.
+
+    Attributes:
+        energy: eV; None from a model without energies, NaN if nothing could be compared.
+        forces: Of any component, eV/Å; NaN if nothing could be compared.
+        failed: What the second evaluation said of a system that the first one answered, or "".
+    """
+
+    energy: float | None
+    forces: float
+    failed: str = ""
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one, in order."""
+    start = np.cumsum([0, *(batch.n_systems for batch in batches[:-1])])
+    joined = {
+        field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
+        for field in fields(Batch)
+        if field.name not in ("labels", "system")
+    }
+    system = [batch.system + first for batch, first in zip(batches, start, strict=True)]
+    labels = tuple(label for batch in batches for label in batch.labels)
+    return Batch(**joined, system=np.concatenate(system), labels=labels)
+
+
+def healthy(base: Result) -> list[int]:
+    """The systems on which a result is ok."""
+    return [s for s, status in enumerate(base.status) if status is Status.OK]
+
+
+def restrict(batch: Batch, result: Result, systems: Sequence[int]) -> tuple[Batch, Result]:
+    """A batch and its result, with some of the systems only."""
+    atoms = np.concatenate([np.flatnonzero(batch.system == s) for s in systems])
+    return batch.select(systems), Result(
+        energies=None if result.energies is None else result.energies[list(systems)],
+        forces=result.forces[atoms],
+        status=tuple(result.status[s] for s in systems),
+        messages=tuple(result.messages[s] for s in systems),
+    )
+
+
+def _difference(batch: Batch, base: Result, other: Result) -> Difference:
+    """Of two results on the same systems and atoms."""
+    both = [s for s in healthy(base) if other.status[s] is Status.OK]
+    lost = next((s for s in healthy(base) if other.status[s] is not Status.OK), None)
+    failed = "" if lost is None else f"{other.status[lost]}: {other.messages[lost]}"
+    has_energy = base.energies is not None and other.energies is not None
+    if not both:
+        return Difference(np.nan if has_energy else None, np.nan, failed)
+    atoms = np.isin(batch.system, both)
+    energy = None
+    if has_energy:
+        energy = float(np.max(np.abs(other.energies[both] - base.energies[both])))
+    forces = float(np.max(np.abs(other.forces[atoms] - base.forces[atoms])))
+    return Difference(energy, forces, failed)
+
+
+def largest(differences: Sequence[Difference]) -> Difference:
+    """The largest of each kind, and the first failure."""
+    energies = [d.energy for d in differences if d.energy is not None]
+    return Difference(
+        energy=float(np.max(energies)) if energies else None,
+        forces=float(np.max([d.forces for d in differences])),
+        failed=next((d.failed for d in differences if d.failed), ""),
+    )
+
+
+def single_and_batched(evaluate: Evaluate, batch: Batch, base: Result) -> Difference:
+    """Each system alone, last one first, against the systems in one batch.
+
+    The order is another one so that what a calculator carries over between frames shows, too.
+    """
+    parts = {s: evaluate(batch.select([s])) for s in reversed(range(batch.n_systems))}
+    energies = [parts[s].energies for s in range(batch.n_systems)]
+    missing = np.array([np.nan])
+    other = Result(
+        energies=None
+        if base.energies is None
+        else np.concatenate([missing if e is None else e for e in energies]),
+        forces=np.concatenate([parts[s].forces for s in range(batch.n_systems)]),
+        status=tuple(parts[s].status[0] for s in range(batch.n_systems)),
+        messages=tuple(parts[s].messages[0] for s in range(batch.n_systems)),
+    )
+    return _difference(batch, base, other)
+
+
+def repeated(evaluate: Evaluate, batch: Batch, base: Result, repeats: int = 2) -> Difference:
+    """The same call again, `repeats` times."""
+    return largest([_difference(batch, base, evaluate(batch)) for _ in range(repeats)])
+
+
+def permuted(
+    evaluate: Evaluate, batch: Batch, base: Result, generator: np.random.Generator
+) -> Difference:
+    """Atoms of each system in another order; forces are put back into the first one."""
+    order = np.concatenate(
+        [generator.permutation(np.flatnonzero(batch.system == s)) for s in range(batch.n_systems)]
+    )
+    other = evaluate(replace(batch, numbers=batch.numbers[order], positions=batch.positions[order]))
+    forces = np.empty_like(other.forces)
+    forces[order] = other.forces
+    return _difference(batch, base, replace(other, forces=forces))
+
+
+def translated(evaluate: Evaluate, batch: Batch, base: Result, vector: Array) -> Difference:
+    """All atoms moved by a vector in Å, shape (3,)."""
+    return _difference(batch, base, evaluate(replace(batch, positions=batch.positions + vector)))
+
+
+def rotated(evaluate: Evaluate, batch: Batch, base: Result, rotation: Array) -> Difference:
+    """All systems turned about the origin; forces are turned back.
+
+    Args:
+        evaluate: The model.
+        batch: What to turn.
+        base: The model's answer on it.
+        rotation: Proper rotation matrix, shape (3, 3), that acts on column vectors.
+    """
+    other = evaluate(replace(batch, positions=batch.positions @ rotation.T))
+    return _difference(batch, base, replace(other, forces=other.forces @ rotation))
+
+
+@dataclass(frozen=True)
+class GradientError:
+    """How far forces are from the slope of the energy.
+
+    Attributes:
+        error: Largest |F·u + dE/du| over systems, atoms and directions at the best step, eV/Å; NaN
+            if nothing could be measured.
+        step: That step, Å: the one with the smallest largest error. Too long a step errs by the
+            curvature, too short a one by the rounding of the energy.
+        force: Largest component of a force on the atoms that were moved, for comparison, eV/Å.
+        count: Directions.
+        failed: What the model said where it did not answer, or "".
+    """
+
+    error: float
+    step: float
+    force: float
+    count: int
+    failed: str = ""
+
+
+def gradient_error(
+    evaluate: Evaluate,
+    batch: Batch,
+    base: Result,
+    atoms: Sequence[Sequence[int]],
+    generator: np.random.Generator,
+) -> GradientError:
+    """Forces against central finite differences of the energy, at several steps.
+
+    One atom at a time is moved along one random direction u. dE/du = [8 (E₊₁ − E₋₁) − (E₊₂ − E₋₂)]
+    / 12h, the central difference of fourth order, of which a step of 0.016 Å suits even energies
+    that are rounded to float32.
+
+    Args:
+        evaluate: The model.
+        batch: S systems, all of them ok in `base`.
+        base: The model's answer, with energies.
+        atoms: Which atoms of each system are moved.
+        generator: Of the directions.
+    """
+    shift = np.concatenate([-STEPS_ANGSTROM[::-1], STEPS_ANGSTROM])
+    copies, slopes, forces = [], [], []
+    for s in range(batch.n_systems):
+        one, own = restrict(batch, base, [s])
+        for atom in atoms[s]:
+            direction = generator.standard_normal(3)
+            direction /= np.linalg.norm(direction)
+            slopes.append(float(own.forces[atom] @ direction))
+            forces.append(float(np.max(np.abs(own.forces[atom]))))
+            for size in shift:
+                positions = one.positions.copy()
+                positions[atom] += size * direction
+                copies.append(replace(one, positions=positions))
+    answer = evaluate(concatenate(copies))
+    lost = next((s for s, status in enumerate(answer.status) if status is not Status.OK), None)
+    failed = "" if lost is None else f"{answer.status[lost]}: {answer.messages[lost]}"
+    energies = np.full(len(copies), np.nan) if answer.energies is None else answer.energies
+    energy = energies.reshape(len(slopes), len(shift))
+    n = len(STEPS_ANGSTROM)
+    antisymmetric = energy[:, n:] - energy[:, n - 1 :: -1]  # E(h) − E(−h), by step
+    derivative = (8 * antisymmetric[:, :-1] - antisymmetric[:, 1:]) / (12 * STEPS_ANGSTROM[:-1])
+    error = np.abs(derivative + np.array(slopes)[:, None])
+    known = np.isfinite(error).all(axis=1)
+    if not known.any():
+        return GradientError(np.nan, np.nan, np.nan, 0, failed or "no energies")
+    worst = error[known].max(axis=0)
+    best = int(np.argmin(worst))
+    return GradientError(
+        error=float(worst[best]),
+        step=float(STEPS_ANGSTROM[best]),
+        force=float(np.max(np.array(forces)[known])),
+        count=int(np.count_nonzero(known)),
+        failed=failed,
+    )
+
+
+def relative_noise(
+    evaluate: Evaluate, batch: Batch, base: Result, generator: np.random.Generator
+) -> float:
+    """Granularity of the forces, relative to their size: which precision is really used.
+
+    All atoms are moved along random directions in nine steps of 2·10⁻⁶ Å. Over so short a way a
+    smooth force is a cubic polynomial to 10⁻¹³ of itself; what is left after the fit of one is
+    rounding. Of float64 about 10⁻¹⁵ to 10⁻¹³ is left, of float32 10⁻⁸ to 10⁻⁶, wherever in the
+    model the rounding takes place. Forces that change over the whole way by something else than the
+    slope over ±0.01 Å foretells, such as not at all, are coarser than the way; their noise is
+    infinite.
+
+    Args:
+        evaluate: The model.
+        batch: S systems, all of them ok in `base`.
+        base: The model's answer.
+        generator: Of the directions.
+
+    Returns:
+        Median over the systems of the root mean square of what is left, over the largest force; NaN
+        if no system moves its forces at all or none could be measured.
+    """
+    steps = TINY_STEP_ANGSTROM * np.arange(-TINY_STEPS, TINY_STEPS + 1)
+    copies = []
+    for s in range(batch.n_systems):
+        one = batch.select([s])
+        direction = generator.standard_normal(one.positions.shape)
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        copies += [
+            replace(one, positions=one.positions + size * direction)
+            for size in (*steps, -LARGE_STEP_ANGSTROM, LARGE_STEP_ANGSTROM)
+        ]
+    answer = evaluate(concatenate(copies))
+    noise = []
+    start = 0
+    for s in range(batch.n_systems):
+        shape = (len(steps) + 2, int(np.count_nonzero(batch.system == s)) * 3)
+        size = shape[0] * shape[1] // 3
+        forces = answer.forces[start : start + size].reshape(shape)
+        start += size
+        scale = np.max(np.abs(base.forces[batch.system == s]))
+        if not np.isfinite(forces).all() or scale == 0:
+            continue
+        near, back, forth = forces[:-2], forces[-2], forces[-1]
+        foretold = (forth - back) * (steps[-1] / LARGE_STEP_ANGSTROM)
+        change = near - near[0]
+        if not foretold.any():
+            continue
+        if np.linalg.norm(change[-1] - foretold) > COARSE * np.linalg.norm(foretold):
+            noise.append(np.inf)
+            continue
+        x = steps / steps[-1]
+        left = change - polyval(x, polyfit(x, change, 3)).T
+        variance = np.sum(left**2, axis=0) / (len(x) - 4)
+        noise.append(float(np.sqrt(np.mean(variance))) / scale)
+    return float(np.median(noise)) if noise else float("nan")
+
+
+def precision(noise: float) -> str:
+    """The precision that a relative noise speaks of: `float64`, `float32`, `coarser` or ""."""
+    if np.isnan(noise):
+        return ""
+    if noise < FLOAT64_NOISE:
+        return "float64"
+    return "float32" if noise < FLOAT32_NOISE else "coarser"
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model makes of a charge or a spin multiplicity.
+
+    Attributes:
+        kind: `accepted` (the answer changes), `ignored` (the same within rounding), or `refused`
+            (no system is answered).
+        change: Largest change of a force component, eV/Å; NaN if refused.
+        answered: Systems answered.
+        failed: What the model said where it did not answer, or "".
+    """
+
+    kind: str
+    change: float
+    answered: int
+    failed: str = ""
+
+
+_ROUNDING = 1e-5  # eV or eV/Å, as two calls may differ that ask for the same (docs/check.md)
+
+
+def response(evaluate: Evaluate, batch: Batch, base: Result, charge: int, spin: int) -> Response:
+    """The same systems with another total charge and multiplicity."""
+    count = batch.n_systems
+    other = evaluate(replace(batch, charge=np.full(count, charge), spin=np.full(count, spin)))
+    difference = _difference(batch, base, other)
+    answered = sum(other.status[s] is Status.OK for s in healthy(base))
+    if not answered:
+        return Response("refused", np.nan, 0, difference.failed)
+    change = max(difference.forces, difference.energy or 0.0)
+    kind = "accepted" if change > _ROUNDING else "ignored"
+    return Response(kind, difference.forces, answered, difference.failed)
+
+
+def changed_fields(evaluate: Evaluate, batch: Batch) -> list[str]:
+    """Names of the arrays of a batch that a call changes in place; `evaluate` runs in-process."""
+    arrays = {
+        field.name: getattr(batch, field.name)
+        for field in fields(Batch)
+        if isinstance(getattr(batch, field.name), np.ndarray)
+    }
+    before = {name: (array.shape, array.tobytes()) for name, array in arrays.items()}
+    evaluate(batch)
+    return [n for n, array in arrays.items() if (array.shape, array.tobytes()) != before[n]]
+
+
+def representative(scans: Sequence[Scan]) -> list[Scan]:
+    """A few scans that hold every element between them: small ones, and the largest.
+
+    From the smallest molecule on, each that brings an element not yet seen; then the largest.
+    """
+    ordered = sorted(scans, key=lambda scan: (scan.n_atoms, scan.id))
+    seen: set[int] = set()
+    chosen: list[Scan] = []
+    for scan in ordered:
+        if set(scan.numbers.tolist()) - seen:
+            chosen.append(scan)
+            seen |= set(scan.numbers.tolist())
+    if ordered and ordered[-1] not in chosen:
+        chosen.append(ordered[-1])
+    return chosen
+
+
+def frames(scans: Sequence[Scan], at: Sequence[float] = FRAMES) -> Batch:
+    """Some frames of each scan, by bond length in units of that of the reference minimum."""
+    chosen = []
+    for scan in scans:
+        rest = scan.coordinate[np.nanargmin(scan.energy)]
+        chosen += [(scan, int(np.argmin(np.abs(scan.coordinate - x * rest)))) for x in at]
+    return molecules_batch(
+        positions=[scan.positions[frame] for scan, frame in chosen],
+        numbers=[scan.numbers for scan, _ in chosen],
+        charge=[scan.charge for scan, _ in chosen],
+        spin=[scan.spin for scan, _ in chosen],
+        labels=[(scan.id, frame) for scan, frame in chosen],
+    )
+
+
+def symbols(numbers: Sequence[int] | set[int] | frozenset[int]) -> str:
+    """Element symbols, by atomic number."""
+    return " ".join(chemical_symbols[z] for z in sorted(numbers))
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Which elements of the scans a model knows.
+
+    Attributes:
+        known: Atomic numbers.
+        refused: Atomic numbers.
+        message: What the model said of a molecule with a refused element, or "".
+    """
+
+    known: frozenset[int]
+    refused: frozenset[int]
+    message: str = ""
+
+    def refusal(self, numbers: NDArray[np.int64]) -> str:
+        """Why a molecule cannot be asked about, or "".
+
+        Args:
+            numbers: Its atomic numbers, shape (N,).
+        """
+        unknown = set(numbers.tolist()) & self.refused
+        return (self.message or f"unknown elements: {symbols(unknown)}") if unknown else ""
+
+
+def probe_elements(evaluate: Evaluate, scans: Sequence[Scan]) -> Elements:
+    """Ask a model that does not tell its elements: one equilibrium geometry a molecule.
+
+    An element is refused if no molecule that holds it was answered. The message is that of a
+    molecule of common elements: one that fails for another reason than a rare element tells it.
+    """
+    distinct = {scan.system: scan for scan in sorted(scans, key=lambda s: s.id, reverse=True)}
+    batch = frames(list(distinct.values()), at=(1.0,))
+    answer = evaluate(batch)
+    held = [frozenset(scan.numbers.tolist()) for scan in distinct.values()]
+    ok = healthy(answer)
+    known = frozenset().union(*(held[s] for s in ok))
+    refused = frozenset().union(*held) - known
+    count = Counter(z for elements in held for z in elements)
+
+    def telling(s: int) -> tuple[bool, int]:
+        return answer.status[s] is not Status.UNSUPPORTED, min(count[z] for z in held[s])
+
+    blamed = [s for s, elements in enumerate(held) if elements & refused]
+    message = answer.messages[max(blamed, key=telling)] if blamed else ""
+    return Elements(known, refused, message)

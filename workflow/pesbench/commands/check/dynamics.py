@@ -1,0 +1,387 @@
+"""Short trajectories at constant energy: does a molecule survive, and is its energy kept?
+
+Relaxation, start, integrator, criteria of failure and scores are those of the workflow
+(`pesbench.tasks.dynamics.run`, `pesbench.tasks.dynamics.score`); here is which molecules run, and
+what the rows of a check say. All of them take each step together, in common batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase import units
+from numpy.typing import NDArray
+
+from pesbench.commands.check.conformance import Elements, Evaluate
+from pesbench.commands.check.limits import Limits
+from pesbench.commands.check.report import CheckRow, Verdict
+from pesbench.commands.check.subset import SCANS
+from pesbench.core.interface import Batch, Result, Status
+from pesbench.core.systems import System
+from pesbench.engine.patient_worker import systems_batch
+from pesbench.engine.relaxation import Relaxed, relax
+from pesbench.engine.worker import ModelLoadError
+from pesbench.files.storage import ScanSet
+from pesbench.metrics.stability import kinetic_temperature
+from pesbench.metrics.survival import Outcome, outcome
+from pesbench.tasks.bonds.run import failed_result
+from pesbench.tasks.dynamics.run import (
+    DynamicsSettings,
+    Ended,
+    LockStep,
+    failure_check,
+    internal_degrees_of_freedom,
+    scan_set_systems,
+    starting_velocities,
+)
+from pesbench.tasks.dynamics.score import METRICS, score_trajectory
+from pesbench.tasks.dynamics.trajectories import Frames, Series, Trajectory
+
+Array = NDArray[np.float64]
+Track = Callable[[Sequence[Any], int, str], Iterable[Any]]
+
+SECTION = "dynamics"
+# six to seven atoms each; together every element and every bond type of the scans
+SYSTEMS = (
+    "acetaldehyde",  # C-C, C-O
+    "aminophosphinous-acid",  # N-P, O-P
+    "formaldoxime",  # C-N, N-O
+    "hydrazine",  # N-N
+    "methanethiol",  # C-S
+    "methylphosphine",  # C-P
+)
+# 9000 evaluations, about as dear as the scans; the spike index needs 0.7 ps. Hot: a run that lives
+# at 1000 K has seen what one at 500 K sees.
+SETTINGS = DynamicsSettings(
+    temperatures_k=(1000.0,),
+    replicates=1,
+    duration_ps=0.75,
+    timestep_fs=0.5,
+    store_every=20,
+    relax_steps=200,
+    relax_fmax=0.05,
+)
+_PS = 1000.0 * units.fs  # in ASE's unit of time
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trajectory with its data.
+
+    Attributes:
+        trajectory: What it is and how it ended.
+        series: Of every step up to its last.
+        frames: Every `store_every`-th of them.
+        relaxation: Why its start is not a minimum, or "".
+    """
+
+    trajectory: Trajectory
+    series: Series
+    frames: Frames
+    relaxation: str
+
+
+def check_systems() -> list[System]:
+    """The molecules of this part, in the order of `SYSTEMS`."""
+    with ScanSet(SCANS) as scan_set:
+        known = {system.id: system for system in scan_set_systems(scan_set)}
+    return [known[name] for name in SYSTEMS]
+
+
+class _MissingError(Exception):
+    """The model does not give what dynamics needs; the message says what."""
+
+
+@dataclass
+class _Asked:
+    """The model as the integrator sees it: one that is gone has failed on every system."""
+
+    evaluate: Evaluate
+
+    def __call__(self, batch: Batch) -> Result:
+        try:
+            answer = self.evaluate(batch)
+        except ModelLoadError as failure:  # it died, and does not come up again
+            return failed_result(batch, failure.status, failure.message)
+        if answer.energies is None and Status.OK in answer.status:
+            raise _MissingError("no energy")
+        if all("has no forces" in message for message in answer.messages):
+            raise _MissingError("no forces")
+        return answer
+
+
+def check_dynamics(
+    evaluate: Evaluate,
+    elements: Elements,
+    limits: Limits,
+    track: Track,
+    settings: DynamicsSettings = SETTINGS,
+) -> tuple[list[CheckRow], list[dict[str, Any]]]:
+    """The rows of this part, and one mapping a trajectory.
+
+    Args:
+        evaluate: The model; a `ModelLoadError` that it raises is how the trajectories end.
+        elements: Which it knows; molecules of others are not put to it.
+        limits: What passes.
+        track: Progress, as `pesbench.core.progress.track`.
+        settings: With one temperature and one replicate.
+    """
+    systems = check_systems()
+    reasons = {system.id: elements.refusal(system.numbers) for system in systems}
+    asked = [system for system in systems if not reasons[system.id]]
+    records: dict[str, dict[str, Any]] = {}
+    for system in systems:
+        if reason := reasons[system.id]:
+            refused = replace(_planned(system, settings), status=Status.UNSUPPORTED, message=reason)
+            records[system.id] = _record(refused, None, settings)
+    if asked:
+        try:
+            runs = run_trajectories(_Asked(evaluate), asked, settings, track)
+        except _MissingError as missing:
+            return _without(limits, f"n/a: {missing}"), []
+        for run in runs:
+            records[run.trajectory.system] = _record(run.trajectory, run, settings)
+    ordered = [records[system.id] for system in systems]
+    return dynamics_rows(ordered, limits), ordered
+
+
+def settings_of_part(settings: DynamicsSettings = SETTINGS) -> dict[str, Any]:
+    """How the trajectories are made, for the record."""
+    return {"systems": list(SYSTEMS), **asdict(settings)}
+
+
+# --- the runs ------------------------------------------------------------------------------------
+
+
+def run_trajectories(
+    evaluate: Evaluate, systems: Sequence[System], settings: DynamicsSettings, track: Track
+) -> list[Run]:
+    """One trajectory a molecule, at the first temperature of the settings.
+
+    As `pesbench.tasks.dynamics.run.run_dynamics_shard`, without files and checkpoints.
+
+    Args:
+        evaluate: The model.
+        systems: At least one.
+        settings: With one temperature and one replicate.
+        track: Progress.
+    """
+    relaxed = relax(systems, evaluate, max_steps=settings.relax_steps, fmax=settings.relax_fmax)
+    run = _start(evaluate, systems, relaxed, settings)
+    trajectories = list(run.trajectories)
+    shape = (settings.n_steps + 1, len(systems))
+    potential, kinetic = np.full(shape, np.nan), np.full(shape, np.nan)
+    stored: list[tuple[Array, Array]] = []
+    steps = range(settings.n_steps + 1)
+    for number in track(steps, len(steps), "steps"):
+        if not run.running.any():
+            break
+        ended = run.start() if number == 0 else run.step()
+        potential[number], kinetic[number] = run.potential, run.kinetic
+        if number % settings.store_every == 0:
+            stored.append((run.positions.copy(), run.velocities * _PS))
+        for one in ended:
+            trajectories[one.index] = _ended(trajectories[one.index], one, number)
+        run.leave(ended)
+    for k in np.flatnonzero(run.running):
+        trajectories[k] = replace(trajectories[k], last_step=settings.n_steps)
+    ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
+    return [
+        Run(
+            trajectory,
+            *_cut(trajectory, potential[:, k], kinetic[:, k], stored,
+                  slice(ends[k] - trajectory.n_atoms, ends[k]), settings),
+            relaxation=relaxed[k].message,
+        )
+        for k, trajectory in enumerate(trajectories)
+    ]  # fmt: skip
+
+
+def _planned(system: System, settings: DynamicsSettings) -> Trajectory:
+    return Trajectory(
+        system=system.id,
+        temperature_k=settings.temperatures_k[0],
+        replicate=0,
+        numbers=system.numbers,
+        bonds=system.bonds,
+        charge=system.charge,
+        spin=system.spin,
+        degrees_of_freedom=internal_degrees_of_freedom(system),
+    )
+
+
+def _start(
+    evaluate: Evaluate,
+    systems: Sequence[System],
+    relaxed: Sequence[Relaxed],
+    settings: DynamicsSettings,
+) -> LockStep:
+    trajectories = tuple(
+        replace(
+            _planned(system, settings), status=start.status, message=start.message,
+            relaxed=start.converged, relax_steps=start.steps, relax_fmax=start.fmax,
+        )
+        for system, start in zip(systems, relaxed, strict=True)
+    )  # fmt: skip
+    velocities = [
+        starting_velocities(system, start.positions, settings.temperatures_k[0], 0)
+        if start.status is Status.OK
+        else np.zeros_like(start.positions)
+        for system, start in zip(systems, relaxed, strict=True)
+    ]
+    positions = np.concatenate([start.positions for start in relaxed])
+    return LockStep(
+        trajectories=trajectories,
+        batch=systems_batch(systems),
+        timestep_fs=settings.timestep_fs,
+        evaluate=evaluate,
+        make_check=failure_check,
+        positions=positions,
+        velocities=np.concatenate(velocities),
+        forces=np.full_like(positions, np.nan),
+        running=np.array([start.status is Status.OK for start in relaxed]),
+    )
+
+
+def _ended(trajectory: Trajectory, end: Ended, step: int) -> Trajectory:
+    answered = end.status is Status.OK
+    relaxation = f"{trajectory.message}; " if trajectory.message else ""
+    return replace(
+        trajectory, status=end.status, failure=end.failure, message=relaxation + end.message,
+        failure_step=step, last_step=step if answered else step - 1,
+    )  # fmt: skip
+
+
+def _cut(
+    trajectory: Trajectory,
+    potential: Array,
+    kinetic: Array,
+    stored: Sequence[tuple[Array, Array]],
+    atoms: slice,
+    settings: DynamicsSettings,
+) -> tuple[Series, Frames]:
+    """What belongs to a trajectory, up to its last step."""
+    count = trajectory.last_step + 1
+    temperature = kinetic_temperature(kinetic[:count], trajectory.degrees_of_freedom)
+    time_ps = np.arange(count) * (settings.timestep_fs / 1000.0)
+    step = np.arange(0, count, settings.store_every)
+    shape = (len(step), trajectory.n_atoms, 3)
+    frames = Frames(
+        step=step,
+        time_ps=time_ps[step],
+        positions=np.array([x[atoms] for x, _ in stored[: len(step)]]).reshape(shape),
+        velocities=np.array([v[atoms] for _, v in stored[: len(step)]]).reshape(shape),
+        potential=potential[step],
+        kinetic=kinetic[step],
+        temperature=temperature[step],
+    )
+    return Series(time_ps, potential[:count], kinetic[:count], temperature), frames
+
+
+# --- what they amount to -------------------------------------------------------------------------
+
+
+def _record(trajectory: Trajectory, run: Run | None, settings: DynamicsSettings) -> dict[str, Any]:
+    """A trajectory and its scores, under the names of `scores/dynamics.parquet`."""
+    to_ps = settings.timestep_fs / 1000
+    time_ps = max(trajectory.last_step, 0) * to_ps
+    how = outcome(trajectory.status.value, trajectory.failure, time_ps)
+    record: dict[str, Any] = {
+        "trajectory": trajectory.name,
+        "system": trajectory.system,
+        "temperature_k": trajectory.temperature_k,
+        "n_atoms": trajectory.n_atoms,
+        "status": trajectory.status.value,
+        "message": trajectory.message,
+        "failure": trajectory.failure,
+        "outcome": how.value,
+        "time_ps": time_ps,
+        "planned_ps": settings.n_steps * to_ps,
+        "relaxed": trajectory.relaxed,
+        "relax_steps": trajectory.relax_steps,
+        "relax_fmax": trajectory.relax_fmax,
+        "relaxation": run.relaxation if run is not None else "",
+    }
+    if run is None or how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
+        return record | dict.fromkeys(METRICS, float("nan"))
+    return record | score_trajectory(
+        trajectory, run.series, run.frames, settings.timestep_fs, settings.n_steps
+    )
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A row made of a score: the largest of all runs, without its sign."""
+
+    row: str
+    column: str
+    unit: str
+    limit: str  # attribute of `Limits`
+
+
+_SCORES = (
+    _Score("energy_drift", "energy_drift_mev_per_atom_ps", "meV/atom/ps", "drift"),
+    _Score("energy_rms", "energy_rms_mev_per_atom", "meV/atom", "rms"),
+    _Score("temperature_spike", "temperature_spike", "σ", "temperature_spike"),
+)
+
+
+def dynamics_rows(records: Sequence[dict[str, Any]], limits: Limits) -> list[CheckRow]:
+    """The rows of some trajectories, one mapping each."""
+    unsupported = [r for r in records if r["status"] == Status.UNSUPPORTED.value]
+    asked = [r for r in records if r["status"] != Status.UNSUPPORTED.value]
+    survived = [r for r in asked if r["outcome"] == Outcome.SURVIVED.value]
+    failed = [r for r in asked if r["outcome"] != Outcome.SURVIVED.value]
+    note = f"{len(survived)} of {len(records)} lived {records[0]['planned_ps']:g} ps "
+    note += f"at {records[0]['temperature_k']:g} K"
+    note += f", {len(unsupported)} unsupported" if unsupported else ""
+    if failed:
+        first = failed[0]
+        status = "" if first["status"] == Status.OK.value else f"{first['status']}: "
+        note += f"; {first['system']}: {status}{first['message']}"
+    count = CheckRow.measured(
+        SECTION, "runs_failed", float(len(failed)), "", limits.failed_runs or 0.0, note
+    )
+    if not survived:  # whatever the limit: nothing was judged
+        count = replace(count, verdict=Verdict.ERROR)
+    if not asked:
+        return [count, *_without(limits, "n/a: no run")[1:]]
+    return [count, _relaxed_row(asked), *(_score_row(score, asked, limits) for score in _SCORES)]
+
+
+def _relaxed_row(asked: Sequence[dict[str, Any]]) -> CheckRow:
+    lost = [record for record in asked if not record["relaxed"]]
+    note = f"{lost[0]['system']}: {lost[0]['relaxation']}" if lost else f"{len(asked)} molecules"
+    return CheckRow.info(SECTION, "not_relaxed", note, float(len(lost)))
+
+
+def _score_row(score: _Score, asked: Sequence[dict[str, Any]], limits: Limits) -> CheckRow:
+    limit = getattr(limits, score.limit)
+    known = [record for record in asked if np.isfinite(record[score.column])]
+    if not known:
+        return _missing(score.row, limit, "n/a: no run was long enough")
+    worst = max(known, key=lambda record: abs(record[score.column]))
+    note = f"largest of {len(known)}" + (f" of {len(asked)}" if len(known) < len(asked) else "")
+    note += f" runs: {worst['system']}"
+    if score.row == "energy_drift":
+        error = worst["energy_drift_error_mev_per_atom_ps"]
+        note += f", {worst[score.column]:+.3g} ± {error:.2g}"
+    return CheckRow.measured(SECTION, score.row, abs(worst[score.column]), score.unit, limit, note)
+
+
+def _missing(row: str, limit: float | None, why: str) -> CheckRow:
+    """A row without a value: an error where a limit was set, which then is not kept."""
+    make = CheckRow.info if limit is None else CheckRow.error
+    return make(SECTION, row, why)
+
+
+def _without(limits: Limits, why: str) -> list[CheckRow]:
+    """The rows where no trajectory ran."""
+    return [
+        _missing("runs_failed", limits.failed_runs, why),
+        CheckRow.info(SECTION, "not_relaxed", why),
+        *(_missing(score.row, getattr(limits, score.limit), why) for score in _SCORES),
+    ]

@@ -1,0 +1,182 @@
+"""A check of an ASE calculator in the caller's process: no worker, no config, no file."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from pesbench.commands.check.limits import Limits
+from pesbench.commands.check.report import CheckReport
+from pesbench.commands.check.run import DTYPES, PARTS, run_check
+from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import (
+    Batch,
+    ModelInfo,
+    Result,
+    Status,
+    check_result,
+    is_host_failure,
+    told,
+)
+from pesbench.engine.batching import BatchLimit
+from pesbench.engine.worker import ModelFailureError, Timed
+from pesbench.models.families.ase import ask
+from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.tasks.bonds.run import Evaluator
+
+_STATE = ("atoms", "results")
+
+
+class CalculatorModel:
+    """A calculator that exists already, behind the model contract.
+
+    Unlike the family `ase` it takes an instance, always computes anew, and watches whether the
+    calculator changes the atoms it is given.
+
+    Args:
+        calculator: With `calculate` and `implemented_properties`, as ASE's calculators have.
+        elements: Symbols it knows; None to ask it.
+        dtype: Precision it claims, None if it claims none.
+
+    Attributes:
+        changed: Names of the atoms' arrays that a call has changed in place.
+
+    Raises:
+        UserError: it is no calculator or a class of them, or has no forces.
+    """
+
+    def __init__(
+        self, calculator: Any, elements: Sequence[str] | None = None, dtype: str | None = None
+    ) -> None:
+        if isinstance(calculator, type):
+            raise UserError(
+                f"check: {calculator.__name__} is a class; give an instance, "
+                f"{calculator.__name__}()"
+            )
+        offered = getattr(calculator, "implemented_properties", None)
+        asked = (getattr(calculator, name, None) for name in ("calculate", "get_forces"))
+        if offered is None or not any(callable(method) for method in asked):
+            raise UserError(
+                f"check: {type(calculator).__name__} is no ASE calculator; give one with "
+                "`calculate` and `implemented_properties`"
+            )
+        if "forces" not in offered:
+            raise UserError(
+                f"check: {type(calculator).__name__} has no forces; give a calculator that has"
+            )
+        self._calculator = calculator
+        known = None if elements is None else frozenset(_number(symbol) for symbol in elements)
+        self.changed: set[str] = set()
+        self._info = ModelInfo(
+            elements=known,
+            charges=False,
+            batched=False,
+            device="calculator",
+            dtype=dtype or "calculator",
+            details={"calculator": type(calculator).__qualname__},
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def evaluate(self, batch: Batch) -> Result:
+        return evaluate_frame_by_frame(batch, self._single)
+
+    def _single(self, system: Batch) -> tuple[float | None, Any]:
+        atoms = Atoms(
+            system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
+            info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
+        )  # fmt: skip
+        before = atoms.copy()
+        answered = ask(self._calculator, atoms)
+        for name in ("numbers", "positions", "cell", "pbc"):
+            if not np.array_equal(getattr(atoms, name), getattr(before, name)):
+                self.changed.add(name)
+        return answered
+
+
+def _number(symbol: str) -> int:
+    if symbol not in atomic_numbers:
+        raise UserError(f"check: elements: {symbol!r} is no element; give symbols such as 'C'")
+    return atomic_numbers[symbol]
+
+
+class InProcess:
+    """What an evaluator asks of a worker, without the process: a model that is loaded already."""
+
+    def __init__(self, model: CalculatorModel) -> None:
+        self._model = model
+        self.losses: Counter[str] = Counter()  # there is no process to lose
+
+    def start(self) -> ModelInfo:
+        """What the model tells of itself."""
+        return self._model.info
+
+    def evaluate(self, batch: Batch) -> Timed:
+        """Evaluate a batch; as `Worker.evaluate`.
+
+        Raises:
+            ModelFailureError: it failed as a whole.
+            HostError: the machine is out of memory.
+        """
+        start = time.perf_counter()
+        try:
+            result = check_result(batch, self._model.evaluate(batch))
+        except Exception as error:
+            if is_host_failure(error):
+                raise HostError(f"out of memory on the host ({told(error)})") from error
+            raise ModelFailureError(Status.ERROR, told(error)) from error
+        return Timed(result, time.perf_counter() - start, 0)
+
+
+@contextlib.contextmanager
+def restored(calculator: Any) -> Iterator[None]:
+    """Leave a calculator's `atoms` and `results` as they were."""
+    attributes = getattr(calculator, "__dict__", {})
+    before = {name: attributes[name] for name in _STATE if name in attributes}
+    if isinstance(before.get("results"), dict):  # some fill the same one again
+        before["results"] = dict(before["results"])
+    try:
+        yield
+    finally:
+        attributes.update(before)
+
+
+def check_calculator(
+    calculator: Any,
+    *,
+    name: str | None = None,
+    scans: Sequence[str] | None = None,
+    parts: Sequence[str] = PARTS,
+    limits: Limits | None = None,
+    elements: Sequence[str] | None = None,
+    dtype: str | None = None,
+) -> CheckReport:
+    """As `pesbench.check`, which documents the arguments."""
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"check: no dtype {dtype!r}; give {' or '.join(DTYPES)}, or None")
+    model = CalculatorModel(calculator, elements, dtype)
+    evaluator = Evaluator(InProcess(model), BatchLimit())  # type: ignore[arg-type]
+    with restored(calculator):
+        return run_check(
+            evaluator,
+            name=name or type(calculator).__name__,
+            limits=limits or Limits(),
+            claimed_dtype=dtype,
+            inputs_changed=lambda batch: _changed(model, batch),
+            scans=scans,
+            parts=parts,
+        )
+
+
+def _changed(model: CalculatorModel, batch: Batch) -> list[str]:
+    model.evaluate(batch)
+    return sorted(model.changed)

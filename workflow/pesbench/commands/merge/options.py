@@ -1,0 +1,61 @@
+"""What the options of `pesbench merge` say of each folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pesbench.commands.merge.contents import Choice
+from pesbench.core.errors import UserError
+from pesbench.core.names import why_unfit
+from pesbench.core.paths import given_path, real_path
+
+_RENAME = re.compile(r"(?P<folder>.+):(?P<old>[^:=]+)=(?P<new>[^:=]+)")
+_WITHOUT = re.compile(r"(?P<folder>.+):(?P<model>[^:]+)")
+
+
+def choices(
+    rename: Sequence[str], without: Sequence[str], without_dynamics: Sequence[str]
+) -> dict[Path, Choice]:
+    """What is taken of each folder that an option names.
+
+    Args:
+        rename: `RESULTS:OLD=NEW`.
+        without: `RESULTS:MODEL`, a name or a glob.
+        without_dynamics: `RESULTS`.
+
+    Returns:
+        By folder, as an absolute path.
+
+    Raises:
+        UserError: an option that says something else, or a name that is no path.
+    """
+    renamed: dict[Path, dict[str, str]] = {}
+    left_out: dict[Path, list[str]] = {}
+    for text in rename:
+        if (found := _RENAME.fullmatch(text)) is None:
+            raise UserError(
+                f"--rename {text}: give RESULTS:OLD=NEW, such as results/mini:my-model=their-model"
+            )
+        if reason := why_unfit(found["new"]):
+            raise UserError(f"--rename {text}: {found['new']!r} {reason}")
+        names = renamed.setdefault(real_path(given_path(found["folder"])), {})
+        if found["old"] in names:
+            raise UserError(f"--rename {text}: {found['old']!r} has a new name already; give one")
+        names[found["old"]] = found["new"]
+    for text in without:
+        if (found := _WITHOUT.fullmatch(text)) is None:
+            raise UserError(
+                f"--without {text}: give RESULTS:MODEL, such as 'results/mini:control-*'"
+            )
+        left_out.setdefault(real_path(given_path(found["folder"])), []).append(found["model"])
+    still = {real_path(given_path(text)) for text in without_dynamics}
+    return {
+        folder: Choice(
+            without=tuple(left_out.get(folder, ())),
+            without_dynamics=folder in still,
+            renamed=renamed.get(folder, {}),
+        )
+        for folder in {*renamed, *left_out, *still}
+    }

@@ -1,0 +1,1 @@
+"""Comparisons across tasks and models."""

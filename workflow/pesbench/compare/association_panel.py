@@ -1,0 +1,398 @@
+"""What is compared with what: scan scores and trajectories of many models, on what they share.
+
+Rows of the role `model` only: `scans`, the columns of `scores/scans.parquet`, and `runs`, those of
+`scores/dynamics.parquet` that `runs_in_excess` counted, of one time step. A model that has a number
+for less than half of the scans or of the trajectories is left out and named, never taken as 0; what
+a model that stays has no number for is left out for all, and the counts say how much is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pesbench.compare.association_statistics import rounded
+from pesbench.metrics.stability import FailureCause
+from pesbench.metrics.survival import (
+    Outcome,
+    in_excess_of_reference,
+    restricted_mean_survival_time,
+)
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+TIME_LOST = "time_lost_ps"
+FAILED = "failed"
+ACCURACY = "force_mae"
+_DECIMALS_OF_PS = 9  # a millionth of a femtosecond
+
+# The sign a metric is expected to have with instability: +1 if lower is better.
+CHEAP_METRICS: Mapping[str, int] = {
+    "fsd_full": 1,
+    "fsd_windowed": 1,
+    "fsd_compress": 1,
+    "fsd_stretch": 1,
+    "fsd_slope_p95": 1,
+    "force_mae": 1,
+    "force_mae_compress": 1,
+    "force_mae_stretch": 1,
+    "energy_mae": 1,
+    "energy_mae_aligned": 1,
+    "energy_mae_compress": 1,
+    "energy_mae_stretch": 1,
+    "spurious_extrema": 1,
+    "spurious_extrema_force": 1,
+    "energy_force_inconsistency": 1,
+    "compression_monotone": -1,
+    "compression_monotone_force": -1,
+}
+
+# What a metric may predict, all of them worse when larger; the drift by its absolute value.
+RESPONSES = (
+    TIME_LOST,
+    FAILED,
+    "temperature_spike",
+    "energy_drift_mev_per_atom_ps",
+    "energy_rms_mev_per_atom",
+    "energy_excursion_mev_per_atom",
+    "energy_jump_mev",
+)
+_SIGNED = ("energy_drift_mev_per_atom_ps",)
+
+LEAST_COVERAGE = 0.5
+_FAILING = ("nonfinite", "error", "crashed")  # statuses that are failures of the model
+_NAN = float("nan")
+
+
+# --- trajectories --------------------------------------------------------------------------------
+
+
+def runs_in_excess(runs: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """The trajectories that count: at risk, where the reference survives.
+
+    Args:
+        runs: Of one or more models, with `model`, `system`, `temperature_k` and `outcome`.
+        reference: Of the reference, the same columns, from the same seeds.
+
+    Returns:
+        The rows that count, and how many rows did not, by the name of the mask in
+        `pesbench.metrics.survival.Selection`.
+    """
+    chosen = in_excess_of_reference(
+        [Outcome(how) for how in runs["outcome"]],
+        list(zip(runs["system"], runs["temperature_k"], strict=True)),
+        [Outcome(how) for how in reference["outcome"]],
+        list(zip(reference["system"], reference["temperature_k"], strict=True)),
+    )
+    left = {
+        name: int(getattr(chosen, name).sum())
+        for name in ("not_at_risk", "reference_failed", "reference_unknown")
+    }
+    return runs[chosen.counted].reset_index(drop=True), pd.Series(left, dtype=int)
+
+
+def start_failures(runs: pd.DataFrame) -> Mask:
+    """Which trajectories failed before their first step, shape (n,).
+
+    A molecule that breaks in relaxation, a step 0 that is not finite, an error or a crash. Not at
+    risk, like what was not put to the model (unsupported, masked, in no merged result), which is no
+    failure of it.
+
+    Args:
+        runs: n trajectories with `outcome`, `status` and `failure`.
+    """
+    absent = runs["outcome"] == Outcome.NOT_AT_RISK.value
+    broken = ~runs["failure"].fillna("").isin(["", FailureCause.NONE.value])
+    return (absent & (broken | runs["status"].isin(_FAILING))).to_numpy(dtype=bool)
+
+
+def failed_at_start(runs: pd.DataFrame) -> pd.DataFrame:
+    """The trajectories that failed before their first step, as failures at time 0.
+
+    So they are at risk, lose all of the horizon, and `runs_in_excess` selects among them.
+
+    Args:
+        runs: As for `start_failures`, with `time_ps`.
+    """
+    rows = runs[start_failures(runs)].reset_index(drop=True)
+    return rows.assign(outcome=Outcome.FAILED.value, time_ps=0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class TimeLost:
+    """Survival time lost by each of n trajectories of a model, in ps; arrays of shape (n,).
+
+    Attributes:
+        value: Pseudo-values whose mean is the restricted mean survival time lost.
+        all_fail: The time lost if what was cut had failed at that moment.
+        all_survive: The time lost if what was cut had lived to the horizon.
+    """
+
+    value: Array
+    all_fail: Array
+    all_survive: Array
+
+
+def time_lost(time_ps: Array, failed: Mask, horizon_ps: float) -> TimeLost:
+    """Survival time lost, trajectory by trajectory.
+
+    Without a run that was cut it is τ − min(t, τ). With one, it is τ minus the jackknife
+    pseudo-value n θ − (n − 1) θ₍₋ᵢ₎ of the Kaplan–Meier restricted mean θ, so that means of
+    trajectories stand for the estimator (Andersen, Hansen & Klein, Lifetime Data Anal. 10, 335
+    (2004)).
+
+    Args:
+        time_ps: When each ended, shape (n,).
+        failed: Whether it failed then, shape (n,).
+        horizon_ps: τ.
+
+    Raises:
+        ValueError: as `pesbench.metrics.survival.survival_curve`.
+    """
+    mean = restricted_mean_survival_time(time_ps, failed, horizon_ps)
+    time = np.minimum(np.asarray(time_ps, np.float64), horizon_ps)
+    event = np.asarray(failed, bool)
+    cut = (time < horizon_ps * (1 - 1e-9)) & ~event
+    value, n = horizon_ps - time, len(time)
+    if cut.any() and n > 1:
+        rest = [np.delete(np.arange(n), i) for i in range(n)]
+        without = [restricted_mean_survival_time(time[k], event[k], horizon_ps) for k in rest]
+        value = horizon_ps - (n * mean - (n - 1) * np.array(without))
+    elif cut.any():
+        value = np.array([horizon_ps - mean])
+    # what rounding leaves of 0 would be ranked: those that lose nothing are tied
+    value, lost = value.round(_DECIMALS_OF_PS), (horizon_ps - time).round(_DECIMALS_OF_PS)
+    return TimeLost(value, lost, np.where(cut, 0.0, lost))
+
+
+# --- what the models share -----------------------------------------------------------------------
+
+
+def _wide(frame: pd.DataFrame, unit: str, column: str) -> pd.DataFrame:
+    """One row a model, one column a scan or trajectory; NaN for what is missing or not finite."""
+    if column not in frame.columns:
+        raise ValueError(f"the scores have no column {column!r}")
+    if frame.duplicated(["model", unit]).any():
+        raise ValueError(f"a model has a {unit} twice; pass one time step and one scan set")
+    wide = frame.pivot(index="model", columns=unit, values=column).astype(np.float64)  # noqa: PD010
+    return wide.where(np.isfinite(wide)).sort_index(axis=0).sort_index(axis=1)
+
+
+def _covered(wide: pd.DataFrame, what: str, left_out: dict[str, str]) -> set[str]:
+    """The models that have at least half of the columns; notes the others."""
+    found = wide.notna().sum(axis=1)
+    for model, count in found.items():
+        if count < LEAST_COVERAGE * wide.shape[1] or not count:
+            left_out.setdefault(str(model), f"has {what} of {count} of {wide.shape[1]}")
+    return {str(model) for model in found.index} - set(left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One cheap metric and one response of V variants, summed by K molecules.
+
+    Sums and counts, not means, because a bootstrap sample of molecules weighs both.
+
+    Attributes:
+        metric: Column of the scan scores.
+        response: One of `RESPONSES`.
+        expected: Sign the correlation has if the metric predicts the response.
+        variants: Names, sorted, length V.
+        models: Number of models behind each variant, length V.
+        systems: Names of molecules, sorted, length K.
+        x_sum: Metric summed over the shared scans of a molecule, mean over models, (V, K).
+        x_count: Shared scans of each molecule, (K,).
+        y_sum: Response summed over the shared trajectories of a molecule, (V, K).
+        y_count: Shared trajectories of each molecule, (K,).
+        z_sum: Force MAE as `x_sum`; None if it is the metric or misses on a shared scan.
+        failed_sum: Failures before the horizon, as `y_sum`.
+        y_all_fail: Mean response if what was cut had failed, (V,); None if nothing was cut.
+        y_all_survive: The same if it had lived.
+        left_out: Why, by model.
+        n_start_failed: Of the shared trajectories of all models, those that failed at time 0: none
+            but where `failed_at_start` was added to them.
+    """
+
+    metric: str
+    response: str
+    expected: int
+    variants: tuple[str, ...]
+    models: tuple[int, ...]
+    systems: tuple[str, ...]
+    x_sum: Array
+    x_count: Index
+    y_sum: Array
+    y_count: Index
+    z_sum: Array | None
+    failed_sum: Array
+    y_all_fail: Array | None
+    y_all_survive: Array | None
+    left_out: Mapping[str, str]
+    n_start_failed: int = 0
+
+    @property
+    def x(self) -> Array:
+        """Mean metric of each variant, (V,); NaN if the models share no scan."""
+        return _ratio(self.x_sum.sum(axis=1), self.x_count.sum())
+
+    @property
+    def y(self) -> Array:
+        """Mean response of each variant, (V,); NaN if the models share no trajectory."""
+        return _ratio(self.y_sum.sum(axis=1), self.y_count.sum())
+
+    @property
+    def z(self) -> Array | None:
+        """Mean force MAE of each variant, (V,); None where `z_sum` is."""
+        return None if self.z_sum is None else _ratio(self.z_sum.sum(axis=1), self.x_count.sum())
+
+    @property
+    def failed(self) -> Array:
+        """Share of the shared trajectories that failed, (V,)."""
+        return _ratio(self.failed_sum.sum(axis=1), self.y_count.sum())
+
+    @property
+    def both(self) -> Mask:
+        """Molecules that have a shared scan and a shared trajectory, (K,)."""
+        return (self.x_count > 0) & (self.y_count > 0)
+
+
+def _ratio(total: Array, count: int) -> Array:
+    return rounded(total / count) if count else np.full(total.shape, _NAN)
+
+
+def panel(
+    scans: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: str,
+    response: str = TIME_LOST,
+    variants: Mapping[str, str] | None = None,
+) -> Panel:
+    """Joins a metric and a response over the models, on what they share.
+
+    Args:
+        scans: One row a (model, scan): `model`, `scan`, `system`, the metric and `force_mae`.
+        runs: One row a (model, trajectory): `model`, `trajectory`, `system`, `outcome`, `time_ps`,
+            `planned_ps` and the response. The horizon is the shortest planned run of them.
+        metric: One of `CHEAP_METRICS`.
+        response: One of `RESPONSES`.
+        variants: Variant of each model that is a seed of one; the others are their own.
+
+    Raises:
+        ValueError: no such metric or response, a row that occurs twice, a trajectory that was not
+            at risk, or one said to have survived though it ends before the horizon.
+    """
+    if metric not in CHEAP_METRICS or response not in RESPONSES:
+        raise ValueError(f"no cheap metric {metric!r} or no response {response!r}")
+    if (runs["outcome"] == Outcome.NOT_AT_RISK.value).any():
+        raise ValueError("a trajectory was not at risk; select with runs_in_excess first")
+    left_out: dict[str, str] = {}
+    x = _wide(scans, "scan", metric)
+    derived = response in (TIME_LOST, FAILED)
+    y = _wide(runs, "trajectory", "time_ps" if derived else response)
+    named = sorted(
+        _covered(x, f"{metric} on scans", left_out)
+        & _covered(y, "trajectories" if derived else f"{response} in trajectories", left_out)
+        - _absent(x.index, y.index, left_out)
+    )
+    x, y = x.loc[named].dropna(axis=1), y.loc[named].dropna(axis=1)
+    if not named:
+        x, y = x.iloc[:, :0], y.iloc[:, :0]
+
+    outcome = _response(runs, named, y, response)
+    of_scan = scans.drop_duplicates("scan").set_index("scan")["system"].astype(str)
+    of_run = runs.drop_duplicates("trajectory").set_index("trajectory")["system"].astype(str)
+    x_systems, y_systems = of_scan.loc[x.columns].tolist(), of_run.loc[y.columns].tolist()
+    systems = sorted({*x_systems, *y_systems})
+    groups = [(variants or {}).get(model, model) for model in named]
+    labels = sorted(set(groups))
+    seeds = _member(groups, labels).T
+    mean = seeds / seeds.sum(axis=1, keepdims=True)
+    x_member, y_member = _member(x_systems, systems), _member(y_systems, systems)
+    z = None
+    if metric != ACCURACY:
+        force = _wide(scans, "scan", ACCURACY).loc[named, x.columns].to_numpy()
+        z = None if np.isnan(force).any() else mean @ force @ x_member
+    bounds = outcome.bounds
+    return Panel(
+        metric=metric,
+        response=response,
+        expected=CHEAP_METRICS[metric],
+        variants=tuple(labels),
+        models=tuple(groups.count(label) for label in labels),
+        systems=tuple(systems),
+        x_sum=mean @ x.to_numpy() @ x_member,
+        x_count=x_member.sum(axis=0).astype(np.int64),
+        y_sum=mean @ outcome.value @ y_member,
+        y_count=y_member.sum(axis=0).astype(np.int64),
+        z_sum=z,
+        failed_sum=mean @ outcome.failed @ y_member,
+        y_all_fail=None if bounds is None else _ratio((mean @ bounds[0]).sum(axis=1), y.shape[1]),
+        y_all_survive=None
+        if bounds is None
+        else _ratio((mean @ bounds[1]).sum(axis=1), y.shape[1]),
+        left_out=dict(sorted(left_out.items())),
+        n_start_failed=outcome.n_start_failed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Response:
+    """What M models did on T trajectories that all of them share."""
+
+    value: Array  # (M, T)
+    failed: Array  # 1 where it failed before the horizon, (M, T)
+    bounds: tuple[Array, Array] | None  # if what was cut had failed, had lived; None: nothing cut
+    n_start_failed: int  # failures at time 0
+
+
+def _response(runs: pd.DataFrame, models: list[str], y: pd.DataFrame, response: str) -> _Response:
+    def flag(how: Outcome) -> Mask:
+        wide = _wide(runs.assign(flag=runs["outcome"] == how.value), "trajectory", "flag")
+        return wide.loc[models, y.columns].to_numpy() > 0
+
+    horizon = float(runs["planned_ps"].min()) if len(runs) else _NAN
+    time = _wide(runs, "trajectory", "time_ps").loc[models, y.columns].to_numpy()
+    early = time < horizon * (1 - 1e-9)
+    if (flag(Outcome.SURVIVED) & early).any():
+        raise ValueError("a run ends before the horizon though it is said to have survived")
+    failed = flag(Outcome.FAILED) & (time < horizon)
+    cut = early & ~failed
+    value, bounds = y.to_numpy(), None
+    if response == FAILED:
+        value = failed.astype(np.float64)
+        bounds = (failed | cut).astype(np.float64), value
+    elif response == TIME_LOST and time.size:
+        lost = [time_lost(t, f, horizon) for t, f in zip(time, failed, strict=True)]
+        value = np.array([one.value for one in lost])
+        bounds = np.array([one.all_fail for one in lost]), np.array([o.all_survive for o in lost])
+    elif response in _SIGNED:
+        value = np.abs(value)
+    return _Response(
+        value=value,
+        failed=failed.astype(np.float64),
+        bounds=bounds if cut.any() else None,
+        n_start_failed=int((failed & (time == 0)).sum()),
+    )
+
+
+def _absent(scanned: pd.Index, ran: pd.Index, left_out: dict[str, str]) -> set[str]:
+    """Models that stand in one of the two tables only; notes them."""
+    scan_models, run_models = {str(m) for m in scanned}, {str(m) for m in ran}
+    for model in scan_models - run_models:
+        left_out.setdefault(model, "has no trajectory that counts")
+    for model in run_models - scan_models:
+        left_out.setdefault(model, "has no scan")
+    return scan_models ^ run_models
+
+
+def _member(of_unit: Sequence[str], systems: Sequence[str]) -> Array:
+    place = {system: k for k, system in enumerate(systems)}
+    member = np.zeros((len(of_unit), len(systems)))
+    member[np.arange(len(of_unit)), [place[system] for system in of_unit]] = 1.0
+    return member

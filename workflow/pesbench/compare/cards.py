@@ -1,0 +1,134 @@
+"""Model cards beside weight files: what a potential was made of, and how two of them differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.errors import UserError, reading
+from pesbench.models.registry import ModelEntry
+
+UNITS = {
+    "cutoff": "Å",
+    "force_weight": "Å",
+    "fsd_weight": "eV·Å",
+    "rank_width": "Å",
+    "smearing": "Å",
+}
+# a choice that says nothing unless another one is made
+_APPLIES_WITH: Mapping[str, tuple[str, Any]] = {"repulsion_scale": ("repulsion", "zbl")}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card tells.
+
+    Attributes:
+        path: Of the file.
+        choices: The switches of the potential, its training's schedule, the frames it was trained
+            on and whether it is a smoke test; empty of a card without switches.
+        force_mae_mev_per_angstrom: On held-out frames, by `seen` and `unseen`.
+        rotation_mev_per_angstrom: Root mean square by which forces do not turn with the molecule;
+            None if the card does not tell.
+        trained_scans: Ids of the scans whose FSD was in its loss.
+    """
+
+    path: Path
+    choices: dict[str, Any]
+    force_mae_mev_per_angstrom: dict[str, float]
+    rotation_mev_per_angstrom: float | None
+    trained_scans: frozenset[str] = frozenset()
+
+
+def read_card(entry: ModelEntry) -> Card | None:
+    """The card beside an entry's weights; None where there is none.
+
+    Args:
+        entry: Resolved.
+
+    Raises:
+        UserError: the card is no JSON, or that of other weights.
+    """
+    path = entry.card_path
+    if path is None or not path.is_file():
+        return None
+    with reading(path, "the model card is no JSON", "make it again"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or "sha256" not in content:
+        return None  # another file of that name
+    if content["sha256"] != entry.settings.get("sha256", content["sha256"]):
+        raise UserError(
+            f"{path}: the model card is that of other weights than {entry.weights_path} (another "
+            "sha256); put the card beside the weights that it was made with"
+        )
+    with reading(path, "not a model card that is understood", "make it again"):
+        choices = {}
+        if "switches" in content:
+            choices = {
+                **content["switches"],
+                **content.get("training", {}),
+                "frames": str(content.get("frames_sha256", "unknown"))[:8],
+                "smoke_test": bool(content.get("smoke", False)),
+            }
+        rotation = content.get("rotation", {}).get("force_rms_mev_per_angstrom")
+        return Card(
+            path=path,
+            choices=choices,
+            force_mae_mev_per_angstrom={
+                part: float(errors["force_mae_mev_per_angstrom"])
+                for part, errors in content.get("errors", {}).items()
+                if "force_mae_mev_per_angstrom" in errors
+            },
+            rotation_mev_per_angstrom=None if rotation is None else float(rotation),
+            trained_scans=frozenset(content.get("fsd_scans", ())),
+        )
+
+
+def _applies(key: str, choices: Mapping[str, Any]) -> bool:
+    other, value = _APPLIES_WITH.get(key, (None, None))
+    return other is None or choices.get(other) == value
+
+
+def changes(choices: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that are other than the baseline's; a choice that says nothing is none.
+
+    Args:
+        choices: Of a card.
+        baseline: Of the baseline's card.
+
+    Returns:
+        The value of each, None where the baseline alone has the key.
+    """
+    keys = [*choices, *(key for key in baseline if key not in choices)]
+    return {
+        key: choices.get(key)
+        for key in keys
+        if choices.get(key) != baseline.get(key)
+        and (_applies(key, choices) or _applies(key, baseline))
+    }
+
+
+def switched(choices: Mapping[str, Any], other: Mapping[str, Any]) -> frozenset[str]:
+    """The keys in which two potentials differ; one that comes with another one is not counted."""
+    return frozenset(
+        key for key in changes(choices, other) if _applies(key, choices) and _applies(key, other)
+    )
+
+
+def said(changed: Mapping[str, Any]) -> str:
+    """Changes as text, such as `smearing: 0.4 Å`; "" for none."""
+    return ", ".join(f"{key}: {_value(key, value)}" for key, value in changed.items())
+
+
+def _value(key: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(str(part) for part in value)
+    text = f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{text} {UNITS[key]}" if key in UNITS else text

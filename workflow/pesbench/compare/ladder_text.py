@@ -1,0 +1,312 @@
+"""The ladder for readers: its Markdown, its CSV files, and the section of the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.compare.ladder import BASELINE, NOISE, QUANTITIES, Ladder, table
+from pesbench.compare.ladder_claims import PRACTITIONER, findings, lines
+from pesbench.compare.ladder_noise import CONFIDENCE, quantile
+from pesbench.core.errors import reading
+from pesbench.core.text import (
+    csv_table,
+    markdown,
+    markdown_list,
+    markdown_paragraph,
+    markdown_table,
+)
+from pesbench.files.storage import write_text
+from pesbench.files.stored_tables import AGAIN, read_csv
+from pesbench.report.tables import More, number
+
+HEADING = "Ladder"
+PAPER_NOTE = (
+    "arXiv:2602.04861 gives an FSD of 97.4, 76.3 and 43.2 Å⁻¹ for three ablations of its model; "
+    "which is which is not known here. They are of other data, another model and another level of "
+    "theory: the absolute values are not comparable with those above, only the sign of a change "
+    "is. Its abstract says that differentiable neighbours and a temperature of the attention "
+    "reduce what its metric finds, and it broadens the smearing; that each alone lowers the FSD "
+    "is how it is read here. What is said of drift is from the public reviews of an earlier "
+    "version. These also tell that the ablation of the prediction head with the lowest FSD kept "
+    "the energy worst: no FSD of direct forces is claimed, it stands beside their drift."
+)
+PRACTITIONER_NOTE = (
+    "The practitioner moved nothing but two bonded atoms of ethanol, down to 0.1 Å, and judged "
+    "the curves by eye: a core of initial scale 1 with a bounded readout rises everywhere; a core "
+    "of scale 0.1 alone is better than none, but leaves a minimum at 0.6 Å; of a bounded readout "
+    "alone nothing is said. Those scales lack the Coulomb constant: 1 is 14.4 times weaker there "
+    "than here. Here rigid fragments approach to half the sum of the covalent radii (C-C: 0.76 "
+    "Å); nothing is said of what is closer, and less is asked: fewer scans with a hole, not none."
+)
+NO_CLAIM = "No two potentials of the ladder differ in just one of the choices that are claimed of."
+SCANS = "scans scored / planned"  # a column of the tables, none of the CSV
+_FSD = "fsd_full_per_angstrom"
+_ACCURACY = (
+    "frames_force_mae_seen_mev_per_angstrom",
+    "frames_force_mae_unseen_mev_per_angstrom",
+    "rotation_force_rms_mev_per_angstrom",
+    "force_mae_seen_ev_per_angstrom",
+    "force_mae_unseen_ev_per_angstrom",
+)
+_SMOOTHNESS = (
+    "fsd_full_per_angstrom",
+    "fsd_compress_per_angstrom",
+    "fsd_stretch_per_angstrom",
+    "fsd_windowed_per_angstrom",
+    "compression_monotone_fraction",
+    "spurious_extrema_per_scan",
+)
+_DYNAMICS = ("survival_ps", "energy_drift_mev_per_atom_ps", "energy_rms_mev_per_atom")
+_FREQUENCIES = ("frequency_mae_cm1", "imaginary_modes_excess")
+_SHOWN = (  # on the leaderboard
+    "frames_force_mae_seen_mev_per_angstrom",
+    "frames_force_mae_unseen_mev_per_angstrom",
+    SCANS,
+    "fsd_full_per_angstrom",
+    "fsd_windowed_per_angstrom",
+    "compression_monotone_fraction",
+    "survival_ps",
+    "energy_drift_mev_per_atom_ps",
+    "frequency_mae_cm1",
+    "seconds_per_step",
+)
+
+
+def _title(column: str, horizon_ps: float) -> str:
+    quantity = QUANTITIES[column]
+    unit = quantity.unit
+    if column == "survival_ps" and pd.notna(horizon_ps):
+        unit = f"ps of {horizon_ps:g}"
+    return f"{quantity.title} ({unit})"
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    scale = QUANTITIES[column].scale
+    if pd.isna(row[column]):
+        return "n/a"
+    if row["kind"] == NOISE and QUANTITIES[column].log:
+        return f"factor {number(np.exp(row[column]))}"
+    text = number(row[column] * scale)
+    if pd.notna(row[f"{column}_seed_sd"]):
+        text += f" ± {number(row[f'{column}_seed_sd'] * scale, 2)}"
+    within = row[f"{column}_within_noise"]
+    return text + " ≈" * bool(pd.notna(within) and within)
+
+
+def _of(row: Mapping[str, Any], some: str, planned: str) -> str:
+    """`n / planned`; of the seed noise, and of what was not run, nothing."""
+    if pd.isna(row[planned]) or not row[planned]:
+        return "–"
+    return f"{row[some]} / {row[planned]}"
+
+
+def _identity(row: Mapping[str, Any]) -> dict[str, str]:
+    name = f"{row['model']} ({BASELINE})" if row["kind"] == BASELINE else row["model"]
+    told = "" if row["kind"] == BASELINE else row["change"]
+    return {"model": name, "change": told or "–", "seeds": str(row["n_seeds"])}
+
+
+def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
+    horizon = row["survival_horizon_ps"]
+    cells = {}
+    for column in columns:
+        if column == SCANS:
+            cells[SCANS] = _of(row, "scans_scored", "scans_planned")
+        else:
+            cells[_title(column, horizon)] = _cell(row, column)
+    return cells
+
+
+def smoothness_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy and smoothness as text cells, from the rows of `ladder.table`."""
+    return pd.DataFrame(
+        [
+            {
+                **_identity(row),
+                **_cells(row, (*_ACCURACY, SCANS, *_SMOOTHNESS)),
+            }
+            for row in rows.to_dict("records")
+        ]
+    )
+
+
+def dynamics_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Dynamics, frequencies and cost as text cells, from the rows of `ladder.table`."""
+    return pd.DataFrame(
+        [
+            {
+                **_identity(row),
+                "finished / planned": _of(row, "runs_finished", "runs_planned"),
+                **_cells(row, _DYNAMICS),
+                "molecules": _of(row, "molecules_scored", "molecules_planned"),
+                **_cells(row, (*_FREQUENCIES, "seconds_per_step")),
+            }
+            for row in rows.to_dict("records")
+        ]
+    )
+
+
+def _told(rows: pd.DataFrame, count: str) -> str:
+    """Which models have how many of something that most have none of; "" for none."""
+    some = rows[rows[count].fillna(0) > 0]
+    return ", ".join(f"{row['model']} {row[count]}" for row in some.to_dict("records"))
+
+
+def _noise_notes(rows: pd.DataFrame) -> list[str]:
+    """What seed noise is, and how a difference is judged against it."""
+    noise = rows[rows["kind"] == NOISE].iloc[0]
+    repeated = rows[(rows["kind"] != NOISE) & (rows["n_seeds"] > 1)]
+    if not len(repeated):
+        return [
+            "Seed noise is unknown, since no potential of the ladder has two seeds: no difference "
+            "is marked, and no claim is decided."
+        ]
+    freedom = int(repeated["n_seeds"].sum()) - len(repeated)
+    found = [
+        "Seeds of a potential are one row, their mean ± their standard deviation; counts are of "
+        f"all of them. Seed noise is the standard deviation of one seed, {noise['change']}. ≈ "
+        "marks a difference from the baseline of at most t √(1/n₁ + 1/n₂) times that, for n₁ and "
+        f"n₂ seeds: it may be chance. t is Student's two-sided {100 * CONFIDENCE:g} % quantile, "
+        f"{number(quantile(freedom))} for {freedom} degrees of freedom (larger where fewer seeds "
+        "have a score); of a hundred differences that are chance alone "
+        f"{100 * (1 - CONFIDENCE):.0f} go unmarked. Of drift and RMS, which span decades, this is "
+        "of the logarithm, and the noise a factor. Of walls, of which seeds may have all or none, "
+        "the noise is taken to be at least √(p(1 − p)/n), p the mean share of the two, n the scans."
+    ]
+    spread = [
+        f"{row['model']} ± {number(row[f'{_FSD}_seed_sd'], 2)}"
+        for row in repeated.to_dict("records")
+        if pd.notna(row[f"{_FSD}_seed_sd"])
+    ]
+    if len(spread) > 1:
+        found.append(
+            "Pooling takes the noise to be the same for every potential, which so few seeds can "
+            f"neither show nor refute. Of the FSD (Å⁻¹): {', '.join(spread)}; of the rest see the "
+            "±. Where a potential has less noise than the pooled one it is judged too cautiously, "
+            "where more, too boldly."
+        )
+    return found
+
+
+def notes(rows: pd.DataFrame) -> list[str]:
+    """How to read a ladder: what is marked, what is missing, what a column means."""
+    found = [
+        "A row's numbers are means over all that it has scores of; its denominators say of how "
+        "many. Two rows are compared, for marks and claims, on the scans, runs or molecules that "
+        "all seeds of both have: a difference need not be that of the two numbers shown."
+    ]
+    found += _noise_notes(rows)
+    if masked := _told(rows, "scans_masked"):
+        found.append(
+            "Masked scans are no test of the model, which was trained with them, and have no "
+            f"score: {masked}."
+        )
+    if trained := _told(rows, "scans_trained_with"):
+        found.append(
+            "Scored, though the model was trained with them: their scores say nothing of it; name "
+            f"them as `seen_scans` of its entry. {trained}."
+        )
+    found.append(
+        "Change is what the model cards tell, against the baseline. Frames are the held-out ones "
+        "of the cards; seen are those, and scans, of molecules that were trained on; rotation "
+        "variance is that of their forces. Walls without a hole: scans whose energy rises all the "
+        "way into the wall."
+    )
+    if rows["molecules_planned"].fillna(0).any():
+        found.append("Frequencies are those of the molecules at the model's own minima.")
+    if rows["runs_planned"].fillna(0).any():
+        found.append(
+            "Survival is that of the leaderboard; drift is the mean of the absolute slopes of the "
+            "energy. Time a step: wall time of the dynamics of a model, relaxation included, over "
+            "the steps of all its trajectories; comparable on one idle machine only."
+        )
+    missing = [
+        f"{row['model']}: {row['missing']}"
+        for row in rows.to_dict("records")
+        if isinstance(row["missing"], str) and row["missing"]
+    ]
+    if missing:
+        found.append(f"Known in part only, and the means of that part. {'. '.join(missing)}.")
+    if unrelaxed := _told(rows, "molecules_not_relaxed"):
+        found.append(
+            "Molecules that did not relax, whose frequencies are those of where they were left: "
+            f"{unrelaxed}."
+        )
+    return found
+
+
+def section(csv: Path, claims_csv: Path) -> More:
+    """The section of the leaderboard and the page, from ladder.csv and ladder_claims.csv."""
+    names = {"model": str, "members": str, "other": str}  # which may look like numbers
+    with reading(csv, "not a table that `ladder` writes", AGAIN):
+        # `n/a` is a word here: of no card
+        words = {"keep_default_na": False, "na_values": [""]}
+        rows = read_csv(csv, ("kind", "model"), converters=names, **words).convert_dtypes()
+        shown = [{**_identity(row), **_cells(row, _SHOWN)} for row in rows.to_dict("records")]
+        claims = read_csv(claims_csv, ("claim", "source", "text"), converters=names)
+        more = "Every column, with its denominators: ladder.md and ladder.csv."
+        said = lines(claims) or [NO_CLAIM]
+        return More(HEADING, pd.DataFrame(shown), (*notes(rows), more, *said, *_sources(claims)))
+
+
+def _sources(claims: pd.DataFrame) -> list[str]:
+    """What the claims were made of, and what they are asked of here."""
+    told = (claims["source"] == PRACTITIONER).any()
+    return [PAPER_NOTE, *([PRACTITIONER_NOTE] if told else [])]
+
+
+_LEFT = ("model", "change")
+
+
+def to_markdown(ladder: Ladder, title: str = HEADING) -> str:
+    """The ladder as Markdown: what it says of the claims, then its numbers."""
+    rows = table(ladder)
+    claims = findings(ladder)
+    reference = f"The reference is {ladder.reference}." if ladder.reference else ""
+    if ladder.reference is None and rows["runs_planned"].fillna(0).any():
+        reference = "No reference ran dynamics: every failure counts, none is in excess of one."
+    parts = [
+        f"# {markdown(title)}",
+        "## What it says",
+        markdown_list(lines(claims) or [NO_CLAIM]),
+        *map(markdown_paragraph, _sources(claims)),
+        "## Accuracy and smoothness",
+        markdown_table(smoothness_table(rows), _LEFT),
+        "## Dynamics, frequencies and cost",
+        markdown_table(dynamics_table(rows), _LEFT),
+        "## How to read it",
+        markdown_list([*notes(rows), *([reference] if reference else [])]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(
+    ladder: Ladder,
+    csv: Path,
+    claims_csv: Path,
+    md: Path,
+    title: str = HEADING,
+    made: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the ladder as csv and md, each whole or not at all.
+
+    Args:
+        ladder: Of `pesbench.compare.ladder.make_ladder`.
+        csv: Where its numbers go.
+        claims_csv: Where what it says of the claims goes.
+        md: Where the text goes.
+        title: Heading of the md.
+        made: Names and values at the foot of the md: how it was made.
+    """
+    write_text(csv, csv_table(table(ladder)))
+    write_text(claims_csv, csv_table(findings(ladder)))
+    text = to_markdown(ladder, title)
+    if made:
+        items = markdown_list(f"{name}: {value}" for name, value in made)
+        text += f"\n## How it was made\n\n{items}\n"
+    write_text(md, text)

@@ -1,0 +1,209 @@
+"""Numerical variants: how far entries of one checkpoint are from each other, and from float64.
+
+Entries that differ only in numerical settings (precision, compilation, batch size) are variants of
+one checkpoint; entries that differ in nothing but `repeat` are repeats, whose spread is the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pesbench.core.errors import UserError, reading
+from pesbench.core.interface import Status
+from pesbench.files.storage import Evaluation, ScanEvaluation
+from pesbench.files.stored_tables import AGAIN, read_csv
+from pesbench.models.registry import ModelEntry
+from pesbench.models.variants import repeat_key, variants
+from pesbench.report.tables import More
+from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
+
+ENERGY, FORCE = "energy_mev", "force_mev_per_angstrom"
+COLUMNS = (
+    "model",
+    "base",
+    "quantity",
+    "rms_difference",
+    "largest_difference",
+    "noise_of_repeats",
+    "below_noise",
+    "n_scans",
+)
+
+
+def difference(one: ScanEvaluation, other: ScanEvaluation) -> tuple[np.ndarray, np.ndarray]:
+    """Differences of two evaluations of a scan on the frames that both have.
+
+    Returns:
+        Of the energies in meV, shape (K,), empty where a model has none; of the force components
+        in meV/Å, shape (K N 3,).
+    """
+    both = (one.frame_status == Status.OK.code) & (other.frame_status == Status.OK.code)
+    energy = 1e3 * (one.energy - other.energy)[both]
+    force = 1e3 * (one.forces - other.forces)[both].ravel()
+    return energy[np.isfinite(energy)], force
+
+
+class _Stored:
+    """Evaluations and scores of one model."""
+
+    def __init__(self, stack: ExitStack, files: Iterable[Path], scores: pd.DataFrame) -> None:
+        self._of_scan: dict[str, Evaluation] = {}
+        for path in files:
+            evaluation = stack.enter_context(Evaluation(path))
+            self._of_scan |= dict.fromkeys(evaluation.ids, evaluation)
+        self.scores = scores[scores["status"] == "ok"].set_index("scan")
+
+    def scan(self, scan_id: str, like: ScanEvaluation | None = None) -> ScanEvaluation:
+        if scan_id not in self._of_scan:
+            raise UserError(f"scan {scan_id!r} is scored but in no shard; evaluate it again")
+        shape = None if like is None else like.forces.shape[:2]
+        return self._of_scan[scan_id].scan(scan_id, shape)
+
+
+def _compare(one: _Stored, other: _Stored) -> dict[str, tuple[float, float]]:
+    """Root mean square and largest difference of every quantity, on the scans both have."""
+    shared = sorted(set(one.scores.index) & set(other.scores.index))
+    ones = ((i, one.scan(i)) for i in shared)
+    pairs = [difference(first, other.scan(i, first)) for i, first in ones]
+    found = {
+        ENERGY: np.concatenate([e for e, _ in pairs] or [np.empty(0)]),
+        FORCE: np.concatenate([f for _, f in pairs] or [np.empty(0)]),
+    }
+    for column in (*FORCE_METRICS, *ENERGY_METRICS):
+        values = (one.scores.loc[shared, column] - other.scores.loc[shared, column]).astype(float)
+        found[column] = values.dropna().to_numpy()
+    return {
+        quantity: (float(np.sqrt(np.mean(v**2))), float(np.abs(v).max()))
+        for quantity, v in found.items()
+        if len(v)
+    }
+
+
+def parity(
+    entries: Mapping[str, ModelEntry],
+    files: Mapping[str, Sequence[Path]],
+    scores: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    """Every variant beside its base, quantity by quantity.
+
+    Args:
+        entries: By name.
+        files: Evaluation files by name.
+        scores: One row a scan, by name.
+
+    Returns:
+        The columns `COLUMNS`, one row a variant and quantity: energies in meV, forces in meV/Å,
+        scores in their own units, over the scans that both have. `noise_of_repeats` is the largest
+        difference between repeats of the base or of the variant itself, missing where neither was
+        run; `below_noise` says whether the largest difference is not above it.
+    """
+    rows = []
+    for group in variants(entries.values()):
+        with ExitStack() as stack:
+            stored = {name: _Stored(stack, files[name], scores[name]) for name in group}
+            noise: dict[str, dict[str, float]] = {}  # of each setting that has repeats
+            for a, b in combinations(group, 2):
+                setting = repeat_key(entries[a])
+                if setting == repeat_key(entries[b]):
+                    found = noise.setdefault(setting, {})
+                    for quantity, (_, largest) in _compare(stored[a], stored[b]).items():
+                        found[quantity] = max(found.get(quantity, 0.0), largest)
+            base = group[0]
+            for name in group[1:]:
+                n_scans = len(set(stored[name].scores.index) & set(stored[base].scores.index))
+                settings = {repeat_key(entries[name]), repeat_key(entries[base])}
+                repeated = [noise[setting] for setting in sorted(settings) if setting in noise]
+                for quantity, (rms, largest) in _compare(stored[name], stored[base]).items():
+                    spread = [found[quantity] for found in repeated if quantity in found]
+                    known = bool(spread)
+                    rows.append(
+                        {
+                            "model": name,
+                            "base": base,
+                            "quantity": quantity,
+                            "rms_difference": rms,
+                            "largest_difference": largest,
+                            "noise_of_repeats": max(spread) if known else pd.NA,
+                            "below_noise": largest <= max(spread) if known else pd.NA,
+                            "n_scans": n_scans,
+                        }
+                    )
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
+        {"noise_of_repeats": "Float64", "below_noise": "boolean"}
+    )
+
+
+SHOWN = {
+    ENERGY: "energy (meV)",
+    FORCE: "force (meV/Å)",
+    "fsd_full": "FSD (Å⁻¹)",
+    "fsd_windowed": "windowed FSD (Å⁻¹)",
+    "force_mae": "force MAE (eV/Å)",
+    "energy_mae_aligned": "energy MAE, aligned (eV)",
+    "spurious_extrema": "spurious extrema",
+}
+
+
+def notes(table: pd.DataFrame) -> tuple[str, ...]:
+    """How to read the parity table."""
+    noise = table["noise_of_repeats"].notna().any()
+    repeats = "≈ marks what is not above the noise of repeats, " if noise else ""
+    return (
+        f"Largest difference from the base over all frames, components or scans; {repeats}0 is "
+        "equal to the bit. Every score stands in parity.csv.",
+    )
+
+
+def text_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The parity table for readers: one row a variant."""
+
+    def cell(row: pd.Series) -> str:
+        if row["largest_difference"] == 0:
+            return "0"
+        below = row["below_noise"]
+        return f"{row['largest_difference']:.2g}" + (" ≈" if not pd.isna(below) and below else "")
+
+    rows = []
+    for (model, base), group in table.groupby(["model", "base"], sort=False):
+        by_quantity = {row["quantity"]: cell(row) for _, row in group.iterrows()}
+        shown = {title: by_quantity.get(key, "n/a") for key, title in SHOWN.items()}
+        repeated = group["noise_of_repeats"].notna().any()
+        rows.append(
+            {
+                "variant": model,
+                "base": base,
+                "scans": str(group["n_scans"].iloc[0]),
+                **shown,
+                "repeats run": "yes" if repeated else "no",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def files_by_model(evaluations: Iterable[Path], scan_set_sha256: str) -> dict[str, list[Path]]:
+    """Evaluation files by the model they are of.
+
+    Raises:
+        UserError: a file is unreadable or was made on another scan set.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(evaluations):
+        with Evaluation(path) as evaluation:
+            if evaluation.scan_set_sha256 != scan_set_sha256:
+                raise UserError(f"{path}: was made on another scan set; remove it")
+            found.setdefault(evaluation.model, []).append(path)
+    return found
+
+
+def section(csv: Path) -> More:
+    """The section of the leaderboard, from parity.csv."""
+    names = {"model": str, "base": str}  # which may look like numbers
+    with reading(csv, "not a table that `parity` writes", AGAIN):
+        table = read_csv(csv, COLUMNS, converters=names)
+        return More("Numerical variants", text_table(table), notes(table))

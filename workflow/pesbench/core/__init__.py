@@ -1,0 +1,1 @@
+"""Systems, scans, batches, errors; imports nothing of the other rooms."""

@@ -1,0 +1,1 @@
+"""How models are run: the supervised worker, batches, relaxation, dynamics."""

@@ -1,0 +1,191 @@
+"""A small process between a command and its model: whatever the model starts ends with it.
+
+Run as `python -P supervisor.py DATA CONTROL SYS_PATH...` by `worker.Worker`; DATA and CONTROL are
+numbers of inherited sockets. It forks the process in which the model is loaded, in a session of its
+own, and does three things only:
+
+* it tells the command, through CONTROL, the id of that process, and later how it ended;
+* it passes on what the model prints, up to a limit;
+* once the model's process has ended, or CONTROL is closed because the command wants the end or is
+  gone, killed or not, it ends every process that the model has started.
+
+Processes that left the model's session, or whose parent is gone, are found because Linux makes them
+children of this process. Elsewhere only the model's process group is ended.
+
+Nothing but the standard library is imported before the fork, so that this process stays small.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+STARTED = struct.Struct("<q")  # process id
+ENDED = struct.Struct("<qq")  # status as of `os.wait`, peak resident memory in bytes
+END_S = 10.0  # longest time that is spent on ending processes
+PRINTED_BYTES = 10_000_000  # of what a model prints
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_LINUX = sys.platform == "linux"
+_RSS_UNIT = 1024 if _LINUX else 1  # of ru_maxrss
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LINUX:
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """Called in a child: it must not outlive a killed parent, though it hang."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def signal_name(number: int) -> str:
+    """Such as `SIGKILL`; the number of a signal without a name."""
+    return next((one.name for one in signal.Signals if one.value == number), str(number))
+
+
+def children() -> list[int]:
+    """Processes whose parent is this one, ended ones that were not waited for included."""
+    me, found = str(os.getpid()).encode(), []
+    for folder in Path("/proc").iterdir() if _LINUX else ():
+        with contextlib.suppress(OSError, IndexError):  # it has ended
+            stat = (folder / "stat").read_bytes() if folder.name.isdigit() else b""
+            if stat.rpartition(b")")[2].split()[1] == me:
+                found.append(int(folder.name))
+    return found
+
+
+def _end_all(model: int) -> None:
+    """End the model's process group and every child; the children of those become ours in turn."""
+    until = time.monotonic() + END_S
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            os.killpg(model, signal.SIGKILL)
+        for child in children():
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+class _Printed:
+    """What a model prints, passed on up to a limit."""
+
+    def __init__(self, source: int) -> None:
+        self.source, self._left = source, PRINTED_BYTES
+        os.set_blocking(source, False)
+
+    def pass_on(self) -> bool:
+        """Pass on what is there; False once there is no more to come."""
+        try:
+            text = os.read(self.source, 65536)
+        except BlockingIOError:
+            return True
+        if self._left > 0:
+            kept, self._left = text[: self._left], self._left - len(text)
+            with contextlib.suppress(OSError):
+                os.write(2, kept)
+                if self._left <= 0:
+                    os.write(2, b"\n(the model prints more, which is left out)\n")
+        return bool(text)
+
+    def pass_on_rest(self) -> None:
+        """Pass on what was printed before the end."""
+        for _ in range(PRINTED_BYTES // 65536):
+            if not select.select([self.source], [], [], 0)[0] or not self.pass_on():
+                return
+
+
+def _reap(model: int) -> tuple[int, int] | None:
+    """Wait for children that have ended; status and peak memory of the model's if it has."""
+    ended = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == model:
+                ended = status, usage.ru_maxrss * _RSS_UNIT
+    return ended
+
+
+def _watch(model: int, control: socket.socket, printed: _Printed, wake: int) -> None:
+    """Until the model's process has ended or nobody is interested any more."""
+    sources = [control.fileno(), wake, printed.source]
+    while True:
+        ready = select.select(sources, [], [])[0]
+        if printed.source in ready and not printed.pass_on():
+            sources.remove(printed.source)  # the model closed it; it lives
+        if wake in ready:
+            os.read(wake, 4096)
+            if (ended := _reap(model)) is not None:
+                printed.pass_on_rest()
+                with contextlib.suppress(OSError):
+                    control.sendall(ENDED.pack(*ended))
+                return
+        if control.fileno() in ready:  # nothing is ever sent: it was closed
+            return
+
+
+def _become_model(data: socket.socket, paths: list[str], printed: int) -> None:
+    """In the child: load and serve. Does not return."""
+    os.setsid()
+    die_with_parent()
+    with contextlib.suppress(OSError):  # the kernel takes the model, not the command
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    os.close(printed)
+    sys.path[:] = paths
+    from pesbench.engine.serving import serve
+
+    serve(data)
+
+
+def main(arguments: list[str]) -> None:
+    """Start the model's process and watch it."""
+    data, control = (socket.socket(fileno=int(number)) for number in arguments[:2])
+    for one in (data, control):
+        one.set_inheritable(False)
+    # a scheduler and a terminal tell every process to end; this one still has to tidy up
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    read_end, write_end = os.pipe()
+    wake, waker = os.pipe()
+    model = os.fork()
+    if model == 0:
+        for number in (read_end, wake, waker):
+            os.close(number)
+        control.close()
+        _become_model(data, arguments[2:], write_end)
+        os._exit(0)
+    data.close()
+    os.close(write_end)
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    os.write(waker, b"x")  # it may have ended before there was a handler
+    with contextlib.suppress(OSError):
+        control.sendall(STARTED.pack(model))
+    _watch(model, control, _Printed(read_end), wake)
+    _end_all(model)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What is stored: how it is written, read and checked."""

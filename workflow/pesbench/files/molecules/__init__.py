@@ -1,0 +1,1 @@
+"""Files of molecules that a user brings."""

@@ -1,0 +1,101 @@
+"""How an output was made: versions, commit, command, machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pesbench.files.fingerprint import asked_for
+
+PACKAGES = (
+    "pesbench", "ase", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake", "tblite", "torch",
+    "torch-sim-atomistic", "mace-torch", "e3nn", "pyscf", "pyscf-dispersion", "sevenn",
+    "torch-geometric", "matscipy",
+)  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide numbers, as far as they are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str:
+    """The commit this code stands at, with `+changes` if it was edited; "" outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20,
+        ).stdout.strip()  # fmt: skip
+        changes = subprocess.run(
+            ["git", "-C", str(folder), "status", "--porcelain", "--", str(folder)],
+            capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+changes" if changes else "")
+
+
+def describe(scan_set_sha256: str) -> list[tuple[str, str]]:
+    """`collect` for readers of a table or page, as names and values."""
+    how = collect()
+    return [
+        ("scan set sha256", scan_set_sha256),
+        ("command", shlex.join(how["command"])),
+        ("made", how["created"]),
+        ("commit", how["git_commit"]),
+        ("packages", ", ".join(f"{name} {number}" for name, number in how["packages"].items())),
+    ]
+
+
+def collect() -> dict[str, Any]:
+    """What every output carries."""
+    return {
+        "command": ["python", "-m", "pesbench", *sys.argv[1:]],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "code": asked_for(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": package_versions(),
+    }
+
+
+def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
+    """How an evaluation or trajectory file was made, in short.
+
+    Args:
+        attributes: Of the file.
+        stage: `evaluate` or `dynamics`.
+
+    Returns:
+        Commit, fingerprint of the code, device, dtype and platform; "" for what it does not tell.
+    """
+    how = json.loads(attributes.get("provenance", "{}"))
+    code = how.get("code")
+    families, entry = [], json.loads(attributes.get("entry", "null"))
+    while isinstance(entry, dict):  # a perturbed model has a base
+        families.append(str(entry.get("family")))
+        settings = entry.get("settings")
+        entry = settings.get("base_entry") if isinstance(settings, dict) else None
+    return {
+        "git_commit": str(how.get("git_commit", "")),
+        "code": str(code.get(" ".join((stage, *families)), "")) if isinstance(code, dict) else "",
+        "device": str(attributes.get("device", "")),
+        "dtype": str(attributes.get("dtype", "")),
+        "platform": str(how.get("platform", "")),
+    }

@@ -1,0 +1,198 @@
+"""Family `mace`: MACE models from a weight file, through TorchSim."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch_sim as ts
+from torch_sim.models.mace import MaceModel
+from torch_sim.neighbors import vesin_nl_ts
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Batch, Result, molecules_batch
+from pesbench.core.text import quoted
+from pesbench.models.torch_devices import DTYPES, choose_device
+from pesbench.models.torchsim import TorchSimModel
+from pesbench.models.trust import WEIGHT_FILES, Weights
+
+WARM_UP_CALLS = 3
+_CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
+# of mace's classes, those that have no energy, or need a field and densities as well
+_NOT_SERVED = ("AtomicDielectricMACE", "AtomicDipolesMACE", "PolarMACE")
+
+
+class _Complete(torch.nn.Module):
+    """A network with what TorchSim 0.3 does not pass: the head, total charge and spin.
+
+    Args:
+        network: As mace made it.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.inputs: dict[str, torch.Tensor] = {}
+
+    def forward(self, data: dict[str, torch.Tensor], **options: bool) -> dict[str, torch.Tensor]:
+        return self.network(data | self.inputs, **options)
+
+
+class MACE(TorchSimModel):
+    """A MACE model.
+
+    TorchSim 0.3 tells batches apart by their elements alone; two batches with the same elements in
+    another division into systems would share a stale index, so it is set anew here.
+
+    Args:
+        model: TorchSim's model of it.
+        elements: Atomic numbers it knows.
+        details: For the provenance.
+        head: Index of the readout of a network that has several, or None.
+        embedded: Inputs of the network beside the geometry: `total_charge`, `total_spin` or none.
+    """
+
+    _model: MaceModel
+
+    def __init__(
+        self,
+        model: MaceModel,
+        elements: frozenset[int],
+        details: dict[str, Any],
+        *,
+        head: int | None = None,
+        embedded: Sequence[str] = (),
+    ) -> None:
+        super().__init__(model, elements, details, charges=_CHARGE in embedded)
+        self._head = head
+        self._embedded = tuple(embedded)
+        if head is not None or embedded:
+            model.model = _Complete(model.model)
+
+    def on_new_composition(self, state: ts.SimState) -> None:
+        self._model.setup_from_system_idx(state.atomic_numbers, state.system_idx)
+        state.pbc = torch.as_tensor(state.pbc)
+
+    def evaluate(self, batch: Batch) -> Result:
+        if isinstance(self._model.model, _Complete):
+            self._model.model.inputs = self._inputs(batch)  # charges may change, atoms the same
+        return super().evaluate(batch)
+
+    def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        device, dtype = self._model.device, self._model.dtype
+        values = {_CHARGE: batch.charge, _SPIN: batch.spin}
+        inputs = {
+            name: torch.as_tensor(values[name], dtype=dtype, device=device)
+            for name in self._embedded
+        }
+        if self._head is not None:
+            inputs["head"] = torch.full((batch.n_systems,), self._head, device=device)
+        return inputs
+
+
+def load_mace(settings: dict[str, Any], weights: Weights, device: str) -> MACE:
+    """A MACE model from the settings of its entry.
+
+    Args:
+        settings: `dtype`, `compile` and perhaps `head`.
+        weights: Content of the `.model` file.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: the file is no MACE model, or one that cannot be run here.
+    """
+    torch_device, dtype = choose_device(device), DTYPES[settings["dtype"]]
+    torch.set_default_dtype(dtype)  # e3nn makes constants in the default precision
+    path = weights.path
+    network = _read_network(weights, torch_device)
+    embedded = tuple(getattr(network, "embedding_specs", None) or ())
+    unknown = sorted(set(embedded) - {_CHARGE, _SPIN})
+    if unknown:
+        raise UserError(
+            f"{path}: the network takes `{unknown[0]}` as an input, which a scan does not have; "
+            "give another model"
+        )
+    head = _choose_head(path, list(getattr(network, "heads", None) or ()), settings.get("head"))
+    elements = frozenset(int(z) for z in network.atomic_numbers)
+    for parameter in network.parameters():
+        parameter.requires_grad_(requires_grad=False)  # forces need the graph of positions only
+    if settings["compile"]:
+        from e3nn.util import jit  # imported after mace, which prepares torch for e3nn's files
+
+        network = jit.compile(network)
+    model = MaceModel(
+        network,
+        device=torch_device,
+        dtype=dtype,
+        compute_stress=False,
+        neighbor_list_fn=_neighbor_list,
+    )
+    details = {"weights_sha256": weights.sha256, "mace-torch": version("mace-torch")}
+    return _warmed_up(MACE(model, elements, details, head=head, embedded=embedded))
+
+
+def _warmed_up(model: MACE) -> MACE:
+    """The model after some calls that count for nothing.
+
+    TorchScript, in all of MACE, watches the first call and rounds it differently from those it has
+    compiled: a resumed run would differ from an undisturbed one in the last bit.
+    """
+    assert model.info.elements is not None
+    corner = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]])
+    numbers = np.full(3, min(model.info.elements))
+    with contextlib.suppress(Exception):  # it will fail again where it counts
+        for _ in range(WARM_UP_CALLS):
+            model.evaluate(molecules_batch([corner], [numbers], [0], [1]))
+    return model
+
+
+def _choose_head(path: Path, heads: list[str], wanted: str | None) -> int | None:
+    """The index of a head, as `MACECalculator` chooses it; None for a network with one only."""
+    if wanted is not None and wanted not in heads:
+        known = ", ".join(heads) or "none with a name"
+        raise UserError(f"{path}: no head {wanted!r}; its heads: {known}; correct `head`")
+    if len(heads) < 2:
+        return None
+    default = [name for name in heads if name.lower() == "default"]
+    if wanted is None and not default:
+        raise UserError(
+            f"{path}: the network has the heads {', '.join(heads)}; name one with `head`"
+        )
+    return heads.index(default[0] if wanted is None else wanted)
+
+
+def _neighbor_list(
+    positions: torch.Tensor, cell: torch.Tensor, pbc: torch.Tensor, cutoff: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """TorchSim's default neighbour list, with `pbc` as a tensor: a compiled MACE takes no bool."""
+    return vesin_nl_ts(positions, cell, bool(pbc), cutoff)
+
+
+def _read_network(weights: Weights, device: torch.device) -> torch.nn.Module:
+    path, cure = weights.path, WEIGHT_FILES["mace"].cure
+    try:
+        network = torch.load(weights.open(), map_location=device, weights_only=False)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: needs the module {error.name!r}, which is not installed here: the checkpoint "
+            f"of another package? {cure}"
+        ) from error
+    except Exception as error:
+        raise UserError(
+            f"{path}: torch cannot read these weights ({type(error).__name__}: {quoted(error)}); "
+            f"{cure}"
+        ) from error
+    kind = type(network).__name__
+    if isinstance(network, dict):
+        keys = ", ".join(quoted(key, 40) for key in list(network)[:3])
+        raise UserError(f"{path}: holds a {kind} with the keys {keys}, no MACE model; {cure}")
+    if not all(hasattr(network, name) for name in ("atomic_numbers", "r_max", "forward")):
+        raise UserError(f"{path}: holds a {kind}, no MACE model; {cure}")
+    if kind in _NOT_SERVED:
+        raise UserError(f"{path}: a {kind} cannot be run here; give a MACE or a ScaleShiftMACE")
+    return network

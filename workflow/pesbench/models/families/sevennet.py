@@ -1,0 +1,182 @@
+"""Family `sevennet`: SevenNet networks from a checkpoint, on the graphs that sevenn builds.
+
+sevenn's own TorchSim module needs a newer TorchSim and Python than the other families here, so that
+the graphs of a batch are put together as sevenn's own inference does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sevenn._keys as keys
+import torch
+from ase import Atoms
+from sevenn.atom_graph_data import AtomGraphData
+from sevenn.checkpoint import SevenNetCheckpoint
+from sevenn.nn.sequential import AtomGraphSequential
+from sevenn.train.dataload import unlabeled_atoms_to_graph
+from sevenn.util import pretrained_name_to_path
+from torch_geometric.data import Batch as GraphBatch
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import (
+    Batch,
+    DeviceOutOfMemoryError,
+    ModelInfo,
+    Result,
+    Status,
+    is_out_of_device_memory,
+)
+from pesbench.core.text import quoted
+from pesbench.models.torch_devices import choose_device, torch_details
+from pesbench.models.trust import WEIGHT_FILES, Weights, read_weights
+
+
+class SevenNetModel:
+    """A SevenNet network behind the contract. It computes in float32, as sevenn does.
+
+    Args:
+        network: Of `SevenNetCheckpoint.build_model`, which tells its elements and its cutoff.
+        device: Where it computes.
+        details: For the provenance.
+        modal: Which of the levels that a multi-fidelity network was trained on; None for any other.
+    """
+
+    def __init__(
+        self,
+        network: AtomGraphSequential,
+        device: torch.device,
+        details: dict[str, Any],
+        modal: str | None = None,
+    ) -> None:
+        network.set_is_batch_data(True)
+        self._network = network.to(device, torch.float32).eval()
+        self._device = device
+        self._modal = modal
+        self._info = ModelInfo(
+            elements=frozenset(int(z) for z in network.type_map or ()),
+            charges=False,
+            batched=True,
+            device=str(device),
+            dtype="float32",
+            details=details | torch_details(device),
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def evaluate(self, batch: Batch) -> Result:
+        """Energies and forces.
+
+        Raises:
+            DeviceOutOfMemoryError: a smaller batch may fit.
+        """
+        graphs = GraphBatch.from_data_list([self._graph(batch, s) for s in range(batch.n_systems)])
+        try:
+            output = self._network(graphs.to(self._device))
+            energies = output[keys.PRED_TOTAL_ENERGY].detach().to("cpu", torch.float64).numpy()
+            forces = output[keys.PRED_FORCE].detach().to("cpu", torch.float64).numpy()
+        except RuntimeError as error:
+            if not is_out_of_device_memory(error):
+                raise
+            torch.cuda.empty_cache()
+            raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error
+        return Result(
+            energies=energies.reshape(batch.n_systems),
+            forces=forces,
+            status=(Status.OK,) * batch.n_systems,
+            messages=("",) * batch.n_systems,
+        )
+
+    def _graph(self, batch: Batch, system: int) -> AtomGraphData:
+        mine = batch.system == system
+        positions = batch.positions[mine]
+        if not batch.pbc[system].any():
+            # the box in which sevenn looks for neighbours of a molecule reaches from the origin to
+            # the farthest atom, and its memory grows with it
+            positions = positions - (positions.min(axis=0) + positions.max(axis=0)) / 2
+        atoms = Atoms(batch.numbers[mine], positions, cell=batch.cell[system])
+        atoms.pbc = batch.pbc[system]
+        graph = AtomGraphData.from_numpy_dict(unlabeled_atoms_to_graph(atoms, self._network.cutoff))
+        if self._modal is not None:
+            graph[keys.DATA_MODALITY] = self._modal
+        return graph
+
+
+def load_sevennet(settings: dict[str, Any], weights: Weights | None, device: str) -> SevenNetModel:
+    """A SevenNet network from the settings of its entry.
+
+    Args:
+        settings: Perhaps `modal`; `pretrained` and perhaps its `sha256` where `weights` is None.
+        weights: Content of the checkpoint; None for one that sevenn's package carries, which is
+            code that was installed like the package itself.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: the file is no SevenNet checkpoint or another one, or `modal` does not fit it.
+    """
+    torch_device = choose_device(device)
+    weights = _packaged(settings) if weights is None else weights
+    network = _read_checkpoint(weights)
+    modal = _choose_modal(weights.path, sorted(network.modal_map or ()), settings.get("modal"))
+    details = {
+        "weights_sha256": weights.sha256,
+        "sevenn": version("sevenn"),
+        "e3nn": version("e3nn"),
+    }
+    return SevenNetModel(network, torch_device, details, modal)
+
+
+def _packaged(settings: dict[str, Any]) -> Weights:
+    """A checkpoint that sevenn's package carries."""
+    name, wanted = settings["pretrained"], settings.get("sha256")
+    try:
+        path = Path(pretrained_name_to_path(name))
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(
+            f"sevenn {version('sevenn')} carries no checkpoint {name!r}; give its file as `weights`"
+        ) from error
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if wanted not in (None, found):
+        raise UserError(
+            f"{path}: sevenn {version('sevenn')} carries another {name!r}, with sha256 {found}; "
+            f"install the version that the entry was written for, or correct `sha256`"
+        )
+    return read_weights(path, found, "sevennet")
+
+
+def _read_checkpoint(weights: Weights) -> AtomGraphSequential:
+    path, cure = weights.path, WEIGHT_FILES["sevennet"].cure
+    try:
+        with weights.file() as copy:
+            checkpoint = SevenNetCheckpoint(copy)
+            whole = checkpoint.config and checkpoint.model_state_dict
+            network = checkpoint.build_model() if whole else None
+    except Exception as error:
+        raise UserError(
+            f"{path}: sevenn cannot read this checkpoint ({type(error).__name__}: "
+            f"{quoted(error)}); {cure}"
+        ) from error
+    if network is None:
+        raise UserError(f"{path}: holds no SevenNet checkpoint; {cure}")
+    for parameter in network.parameters():
+        parameter.requires_grad_(requires_grad=False)  # forces need the graph of edges only
+    return network
+
+
+def _choose_modal(path: Path, known: list[str], wanted: str | None) -> str | None:
+    """The level that is asked for; None for a network with one only."""
+    if wanted is None and not known:
+        return None
+    if wanted is None:
+        raise UserError(
+            f"{path}: the network was trained on {', '.join(known)}; name one with `modal`"
+        )
+    if wanted not in known:
+        names = ", ".join(known) or "none, it was trained on one only"
+        raise UserError(f"{path}: no level {wanted!r}; its levels: {names}; correct `modal`")
+    return wanted

@@ -1,0 +1,173 @@
+"""The registry of models: entries read, checked against their family's schema, and resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.errors import UserError
+from pesbench.core.names import alike, why_unfit
+from pesbench.files.schemas import (
+    check_schema,
+    closest,
+    read_schema,
+    shown,
+    with_defaults,
+    with_paths,
+)
+from pesbench.files.strict_yaml import read_yaml
+from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
+from pesbench.models.trust import check_consent
+from pesbench.training.split import read_split
+
+INHERITED = (  # of its base by a perturbed model, where its entry says nothing
+    "citation",
+    "elements",
+    "level_of_theory",
+    "license",
+    "seen_scans",
+    "seen_systems",
+    "training_dispersion",
+)
+
+
+def read_models(path: Path) -> dict[str, ModelEntry]:
+    """The registry, every entry checked against its family's schema; weights not yet looked at.
+
+    Args:
+        path: YAML with one entry a model.
+
+    Raises:
+        UserError: one line with the file, the entry and the cure.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: holds no model; add an entry such as `my-model: {{family: ...}}`")
+    if pair := alike(content):
+        raise UserError(
+            f"{path}: models {pair[0]!r} and {pair[1]!r} differ in upper and lower case only, "
+            "which is one folder on some systems; rename one"
+        )
+    entries = {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
+    for entry in entries.values():
+        _check_seed(entry, entries, f"{path}: ")
+    return {
+        name: _on_its_base(entry, entries, f"{path}: ") if entry.family == "perturbed" else entry
+        for name, entry in entries.items()
+    }
+
+
+def _check_seed(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> None:
+    """Refuse an entry that says to be a seed of what it cannot be a seed of.
+
+    Raises:
+        UserError: there is no such entry, it is a seed itself, or of another family.
+    """
+    name = entry.settings.get("seed_of")
+    if name is None:
+        return
+    place = f"{source}model {entry.name!r}: `seed_of`"
+    fit = {n for n, e in entries.items() if e.family == entry.family and n != entry.name}
+    if name not in entries:
+        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
+    if name == entry.name:
+        raise UserError(f"{place}: names the entry itself; leave it out, or name another seed")
+    if (other := entries[name].settings.get("seed_of")) is not None:
+        raise UserError(f"{place}: {name!r} is itself a seed; name {other!r}")
+    if entries[name].family != entry.family:
+        raise UserError(
+            f"{place}: {name!r} is of family {entries[name].family!r}, not {entry.family!r}; "
+            "name an entry of the same family"
+        )
+
+
+def _on_its_base(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> ModelEntry:
+    """A perturbed entry with the entry that it is made from, and what it inherits of it.
+
+    Raises:
+        UserError: there is no such entry, or it is a control or perturbed itself.
+    """
+    name, place = entry.settings["base"], f"{source}model {entry.name!r}: `base`"
+    fit = {n: e for n, e in entries.items() if e.family not in ("control", "perturbed")}
+    if name not in entries:
+        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
+    if name not in fit:
+        why = (
+            "a control, defined on the frames of a scan set only"
+            if entries[name].family == "control"
+            else "a perturbed model"
+        )
+        raise UserError(f"{place}: {name!r} is {why}; name another entry")
+    base = fit[name]
+    running = ("batch_size", "timeout_s")  # the perturbed entry's decide
+    inherited = {k: v for k, v in base.settings.items() if k in (*running, *INHERITED)}
+    settings = {k: v for k, v in base.settings.items() if k not in running}
+    return ModelEntry(entry.name, entry.family, inherited | entry.settings).with_base(
+        ModelEntry(base.name, base.family, settings)
+    )
+
+
+def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
+    """An entry checked against its family's schema, defaults filled in.
+
+    Args:
+        name: Of the entry.
+        entry: Its keys, `family` among them.
+        source: What messages start with, such as the file.
+
+    Raises:
+        UserError: one line with the entry and the cure.
+    """
+    place = f"{source}model {name!r}"
+    if reason := why_unfit(name):
+        raise UserError(f"{source}model {shown(name)}: the name {reason}")
+    if not isinstance(entry, dict):
+        raise UserError(f"{place} must be a block of keys, not {shown(entry)}")
+    family = entry.get("family")
+    if not isinstance(family, str) or family not in FAMILIES:
+        hint = closest(str(family)[:100], FAMILIES)
+        raise UserError(f"{place}: unknown family {shown(family)}; {hint}")
+    schema = read_schema("models")
+    own = schema["families"][family]
+    properties = schema["common"] | own.get("properties", {}) | _of_kind(own, entry)
+    closed = {"type": "object", "properties": properties, "additionalProperties": False}
+    check_schema(entry, own | closed, place)
+    settings = with_paths(with_defaults(entry, properties), closed, place)
+    del settings["family"]
+    return ModelEntry(name, family, settings)
+
+
+def _of_kind(family: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that a family has for one kind of perturbation only; of an unknown kind, all."""
+    kinds = family.get("kinds", {})
+    kind = entry.get("perturbation")
+    chosen = [kinds[kind]] if isinstance(kind, str) and kind in kinds else kinds.values()
+    return {key: value for keys in chosen for key, value in keys.items()}
+
+
+def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:
+    """An entry with what it names found: weights with their hash, import paths tried.
+
+    Args:
+        entry: From `read_models`.
+        models_file: The registry, for the message.
+        base: Folder that relative paths start from.
+
+    Raises:
+        UserError: the weights are missing or have another hash, nothing says that they may run
+            code, or an import fails.
+    """
+    if entry.base is not None:
+        entry = entry.with_base(resolve_entry(entry.base, models_file, base))
+    said = entry.settings
+    try:
+        if "weights" in said:
+            entry = ModelEntry(entry.name, entry.family, resolve_weights(entry.name, said, base))
+        check_entry(entry)
+        check_consent(entry.name, entry.family, said, entry.settings.get("sha256"))
+        if "seen_systems" in entry.settings:
+            read_split(base / entry.settings["seen_systems"])
+    except UserError as error:
+        raise UserError(f"{models_file}: {error}") from error
+    return entry

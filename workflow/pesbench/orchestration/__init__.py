@@ -1,0 +1,1 @@
+"""Config, environments, requests to a scheduler."""

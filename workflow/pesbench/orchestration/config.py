@@ -1,0 +1,591 @@
+"""Configuration: read, validated, defaults filled in, and resolved to what a run consists of.
+
+Bad input ends here, before any work, with one line that names the place and the cure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.errors import UserError
+from pesbench.core.names import BESIDE_RESULTS, alike, why_unfit
+from pesbench.files.schemas import check_schema, closest, read_schema, with_defaults, with_paths
+from pesbench.files.strict_yaml import read_text
+from pesbench.models.models_file import read_models, resolve_entry
+from pesbench.models.registry import ModelEntry, own_level
+from pesbench.models.transfer import why_no_address, without_secret
+from pesbench.orchestration.config_files import Config
+from pesbench.references import bsct_spice
+from pesbench.tasks.dynamics.run import DynamicsSettings
+
+logger = logging.getLogger("pesbench")
+
+
+def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
+    """Names that match any of some globs, sorted.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    names = sorted(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise UserError(f"{what}: {pattern!r} matches nothing; {closest(pattern, names)}")
+        chosen |= matched
+    return sorted(chosen)
+
+
+def exactly(value: float) -> str:
+    """A number as an option: short where that says all, and never rounded."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+@dataclass(frozen=True)
+class DynamicsShard:
+    """What one job of dynamics runs.
+
+    Attributes:
+        systems: Ids of the molecules, sorted.
+        settings: The same for all of them.
+    """
+
+    systems: list[str]
+    settings: DynamicsSettings
+
+    @property
+    def options(self) -> list[str]:
+        """The settings as options of `pesbench dynamics`."""
+        words: list[str] = []
+        for key, value in asdict(self.settings).items():
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{key.replace('_', '-')}", *map(exactly, values)]
+        return words
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a run consists of.
+
+    Attributes:
+        scan_set: Name of the scan set.
+        source: `bsct_spice` or `molecules`.
+        settings: Of the scan set, defaults filled in.
+        models_file: The registry.
+        models: Resolved entries by name, models before controls, each sorted.
+        reference: Entry that computes the reference, or None.
+        relax: Entry that relaxes the molecules, or None.
+        planned: Ids of all scans of the set, sorted.
+        scans: Ids of the selected scans, sorted.
+        selected: Ids or globs that select them.
+        shard_size: Scans a job.
+        results: Folder of this scan set's results.
+        device: Where models run.
+        threads: Of a job that runs a model.
+        rank_by: Score that ranks.
+        energy_ceiling_ev: Of the reference above its minimum; below it faults count.
+        strict: Whether a model's failure shows in the exit code.
+        software: Where models find their packages: `current`, `venv` or `conda`.
+        dynamics: Names of the models that run dynamics, sorted.
+        dynamics_shards: Jobs of each of them, by name; those with half the time step begin with
+            `half-`.
+        vibrations: Names of the models whose harmonic frequencies are found, sorted; the scan
+            set's reference is asked beside them.
+        vibration_systems: Ids of the molecules they are found of, sorted.
+        ladder: Names of the models that are compared with a baseline, which is the first; each
+            potential is followed by its seeds.
+    """
+
+    scan_set: str
+    source: str
+    settings: dict[str, Any]
+    models_file: Path
+    models: dict[str, ModelEntry]
+    reference: ModelEntry | None
+    relax: ModelEntry | None
+    planned: list[str]
+    scans: list[str]
+    selected: list[str]
+    shard_size: int
+    results: Path
+    device: str
+    threads: int
+    rank_by: str
+    energy_ceiling_ev: float
+    strict: bool
+    software: str
+    dynamics: list[str]
+    dynamics_shards: dict[str, DynamicsShard]
+    vibrations: list[str]
+    vibration_systems: list[str]
+    ladder: list[str]
+
+    @property
+    def running(self) -> list[ModelEntry]:
+        """The entries of all that runs on scans, the reference among them."""
+        return [*self.models.values(), *([self.reference] if self.reference else [])]
+
+    def loading(self, model: str) -> list[str]:
+        """The options with which a command loads a model: see `loading_options`."""
+        return loading_options(self.models[model])
+
+    def seen_systems(self, model: str) -> list[str]:
+        """The file that tells what a model was trained on, if it names one."""
+        path = self.models[model].settings.get("seen_systems")
+        return [path] if path else []
+
+    @property
+    def seen_files(self) -> list[str]:
+        """The files that tell what the models were trained on."""
+        return sorted({file for model in self.models for file in self.seen_systems(model)})
+
+    def seen_scans(self, model: str) -> list[str]:
+        """The scans that a model was trained on, if it names any."""
+        return list(self.models[model].settings.get("seen_scans", ()))
+
+    @property
+    def seeds(self) -> dict[str, str]:
+        """The potential of each model that is a seed of one."""
+        return {n: e.potential for n, e in self.models.items() if e.potential != n}
+
+    @property
+    def ladder_cards(self) -> list[Path]:
+        """Model cards beside the weights of the ladder's models, those that are there."""
+        paths = (self.models[name].card_path for name in self.ladder)
+        return sorted({path for path in paths if path is not None and path.is_file()})
+
+    @property
+    def level_of_theory(self) -> str:
+        """Of the scan set's reference."""
+        if self.reference is None:
+            return bsct_spice.LEVEL_OF_THEORY
+        return own_level(self.reference)
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What the tables say of each model beside its numbers."""
+        return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
+
+    def shards(self, model: str, *, selected: bool = True) -> dict[str, list[str]]:
+        """The scans of each job of a model, by shard name.
+
+        Which job a scan belongs to follows from the scan set alone, so that a wider selection
+        finds what a narrower one has made. A control has one shard.
+
+        Args:
+            model: Its name.
+            selected: Whether to leave out scans that are not selected; if not, all of the set.
+        """
+        control = self.models[model].family == "control"
+        chosen = set(self.scans if selected else self.planned)
+        shards = split_shards(self.planned, len(self.planned) if control else self.shard_size)
+        found = {name: [i for i in ids if i in chosen] for name, ids in shards.items()}
+        return {name: ids for name, ids in found.items() if ids}
+
+    @property
+    def archive(self) -> str:
+        """Address or path of the archive, of a scan set that is read from one."""
+        return self.settings["archive"]
+
+    def method(self, use: str) -> ModelEntry:
+        """The entry that a scan set of molecules uses as `reference` or to `relax`."""
+        entry = {"reference": self.reference, "relax": self.relax}[use]
+        assert entry is not None
+        return entry
+
+    def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A config with the models that each stage of this run asks, in place of those named."""
+        asked = {"dynamics": self.dynamics, "vibrations": self.vibrations}
+        return dict(config) | {
+            stage: config[stage] | {"models": models}
+            for stage, models in asked.items()
+            if config.get(stage)
+        }
+
+    @property
+    def molecule_files(self) -> list[str]:
+        """Files that the molecules are read from."""
+        molecules = self.settings.get("molecules", [])
+        if isinstance(molecules, str):
+            return [molecules]
+        return [block["file"] for block in molecules if "file" in block]
+
+    @property
+    def reference_shards(self) -> dict[str, list[str]]:
+        """The scans of each job of the reference: all of the set, whatever is selected."""
+        return split_shards(self.planned, self.settings["shard_size"])
+
+    @property
+    def scan_options(self) -> list[str]:
+        """The scan set's choice of bonds as options of `pesbench scan-molecules`."""
+        hydrogen = ["--bonds-to-hydrogen"] if self.settings["bonds_to_hydrogen"] else []
+        return ["--bonds", *self.settings["bonds"], *hydrogen]
+
+    @property
+    def quality_options(self) -> list[str]:
+        """The gate on references as options of `pesbench collect-references`."""
+        from pesbench.references.quality import QualityLimits  # SciPy's signals: 0.6 s
+
+        limits = asdict(QualityLimits(**self.settings["quality"]))
+        pairs = ((f"--{key.replace('_', '-')}", str(value)) for key, value in limits.items())
+        return [word for pair in pairs for word in pair]
+
+
+def loading_options(entry: ModelEntry) -> list[str]:
+    """What tells a command that reads a resolved entry whose it is, and where its weights lie."""
+    weights = entry.weights_path
+    where = ["--weights", str(weights)] if weights else []
+    return ["--entry-sha256", entry.sha256, *where]
+
+
+def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
+    """Consecutive scans, at most `size` a shard, named 0000, 0001, ..."""
+    return {
+        f"{number:04d}": list(scans[start : start + size])
+        for number, start in enumerate(range(0, len(scans), size))
+    }
+
+
+def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config") -> Run:
+    """A run from a configuration.
+
+    Args:
+        config: As `read_config` gives it, or all keys as a mapping.
+        base: Folder that relative paths start from.
+        place: What a mapping is called in messages.
+
+    Raises:
+        UserError: one line for the first thing that is wrong.
+    """
+    if not isinstance(config, Config):
+        check_schema(config, {"type": "object"}, place)
+        config = Config(((place, config),))
+    try:
+        return _resolve(config, base)
+    except OSError as error:  # a name that is too long, a folder that may not be entered, ...
+        raise UserError(
+            f"{config.name}: {error.filename}: {error.strerror}; correct the path"
+        ) from error
+
+
+def _resolve(said: Config, base: Path) -> Run:
+    schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
+    place = said.name
+    check_schema(said.values, schema, place, said.places)
+    places = {key: said.places.get(key, place) for key in schema["properties"]}
+    config = {
+        key: with_paths(value, schema["properties"][key], f"{places[key]}: `{key}`")
+        for key, value in with_defaults(said.values, schema["properties"]).items()
+    }
+    worst = with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
+    name, settings = _scan_set(config, places)
+    results = Path(config["results"]) / name
+    models_file = base / config["models_file"]
+    registry = read_models(models_file)
+    controls = {n for n, e in registry.items() if e.family == "control"}
+    chosen = select(config["models"], registry, f"{places['models']}: `models`")
+    # a registry of one's own need not hold any control
+    shown = (
+        select(config["controls"], controls, f"{places['controls']}: `controls`")
+        if controls
+        else []
+    )
+    reference = relax = None
+    if settings["source"] == "molecules":
+        place_of = f"{places['scan_sets']}: `scan_sets.{name}"
+        reference = _method(settings["reference"], registry, models_file, f"{place_of}.reference`")
+        if "relax" in settings:
+            relax = _method(settings["relax"], registry, models_file, f"{place_of}.relax`")
+        reference = resolve_entry(reference, models_file, base)
+        relax = relax and resolve_entry(relax, models_file, base)
+    asked = {
+        stage: _asked(stage, said, registry, chosen, reference and reference.name, places[stage])
+        for stage in ("dynamics", "vibrations")
+    }
+    # the reference, where it is named for dynamics alone, has a row of its own
+    chosen = sorted({*chosen, *(one for names in asked.values() for one in names)})
+    order = [*chosen, *(n for n in shown if n not in chosen)]
+    models = {model: resolve_entry(registry[model], models_file, base) for model in order}
+
+    _check_archive(settings, base, base / results / f"{name}.h5", f"{places['archive']}: `archive`")
+    planned = _planned_scans(settings, base, f"{places['scan_sets']}: `scan_sets.{name}`")
+    scans = select(config["systems"], planned, f"{places['systems']}: `systems`")
+    return Run(
+        scan_set=name,
+        source=settings["source"],
+        settings=settings,
+        models_file=Path(config["models_file"]),
+        models=models,
+        reference=reference,
+        relax=relax,
+        planned=planned,
+        scans=scans,
+        selected=config["systems"],
+        shard_size=config["shard_size"],
+        results=results,
+        device=config["device"],
+        threads=config["threads"],
+        rank_by=config["rank_by"],
+        energy_ceiling_ev=float(worst["energy_ceiling_ev"]),
+        strict=config["strict"],
+        software=config["software"],
+        **_dynamics(
+            config.get("dynamics"), asked["dynamics"], settings["source"], planned, scans, base,
+            places["dynamics"],
+        ),
+        **_vibrations(
+            config.get("vibrations"), asked["vibrations"], settings["source"], scans,
+            places["vibrations"],
+        ),
+        ladder=_ladder(config.get("ladder"), registry, models, places["ladder"]),
+    )  # fmt: skip
+
+
+def _asked(
+    stage: str,
+    said: Config,
+    registry: Mapping[str, ModelEntry],
+    chosen: Sequence[str],
+    reference: str | None,
+    place: str,
+) -> list[str]:
+    """Models of the run that a stage beside the scans asks, sorted.
+
+    A name must be of the run; the scan set's reference is added to the run where it is named here.
+    Only where `models` was said after the stage, as on a command line over a config, it narrows
+    the stage as well.
+
+    Raises:
+        UserError: a name is not in the registry, is a control, or is not in the run.
+    """
+    where = f"{place}: `{stage}.models`"
+    patterns = (said.values.get(stage) or {}).get("models", [])
+    able = [name for name, entry in registry.items() if entry.family != "control"]
+    narrowed = said.before(f"{stage}.models", "models")
+    found: set[str] = set()
+    for pattern in patterns:
+        if pattern in registry and pattern not in able:
+            raise UserError(f"{where}: {pattern!r} is a control, which has no {stage}; take it out")
+        matched = select([pattern], able, where)
+        here = {name for name in matched if name in chosen}
+        if pattern == reference and not narrowed:
+            here.add(pattern)
+        if not here and not narrowed:
+            raise UserError(
+                f"{where}: {pattern!r} is not in the run; add it to `models`, or take it out here"
+            )
+        found |= here
+    return sorted(found)
+
+
+def _ladder(
+    block: Mapping[str, Any] | None,
+    registry: Mapping[str, ModelEntry],
+    models: Mapping[str, ModelEntry],
+    place: str,
+) -> list[str]:
+    """The models of the ladder: the baseline first, and all seeds of a potential together."""
+    where = f"{place}: `ladder"
+    if not block or not block["models"]:
+        return []
+    able = [n for n, e in registry.items() if e.family not in ("control", "perturbed")]
+    in_run = [name for name in able if name in models]
+    absent = "is not in the run; add it to `models`, or write `ladder: {models: []}` for no ladder"
+    baseline = block["baseline"]
+    if baseline not in registry:
+        raise UserError(f"{where}.baseline`: no model {baseline!r}; {closest(baseline, able)}")
+    if baseline not in able:
+        family = registry[baseline].family
+        raise UserError(f"{where}.baseline`: {baseline!r} is of family {family!r}; name a model")
+    if baseline not in in_run:
+        raise UserError(f"{where}.baseline`: {baseline!r} {absent}")
+    if (potential := registry[baseline].potential) != baseline:
+        raise UserError(
+            f"{where}.baseline`: {baseline!r} is a seed of {potential!r}; name that, its seeds are "
+            "one row"
+        )
+    potentials = [baseline]
+    for pattern in block["models"]:
+        named = select([pattern], able, f"{where}.models`")
+        chosen = [registry[name].potential for name in named if name in in_run]
+        if not chosen:
+            raise UserError(f"{where}.models`: {pattern!r} {absent}")
+        potentials += chosen
+    if set(potentials) == {baseline}:
+        raise UserError(f"{where}.models` names the baseline only; name others beside it")
+    return [
+        name
+        for potential in dict.fromkeys(potentials)
+        for name in sorted(in_run, key=lambda name: (name != potential, name))
+        if registry[name].potential == potential
+    ]
+
+
+def _vibrations(
+    block: Mapping[str, Any] | None,
+    chosen: Sequence[str],
+    source: str,
+    scans: Sequence[str],
+    place: str,
+) -> dict[str, Any]:
+    """Whose frequencies are found, of which molecules; those without a selected scan are left."""
+    where = f"{place}: `vibrations"
+    if not block or not block["models"]:
+        return {"vibrations": [], "vibration_systems": []}
+    if source == bsct_spice.NAME:
+        raise UserError(
+            f"{where}`: the scan set is read from an archive, which has no frequencies to compare "
+            "with; take one with `source: molecules`, or write `vibrations: {models: []}`"
+        )
+    block = with_defaults(block, read_schema("config")["properties"]["vibrations"]["properties"])
+    known = sorted({_system_of(scan, source) for scan in scans})
+    systems = select(block["systems"], known, f"{where}.systems`")
+    return {"vibrations": list(chosen), "vibration_systems": systems if chosen else []}
+
+
+def _dynamics(
+    block: Mapping[str, Any] | None,
+    chosen: Sequence[str],
+    source: str,
+    planned: Sequence[str],
+    scans: Sequence[str],
+    base: Path,
+    place: str,
+) -> dict[str, Any]:
+    """Which models run dynamics, and in which jobs; molecules without a selected scan do not."""
+    where = f"{place}: `dynamics"
+    if not block or not block["models"]:
+        return {"dynamics": [], "dynamics_shards": {}}
+    block = with_defaults(block, read_schema("config")["properties"]["dynamics"]["properties"])
+    every = sorted({_system_of(scan, source) for scan in planned})
+    known = {_system_of(scan, source) for scan in scans}
+    systems = select(block["systems"], every, f"{where}.systems`")
+    if "systems_file" in block:
+        named = _read_names(base / block["systems_file"])
+        if unknown := sorted(set(named) - set(every)):
+            raise UserError(
+                f"{where}.systems_file`: {block['systems_file']} names {unknown[0]!r}, "
+                f"which the scan set does not hold; {closest(unknown[0], every)}"
+            )
+        systems = [name for name in systems if name in named]
+    left_out = [name for name in systems if name not in known]
+    if chosen and left_out and block["systems"] != ["*"]:  # asked for by name
+        logger.warning(
+            "%s.systems`: without a selected scan, so without dynamics: %s",
+            where, ", ".join(left_out),
+        )  # fmt: skip
+    if not chosen or not known & set(systems):
+        return {"dynamics": [], "dynamics_shards": {}}
+    halved = select(block["halved"], systems, f"{where}.halved`")
+    names = {field.name for field in fields(DynamicsSettings)}
+    given = {key: value for key, value in block.items() if key in names}
+    given["temperatures_k"] = tuple(float(value) for value in block["temperatures_k"])
+    settings = DynamicsSettings(**given)
+    finer = replace(settings, timestep_fs=settings.timestep_fs / 2)
+    try:
+        settings.check()
+        finer.check()
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    shards = {
+        f"{prefix}{name}": DynamicsShard([one for one in some if one in known], how)
+        for prefix, molecules, how in (("", systems, settings), ("half-", halved, finer))
+        # as of scans: which job a molecule belongs to does not follow from the selected scans
+        for name, some in split_shards(molecules, block["shard_size"]).items()
+        if known & set(some)
+    }
+    return {"dynamics": list(chosen), "dynamics_shards": shards}
+
+
+def _system_of(scan_id: str, source: str) -> str:
+    """The molecule of a planned scan; every scan of the archive is a molecule of its own."""
+    if source == bsct_spice.NAME:
+        return scan_id
+    return scan_id.partition("/")[2].rpartition("_")[0]
+
+
+def _read_names(path: Path) -> list[str]:
+    lines = read_text(path).splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _scan_set(config: Mapping[str, Any], places: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    name, sets, place = config["scan_set"], config["scan_sets"], places["scan_sets"]
+    if pair := alike(sets):
+        raise UserError(
+            f"{place}: `scan_sets`: {pair[0]!r} and {pair[1]!r} differ in upper and lower case "
+            "only, which is one folder on some systems; rename one"
+        )
+    if name not in sets:
+        raise UserError(f"{places['scan_set']}: `scan_set`: no set {name!r}; {closest(name, sets)}")
+    if reason := why_unfit(name, BESIDE_RESULTS):
+        raise UserError(f"{place}: `scan_sets`: the name {name!r} {reason}")
+    settings, sources = dict(sets[name]), read_schema("config")["sources"]
+    where = f"{place}: `scan_sets.{name}`"
+    source = settings.get("source")
+    if not isinstance(source, str) or source not in sources:
+        hint = closest(str(source)[:100], sources)
+        raise UserError(f"{where}: unknown source {str(source)[:100]!r}; {hint}")
+    if config.get("archive") is not None and source == bsct_spice.NAME:
+        settings["archive"] = config["archive"]
+    elif config.get("archive") is not None:
+        raise UserError(
+            f"{places['archive']}: `archive` is given, but the scan set {name!r} is made of "
+            f"molecules; leave it out, or choose a set with `source: {bsct_spice.NAME}`"
+        )
+    check_schema(settings, sources[source], where)
+    settings = with_defaults(settings, sources[source]["properties"])
+    return name, with_paths(settings, sources[source], where)
+
+
+def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: str) -> None:
+    archive = settings.get("archive", "")
+    if "://" in archive and (reason := why_no_address(archive)):
+        raise UserError(f"{place}: {without_secret(archive)} {reason}")
+    if not archive or "://" in archive or built.exists() or (base / archive).exists():
+        return
+    raise UserError(
+        f"{place}: nothing at {archive}; give GitHub's tarball of ryanliu30/bsct at commit "
+        f"{bsct_spice.COMMIT[:8]} or a folder of it, or leave the key out to download it"
+    )
+
+
+def _method(
+    name: str, registry: Mapping[str, ModelEntry], models_file: Path, place: str
+) -> ModelEntry:
+    """An entry that a scan set is made with."""
+    if name not in registry:
+        raise UserError(f"{place}: no model {name!r} in {models_file}; {closest(name, registry)}")
+    if registry[name].family == "control":
+        raise UserError(f"{place}: {name!r} is a control, made from a reference; name a method")
+    if registry[name].family == "perturbed":
+        raise UserError(f"{place}: {name!r} is a model with a defect; name a method")
+    return registry[name]
+
+
+def _planned_scans(settings: Mapping[str, Any], base: Path, place: str) -> list[str]:
+    """Ids of all scans of a set before any reference is computed, so that the DAG is static."""
+    if settings["source"] == bsct_spice.NAME:
+        return bsct_spice.scan_ids(bsct_spice.read_manifest(base / bsct_spice.MANIFEST))
+    # RDKit and SciPy's signals, together 0.9 s: for these sets only
+    from pesbench.references.calculators import nothing_to_scan, plan_scans
+    from pesbench.references.molecules import read_molecules
+
+    try:
+        plan = plan_scans(
+            read_molecules(settings["molecules"], base),
+            bonds_to_hydrogen=settings["bonds_to_hydrogen"],
+            types=settings["bonds"],
+        )
+        if not plan.scans:
+            raise UserError(nothing_to_scan(plan))
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    return plan.scans

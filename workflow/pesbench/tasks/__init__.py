@@ -1,0 +1,1 @@
+"""One folder a task: a question that is put to every model."""

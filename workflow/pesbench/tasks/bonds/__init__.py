@@ -1,0 +1,1 @@
+"""The Bond Smoothness Characterization Test."""

@@ -1,0 +1,380 @@
+"""Scores of a model on every scan, from its stored evaluation: no model, no GPU, seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.core.scans import Scan
+from pesbench.files.integrity import check_alike, check_owner, check_scan_set
+from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet
+from pesbench.metrics import curves, smoothness
+from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds import breaks
+from pesbench.training.split import read_split
+
+Array = NDArray[np.float64]
+
+IDENTITY = ("model", "scan", "system", "bond", "seen", "n_atoms", "n_frames", "status", "message")
+ENERGY_METRICS = (
+    "energy_mae",
+    "energy_mae_compress",
+    "energy_mae_stretch",
+    "energy_mae_aligned",
+    "spurious_extrema",
+    "energy_force_inconsistency",
+    "compression_monotone",
+)
+FORCE_METRICS = (
+    "fsd_full",
+    "fsd_compress",
+    "fsd_stretch",
+    "fsd_windowed",
+    "fsd_slope_p95",
+    "fsd_peak_index",
+    "fsd_peak_index_next",
+    "fsd_peak_coordinate",
+    "fsd_peak_offset",
+    "force_mae",
+    "force_mae_compress",
+    "force_mae_stretch",
+    "spurious_extrema_force",
+    "compression_monotone_force",
+)
+# where a model breaks, for `pesbench.tasks.bonds.faults`; scores of earlier versions lack them
+PLACES = (
+    "missing_extrema",
+    "missing_extrema_force",
+    "fsd_windowed_coordinate",
+    "fsd_below_ceiling",
+    "fsd_below_ceiling_coordinate",
+    "extremum",
+    "extremum_coordinate",
+    "extremum_depth",
+    "wall_coordinate",
+    "wall_energy",
+    "wall_reference_energy",
+    "bond_length",
+    "bond_length_shift",
+    "force_constant",
+    "force_constant_shift",
+    "bond_class",
+)
+WORDS = ("extremum", "bond_class")  # of those, text
+_CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
+ENERGY_CEILING_EV = 10.0
+TRAINED_ON = "no test: the model was trained on this scan"
+COLUMNS = (
+    *IDENTITY,
+    *FORCE_METRICS,
+    *ENERGY_METRICS,
+    *PLACES,
+    "wall_s",
+    "command_s",
+    "worker_deaths",
+)
+ALWAYS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")  # in those of older versions, too
+TEXT = ("model", "scan", "system", "bond", "seen", "status", "message")
+
+
+def score_scan(
+    scan: Scan, evaluation: ScanEvaluation, ceiling_ev: float = ENERGY_CEILING_EV
+) -> dict[str, float | str]:
+    """All metrics of one scan.
+
+    Frames without a reference, and those on which a control is not defined, are left out, as the
+    official code does. Metrics that need energies are NaN for a model that defines forces only.
+
+    Args:
+        scan: With its reference.
+        evaluation: Of the same scan, with status ok.
+        ceiling_ev: How far above its minimum the reference may be where `fsd_below_ceiling` and
+            `extremum` look, in eV.
+
+    Returns:
+        One value a metric (`FORCE_METRICS`, `ENERGY_METRICS` and `PLACES`).
+    """
+    used = np.isfinite(scan.energy) & (evaluation.frame_status == Status.OK.code)
+    frames = np.flatnonzero(used)
+    coordinate, positions = scan.coordinate[used], scan.positions[used]
+    energy, forces = evaluation.energy[used], evaluation.forces[used]
+    reference_energy, reference_forces = scan.energy[used], scan.forces[used]
+
+    q = smoothness.equilibrium_index(reference_energy)
+    below = smoothness.below_ceiling(reference_energy, q, ceiling_ev)
+    fsd = smoothness.force_smoothness_deviation(
+        coordinate, forces, reference_forces, q, below=below
+    )
+    work = curves.integrated_energy(positions, forces, q)
+    reference_work = curves.integrated_energy(positions, reference_forces, q)
+    compress, stretch = slice(0, q + 1), slice(q, None)
+    scores: dict[str, float | str] = {
+        "fsd_full": fsd.full,
+        "fsd_compress": fsd.compress,
+        "fsd_stretch": fsd.stretch,
+        "fsd_windowed": fsd.windowed,
+        "fsd_windowed_coordinate": fsd.windowed_coordinate,
+        "fsd_below_ceiling": fsd.below_ceiling,
+        "fsd_below_ceiling_coordinate": fsd.below_ceiling_coordinate,
+        "fsd_slope_p95": fsd.slope_p95,
+        "fsd_peak_index": int(frames[fsd.peak_index]),
+        "fsd_peak_index_next": int(frames[fsd.peak_index + 1]),
+        "fsd_peak_coordinate": fsd.peak_coordinate,
+        "fsd_peak_offset": fsd.peak_offset,
+        "force_mae": smoothness.force_mae(forces, reference_forces),
+        "force_mae_compress": smoothness.force_mae(forces[compress], reference_forces[compress]),
+        "force_mae_stretch": smoothness.force_mae(forces[stretch], reference_forces[stretch]),
+        "spurious_extrema_force": smoothness.count_spurious_extrema(
+            coordinate, work, reference_work
+        ),
+        "missing_extrema_force": smoothness.count_missing_extrema(coordinate, work, reference_work),
+        "compression_monotone_force": float(
+            smoothness.is_compression_monotone(coordinate, work, q)
+        ),
+        "bond_class": breaks.bond_class(scan.numbers, scan.bonds, scan.atoms),
+    }
+    pairs = [(work, reference_work)]
+    if np.isfinite(energy).all():
+        pairs.insert(0, (energy, reference_energy))
+    scores |= _places(coordinate, pairs, reference_energy, q, below)
+    if len(pairs) == 1:
+        return scores | dict.fromkeys((*ENERGY_METRICS, "missing_extrema"), float("nan"))
+    own = smoothness.energy_force_inconsistency(positions, reference_forces, reference_energy)
+    return scores | {
+        "energy_mae": smoothness.energy_mae(energy, reference_energy),
+        "energy_mae_compress": smoothness.energy_mae(energy[compress], reference_energy[compress]),
+        "energy_mae_stretch": smoothness.energy_mae(energy[stretch], reference_energy[stretch]),
+        "energy_mae_aligned": smoothness.energy_mae_aligned(energy, reference_energy, q),
+        "spurious_extrema": smoothness.count_spurious_extrema(coordinate, energy, reference_energy),
+        "missing_extrema": smoothness.count_missing_extrema(coordinate, energy, reference_energy),
+        "energy_force_inconsistency": smoothness.energy_force_inconsistency(
+            positions, forces, energy
+        )
+        - own,
+        "compression_monotone": float(smoothness.is_compression_monotone(coordinate, energy, q)),
+    }
+
+
+def curve_faults(
+    coordinate: Array,
+    pairs: Sequence[tuple[Array, Array]],
+    q: int,
+    below: NDArray[np.bool_],
+) -> list[breaks.ExtremumFault]:
+    """False and missing extrema below the ceiling, the worst first.
+
+    Args:
+        coordinate: Å, shape (F,).
+        pairs: Curves of the model and of the reference in eV, each shape (F,). The first pair
+            that disagrees decides: forces show what energies, where there are any, do not.
+        q: Index of the reference minimum.
+        below: Frames below the ceiling, shape (F,).
+    """
+    for own, reference in pairs:
+        faults = breaks.extremum_faults(coordinate, own, reference, q)
+        if faults := [fault for fault in faults if below[fault.frame]]:
+            return faults
+    return []
+
+
+def _places(
+    coordinate: Array,
+    pairs: Sequence[tuple[Array, Array]],
+    reference_energy: Array,
+    q: int,
+    below: NDArray[np.bool_],
+) -> dict[str, float | str]:
+    """Where the curve breaks: arguments as of `curve_faults`, which see."""
+    nan = float("nan")
+    found: dict[str, float | str] = {name: "" if name in WORDS else nan for name in _CURVE_PLACES}
+    if faults := curve_faults(coordinate, pairs, q, below):
+        worst = faults[0]
+        found["extremum"] = worst.words
+        found |= {"extremum_coordinate": worst.coordinate, "extremum_depth": worst.depth}
+    walls = []
+    for k, (own, reference) in enumerate(pairs):
+        at, other = (
+            curves.nearest_minimum(coordinate, curve, q, smoothness.MATCH_ANGSTROM)
+            for curve in (own, reference)
+        )
+        if k == 0 and at is not None and other is not None:
+            found |= {
+                "bond_length": at.coordinate,
+                "bond_length_shift": at.coordinate - other.coordinate,
+                "force_constant": at.force_constant,
+                "force_constant_shift": at.force_constant - other.force_constant,
+            }
+        rest = None if at is None else at.coordinate
+        frame = breaks.wall_gives_way(coordinate, own, reference, q, rest)
+        if frame is not None:
+            walls.append((frame, float(own[frame] - own[q if at is None else at.frame])))
+    if walls:
+        frame, energy = max(walls)  # the first that is met on the way in
+        found |= {
+            "wall_coordinate": float(coordinate[frame]),
+            "wall_energy": energy,
+            "wall_reference_energy": float(reference_energy[frame] - reference_energy[q]),
+        }
+    return found
+
+
+def _row(
+    model: str,
+    scan: Scan,
+    evaluation: ScanEvaluation,
+    seen: str,
+    *,
+    is_test: bool,
+    ceiling_ev: float,
+) -> dict[str, Any]:
+    status, message = evaluation.status, evaluation.message
+    if status is Status.OK and not is_test:
+        status, message = Status.MASKED, TRAINED_ON
+    row: dict[str, Any] = {
+        "model": model,
+        "scan": scan.id,
+        "system": scan.system,
+        "bond": scan.bond,
+        "seen": seen,
+        "n_atoms": scan.n_atoms,
+        "n_frames": scan.n_frames,
+        "status": status.value,
+        "message": message,
+        "wall_s": evaluation.wall_s,
+        "worker_deaths": evaluation.worker_deaths,
+    }
+    if status is Status.OK:
+        return row | score_scan(scan, evaluation, ceiling_ev)
+    missing = dict.fromkeys((*FORCE_METRICS, *ENERGY_METRICS, *PLACES), float("nan"))
+    return row | missing | dict.fromkeys(WORDS, "")
+
+
+def score_rows(
+    scan_set: ScanSet,
+    shards: Iterable[Path],
+    split: Mapping[str, str] | None = None,
+    entry: ModelEntry | None = None,
+    seen_scans: Collection[str] = (),
+    ceiling_ev: float = ENERGY_CEILING_EV,
+) -> list[dict[str, Any]]:
+    """One row a scan of a model's evaluation, sorted by scan.
+
+    `wall_s` is what the model took for the scan, `command_s` the scan's share of the seconds of
+    the whole command, by frames times atoms. `worker_deaths` is how often the model's process was
+    lost on the way, even where the scan has a score.
+
+    Args:
+        scan_set: What was evaluated.
+        shards: The model's evaluation files.
+        split: `seen` or `unseen` by system, of a model that tells what it was trained on.
+        entry: That the shards must be of; without one they must be of one model.
+        seen_scans: Scans that the model was trained on: masked, with that reason. Ids that the
+            scan set does not have are those of another one.
+        ceiling_ev: See `score_scan`.
+
+    Raises:
+        UserError: a shard is damaged, belongs to another scan set, entry or model than the first,
+            or a scan occurs twice.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    model = None
+    for path in sorted(shards):
+        with Evaluation(path) as evaluation:
+            if entry is not None:
+                check_owner(path, evaluation.attributes, entry.name, entry.deciding())
+            model = model or evaluation.model
+            if evaluation.model != model:
+                raise UserError(f"{path}: belongs to model {evaluation.model!r}, not {model!r}")
+            check_scan_set(path, evaluation.scan_set_sha256, scan_set.path, scan_set.sha256)
+            work = {}
+            for scan_id in evaluation.ids:
+                if scan_id in rows:
+                    raise UserError(f"{path}: scan {scan_id!r} is in another shard, too")
+                scan = scan_set.scan(scan_id)
+                seen = (split or {}).get(scan.system, "")
+                answers = evaluation.scan(scan_id, (scan.n_frames, scan.n_atoms))
+                try:
+                    rows[scan_id] = _row(
+                        model,
+                        scan,
+                        answers,
+                        seen,
+                        is_test=scan_id not in seen_scans,
+                        ceiling_ev=ceiling_ev,
+                    )
+                except ValueError as error:  # no minimum within the scan; the gate drops such ones
+                    raise UserError(
+                        f"{path}: scan {scan_id!r} of {scan_set.path} cannot be scored ({error}); "
+                        "make the one that is not of this workflow again"
+                    ) from error
+                work[scan_id] = scan.n_frames * scan.n_atoms
+            seconds = float(evaluation.attributes["wall_s"])
+            for scan_id, part in work.items():
+                rows[scan_id]["command_s"] = seconds * part / sum(work.values())
+    return [rows[scan_id] for scan_id in sorted(rows)]
+
+
+def write_scores(
+    scan_set_path: Path,
+    shards: Sequence[Path],
+    out: Path,
+    *,
+    split: Path | None = None,
+    entry: ModelEntry | None = None,
+    seen_scans: Collection[str] = (),
+    ceiling_ev: float = ENERGY_CEILING_EV,
+    selected: Sequence[str] = ("*",),
+) -> None:
+    """Score a model and write `scores/scans.parquet`.
+
+    Args:
+        scan_set_path: What was evaluated.
+        shards: The model's evaluation files.
+        out: Where to.
+        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
+        entry: That the shards must be of.
+        seen_scans: Scans that the model was trained on, see `score_rows`.
+        ceiling_ev: See `score_scan`; stands in the file's metadata.
+        selected: Ids or globs of the scans to score; shards may hold others, too.
+
+    Raises:
+        UserError: see `score_rows`; or nothing is left to score.
+    """
+    import pandas as pd  # the workflow's environment has it; a family's need not
+
+    from pesbench.files import provenance, stored_tables
+    from pesbench.files.fingerprint import stage_fingerprint
+
+    how = {}
+    for path in sorted(shards):
+        with Evaluation(path) as evaluation:
+            how[path] = provenance.summary(evaluation.attributes, "evaluate")
+    if entry is not None:  # files of several groups that are merged may differ
+        check_alike({path: {"code": made["code"]} for path, made in how.items()})
+    with ScanSet(scan_set_path) as scan_set:
+        seen = read_split(split) if split else None
+        rows = score_rows(scan_set, shards, seen, entry, seen_scans, ceiling_ev)
+        rows = [row for row in rows if any(fnmatchcase(row["scan"], glob) for glob in selected)]
+        if not rows:
+            raise UserError(
+                f"{scan_set_path}: the gate on references dropped every selected scan; "
+                "select others, or see skipped.csv for the reasons"
+            )
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        frame.attrs = {
+            "scan_set_sha256": scan_set.sha256,
+            "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
+            "energy_ceiling_ev": ceiling_ev,
+            "code": stage_fingerprint("scores"),
+            "entry": entry and entry.deciding(),
+            "made_from": list(how.values()),
+            "provenance": provenance.collect(),
+        }
+    stored_tables.write_scores(out, frame)

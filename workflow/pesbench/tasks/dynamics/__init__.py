@@ -1,0 +1,1 @@
+"""Short dynamics at constant energy."""

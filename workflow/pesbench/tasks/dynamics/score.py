@@ -1,0 +1,272 @@
+"""Scores of every trajectory of a model, from its stored file: no model, no GPU, seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pesbench.core.errors import UserError
+from pesbench.files.integrity import check_alike, check_owner, check_scan_set
+from pesbench.files.storage import ScanSet
+from pesbench.metrics.survival import Outcome, outcome
+from pesbench.models.registry import ModelEntry
+from pesbench.tasks.dynamics import conservation, elsewhere
+from pesbench.tasks.dynamics.trajectories import Frames, Series, Trajectories, Trajectory
+from pesbench.training.split import read_split
+
+IDENTITY = (
+    "model",
+    "trajectory",
+    "system",
+    "seen",
+    "temperature_k",
+    "replicate",
+    "timestep_fs",
+    "n_atoms",
+    "status",
+    "message",
+    "failure",
+    "outcome",
+    "time_ps",
+    "planned_ps",
+    "relaxed",
+    "relax_steps",
+)
+OWN_METRICS = (
+    "temperature_spike",
+    "energy_drift_mev_per_atom_ps",
+    "energy_drift_error_mev_per_atom_ps",
+    "energy_rms_mev_per_atom",
+    "energy_excursion_mev_per_atom",
+    "energy_jump_mev",
+    "mean_temperature_k",
+)
+OTHERS_METRICS = (  # of other benchmarks
+    "fu_stable_ps",
+    "mlipaudit_stability",
+    "mlipaudit_energy_conservation",
+    "lambench_slope_ev_per_atom_ps",
+    "lambench_instability",
+)
+METRICS = (*OWN_METRICS, *OTHERS_METRICS)
+COLUMNS = (*IDENTITY, *METRICS, "wall_s", "worker_deaths")
+ALWAYS = (*IDENTITY, *METRICS, "wall_s")  # in those of older versions, too
+TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure", "outcome")
+
+
+def score_trajectory(
+    trajectory: Trajectory, series: Series, frames: Frames, timestep_fs: float, n_steps: int
+) -> dict[str, float]:
+    """All numbers of one trajectory that was put to the model.
+
+    Energies and temperatures are those of every step, bond lengths those of the stored frames.
+    Fu's reference lengths are those of the relaxed start. A run that was cut by the clock or by
+    memory has no score of other benchmarks; one that failed counts there as not complete.
+
+    Args:
+        trajectory: What it is and how it ended.
+        series: Of every step.
+        frames: Stored.
+        timestep_fs: Of the integrator.
+        n_steps: Planned.
+
+    Returns:
+        One number a metric (`METRICS`); NaN where it does not exist.
+    """
+    n, dof, nominal = trajectory.n_atoms, trajectory.degrees_of_freedom, trajectory.temperature_k
+    total = series.total
+    drift = conservation.energy_drift(series.time_ps, total, n)
+    late = series.time_ps >= conservation.DISCARD_PS
+    scores = dict.fromkeys(METRICS, float("nan")) | {
+        "temperature_spike": conservation.temperature_spike_index(
+            series.time_ps, series.temperature, nominal, dof
+        ),
+        "energy_drift_mev_per_atom_ps": drift.slope,
+        "energy_drift_error_mev_per_atom_ps": drift.standard_error,
+        "energy_rms_mev_per_atom": conservation.detrended_rms(series.time_ps, total, n),
+        "energy_excursion_mev_per_atom": conservation.largest_excursion(series.time_ps, total, n),
+        "energy_jump_mev": conservation.largest_jump(series.time_ps, total),
+        "mean_temperature_k": float(series.temperature[late].mean()) if late.any() else np.nan,
+    }
+    how = outcome(trajectory.status.value, trajectory.failure, float(series.time_ps[-1]))
+    if how is not Outcome.CENSORED:
+        scores |= _scores_of_others(trajectory, series, frames, n_steps)
+    return scores
+
+
+def _scores_of_others(
+    trajectory: Trajectory, series: Series, frames: Frames, n_steps: int
+) -> dict[str, float]:
+    """What other benchmarks would say of a run that survived or failed: `OTHERS_METRICS`."""
+    total = series.total
+    lengths = elsewhere.bond_lengths(frames.positions, trajectory.bonds)
+    complete = trajectory.survived
+    planned_frames = n_steps // max(1, int(frames.step[1])) + 1 if len(frames.step) > 1 else 1
+    slope = elsewhere.lambench_slope(series.time_ps, total, trajectory.n_atoms)
+    return {
+        "fu_stable_ps": elsewhere.fu_stability(
+            frames.time_ps, lengths, lengths[0], stopped=not complete
+        ).stable_ps,
+        "mlipaudit_stability": elsewhere.mlipaudit_stability(
+            frames.temperature,
+            frames.positions,
+            trajectory.numbers,
+            trajectory.bonds,
+            trajectory.temperature_k,
+            max(planned_frames, len(frames.step)),
+            stopped=not complete,
+            raised=trajectory.status.value in ("error", "crashed"),
+        ),
+        "mlipaudit_energy_conservation": (
+            elsewhere.mlipaudit_energy_conservation(series.time_ps, total, series.kinetic)
+            if complete and len(total) > 1
+            else 0.0
+        ),
+        "lambench_slope_ev_per_atom_ps": slope,
+        "lambench_instability": elsewhere.lambench_instability(slope, complete),
+    }
+
+
+def _row(opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int) -> dict[str, Any]:
+    trajectory = opened.trajectory(name)
+    time_ps = max(trajectory.last_step, 0) * opened.timestep_fs / 1000
+    how = outcome(trajectory.status.value, trajectory.failure, time_ps)
+    row: dict[str, Any] = {
+        "model": opened.model,
+        "trajectory": name,
+        "system": trajectory.system,
+        "seen": seen.get(trajectory.system, ""),
+        "temperature_k": trajectory.temperature_k,
+        "replicate": trajectory.replicate,
+        "timestep_fs": opened.timestep_fs,
+        "n_atoms": trajectory.n_atoms,
+        "status": trajectory.status.value,
+        "message": trajectory.message,
+        "failure": trajectory.failure,
+        "outcome": how.value,
+        "time_ps": time_ps,
+        "planned_ps": n_steps * opened.timestep_fs / 1000,
+        "relaxed": trajectory.relaxed,
+        "relax_steps": trajectory.relax_steps,
+    }
+    if how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
+        return row | dict.fromkeys(METRICS, float("nan"))
+    return row | score_trajectory(
+        trajectory, opened.series(name), opened.frames(name), opened.timestep_fs, n_steps
+    )
+
+
+def trajectory_rows(
+    shards: Sequence[Path],
+    split: Mapping[str, str] | None = None,
+    entry: ModelEntry | None = None,
+) -> list[dict[str, Any]]:
+    """One row a trajectory, sorted by time step and name.
+
+    A shard's wall time is shared out by steps times atoms. How often the model's process was lost
+    on its way (`worker_deaths`), which concerns all that go together, stands in its first row.
+
+    Args:
+        shards: Trajectory files of one model.
+        split: `seen` or `unseen` by system.
+        entry: That the files must be of; without one they must be of one model.
+
+    Raises:
+        UserError: a damaged file, one of another entry, files of two models, or a trajectory that
+            occurs twice.
+    """
+    rows: dict[tuple[float, str], dict[str, Any]] = {}
+    model = None
+    for path in sorted(shards):
+        with Trajectories(path) as opened:
+            if entry is not None:
+                check_owner(path, opened.attributes, entry.name, entry.deciding())
+            model = model or opened.model
+            if opened.model != model:
+                raise UserError(f"{path}: belongs to model {opened.model!r}, not {model!r}")
+            attributes = opened.attributes
+            n_steps, wall_s = int(attributes["n_steps"]), float(attributes["wall_s"])
+            found = [_row(opened, name, split or {}, n_steps) for name in opened.names]
+            work = np.array([row["time_ps"] * row["n_atoms"] for row in found])
+            if not work.any():  # relaxation took what there is
+                work = np.array([float(row["n_atoms"]) for row in found])
+            share = work / work.sum()
+            deaths = _worker_deaths(path, attributes)
+            for row, part in zip(found, share, strict=True):
+                key = (row["timestep_fs"], row["trajectory"])
+                if key in rows:
+                    raise UserError(f"{path}: {row['trajectory']!r} is in another shard, too")
+                rows[key] = row | {"wall_s": float(part) * wall_s, "worker_deaths": deaths}
+                deaths = 0
+    return [rows[key] for key in sorted(rows)]
+
+
+def _worker_deaths(path: Path, attributes: Mapping[str, Any]) -> int:
+    # files of earlier versions do not tell
+    counts = json.loads(attributes.get("worker_deaths", "{}")).values()
+    if not all(type(count) is int and 0 <= count < 1_000_000_000 for count in counts):
+        raise UserError(
+            f"{path}: `@worker_deaths` holds no counts; remove the file and run its job again"
+        )
+    return sum(counts)
+
+
+def write_dynamics_scores(
+    shards: Sequence[Path],
+    out: Path,
+    *,
+    split: Path | None = None,
+    entry: ModelEntry | None = None,
+    scan_set: Path | None = None,
+) -> None:
+    """Score a model's trajectories and write `scores/dynamics.parquet`.
+
+    Args:
+        shards: Trajectory files of one model.
+        out: Where to.
+        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
+        entry: That the files must be of.
+        scan_set: That they must have been made on; without one they must be of one.
+
+    Raises:
+        UserError: see `trajectory_rows`; or files of another scan set.
+    """
+    import pandas as pd  # the workflow's environment has it; a family's need not
+
+    from pesbench.files import provenance, stored_tables
+    from pesbench.files.fingerprint import stage_fingerprint
+
+    if scan_set is not None:
+        with ScanSet(scan_set) as opened:
+            wanted = opened.sha256
+        for path in sorted(shards):
+            with Trajectories(path) as made:
+                found = str(made.attributes["scan_set_sha256"])
+                check_scan_set(path, found, scan_set, wanted)
+    hashes, settings, made_from, alike = set(), [], [], {}
+    for path in shards:
+        with Trajectories(path) as opened:
+            made_from.append(provenance.summary(opened.attributes, "dynamics"))
+            hashes.add(str(opened.attributes["scan_set_sha256"]))
+            settings.append(json.loads(opened.attributes["settings"]))
+        told = {key: value for key, value in settings[-1].items() if key != "timestep_fs"}
+        alike[path] = {"code": made_from[-1]["code"], "settings": told}
+    if len(hashes) > 1:
+        raise UserError(f"{shards[0].parent}: its files belong to different scan sets; remove them")
+    if entry is not None:  # files of several groups that are merged may differ
+        check_alike(alike)
+    rows = trajectory_rows(shards, read_split(split) if split else None, entry)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame.attrs = {
+        "scan_set_sha256": hashes.pop(),
+        "settings": settings[0],
+        "entry": entry and entry.deciding(),
+        "code": stage_fingerprint("dynamics-scores"),
+        "made_from": made_from,
+        "provenance": provenance.collect(),
+    }
+    stored_tables.write_scores(out, frame)

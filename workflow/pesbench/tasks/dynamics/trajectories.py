@@ -1,0 +1,644 @@
+"""Trajectories: H5MD 1.1 files of one shard, their reader, and the export of one trajectory.
+
+A file holds, for a trajectory called `<name>`,
+
+    /particles/<name>                thinned frames: box, species, position (Å), velocity (Å/ps)
+    /observables/<name>              of these frames: potential_energy, kinetic_energy (eV),
+                                     temperature (K)
+    /observables/<name>_every_step   the same three of every step
+    /particles/<name>_last           the last 100 steps before a failure, every one of them,
+    /observables/<name>_last         and their observables
+    /connectivity/<name>             the bond graph, pairs of atoms from 0
+
+Every particles group has an observables group of its own name and length, so that readers that go
+by index, such as ZnH5MD, find the energy of the frame they show. Masses are ASE's
+(`ase.data.atomic_masses`). The attributes of `/particles/<name>` say what it is and how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
+
+from pesbench import __version__
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.hdf5 import LARGEST_CHUNK_BYTES, Values, writing
+from pesbench.files.storage import (
+    COMPRESSION,
+    LAST_ELEMENT,
+    VERSION,
+    Reader,
+    atomic_path,
+    open_stored,
+)
+from pesbench.metrics.stability import FailureCause, kinetic_temperature
+
+TRAJECTORIES_FORMAT = "pesbench-trajectories"
+EXPORTED_GROUP = "trajectory"  # the one name under which MDAnalysis looks
+EXPORT_SUFFIXES = (".h5md", ".extxyz", ".xyz", ".traj")
+H5MD_VERSION = (1, 1)
+_PS = 1000.0 * units.fs  # in ASE's unit of time
+_CHUNK_FRAMES, _CHUNK_STEPS = 64, 8192
+_OBSERVABLES = {"potential_energy": "eV", "kinetic_energy": "eV", "temperature": "K"}
+_ATTRIBUTES: dict[str, type] = {
+    "system": str, "temperature_k": float, "replicate": int, "charge": int, "spin": int,
+    "degrees_of_freedom": int, "message": str, "failure": str, "failure_step": int,
+    "last_step": int, "relaxed": bool, "relax_steps": int, "relax_fmax": float,
+}  # fmt: skip
+_LAST = "_last"  # behind the name of the group of the last steps
+
+
+def trajectory_name(system: str, temperature_k: float, replicate: int) -> str:
+    """The name of a trajectory, such as `ethanol_300K_0`.
+
+    H5MD keeps all particles groups in one folder: a slash in the system's name becomes a dot.
+    """
+    return f"{system.replace('/', '.')}_{temperature_k:g}K_{replicate}"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a trajectory is and how it ended, without its data.
+
+    Attributes:
+        system: Name of the molecule.
+        temperature_k: Nominal; the start has twice of it.
+        replicate: From 0.
+        numbers: Atomic numbers, shape (N,).
+        bonds: Bond graph, shape (B, 2).
+        charge: Total charge in e.
+        spin: Multiplicity.
+        degrees_of_freedom: Internal ones, 3N − 6, or 3N − 5 of a linear molecule.
+        status: Whether the model answered: `ok`, or how it failed.
+        message: What went wrong, or "".
+        failure: Why the molecule is no longer what it was (a `FailureCause` of
+            `metrics.stability`), or "". A trajectory survived if its status is `ok` and this is "".
+        failure_step: The step it did not survive, whether the model or the molecule failed; −1 if
+            it survived or was never put to the model.
+        last_step: The last step with energy and forces; −1 if there is none.
+        relaxed: Whether the start is a minimum of the model's own.
+        relax_steps: Taken.
+        relax_fmax: Largest force at the start in eV/Å; NaN if unknown.
+    """
+
+    system: str
+    temperature_k: float
+    replicate: int
+    numbers: NDArray[np.int64]
+    bonds: NDArray[np.int64]
+    charge: int
+    spin: int
+    degrees_of_freedom: int
+    status: Status = Status.OK
+    message: str = ""
+    failure: str = ""
+    failure_step: int = -1
+    last_step: int = -1
+    relaxed: bool = False
+    relax_steps: int = 0
+    relax_fmax: float = float("nan")
+
+    @property
+    def name(self) -> str:
+        return trajectory_name(self.system, self.temperature_k, self.replicate)
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def survived(self) -> bool:
+        return self.status is Status.OK and not self.failure
+
+
+@dataclass(frozen=True)
+class BlackBox:
+    """The last steps before a failure, as the integrator holds them.
+
+    Attributes:
+        steps: Their numbers, shape (F,). The last one is the geometry that failed; where the model
+            gave no forces for it, its velocities are those of half a step before.
+        positions: Å, shape (F, N, 3).
+        velocities: ASE units, shape (F, N, 3).
+    """
+
+    steps: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some consecutive steps of all S trajectories of a shard, A atoms in all.
+
+    Attributes:
+        first_step: Number of the first one.
+        potential: eV, shape (n, S); NaN once a trajectory has ended.
+        kinetic: eV, shape (n, S).
+        frame_steps: Which steps are stored as frames, shape (F,).
+        positions: Of these, Å, shape (F, A, 3).
+        velocities: ASE units, shape (F, A, 3).
+        black_boxes: Of the trajectories that failed in these steps, by index.
+    """
+
+    first_step: int
+    potential: NDArray[np.float64]
+    kinetic: NDArray[np.float64]
+    frame_steps: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    black_boxes: Mapping[int, BlackBox] = field(default_factory=dict)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def _series(
+    group: h5py.Group, unit: str, data: NDArray[Any] | None, shape: tuple[int, ...], chunk: int
+) -> h5py.Dataset:
+    """The `value` of a time-dependent element, with its unit."""
+    packed: dict[str, Any] = {}
+    dtype = np.dtype(np.float64 if data is None else data.dtype)
+    if shape[0]:
+        fitting = LARGEST_CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize)
+        packed = {"chunks": (max(1, min(shape[0], chunk, fitting)), *shape[1:]), **COMPRESSION}
+    value = group.create_dataset("value", shape=shape, dtype=dtype, data=data, **packed)
+    if unit:
+        value.attrs["unit"] = unit
+    return value
+
+
+def _times(group: h5py.Group, steps: NDArray[np.int64], timestep_fs: float) -> None:
+    group.create_dataset("step", data=steps)
+    group.create_dataset("time", data=steps * (timestep_fs / 1000.0)).attrs["unit"] = "ps"
+
+
+def _write_header(file: h5py.File) -> None:
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array(H5MD_VERSION)
+    h5md.create_group("author").attrs["name"] = "pesbench"
+    creator = h5md.create_group("creator")
+    creator.attrs["name"], creator.attrs["version"] = "pesbench", __version__
+    h5md.create_group("modules/units").attrs["version"] = np.array((1, 0))
+
+
+def _write_particles(
+    file: h5py.File,
+    name: str,
+    numbers: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    timestep_fs: float,
+) -> tuple[h5py.Dataset, h5py.Dataset]:
+    """A particles group; its positions and velocities are to be filled."""
+    group = file.create_group(f"particles/{name}")
+    shape = (len(steps), len(numbers), 3)
+    position = group.create_group("position")
+    _times(position, steps, timestep_fs)
+    filled = (
+        _series(position, "Angstrom", None, shape, _CHUNK_FRAMES),
+        _series(group.create_group("velocity"), "Angstrom ps-1", None, shape, _CHUNK_FRAMES),
+    )
+    # repeated for every frame: ZnH5MD reads no other species and box (some bytes, once packed)
+    species = np.broadcast_to(numbers.astype(np.int32), shape[:2])
+    _series(group.create_group("species"), "", species, species.shape, _CHUNK_FRAMES)
+    box = group.create_group("box")
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = ["none"] * 3
+    edges = np.zeros((len(steps), 3, 3))
+    _series(box.create_group("edges"), "Angstrom", edges, edges.shape, _CHUNK_FRAMES)
+    for element in ("velocity", "species", "box/edges"):
+        for key in ("step", "time"):
+            group[f"{element}/{key}"] = position[key]  # a hard link, as the specification advises
+    return filled
+
+
+def _write_observables(
+    file: h5py.File, name: str, values: Sequence[NDArray[np.float64]], steps: NDArray[np.int64],
+    timestep_fs: float,
+) -> None:  # fmt: skip
+    """An observables group, of values at some steps."""
+    group = file.create_group(f"observables/{name}")
+    first: h5py.Group | None = None
+    for (key, unit), value in zip(_OBSERVABLES.items(), values, strict=True):
+        element = group.create_group(key)
+        _series(element, unit, value, value.shape, _CHUNK_STEPS)
+        if first is None:
+            first = element
+            _times(element, steps, timestep_fs)
+        else:
+            element["step"], element["time"] = first["step"], first["time"]
+
+
+def _at(series: NDArray[np.float64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values at some steps; NaN beyond the end."""
+    values = np.full(len(steps), np.nan)
+    known = steps < len(series)
+    values[known] = series[steps[known]]
+    return values
+
+
+class _Written:
+    """One trajectory of a file that is being written."""
+
+    def __init__(
+        self, file: h5py.File, trajectory: Trajectory, timestep_fs: float, store_every: int
+    ) -> None:
+        self._file, self._trajectory, self._timestep_fs = file, trajectory, timestep_fs
+        self._frames = np.arange(0, trajectory.last_step + 1, store_every)
+        n_steps = trajectory.last_step + 1
+        self._position, self._velocity = _write_particles(
+            file, trajectory.name, trajectory.numbers, self._frames, timestep_fs
+        )
+        group = file[f"particles/{trajectory.name}"]
+        group.attrs["status"] = trajectory.status.value
+        group.attrs["numbers"] = trajectory.numbers  # a trajectory without frames has them, too
+        for key in _ATTRIBUTES:
+            group.attrs[key] = getattr(trajectory, key)
+        bonds = file.create_dataset(f"connectivity/{trajectory.name}", data=trajectory.bonds)
+        bonds.attrs["particles_group"] = group.ref
+        self._every_step: dict[str, h5py.Dataset] = {}
+        for key, unit in _OBSERVABLES.items():
+            element = file.create_group(f"observables/{trajectory.name}_every_step/{key}")
+            element["step"] = 1  # a fixed increment, from 0
+            element["time"] = timestep_fs / 1000.0
+            element["time"].attrs["unit"] = "ps"
+            self._every_step[key] = _series(element, unit, None, (n_steps,), _CHUNK_STEPS)
+
+    def add(self, segment: Segment, index: int, atoms: slice) -> None:
+        """What a segment holds of it."""
+        start = segment.first_step
+        stop = min(start + len(segment.potential), self._trajectory.last_step + 1)
+        if stop > start:
+            kinetic = segment.kinetic[: stop - start, index]
+            self._every_step["potential_energy"][start:stop] = segment.potential[
+                : stop - start, index
+            ]
+            self._every_step["kinetic_energy"][start:stop] = kinetic
+            self._every_step["temperature"][start:stop] = kinetic_temperature(
+                kinetic, self._trajectory.degrees_of_freedom
+            )
+        own = np.isin(segment.frame_steps, self._frames)
+        if own.any():
+            place = np.searchsorted(self._frames, segment.frame_steps[own])
+            self._position[place[0] : place[-1] + 1] = segment.positions[own, atoms]
+            self._velocity[place[0] : place[-1] + 1] = segment.velocities[own, atoms] * _PS
+        if index in segment.black_boxes:
+            box = segment.black_boxes[index]
+            position, velocity = _write_particles(
+                self._file, f"{self._trajectory.name}_last", self._trajectory.numbers, box.steps,
+                self._timestep_fs,
+            )  # fmt: skip
+            position[:], velocity[:] = box.positions, box.velocities * _PS
+
+    def finish(self) -> None:
+        """The observables of frames, which need those of every step."""
+        series = [self._every_step[key][:] for key in _OBSERVABLES]
+        last = f"{self._trajectory.name}_last"
+        for name in (self._trajectory.name, last):
+            if name not in self._file["particles"]:
+                continue
+            steps = self._file[f"particles/{name}/position/step"][:]
+            values = [_at(one, steps) for one in series]
+            _write_observables(self._file, name, values, steps, self._timestep_fs)
+
+
+def write_trajectories(
+    path: Path,
+    trajectories: Sequence[Trajectory],
+    segments: Iterable[Segment],
+    *,
+    timestep_fs: float,
+    store_every: int,
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write the trajectories of one shard.
+
+    Args:
+        path: Where to; written as `.part` and renamed.
+        trajectories: How each ended.
+        segments: Their data, in order of time; consumed one by one.
+        timestep_fs: Between two steps.
+        store_every: Steps from one stored frame to the next.
+        attributes: Of the file; mappings are stored as JSON.
+    """
+    ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
+    with atomic_path(path) as part, writing(part) as file:
+        _write_header(file)
+        file.attrs["format"] = TRAJECTORIES_FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["timestep_fs"] = timestep_fs
+        file.attrs["store_every"] = store_every
+        for key, value in attributes.items():
+            plain = isinstance(value, str | int | float | bool)
+            file.attrs[key] = value if plain else json.dumps(value)
+        written = [_Written(file, one, timestep_fs, store_every) for one in trajectories]
+        for segment in segments:
+            for index, (one, end) in enumerate(zip(written, ends, strict=True)):
+                one.add(segment, index, slice(end - trajectories[index].n_atoms, end))
+        for one in written:
+            one.finish()
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of one trajectory, F of them.
+
+    Attributes:
+        step: Shape (F,).
+        time_ps: Shape (F,).
+        positions: Å, shape (F, N, 3).
+        velocities: Å/ps, shape (F, N, 3).
+        potential: eV, shape (F,); NaN where the model failed.
+        kinetic: eV, shape (F,).
+        temperature: K, shape (F,).
+    """
+
+    step: NDArray[np.int64]
+    time_ps: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    potential: NDArray[np.float64]
+    kinetic: NDArray[np.float64]
+    temperature: NDArray[np.float64]
+
+    @property
+    def velocities_ase(self) -> NDArray[np.float64]:
+        """In ASE units, shape (F, N, 3)."""
+        return self.velocities / _PS
+
+
+@dataclass(frozen=True)
+class Series:
+    """Every step of one trajectory, from 0 to its last.
+
+    Attributes:
+        time_ps: Shape (T,).
+        potential: eV, shape (T,).
+        kinetic: eV, shape (T,).
+        temperature: K, shape (T,).
+    """
+
+    time_ps: NDArray[np.float64]
+    potential: NDArray[np.float64]
+    kinetic: NDArray[np.float64]
+    temperature: NDArray[np.float64]
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """Potential plus kinetic energy in eV, shape (T,)."""
+        return self.potential + self.kinetic
+
+
+class Trajectories(Reader):
+    """The trajectories of one shard, opened for reading.
+
+    Attributes:
+        names: Of all trajectories, sorted.
+        model: Name of the model entry.
+        timestep_fs: Between two steps.
+        store_every: Steps from one stored frame to the next.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file of the trajectories contract.
+
+        Raises:
+            UserError: there is none, it was cut short, or it is something else.
+        """
+        cure = "make it with the rule `dynamics`"
+        super().__init__(open_stored(path, TRAJECTORIES_FORMAT, "trajectory file", cure))
+        self.names = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes.get("model", ""))
+            self.timestep_fs = float(self.attributes["timestep_fs"])
+            self.store_every = int(self.attributes["store_every"])
+            for key in ("timestep_fs", "store_every"):
+                if not self.attributes[key]:
+                    raise self._file.wrong(f"@{key}", "is 0")
+
+    def _find(self, marker: str | None) -> dict[str, h5py.Group]:
+        file = self._file
+        if "particles" not in file.names(file.root):  # a shard without trajectories
+            return {}
+        particles = file.group(file.root, "particles")
+        groups = {name: file.group(particles, name) for name in file.names(particles)}
+        last = {name for name in groups if name.endswith(_LAST)}  # of a trajectory that failed
+        return {
+            name: group
+            for name, group in groups.items()
+            if name not in last or name.removesuffix(_LAST) not in groups
+        }
+
+    def _particles(self, name: str) -> h5py.Group:
+        if name not in self._groups:
+            close = get_close_matches(name, self.names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see its names"
+            raise UserError(f"{self.path}: no trajectory {name!r} in this file; {hint}")
+        return self._groups[name]
+
+    def trajectory(self, name: str) -> Trajectory:
+        """What a trajectory is and how it ended.
+
+        Raises:
+            UserError: the file has no trajectory of that name, or one that is not what it should
+                be.
+        """
+        group, file = self._particles(name), self._file
+        numbers = self._elements(group)
+        bonds = file.array(file.root, f"connectivity/{name}", np.int64, (None, 2))
+        if bonds.size and not 0 <= bonds.min() <= bonds.max() < len(numbers):
+            raise file.wrong(f"connectivity/{name}", "holds a number that is no atom")
+        found = Trajectory(
+            numbers=numbers,
+            bonds=bonds,
+            status=self.status(group),
+            **{key: file.attribute(group, key, kind) for key, kind in _ATTRIBUTES.items()},
+        )
+        if found.failure not in {"", *FailureCause}:
+            raise file.wrong(f"{group.name}/@failure", f"is {found.failure!r}, which is no cause")
+        planned = self.attributes.get("n_steps", found.last_step)
+        if found.survived and found.last_step != planned:
+            reason = f"is {found.last_step} of {planned} steps, and no failure is told"
+            raise file.wrong(f"{group.name}/@last_step", reason)
+        for key, least in (
+            ("degrees_of_freedom", 1 if found.last_step >= 0 else 0),
+            ("temperature_k", 1e-300),
+            ("replicate", 0),
+            ("spin", 1),
+            ("last_step", -1),
+        ):
+            value = getattr(found, key)
+            if not least <= value < math.inf:
+                raise file.wrong(f"{group.name}/@{key}", f"is {value}")
+        if found.name != name:
+            raise file.wrong(group.name, f"says that it is {found.name!r}")
+        return found
+
+    def _elements(self, group: h5py.Group) -> NDArray[np.int64]:
+        numbers = self._file.attribute(group, "numbers", int, (None,))
+        if not numbers.size or not 1 <= numbers.min() <= numbers.max() <= LAST_ELEMENT:
+            raise self._file.wrong(f"{group.name}@numbers", "holds what is no atomic number")
+        return numbers
+
+    def _values(self, group: h5py.Group) -> Values:
+        """What its data may hold: what a model breaks may become infinite on its last steps."""
+        survived = self.status(group) is Status.OK and not self._file.attribute(
+            group, "failure", str
+        )
+        return "finite" if survived else "any"
+
+    def frames(self, name: str) -> Frames:
+        """The stored frames, every `store_every`-th step."""
+        group = self._particles(name)
+        found = self._frames(name, len(self._elements(group)), self._values(group))
+        last = self._file.attribute(group, "last_step", int)
+        if not np.array_equal(found.step, np.arange(len(found.step)) * self.store_every) or (
+            len(found.step) != last // self.store_every + 1
+        ):
+            raise self._file.wrong(f"{group.name}/position/step", "is not every step to store")
+        return found
+
+    def last_steps(self, name: str) -> Frames | None:
+        """The last steps before a failure, every one of them; None of a trajectory that survived.
+
+        The last frame is the geometry that failed. Where the model gave no forces for it, its
+        energies are NaN and its velocities those of half a step before.
+        """
+        n_atoms = len(self._elements(self._particles(name)))
+        particles = self._file.group(self._file.root, "particles")
+        if name + _LAST not in self._file.names(particles):
+            return None
+        return self._frames(name + _LAST, n_atoms, "any")
+
+    def _frames(self, name: str, n_atoms: int, values: Values) -> Frames:
+        file = self._file
+        particles = file.group(file.root, f"particles/{name}")
+        observables = file.group(file.root, f"observables/{name}")
+        step = file.array(particles, "position/step", np.int64, (None,))
+        shape = (len(step), n_atoms, 3)
+        return Frames(
+            step,
+            file.array(particles, "position/time", np.float64, (len(step),)),
+            file.array(particles, "position/value", np.float64, shape, values=values),
+            file.array(particles, "velocity/value", np.float64, shape, values=values),
+            *(
+                file.array(observables, f"{key}/value", np.float64, (len(step),), values=values)
+                for key in _OBSERVABLES
+            ),
+        )
+
+    def series(self, name: str) -> Series:
+        """Energies and temperature of every step."""
+        trajectory = self._particles(name)
+        n_steps = self._file.attribute(trajectory, "last_step", int) + 1
+        values = self._values(trajectory)
+        group = self._file.group(self._file.root, f"observables/{name}_every_step")
+        values = [
+            self._file.array(group, f"{key}/value", np.float64, (n_steps,)) for key in _OBSERVABLES
+        ]
+        return Series(np.arange(n_steps) * (self.timestep_fs / 1000.0), *values)
+
+
+# --- export --------------------------------------------------------------------------------------
+
+
+def listed(path: Path) -> list[str]:
+    """The trajectories of a file, a line each: name, how it ended, and its last step."""
+    with Trajectories(path) as trajectories:
+        timestep_fs = trajectories.timestep_fs
+        found = {name: trajectories.trajectory(name) for name in trajectories.names}
+    width = max(map(len, found), default=0)
+    return [
+        f"{name:<{width}}  {_how_it_ended(one)}, {max(0, one.last_step) * timestep_fs / 1e3:.3f} ps"
+        for name, one in found.items()
+    ]
+
+
+def _how_it_ended(trajectory: Trajectory) -> str:
+    if trajectory.status is not Status.OK:
+        return str(trajectory.status.value)
+    return trajectory.failure or "survived"
+
+
+def export_trajectory(path: Path, name: str, out: Path, *, last_steps: bool = False) -> None:
+    """Write one trajectory in a format that other programs read.
+
+    The suffix decides: `.h5md` (H5MD with the one group `trajectory`, as MDAnalysis needs it),
+    `.extxyz` or `.xyz` (extended XYZ with momenta and energy), `.traj` (ASE).
+
+    Args:
+        path: A file of the trajectories contract.
+        name: Of the trajectory.
+        out: Written whole or not at all.
+        last_steps: Whether to write the last steps before its failure and not the thinned frames.
+
+    Raises:
+        UserError: an unknown suffix or trajectory, or one without frames.
+    """
+    if out.suffix not in EXPORT_SUFFIXES:
+        raise UserError(
+            f"{out}: no format for the suffix {out.suffix!r}; take " + ", ".join(EXPORT_SUFFIXES)
+        )
+    with Trajectories(path) as trajectories:
+        trajectory = trajectories.trajectory(name)
+        frames = trajectories.last_steps(name) if last_steps else trajectories.frames(name)
+        timestep_fs = trajectories.timestep_fs
+    if frames is None or not len(frames.step):
+        why = "it did not fail" if frames is None else trajectory.message or "it was never started"
+        raise UserError(f"{path}: trajectory {name!r} has no such frames ({why}); take another")
+    if out.suffix == ".h5md":
+        _export_h5md(out, trajectory, frames, timestep_fs)
+        return
+    import ase.io
+
+    from pesbench.files.molecules.xyz import write_extxyz
+
+    images = [_atoms(trajectory, frames, k) for k in range(len(frames.step))]
+    with atomic_path(out) as part:
+        if out.suffix == ".traj":
+            ase.io.write(part, images, format="traj")
+        else:
+            write_extxyz(part, images)
+
+
+def _export_h5md(out: Path, trajectory: Trajectory, frames: Frames, timestep_fs: float) -> None:
+    with atomic_path(out) as part, writing(part) as file:
+        _write_header(file)
+        position, velocity = _write_particles(
+            file, EXPORTED_GROUP, trajectory.numbers, frames.step, timestep_fs
+        )
+        position[:], velocity[:] = frames.positions, frames.velocities
+        values = (frames.potential, frames.kinetic, frames.temperature)
+        _write_observables(file, EXPORTED_GROUP, values, frames.step, timestep_fs)
+
+
+def _atoms(trajectory: Trajectory, frames: Frames, k: int) -> Atoms:
+    atoms = Atoms(
+        trajectory.numbers, frames.positions[k], velocities=frames.velocities_ase[k],
+        info={
+            "trajectory": trajectory.name,
+            "step": int(frames.step[k]),
+            "time_ps": float(frames.time_ps[k]),
+            "temperature_k": float(frames.temperature[k]),
+            "charge": trajectory.charge,
+            "spin": trajectory.spin,
+        },
+    )  # fmt: skip
+    if np.isfinite(frames.potential[k]):
+        atoms.calc = SinglePointCalculator(atoms, energy=float(frames.potential[k]))
+    return atoms
