@@ -35,7 +35,7 @@ def package_versions() -> dict[str, str]:
 
 def git_commit() -> str:
     """The commit this code stands at, with `+changes` if it was edited; "" outside a checkout."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     try:
         commit = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"],

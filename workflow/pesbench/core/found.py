@@ -1,0 +1,35 @@
+"""Tasks by looking: every folder of `pesbench.tasks` that holds a `task.py`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.task import Task
+
+_TASKS = Path(__file__).parents[1] / "tasks"
+STAGES = ("prepare", "run", "score", "section", "model_section")
+
+
+@functools.cache
+def tasks() -> dict[str, Task]:
+    """All tasks by name, sorted."""
+    names = sorted(path.parent.name for path in _TASKS.glob("*/task.py"))
+    return {name: importlib.import_module(f"pesbench.tasks.{name}.task").TASK for name in names}
+
+
+def stage_module(task: str, stage: str) -> str:
+    """The dotted name of the module of a stage, such as `pesbench.tasks.dynamics.run`."""
+    return f"pesbench.tasks.{task}.{stage}"
+
+
+def has_stage(task: str, stage: str) -> bool:
+    """Whether the task has the stage: all have run, score and section."""
+    return (_TASKS / task / f"{stage}.py").is_file()
+
+
+def stage(task: str, name: str) -> Any:
+    """The function of a stage, which its module names as the stage: `run` of `run.py`."""
+    return getattr(importlib.import_module(stage_module(task, name)), name)

@@ -1,0 +1,73 @@
+"""What the stages of a task get: `prepare`, `run` and `score`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pesbench.models.registry import ModelEntry
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What `run` gets.
+
+    Attributes:
+        entry: Resolved entry of the model.
+        scan_set: Scan set file.
+        items: Ids of scans or systems, sorted.
+        settings: Of the task.
+        out: File to write.
+        device: `auto`, `cpu` or `cuda`.
+        threads: For the model's arithmetic.
+        prepared: File that `prepare` wrote, of a task that has that stage.
+    """
+
+    entry: ModelEntry
+    scan_set: Path
+    items: Sequence[str]
+    settings: Any
+    out: Path
+    device: str = "auto"
+    threads: int = 1
+    prepared: Path | None = None
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """What `prepare` gets: see `RunJob`."""
+
+    scan_set: Path
+    items: Sequence[str]
+    settings: Any
+    out: Path
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """What `score` and `model_section` get.
+
+    Attributes:
+        files: That `run` wrote for the model, sorted.
+        scan_set: Scan set file.
+        settings: Of the task.
+        entry: That the files must be of; None where nobody tells.
+        reference: Files that `run` wrote for the method of the scan set, of a task that asks it.
+        split: CSV with the columns `system` and `split`, of what the model was trained on.
+        seen_scans: Ids of scans that the model was trained on.
+        selected: Ids or globs of the items to score.
+        prepared: File that `prepare` wrote, of a task that has that stage.
+    """
+
+    files: Sequence[Path]
+    scan_set: Path
+    settings: Any
+    entry: ModelEntry | None = None
+    reference: Sequence[Path] = ()
+    split: Path | None = None
+    seen_scans: Sequence[str] = ()
+    selected: Sequence[str] = ("*",)
+    prepared: Path | None = None

@@ -1,0 +1,118 @@
+"""Settings of tasks and families: frozen dataclasses whose fields carry help, unit and limits.
+
+One declaration gives the keys of a config block, the options of a command, the defaults of both and
+the table of the documentation. This module needs the standard library only: a command in the
+environment of a model reads what was validated where Snakemake runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+_META = "pesbench"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of a settings dataclass says of itself.
+
+    Attributes:
+        help: One sentence, with the unit.
+        above: The value must be larger; of a tuple, each item.
+        at_least: The value must not be smaller.
+        at_most: The value must not be larger.
+        choices: The allowed values, where there are few.
+    """
+
+    help: str
+    above: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,  # noqa: A002
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """A field of a settings dataclass; without a default it must be given. See `Setting`."""
+    about = Setting(help, above, at_least, at_most, choices)
+    return field(default=default, metadata={_META: about})
+
+
+@dataclass(frozen=True)
+class Key:
+    """A field of a settings dataclass as a key of the config or an option of a command.
+
+    Attributes:
+        name: As in the config, such as `duration_ps`.
+        about: Help and limits.
+        type: Of the value, or of each item where `many`.
+        many: Whether the value is a tuple.
+        optional: Whether the value may be None.
+        default: `dataclasses.MISSING` where the key is required.
+    """
+
+    name: str
+    about: Setting
+    type: type
+    many: bool
+    optional: bool
+    default: Any
+
+    @property
+    def option(self) -> str:
+        """The name of the command-line option, such as `--duration-ps`."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+def keys(settings: type) -> Iterator[Key]:
+    """The fields of a settings dataclass, in order.
+
+    Raises:
+        TypeError: a field was not made by `setting`, or its type is none of a scalar, an optional
+            scalar and a tuple of scalars.
+    """
+    hints = get_type_hints(settings)
+    for one in dataclasses.fields(settings):
+        if _META not in one.metadata:
+            raise TypeError(f"{settings.__name__}.{one.name}: declare it with `setting`")
+        kind, optional = hints[one.name], False
+        if get_origin(kind) in (Union, UnionType):
+            (kind,) = (arg for arg in get_args(kind) if arg is not type(None))
+            optional = True
+        many = get_origin(kind) is tuple
+        if many:
+            kind = get_args(kind)[0]
+        if kind not in (bool, int, float, str):
+            raise TypeError(f"{settings.__name__}.{one.name}: settings hold scalars, not {kind}")
+        yield Key(one.name, one.metadata[_META], kind, many, optional, one.default)
+
+
+def exactly(value: object) -> str:
+    """A value as a word of a command; a number is short where that says all, and never rounded."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def words(settings: Any) -> list[str]:
+    """The settings as options of a command, those that are None left out."""
+    found: list[str] = []
+    for key in keys(type(settings)):
+        value = getattr(settings, key.name)
+        if value is None:
+            continue
+        values = value if key.many else (value,)
+        found += [key.option, *map(exactly, values)]
+    return found

@@ -1,0 +1,148 @@
+"""What a task is: a question that is put to every model, in one folder `tasks/<name>`.
+
+The folder holds
+
+    settings.py   SETTINGS, one frozen dataclass (`pesbench.core.settings`)
+    task.py       TASK, an instance of a subclass of `Task`; light: no pandas, no torch
+    run.py        run(job: RunJob): asks a model, writes one file
+    score.py      score(job: ScoreJob) -> DataFrame: pure analysis of stored files
+    section.py    section(inputs: SectionInputs) -> Section: what a reader is told
+    model_section.py  model_section(job: ScoreJob, scores: DataFrame) -> Section: optional
+    prepare.py    prepare(job: PrepareJob): optional, inputs that all models share
+    README.md     the protocol, the definitions, what the task cannot see
+
+Nothing outside the folder names it: `pesbench.core.found` finds it by looking. The stages have
+generic rules (`workflow/rules/tasks.smk`) and generic commands (`pesbench run TASK`, `pesbench
+score TASK`, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pesbench.core.section import Metric
+
+SCAN, SYSTEM = "scan", "system"  # what an item of a shard is
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one job of a task runs.
+
+    Attributes:
+        items: Ids of the scans or systems, sorted.
+        settings: Of the task, the same for all of them.
+    """
+
+    items: tuple[str, ...]
+    settings: Any
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Evaluations that a shard asks of a model for one item, for the prediction of its cost.
+
+    Attributes:
+        copies: Frames of the item's system that are evaluated at a time, in common batches with
+            those of the other items.
+        steps: How often, one after the other.
+    """
+
+    copies: int
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of an item: frames of the scan (1 for a system) and atoms."""
+
+    frames: int
+    atoms: int
+
+
+class Task:
+    """A question that is put to every model. Subclasses set the attributes and what differs.
+
+    Attributes:
+        name: Of the folder, the config block and the folders of results.
+        title: For readers.
+        summary: One sentence, for help texts and the documentation.
+        settings: Frozen dataclass, see `pesbench.core.settings`.
+        block: Frozen dataclass of the keys of the config block, beside the settings and `models`,
+            `systems`, `systems_file`, `shard_size`, that decide which jobs there are; None for no
+            such key.
+        metrics: Columns of the scores that are metrics.
+        keys: Columns of the scores that name a row, such as `("scan",)`.
+        identity: Columns that say what a row is of, the same for all models.
+        text: Columns of the scores that hold text.
+        item: `SCAN` or `SYSTEM`.
+        shard_size: Default of the items a job holds.
+        always: Whether it runs for all models without a config block.
+        asks_controls: Whether controls take part.
+        asks_reference: Whether the scan set's method is asked, too, whose files `score` gets.
+        needs_molecules: Whether only scan sets with `source: molecules` will do.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    settings: ClassVar[type]
+    block: ClassVar[type | None] = None
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    keys: ClassVar[tuple[str, ...]]
+    identity: ClassVar[tuple[str, ...]] = ()
+    text: ClassVar[tuple[str, ...]] = ()
+    item: ClassVar[str] = SYSTEM
+    shard_size: ClassVar[int] = 15
+    always: ClassVar[bool] = False
+    asks_controls: ClassVar[bool] = False
+    asks_reference: ClassVar[bool] = False
+    needs_molecules: ClassVar[bool] = False
+
+    def shards(
+        self,
+        items: Sequence[str],
+        selected: Sequence[str],
+        settings: Any,
+        shard_size: int,
+        block: Any = None,
+    ) -> dict[str, Shard]:
+        """The jobs by name, of one model.
+
+        Which job an item belongs to follows from `items` alone, so that a wider selection finds
+        what a narrower one has made.
+
+        Args:
+            items: Ids of all items that the config block names, sorted.
+            selected: Those that are run.
+            settings: Of the task.
+            shard_size: Items a job.
+            block: Of the type `block`.
+
+        Raises:
+            UserError: settings or keys contradict each other; one line with the key and the cure.
+        """
+        wanted = set(selected)
+        found = {
+            name: tuple(one for one in some if one in wanted)
+            for name, some in split_shards(items, shard_size).items()
+        }
+        return {name: Shard(some, settings) for name, some in found.items() if some}
+
+    def phases(self, size: Size, settings: Any) -> tuple[Phase, ...]:
+        """Evaluations that an item asks of a model, for plan and requests to a scheduler."""
+        raise NotImplementedError
+
+    def stored_bytes(self, size: Size, settings: Any) -> float:
+        """Size of what is stored of an item, for the plan."""
+        raise NotImplementedError
+
+
+def split_shards(items: Sequence[str], size: int) -> dict[str, list[str]]:
+    """Consecutive items, at most `size` a shard, named 0000, 0001, ..."""
+    return {
+        f"{number:04d}": list(items[start : start + size])
+        for number, start in enumerate(range(0, len(items), size))
+    }

@@ -1,0 +1,75 @@
+"""Settings of the dynamics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from pesbench.core.errors import UserError
+from pesbench.core.settings import setting
+
+MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB
+
+
+@dataclass(frozen=True)
+class DynamicsSettings:
+    """How the trajectories of a run are made."""
+
+    temperatures_k: tuple[float, ...] = setting(
+        (300.0, 500.0, 1000.0),
+        help="Nominal temperatures in K; every start has twice of one.",
+        above=0,
+        at_most=1e4,
+    )
+    replicates: int = setting(
+        1, help="Trajectories of each molecule and temperature.", at_least=1, at_most=10_000
+    )
+    duration_ps: float = setting(2.0, help="Duration of a trajectory, in ps.", above=0, at_most=1e5)
+    timestep_fs: float = setting(
+        0.5, help="Time step of velocity Verlet, in fs.", at_least=1e-4, at_most=10
+    )
+    store_every: int = setting(
+        20,
+        help="Steps from one stored frame to the next; energies and temperature are stored at "
+        "every step.",
+        at_least=1,
+        at_most=1_000_000_000,
+    )
+    relax_steps: int = setting(
+        200,
+        help="Most steps of the relaxation with the model before the start.",
+        at_least=0,
+        at_most=1_000_000,
+    )
+    relax_fmax: float = setting(
+        0.05,
+        help="A molecule is relaxed when no atom's force is larger, in eV/Å.",
+        at_least=1e-6,
+        at_most=10,
+    )
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a trajectory."""
+        return round(1000.0 * self.duration_ps / self.timestep_fs)
+
+    def check(self) -> Self:
+        """Refuse values that contradict each other; single values have their limits.
+
+        Raises:
+            UserError: one line with the setting and the cure.
+        """
+        names = [f"{value:g}" for value in self.temperatures_k]
+        if len(set(names)) < len(names):
+            raise UserError("dynamics: `temperatures_k` holds one value twice; give each once")
+        if self.duration_ps * 1000.0 / self.timestep_fs > MOST_STEPS:
+            raise UserError(
+                f"dynamics: `duration_ps` is {self.duration_ps!r}, more than {MOST_STEPS:g} steps "
+                f"of {self.timestep_fs!r} fs; give a shorter one"
+            )
+        if self.n_steps < 1:
+            raise UserError(
+                f"dynamics: `duration_ps` is {self.duration_ps!r}, less than a step of "
+                f"{self.timestep_fs:g} fs; give a longer one"
+            )
+        return self

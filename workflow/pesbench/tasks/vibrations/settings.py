@@ -1,0 +1,29 @@
+"""Settings of the vibrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pesbench.core.settings import setting
+
+
+@dataclass(frozen=True)
+class VibrationSettings:
+    """How frequencies are found."""
+
+    displacement_angstrom: float = setting(
+        0.01,
+        help="Displacement of an atom to either side, in Å; beyond 0.1 a difference is no "
+        "derivative.",
+        above=0,
+        at_most=0.1,
+    )
+    relax_steps: int = setting(
+        500, help="Most steps of the relaxation with the model.", at_least=0, at_most=1_000_000
+    )
+    relax_fmax: float = setting(
+        0.01,
+        help="A molecule is relaxed when no atom's force is larger, in eV/Å.",
+        above=0,
+        at_most=10,
+    )
