@@ -164,7 +164,7 @@ def _case(
     models: dict[str, Any],
     tolerance: float,
 ) -> list[dict[str, Any]]:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.tasks.bonds.run import frames_batch
 
     with ScanSet(path) as scan_set:

@@ -23,7 +23,8 @@ from typing import Any
 
 from benchmarks.models import Size, write_mace
 
-from pesbench.files.storage import ScanSet, write_json
+from pesbench.files.atomic import write_json
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry, file_sha256
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -73,7 +73,7 @@ def _command(
     The worker's `start` is timed by a subclass; nothing else is changed.
     """
     from pesbench.engine import worker
-    from pesbench.files.storage import Evaluation
+    from pesbench.files.evaluation import Evaluation
     from pesbench.tasks.bonds import run as evaluate
 
     begun = time.perf_counter()
@@ -98,7 +98,7 @@ def _bare(entry: ModelEntry, path: Path, ids: Sequence[str]) -> float:
     import torch
 
     from pesbench.engine.batching import BatchLimit, split
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import load
     from pesbench.tasks.bonds.run import frames_batch
 

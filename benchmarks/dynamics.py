@@ -75,7 +75,7 @@ def _entry(dtype: str) -> ModelEntry:
 
 
 def _systems(path: Path):
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.tasks.dynamics.run import scan_set_systems
 
     with ScanSet(path) as scan_set:

@@ -50,7 +50,8 @@ from pesbench.core.scans import Scan, bond_scans
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit
 from pesbench.files.checkpoint import checkpoint_folder
-from pesbench.files.storage import Evaluation, ScanSet, write_scan_set
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.references.calculators import write_geometries
@@ -58,7 +59,7 @@ from pesbench.tasks.bonds import run as evaluate
 from pesbench.tasks.bonds.run import Evaluator, evaluate_shard
 from pesbench.tasks.dynamics import run as dynamics
 from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 
 ROOT = Path(__file__).resolve().parent.parent
 MOLECULES = ("CO", "N2", "NO")

@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.bench import MB, Command, Inputs, Row, control, isolated
 from benchmarks.models import LARGE, SMALL
 
-from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
 ITEM = "6 memory"

@@ -184,7 +184,7 @@ def _choosing_s(entry: ModelEntry, path: Path) -> float:
     from benchmarks.batched import limit_of
 
     from pesbench.engine.worker import Worker
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.tasks.bonds.run import frames_batch
 
     with ScanSet(path) as scan_set, Worker(entry, device="cpu") as worker:
@@ -203,7 +203,7 @@ def _loop_rate(
     from ase import Atoms
     from mace.calculators import MACECalculator
 
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
 
     torch.set_num_threads(threads)
     calculator = MACECalculator(

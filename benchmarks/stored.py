@@ -32,7 +32,7 @@ def measure_import(inputs: Inputs) -> Iterator[Row]:
 
 def _open_and_read(path: Path, ids: list[str]) -> list[tuple[float, float]]:
     """Seconds to open a scan set and to read one scan, once a scan."""
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
 
     times = []
     for scan_id in ids:
@@ -68,7 +68,7 @@ def measure_scores(inputs: Inputs) -> Iterator[Row]:
 
 def _score(scan_set_path: Path, evaluation: Path, repeats: int) -> tuple[int, list[float]]:
     """Number of rows, and seconds of each repeat."""
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.tasks.bonds.score import score_rows
 
     times = []

@@ -23,7 +23,8 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result
 from pesbench.core.scans import bond_scans
 from pesbench.core.systems import System
-from pesbench.files.storage import Evaluation, ScanSet, write_scan_set
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.sevennet import SevenNetModel
 from pesbench.models.registry import ModelEntry, file_sha256, load

@@ -18,7 +18,8 @@ from hypothesis import settings
 import fake_calculators
 from pesbench.core.scans import Scan, bond_scans
 from pesbench.core.systems import System
-from pesbench.files.storage import ScanSet, write_json, write_scan_set
+from pesbench.files.atomic import write_json
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.files.stored_tables import write_scores
 from pesbench.models.registry import ModelEntry
 from pesbench.references import bsct_spice as bsct

@@ -260,7 +260,7 @@ def stored_files(folder: Path) -> Stored:
     """A toy scan set with an evaluation, scores, trajectories and vibrations of a toy model."""
     sys.path.insert(0, str(REPO / "tests"))
     from conftest import TOYS, fake_entry, toy_scan, write_toys
-    from pesbench.files.storage import write_json
+    from pesbench.files.atomic import write_json
     from pesbench.models.registry import settle
     from pesbench.tasks.bonds.run import evaluate_shard
     from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard

@@ -21,7 +21,7 @@ from pesbench.compare import (
 )
 from pesbench.compare import association_metrics as statistics
 from pesbench.compare.association_panel import CHEAP_METRICS
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.report import figures
 from pesbench.report.inputs import ReportInputs, model_facts

@@ -24,7 +24,7 @@ from pesbench import cli
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.scans import bond_grid, bond_scan
 from pesbench.core.systems import fragments
-from pesbench.files.storage import ScanSet, write_scan_set
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.metrics.curves import extrema, step_work
 from pesbench.models import transfer
 from pesbench.references import bsct_spice as bsct

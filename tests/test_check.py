@@ -39,7 +39,8 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status, check_result, molecules_batch
 from pesbench.core.systems import bond_type
 from pesbench.engine.batching import BatchLimit
-from pesbench.files.storage import ScanEvaluation, ScanSet
+from pesbench.files.evaluation import ScanEvaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.families.ase import ASEModel
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.run import Evaluator
@@ -48,7 +49,7 @@ from pesbench.tasks.bonds.worst import worst_scans
 from pesbench.tasks.dynamics import conservation
 from pesbench.tasks.dynamics.run import run_dynamics_shard
 from pesbench.tasks.dynamics.score import METRICS, trajectory_rows
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 
 REPO = Path(__file__).parents[1]
 CONFORMANCE = ("conformance",)

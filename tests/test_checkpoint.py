@@ -14,7 +14,7 @@ import pytest
 from conftest import fake_entry, written_entry
 from pesbench.cli import main
 from pesbench.core.errors import HostError, UserError
-from pesbench.files import storage
+from pesbench.files import atomic
 from pesbench.files.checkpoint import Checkpoint, checkpoint_folder, stored_settings
 from pesbench.tasks.bonds.run import evaluate_shard
 
@@ -168,7 +168,7 @@ def test_a_node_that_is_lost_leaves_no_name_without_content(tmp_path, monkeypatc
         calls.append(("named", path.name, path.stat().st_size))
         return replace(path, target)
 
-    monkeypatch.setattr(storage.os, "fsync", noted)
+    monkeypatch.setattr(atomic.os, "fsync", noted)
     monkeypatch.setattr(Path, "replace", renamed)
     made = Checkpoint(tmp_path / "out.h5", {"a": 1})
     made.append(x=np.arange(1000))

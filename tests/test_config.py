@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.files import fingerprint
+from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import normalised, stage_fingerprint
-from pesbench.files.storage import write_json
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry

@@ -30,7 +30,7 @@ from pesbench.engine import patient_worker
 from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import relax
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.models import registry
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.run import GIVE_UP_AFTER
@@ -46,7 +46,7 @@ from pesbench.tasks.dynamics.run import (
     starting_velocities,
     without_drift,
 )
-from pesbench.tasks.dynamics.trajectories import Trajectories, Trajectory
+from pesbench.tasks.dynamics.stored import Trajectories, Trajectory
 from test_trajectories import content
 
 FS = units.fs

@@ -12,7 +12,7 @@ import pytest
 from conftest import fake_entry
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.dynamics import conservation
 from pesbench.tasks.dynamics import section as report
 from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
@@ -25,7 +25,7 @@ from pesbench.tasks.dynamics.score import (
     trajectory_rows,
     write_dynamics_scores,
 )
-from pesbench.tasks.dynamics.trajectories import (
+from pesbench.tasks.dynamics.stored import (
     Frames,
     Segment,
     Series,

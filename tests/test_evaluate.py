@@ -26,7 +26,8 @@ from pesbench.core.interface import ModelInfo, Result, Status, molecules_batch
 from pesbench.engine.batching import BatchLimit, choose_limit, split
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files.checkpoint import Checkpoint
-from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import run as evaluate
 from pesbench.tasks.bonds.run import (

@@ -24,17 +24,19 @@ from pesbench import cli
 from pesbench.core.errors import HostError, UserError, check_writable
 from pesbench.core.interface import Status
 from pesbench.engine.worker import ModelFailureError, Worker
+from pesbench.files.atomic import write_json
 from pesbench.files.checkpoint import Checkpoint
+from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import readable
-from pesbench.files.storage import Evaluation, Vibrations, write_json
 from pesbench.models.registry import check_import
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import running
 from pesbench.report.strict import model_failures
 from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
+from pesbench.tasks.vibrations.stored import Vibrations
 
 REPO = Path(__file__).parents[1]
 SYSTEMS = ("a", "b", "c", "d", "e", "f")

@@ -13,7 +13,8 @@ import pytest
 
 from conftest import tblite_entry
 from pesbench.core.interface import Status
-from pesbench.files.storage import ScanEvaluation, ScanSet
+from pesbench.files.evaluation import ScanEvaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.families import control as controls
 from pesbench.orchestration.config import read_models
 from pesbench.tasks.bonds.run import evaluate_shard

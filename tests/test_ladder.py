@@ -36,7 +36,7 @@ from pesbench.compare.ladder_noise import (
     seed_noise,
 )
 from pesbench.core.errors import UserError
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.download import cache_path
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import potentials

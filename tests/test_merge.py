@@ -25,9 +25,11 @@ from pesbench.commands.merge.options import choices
 from pesbench.commands.merge.place import new_folder
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.files.atomic import write_json
+from pesbench.files.evaluation import Evaluation, ScanEvaluation, write_evaluation
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.provenance import summary
-from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet, write_evaluation, write_json
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.record import (
     Described,
     deciding_entry,
@@ -40,12 +42,7 @@ from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.bonds.score import write_scores
 from pesbench.tasks.dynamics.run import DynamicsSettings
 from pesbench.tasks.dynamics.score import trajectory_rows, write_dynamics_scores
-from pesbench.tasks.dynamics.trajectories import (
-    Segment,
-    Trajectories,
-    Trajectory,
-    write_trajectories,
-)
+from pesbench.tasks.dynamics.stored import Segment, Trajectories, Trajectory, write_trajectories
 
 SETTINGS = DynamicsSettings(
     temperatures_k=(300.0,), replicates=1, duration_ps=0.5, timestep_fs=1.0, store_every=10

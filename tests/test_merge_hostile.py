@@ -19,7 +19,8 @@ import pytest
 from pesbench.commands.merge.assembly import merge
 from pesbench.commands.merge.place import new_folder
 from pesbench.core.errors import UserError
-from pesbench.files.storage import ScanSet, write_json, write_scan_set
+from pesbench.files.atomic import write_json
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.record import Described, check_name, description, write_record
 from pesbench.models.registry import ModelEntry
 from test_merge import LEVEL, METHOD, Group, contents, control, net, refused, run

@@ -23,7 +23,7 @@ from pesbench.core.systems import System, bonds_from_geometry
 from pesbench.files.molecules.charge_and_spin import whole_number
 from pesbench.files.molecules.reading import read_prepared, read_systems, to_atoms
 from pesbench.files.molecules.xyz import comment_pairs, write_extxyz
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.references import relax
 from pesbench.references.molecules import read_molecules, system_from_smiles
 from pesbench.training.split import read_split

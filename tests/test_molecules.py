@@ -19,7 +19,7 @@ from pesbench.core.interface import Result, Status
 from pesbench.core.systems import bonds_from_geometry
 from pesbench.files.molecules.reading import read_prepared, to_atoms
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.references import calculators, molecules

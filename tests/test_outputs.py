@@ -12,7 +12,8 @@ import pytest
 from conftest import write_toys
 from pesbench import cli
 from pesbench.core.errors import UserError
-from pesbench.files.storage import ScanSet, atomic_path
+from pesbench.files.atomic import atomic_path
+from pesbench.files.scan_set import ScanSet
 
 
 def _one_line(caplog) -> str:

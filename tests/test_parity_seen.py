@@ -9,7 +9,7 @@ import pytest
 from pesbench.compare import parity
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.storage import ScanEvaluation, write_evaluation
+from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import can_be_resolved, variants
 from pesbench.tasks.bonds import seen

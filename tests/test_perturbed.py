@@ -20,8 +20,8 @@ from fake_calculators import morse
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Status, molecules_batch
 from pesbench.engine.worker import Worker
+from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
-from pesbench.files.storage import write_json
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.families import perturbed
 from pesbench.models.families.perturbed import (

@@ -30,7 +30,7 @@ from pesbench.commands.plan.tables import figure, frame, proposal_text, run_comm
 from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo, Status
 from pesbench.engine.batching import BatchLimit
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import Config, merged, read_config
 from pesbench.tasks.bonds.run import evaluate_shard

@@ -22,7 +22,7 @@ from conftest import build_scan_set, toy_scan
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result, Status, molecules_batch
 from pesbench.engine.worker import Worker
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.families import pyscf as family
 from pesbench.models.families.pyscf import PySCFModel
 from pesbench.models.registry import ModelEntry, check_entry, load, role

@@ -16,16 +16,9 @@ from conftest import write_toys
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
-from pesbench.files.storage import (
-    Evaluation,
-    ScanEvaluation,
-    ScanSet,
-    atomic_path,
-    write_evaluation,
-    write_json,
-    write_scan_set,
-    write_text,
-)
+from pesbench.files.atomic import atomic_path, write_json, write_text
+from pesbench.files.evaluation import Evaluation, ScanEvaluation, write_evaluation
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.registry import ModelEntry
 
 

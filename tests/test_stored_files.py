@@ -19,19 +19,12 @@ from conftest import write_toys
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Status
 from pesbench.files import provenance
+from pesbench.files.evaluation import Evaluation, ScanEvaluation, write_evaluation
 from pesbench.files.hdf5 import StoredFile, writing
-from pesbench.files.storage import (
-    Evaluation,
-    MoleculeVibrations,
-    ScanEvaluation,
-    ScanSet,
-    Vibrations,
-    write_evaluation,
-    write_vibrations,
-)
+from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.bonds.score import score_rows
 from pesbench.tasks.dynamics.score import trajectory_rows
-from pesbench.tasks.dynamics.trajectories import (
+from pesbench.tasks.dynamics.stored import (
     BlackBox,
     Segment,
     Trajectories,
@@ -39,6 +32,7 @@ from pesbench.tasks.dynamics.trajectories import (
     write_trajectories,
 )
 from pesbench.tasks.vibrations.score import vibration_rows
+from pesbench.tasks.vibrations.stored import MoleculeVibrations, Vibrations, write_vibrations
 
 NOTES = {
     "model": "m", "scan_set_sha256": "x", "wall_s": 1.5, "n_steps": 40, "device": "cpu",
@@ -432,7 +426,9 @@ import conftest, test_stored_files as t
 from pesbench.files.checkpoint import Checkpoint
 from pesbench.core.errors import disk_failure
 from pesbench.files.stored_tables import write_scores
-from pesbench.files.storage import write_json, write_evaluation, ScanEvaluation, write_vibrations
+from pesbench.files.atomic import write_json
+from pesbench.files.evaluation import write_evaluation, ScanEvaluation
+from pesbench.tasks.vibrations.stored import write_vibrations
 out = Path(sys.argv[2])
 rng = np.random.default_rng(0)
 scan = conftest.toy_scan("b", "CN", 100)

@@ -26,7 +26,9 @@ from pesbench.core.systems import System
 from pesbench.engine import host_memory, supervisor, wire
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
-from pesbench.files.storage import Evaluation, ScanSet, Vibrations, write_json
+from pesbench.files.atomic import write_json
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 from pesbench.models.registry import check_import
@@ -38,8 +40,9 @@ from pesbench.tasks.bonds.score import score_rows
 from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.section import dynamics_columns
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
+from pesbench.tasks.vibrations.stored import Vibrations
 
 FRAME = 5
 NO_ENERGIES = {

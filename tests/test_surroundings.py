@@ -15,8 +15,9 @@ import pytest
 from pesbench.cli import _parser, main
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.paths import given_path
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.files.schemas import read_schema
-from pesbench.files.storage import Evaluation, ScanSet
 from pesbench.models.download import cache_path
 from pesbench.models.models_file import make_entry
 from pesbench.models.trust import entry_sha256

@@ -25,7 +25,8 @@ from pesbench.core.interface import (
     Status,
     check_result,
 )
-from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index, force_smoothness_deviation
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed import TestbedModel, like_sizes

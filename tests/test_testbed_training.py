@@ -28,7 +28,8 @@ from conftest import fake_entry, tblite_entry, toy_scan
 from pesbench import cli
 from pesbench.commands.check.subset import SCANS
 from pesbench.core.errors import UserError
-from pesbench.files.storage import ScanSet, write_json, write_scan_set
+from pesbench.files.atomic import write_json
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.registry import ModelEntry, file_sha256, load

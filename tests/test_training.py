@@ -25,8 +25,8 @@ from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status
 from pesbench.core.systems import System
+from pesbench.files.atomic import write_json
 from pesbench.files.molecules.reading import read_systems
-from pesbench.files.storage import write_json
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.registry import ModelEntry, file_sha256, load, resolve_weights

@@ -14,12 +14,12 @@ from ase.data import atomic_masses
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.tasks.dynamics.trajectories import (
+from pesbench.tasks.dynamics.export import export_trajectory
+from pesbench.tasks.dynamics.stored import (
     BlackBox,
     Segment,
     Trajectories,
     Trajectory,
-    export_trajectory,
     trajectory_name,
     write_trajectories,
 )

@@ -20,7 +20,7 @@ import yaml
 from conftest import REPO
 from pesbench import cli
 from pesbench.core.errors import UserError
-from pesbench.files.storage import write_json
+from pesbench.files.atomic import write_json
 from pesbench.models import registry as registry_
 from pesbench.models import trust
 from pesbench.models.download import cache_path

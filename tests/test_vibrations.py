@@ -25,7 +25,8 @@ from pesbench.core.systems import System
 from pesbench.engine import patient_worker
 from pesbench.engine.relaxation import Relaxed
 from pesbench.engine.worker import Worker
-from pesbench.files.storage import ScanSet, Vibrations, write_json, write_vibrations
+from pesbench.files.atomic import write_json
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.stability import degrees_of_freedom
 from pesbench.models.as_calculator import ModelCalculator
 from pesbench.models.families.perturbed import PerturbedModel
@@ -35,6 +36,7 @@ from pesbench.tasks.vibrations import run as vibrations
 from pesbench.tasks.vibrations.metrics import compare_frequencies, count_imaginary, geometry_rmsd
 from pesbench.tasks.vibrations.run import VibrationSettings, find_vibrations, run_vibrations
 from pesbench.tasks.vibrations.score import COLUMNS, METRICS, vibration_rows, write_vibration_scores
+from pesbench.tasks.vibrations.stored import Vibrations, write_vibrations
 
 SETTINGS = VibrationSettings()
 

@@ -11,7 +11,7 @@ import yaml
 
 from conftest import REPO, fake_entry, faulty
 from pesbench.cli import main
-from pesbench.files.storage import Evaluation
+from pesbench.files.evaluation import Evaluation
 from pesbench.orchestration.config import resolve
 from pesbench.orchestration.config_files import Config, merged
 from pesbench.tasks.bonds.run import evaluate_shard

@@ -17,7 +17,8 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan, bond_scan
 from pesbench.engine.batching import BatchLimit
-from pesbench.files.storage import ScanEvaluation, ScanSet, write_evaluation, write_scan_set
+from pesbench.files.evaluation import ScanEvaluation, write_evaluation
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.tasks.bonds import faults, worst
 from pesbench.tasks.bonds.run import Evaluator, evaluate_scans
 from pesbench.tasks.bonds.score import COLUMNS, PLACES, score_rows, score_scan

@@ -25,9 +25,10 @@ import yaml
 from one_node import OneNode, run, this_machine
 
 from conftest import fake_entry
-from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 
 REPO = Path(__file__).parents[2]
 LITERAL = (str(Path(sys.executable).with_name("snakemake")), "--profile", "slurm")

@@ -19,7 +19,7 @@ from pesbench.orchestration import running
 from pesbench.orchestration.surroundings import check_python, shut_out
 
 if TYPE_CHECKING:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import ModelEntry
     from pesbench.orchestration.config_files import Config
     from pesbench.report.inputs import ReportInputs
@@ -44,7 +44,7 @@ def _registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
 
 
 def _entry(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import write_json
+    from pesbench.files.atomic import write_json
     from pesbench.models.registry import settle
 
     entry = _registered(arguments.model, arguments.models_file, trust=arguments.trust)
@@ -77,7 +77,7 @@ def _describe(arguments: argparse.Namespace) -> None:
 def _import_archive(arguments: argparse.Namespace) -> None:
     from pesbench.core.progress import track
     from pesbench.files import provenance
-    from pesbench.files.storage import write_scan_set
+    from pesbench.files.scan_set import write_scan_set
     from pesbench.references import bsct_spice
 
     manifest = bsct_spice.read_manifest(arguments.manifest)
@@ -253,7 +253,7 @@ def _controls(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from pesbench.tasks.dynamics.trajectories import export_trajectory, listed
+    from pesbench.tasks.dynamics.export import export_trajectory, listed
 
     if arguments.list:
         if arguments.trajectory or arguments.out or arguments.last_steps:
@@ -274,7 +274,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _all_scans(scan_set: Path) -> tuple[str, ...]:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
 
     with ScanSet(scan_set) as opened:
         return opened.ids
@@ -302,7 +302,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _dynamics(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import ModelEntry
     from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard, scan_set_systems
 
@@ -343,7 +343,7 @@ def _score_dynamics(arguments: argparse.Namespace) -> None:
 
 
 def _vibrations(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import ModelEntry
     from pesbench.tasks.dynamics.run import scan_set_systems
     from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
@@ -382,7 +382,7 @@ def _score_vibrations(arguments: argparse.Namespace) -> None:
 
 
 def _worst(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.files.stored_tables import read_scores
     from pesbench.report import figures
     from pesbench.tasks.bonds import score as scan_scores
@@ -434,7 +434,7 @@ def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
 
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.files import provenance
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import tables
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -453,7 +453,8 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
 
 
 def _strict(arguments: argparse.Namespace) -> int:
-    from pesbench.files.storage import ScanSet, write_text
+    from pesbench.files.atomic import write_text
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report.inputs import read_inputs
     from pesbench.report.strict import model_failures
 
@@ -487,7 +488,7 @@ def _strict(arguments: argparse.Namespace) -> int:
 def _associate(arguments: argparse.Namespace) -> None:
     from pesbench.compare import association, association_figures, dose, dose_figures
     from pesbench.files import provenance
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import figures
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -515,7 +516,7 @@ def _associate(arguments: argparse.Namespace) -> None:
 def _ladder(arguments: argparse.Namespace) -> None:
     from pesbench.compare import ladder, ladder_figure, ladder_text
     from pesbench.files import provenance
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import figures
     from pesbench.report.inputs import read_inputs
 
@@ -542,7 +543,8 @@ def _ladder(arguments: argparse.Namespace) -> None:
 def _parity(arguments: argparse.Namespace) -> None:
     from pesbench.compare.parity import files_by_model, parity
     from pesbench.core.text import csv_table
-    from pesbench.files.storage import ScanSet, write_text
+    from pesbench.files.atomic import write_text
+    from pesbench.files.scan_set import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -555,7 +557,7 @@ def _parity(arguments: argparse.Namespace) -> None:
 
 
 def _figures(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import figures
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -566,7 +568,7 @@ def _figures(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import page
 
     with ScanSet(arguments.scan_set) as scan_set:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pesbench.compare.association_panel import CHEAP_METRICS, start_failures
 from pesbench.core.text import csv_table
-from pesbench.files.storage import write_text
+from pesbench.files.atomic import write_text
 from pesbench.models.families.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
 from pesbench.report.tables import DOSE_UNITS, ModelFacts

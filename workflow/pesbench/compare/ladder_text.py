@@ -20,7 +20,7 @@ from pesbench.core.text import (
     markdown_paragraph,
     markdown_table,
 )
-from pesbench.files.storage import write_text
+from pesbench.files.atomic import write_text
 from pesbench.files.stored_tables import AGAIN, read_csv
 from pesbench.report.tables import More, number
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Status
-from pesbench.files.storage import Evaluation, ScanEvaluation
+from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.files.stored_tables import AGAIN, read_csv
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import repeat_key, variants

@@ -17,7 +17,7 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0
 from numpy.typing import NDArray
 
 from pesbench.core.errors import FileError, reading
-from pesbench.files.storage import atomic_path, write_json
+from pesbench.files.atomic import atomic_path, write_json
 
 logger = logging.getLogger("pesbench")
 Arrays = dict[str, NDArray[Any]]

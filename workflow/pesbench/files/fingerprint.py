@@ -66,7 +66,7 @@ _STAGES = {
         "tasks/dynamics/run.py",
         "engine/patient_worker.py",
         "engine/relaxation.py",
-        "tasks/dynamics/trajectories.py",
+        "tasks/dynamics/stored.py",
         "metrics/stability.py",
         *_RUNNING,
     ),

@@ -88,7 +88,7 @@ def unverified() -> Iterator[None]:
 def readable(what: object, cure: str = AGAIN) -> Iterator[None]:
     """One line for a damaged HDF5 file that names another place, or another cure.
 
-    For what is read from a copy; a reader of `storage` names the file and the item itself.
+    For what is read from a copy; a reader of `stored` names the file and the item itself.
 
     Raises:
         UserError: instead.

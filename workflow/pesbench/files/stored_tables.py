@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pesbench.core.errors import FileError, UserError, reading
-from pesbench.files.storage import atomic_path
+from pesbench.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pesbench.core.errors import HostError, UserError, reading
 from pesbench.core.paths import given_path
+from pesbench.files.atomic import write_json
 from pesbench.models.transfer import save
 
 CACHE_VARIABLE = "PESBENCH_CACHE"
@@ -205,8 +206,6 @@ def _check(
 
 
 def _write_pin(address: str, path: Path, file: Path, sha256: str) -> Pin:
-    from pesbench.files.storage import write_json  # h5py, which a worker does not need
-
     pin = Pin(address, sha256, file.stat().st_size, datetime.now(UTC).isoformat(timespec="seconds"))
     write_json(pin_path(path), asdict(pin))
     logger.info("%s: sha256 %s pinned", path, sha256)

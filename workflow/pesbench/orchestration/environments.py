@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.paths import real_path
-from pesbench.files.storage import write_json
+from pesbench.files.atomic import write_json
 from pesbench.files.strict_yaml import read_text
 
 FORMAT = "pesbench-environment"

@@ -15,15 +15,16 @@ from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.scans import N_FRAMES
+from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import unverified
+from pesbench.files.scan_set import ScanSet
 from pesbench.files.schemas import check_schema, read_schema
-from pesbench.files.storage import Evaluation, ScanSet
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run
 from pesbench.tasks.bonds.run import GIVE_UP_AFTER
 from pesbench.tasks.dynamics.run import DynamicsSettings
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 
 ON_CPU = ("ase", "control", "pyscf", "tblite")  # families whose adapters take no device
 START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing the batch

@@ -24,7 +24,7 @@ from pesbench.core.paths import given_path
 from pesbench.core.scans import N_FRAMES, Scan
 from pesbench.core.systems import bonds_from_smiles
 from pesbench.core.text import printable
-from pesbench.files.storage import atomic_path
+from pesbench.files.atomic import atomic_path
 from pesbench.models.transfer import save
 
 NAME = "bsct_spice"

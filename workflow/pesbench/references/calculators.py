@@ -25,8 +25,10 @@ from pesbench.core.scans import PlannedBond, Scan, SkippedBond, bond_scans, plan
 from pesbench.core.systems import System
 from pesbench.core.text import csv_cell
 from pesbench.files import provenance
+from pesbench.files.atomic import write_text
+from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.files.molecules.reading import read_prepared
-from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet, write_scan_set, write_text
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.references.quality import QualityLimits, judge
 
 NO_REFERENCE_YET = "none yet"

@@ -36,12 +36,12 @@ from pesbench.core.systems import (
     why_impossible,
 )
 from pesbench.engine.worker import ModelFailureError, Worker
+from pesbench.files.atomic import atomic_path
 from pesbench.files.csv_files import read_rows
 from pesbench.files.molecules.charge_and_spin import charge_and_spin, whole_number
 from pesbench.files.molecules.reading import read_systems, to_atoms
 from pesbench.files.molecules.record import all_made
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.files.storage import atomic_path
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry
 from pesbench.references.relax import conformers, parse_smiles

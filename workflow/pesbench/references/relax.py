@@ -25,10 +25,10 @@ from tblite.ase import TBLite
 from pesbench.core.errors import UserError
 from pesbench.core.progress import track
 from pesbench.core.systems import ISOTOPES, bonds_from_geometry, bonds_from_smiles, is_path_name
+from pesbench.files.atomic import atomic_path
 from pesbench.files.csv_files import read_rows
 from pesbench.files.molecules.charge_and_spin import charge_and_spin
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.files.storage import atomic_path
 
 METHOD = "GFN2-xTB"
 N_CONFORMERS = 10

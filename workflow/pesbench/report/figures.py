@@ -28,7 +28,7 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from pesbench.files import provenance
-from pesbench.files.storage import atomic_path
+from pesbench.files.atomic import atomic_path
 from pesbench.metrics.aggregate import seed_of
 from pesbench.report.tables import ModelFacts, scan_table
 

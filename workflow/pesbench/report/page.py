@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pesbench.compare.association import verdict
 from pesbench.core.text import html_text
 from pesbench.files import provenance
-from pesbench.files.storage import ScanSet, write_text
+from pesbench.files.atomic import write_text
+from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_csv
 from pesbench.report import tables
 from pesbench.report.answer import sentences

@@ -26,7 +26,7 @@ from pesbench.core.text import (
     markdown_paragraph,
     markdown_table,
 )
-from pesbench.files.storage import write_text
+from pesbench.files.atomic import write_text
 from pesbench.metrics import aggregate
 from pesbench.training.split import SEEN, UNSEEN
 

@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Batch, Model
 from pesbench.files import provenance
-from pesbench.files.storage import ScanSet, write_json, write_text
+from pesbench.files.atomic import write_json, write_text
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.registry import ModelEntry, file_sha256, load

@@ -31,7 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pesbench.core.errors import UserError, reading
 from pesbench.core.progress import track
 from pesbench.core.scans import Scan
-from pesbench.files.storage import atomic_path, write_json, write_text
+from pesbench.files.atomic import atomic_path, write_json, write_text
 from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.testbed.network import AttentionPotential
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings

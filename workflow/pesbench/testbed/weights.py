@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.text import quoted
-from pesbench.files.storage import atomic_path
+from pesbench.files.atomic import atomic_path
 from pesbench.models import trust
 from pesbench.testbed.network import AttentionPotential
 from pesbench.testbed.settings import PotentialSettings

@@ -20,8 +20,8 @@ from typing import Any
 from pesbench.core.errors import UserError, reading
 from pesbench.engine.supervisor import die_with_parent
 from pesbench.files import provenance
+from pesbench.files.atomic import atomic_path, write_json, write_text
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.files.storage import atomic_path, write_json, write_text
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (

@@ -25,8 +25,8 @@ from pesbench.core.interface import Batch, Result, told
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.files import provenance
+from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.files.storage import atomic_path, write_json
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry, load
 from pesbench.training.split import SEEN

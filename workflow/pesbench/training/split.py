@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pesbench.core.errors import UserError
 from pesbench.core.systems import System, bond_type
+from pesbench.files.atomic import write_text
 from pesbench.files.csv_files import read_rows
-from pesbench.files.storage import write_text
 
 SEEN, UNSEEN = "seen", "unseen"
 

@@ -24,7 +24,7 @@ from pesbench.core.systems import System
 from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import Relaxed, relax
 from pesbench.engine.worker import ModelLoadError
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.metrics.survival import Outcome, outcome
 from pesbench.tasks.bonds.run import failed_result
@@ -38,7 +38,7 @@ from pesbench.tasks.dynamics.run import (
     starting_velocities,
 )
 from pesbench.tasks.dynamics.score import METRICS, score_trajectory
-from pesbench.tasks.dynamics.trajectories import Frames, Series, Trajectory
+from pesbench.tasks.dynamics.stored import Frames, Series, Trajectory
 
 Array = NDArray[np.float64]
 Track = Callable[[Sequence[Any], int, str], Iterable[Any]]

@@ -135,7 +135,7 @@ class CheckReport:
         """JSON of `to_dict`, written to a file where a path is given."""
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         if path is not None:
-            from pesbench.files.storage import write_text
+            from pesbench.files.atomic import write_text
 
             write_text(Path(path), text)
         return text

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pesbench.core.errors import UserError
 from pesbench.core.scans import Scan
-from pesbench.files.storage import ScanSet, write_scan_set
+from pesbench.files.scan_set import ScanSet, write_scan_set
 
 SCANS = Path(__file__).with_name("scans.h5")
 N_SCANS = 30

@@ -36,10 +36,11 @@ from pesbench.core.errors import UserError
 from pesbench.core.paths import real_path
 from pesbench.core.text import csv_table
 from pesbench.files import provenance, stored_tables
+from pesbench.files.atomic import write_json, write_text
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.hdf5 import StoredFile, writing
 from pesbench.files.integrity import readable, seal
-from pesbench.files.storage import ScanSet, write_json, write_text
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.registry import role

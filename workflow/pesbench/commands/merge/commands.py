@@ -8,7 +8,7 @@ from pathlib import Path
 from pesbench.commands.merge.assembly import MANIFEST, Merged
 from pesbench.commands.merge.contents import DYNAMICS, SCANS, read_scores
 from pesbench.core.text import csv_table
-from pesbench.files.storage import write_text
+from pesbench.files.atomic import write_text
 from pesbench.models import record
 from pesbench.models.registry import role
 from pesbench.models.variants import can_be_resolved, variants

@@ -19,11 +19,12 @@ from pesbench.commands.merge.contents import (
     row_keys,
     trajectory_key,
 )
+from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import readable
-from pesbench.files.storage import Evaluation, ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.bonds.score import PLACES, score_rows
 from pesbench.tasks.dynamics.score import trajectory_rows
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.tasks.dynamics.stored import Trajectories
 
 EARLY_STEPS = 10  # before rounding has grown
 # in which equal results may differ; places follow from the forces

@@ -24,7 +24,7 @@ from pesbench.commands.merge.duplicates import Rounding, first_difference
 from pesbench.core.errors import UserError
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.integrity import differences
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
 SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}

@@ -13,8 +13,9 @@ import pandas as pd
 from pesbench.commands.plan.prediction import REFERENCE
 from pesbench.core.errors import UserError
 from pesbench.files.csv_files import read_rows
-from pesbench.files.storage import Evaluation, Vibrations
-from pesbench.tasks.dynamics.trajectories import Trajectories
+from pesbench.files.evaluation import Evaluation
+from pesbench.tasks.dynamics.stored import Trajectories
+from pesbench.tasks.vibrations.stored import Vibrations
 
 COLUMNS = (
     "model",

@@ -8,7 +8,7 @@ from pathlib import Path
 from pesbench.core.errors import UserError
 from pesbench.core.scans import N_FRAMES, PlannedBond, planned_bonds
 from pesbench.core.systems import System
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.orchestration.config import Run
 from pesbench.references import bsct_spice
 

@@ -26,8 +26,9 @@ from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.files import provenance
+from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
-from pesbench.files.storage import ScanSet, write_json
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.run import frames_batch, initial_limit, why_unsupported
 

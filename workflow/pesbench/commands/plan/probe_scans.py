@@ -13,7 +13,7 @@ from pesbench.commands.plan.cost import two_sizes
 from pesbench.core.errors import UserError
 from pesbench.core.scans import Scan, bond_scans
 from pesbench.files import provenance
-from pesbench.files.storage import ScanSet, write_scan_set
+from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.orchestration.config import Run
 
 N_FRAMES = 10  # of a scan, evenly spaced: a method that converges takes longer where bonds break

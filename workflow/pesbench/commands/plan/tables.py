@@ -13,7 +13,7 @@ import pandas as pd
 from pesbench.commands.plan.budget import Budget, Proposal, least_scans, overlay, timed_models
 from pesbench.commands.plan.prediction import REFERENCE, RELAX, Prediction, other_jobs
 from pesbench.core.text import markdown
-from pesbench.files.storage import write_text
+from pesbench.files.atomic import write_text
 from pesbench.files.strict_yaml import dump_yaml
 from pesbench.orchestration.config import Run
 from pesbench.orchestration.config_files import merged

@@ -93,7 +93,7 @@ def write_extxyz(path: Path, frames: Iterable[Atoms]) -> None:
     """Write frames such that every text in `info` is read back as the same text.
 
     Args:
-        path: Written in place: wrap it in `storage.atomic_path`.
+        path: Written in place: wrap it in `atomic.atomic_path`.
         frames: Left as they are.
     """
     written = []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.core.scans import Scan
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 
 Array = NDArray[np.float64]
 

@@ -24,8 +24,9 @@ from pesbench.engine.batching import BatchLimit, choose_limit, split
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
 from pesbench.files import provenance
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
+from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.files.fingerprint import stage_fingerprint
-from pesbench.files.storage import ScanEvaluation, ScanSet, write_evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
 GIVE_UP_AFTER = 3  # scans in a row on which the worker died or hung

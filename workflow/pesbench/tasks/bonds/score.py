@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
+from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.files.integrity import check_alike, check_owner, check_scan_set
-from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics import curves, smoothness
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import breaks

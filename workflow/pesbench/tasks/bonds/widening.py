@@ -15,9 +15,10 @@ from typing import Any
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.files import provenance
+from pesbench.files.evaluation import Evaluation, write_evaluation
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.integrity import unverified
-from pesbench.files.storage import Evaluation, ScanSet, write_evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.run import evaluate_shard
 

@@ -16,8 +16,10 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
 from pesbench.core.text import csv_table
+from pesbench.files.atomic import atomic_path, write_text
+from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.files.storage import Evaluation, ScanEvaluation, ScanSet, atomic_path, write_text
+from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_csv
 from pesbench.tasks.bonds import faults
 from pesbench.tasks.bonds.faults import COUNT, Fault

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
 from pesbench.core.text import label
-from pesbench.files.storage import ScanEvaluation, ScanSet
+from pesbench.files.evaluation import ScanEvaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics import smoothness
 from pesbench.metrics.curves import integrated_energy
 from pesbench.report.figures import GREY, PALETTE, saying, style

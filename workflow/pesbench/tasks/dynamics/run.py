@@ -45,7 +45,7 @@ from pesbench.files.checkpoint import (
     stored_settings,
 )
 from pesbench.files.fingerprint import stage_fingerprint
-from pesbench.files.storage import ScanSet
+from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.stability import (
     Failure,
     FailureCheck,
@@ -61,12 +61,7 @@ from pesbench.tasks.bonds.run import (
     failed_result,
     why_unsupported,
 )
-from pesbench.tasks.dynamics.trajectories import (
-    BlackBox,
-    Segment,
-    Trajectory,
-    write_trajectories,
-)
+from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory, write_trajectories
 
 Array = NDArray[np.float64]
 MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB

@@ -29,11 +29,12 @@ from pesbench.engine.worker import ModelLoadError
 from pesbench.files import provenance
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.files.fingerprint import stage_fingerprint
-from pesbench.files.storage import MoleculeVibrations, ScanSet, write_vibrations
+from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.run import Evaluator, Spent, caller_state, why_unsupported
 from pesbench.tasks.dynamics.run import internal_degrees_of_freedom, scan_set_systems
 from pesbench.tasks.vibrations import normal_modes
+from pesbench.tasks.vibrations.stored import MoleculeVibrations, write_vibrations
 
 LARGEST_DISPLACEMENT = 0.1  # Å; beyond, a difference is no derivative
 UNIT_SYSTEMS = 64  # molecules in common batches, between two checkpoints

@@ -1,4 +1,4 @@
-"""Trajectories: H5MD 1.1 files of one shard, their reader, and the export of one trajectory.
+"""Trajectories: H5MD 1.1 files of one shard, and their reader.
 
 A file holds, for a trajectory called `<name>`,
 
@@ -27,27 +27,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-from ase import Atoms, units
-from ase.calculators.singlepoint import SinglePointCalculator
+from ase import units
 from numpy.typing import NDArray
 
 from pesbench import __version__
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.files.atomic import atomic_path
 from pesbench.files.hdf5 import LARGEST_CHUNK_BYTES, Values, writing
-from pesbench.files.storage import (
-    COMPRESSION,
-    LAST_ELEMENT,
-    VERSION,
-    Reader,
-    atomic_path,
-    open_stored,
-)
+from pesbench.files.stored import COMPRESSION, LAST_ELEMENT, VERSION, Reader, open_stored
 from pesbench.metrics.stability import FailureCause, kinetic_temperature
 
 TRAJECTORIES_FORMAT = "pesbench-trajectories"
-EXPORTED_GROUP = "trajectory"  # the one name under which MDAnalysis looks
-EXPORT_SUFFIXES = (".h5md", ".extxyz", ".xyz", ".traj")
 H5MD_VERSION = (1, 1)
 _PS = 1000.0 * units.fs  # in ASE's unit of time
 _CHUNK_FRAMES, _CHUNK_STEPS = 64, 8192
@@ -185,7 +176,8 @@ def _times(group: h5py.Group, steps: NDArray[np.int64], timestep_fs: float) -> N
     group.create_dataset("time", data=steps * (timestep_fs / 1000.0)).attrs["unit"] = "ps"
 
 
-def _write_header(file: h5py.File) -> None:
+def write_header(file: h5py.File) -> None:
+    """Write the groups that make a file H5MD: version, author, creator, modules."""
     h5md = file.create_group("h5md")
     h5md.attrs["version"] = np.array(H5MD_VERSION)
     h5md.create_group("author").attrs["name"] = "pesbench"
@@ -194,7 +186,7 @@ def _write_header(file: h5py.File) -> None:
     h5md.create_group("modules/units").attrs["version"] = np.array((1, 0))
 
 
-def _write_particles(
+def write_particles(
     file: h5py.File,
     name: str,
     numbers: NDArray[np.int64],
@@ -224,7 +216,7 @@ def _write_particles(
     return filled
 
 
-def _write_observables(
+def write_observables(
     file: h5py.File, name: str, values: Sequence[NDArray[np.float64]], steps: NDArray[np.int64],
     timestep_fs: float,
 ) -> None:  # fmt: skip
@@ -258,7 +250,7 @@ class _Written:
         self._file, self._trajectory, self._timestep_fs = file, trajectory, timestep_fs
         self._frames = np.arange(0, trajectory.last_step + 1, store_every)
         n_steps = trajectory.last_step + 1
-        self._position, self._velocity = _write_particles(
+        self._position, self._velocity = write_particles(
             file, trajectory.name, trajectory.numbers, self._frames, timestep_fs
         )
         group = file[f"particles/{trajectory.name}"]
@@ -296,7 +288,7 @@ class _Written:
             self._velocity[place[0] : place[-1] + 1] = segment.velocities[own, atoms] * _PS
         if index in segment.black_boxes:
             box = segment.black_boxes[index]
-            position, velocity = _write_particles(
+            position, velocity = write_particles(
                 self._file, f"{self._trajectory.name}_last", self._trajectory.numbers, box.steps,
                 self._timestep_fs,
             )  # fmt: skip
@@ -311,7 +303,7 @@ class _Written:
                 continue
             steps = self._file[f"particles/{name}/position/step"][:]
             values = [_at(one, steps) for one in series]
-            _write_observables(self._file, name, values, steps, self._timestep_fs)
+            write_observables(self._file, name, values, steps, self._timestep_fs)
 
 
 def write_trajectories(
@@ -335,7 +327,7 @@ def write_trajectories(
     """
     ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
     with atomic_path(path) as part, writing(part) as file:
-        _write_header(file)
+        write_header(file)
         file.attrs["format"] = TRAJECTORIES_FORMAT
         file.attrs["version"] = VERSION
         file.attrs["timestep_fs"] = timestep_fs
@@ -552,93 +544,3 @@ class Trajectories(Reader):
             self._file.array(group, f"{key}/value", np.float64, (n_steps,)) for key in _OBSERVABLES
         ]
         return Series(np.arange(n_steps) * (self.timestep_fs / 1000.0), *values)
-
-
-# --- export --------------------------------------------------------------------------------------
-
-
-def listed(path: Path) -> list[str]:
-    """The trajectories of a file, a line each: name, how it ended, and its last step."""
-    with Trajectories(path) as trajectories:
-        timestep_fs = trajectories.timestep_fs
-        found = {name: trajectories.trajectory(name) for name in trajectories.names}
-    width = max(map(len, found), default=0)
-    return [
-        f"{name:<{width}}  {_how_it_ended(one)}, {max(0, one.last_step) * timestep_fs / 1e3:.3f} ps"
-        for name, one in found.items()
-    ]
-
-
-def _how_it_ended(trajectory: Trajectory) -> str:
-    if trajectory.status is not Status.OK:
-        return str(trajectory.status.value)
-    return trajectory.failure or "survived"
-
-
-def export_trajectory(path: Path, name: str, out: Path, *, last_steps: bool = False) -> None:
-    """Write one trajectory in a format that other programs read.
-
-    The suffix decides: `.h5md` (H5MD with the one group `trajectory`, as MDAnalysis needs it),
-    `.extxyz` or `.xyz` (extended XYZ with momenta and energy), `.traj` (ASE).
-
-    Args:
-        path: A file of the trajectories contract.
-        name: Of the trajectory.
-        out: Written whole or not at all.
-        last_steps: Whether to write the last steps before its failure and not the thinned frames.
-
-    Raises:
-        UserError: an unknown suffix or trajectory, or one without frames.
-    """
-    if out.suffix not in EXPORT_SUFFIXES:
-        raise UserError(
-            f"{out}: no format for the suffix {out.suffix!r}; take " + ", ".join(EXPORT_SUFFIXES)
-        )
-    with Trajectories(path) as trajectories:
-        trajectory = trajectories.trajectory(name)
-        frames = trajectories.last_steps(name) if last_steps else trajectories.frames(name)
-        timestep_fs = trajectories.timestep_fs
-    if frames is None or not len(frames.step):
-        why = "it did not fail" if frames is None else trajectory.message or "it was never started"
-        raise UserError(f"{path}: trajectory {name!r} has no such frames ({why}); take another")
-    if out.suffix == ".h5md":
-        _export_h5md(out, trajectory, frames, timestep_fs)
-        return
-    import ase.io
-
-    from pesbench.files.molecules.xyz import write_extxyz
-
-    images = [_atoms(trajectory, frames, k) for k in range(len(frames.step))]
-    with atomic_path(out) as part:
-        if out.suffix == ".traj":
-            ase.io.write(part, images, format="traj")
-        else:
-            write_extxyz(part, images)
-
-
-def _export_h5md(out: Path, trajectory: Trajectory, frames: Frames, timestep_fs: float) -> None:
-    with atomic_path(out) as part, writing(part) as file:
-        _write_header(file)
-        position, velocity = _write_particles(
-            file, EXPORTED_GROUP, trajectory.numbers, frames.step, timestep_fs
-        )
-        position[:], velocity[:] = frames.positions, frames.velocities
-        values = (frames.potential, frames.kinetic, frames.temperature)
-        _write_observables(file, EXPORTED_GROUP, values, frames.step, timestep_fs)
-
-
-def _atoms(trajectory: Trajectory, frames: Frames, k: int) -> Atoms:
-    atoms = Atoms(
-        trajectory.numbers, frames.positions[k], velocities=frames.velocities_ase[k],
-        info={
-            "trajectory": trajectory.name,
-            "step": int(frames.step[k]),
-            "time_ps": float(frames.time_ps[k]),
-            "temperature_k": float(frames.temperature[k]),
-            "charge": trajectory.charge,
-            "spin": trajectory.spin,
-        },
-    )  # fmt: skip
-    if np.isfinite(frames.potential[k]):
-        atoms.calc = SinglePointCalculator(atoms, energy=float(frames.potential[k]))
-    return atoms

@@ -1,0 +1,137 @@
+"""Vibrations of one model: HDF5 files with a group per molecule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.atomic import atomic_path
+from pesbench.files.hdf5 import Values, writing
+from pesbench.files.stored import VERSION, Reader, open_stored
+
+VIBRATIONS_FORMAT = "pesbench-vibrations"
+FARTHEST_ATOM = 1e6  # Å; farther than any relaxation leads
+
+
+@dataclass(frozen=True)
+class MoleculeVibrations:
+    """Hessian and harmonic frequencies of one molecule at a model's own minimum.
+
+    Attributes:
+        system: Which molecule.
+        numbers: Atomic numbers, shape (N,).
+        positions: Where the Hessian was taken, Å, shape (N, 3).
+        hessian: eV/Å², shape (3N, 3N), as differences gave it and not made symmetric; NaN where
+            there is none.
+        frequencies_cm1: Of the vibrations, ascending, imaginary ones negative, shape (M,); NaN
+            where there are none.
+        external_cm1: Of translations and rotations, which are projected out, shape (3N − M,).
+        asymmetry: Of the Hessian, `normal_modes.asymmetry`.
+        status: `ok`, or how the model failed.
+        message: What went wrong, or "".
+        relaxed: Whether the largest force is below the limit of the relaxation.
+        relax_steps: Taken.
+        relax_fmax: Largest force there, eV/Å; NaN if unknown.
+    """
+
+    system: str
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    hessian: NDArray[np.float64]
+    frequencies_cm1: NDArray[np.float64]
+    external_cm1: NDArray[np.float64]
+    asymmetry: float
+    status: Status
+    message: str
+    relaxed: bool
+    relax_steps: int
+    relax_fmax: float
+
+
+def write_vibrations(
+    path: Path, molecules: Iterable[MoleculeVibrations], *, attributes: Mapping[str, Any]
+) -> None:
+    """Write a model's vibrations, a group a molecule; mappings among the attributes as JSON."""
+    with atomic_path(path) as part, writing(part) as file:
+        file.attrs["format"] = VIBRATIONS_FORMAT
+        file.attrs["version"] = VERSION
+        for key, value in attributes.items():
+            plain = isinstance(value, str | int | float | bool)
+            file.attrs[key] = value if plain else json.dumps(value)
+        for one in molecules:
+            group = file.create_group(one.system)
+            for field in fields(one):
+                value = getattr(one, field.name)
+                if isinstance(value, np.ndarray):
+                    group.create_dataset(field.name, data=value)
+                elif field.name != "system":  # the name of the group
+                    group.attrs[field.name] = value.value if isinstance(value, Status) else value
+
+
+class Vibrations(Reader):
+    """A model's vibrations, opened for reading.
+
+    Attributes:
+        systems: Names of the molecules, sorted.
+        model: Name of the model entry.
+        scan_set_sha256: Of the scan set that the molecules are from.
+        settings: How they were found, `VibrationSettings` as a mapping.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file of the vibrations contract.
+
+        Raises:
+            UserError: there is none, it is damaged, or it is something else.
+        """
+        cure = "make it with the rule `vibrations`"
+        file = open_stored(path, VIBRATIONS_FORMAT, "file of vibrations", cure)
+        super().__init__(file, marker="status")  # a name may hold a slash: a group of groups
+        self.systems = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes["model"])
+            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
+            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+
+    def molecule(self, system: str) -> MoleculeVibrations:
+        """Of one molecule.
+
+        Raises:
+            UserError: the file has no such molecule, or one that is not what it should be.
+        """
+        if system not in self._groups:
+            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
+        group, file = self._groups[system], self._file
+        numbers = self.numbers(group)
+        n = 3 * len(numbers)
+        status = self.status(group)
+        values: Values = "finite" if status is Status.OK else "any"
+        frequencies = file.array(group, "frequencies_cm1", np.float64, (None,), values=values)
+        n_external = n - len(frequencies)
+        positions = file.array(group, "positions", np.float64, (len(numbers), 3), values=values)
+        if status is Status.OK and np.abs(positions).max(initial=0.0) > FARTHEST_ATOM:
+            raise file.wrong(f"{group.name}/positions", f"are farther than {FARTHEST_ATOM:g} Å")
+        return MoleculeVibrations(
+            system=system,
+            numbers=numbers,
+            positions=positions,
+            hessian=file.array(group, "hessian", np.float64, (n, n), values=values),
+            frequencies_cm1=frequencies,
+            external_cm1=file.array(
+                group, "external_cm1", np.float64, (n_external,), values=values
+            ),
+            asymmetry=file.attribute(group, "asymmetry", float),
+            status=status,
+            message=file.attribute(group, "message", str),
+            relaxed=file.attribute(group, "relaxed", bool),
+            relax_steps=file.attribute(group, "relax_steps", int),
+            relax_fmax=file.attribute(group, "relax_fmax", float),
+        )
