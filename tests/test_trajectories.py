@@ -144,7 +144,10 @@ def test_where_the_pieces_were_cut_does_not_show(path, tmp_path, cuts):
     assert content(other) == content(path)
 
 
-VARYING = ("wall_s", "provenance", "times_interrupted", "worker_starts", "peak_memory_bytes")
+VARYING = (
+    "wall_s", "atom_frames", "provenance", "times_interrupted", "worker_starts",
+    "peak_memory_bytes",
+)  # fmt: skip
 
 
 def content(path, skip=VARYING):

@@ -48,10 +48,15 @@ class Phase:
         copies: Frames of the item's system that are evaluated at a time, in common batches with
             those of the other items.
         steps: How often, one after the other.
+        along_scan: Whether the frames are those of the scan, for which a method that converges
+            takes longer than for frames near the minimum.
+        step_s: Seconds of a step beside the model, whatever the number of items.
     """
 
     copies: int
     steps: int = 1
+    along_scan: bool = False
+    step_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Task:
         identity: Columns that say what a row is of, the same for all models.
         text: Columns of the scores that hold text.
         item: `SCAN` or `SYSTEM`.
+        item_s: Seconds that an item takes beside the model, for the prediction of its cost.
         shard_size: Default of the items a job holds.
         always: Whether it runs for all models without a config block.
         asks_controls: Whether controls take part.
@@ -95,6 +101,7 @@ class Task:
     identity: ClassVar[tuple[str, ...]] = ()
     text: ClassVar[tuple[str, ...]] = ()
     item: ClassVar[str] = SYSTEM
+    item_s: ClassVar[float] = 0.0
     shard_size: ClassVar[int] = 15
     always: ClassVar[bool] = False
     asks_controls: ClassVar[bool] = False

@@ -26,6 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from pesbench.core.errors import HostError
 from pesbench.core.interface import Batch, ModelInfo, Status, one_line
 from pesbench.engine import host_memory, supervisor, wire
@@ -279,6 +281,7 @@ class Worker:
         losses: How often the process was lost, by status (`crashed`, `timeout`, `out_of_memory`).
         peak_bytes: Of its resident memory, as far as its end has told.
         loaded_bytes: Resident memory with the model loaded and nothing evaluated.
+        atom_frames: Atoms of all frames that it has answered, whatever they were for.
     """
 
     def __init__(
@@ -304,6 +307,7 @@ class Worker:
         self.losses: Counter[str] = Counter()
         self.peak_bytes = 0
         self.loaded_bytes = 0
+        self.atom_frames = 0
 
     def __enter__(self) -> Self:
         return self
@@ -367,6 +371,8 @@ class Worker:
         self._restart_if_large()
         timed = self._call(batch, batch, lambda header, rest: wire.read_result(header, rest, batch))
         self._settled_bytes = self._settled_bytes or timed.host_bytes
+        answered = np.array([status is Status.OK for status in timed.result.status])
+        self.atom_frames += int(answered[batch.system].sum())
         return timed
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:

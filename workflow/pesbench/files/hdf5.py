@@ -39,6 +39,7 @@ _ROOT: dict[str, type] = {  # attributes of files, of whatever contract; a dict 
     "sha256": str, "provenance": dict, "status_codes": dict, "model": str, "entry": dict,
     "scan_set": str, "scan_set_sha256": str, "device": str, "dtype": str, "model_details": dict,
     "threads": int, "batch_limit": dict, "wall_s": float, "times_interrupted": int,
+    "atom_frames": int,
     "worker_starts": int, "worker_deaths": dict, "peak_memory_bytes": float, "settings": dict,
     "masses": str, "n_steps": int, "timestep_fs": float, "store_every": int,
 }  # fmt: skip

@@ -424,7 +424,7 @@ def evaluate_shard(
 
 @dataclass
 class Spent:
-    """Wall time of a command and starts of its worker, summed over the calls it took.
+    """Time, work and starts of the worker of a command, summed over the calls it took.
 
     Attributes:
         checkpoint: That keeps them.
@@ -446,21 +446,23 @@ class Spent:
             lambda note: {
                 "wall_s": float(note["wall_s"]),
                 "times_interrupted": int(note["times_interrupted"]) + 1,
+                "atom_frames": int(note["atom_frames"]),
                 "worker_starts": int(note["worker_starts"]),
                 "worker_deaths": {str(k): int(n) for k, n in note["worker_deaths"].items()},
             },
         )
         if before is None:
-            before = {"wall_s": 0.0, "times_interrupted": 0, "worker_starts": 0}
-            before["worker_deaths"] = {}
+            before = {"wall_s": 0.0, "times_interrupted": 0, "atom_frames": 0}
+            before |= {"worker_starts": 0, "worker_deaths": {}}
         return cls(checkpoint, worker, before, time.monotonic())
 
     def attributes(self) -> dict[str, Any]:
-        """For the file: seconds, interruptions, and how often the worker was started and lost."""
+        """For the file: seconds, interruptions, atoms of answered frames, starts and losses."""
         deaths = Counter(self.before["worker_deaths"]) + self.worker.losses
         return {
             "wall_s": self.before["wall_s"] + time.monotonic() - self.start,
             "times_interrupted": self.before["times_interrupted"],
+            "atom_frames": self.before["atom_frames"] + self.worker.atom_frames,
             "worker_starts": self.before["worker_starts"] + self.worker.starts,
             "worker_deaths": {str(status): n for status, n in sorted(deaths.items())},
         }

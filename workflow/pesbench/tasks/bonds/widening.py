@@ -118,6 +118,7 @@ def _join(path: Path, more: Path) -> bool:
         added: dict[str, Any] = {
             "wall_s": float(old["wall_s"]) + float(new["wall_s"]),
             "times_interrupted": int(old["times_interrupted"]) + int(new["times_interrupted"]),
+            "atom_frames": int(old["atom_frames"]) + int(new["atom_frames"]),
             "peak_memory_bytes": max(int(old["peak_memory_bytes"]), int(new["peak_memory_bytes"])),
             "provenance": json.loads(new["provenance"])
             | {"kept": [*_earlier(old), {"scans": len(first.ids)} | _when(old)]},
