@@ -23,7 +23,7 @@ import yaml
 import check_calculators as fakes
 import pesbench
 from conftest import fake_entry, faulty
-from pesbench.cli import _parser, main
+from pesbench.cli import main, parser
 from pesbench.commands.check import Limits, Verdict, conformance, ladders, subset
 from pesbench.commands.check import dynamics as short_dynamics
 from pesbench.commands.check.local import CalculatorModel, InProcess
@@ -1136,7 +1136,7 @@ VALUES = {  # good and bad ones
 def test_devices_and_threads_are_looked_at_by_every_stage(stage, option, capsys):
     good, bad = VALUES[option]
     for value in good:
-        parsed = vars(_parser().parse_args([stage, *STAGES[stage], option, value]))
+        parsed = vars(parser().parse_args([stage, *STAGES[stage], option, value]))
         assert str(parsed[option[2:]]) == value
     for value in bad:
         with pytest.raises(SystemExit) as ended:
@@ -1148,7 +1148,7 @@ def test_devices_and_threads_are_looked_at_by_every_stage(stage, option, capsys)
 
 
 def test_no_stage_that_takes_them_is_forgotten():
-    (stages,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    (stages,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     taking = {
         name
         for name, stage in stages.choices.items()

@@ -127,7 +127,7 @@ def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base, repo):
     properties = schema["sources"]["molecules"]["properties"]["quality"]["properties"]
     assert {key: value["default"] for key, value in properties.items()} == limits
     for options in ([], resolve(_config(), base).quality_options):
-        parsed = vars(cli._parser().parse_args([*COLLECT, *options]))
+        parsed = vars(cli.parser().parse_args([*COLLECT, *options]))
         assert {key: parsed[key] for key in limits} == limits
 
 
@@ -137,9 +137,9 @@ def test_options_of_the_scan_set_reach_the_command(base):
     assert "--bonds-to-hydrogen" in run.scan_options
     assert run.quality_options[:4] == ["--failed-frames", "2", "--energy-jump-ev", "0.1"]
     assert len(run.scans) == 4 + 6 + 5 + 4
-    parsed = cli._parser().parse_args([*COLLECT, *run.quality_options])
+    parsed = cli.parser().parse_args([*COLLECT, *run.quality_options])
     assert (parsed.failed_frames, parsed.energy_jump_ev) == (2, 0.1)
-    parsed = cli._parser().parse_args(
+    parsed = cli.parser().parse_args(
         ["scan-molecules", "--molecules", "a", "--name", "n", "--out", "o", "--skipped", "s",
          *run.scan_options]
     )  # fmt: skip
@@ -183,7 +183,7 @@ def test_dynamics_are_planned_by_molecule(base):
         "0001": ["methylamine"],
         "half-0000": ["ethanol"],
     }
-    parsed = cli._parser().parse_args(
+    parsed = cli.parser().parse_args(
         ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o",
          *run.dynamics_shards["half-0000"].options]
     )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import write_toys
 from pesbench import cli
+from pesbench.commands import parsing
 from pesbench.core.errors import UserError
 from pesbench.files.atomic import atomic_path
 from pesbench.files.scan_set import ScanSet
@@ -24,7 +25,7 @@ def _one_line(caplog) -> str:
 
 
 def _commands() -> dict[str, argparse.ArgumentParser]:
-    (stages,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    (stages,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
     return stages.choices
 
 
@@ -34,7 +35,7 @@ def test_every_file_that_a_command_writes_is_declared_as_one():
     for stage, parser in _commands().items():
         for action in parser._actions:
             if action.dest in ("out", "csv", "markdown", "html", "extxyz", "claims"):
-                is_output = isinstance(action, cli._Output)
+                is_output = isinstance(action, parsing.Output)
                 assert is_output is ((stage, action.dest) not in folders), (stage, action.dest)
 
 

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.utils import format as filled_in
 
-from pesbench.cli import _parser
 from workflow_copy import REPO
 
 RULES = [REPO / "Snakefile", *sorted((REPO / "workflow" / "rules").glob("*.smk"))]
@@ -151,7 +150,7 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
         words = command[: command.index("2>")] if "2>" in command else command
         with contextlib.redirect_stderr(io.StringIO()) as said:
             try:
-                parsed = _parser().parse_args(words)
+                parsed = parser().parse_args(words)
             except SystemExit:
                 pytest.fail(f"{words}: {said.getvalue()}")
         asked.setdefault(parsed.stage, []).append(parsed)

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from pesbench.cli import _parser, main
+from pesbench.cli import main, parser
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.paths import given_path
 from pesbench.files.evaluation import Evaluation
@@ -142,13 +142,13 @@ def test_a_tilde_in_the_registry_is_the_home_folder(home, family, suffix):
 
 
 def test_a_tilde_on_a_command_line_is_the_home_folder(home, capsys):
-    parsed = _parser().parse_args(["entry", "emt", "--out=~/emt.json"])
+    parsed = parser().parse_args(["entry", "emt", "--out=~/emt.json"])
     assert parsed.out == home / "emt.json"
     out = ["--out=~/emt.json", f"--models-file={REPO / 'config/models.yaml'}"]
     assert main(["entry", "emt", *out]) == 0
     assert json.loads((home / "emt.json").read_text())["name"] == "emt"
     with pytest.raises(SystemExit):
-        _parser().parse_args(["entry", "emt", "--out", "~no-such-user-here/x"])
+        parser().parse_args(["entry", "emt", "--out", "~no-such-user-here/x"])
     assert "write the path in full" in capsys.readouterr().err
 
 

@@ -1,0 +1,58 @@
+"""The command `merge`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pesbench.commands.parsing import Stages
+
+if TYPE_CHECKING:
+    pass
+
+
+def add(stages: Stages) -> None:
+    """The subcommands of this module."""
+    stage = stages.add_parser(
+        "merge", help="results of several groups on one leaderboard", for_people=True
+    )
+    stage.add_argument("results", type=Path, nargs="+", metavar="RESULTS",
+                       help="folders of one scan set, such as results/mini")  # fmt: skip
+    stage.add_argument("--out", type=Path, required=True, help="folder that is made")
+    stage.add_argument("--scan-set", type=Path, help="where no folder holds it")
+    stage.add_argument("--rename", action="append", default=[], metavar="RESULTS:OLD=NEW",
+                       help="another name for a model of one folder")  # fmt: skip
+    stage.add_argument("--without", action="append", default=[], metavar="RESULTS:MODEL",
+                       help="leave a model of one folder out; a name or a glob")  # fmt: skip
+    stage.add_argument("--without-dynamics", action="append", default=[], metavar="RESULTS",
+                       help="leave the trajectories of one folder out")  # fmt: skip
+    stage.add_argument("--strict", action="store_true",
+                       help="refuse what was not made by this version's code")  # fmt: skip
+    stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
+    stage.set_defaults(run=_merge)
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    from pesbench.cli import parser
+    from pesbench.commands.merge.assembly import merge
+    from pesbench.commands.merge.commands import report_commands, write_worst_tables
+    from pesbench.commands.merge.options import choices
+    from pesbench.commands.merge.place import new_folder
+    from pesbench.report.tables import check_rank_by
+
+    check_rank_by(arguments.rank_by)
+    chosen = choices(arguments.rename, arguments.without, arguments.without_dynamics)
+    with new_folder(arguments.out, arguments.results) as folder:
+        merged = merge(
+            arguments.results,
+            folder,
+            choices=chosen,
+            scan_set=arguments.scan_set,
+            strict=arguments.strict,
+        )
+        write_worst_tables(folder, merged)
+        for command in report_commands(folder, merged, arguments.rank_by):
+            stage = parser().parse_args(command)
+            stage.run(stage)
+    print(f"{len(merged.models)} models: {arguments.out / 'leaderboard.md'}, .csv and .html")

@@ -1,0 +1,121 @@
+"""What all commands share of the command line: the parser, its outputs, common options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pesbench.commands.arguments import DEVICES, device, threads
+from pesbench.core.errors import UserError
+from pesbench.core.paths import path_argument
+from pesbench.core.text import printable
+
+if TYPE_CHECKING:
+    from pesbench.models.registry import ModelEntry
+
+LONGEST_LINE = 1500  # characters of a message
+WRITES = "writes "  # before the name of an output, in the parsed arguments
+ENTRY_SHA256 = (
+    "digest of the entry as `pesbench entry` tells it; needed where loading the entry can run code"
+)
+TRUST = "weights that run code when they are loaded may do so"
+
+
+class Output(argparse.Action):
+    """A file that the command writes, kept apart from those that it reads."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(type=Path, **settings)
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, value)
+        setattr(namespace, WRITES + self.dest, value)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser, and those of its subcommands, to which `type=Path` is `path_argument`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.register("type", Path, path_argument)
+        self.register("action", "output", Output)
+
+    def error(self, message: str) -> NoReturn:
+        """Usage and one line, of which a word of the command line is not the most."""
+        super().error(bounded(message))
+
+
+def bounded(message: object) -> str:
+    """A message on one line, cut where it is longer than `LONGEST_LINE` characters."""
+    text = printable(message)
+    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 3] + "..."
+
+
+class Stages:
+    """The subcommands, listed in two groups: those for people, and stages of the workflow."""
+
+    def __init__(self, commands: argparse._SubParsersAction) -> None:
+        self._commands = commands
+        self._lines: dict[bool, list[str]] = {True: [], False: []}
+
+    def add_parser(self, name: str, **settings: Any) -> argparse.ArgumentParser:
+        """A subcommand with one line of `help`; `for_people` says which group it is of."""
+        line = settings.pop("help")
+        self._lines[settings.pop("for_people", False)].append(f"  {name:<19} {line}")
+        about = line[:1].upper() + line[1:] + ("" if line.endswith("?") else ".")
+        return self._commands.add_parser(name, description=about, **settings)
+
+    @property
+    def listing(self) -> str:
+        """What `--help` says of them."""
+        return "\n".join(
+            ["commands for people:", *sorted(self._lines[True]), "",
+             "stages of the workflow:", *sorted(self._lines[False])]
+        )  # fmt: skip
+
+
+def registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
+    """An entry of the registry, resolved.
+
+    Raises:
+        UserError: there is no such entry, or it is wrong.
+    """
+    from pesbench.files.schemas import closest
+    from pesbench.models.models_file import read_models, resolve_entry
+
+    registry = read_models(models_file)
+    if name not in registry:
+        raise UserError(f"{models_file}: no model {name!r}; {closest(name, registry)}")
+    entry = registry[name].trusted() if trust else registry[name]
+    return resolve_entry(entry, models_file, Path.cwd())
+
+
+def all_scans(scan_set: Path) -> tuple[str, ...]:
+    """The ids of all scans of a set."""
+    from pesbench.files.storage import ScanSet
+
+    with ScanSet(scan_set) as opened:
+        return opened.ids
+
+
+def add_model(stage: argparse.ArgumentParser) -> None:
+    """The options of a command that loads a model."""
+    stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
+
+
+def entry_of(arguments: argparse.Namespace) -> ModelEntry:
+    """The entry that the options of `add_model` name.
+
+    Raises:
+        UserError: see `ModelEntry.from_file`.
+    """
+    from pesbench.models.registry import ModelEntry
+
+    return ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256)

@@ -1,0 +1,104 @@
+"""The commands of a plan."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pesbench.commands.arguments import DEVICES, device, number, threads
+from pesbench.commands.parsing import ENTRY_SHA256, Stages
+
+if TYPE_CHECKING:
+    from pesbench.orchestration.config_files import Config
+
+
+def add(stages: Stages) -> None:
+    """The subcommands of this module."""
+    stage = stages.add_parser(
+        "plan", help="what a run will take, and what fits a budget", for_people=True
+    )
+
+    stage = stages.add_parser("probe-scans", help="choose the scans that models are timed on")
+
+    stage = stages.add_parser("probe", help="time a model on a small and a large molecule")
+    stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
+    stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
+    stage.add_argument("--scan-set", type=Path, required=True, help="made by `probe-scans`")
+    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
+    _add_probe_seconds(stage)
+    stage.add_argument("--out", action="output", required=True, help="JSON")
+    stage.set_defaults(run=_probe)
+
+    stage = stages.add_parser("plan-actual", help="what a run took beside what was predicted")
+    stage.add_argument("--plan", type=Path, required=True, help="CSV made by `plan`")
+    stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
+    stage.add_argument("--out", action="output", required=True, help="CSV")
+    stage.set_defaults(run=_plan_actual)
+
+
+def _add_plan_config(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--configfile", type=Path, nargs="+", default=[], metavar="FILE",
+                       help="over config/config.yaml, as Snakemake takes it")  # fmt: skip
+    stage.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE",
+                       help="over the files, as Snakemake takes it; or all as JSON")  # fmt: skip
+
+
+def _add_probe_seconds(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--seconds", type=number(above=True), default=120.0, metavar="S",
+                       help="longest time of a call; after it no other is begun")  # fmt: skip
+
+
+def _plan_config(arguments: argparse.Namespace) -> Config:
+    """The config of a plan: as Snakemake would be given it, or whole, as a rule gives it."""
+    from pesbench.orchestration.config_files import is_whole, read_config, read_whole
+
+    if is_whole(arguments.config):
+        return read_whole(arguments.config[0])
+    return read_config(arguments.configfile, arguments.config)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from pesbench.commands.plan.command import plan
+
+    print(
+        plan(
+            _plan_config(arguments),
+            arguments.configfile,
+            arguments.out,
+            budget_hours=arguments.budget_hours,
+            probe=not arguments.no_probe,
+            network=not arguments.no_network,
+            again=arguments.again,
+            seconds=arguments.seconds,
+            cores=arguments.cores,
+        )
+    )
+
+
+def _probe_scans(arguments: argparse.Namespace) -> None:
+    from pesbench.commands.plan.command import write_scans
+
+    write_scans(_plan_config(arguments), arguments.out)
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from pesbench.commands.plan.probe import write_probe
+    from pesbench.models.registry import ModelEntry
+
+    write_probe(
+        ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
+        arguments.scan_set,
+        arguments.out,
+        device=arguments.device,
+        threads=arguments.threads,
+        seconds=arguments.seconds,
+    )
+
+
+def _plan_actual(arguments: argparse.Namespace) -> None:
+    from pesbench.commands.plan.command import plan_actual
+
+    print(plan_actual(arguments.plan, arguments.results, arguments.out))

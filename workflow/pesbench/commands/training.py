@@ -1,0 +1,139 @@
+"""Commands that train potentials."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pesbench.commands.arguments import DEVICES, device, number, threads, whole
+from pesbench.commands.parsing import ENTRY_SHA256, Stages
+
+if TYPE_CHECKING:
+    pass
+
+
+def add(stages: Stages) -> None:
+    """The subcommands of this module."""
+    stage = stages.add_parser("split-molecules", help="divide molecules into seen and unseen")
+    stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
+    stage.add_argument("--out", action="output", required=True, help="CSV with system and split")
+    stage.set_defaults(run=_split_molecules)
+
+    stage = stages.add_parser("sample", help="frames to train on, from Langevin dynamics")
+    stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
+    stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
+    stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
+    stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
+    stage.add_argument("--temperatures-k", type=number(0, 1e4, above=True), nargs="+", metavar="K",
+                       help="300 600 without it: near equilibrium")  # fmt: skip
+    stage.add_argument("--interval-steps", type=whole(1), default=60, help="between two frames")
+    stage.add_argument("--frames", type=whole(1, 1_000_000), default=15, help="of a trajectory")
+    stage.add_argument("--out", action="output", required=True, help="extxyz")
+    stage.add_argument("--record", action="output", required=True, help="JSON: how they were made")
+    stage.set_defaults(run=_sample)
+
+    stage = stages.add_parser("train-mace", help="a small MACE model, with mace_run_train")
+    stage.add_argument("name", help="of the model")
+    stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--pair-repulsion", action="store_true", help="add a ZBL term")
+    stage.add_argument("--num-channels", type=whole(1, 4096), default=32)
+    stage.add_argument("--epochs", type=whole(1, 1_000_000), default=140)
+    stage.add_argument("--threads", type=threads, default=1)
+    stage.add_argument("--work", type=Path, required=True,
+                       help="folder of checkpoints; what is there is continued")  # fmt: skip
+    stage.add_argument("--out", action="output", required=True,
+                       help="the .model file; its card is put beside it")  # fmt: skip
+    stage.set_defaults(run=_train_mace)
+
+    stage = stages.add_parser("train", help="a potential of the testbed")
+    stage.add_argument("name", help="of the variant")
+    stage.add_argument("--variants", type=Path, required=True, help="such as config/testbed.yaml")
+    stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
+    stage.add_argument("--scan-set", type=Path, help="with the scans whose FSD is looked at")
+    stage.add_argument("--fsd-every", type=whole(), metavar="EPOCHS",
+                       help="between two looks at the FSD, 0 for none")  # fmt: skip
+    stage.add_argument("--fsd-weight", type=number(), metavar="W",
+                       help="of the differentiable FSD in the loss, eV·Å")  # fmt: skip
+    stage.add_argument("--smoke", action="store_true",
+                       help="few frames and epochs: a test of the machinery")  # fmt: skip
+    stage.add_argument("--device", type=device, default="cpu", help=DEVICES)
+    stage.add_argument("--threads", type=threads, default=1)
+    stage.add_argument("--work", type=Path, required=True,
+                       help="folder of the checkpoint; what is there is continued")  # fmt: skip
+    stage.add_argument("--out", action="output", required=True,
+                       help="the weights; their card is put beside them")  # fmt: skip
+    stage.set_defaults(run=_train)
+
+
+def _split_molecules(arguments: argparse.Namespace) -> None:
+    from pesbench.files.molecules.reading import read_systems
+    from pesbench.training.split import split_systems, write_split
+
+    write_split(split_systems(read_systems(arguments.molecules)), arguments.out)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from pesbench.files.molecules.reading import read_systems
+    from pesbench.models.registry import ModelEntry
+    from pesbench.training.sampling import Sampling, write_frames
+    from pesbench.training.split import read_split
+
+    write_frames(
+        read_systems(arguments.molecules),
+        read_split(arguments.split),
+        Sampling(
+            temperatures_k=tuple(arguments.temperatures_k or Sampling.temperatures_k),
+            interval_steps=arguments.interval_steps,
+            frames=arguments.frames,
+        ),
+        ModelEntry.from_file(arguments.method, sha256=arguments.entry_sha256),
+        arguments.out,
+        arguments.record,
+    )
+
+
+def _train_mace(arguments: argparse.Namespace) -> None:
+    from pesbench.training.mace import MACETraining, write_model
+
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by mace_run_train
+    training = MACETraining(
+        num_channels=arguments.num_channels,
+        epochs=arguments.epochs,
+        pair_repulsion=arguments.pair_repulsion,
+    )
+    write_model(
+        arguments.name,
+        arguments.frames,
+        arguments.record,
+        training,
+        arguments.work,
+        arguments.out,
+    )
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from pesbench.testbed.variants import find_variant
+
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
+    variant = find_variant(arguments.variants, arguments.name)
+    if arguments.fsd_every is not None:
+        variant = replace(variant, fsd_every=arguments.fsd_every)
+    if arguments.fsd_weight is not None:
+        training = replace(variant.training, fsd_weight=arguments.fsd_weight)
+        variant = replace(variant, training=training)
+    from pesbench.testbed.cards import Sources, train_variant
+
+    train_variant(
+        variant,
+        Sources(arguments.frames, arguments.record, arguments.scan_set),
+        arguments.work,
+        arguments.out,
+        device=arguments.device,
+        smoke=arguments.smoke,
+    )
