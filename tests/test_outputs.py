@@ -11,7 +11,7 @@ import pytest
 
 from conftest import write_toys
 from pesbench import cli
-from pesbench.commands import parsing
+from pesbench.commands import models, parsing
 from pesbench.core.errors import UserError
 from pesbench.files.atomic import atomic_path
 from pesbench.files.scan_set import ScanSet
@@ -76,7 +76,7 @@ KINDS = [
 def test_what_is_no_file_is_refused_before_any_work(tmp_path, caplog, monkeypatch, kind):
     path = _place(tmp_path, kind)
     before = sorted((p.name, p.lstat().st_ino) for p in tmp_path.iterdir())
-    monkeypatch.setattr(cli, "_entry", lambda _: pytest.fail("it began"))
+    monkeypatch.setattr(models, "_entry", lambda _: pytest.fail("it began"))
     assert cli.main(["entry", "gfn2-xtb", "--out", str(path)]) == 2
     assert str(path) in _one_line(caplog)
     assert sorted((p.name, p.lstat().st_ino) for p in tmp_path.iterdir()) == before

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.utils import format as filled_in
 
+from pesbench.cli import parser
 from workflow_copy import REPO
 
 RULES = [REPO / "Snakefile", *sorted((REPO / "workflow" / "rules").glob("*.smk"))]

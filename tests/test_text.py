@@ -108,7 +108,7 @@ def test_a_log_has_no_control_characters_of_others(tmp_path, capfd, monkeypatch)
     logger = logging.getLogger()
     before = logger.handlers[:]
     logger.handlers.clear()
-    monkeypatch.setattr(cli, "_parser", Hostile)
+    monkeypatch.setattr(cli, "parser", Hostile)
     try:
         assert cli.main([]) == 2
     finally:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pesbench.commands.arguments import DEVICES, device, number, threads
+from pesbench.commands.arguments import DEVICES, cores, device, number, threads
 from pesbench.commands.parsing import ENTRY_SHA256, Stages
 
 if TYPE_CHECKING:
@@ -18,8 +18,24 @@ def add(stages: Stages) -> None:
     stage = stages.add_parser(
         "plan", help="what a run will take, and what fits a budget", for_people=True
     )
+    _add_plan_config(stage)
+    stage.add_argument("--budget-hours", type=number(above=True), metavar="H",
+                       help="propose what fits; of a GPU where one was timed")  # fmt: skip
+    stage.add_argument("--out", action="output",
+                       help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
+    stage.add_argument("--no-network", action="store_true", help="download no weights")
+    stage.add_argument("--no-probe", action="store_true",
+                       help="take the probes that are there, make none")  # fmt: skip
+    stage.add_argument("--again", action="store_true", help="time models that were timed before")
+    stage.add_argument("--cores", type=cores, default="all", metavar="N",
+                       help="of the machine, for hours of wall time (default: all)")  # fmt: skip
+    _add_probe_seconds(stage)
+    stage.set_defaults(run=_plan)
 
     stage = stages.add_parser("probe-scans", help="choose the scans that models are timed on")
+    _add_plan_config(stage)
+    stage.add_argument("--out", action="output", required=True, help="scan set")
+    stage.set_defaults(run=_probe_scans)
 
     stage = stages.add_parser("probe", help="time a model on a small and a large molecule")
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
