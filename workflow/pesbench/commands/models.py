@@ -30,7 +30,7 @@ def add(stages: Stages) -> None:
 
 
 def _entry(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import write_json
+    from pesbench.files.atomic import write_json
     from pesbench.models.registry import settle
 
     entry = registered(arguments.model, arguments.models_file, trust=arguments.trust)

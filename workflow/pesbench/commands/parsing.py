@@ -95,7 +95,7 @@ def registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
 
 def all_scans(scan_set: Path) -> tuple[str, ...]:
     """The ids of all scans of a set."""
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
 
     with ScanSet(scan_set) as opened:
         return opened.ids

@@ -75,7 +75,7 @@ def add(stages: Stages) -> None:
 def _import_archive(arguments: argparse.Namespace) -> None:
     from pesbench.core.progress import track
     from pesbench.files import provenance
-    from pesbench.files.storage import write_scan_set
+    from pesbench.files.scan_set import write_scan_set
     from pesbench.references import bsct_spice
 
     manifest = bsct_spice.read_manifest(arguments.manifest)

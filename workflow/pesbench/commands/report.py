@@ -11,7 +11,7 @@ from pesbench.commands.parsing import Stages
 from pesbench.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import ModelEntry
     from pesbench.report.inputs import ReportInputs
 
@@ -165,7 +165,7 @@ def _describe(arguments: argparse.Namespace) -> None:
 
 
 def _worst(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.files.stored_tables import read_scores
     from pesbench.report import figures
     from pesbench.tasks.bonds import score as scan_scores
@@ -190,7 +190,8 @@ def _worst(arguments: argparse.Namespace) -> None:
 def _parity(arguments: argparse.Namespace) -> None:
     from pesbench.compare.parity import files_by_model, parity
     from pesbench.core.text import csv_table
-    from pesbench.files.storage import ScanSet, write_text
+    from pesbench.files.atomic import write_text
+    from pesbench.files.scan_set import ScanSet
 
     with ScanSet(arguments.scan_set) as scan_set:
         inputs = _inputs(arguments, scan_set)
@@ -205,7 +206,7 @@ def _parity(arguments: argparse.Namespace) -> None:
 def _associate(arguments: argparse.Namespace) -> None:
     from pesbench.compare import association, association_figures, dose, dose_figures
     from pesbench.files import provenance
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import figures
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -233,7 +234,7 @@ def _associate(arguments: argparse.Namespace) -> None:
 def _ladder(arguments: argparse.Namespace) -> None:
     from pesbench.compare import ladder, ladder_figure, ladder_text
     from pesbench.files import provenance
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import figures
     from pesbench.report.inputs import read_inputs
 
@@ -259,7 +260,7 @@ def _ladder(arguments: argparse.Namespace) -> None:
 
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.files import provenance
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import tables
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -278,7 +279,8 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
 
 
 def _strict(arguments: argparse.Namespace) -> int:
-    from pesbench.files.storage import ScanSet, write_text
+    from pesbench.files.atomic import write_text
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report.inputs import read_inputs
     from pesbench.report.strict import model_failures
 
@@ -310,7 +312,7 @@ def _strict(arguments: argparse.Namespace) -> int:
 
 
 def _figures(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import figures
 
     with ScanSet(arguments.scan_set) as scan_set:
@@ -321,7 +323,7 @@ def _figures(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.report import page
 
     with ScanSet(arguments.scan_set) as scan_set:

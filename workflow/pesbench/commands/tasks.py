@@ -160,7 +160,7 @@ def _controls(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from pesbench.tasks.dynamics.trajectories import export_trajectory, listed
+    from pesbench.tasks.dynamics.export import export_trajectory, listed
 
     if arguments.list:
         if arguments.trajectory or arguments.out or arguments.last_steps:
@@ -196,7 +196,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _dynamics(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import ModelEntry
     from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard, scan_set_systems
 
@@ -237,7 +237,7 @@ def _score_dynamics(arguments: argparse.Namespace) -> None:
 
 
 def _vibrations(arguments: argparse.Namespace) -> None:
-    from pesbench.files.storage import ScanSet
+    from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import ModelEntry
     from pesbench.tasks.dynamics.run import scan_set_systems
     from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
