@@ -164,8 +164,8 @@ def _case(
     models: dict[str, Any],
     tolerance: float,
 ) -> list[dict[str, Any]]:
+    from pesbench.engine.scans import frames_batch
     from pesbench.files.scan_set import ScanSet
-    from pesbench.tasks.bonds.run import frames_batch
 
     with ScanSet(path) as scan_set:
         scans = [scan_set.scan(scan_id) for scan_id in ids]
@@ -261,7 +261,7 @@ def _check(model: Any, scan: Any, calculator: Any, tolerance: float, form: str) 
     import numpy as np
     from ase import Atoms
 
-    from pesbench.tasks.bonds.run import frames_batch
+    from pesbench.engine.scans import frames_batch
 
     chosen = [0, scan.n_frames // 2, scan.n_frames - 1]
     forces = model.evaluate(frames_batch([scan]).select(chosen)).forces

@@ -98,9 +98,9 @@ def _bare(entry: ModelEntry, path: Path, ids: Sequence[str]) -> float:
     import torch
 
     from pesbench.engine.batching import BatchLimit, split
+    from pesbench.engine.scans import frames_batch
     from pesbench.files.scan_set import ScanSet
     from pesbench.models.registry import load
-    from pesbench.tasks.bonds.run import frames_batch
 
     torch.set_num_threads(1)
     model = load(entry, scan_set=None, device="cpu")

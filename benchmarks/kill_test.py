@@ -49,6 +49,7 @@ from pesbench.core.interface import Batch, Result, Status
 from pesbench.core.scans import Scan, bond_scans
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
 from pesbench.files.checkpoint import checkpoint_folder
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set
@@ -56,7 +57,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.references.calculators import write_geometries
 from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.run import Evaluator, evaluate_shard
+from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.dynamics import run as dynamics
 from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 from pesbench.tasks.dynamics.stored import Trajectories

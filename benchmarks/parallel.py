@@ -183,9 +183,9 @@ def _choosing_s(entry: ModelEntry, path: Path) -> float:
     """Seconds in which the batch size is chosen on the molecule of median size."""
     from benchmarks.batched import limit_of
 
+    from pesbench.engine.scans import frames_batch
     from pesbench.engine.worker import Worker
     from pesbench.files.scan_set import ScanSet
-    from pesbench.tasks.bonds.run import frames_batch
 
     with ScanSet(path) as scan_set, Worker(entry, device="cpu") as worker:
         worker.start()

@@ -39,11 +39,11 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status, check_result, molecules_batch
 from pesbench.core.systems import bond_type
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
 from pesbench.files.evaluation import ScanEvaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.families.ase import ASEModel
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import Evaluator
 from pesbench.tasks.bonds.score import score_scan
 from pesbench.tasks.bonds.worst import worst_scans
 from pesbench.tasks.dynamics import conservation

@@ -205,6 +205,7 @@ def _npz(path, arrays):
 @pytest.mark.parametrize("stage", ["evaluate", "dynamics", "vibrations"])
 def test_a_piece_with_something_else_in_it_is_one_line(toy_set, tmp_path, stage, monkeypatch):
     """Every array of every piece is left out or replaced by another type or shape."""
+    from pesbench.engine import shard
     from pesbench.tasks.bonds import run as evaluate
     from pesbench.tasks.dynamics import run as dynamics
     from pesbench.tasks.vibrations import run as vibrations
@@ -231,7 +232,7 @@ def test_a_piece_with_something_else_in_it_is_one_line(toy_set, tmp_path, stage,
             settings = dynamics.DynamicsSettings((300.0,), 1, 0.01, relax_steps=5)
             dynamics.run_dynamics_shard(entry, toy_set, ["b"], settings, out)
             read = {
-                0: lambda piece: piece.read(0, evaluate.caller_state),
+                0: lambda piece: piece.read(0, shard.caller_state),
                 1: lambda piece: piece.read(1, dynamics._segment),
             }
     monkeypatch.undo()

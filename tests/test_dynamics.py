@@ -27,13 +27,13 @@ from pesbench.core.interface import Batch, Result, Status, check_result
 from pesbench.core.scans import bond_scans
 from pesbench.core.systems import System
 from pesbench.engine import patient_worker
+from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import relax
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files.scan_set import ScanSet
 from pesbench.models import registry
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import GIVE_UP_AFTER
 from pesbench.tasks.dynamics import run as dynamics
 from pesbench.tasks.dynamics.run import (
     BLACK_BOX_STEPS,

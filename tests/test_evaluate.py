@@ -23,21 +23,17 @@ from conftest import fake_entry, faulty, tblite_entry, toy_scan, write_toys, wri
 from pesbench import cli
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import ModelInfo, Result, Status, molecules_batch
+from pesbench.engine import scans as engine_scans
 from pesbench.engine.batching import BatchLimit, choose_limit, split
+from pesbench.engine.evaluator import GIVE_UP_AFTER, Evaluator, why_unsupported
+from pesbench.engine.scans import evaluate_scans, frames_batch
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.run import (
-    GIVE_UP_AFTER,
-    Evaluator,
-    evaluate_scans,
-    evaluate_shard,
-    frames_batch,
-    why_unsupported,
-)
+from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.bonds.score import (
     ENERGY_METRICS,
     FORCE_METRICS,
@@ -749,9 +745,9 @@ def test_the_batch_size_is_measured_once(toy_set, tmp_path, monkeypatch, pieces)
     """It decides rounding: the resumed command takes the one of the first call."""
     out = tmp_path / "out.h5"
     entry = fake_entry(batch_size="auto")
-    monkeypatch.setattr(evaluate, "choose_limit", lambda *_: BatchLimit(systems=6))
+    monkeypatch.setattr(engine_scans, "choose_limit", lambda *_: BatchLimit(systems=6))
     _interrupt_after(monkeypatch, entry, toy_set, out, pieces)
-    monkeypatch.setattr(evaluate, "choose_limit", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(engine_scans, "choose_limit", lambda *_: pytest.fail("measured again"))
     _run(entry, toy_set, out)
     with h5py.File(out) as file:
         assert json.loads(file.attrs["batch_limit"]) == {"systems": 6, "atoms": None}

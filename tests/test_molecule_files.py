@@ -24,9 +24,9 @@ from pesbench.files.molecules.charge_and_spin import whole_number
 from pesbench.files.molecules.reading import read_prepared, read_systems, to_atoms
 from pesbench.files.molecules.xyz import comment_pairs, write_extxyz
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.split import read_split
 from pesbench.references import relax
 from pesbench.references.molecules import read_molecules, system_from_smiles
-from pesbench.training.split import read_split
 
 WATER = "O 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n"
 

@@ -21,6 +21,7 @@ import pyscf
 from conftest import build_scan_set, toy_scan
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result, Status, molecules_batch
+from pesbench.engine.evaluator import why_unsupported
 from pesbench.engine.worker import Worker
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.families import pyscf as family
@@ -28,7 +29,6 @@ from pesbench.models.families.pyscf import PySCFModel
 from pesbench.models.registry import ModelEntry, check_entry, load, role
 from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.references.bsct_spice import LEVEL_OF_THEORY
-from pesbench.tasks.bonds.run import why_unsupported
 
 LDA = {"functional": "lda,vwn", "dispersion": "none", "basis": "sto-3g", "grid_level": 1}
 B3LYP = LDA | {"functional": "b3lyp", "dispersion": "d3bj"}

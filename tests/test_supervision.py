@@ -20,11 +20,14 @@ import hostile_calculators
 from conftest import fake_entry, written_entry
 from hostile_calculators import MESSAGES
 from pesbench.commands.check.local import check_calculator
+from pesbench.core import host_memory
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Result, Status, one_line
 from pesbench.core.systems import System
-from pesbench.engine import host_memory, supervisor, wire
+from pesbench.engine import supervisor, wire
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
+from pesbench.engine.scans import frames_batch
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
 from pesbench.files.atomic import write_json
 from pesbench.files.evaluation import Evaluation
@@ -35,7 +38,7 @@ from pesbench.models.registry import check_import
 from pesbench.references.molecules import prepare
 from pesbench.report.tables import ModelFacts, leaderboard, notes
 from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.run import Evaluator, evaluate_shard, frames_batch
+from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.bonds.score import score_rows
 from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 from pesbench.tasks.dynamics.score import trajectory_rows

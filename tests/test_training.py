@@ -27,6 +27,7 @@ from pesbench.core.interface import Result, Status
 from pesbench.core.systems import System
 from pesbench.files.atomic import write_json
 from pesbench.files.molecules.reading import read_systems
+from pesbench.files.split import read_split, write_split
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.registry import ModelEntry, file_sha256, load, resolve_weights
@@ -34,7 +35,7 @@ from pesbench.orchestration.config import read_models
 from pesbench.testbed.variants import find_variant
 from pesbench.training import sampling
 from pesbench.training.sampling import Sampling, langevin_frames, sample
-from pesbench.training.split import bond_types, read_split, split_systems, write_split
+from pesbench.training.split import bond_types, split_systems
 
 REPO = Path(__file__).parents[1]
 MINI = read_systems(REPO / "resources/mini/molecules.extxyz")

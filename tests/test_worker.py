@@ -12,9 +12,9 @@ import pytest
 from conftest import fake_entry, faulty, tblite_entry
 from pesbench.core.errors import HostError
 from pesbench.core.interface import Status, is_lost_device, is_out_of_device_memory
+from pesbench.engine.scans import frames_batch
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import frames_batch
 
 FRAME = 5
 

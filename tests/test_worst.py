@@ -17,10 +17,11 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan, bond_scan
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
+from pesbench.engine.scans import evaluate_scans
 from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.tasks.bonds import faults, worst
-from pesbench.tasks.bonds.run import Evaluator, evaluate_scans
 from pesbench.tasks.bonds.score import COLUMNS, PLACES, score_rows, score_scan
 
 COORDINATE = np.linspace(0.75, 3.0, 100)

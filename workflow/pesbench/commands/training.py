@@ -71,16 +71,17 @@ def add(stages: Stages) -> None:
 
 def _split_molecules(arguments: argparse.Namespace) -> None:
     from pesbench.files.molecules.reading import read_systems
-    from pesbench.training.split import split_systems, write_split
+    from pesbench.files.split import write_split
+    from pesbench.training.split import split_systems
 
     write_split(split_systems(read_systems(arguments.molecules)), arguments.out)
 
 
 def _sample(arguments: argparse.Namespace) -> None:
     from pesbench.files.molecules.reading import read_systems
+    from pesbench.files.split import read_split
     from pesbench.models.registry import ModelEntry
     from pesbench.training.sampling import Sampling, write_frames
-    from pesbench.training.split import read_split
 
     write_frames(
         read_systems(arguments.molecules),

@@ -21,9 +21,9 @@ from pesbench.compare.cards import Card, changes, read_card, said, switched
 from pesbench.compare.ladder_noise import Difference, SeedNoise
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.files.split import SEEN, UNSEEN
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics.section import dynamics_columns, main_runs
-from pesbench.training.split import SEEN, UNSEEN
 
 if TYPE_CHECKING:
     from pesbench.report.inputs import ReportInputs

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,3 +145,8 @@ def check_writable(folder: Path) -> None:
         failure = OSError(errno.ENOSPC, "", str(folder))
     if failure is not None and (told := disk_failure(failure, folder)) is not None:
         raise told
+
+
+def signal_name(number: int) -> str:
+    """Such as `SIGKILL`; the number of a signal without a name."""
+    return next((one.name for one in signal.Signals if one.value == number), str(number))

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pesbench.core import host_memory
 from pesbench.core.errors import HostError
 from pesbench.core.text import printable
-from pesbench.engine import host_memory
 
 MESSAGE_CHARACTERS = 500  # of what a model says
 

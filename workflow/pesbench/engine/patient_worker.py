@@ -7,9 +7,9 @@ from typing import Any
 
 from pesbench.core.interface import Batch, ModelInfo, Status, molecules_batch
 from pesbench.core.systems import System
+from pesbench.engine.evaluator import GIVE_UP_AFTER, why_unsupported
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import GIVE_UP_AFTER, why_unsupported
 
 WARM_UP_CALLS = 3
 

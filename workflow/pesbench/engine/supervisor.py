@@ -47,11 +47,6 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def signal_name(number: int) -> str:
-    """Such as `SIGKILL`; the number of a signal without a name."""
-    return next((one.name for one in signal.Signals if one.value == number), str(number))
-
-
 def children() -> list[int]:
     """Processes whose parent is this one, ended ones that were not waited for included."""
     me, found = str(os.getpid()).encode(), []

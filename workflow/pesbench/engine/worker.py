@@ -28,9 +28,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from pesbench.core.errors import HostError
+from pesbench.core import host_memory
+from pesbench.core.errors import HostError, signal_name
 from pesbench.core.interface import Batch, ModelInfo, Status, one_line
-from pesbench.engine import host_memory, supervisor, wire
+from pesbench.engine import supervisor, wire
 from pesbench.engine.wire import Timed, UnreadableError
 from pesbench.models.registry import ModelEntry
 
@@ -464,7 +465,7 @@ class Worker:
         code = death.code
         self.peak_bytes = max(self.peak_bytes, death.peak_bytes)
         if -code in _HOST_SIGNALS:
-            name = supervisor.signal_name(-code)
+            name = signal_name(-code)
             total = host_memory.total_bytes()
             if -code == signal.SIGKILL and death.peak_bytes > _LARGE * total:
                 held = _of_memory(death.peak_bytes, total)
@@ -475,7 +476,7 @@ class Worker:
                 f"the worker was killed by {name} while {doing}: "
                 "out of memory on the host, or stopped by the scheduler; run again to continue"
             )
-        how = f"signal {supervisor.signal_name(-code)}" if code < 0 else f"exit code {code}"
+        how = f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
         return self._lost(Status.CRASHED, f"the worker died ({how}) while {doing}")
 
     def _out_of_memory(self, message: str) -> Exception:

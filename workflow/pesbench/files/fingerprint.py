@@ -17,7 +17,11 @@ _CONTRACT = ("core/interface.py", "core/scans.py", "core/systems.py")
 _RUNNING = (
     "engine/batching.py",
     "tasks/bonds/run.py",
-    "engine/host_memory.py",
+    "core/host_memory.py",
+    "core/errors.py",
+    "engine/evaluator.py",
+    "engine/scans.py",
+    "engine/shard.py",
     "engine/serving.py",
     "engine/supervisor.py",
     "engine/wire.py",
@@ -72,14 +76,14 @@ _STAGES = {
     ),
     "scores": (
         "tasks/bonds/score.py",
-        "training/split.py",
+        "files/split.py",
         "tasks/bonds/breaks.py",
         "metrics/curves.py",
         "metrics/smoothness.py",
     ),
     "dynamics-scores": (
         "tasks/dynamics/score.py",
-        "training/split.py",
+        "files/split.py",
         "tasks/dynamics/conservation.py",
         "tasks/dynamics/elsewhere.py",
         "metrics/survival.py",
@@ -96,7 +100,7 @@ _STAGES = {
     ),
     "vibration-scores": (
         "tasks/vibrations/score.py",
-        "training/split.py",
+        "files/split.py",
         "tasks/vibrations/metrics.py",
     ),
     "describe": ("models/record.py",),

@@ -16,10 +16,10 @@ from pesbench.files.schemas import (
     with_defaults,
     with_paths,
 )
+from pesbench.files.split import read_split
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
 from pesbench.models.trust import check_consent
-from pesbench.training.split import read_split
 
 INHERITED = (  # of its base by a perturbed model, where its entry says nothing
     "citation",

@@ -22,9 +22,9 @@ from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, why_unfit
 from pesbench.core.systems import is_path_name
 from pesbench.files.atomic import write_json
 from pesbench.files.schemas import check_schema, read_schema
+from pesbench.files.split import SEEN, UNSEEN, read_split
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
-from pesbench.training.split import SEEN, UNSEEN, read_split
 
 NAME = "models.json"
 FORMAT = "pesbench-models"

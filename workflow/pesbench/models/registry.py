@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.core.errors import UserError, reading
+from pesbench.core.errors import UserError, reading, signal_name
 from pesbench.core.interface import Model, one_line
 from pesbench.core.paths import real_path
-from pesbench.engine.supervisor import signal_name
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.transfer import why_no_address, without_secret

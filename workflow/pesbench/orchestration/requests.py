@@ -15,6 +15,7 @@ from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.scans import N_FRAMES
+from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import unverified
 from pesbench.files.scan_set import ScanSet
@@ -22,7 +23,6 @@ from pesbench.files.schemas import check_schema, read_schema
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run
-from pesbench.tasks.bonds.run import GIVE_UP_AFTER
 from pesbench.tasks.dynamics.run import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
 

@@ -212,7 +212,7 @@ def read_specs(text: str) -> list[Spec] | str:
     """
     if not text.lstrip().startswith(("[", '"')):
         return text
-    from pesbench.orchestration.config import check_schema, read_schema  # YAML, JSON schema
+    from pesbench.files.schemas import check_schema, read_schema  # YAML, JSON schema
 
     try:
         specs = json.loads(text)

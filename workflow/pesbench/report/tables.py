@@ -27,8 +27,8 @@ from pesbench.core.text import (
     markdown_table,
 )
 from pesbench.files.atomic import write_text
+from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics import aggregate
-from pesbench.training.split import SEEN, UNSEEN
 
 HEADINGS = {  # of the sections by role, in their order
     "model": "Models",

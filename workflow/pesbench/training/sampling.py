@@ -27,9 +27,9 @@ from pesbench.core.systems import System
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.split import SEEN
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry, load
-from pesbench.training.split import SEEN
 
 TRAIN, VALID, TEST_SEEN, TEST_UNSEEN, ISOLATED = "train", "valid", "seen", "unseen", "isolated"
 TRAINED_REPLICATE, HELD_OUT_REPLICATE = 0, 1

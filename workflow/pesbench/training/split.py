@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
-from pesbench.core.errors import UserError
 from pesbench.core.systems import System, bond_type
-from pesbench.files.atomic import write_text
-from pesbench.files.csv_files import read_rows
-
-SEEN, UNSEEN = "seen", "unseen"
+from pesbench.files.split import SEEN, UNSEEN
 
 
 def bond_types(system: System) -> frozenset[str]:
@@ -46,26 +39,3 @@ def split_systems(systems: Sequence[System], unseen_fraction: float = 1 / 3) -> 
             del seen[system.id]
             left -= 1
     return {name: SEEN if name in seen else UNSEEN for name in sorted(s.id for s in systems)}
-
-
-def write_split(split: dict[str, str], path: Path) -> None:
-    """Write a split as CSV with the columns `system` and `split`."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("system", "split"), *split.items()])
-    write_text(path, text.getvalue())
-
-
-def read_split(path: Path) -> dict[str, str]:
-    """`seen` or `unseen` by system.
-
-    Raises:
-        UserError: the file is missing, or something else stands in it.
-    """
-    split: dict[str, str] = {}
-    for where, row in read_rows(path, ("system", "split")):
-        if row["split"] not in (SEEN, UNSEEN):
-            raise UserError(f"{where}: {row['split']!r} is neither {SEEN!r} nor {UNSEEN!r}")
-        if row["system"] in split:
-            raise UserError(f"{where}: the system {row['system']!r} occurs twice; remove one")
-        split[row["system"]] = row["split"]
-    return split

@@ -21,13 +21,13 @@ from pesbench.commands.check.report import CheckRow, Verdict
 from pesbench.commands.check.subset import SCANS
 from pesbench.core.interface import Batch, Result, Status
 from pesbench.core.systems import System
+from pesbench.engine.evaluator import failed_result
 from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import Relaxed, relax
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.metrics.survival import Outcome, outcome
-from pesbench.tasks.bonds.run import failed_result
 from pesbench.tasks.dynamics.run import (
     DynamicsSettings,
     Ended,

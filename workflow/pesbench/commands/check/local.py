@@ -26,10 +26,10 @@ from pesbench.core.interface import (
     told,
 )
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, Timed
 from pesbench.models.families.ase import ask
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
-from pesbench.tasks.bonds.run import Evaluator
 
 _STATE = ("atoms", "results")
 

@@ -24,11 +24,12 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
+from pesbench.engine.scans import evaluate_scans
 from pesbench.engine.worker import ModelFailureError, ModelLoadError
 from pesbench.files import provenance
 from pesbench.metrics.aggregate import seed_of
 from pesbench.tasks.bonds.faults import fault_lists, headlines
-from pesbench.tasks.bonds.run import Evaluator, evaluate_scans
 from pesbench.tasks.bonds.score import score_scan
 
 PARTS = ("conformance", "scans", "dynamics")

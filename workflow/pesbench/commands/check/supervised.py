@@ -18,12 +18,12 @@ from pesbench.core.interface import Batch, Model, ModelInfo, Status, one_line
 from pesbench.core.names import LONGEST, why_unfit
 from pesbench.core.progress import track
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files import provenance
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry, import_object
 from pesbench.models.transfer import why_no_address, without_secret
-from pesbench.tasks.bonds.run import Evaluator
 
 MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
 FRAMES_A_CALL = 100  # of an entry that leaves the batch size to be measured: that takes too long

@@ -41,12 +41,12 @@ from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.hdf5 import StoredFile, writing
 from pesbench.files.integrity import readable, seal
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.split import write_split
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.registry import role
 from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS, write_scores
 from pesbench.tasks.dynamics.score import METRICS, trajectory_rows, write_dynamics_scores
-from pesbench.training.split import write_split
 
 MANIFEST = "merged.json"
 FORMAT = "pesbench-merged"

@@ -24,13 +24,13 @@ from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import check_owner, readable
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.schemas import closest
+from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import score as scores
 from pesbench.tasks.dynamics import score as dynamics_scores
 from pesbench.tasks.dynamics.stored import Trajectories
-from pesbench.training.split import SEEN, UNSEEN
 
 SCANS, DYNAMICS = "scans", "dynamics"
 KINDS = (SCANS, DYNAMICS)

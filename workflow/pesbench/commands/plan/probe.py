@@ -24,13 +24,14 @@ from pesbench.core.errors import HostError
 from pesbench.core.interface import Batch, ModelInfo, Status
 from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import why_unsupported
+from pesbench.engine.scans import frames_batch, initial_limit
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import frames_batch, initial_limit, why_unsupported
 
 SECONDS = 120.0  # longest time of a call, and of all of them until the next is not begun
 LOAD_S = 600.0  # longest time until a model is loaded

@@ -16,10 +16,10 @@ from pesbench.core.scans import Scan
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.files.integrity import check_alike, check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.split import read_split
 from pesbench.metrics import curves, smoothness
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import breaks
-from pesbench.training.split import read_split
 
 Array = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics import aggregate
 from pesbench.report.tables import More, number
-from pesbench.training.split import SEEN, UNSEEN
 
 SHOWN = {
     "fsd_full": "FSD (Å⁻¹)",

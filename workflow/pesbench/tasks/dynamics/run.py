@@ -33,8 +33,10 @@ from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit, choose_limit
+from pesbench.engine.evaluator import Evaluator, failed_result, why_unsupported
 from pesbench.engine.patient_worker import PatientWorker, systems_batch
 from pesbench.engine.relaxation import Relaxed, relax
+from pesbench.engine.shard import Spent, caller_state
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files import provenance
 from pesbench.files.checkpoint import (
@@ -54,13 +56,6 @@ from pesbench.metrics.stability import (
     kinetic_temperature,
 )
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import (
-    Evaluator,
-    Spent,
-    caller_state,
-    failed_result,
-    why_unsupported,
-)
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory, write_trajectories
 
 Array = NDArray[np.float64]

@@ -23,15 +23,16 @@ from pesbench.core.interface import Batch, ModelInfo, Result, Status, molecules_
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit, choose_limit
+from pesbench.engine.evaluator import Evaluator, why_unsupported
 from pesbench.engine.patient_worker import PatientWorker, systems_batch
 from pesbench.engine.relaxation import Relaxed, relax
+from pesbench.engine.shard import Spent, caller_state
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files import provenance
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import Evaluator, Spent, caller_state, why_unsupported
 from pesbench.tasks.dynamics.run import internal_degrees_of_freedom, scan_set_systems
 from pesbench.tasks.vibrations import normal_modes
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, write_vibrations

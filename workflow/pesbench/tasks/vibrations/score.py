@@ -13,10 +13,10 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.files.integrity import check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.split import read_split
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.vibrations.metrics import IMAGINARY_CM1, compare_frequencies, geometry_rmsd
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, Vibrations
-from pesbench.training.split import read_split
 
 IDENTITY = (
     "model",
