@@ -83,7 +83,7 @@ def registered(name: str, models_file: Path, *, trust: bool) -> ModelEntry:
     Raises:
         UserError: there is no such entry, or it is wrong.
     """
-    from pesbench.files.schemas import closest
+    from pesbench.core.names import closest
     from pesbench.models.models_file import read_models, resolve_entry
 
     registry = read_models(models_file)

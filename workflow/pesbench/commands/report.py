@@ -151,7 +151,7 @@ def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
 
 
 def _describe(arguments: argparse.Namespace) -> None:
-    from pesbench.files.schemas import closest
+    from pesbench.core.names import closest
     from pesbench.models.models_file import read_models
     from pesbench.models.record import describe, write_record
 

@@ -1,10 +1,18 @@
-"""Names of models and scan sets: each becomes a folder, a file and a word of a command."""
+"""Names of models, scan sets, scans and systems: what is fit for one, and globs that choose some.
+
+The name of a model or a scan set becomes a folder, a file and a word of a command.
+"""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
+from pesbench.core.errors import UserError
+
+SHOWN_NAMES = 12  # of those known, in a message
 LONGEST = 100  # bytes; file systems take 255 with what is added
 # what a run writes beside the folders of its models, and beside those of its scan sets
 IN_RESULTS = frozenset({"benchmarks", "figures", "logs", "reference", "relax"})
@@ -39,3 +47,31 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
         if other != name:
             return other, name
     return None
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A hint at the most similar known name."""
+    known = sorted(known)
+    match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    if match:
+        return f"did you mean {match[0]!r}?"
+    shown = ", ".join(known[:SHOWN_NAMES])
+    return f"known: {shown}" + (
+        f" and {len(known) - SHOWN_NAMES} more" if known[SHOWN_NAMES:] else ""
+    )
+
+
+def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
+    """Names that match any of some globs, sorted.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    names = sorted(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise UserError(f"{what}: {pattern!r} matches nothing; {closest(pattern, names)}")
+        chosen |= matched
+    return sorted(chosen)

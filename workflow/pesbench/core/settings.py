@@ -13,6 +13,8 @@ from dataclasses import MISSING, dataclass, field
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from pesbench.core.errors import UserError
+
 _META = "pesbench"
 
 
@@ -96,6 +98,54 @@ def keys(settings: type) -> Iterator[Key]:
         if kind not in (bool, int, float, str):
             raise TypeError(f"{settings.__name__}.{one.name}: settings hold scalars, not {kind}")
         yield Key(one.name, one.metadata[_META], kind, many, optional, one.default)
+
+
+def check_limits(settings: Any, place: str) -> None:
+    """Refuse values of settings that no config gave, such as those of a function's caller.
+
+    Args:
+        settings: Of a settings dataclass.
+        place: What they are called in the message.
+
+    Raises:
+        UserError: one line with the first key whose value has another type or is out of limits.
+    """
+    for key in keys(type(settings)):
+        value = getattr(settings, key.name)
+        if value is None and key.optional:
+            continue
+        if key.many and not value and key.default != ():
+            raise UserError(f"{place}: `{key.name}` is empty; give at least one")
+        for one in value if key.many else (value,):
+            if not _allowed(key, one):
+                raise UserError(f"{place}: `{key.name}` is {one!r}; give {_wanted(key)}")
+
+
+def _allowed(key: Key, value: Any) -> bool:
+    about, kinds = key.about, (int, float) if key.type is float else (key.type,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and key.type is not bool):
+        return False
+    return (  # each is false for NaN
+        (about.above is None or value > about.above)
+        and (about.at_least is None or value >= about.at_least)
+        and (about.at_most is None or value <= about.at_most)
+        and (not about.choices or value in about.choices)
+    )
+
+
+def _wanted(key: Key) -> str:
+    about = key.about
+    if about.choices:
+        return f"one of {', '.join(map(str, about.choices))}"
+    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[key.type]
+    limits = [
+        f"{word} {exactly(limit)}"
+        for word, limit in (
+            ("above", about.above), ("of at least", about.at_least), ("at most", about.at_most)
+        )
+        if limit is not None
+    ]  # fmt: skip
+    return f"{kind} {' and '.join(limits)} ({about.help})" if limits else f"{kind} ({about.help})"
 
 
 def exactly(value: object) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
+from pesbench.core.names import closest
 from pesbench.core.paths import check_no_stream, given_path, path_or_address
 from pesbench.files.strict_yaml import check_plain, read_yaml
 
@@ -24,7 +24,6 @@ except ImportError as error:  # the base package is without
     ) from error
 
 COMMAND_LINE = "--config"  # what the command line is called in messages
-SHOWN_NAMES = 12  # of those known, in a message
 SHOWN_CHARACTERS = 80  # of a value
 _CONSEQUENCES = ("required", "not", "oneOf")
 _SCHEMAS = Path(__file__).parents[1] / "schemas"  # in a checkout a link to workflow/schemas
@@ -92,18 +91,6 @@ def with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:
             return {k: with_paths(v, properties.get(k, {}), f"{place}: `{k}`")
                     for k, v in value.items()}  # fmt: skip
     return value
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """A hint at the most similar known name."""
-    known = sorted(known)
-    match = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    if match:
-        return f"did you mean {match[0]!r}?"
-    shown = ", ".join(known[:SHOWN_NAMES])
-    return f"known: {shown}" + (
-        f" and {len(known) - SHOWN_NAMES} more" if known[SHOWN_NAMES:] else ""
-    )
 
 
 def shown(value: Any) -> str:

@@ -5,47 +5,24 @@ Bad input ends here, before any work, with one line that names the place and the
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
-from pesbench.core.names import BESIDE_RESULTS, alike, why_unfit
-from pesbench.files.schemas import check_schema, closest, read_schema, with_defaults, with_paths
-from pesbench.files.strict_yaml import read_text
+from pesbench.core.found import tasks
+from pesbench.core.names import BESIDE_RESULTS, alike, closest, select, why_unfit
+from pesbench.core.settings import words
+from pesbench.core.task import split_shards
+from pesbench.files.schemas import check_schema, read_schema, with_defaults, with_paths
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, own_level
 from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.orchestration.config_files import Config
+from pesbench.orchestration.task_runs import Scans, TaskRun, asked_models, block_schema, task_run
 from pesbench.references import bsct_spice
-from pesbench.tasks.dynamics.run import DynamicsSettings
-
-logger = logging.getLogger("pesbench")
-
-
-def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
-    """Names that match any of some globs, sorted.
-
-    Raises:
-        UserError: a pattern matches nothing.
-    """
-    names = sorted(names)
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in names if fnmatchcase(name, pattern)}
-        if not matched:
-            raise UserError(f"{what}: {pattern!r} matches nothing; {closest(pattern, names)}")
-        chosen |= matched
-    return sorted(chosen)
-
-
-def exactly(value: float) -> str:
-    """A number as an option: short where that says all, and never rounded."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 
 
 @dataclass(frozen=True)
@@ -63,11 +40,7 @@ class DynamicsShard:
     @property
     def options(self) -> list[str]:
         """The settings as options of `pesbench dynamics`."""
-        words: list[str] = []
-        for key, value in asdict(self.settings).items():
-            values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{key.replace('_', '-')}", *map(exactly, values)]
-        return words
+        return words(self.settings)
 
 
 @dataclass(frozen=True)
@@ -90,17 +63,13 @@ class Run:
         device: Where models run.
         threads: Of a job that runs a model.
         rank_by: Score that ranks.
-        energy_ceiling_ev: Of the reference above its minimum; below it faults count.
         strict: Whether a model's failure shows in the exit code.
         software: Where models find their packages: `current`, `venv` or `conda`.
-        dynamics: Names of the models that run dynamics, sorted.
-        dynamics_shards: Jobs of each of them, by name; those with half the time step begin with
-            `half-`.
-        vibrations: Names of the models whose harmonic frequencies are found, sorted; the scan
-            set's reference is asked beside them.
-        vibration_systems: Ids of the molecules they are found of, sorted.
+        tasks: What each task asks, by name; a task that asks nothing is not there.
         ladder: Names of the models that are compared with a baseline, which is the first; each
             potential is followed by its seeds.
+        dynamics, dynamics_shards, vibrations, vibration_systems: The same as in `tasks`, until
+            all their users take it from there.
     """
 
     scan_set: str
@@ -118,9 +87,9 @@ class Run:
     device: str
     threads: int
     rank_by: str
-    energy_ceiling_ev: float
     strict: bool
     software: str
+    tasks: dict[str, TaskRun]
     dynamics: list[str]
     dynamics_shards: dict[str, DynamicsShard]
     vibrations: list[str]
@@ -173,6 +142,11 @@ class Run:
         """What the tables say of each model beside its numbers."""
         return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
 
+    @property
+    def energy_ceiling_ev(self) -> float:
+        """Of the reference above its minimum; below it faults count."""
+        return self.tasks["bonds"].settings.energy_ceiling_ev
+
     def shards(self, model: str, *, selected: bool = True) -> dict[str, list[str]]:
         """The scans of each job of a model, by shard name.
 
@@ -202,11 +176,10 @@ class Run:
 
     def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A config with the models that each stage of this run asks, in place of those named."""
-        asked = {"dynamics": self.dynamics, "vibrations": self.vibrations}
         return dict(config) | {
-            stage: config[stage] | {"models": models}
-            for stage, models in asked.items()
-            if config.get(stage)
+            name: config[name] | {"models": self.tasks[name].models if name in self.tasks else []}
+            for name, task in tasks().items()
+            if not task.always and config.get(name)
         }
 
     @property
@@ -245,14 +218,6 @@ def loading_options(entry: ModelEntry) -> list[str]:
     return ["--entry-sha256", entry.sha256, *where]
 
 
-def split_shards(scans: Sequence[str], size: int) -> dict[str, list[str]]:
-    """Consecutive scans, at most `size` a shard, named 0000, 0001, ..."""
-    return {
-        f"{number:04d}": list(scans[start : start + size])
-        for number, start in enumerate(range(0, len(scans), size))
-    }
-
-
 def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config") -> Run:
     """A run from a configuration.
 
@@ -275,16 +240,27 @@ def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config
         ) from error
 
 
-def _resolve(said: Config, base: Path) -> Run:
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of a config, the blocks of the tasks that are there among its keys."""
     schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
+    blocks = {name: block_schema(task) for name, task in tasks().items()}
+    return schema | {"properties": schema["properties"] | blocks}
+
+
+def _resolve(said: Config, base: Path) -> Run:
+    schema = config_schema()
     place = said.name
+    if "worst" in said.values:
+        raise UserError(
+            f"{said.places['worst']}: `worst.energy_ceiling_ev` is called "
+            "`bonds.energy_ceiling_ev`; rename `worst` to `bonds`"
+        )
     check_schema(said.values, schema, place, said.places)
     places = {key: said.places.get(key, place) for key in schema["properties"]}
     config = {
         key: with_paths(value, schema["properties"][key], f"{places[key]}: `{key}`")
         for key, value in with_defaults(said.values, schema["properties"]).items()
     }
-    worst = with_defaults(config["worst"], schema["properties"]["worst"]["properties"])
     name, settings = _scan_set(config, places)
     results = Path(config["results"]) / name
     models_file = base / config["models_file"]
@@ -306,10 +282,13 @@ def _resolve(said: Config, base: Path) -> Run:
         reference = resolve_entry(reference, models_file, base)
         relax = relax and resolve_entry(relax, models_file, base)
     asked = {
-        stage: _asked(stage, said, registry, chosen, reference and reference.name, places[stage])
-        for stage in ("dynamics", "vibrations")
+        task.name: asked_models(
+            task, said, registry, chosen, reference and reference.name, places[task.name]
+        )
+        for task in tasks().values()
+        if not task.always
     }
-    # the reference, where it is named for dynamics alone, has a row of its own
+    # the reference, where it is named for a task alone, has a row of its own
     chosen = sorted({*chosen, *(one for names in asked.values() for one in names)})
     order = [*chosen, *(n for n in shown if n not in chosen)]
     models = {model: resolve_entry(registry[model], models_file, base) for model in order}
@@ -317,6 +296,20 @@ def _resolve(said: Config, base: Path) -> Run:
     _check_archive(settings, base, base / results / f"{name}.h5", f"{places['archive']}: `archive`")
     planned = _planned_scans(settings, base, f"{places['scan_sets']}: `scan_sets.{name}`")
     scans = select(config["systems"], planned, f"{places['systems']}: `systems`")
+    every = Scans(settings["source"], planned, scans, config["shard_size"])
+    runs = {
+        task.name: task_run(
+            task,
+            config.get(task.name),
+            {n: e for n, e in models.items() if task.always or n in asked[task.name]},
+            every,
+            base,
+            places[task.name],
+        )
+        for task in tasks().values()
+    }
+    found = {task: run for task, run in runs.items() if run is not None}
+    dynamics, vibrations = found.get("dynamics"), found.get("vibrations")
     return Run(
         scan_set=name,
         source=settings["source"],
@@ -333,56 +326,19 @@ def _resolve(said: Config, base: Path) -> Run:
         device=config["device"],
         threads=config["threads"],
         rank_by=config["rank_by"],
-        energy_ceiling_ev=float(worst["energy_ceiling_ev"]),
         strict=config["strict"],
         software=config["software"],
-        **_dynamics(
-            config.get("dynamics"), asked["dynamics"], settings["source"], planned, scans, base,
-            places["dynamics"],
-        ),
-        **_vibrations(
-            config.get("vibrations"), asked["vibrations"], settings["source"], scans,
-            places["vibrations"],
-        ),
+        tasks=found,
+        dynamics=dynamics.models if dynamics else [],
+        dynamics_shards={
+            n: DynamicsShard(list(one.items), one.settings) for n, one in dynamics.shards.items()
+        }
+        if dynamics
+        else {},
+        vibrations=vibrations.models if vibrations else [],
+        vibration_systems=vibrations.selected if vibrations else [],
         ladder=_ladder(config.get("ladder"), registry, models, places["ladder"]),
     )  # fmt: skip
-
-
-def _asked(
-    stage: str,
-    said: Config,
-    registry: Mapping[str, ModelEntry],
-    chosen: Sequence[str],
-    reference: str | None,
-    place: str,
-) -> list[str]:
-    """Models of the run that a stage beside the scans asks, sorted.
-
-    A name must be of the run; the scan set's reference is added to the run where it is named here.
-    Only where `models` was said after the stage, as on a command line over a config, it narrows
-    the stage as well.
-
-    Raises:
-        UserError: a name is not in the registry, is a control, or is not in the run.
-    """
-    where = f"{place}: `{stage}.models`"
-    patterns = (said.values.get(stage) or {}).get("models", [])
-    able = [name for name, entry in registry.items() if entry.family != "control"]
-    narrowed = said.before(f"{stage}.models", "models")
-    found: set[str] = set()
-    for pattern in patterns:
-        if pattern in registry and pattern not in able:
-            raise UserError(f"{where}: {pattern!r} is a control, which has no {stage}; take it out")
-        matched = select([pattern], able, where)
-        here = {name for name in matched if name in chosen}
-        if pattern == reference and not narrowed:
-            here.add(pattern)
-        if not here and not narrowed:
-            raise UserError(
-                f"{where}: {pattern!r} is not in the run; add it to `models`, or take it out here"
-            )
-        found |= here
-    return sorted(found)
 
 
 def _ladder(
@@ -426,94 +382,6 @@ def _ladder(
         for name in sorted(in_run, key=lambda name: (name != potential, name))
         if registry[name].potential == potential
     ]
-
-
-def _vibrations(
-    block: Mapping[str, Any] | None,
-    chosen: Sequence[str],
-    source: str,
-    scans: Sequence[str],
-    place: str,
-) -> dict[str, Any]:
-    """Whose frequencies are found, of which molecules; those without a selected scan are left."""
-    where = f"{place}: `vibrations"
-    if not block or not block["models"]:
-        return {"vibrations": [], "vibration_systems": []}
-    if source == bsct_spice.NAME:
-        raise UserError(
-            f"{where}`: the scan set is read from an archive, which has no frequencies to compare "
-            "with; take one with `source: molecules`, or write `vibrations: {models: []}`"
-        )
-    block = with_defaults(block, read_schema("config")["properties"]["vibrations"]["properties"])
-    known = sorted({_system_of(scan, source) for scan in scans})
-    systems = select(block["systems"], known, f"{where}.systems`")
-    return {"vibrations": list(chosen), "vibration_systems": systems if chosen else []}
-
-
-def _dynamics(
-    block: Mapping[str, Any] | None,
-    chosen: Sequence[str],
-    source: str,
-    planned: Sequence[str],
-    scans: Sequence[str],
-    base: Path,
-    place: str,
-) -> dict[str, Any]:
-    """Which models run dynamics, and in which jobs; molecules without a selected scan do not."""
-    where = f"{place}: `dynamics"
-    if not block or not block["models"]:
-        return {"dynamics": [], "dynamics_shards": {}}
-    block = with_defaults(block, read_schema("config")["properties"]["dynamics"]["properties"])
-    every = sorted({_system_of(scan, source) for scan in planned})
-    known = {_system_of(scan, source) for scan in scans}
-    systems = select(block["systems"], every, f"{where}.systems`")
-    if "systems_file" in block:
-        named = _read_names(base / block["systems_file"])
-        if unknown := sorted(set(named) - set(every)):
-            raise UserError(
-                f"{where}.systems_file`: {block['systems_file']} names {unknown[0]!r}, "
-                f"which the scan set does not hold; {closest(unknown[0], every)}"
-            )
-        systems = [name for name in systems if name in named]
-    left_out = [name for name in systems if name not in known]
-    if chosen and left_out and block["systems"] != ["*"]:  # asked for by name
-        logger.warning(
-            "%s.systems`: without a selected scan, so without dynamics: %s",
-            where, ", ".join(left_out),
-        )  # fmt: skip
-    if not chosen or not known & set(systems):
-        return {"dynamics": [], "dynamics_shards": {}}
-    halved = select(block["halved"], systems, f"{where}.halved`")
-    names = {field.name for field in fields(DynamicsSettings)}
-    given = {key: value for key, value in block.items() if key in names}
-    given["temperatures_k"] = tuple(float(value) for value in block["temperatures_k"])
-    settings = DynamicsSettings(**given)
-    finer = replace(settings, timestep_fs=settings.timestep_fs / 2)
-    try:
-        settings.check()
-        finer.check()
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
-    shards = {
-        f"{prefix}{name}": DynamicsShard([one for one in some if one in known], how)
-        for prefix, molecules, how in (("", systems, settings), ("half-", halved, finer))
-        # as of scans: which job a molecule belongs to does not follow from the selected scans
-        for name, some in split_shards(molecules, block["shard_size"]).items()
-        if known & set(some)
-    }
-    return {"dynamics": list(chosen), "dynamics_shards": shards}
-
-
-def _system_of(scan_id: str, source: str) -> str:
-    """The molecule of a planned scan; every scan of the archive is a molecule of its own."""
-    if source == bsct_spice.NAME:
-        return scan_id
-    return scan_id.partition("/")[2].rpartition("_")[0]
-
-
-def _read_names(path: Path) -> list[str]:
-    lines = read_text(path).splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _scan_set(config: Mapping[str, Any], places: Mapping[str, str]) -> tuple[str, dict[str, Any]]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
-from pesbench.files.schemas import COMMAND_LINE, check_schema, read_schema, shown
+from pesbench.core.found import tasks
+from pesbench.files.schemas import COMMAND_LINE, check_schema, shown
 from pesbench.files.strict_yaml import NotYamlError, check_plain, parse_yaml, read_yaml
 
 DEFAULT_CONFIG = Path("config/config.yaml")
@@ -118,8 +119,7 @@ def read_config(
 
 def _stages() -> list[str]:
     """Blocks of a config that choose models to ask for something more."""
-    properties = read_schema("config")["properties"]
-    return [key for key, schema in properties.items() if "models" in schema.get("required", ())]
+    return [*(name for name, task in tasks().items() if not task.always), "ladder"]
 
 
 def _near(path: Path) -> str:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from pesbench.compare import association, ladder_text, parity
 from pesbench.core.errors import UserError
+from pesbench.core.names import closest
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.schemas import closest
 from pesbench.files.stored_tables import read_scores
 from pesbench.models.models_file import read_models
 from pesbench.models.record import is_record, recorded_entries

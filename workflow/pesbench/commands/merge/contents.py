@@ -17,13 +17,13 @@ import pandas as pd
 
 from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Status
+from pesbench.core.names import closest
 from pesbench.core.paths import real_path
 from pesbench.files import provenance, stored_tables
 from pesbench.files.csv_files import read_rows
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import check_owner, readable
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.schemas import closest
 from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pesbench.core.errors import UserError
+from pesbench.core.names import closest
 from pesbench.core.progress import track
 from pesbench.files.atomic import write_json
-from pesbench.files.schemas import closest
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, settle
 from pesbench.tasks.bonds.score import write_scores

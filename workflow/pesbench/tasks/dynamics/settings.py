@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pesbench.core.errors import UserError
-from pesbench.core.settings import setting
+from pesbench.core.settings import check_limits, setting
 
 MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB
 
@@ -54,11 +54,12 @@ class DynamicsSettings:
         return round(1000.0 * self.duration_ps / self.timestep_fs)
 
     def check(self) -> Self:
-        """Refuse values that contradict each other; single values have their limits.
+        """The settings, where no value is out of its limits and none contradicts another.
 
         Raises:
             UserError: one line with the setting and the cure.
         """
+        check_limits(self, "dynamics")
         names = [f"{value:g}" for value in self.temperatures_k]
         if len(set(names)) < len(names):
             raise UserError("dynamics: `temperatures_k` holds one value twice; give each once")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from pesbench.core.settings import setting
+from pesbench.core.settings import check_limits, setting
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,12 @@ class VibrationSettings:
         above=0,
         at_most=10,
     )
+
+    def check(self) -> Self:
+        """The settings, where no value is out of its limits.
+
+        Raises:
+            UserError: one line with the setting and the cure.
+        """
+        check_limits(self, "vibrations")
+        return self

@@ -1,0 +1,285 @@
+"""What each task asks of which models, from the blocks of the config that are named as tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.errors import UserError
+from pesbench.core.names import closest, select
+from pesbench.core.settings import setting
+from pesbench.core.task import SCAN, Shard, Task
+from pesbench.files.schemas import with_defaults
+from pesbench.files.strict_yaml import read_text
+from pesbench.models.registry import ModelEntry
+from pesbench.orchestration.config_files import Config
+from pesbench.orchestration.validation import built, schema_of
+from pesbench.references import bsct_spice
+
+logger = logging.getLogger("pesbench")
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What a run asks of its models for one task.
+
+    `shards` holds the jobs of every model, the scan set's method among them where the task asks
+    it; `shards_of(model)` those of one model, which differ for a control: it has one job a
+    setting, with all items. Which job an item belongs to never depends on what is selected:
+    `shards_of(model, selected=False)[name].items` are all items that the file of that job may
+    hold, also from a run with a wider selection.
+
+    `dataclasses.replace` gives a smaller task, from which the jobs follow.
+
+    Attributes:
+        task: The task.
+        models: Names of those that are asked, in the order of the run: models before controls,
+            each sorted.
+        items: Ids of all scans or systems that the config names, selected or not, sorted.
+        selected: Those of them that are run, sorted.
+        settings: Of the task.
+        shard_size: Items a job.
+        block: Of the type `task.block`; None where that is None.
+        controls: Which of `models` are controls.
+    """
+
+    task: Task
+    models: list[str]
+    items: list[str]
+    selected: list[str]
+    settings: Any
+    shard_size: int
+    block: Any = None
+    controls: frozenset[str] = frozenset()
+
+    @cached_property
+    def shards(self) -> dict[str, Shard]:
+        """The jobs of a model by name, of the selected items."""
+        return self._cut(self.selected, self.shard_size)
+
+    def shards_of(self, model: str, *, selected: bool = True) -> dict[str, Shard]:
+        """The jobs of one model by name.
+
+        Args:
+            model: Its name.
+            selected: Whether to leave out items that are not selected.
+        """
+        if model in self.controls:
+            return self._of_control if selected else self._all_of_control
+        return self.shards if selected else self._all
+
+    @cached_property
+    def _all(self) -> dict[str, Shard]:
+        return self._cut(self.items, self.shard_size)
+
+    @cached_property
+    def _of_control(self) -> dict[str, Shard]:
+        return self._cut(self.selected, len(self.items))
+
+    @cached_property
+    def _all_of_control(self) -> dict[str, Shard]:
+        return self._cut(self.items, len(self.items))
+
+    def _cut(self, selected: Sequence[str], size: int) -> dict[str, Shard]:
+        return self.task.shards(self.items, selected, self.settings, size, self.block)
+
+
+# --- the block of a task -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CommonKeys:
+    """Keys of the block of every task that does not always run."""
+
+    models: tuple[str, ...] = setting(
+        help="Names or globs of the run's models that the task is put to, the reference among "
+        "them where it shall have a row of its own; may be empty."
+    )
+    systems: tuple[str, ...] = setting(("*",), help="Ids or globs of the molecules.")
+    systems_file: str | None = setting(
+        None, help="Text file with one id a line, instead of all molecules."
+    )
+    shard_size: int = setting(
+        1,  # that of the task in its place
+        help="Molecules a job.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+
+
+def classes_of(task: Task) -> tuple[type, ...]:
+    """The dataclasses whose fields are the keys of a task's config block."""
+    every = (None if task.always else CommonKeys, task.block, task.settings)
+    return tuple(one for one in every if one is not None)
+
+
+def block_schema(task: Task) -> dict[str, Any]:
+    """The JSON schema of a task's config block."""
+    schema = schema_of(*classes_of(task)) | {"description": task.summary}
+    if not task.always:
+        properties = schema["properties"]
+        del properties["models"]["minItems"]
+        properties["systems_file"] |= {"minLength": 1, "format": "path"}
+        properties["shard_size"]["default"] = task.shard_size
+    return schema
+
+
+# --- which models, and what of -------------------------------------------------------------------
+
+
+def asked_models(
+    task: Task,
+    said: Config,
+    registry: Mapping[str, ModelEntry],
+    chosen: Sequence[str],
+    reference: str | None,
+    place: str,
+) -> list[str]:
+    """Models of the run that a task's block asks, sorted.
+
+    A name must be of the run; the scan set's reference is added to the run where it is named here.
+    Only where `models` was said after the block, as on a command line over a config, it narrows
+    the task as well.
+
+    Raises:
+        UserError: a name is not in the registry, is a control, or is not in the run.
+    """
+    name = task.name
+    where = f"{place}: `{name}.models`"
+    patterns = (said.values.get(name) or {}).get("models", [])
+    able = [n for n, entry in registry.items() if task.asks_controls or entry.family != "control"]
+    narrowed = said.before(f"{name}.models", "models")
+    found: set[str] = set()
+    for pattern in patterns:
+        if pattern in registry and pattern not in able:
+            raise UserError(f"{where}: {pattern!r} is a control, which has no {name}; take it out")
+        matched = select([pattern], able, where)
+        here = {one for one in matched if one in chosen}
+        if pattern == reference and not narrowed:
+            here.add(pattern)
+        if not here and not narrowed:
+            raise UserError(
+                f"{where}: {pattern!r} is not in the run; add it to `models`, or take it out here"
+            )
+        found |= here
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Scans:
+    """The scans of a run.
+
+    Attributes:
+        source: Of the scan set.
+        planned: Ids of all scans of the set, sorted.
+        selected: Those that are run, sorted.
+        shard_size: Scans a job.
+    """
+
+    source: str
+    planned: Sequence[str]
+    selected: Sequence[str]
+    shard_size: int
+
+    def items(self, task: Task, *, selected: bool) -> list[str]:
+        """Ids of what a task is run on: scans, or the molecules that they are of."""
+        scans = self.selected if selected else self.planned
+        if task.item == SCAN:
+            return list(scans)
+        return sorted({self._system(scan) for scan in scans})
+
+    def _system(self, scan_id: str) -> str:
+        # every scan of the archive is a molecule of its own
+        if self.source == bsct_spice.NAME:
+            return scan_id
+        return scan_id.partition("/")[2].rpartition("_")[0]
+
+
+def task_run(
+    task: Task,
+    block: Mapping[str, Any] | None,
+    models: Mapping[str, ModelEntry],
+    scans: Scans,
+    base: Path,
+    place: str,
+) -> TaskRun | None:
+    """What a task asks of the models of a run; None where it asks nothing.
+
+    Molecules without a selected scan are left out, and named where the block names them.
+
+    Args:
+        task: The task.
+        block: Of the config, checked.
+        models: Entries by name that it is put to, in the order of the run.
+        scans: Of the run.
+        base: Folder that relative paths start from.
+        place: Where the block was said, for messages.
+
+    Raises:
+        UserError: one line with the key and the cure.
+    """
+    where = f"{place}: `{task.name}"
+    if not task.always and (not block or not block["models"]):
+        return None
+    if task.needs_molecules and scans.source == bsct_spice.NAME:
+        raise UserError(
+            f"{where}`: the scan set is read from an archive, whose reference cannot be asked; "
+            f"take one with `source: molecules`, or write `{task.name}: {{models: []}}`"
+        )
+    values = with_defaults(block or {}, block_schema(task)["properties"])
+    items, selected = (scans.items(task, selected=one) for one in (False, True))
+    shard_size = scans.shard_size
+    if not task.always:
+        items = _named(task, values, items, base, where)
+        shard_size = values["shard_size"]
+        known = set(selected)
+        selected = [item for item in items if item in known]
+        left_out = [item for item in items if item not in known]
+        if models and left_out and values["systems"] != ["*"]:  # asked for by name
+            logger.warning(
+                "%s.systems`: without a selected scan, so without %s: %s",
+                where, task.name, ", ".join(left_out),
+            )  # fmt: skip
+    if not models or not selected:
+        return None
+    found = TaskRun(
+        task=task,
+        models=list(models),
+        items=items,
+        selected=selected,
+        settings=built(task.settings, values),
+        shard_size=shard_size,
+        block=None if task.block is None else built(task.block, values),
+        controls=frozenset(name for name, one in models.items() if one.family == "control"),
+    )
+    try:
+        _ = found.shards
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    return found
+
+
+def _named(
+    task: Task, values: Mapping[str, Any], every: Sequence[str], base: Path, where: str
+) -> list[str]:
+    """The items that a block names, selected or not."""
+    items = select(values["systems"], every, f"{where}.systems`")
+    if "systems_file" not in values:
+        return items
+    file = values["systems_file"]
+    named = _read_names(base / file)
+    if unknown := sorted(set(named) - set(every)):
+        raise UserError(
+            f"{where}.systems_file`: {file} names {unknown[0]!r}, which the scan set does not "
+            f"hold; {closest(unknown[0], every)}"
+        )
+    return [item for item in items if item in named]
+
+
+def _read_names(path: Path) -> list[str]:
+    lines = read_text(path).splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]

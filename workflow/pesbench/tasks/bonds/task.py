@@ -1,0 +1,84 @@
+"""Bond scans: energies and forces along stretched and compressed bonds, against the reference."""
+
+from __future__ import annotations
+
+from pesbench.core.section import Metric
+from pesbench.core.task import SCAN, Phase, Size, Task
+from pesbench.tasks.bonds.settings import BondSettings
+
+FORCES_PACKED = 0.88  # left by gzip of numbers whose last digits are noise
+SCAN_BYTES = 6_000  # that HDF5 adds to a scan
+
+
+class Bonds(Task):
+    """Smoothness and accuracy of the potential energy surface along bonds."""
+
+    name = "bonds"
+    title = "Bond scans"
+    summary = "Energies and forces along stretched and compressed bonds, against the reference."
+    settings = BondSettings
+    metrics = (
+        Metric("fsd_full", "FSD", "Å⁻¹", "lower", ranks=True,
+               help="Force Smoothness Deviation, mean over the scored scans, with its 95 % "
+               "interval where there is one."),
+        Metric("fsd_compress", "compressed", "Å⁻¹", "lower", ranks=True,
+               help="FSD of the compressed side."),
+        Metric("fsd_stretch", "stretched", "Å⁻¹", "lower", ranks=True,
+               help="FSD of the stretched side."),
+        Metric("fsd_windowed", "windowed", "Å⁻¹", "lower", ranks=True,
+               help="FSD without the slopes within 0.25 Å of the reference minimum."),
+        Metric("fsd_slope_p95", "fsd_slope_p95", "Å⁻¹", "lower", ranks=True,
+               help="95th percentile of the slopes, whose largest is the FSD."),
+        Metric("fsd_peak_index", "index of the FSD's peak",
+               help="Number of the frame at the largest slope."),
+        Metric("fsd_peak_index_next", "next index of the FSD's peak",
+               help="Number of the frame at the other end of the largest slope."),
+        Metric("fsd_peak_coordinate", "place of the FSD's peak", "Å",
+               help="Coordinate of the largest slope."),
+        Metric("fsd_peak_offset", "offset of the FSD's peak", "Å",
+               help="The same from the reference minimum."),
+        Metric("force_mae", "force MAE", "eV/Å", "lower", ranks=True,
+               help="Mean absolute error of force components."),
+        Metric("force_mae_compress", "force_mae_compress", "eV/Å", "lower", ranks=True,
+               help="Force MAE of the compressed side."),
+        Metric("force_mae_stretch", "force_mae_stretch", "eV/Å", "lower", ranks=True,
+               help="Force MAE of the stretched side."),
+        Metric("spurious_extrema_force", "spurious extrema, integrated force", "per scan", "lower",
+               help="Extrema of the integrated force the reference does not have.", ranks=True),
+        Metric("compression_monotone_force", "monotone under compression, integrated force",
+               better="higher", help="Whether the integrated force rises under compression."),
+        Metric("energy_mae", "energy MAE, raw", "eV", "lower", needs_energy=True, ranks=True,
+               help="Mean absolute error of total energies."),
+        Metric("energy_mae_compress", "energy_mae_compress", "eV", "lower", needs_energy=True,
+               help="Energy MAE of the compressed side.", ranks=True),
+        Metric("energy_mae_stretch", "energy_mae_stretch", "eV", "lower", needs_energy=True,
+               help="Energy MAE of the stretched side.", ranks=True),
+        Metric("energy_mae_aligned", "energy MAE, aligned", "eV", "lower", needs_energy=True,
+               help="Mean absolute error of energies relative to the reference minimum.",
+               ranks=True),
+        Metric("spurious_extrema", "spurious extrema", "per scan", "lower", needs_energy=True,
+               help="Extrema of the energy the reference does not have.", ranks=True),
+        Metric("energy_force_inconsistency", "energy_force_inconsistency", "eV", "lower",
+               needs_energy=True, ranks=True,
+               help="Largest difference between energy and work of the forces, less that of "
+               "the reference."),
+        Metric("compression_monotone", "monotone under compression", better="higher",
+               needs_energy=True, help="Whether the energy rises under compression."),
+    )  # fmt: skip
+    keys = ("scan",)
+    identity = ("scan", "system", "bond", "n_atoms", "n_frames")
+    text = ("model", "scan", "system", "bond", "seen", "status", "message")
+    item = SCAN
+    shard_size = 100
+    always = True
+    asks_controls = True
+
+    def phases(self, size: Size, settings: BondSettings) -> tuple[Phase, ...]:
+        return (Phase(copies=size.frames),)
+
+    def stored_bytes(self, size: Size, settings: BondSettings) -> float:
+        numbers = size.frames * (1 + 3 * size.atoms * FORCES_PACKED)  # energy and forces
+        return SCAN_BYTES + 8 * numbers
+
+
+TASK = Bonds()
