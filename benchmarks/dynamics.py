@@ -83,7 +83,7 @@ def _systems(path: Path):
 
 
 def _settings(n_steps: int):
-    from pesbench.tasks.dynamics.run import DynamicsSettings
+    from pesbench.tasks.dynamics.settings import DynamicsSettings
 
     # not relaxed: that is no part of a step
     return DynamicsSettings(

@@ -23,14 +23,17 @@ from hypothesis import strategies as st
 
 from pesbench import cli
 from pesbench.core.errors import UserError
+from pesbench.core.names import closest, select
+from pesbench.core.task import split_shards
 from pesbench.files import fingerprint
 from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import normalised, stage_fingerprint
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.download import is_address
+from pesbench.models.models_file import read_models
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration import config
-from pesbench.orchestration.config import closest, read_models, resolve, select, split_shards
+from pesbench.orchestration.config import resolve
 from pesbench.references.quality import QualityLimits
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
@@ -193,6 +196,15 @@ def test_dynamics_are_planned_by_molecule(base):
     assert resolve(_config(), base).dynamics == []
 
 
+def test_molecules_of_vibrations_without_a_selected_scan_are_named(base, caplog):
+    block = {"models": ["gfn1-xtb"], "systems": ["ethanol", "methanethiol"]}
+    run = resolve(_config(systems=["C-S/*"], vibrations=block), base)
+    assert run.tasks["vibrations"].selected == ["methanethiol"]
+    assert caplog.messages == [
+        "config: `vibrations.systems`: without a selected scan, so without vibrations: ethanol"
+    ]
+
+
 def test_vibrations_are_planned_by_molecule(base):
     block = {"models": ["gfn*"], "systems": ["*ethan*"]}
     run = resolve(_config(models=["gfn1-xtb", "emt"], vibrations=block), base)
@@ -203,8 +215,31 @@ def test_vibrations_are_planned_by_molecule(base):
     assert every.vibration_systems == ["ethanol", "methanethiol", "methylamine"]
     selected = resolve(_config(systems=["C-N/*"], vibrations={"models": ["*-xtb"]}), base)
     assert selected.vibration_systems == ["methylamine"]
-    assert resolve(_config(), base).vibrations == []
-    assert resolve(_config(vibrations={"models": []}), base).vibrations == []
+    assert "vibrations" not in resolve(_config(), base).tasks
+    assert "vibrations" not in resolve(_config(vibrations={"models": []}), base).tasks
+
+
+def test_a_task_runs_on_what_is_selected_in_jobs_that_the_selection_does_not_move(base):
+    block = {"models": ["gfn*"], "systems": ["*eth*"], "halved": ["ethanol"], "shard_size": 2}
+    config = _config(models=["gfn*"], dynamics=block, shard_size=3)
+    every = resolve(config, base).tasks
+    some = resolve(config | {"systems": ["C-C/*", "C-S/*", "C-N/*"]}, base).tasks
+    none = resolve(config | {"systems": ["C-S/*"]}, base).tasks
+    assert [one.items for one in every["dynamics"].shards.values()] == [
+        ("ethanol", "methanethiol"), ("methylamine",), ("ethanol",),
+    ]  # fmt: skip
+    assert some["dynamics"].shards == every["dynamics"].shards
+    assert list(none["dynamics"].shards) == ["0000"]
+    assert none["dynamics"].shards["0000"].items == ("methanethiol",)
+    wider = none["dynamics"].shards_of("gfn1-xtb", selected=False)
+    assert wider == every["dynamics"].shards
+    bonds = none["bonds"]
+    assert list(bonds.shards) == ["0001"]
+    assert list(bonds.shards_of("gfn1-xtb", selected=False)) == ["0000", "0001"]
+    (one,) = bonds.shards_of("control-zero", selected=False).values()
+    assert list(one.items) == bonds.items == resolve(config, base).planned
+    assert list(bonds.shards_of("control-zero")) == ["0000"]
+    assert bonds.models == list(resolve(config, base).models)
 
 
 def test_bsct_spice_is_planned_without_its_archive(base):
@@ -295,7 +330,7 @@ BAD_CONFIG = {
     ),
     "a negative temperature": (
         _config(dynamics={"models": ["gfn1-xtb"], "temperatures_k": [-5]}),
-        "`dynamics.temperatures_k.0` is -5", "In K",
+        "`dynamics.temperatures_k.0` is -5", "in K",
     ),
     "an absurd duration": (
         _config(dynamics={"models": ["gfn1-xtb"], "duration_ps": 1e9}), "`dynamics.duration_ps`",
@@ -315,6 +350,20 @@ BAD_CONFIG = {
     "vibrations of an unknown molecule": (
         _config(vibrations={"models": ["gfn1-xtb"], "systems": ["water"]}),
         "`vibrations.systems`", "matches nothing",
+    ),
+    "the energy ceiling by its old name": (
+        _config(worst={"energy_ceiling_ev": 5}), "`worst.energy_ceiling_ev` is called",
+        "`bonds.energy_ceiling_ev`", "rename `worst`",
+    ),
+    "models of bonds": (
+        _config(bonds={"models": ["gfn1-xtb"]}), "`bonds`: unknown key 'models'",
+    ),
+    "an energy ceiling of zero": (
+        _config(bonds={"energy_ceiling_ev": 0}), "`bonds.energy_ceiling_ev` is 0", "in eV",
+    ),
+    "a molecule with half the time step that has none": (
+        _config(dynamics={"models": ["gfn1-xtb"], "halved": ["water"]}), "`dynamics.halved`",
+        "'water' matches nothing",
     ),
     "vibrations with a key of dynamics": (
         _config(vibrations={"models": ["gfn1-xtb"], "temperatures_k": [300]}), "`vibrations`",

@@ -40,8 +40,8 @@ from pesbench.models.record import (
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.bonds.score import write_scores
-from pesbench.tasks.dynamics.run import DynamicsSettings
 from pesbench.tasks.dynamics.score import trajectory_rows, write_dynamics_scores
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Segment, Trajectories, Trajectory, write_trajectories
 
 SETTINGS = DynamicsSettings(

@@ -19,6 +19,7 @@ from conftest import fake_entry, tblite_entry
 from fake_calculators import morse
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Status, molecules_batch
+from pesbench.core.names import select
 from pesbench.engine.worker import Worker
 from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
@@ -35,7 +36,7 @@ from pesbench.models.families.perturbed import (
 from pesbench.models.registry import ModelEntry, load, role, settle
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import config
-from pesbench.orchestration.config import loading_options, read_models, resolve_entry, select
+from pesbench.orchestration.config import loading_options, read_models, resolve_entry
 from pesbench.report.inputs import model_facts
 from pesbench.report.tables import DOSE_UNITS
 

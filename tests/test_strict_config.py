@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,15 @@ from pesbench.cli import main
 from pesbench.commands.plan.prediction import Prediction, Stage
 from pesbench.commands.plan.tables import wall_hours
 from pesbench.core.errors import UserError
+from pesbench.core.found import tasks
 from pesbench.core.names import IN_RESULTS, LONGEST, why_unfit
+from pesbench.core.settings import check_limits, exactly, keys
 from pesbench.files.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from pesbench.models.models_file import read_models
-from pesbench.orchestration.config import Run, exactly, resolve
+from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import Config, merged, read_arguments, read_config
 from pesbench.orchestration.requests import read_cluster
-from pesbench.tasks.dynamics.run import DynamicsSettings
+from pesbench.orchestration.validation import validate
 
 REPO = Path(__file__).parents[1]
 MODELS = """\
@@ -202,7 +204,7 @@ BAD_VALUES = {
     "dynamics: {models: [gfn1-xtb], timestep_fs: .nan}": "give a finite number",
     "dynamics: {models: [gfn1-xtb], timestep_fs: 1.0e-320}": "in fs",
     "dynamics: {models: [gfn1-xtb], duration_ps: 100000, timestep_fs: 0.0001}": "steps",
-    "dynamics: {models: [gfn1-xtb], temperatures_k: [1.0e+300]}": "at most 10000 (In K.)",
+    "dynamics: {models: [gfn1-xtb], temperatures_k: [1.0e+300]}": "at most 10000.0 (Nominal",
     "dynamics: {models: [gfn1-xtb], temperatures_k: [500, 500.0]}": "twice",
     "dynamics: {models: [gfn1-xtb], temperatures_k: 500}": "write `temperatures_k: [500]`",
     "dynamics: {models: gfn1-xtb}": "write `models: [gfn1-xtb]`",
@@ -391,8 +393,8 @@ def test_models_that_are_said_last_narrow_what_was_said_before(here):
 def test_a_plan_takes_what_snakemake_takes(here, capsys, caplog):
     own = str(_own(here, "controls: []\nshard_size: 1\n"))
     words = ["plan", "--no-probe", "--cores", "3", "--configfile", own, "--config"]
-    assert main([*words, "models=[gfn1-xtb,gfn2-xtb]", "bonds=1"]) == 2
-    assert "--config: unknown key 'bonds'" in caplog.text
+    assert main([*words, "models=[gfn1-xtb,gfn2-xtb]", "bondz=1"]) == 2
+    assert "--config: unknown key 'bondz'" in caplog.text
     assert main([*words, "models=[gfn1-xtb]", "dynamics={models: [gfn1-xtb], duration_ps: 1}"]) == 0
     assert "On 3 cores that is" in capsys.readouterr().out
     table = (here / "results" / "own" / "plan.csv").read_text().splitlines()
@@ -430,13 +432,17 @@ def test_layers_are_merged_key_by_key():
     assert merged({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
 
 
-def test_the_limits_of_the_schema_are_those_of_the_settings():
-    """What the schema lets through, the command takes."""
-    block = yaml.safe_load((REPO / "workflow/schemas/config.schema.yaml").read_text())
-    properties = block["properties"]["dynamics"]["properties"]
-    for key in asdict(DynamicsSettings()):
-        schema = properties[key]
-        if key == "temperatures_k":
-            continue
-        least = schema.get("minimum", 1e-3)
-        DynamicsSettings(**{"temperatures_k": (300.0,), "replicates": 1, key: least}).check()
+@pytest.mark.parametrize("name", tasks())
+def test_a_config_and_a_caller_are_refused_the_same_values(name):
+    cls = tasks()[name].settings
+    check_limits(cls(), name)
+    assert validate(cls, {}, "here") == cls()
+    for key in keys(cls):
+        about = key.about
+        pairs = [(about.above, 0), (about.at_least, -1), (about.at_most, 1)]
+        for value in [limit + more for limit, more in pairs if limit is not None]:
+            given = (value,) if key.many else value
+            with pytest.raises(UserError, match=key.name):
+                check_limits(replace(cls(), **{key.name: given}), name)
+            with pytest.raises(UserError, match=key.name):
+                validate(cls, {key.name: list(given) if key.many else given}, "here")

@@ -676,7 +676,10 @@ def test_what_is_refused(toys_set, tmp_path):
         _run(fake_entry(), toys_set, out, ("cn", "ethane"))
     for change, said in (
         ({"displacement_angstrom": 0.0}, "`displacement_angstrom` is 0.0; give a number above 0"),
-        ({"displacement_angstrom": 0.2}, "at most 0.1 Å"),
+        (
+            {"displacement_angstrom": 0.2},
+            "at most 0.1 .Displacement of an atom",
+        ),
         ({"relax_fmax": float("nan")}, "`relax_fmax` is nan"),
         ({"relax_steps": -1}, "`relax_steps` is -1; give a whole number of at least 0"),
     ):

@@ -23,7 +23,7 @@ from pesbench.files.schemas import check_schema, read_schema
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run
-from pesbench.tasks.dynamics.run import DynamicsSettings
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
 
 ON_CPU = ("ase", "control", "pyscf", "tblite")  # families whose adapters take no device

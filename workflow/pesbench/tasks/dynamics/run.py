@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from ase import units
@@ -56,84 +56,14 @@ from pesbench.metrics.stability import (
     kinetic_temperature,
 )
 from pesbench.models.registry import ModelEntry
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory, write_trajectories
 
 Array = NDArray[np.float64]
-MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB
 BLACK_BOX_STEPS = 100
 CHECKPOINT_S = 60.0
 SMALL_MOMENT = 1e-10  # of inertia in units of the largest: there is nothing that could turn
 logger = logging.getLogger("pesbench")
-
-
-# --- settings ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DynamicsSettings:
-    """How the trajectories of a run are made.
-
-    Attributes:
-        temperatures_k: Nominal temperatures; every start has twice of one.
-        replicates: Trajectories of each molecule and temperature.
-        duration_ps: Of each.
-        timestep_fs: Of velocity Verlet.
-        store_every: Steps from one stored frame to the next.
-        relax_steps: At most so many.
-        relax_fmax: A molecule is relaxed when no atom's force is larger, eV/Å.
-    """
-
-    temperatures_k: tuple[float, ...] = (300.0, 500.0, 1000.0)
-    replicates: int = 2
-    duration_ps: float = 5.0
-    timestep_fs: float = 0.5
-    store_every: int = 20
-    relax_steps: int = 200
-    relax_fmax: float = 0.05
-
-    @property
-    def n_steps(self) -> int:
-        return round(1000.0 * self.duration_ps / self.timestep_fs)
-
-    def check(self) -> Self:
-        """The settings, or a refusal of what makes no sense.
-
-        Raises:
-            UserError: naming the setting and what it may be.
-        """
-        _within("timestep_fs", self.timestep_fs, 10.0, "fs")
-        _within("duration_ps", self.duration_ps, 1e5, "ps")
-        _within("relax_fmax", self.relax_fmax, 10.0, "eV/Å")
-        for value in self.temperatures_k or (math.nan,):
-            _within("temperatures_k", value, 1e4, "K")
-        names = [f"{value:g}" for value in self.temperatures_k]
-        if len(set(names)) < len(names):
-            raise UserError("dynamics: `temperatures_k` holds one value twice; give each once")
-        for key, least in (("replicates", 1), ("store_every", 1), ("relax_steps", 0)):
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < least:
-                raise UserError(
-                    f"dynamics: `{key}` is {value!r}; give a whole number of at least {least}"
-                )
-        if self.duration_ps * 1000.0 / self.timestep_fs > MOST_STEPS:
-            raise UserError(
-                f"dynamics: `duration_ps` is {self.duration_ps!r}, more than {MOST_STEPS:g} steps "
-                f"of {self.timestep_fs!r} fs; give a shorter one"
-            )
-        if self.n_steps < 1:
-            raise UserError(
-                f"dynamics: `duration_ps` is {self.duration_ps!r}, less than a step of "
-                f"{self.timestep_fs:g} fs; give a longer one"
-            )
-        return self
-
-
-def _within(key: str, value: object, most: float, unit: str) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0.0 < value <= most:  # NaN is refused, too
-        raise UserError(
-            f"dynamics: `{key}` is {value!r}; give a number above 0 and at most {most:g} {unit}"
-        )
 
 
 def scan_set_systems(scan_set: ScanSet) -> list[System]:

@@ -80,9 +80,11 @@ class Dynamics(Task):
     ) -> dict[str, Shard]:
         patterns = block.halved if block is not None else ()
         halved = select(patterns, items, "`dynamics.halved`")
-        finer = replace(settings, timestep_fs=settings.timestep_fs / 2)
         found = super().shards(items, selected, settings.check(), shard_size)
-        more = super().shards(halved, selected, finer.check(), shard_size)
+        if not halved:
+            return found
+        finer = replace(settings, timestep_fs=settings.timestep_fs / 2).check()
+        more = super().shards(halved, selected, finer, shard_size)
         return found | {f"{HALVED}{name}": shard for name, shard in more.items()}
 
     def phases(self, size: Size, settings: DynamicsSettings) -> tuple[Phase, ...]:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,49 +35,11 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics.run import internal_degrees_of_freedom, scan_set_systems
 from pesbench.tasks.vibrations import normal_modes
+from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, write_vibrations
 
-LARGEST_DISPLACEMENT = 0.1  # Å; beyond, a difference is no derivative
 UNIT_SYSTEMS = 64  # molecules in common batches, between two checkpoints
 logger = logging.getLogger("pesbench")
-
-
-@dataclass(frozen=True)
-class VibrationSettings:
-    """How frequencies are found.
-
-    Attributes:
-        displacement_angstrom: Of an atom, to either side.
-        relax_steps: At most so many.
-        relax_fmax: A molecule is relaxed when no atom's force is larger, eV/Å.
-    """
-
-    displacement_angstrom: float = 0.01
-    relax_steps: int = 500
-    relax_fmax: float = 0.01
-
-    def check(self) -> Self:
-        """The settings, or a refusal of what makes no sense.
-
-        Raises:
-            UserError: naming the setting and what it may be.
-        """
-        for key, most, unit in (
-            ("displacement_angstrom", LARGEST_DISPLACEMENT, "Å"),
-            ("relax_fmax", 10.0, "eV/Å"),
-        ):
-            value = getattr(self, key)
-            if not 0.0 < value <= most:  # NaN is refused, too
-                raise UserError(
-                    f"vibrations: `{key}` is {value!r}; give a number above 0 and at most "
-                    f"{most:g} {unit}"
-                )
-        if self.relax_steps < 0:
-            raise UserError(
-                f"vibrations: `relax_steps` is {self.relax_steps!r}; give a whole number of at "
-                "least 0"
-            )
-        return self
 
 
 # --- molecules -----------------------------------------------------------------------------------
