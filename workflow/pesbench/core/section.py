@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from pesbench.models.facts import ModelFacts
+
+NUMBER, INTEGER, FLAG, TEXT = "number", "integer", "flag", "text"  # kinds of a board column
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -49,30 +53,49 @@ class SectionInputs:
     Attributes:
         task: Its name.
         scores: One table a model that ran the task, in the order of the run.
-        facts: Of every model of the run, by name; see `pesbench.report.facts.ModelFacts`.
-        settings: Of the task.
-        others: Scores of the other tasks by task and model, for a section that compares.
+        facts: Of every model of the run, by name, in the order of the run.
+        settings: Of the task; None where nobody tells.
+        others: Scores of all tasks by task and model, for a section that compares.
+        rank_by: Metric that ranks the models.
     """
 
     task: str
     scores: Mapping[str, pd.DataFrame]
-    facts: Mapping[str, Any]
-    settings: Any
+    facts: Mapping[str, ModelFacts]
+    settings: Any = None
     others: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
+    rank_by: str = ""
+
+    @property
+    def reference(self) -> str | None:
+        """The method of the scan set, where it is among the models that ran the task."""
+        roles = ((name, self.facts[name].role) for name in self.scores)
+        return next((name for name, role in roles if role == "reference"), None)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a section: text cells, titles with units. `name` is that of its CSV file."""
+    """A table of a section.
+
+    Attributes:
+        name: Of its CSV file, without the ending.
+        rows: Text cells; titles carry units.
+        title: A heading of its own within the section, or "".
+        notes: Paragraphs between the title and the table.
+        models: Of which model each row is, for rows that are shown in the order of the
+            leaderboard; empty for rows that stay as they are.
+    """
 
     name: str
     rows: pd.DataFrame
     title: str = ""
+    notes: Sequence[str] = ()
+    models: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a section. `name` is that of its PNG file."""
+    """A figure of a section. `name` is that of its PNG file, without the ending."""
 
     name: str
     figure: Figure
@@ -84,32 +107,37 @@ class BoardColumn:
     """A column that a section adds to the leaderboard.
 
     Attributes:
-        metric: Name, title, unit and which way is better.
+        metric: Its name is that of the column.
         values: By model, those that have one.
-        counts: Number of rows behind each value, by model.
+        counts: Number of rows behind each value, by model: a column `<name>_n` beside it, unless
+            there is none.
+        kind: `NUMBER`, `INTEGER`, `FLAG` or `TEXT`.
     """
 
     metric: Metric
-    values: Mapping[str, float]
+    values: Mapping[str, Any]
     counts: Mapping[str, int] = field(default_factory=dict)
+    kind: str = NUMBER
 
 
 @dataclass(frozen=True)
 class Section:
-    """What a task tells a reader.
+    """What a task or a comparison tells a reader.
 
     Attributes:
         title: Heading.
         sentence: What was found, in one sentence.
+        answer: A sentence for the top of the page, for what a reader wants to know first; or "".
         tables: Shown in order.
         figures: Shown in order.
         notes: How to read it.
         board: Columns for the leaderboard; None for those of `Metric.on_board`.
-        files: More files by name, such as extxyz, as text.
+        files: More files by name, such as `worst.extxyz`, as text.
     """
 
     title: str
     sentence: str = ""
+    answer: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[Drawing] = ()
     notes: Sequence[str] = ()

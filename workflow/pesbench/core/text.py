@@ -10,7 +10,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,6 +121,26 @@ def csv_table(table: pd.DataFrame) -> str:
     words = table.select_dtypes(include=["object", "string", "category"]).columns
     safe = table.assign(**{name: table[name].astype(object).map(csv_cell) for name in words})
     return safe.to_csv(index=False)
+
+
+# --- numbers -----------------------------------------------------------------------------------
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with so many significant digits; `n/a` if missing."""
+    import numpy as np
+    import pandas as pd
+
+    if pd.isna(value):
+        return "n/a"
+    if not np.isfinite(value):
+        return "∞"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-5:
+        return f"{value:.1e}"
+    decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:,.{decimals}f}".replace(",", "\u202f")
 
 
 # --- figures and logs ------------------------------------------------------------------------

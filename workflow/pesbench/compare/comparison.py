@@ -1,0 +1,104 @@
+"""What a comparison is: a question that is put to the scores of several models and tasks.
+
+A comparison is one folder `compare/<name>`:
+
+    comparison.py  COMPARISON, an instance of a subclass of `Comparison`; light: no pandas
+    section.py     section(inputs: CompareInputs) -> Section (`pesbench.compare.inputs`)
+
+Nothing outside the folder names it: `comparisons` finds it by looking. The rules, `pesbench merge`
+and `pesbench plan` ask it whether it applies and what it reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pesbench.models.registry import ModelEntry, role
+
+BONDS, DYNAMICS, VIBRATIONS = "bonds", "dynamics", "vibrations"  # tasks whose scores are compared
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """What a report is of; known before anything of it is computed.
+
+    Attributes:
+        entries: All models by name, in the order of the run.
+        level_of_theory: Of the scan set.
+        ran: Models by task, in the order of the run; of `bonds`, which always runs, all of them.
+        ladder: Models of the design ladder, the baseline first.
+        scored_only: Models whose evaluations of scans are not there, only scores of them.
+    """
+
+    entries: Mapping[str, ModelEntry]
+    level_of_theory: str
+    ran: Mapping[str, Sequence[str]]
+    ladder: Sequence[str] = ()
+    scored_only: Sequence[str] = ()
+
+    @functools.cached_property
+    def roles(self) -> dict[str, str]:
+        """The role of each model."""
+        return {name: role(entry, self.level_of_theory) for name, entry in self.entries.items()}
+
+    def ran_as(self, task: str, what: str) -> list[str]:
+        """The models of a role that ran a task."""
+        return [name for name in self.ran.get(task, ()) if self.roles[name] == what]
+
+
+class Comparison:
+    """A question across models and tasks. Subclasses set the attributes and what differs.
+
+    Attributes:
+        name: Of the folder and the section.
+        title: For readers.
+        summary: One sentence, for help texts and the documentation.
+        unasked: A sentence for the top of the page of a run that it does not apply to, or "".
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    unasked: ClassVar[str] = ""
+
+    def applies(self, run: ReportRun) -> bool:
+        """Whether a run has what is compared."""
+        raise NotImplementedError
+
+    def scores(self, run: ReportRun) -> dict[str, list[str]]:
+        """Models by task whose scores are read."""
+        return {task: list(run.ran.get(task, ())) for task in (BONDS, DYNAMICS)}
+
+    def evaluated(self, run: ReportRun) -> list[str]:
+        """Models whose evaluations of scans are read, beside their scores."""
+        return []
+
+    def files(self, run: ReportRun) -> list[Path]:
+        """Other files that are read, such as model cards."""
+        return []
+
+
+_FOLDER = Path(__file__).parent
+
+
+@functools.cache
+def comparisons() -> dict[str, Comparison]:
+    """All comparisons by name, sorted."""
+    names = sorted(path.parent.name for path in _FOLDER.glob("*/comparison.py"))
+    found = (importlib.import_module(f"pesbench.compare.{name}.comparison") for name in names)
+    return {name: module.COMPARISON for name, module in zip(names, found, strict=True)}
+
+
+def section_module(name: str) -> str:
+    """The dotted name of the module that makes the section of a comparison."""
+    return f"pesbench.compare.{name}.section"
+
+
+def section_of(name: str) -> Any:
+    """The function `section` of a comparison."""
+    return importlib.import_module(section_module(name)).section

@@ -1,0 +1,175 @@
+"""What a report is made of, and the commands that make it.
+
+The rules of the workflow, `pesbench merge`, `pesbench report` and `pesbench plan` all ask here, so
+that which sections belong to a run is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pesbench.compare.comparison import BONDS, ReportRun, comparisons
+from pesbench.core.found import has_stage, tasks
+
+SECTIONS = "sections"
+LEADERBOARD = ("leaderboard.csv", "leaderboard.md")
+PAGE = "leaderboard.html"
+
+
+def task_sections(run: ReportRun) -> list[str]:
+    """The tasks that have a section: those that ran, the one that always runs first."""
+    ran = [name for name in tasks() if run.ran.get(name)]
+    return sorted(ran, key=lambda name: not tasks()[name].always)
+
+
+def comparison_sections(run: ReportRun) -> list[str]:
+    """The comparisons that apply to a run."""
+    return [name for name, one in comparisons().items() if one.applies(run)]
+
+
+def section_names(run: ReportRun) -> list[str]:
+    """The sections of a run in the order in which they are shown: tasks, then comparisons."""
+    return [*task_sections(run), *comparison_sections(run)]
+
+
+def model_sections(run: ReportRun) -> list[tuple[str, str]]:
+    """Task and model of every section that tells where one model fails.
+
+    Only models have one: nothing breaks in the reference, and where a known defect does is known.
+    """
+    return [
+        (task, model)
+        for task in task_sections(run)
+        if has_stage(task, "model_section")
+        for model in run.ran_as(task, "model")
+    ]
+
+
+def model_section_folder(folder: Path, task: str, model: str) -> Path:
+    """Where a section of one model lies in a folder of results."""
+    return folder / model / SECTIONS / task
+
+
+def scores_file(folder: Path, task: str, model: str) -> Path:
+    """Where the scores of a model lie in a folder of results."""
+    return folder / model / "scores" / f"{task}.parquet"
+
+
+def _ran(ran: Mapping[str, Sequence[str]]) -> list[str]:
+    return [word for task, models in ran.items() if models for word in ("--ran", task, *models)]
+
+
+def _common(folder: Path, run: ReportRun, scan_set: Path, models_file: Path) -> list[str]:
+    places = ["--results", str(folder), "--scan-set", str(scan_set)]
+    return [*places, "--models-file", str(models_file), "--models", *run.entries]
+
+
+def section_command(
+    folder: Path,
+    run: ReportRun,
+    name: str,
+    *,
+    scan_set: Path,
+    models_file: Path,
+    rank_by: str,
+) -> list[str]:
+    """Words of the command that makes the section of a task."""
+    common = _common(folder, run, scan_set, models_file)
+    return ["section", name, *common, *_ran(run.ran), "--rank-by", rank_by]
+
+
+def model_section_command(
+    folder: Path, task: str, model: str, *, scan_set: Path, files: Sequence[Path]
+) -> list[str]:
+    """Words of the command that makes the section of a task of one model.
+
+    Args:
+        folder: Of results.
+        task: Its name.
+        model: Its name.
+        scan_set: Scan set file.
+        files: That `run` wrote for the model; none where there are scores only.
+    """
+    places = ["--results", str(folder), "--scan-set", str(scan_set)]
+    given = ["--files", *map(str, files)] if files else []
+    return ["model-section", task, "--model", model, *places, *given]
+
+
+def compare_command(
+    folder: Path,
+    run: ReportRun,
+    name: str,
+    *,
+    scan_set: Path,
+    models_file: Path,
+    files: Mapping[str, Sequence[Path]],
+) -> list[str]:
+    """Words of the command that makes the section of a comparison.
+
+    Args:
+        folder: Of results.
+        run: Of the report.
+        name: Of the comparison.
+        scan_set: Scan set file.
+        models_file: The registry, or `models.json`.
+        files: Evaluations by model.
+    """
+    one = comparisons()[name]
+    words = ["compare", name, *_common(folder, run, scan_set, models_file), *_ran(one.scores(run))]
+    if run.ladder:
+        words += ["--ladder", *run.ladder]
+    if evaluated := one.evaluated(run):
+        words += ["--evaluations", *(str(path) for model in evaluated for path in files[model])]
+    return words
+
+
+def board_command(
+    folder: Path, run: ReportRun, *, scan_set: Path, models_file: Path, page: bool
+) -> list[str]:
+    """Words of the command that makes the leaderboard, or the page, from sections."""
+    common = _common(folder, run, scan_set, models_file)
+    return ["page" if page else "leaderboard", *common, "--sections", *section_names(run)]
+
+
+def report_commands(
+    folder: Path,
+    run: ReportRun,
+    *,
+    scan_set: Path,
+    models_file: Path,
+    rank_by: str,
+    files: Mapping[str, Mapping[str, Sequence[Path]]],
+) -> list[list[str]]:
+    """Arguments of `python -m pesbench` that make the report of a folder of results, in order.
+
+    First the sections of models, then those of tasks and comparisons, then leaderboard and page.
+    The length of the list is the number of jobs of the report. What stands in `merged.json` and
+    `skipped.csv` of the folder is found by leaderboard and page themselves.
+
+    Args:
+        folder: Of results, with `<model>/scores/<task>.parquet` of every model of `run.ran`.
+        run: Entries, level of theory, models by task, models of the design ladder.
+        scan_set: Scan set file.
+        models_file: The registry, or `models.json` of the folder.
+        rank_by: Metric that ranks.
+        files: What `run` wrote, by task and model; models without any have scores only: they are
+            in no comparison of evaluations, and their model sections have tables only.
+    """
+    places = {"scan_set": scan_set, "models_file": models_file}
+    evaluated = files.get(BONDS, {})
+    commands = [
+        model_section_command(
+            folder, task, model, scan_set=scan_set, files=files.get(task, {}).get(model, ())
+        )
+        for task, model in model_sections(run)
+    ]
+    commands += [
+        section_command(folder, run, name, rank_by=rank_by, **places) for name in task_sections(run)
+    ]
+    commands += [
+        compare_command(folder, run, name, files=evaluated, **places)
+        for name in comparison_sections(run)
+    ]
+    commands += [board_command(folder, run, page=page, **places) for page in (False, True)]
+    return commands
