@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from examples import weight_sums
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,16 +81,6 @@ def test_random_weights_are_the_same_for_the_same_seed(tmp_path):
     a, b, c = isolated(weight_sums, [tmp_path / name for name in "abc"])
     assert a == b
     assert a != c
-
-
-def weight_sums(paths):
-    import mace  # noqa: F401 - before e3nn
-    import torch
-
-    return [
-        [float(p.double().sum()) for p in torch.load(path, weights_only=False).parameters()]
-        for path in paths
-    ]
 
 
 def test_report_is_json(tmp_path, monkeypatch):

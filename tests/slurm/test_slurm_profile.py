@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from one_node import OneNode, run, this_machine
 
-from conftest import fake_entry
+from examples import fake_entry
+from one_node import OneNode, run, this_machine
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.bonds.run import evaluate_shard
@@ -165,7 +165,7 @@ class Workflow:
 
     def run(self, command: list[str]) -> subprocess.Popen[bytes]:
         """Anything, in its folder."""
-        python = [str(self.root / "workflow"), str(REPO / "tests")]
+        python = [str(self.root / "workflow"), str(REPO / "tests/helpers")]
         programs = [str(Path(sys.executable).parent), os.environ["PATH"]]
         paths = {"PYTHONPATH": os.pathsep.join(python), "PATH": os.pathsep.join(programs)}
         with (self.root / "log").open("ab") as log:

@@ -1,0 +1,67 @@
+"""A copy of the workflow with a package and results of its own, and Snakemake run in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+
+
+RESULTS = "my results (a'b) $(touch pwned)"  # as people call folders, and worse
+
+
+class Copy:
+    """A copy of the workflow, with its own package and results, run by an interpreter in it.
+
+    Args:
+        root: Where to.
+        results: What `results` of the config names.
+    """
+
+    def __init__(self, root: Path, results: str = RESULTS) -> None:
+        self.root, self._results = root, results
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "environment").symlink_to(sys.prefix)
+        for name in ("Snakefile", "workflow", "config", "resources", "envs", "profiles"):
+            source = REPO / name
+            skip = shutil.ignore_patterns("__pycache__", "cache")
+            if source.is_dir():
+                shutil.copytree(source, root / name, ignore=skip)
+            else:
+                shutil.copy(source, root / name)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Snakemake in the copy, with the calculators of the tests at hand."""
+        paths = os.pathsep.join(map(str, (self.root / "workflow", REPO / "tests/helpers")))
+        return subprocess.Popen(
+            [self.root / "environment/bin/python", "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=self.root,
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same, until it has ended."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Number of jobs by rule that a run would start."""
+        done = self.snakemake("-n", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        text = done.stdout + done.stderr
+        counts = re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE)
+        return {rule: int(n) for rule, n in counts if rule not in ("total", "all")}
+
+    @property
+    def results(self) -> Path:
+        return self.root / self._results / "mini"

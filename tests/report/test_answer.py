@@ -1,0 +1,49 @@
+"""The sentences at the top of the page: who is smoothest, with which reservations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_tables import SCANS, control, fact, rows
+
+from pesbench.report import tables
+from pesbench.report.answer import sentences
+
+
+def board_of(models, gap=()):
+    scores = {name: rows(name, fsd, failed=failed) for name, (fsd, failed) in models.items()}
+    zero = control("zero")
+    scores[zero.name] = rows(zero.name, SCANS * 1.7, forces_only=True)
+    facts = [fact(name, theory_gap=name in gap) for name in models]
+    return tables.leaderboard(scores, [*facts, zero])
+
+
+def test_the_smoothest_model_is_named_with_its_score_and_scans():
+    board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
+    first, second = sentences(board, None)
+    assert first.startswith("Lowest fsd_full of 2 ranked models: a, 10.0")
+    assert " Å⁻¹ on 20 shared scans; its rank is 1" not in first  # its interval does not reach b
+    assert second == "No model ran dynamics: whether smoothness predicts stability is not asked."
+
+
+def test_reservations_and_missing_scans_are_said():
+    models = {"a": (SCANS * 1.8, ()), "b": (SCANS * 2, (3, 4))}
+    found = sentences(board_of(models, gap=("a",)), "not resolved at n = 2")
+    assert "another level of theory" in found[0]
+    assert "no better than zero forces" in found[0]
+    assert found[1] == "Does smoothness predict stability here? not resolved at n = 2"
+    assert found[2] == "Scans without a score: b 2 of 20."
+
+
+def test_a_lower_force_error_of_another_model_is_said():
+    board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
+    board.loc[board["model"] == "a", "force_mae"] = 3.0
+    board.loc[board["model"] == "b", "force_mae"] = 0.35
+    text = sentences(board, None)[0]
+    assert text.endswith("Its force MAE is 3.00 eV/Å; b has the lowest, 0.350 eV/Å.")
+
+
+@pytest.mark.parametrize("failed", [range(20), ()])
+def test_a_board_without_ranks_says_so(failed):
+    board = board_of({"a": (SCANS if failed else np.full(20, np.nan), failed)})
+    assert sentences(board, None)[0] == "No model is ranked."

@@ -1,0 +1,284 @@
+"""Figures and the page: what is drawn and written, from synthetic scores."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from test_tables import SCANS, control, fact, perturbed, rows
+from test_worst import files, scores
+
+from pesbench.report import figures, page, tables
+from pesbench.tasks.bonds import worst, worst_figure
+from pesbench.tasks.bonds.score import PLACES
+
+__all__ = ["files", "scores"]  # fixtures of test_worst
+PNG = b"\x89PNG\r\n"
+
+
+def make_board(models, controls, defects=()):
+    scores = {**models, **{c.name: rows(c.name, fsd, forces_only=True) for c, fsd in controls}}
+    scores |= {who.name: rows(who.name, fsd) for who, fsd in defects}
+    facts = [*(fact(name) for name in models), *(who for who, _ in (*defects, *controls))]
+    return tables.leaderboard(scores, facts), scores, facts
+
+
+CONTROLS = [
+    (control("zero"), SCANS * 1.7),
+    (control("step", 1.5), SCANS),
+    (control("step", 2.0), SCANS * 1.8),
+    (control("shift", 0.01), SCANS),
+    (control("shift", -0.01), SCANS * 0.9),
+    (control("spike", 3.0), SCANS),
+]
+
+
+def many(count):
+    return {f"a-model-with-a-name-{k}": rows(f"a-model-with-a-name-{k}", SCANS * (0.5 + 0.03 * k))
+            for k in range(count)}  # fmt: skip
+
+
+def drawn(figure):
+    """Every text of a figure."""
+    return [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
+
+
+def test_bond_figure_has_a_panel_a_bond_and_shows_what_is_missing():
+    part = rows("part", SCANS, failed=range(0, 20, 4))  # no scan of O-P is left
+    board, scores, facts = make_board({"a": rows("a", SCANS), "part": part}, CONTROLS)
+    figure = figures.fsd_by_bond(board, scores, facts)
+    panels = {axes.get_title(): axes for axes in figure.axes}
+    assert set(panels) == {"C–N  (15 scans)", "O–P  (5 scans)"}
+    texts = {title: [t.get_text() for t in axes.texts] for title, axes in panels.items()}
+    assert texts == {"C–N  (15 scans)": [], "O–P  (5 scans)": ["not scored"]}
+    axes = panels["O–P  (5 scans)"]
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert means == pytest.approx([SCANS[::4].mean()])
+    level = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert level == pytest.approx([1.7 * SCANS[::4].mean()])
+    assert axes.get_xlim()[1] > level[0]
+
+
+def test_ladders_show_models_and_controls():
+    models = {"a": rows("a", SCANS), "rough": rows("rough", SCANS * 50)}
+    board, _, facts = make_board(models, CONTROLS)
+    figure = figures.control_ladders(board, facts)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["force step", "bond-length shift", "spike in one frame"]
+    step = figure.axes[0]
+    ladder = next(line for line in step.lines if line.get_marker() == "o")
+    assert ladder.get_xdata().tolist() == [1.0, 1.5, 2.0]
+    assert ladder.get_ydata() == pytest.approx([0, 10, 18])
+    assert step.get_ylim()[1] < 25  # the rough model does not flatten the ladders
+    labels = drawn(figure)
+    assert "a  10.0" in labels
+    assert "↑ rough  500.0" in labels
+    assert "zero forces  17.0" in labels
+    assert "horizontal line: the FSD of a model" in labels
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_figures_of_one_and_of_thirty_models_can_be_saved(tmp_path, count):
+    board, scores, facts = make_board(many(count), CONTROLS)
+    bonds = figures.fsd_by_bond(board, scores, facts)
+    ladders = figures.control_ladders(board, facts)
+    figures.save(bonds, tmp_path / "bonds.png", dpi=40)
+    assert (tmp_path / "bonds.png").read_bytes().startswith(PNG)
+    with Image.open(tmp_path / "bonds.png") as image:
+        assert json.loads(image.text["Comment"])["packages"]["pesbench"]
+    assert not list(tmp_path.glob("*.part"))
+    figures.png(ladders, dpi=40)
+    column = ladders.axes[-1]
+    heights = sorted(t.get_window_extent().y0 for t in column.texts)
+    assert len(heights) == count + 1
+    apart = np.diff(heights) / ladders.dpi * 72
+    assert (apart > 7.5).all()  # points, the size of the letters
+
+
+def test_the_same_scores_give_the_same_picture():
+    board, scores, facts = make_board(many(2), CONTROLS)
+    first, second = (
+        figures.png(figures.fsd_by_bond(board, scores, facts), dpi=40) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_nothing_to_draw_says_so():
+    board, scores, facts = make_board({"b": rows("b", SCANS, failed=range(20))}, [])
+    assert "No model" in drawn(figures.fsd_by_bond(board, scores, facts))[0]
+    assert "No control" in drawn(figures.control_ladders(board, facts))[0]
+
+
+DEFECTS = [
+    (perturbed("p<1>", "ripple", 0.01), SCANS * 0.1),
+    (perturbed("q", "dip", 1.0), SCANS * 9),
+]
+
+
+def test_perturbed_models_are_in_no_figure_that_compares_models():
+    models = {"a": rows("a", SCANS), "b": rows("b", SCANS * 1.2)}
+    alone, beside = make_board(models, CONTROLS), make_board(models, CONTROLS, DEFECTS)
+    pictures = [
+        [figures.png(figures.fsd_by_bond(board, scores, facts), dpi=40),
+         figures.png(figures.control_ladders(board, facts), dpi=40)]
+        for board, scores, facts in (alone, beside)
+    ]  # fmt: skip
+    assert pictures[0] == pictures[1]
+    board, scores, facts = make_board({}, CONTROLS, DEFECTS)
+    said = drawn(figures.fsd_by_bond(board, scores, facts))[0]
+    assert said == "No model has a scored scan; perturbed models are not in this figure."
+    assert "zero forces  17.0" in drawn(figures.control_ladders(board, facts))
+
+
+@pytest.mark.parametrize(
+    ("levels", "gap"), [([1, 1, 1], 0.5), ([0, 0, 9, 10, 10], 1), ([5.0], 1), ([0, 10], 1)]
+)
+def test_labels_are_spread_in_order_and_inside(levels, gap):
+    found = np.array(figures.spread(levels, gap, 0.0, 10.0))
+    assert (np.diff(found) >= gap - 1e-9).all()
+    assert found.min() >= -1e-9
+    assert found.max() <= 10 + 1e-9
+    if len(levels) < 3:
+        assert found == pytest.approx(levels)
+
+
+def test_labels_move_to_both_sides_and_shrink_their_gap_where_there_is_no_room():
+    assert figures.spread([5, 5, 5], 1, 0, 10) == pytest.approx([4, 5, 6])
+    assert figures.spread([5] * 21, 1, 0, 10) == pytest.approx(np.linspace(0, 10, 21))
+    assert figures.spread([], 1, 0, 10) == []
+
+
+def test_worst_figure_says_in_words_what_is_wrong_and_marks_the_place(files, scores):
+    scan_set, shards = files
+    figure = worst_figure.worst_scans(scan_set, shards, scores, "m")
+    upper = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
+    titles = [title.strip().split("\n") for title in upper]
+    assert [lines[0] for lines in titles] == ["1. C-C/bump", "2. C-C/hole", "3. C-N/long"]
+    assert titles[0][1].startswith("false barrier of 1.")
+    assert any(line.startswith("wall gives way at 1.0") for line in titles[1])
+    panels = list(upper.values())
+    curves = [sum(len(line.get_xdata()) > 2 for line in axes.lines) for axes in panels]
+    assert curves == [3, 3, 2]  # C-N/long has forces only
+    assert len(panels[2].lines[0].get_xdata()) == 99  # the masked frame is left out
+    (barrier,) = (line for line in panels[0].lines if line.get_marker() == "^")
+    assert barrier.get_xdata()[0] == pytest.approx(2.2, abs=0.05)
+    assert barrier.get_ydata()[0] < panels[0].get_ylim()[1]
+    lower = figure.axes[1]
+    assert lower.get_yscale() == "log"
+    assert lower.get_ylim()[0] < 1 < lower.get_ylim()[1]
+    assert "wall gives way" in drawn(figure)
+    assert "force changes most, reference below 10 eV" in drawn(figure)
+
+
+def test_worst_figure_of_what_has_no_fault_says_so(files, scores):
+    scan_set, shards = files
+    for none, said in (
+        (scores.assign(status="error"), "no false or missing barrier"),
+        (scores.drop(columns=list(PLACES)), "3 of 3 scored scans were scored by an older version"),
+    ):
+        assert said in drawn(worst_figure.worst_scans(scan_set, shards, none, "m"))[0]
+
+
+@pytest.fixture
+def html(scores):
+    table = worst.worst_scans(scores)
+    older = worst.worst_scans(scores.drop(columns=list(PLACES)))
+    failed = table[table["list"] == worst.NOT_SCORED]
+    board, _, _ = make_board({"m": rows("m", SCANS, failed=[3], message="<b>&")}, CONTROLS)
+    return page.render(
+        board,
+        title="Leaderboard of test",
+        facts=[("level of theory", "HF <STO-3G>"), ("scans", "4, 0 dropped")],
+        answers=["m is <smooth>."],
+        skipped=pd.DataFrame([{"scan": "C-C/x", "quality": "dropped", "reason": "SCF & co"}]),
+        figures=[("a caption", PNG)],
+        worst={"m": page.Worst(table, PNG), "none": page.Worst(failed), "old": page.Worst(older)},
+        made=[("commit", "abc123")],
+    )
+
+
+def test_page_holds_everything_and_asks_for_nothing(html):
+    assert "Leaderboard of test" in html
+    assert "abc123" in html
+    assert html.count(base64.b64encode(PNG).decode()) == 2
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
+    assert "http" not in html
+    assert 'FSD <span class="unit">(Å⁻¹)</span>' in html
+
+
+def test_page_escapes_what_others_wrote(html):
+    assert "HF &lt;STO-3G&gt;" in html
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>" not in html
+
+
+def test_page_gives_the_answer_first_and_the_facts_last(html):
+    order = [
+        *("m is &lt;smooth&gt;.", "<h2>Models</h2>", "How to read it", "Where each model breaks"),
+        *("SCF &amp; co", "HF &lt;STO-3G&gt;", "abc123"),
+    ]
+    places = [html.index(text) for text in order]
+    assert places == sorted(places)
+
+
+def test_page_tells_where_a_model_breaks(html):
+    assert '<a href="#worst-m">m</a>' in html
+    of = {
+        name: html[html.index(f'<details id="worst-{name}">') :].split("</details>")[0]
+        for name in ("m", "none", "old")
+    }
+    summary = re.search(r"<summary>(.*?)</summary>", of["m"]).group(1)
+    assert re.search(r"false barrier at 2\.\d\d Å \(C-C/bump\)", summary)
+    assert re.search(r"wall gives way at 1\.\d\d Å \(C-C/hole\)", summary)
+    assert "1 scan without a score" in summary
+    headings = re.findall("<h3>(.*?)</h3>", of["m"])
+    assert headings == [
+        "False and missing barriers and wells", "Abrupt changes of the force",
+        "The repulsive wall gives way", "Bond length of the minimum", "Stiffness of the minimum",
+        "Largest slope anywhere", "Scans without a score",
+    ]  # fmt: skip
+    cells = re.findall(r'<td class="text">(.*?)</td>', of["m"])
+    assert cells[:3] == ["1", "C-C/bump", "false barrier"]
+    assert cells[-3:] == ["C-N/fails", "error", "broke"]
+    assert "no abrupt fault is listed; 1 scan without a score" in of["none"]
+    assert of["none"].count("<p>None.</p>") == 6
+    assert of["old"].count("scored by an older version") == 5
+
+
+def test_page_sorts_by_numbers_and_leaves_missing_ones_empty():
+    models = {"a": rows("a", SCANS), "b": rows("b", SCANS, failed=range(20))}
+    board, _, _ = make_board(models, [])
+    html = page.render(board, title="t", facts=[])
+    cells = re.findall(r'<td class="(\w*)" data-sort="([^"]*)">', html)
+    per_row = len(cells) // 2
+    first, second = cells[:per_row], cells[per_row:]
+    assert first[0] == ("", "1.0")
+    assert second[0] == ("none", "")
+    assert first[1] == ("text", "a")
+
+
+def test_page_has_a_section_of_perturbed_models():
+    board, _, _ = make_board({"a": rows("a", SCANS)}, CONTROLS, DEFECTS)
+    html = page.render(board, title="t", facts=[])
+    headings = re.findall("<h2>(.*?)</h2>", html)
+    assert headings[:3] == ["Models", "Perturbed models", "Controls"]
+    section = html[html.index("<h2>Perturbed") : html.index("<h2>Controls")]
+    assert "<th" in section
+    assert "rank" not in section
+    cells = re.findall(r'<td class="(\w*)" data-sort="([^"]*)">(.*?)</td>', section)
+    first = len(cells) // 2
+    assert cells[0] == ("text", "q", "q")  # a dip, before a ripple
+    assert cells[first] == ("text", "p&lt;1&gt;", "p&lt;1&gt;")
+    assert cells[first + 1] == ("word", "ripple", "ripple on truth")
+    assert cells[first + 2] == ("", "0.01", "0.01 eV")
+
+
+def test_page_is_written_whole(tmp_path, html):
+    page.write(tmp_path / "leaderboard.html", html)
+    assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8") == html
+    assert not list(tmp_path.glob("*.part"))

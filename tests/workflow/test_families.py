@@ -1,0 +1,218 @@
+"""Two families that cannot share an environment, each in its own, on one leaderboard.
+
+`software: venv` from nothing: the environments of `mace` (e3nn 0.4.4) and `sevennet` (e3nn 0.6),
+which take a minute or two and 3 GB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+import pytest
+import yaml
+
+from pesbench.orchestration.config import read_models
+from pesbench.orchestration.environments import python_of, stamp_of
+from workflow_copy import REPO, Copy
+
+FAMILIES = {"mace": "mace-mini", "sevennet": "7net-0"}
+CONFIG = {
+    "software": "venv",
+    "models": list(FAMILIES.values()),
+    "controls": ["control-zero"],
+    "systems": ["*/hydrazine*", "*/methanethiol*", "*/hydroxylamine*"],
+    "dynamics": {
+        "models": list(FAMILIES.values()),
+        "systems": ["hydrazine"],
+        "temperatures_k": [300],
+        "duration_ps": 0.02,
+    },
+}
+FEW = ("--configfile", "families.yaml")
+UNREACHABLE = (
+    *("Connection", "Network is unreachable", "Temporary failure", "timed out"),
+    *("No space left", "SSLError", "ProxyError"),
+)
+# Float32, and sums in another order: a unit in the last place of 50 eV is 4e-6 eV.
+ENERGY_EV, OF_LARGEST_FORCE = 5e-5, 2e-6
+pytestmark = [pytest.mark.families, pytest.mark.xdist_group("families")]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy of the workflow with both environments, and nothing else yet."""
+    made = Copy(tmp_path_factory.mktemp("families"), "results")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):  # to install the package from
+        shutil.copy(REPO / name, made.root / name)
+    (made.root / "families.yaml").write_text(yaml.safe_dump(CONFIG))
+    done = made.snakemake(*FEW, "--until", "environment")
+    if done.returncode and any(reason in done.stdout + done.stderr for reason in UNREACHABLE):
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if "failed: " in line]
+        pytest.skip(f"the families' packages cannot be installed here: {lines[-1:]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def environment(copy: Copy, family: str) -> Path:
+    return copy.root / "results" / "environments" / family
+
+
+def test_neither_has_the_packages_of_the_other(copy: Copy) -> None:
+    versions = {}
+    for family in FAMILIES:
+        packages = json.loads(stamp_of(environment(copy, family)).read_text())["packages"]
+        versions[family] = dict(line.split("==") for line in packages if "==" in line)
+    assert versions["mace"]["e3nn"] == "0.4.4"
+    assert versions["sevennet"]["e3nn"] == "0.6.0"
+    assert "sevenn" not in versions["mace"]
+    assert not {"mace-torch", "snakemake", "tblite"} & set(versions["sevennet"])
+
+
+# --- the adapter, in the environment of its family -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(copy: Copy) -> dict[str, Any]:
+    """What `check_sevennet.py` found."""
+    python = python_of(environment(copy, "sevennet"))
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        [python, REPO / "tests/helpers/check_sevennet.py"],
+        env=clean | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+CHECKPOINTS = ("7net-0", "7net-l3i5", "7net-mf-0")
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize(
+    "what", ["of sevenn", "of sevenn, periodic", "alone", "permuted", "far away"]
+)
+def test_every_way_to_ask_gives_the_same_within_float32(
+    measured: dict[str, Any], name: str, what: str
+) -> None:
+    energy, force = measured[name][what]
+    assert energy < ENERGY_EV
+    assert force < OF_LARGEST_FORCE * measured[name]["largest force"]
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_contract(measured: dict[str, Any], name: str) -> None:
+    found = measured[name]
+    assert found["first call"] == [0.0, 0.0]  # else a resumed run would differ from another
+    assert found["largest force"] > 1.0
+    assert found["types"] == ["float64", "float64"]
+    assert found["statuses"] == ["ok"]
+    assert found["info"] == [True, False, "float32", "cpu"]
+    assert found["versions"] == ["0.13.0", "0.6.0"]
+
+
+@pytest.mark.parametrize("name", ["7net-0", "7net-l3i5"])
+def test_the_entries_say_what_the_checkpoints_are(measured: dict[str, Any], name: str) -> None:
+    from ase.data import atomic_numbers
+
+    entry = read_models(REPO / "config/models.yaml")[name]
+    assert measured[name]["sha256"] == entry.settings["sha256"]
+    assert measured[name]["elements"] == sorted(
+        atomic_numbers[symbol] for symbol in entry.settings["elements"]
+    )
+
+
+def test_a_checkpoint_of_ones_own_is_given_by_its_path(measured: dict[str, Any]) -> None:
+    assert measured["a file of one's own"] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("another sha256", "carries another '7net-0', with sha256 7052cb42"),
+        ("another package", "give the .pth checkpoint that sevenn writes"),
+        ("text", "is text, no weights"),
+        ("no level", "was trained on PBE, R2SCAN; name one with `modal`"),
+        ("a wrong level", "no level 'SCAN'; its levels: PBE, R2SCAN"),
+        ("a level too many", "no level 'PBE'; its levels: none"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(measured: dict[str, Any], case: str, said: str) -> None:
+    message = measured["refusals"][case]
+    assert said in message
+    assert "\n" not in message
+
+
+def test_failures_have_a_status_of_their_own(measured: dict[str, Any]) -> None:
+    assert measured["out of memory"].startswith("DeviceOutOfMemoryError: CUDA out of memory")
+    known, polonium = (
+        next(v for k, v in measured["shard"].items() if name in k) for name in ("known", "polonium")
+    )
+    assert known == ["ok", ""]
+    assert polonium[0] == "unsupported"
+    assert "Po" in polonium[1]
+
+
+# --- one leaderboard -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def board(copy: Copy) -> pd.DataFrame:
+    done = copy.snakemake(*FEW)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return pd.read_csv(copy.results / "leaderboard.csv").set_index("model")
+
+
+def test_both_are_ranked_on_one_leaderboard(copy: Copy, board: pd.DataFrame) -> None:
+    assert sorted(board.loc[list(FAMILIES.values()), "rank"]) == [1, 2]
+    for family, model in FAMILIES.items():
+        row = board.loc[model]
+        assert row["family"] == family
+        assert row["n_scored"] == row["n_planned"] == 3
+        assert row["md_n_planned"] == 1
+        for stage in ("scans", "dynamics"):
+            with h5py.File(copy.results / model / stage / "0000.h5") as file:
+                packages = json.loads(file.attrs["provenance"])["packages"]
+            assert packages["e3nn"] == {"mace": "0.4.4", "sevennet": "0.6.0"}[family]
+            assert ("sevenn" in packages, "mace-torch" in packages) == (
+                family == "sevennet",
+                family == "mace",
+            )
+
+
+def test_other_packages_run_the_models_of_their_family_again(
+    copy: Copy, board: pd.DataFrame
+) -> None:
+    assert copy.planned(*FEW) == {}
+    pins = copy.root / "envs" / "sevennet.txt"
+    before = pins.read_text()
+    pins.write_text(before.replace("tqdm==", "# tqdm=="))
+    jobs = copy.planned(*FEW)
+    pins.write_text(before)
+    assert (jobs["environment"], jobs["evaluate"], jobs["dynamics"]) == (1, 1, 1)
+    assert jobs["score"] == 1
+    assert not {"reference", "evaluate_on_cpu"} & set(jobs)
+
+
+def test_the_same_packages_made_again_run_nothing(copy: Copy, board: pd.DataFrame) -> None:
+    """The removal is told with the command that makes it again; no model runs for it."""
+    folder = environment(copy, "mace")
+    stamp = stamp_of(folder)
+    content = stamp.read_bytes()
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    done = copy.snakemake("-n", *FEW)
+    assert done.returncode != 0
+    assert "the environment of family 'mace' is gone; make it again with" in done.stderr
+    aside.rename(folder)
+    stamp.write_bytes(content)  # later than the results
+    assert copy.planned(*FEW) == {}
