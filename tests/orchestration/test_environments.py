@@ -254,7 +254,8 @@ def test_the_interpreter_of_each_family(tmp_path: Path, mode: str) -> None:
         elif mode == "venv":
             assert software.python(entry) == [str(folder / "bin" / "python")]
         else:
-            words = ["env", f"PYTHONPATH={REPO / 'workflow'}", "python"]
+            outside = f"PESBENCH_OUTSIDE={sys.prefix}"  # refused by the command
+            words = ["env", f"PYTHONPATH={REPO / 'workflow'}", outside, "python"]
             assert software.python(entry) == words
         assert software.stamps(entry) == ([stamp_of(folder)] if mode == "venv" else [])
         assert bool(software.requirements(entry)) is (mode == "venv")
@@ -395,7 +396,8 @@ def test_every_rule_that_runs_a_model_takes_the_interpreter_of_its_family(
         elif mode == "venv":
             assert python == str(folder / family / "bin" / "python"), what
         else:
-            assert python == f"env PYTHONPATH={checkout / 'workflow'} python", what
+            there, outside = checkout / "workflow", f"PESBENCH_OUTSIDE={sys.prefix}"
+            assert python == f"env PYTHONPATH={there} {outside} python", what
     assert set.union(*found.values()) == {sys.executable}  # nothing else
     made = re.findall(r"pesbench build-environment --requirements (\S+) --out (\S+) ", done.stdout)
     if mode == "venv":
@@ -420,9 +422,18 @@ def test_the_current_environment_is_the_default_and_makes_none(checkout: Path) -
 REFUSED = {
     "a mode that is none": (["software=pip"], [], "`software`: 'pip' is not known"),
     "a family that is not installed": ([], [], "model '7net-0': family 'sevennet' needs 'sevenn'"),
-    "conda without its option": (["software=conda"], [], "`--software-deployment-method conda`"),
-    "the option without conda": ([], ["--sdm", "conda"], "needs `software: conda` in the config"),
 }
+
+
+def test_a_model_whose_conda_environment_is_not_activated_does_not_run(tmp_path: Path) -> None:
+    outside = f"PESBENCH_OUTSIDE={sys.prefix}"
+    command = ["env", outside, sys.executable, "-m", "pesbench", "entry", "emt"]
+    done = subprocess.run(
+        [*command, "--models-file", str(REPO / "config/models.yaml"), "--out", str(tmp_path / "x")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "needs `--software-deployment-method conda` on the command line" in done.stderr
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -229,10 +229,6 @@ def test_a_read_only_folder_is_one_line_and_stays_as_it_is(made, toy_set, mounte
         command = _command(stage, made, toy_set, folder / "results" / f"{stage}.h5")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         _one_line(done, str(folder), "Read-only file system", "make it writable")
-    log = ["--log", str(folder / "a.log")]
-    command = _command("evaluate", made, toy_set, made / "never.h5")
-    done = subprocess.run([*command[:3], *log, *command[3:]], capture_output=True, text=True)
-    _one_line(done, str(folder / "a.log"), "Read-only file system")
     with Evaluation(earlier) as evaluation:
         assert len(evaluation.ids) == 6
     assert [path.name for path in folder.iterdir()] == ["earlier.h5"]
@@ -429,17 +425,13 @@ def test_a_model_that_fails_at_import_is_no_bad_input(tmp_path, toy_set, caplog,
         assert said in message
 
 
-# --- locks ---------------------------------------------------------------------------------------
+# --- jobs of a Snakemake that is killed ----------------------------------------------------------
 
 AT_WORK = """
 import os, sys, time
-from pathlib import Path
 from pesbench.orchestration import running
-print(running.enter(Path.cwd()), flush=True)
-locks = Path(".snakemake/locks"); locks.mkdir(parents=True, exist_ok=True)
-(locks / "0.output.lock").write_text("a")
-if "--job" in sys.argv:
-    print(os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", '''
+running.announce()
+print(os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", '''
 import time
 from pathlib import Path
 from pesbench.orchestration import running
@@ -447,62 +439,35 @@ running.join()
 Path("joined").touch()
 time.sleep(60)
 ''']), flush=True)
-else:
-    print(0, flush=True)
 time.sleep(60)
 """
 
 
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Start what stands for Snakemake; its first line, and the id of its job."""
-    monkeypatch.chdir(tmp_path)
-    with ExitStack() as stack:
-
-        def started(*arguments):
-            process = subprocess.Popen(
-                [sys.executable, "-c", AT_WORK, *arguments], stdout=subprocess.PIPE, text=True
-            )
-            stack.callback(process.communicate)
-            stack.callback(process.kill)
-            return process, process.stdout.readline().strip(), int(process.stdout.readline())
-
-        yield started
-    running._held.clear()
+def _runs(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_the_lock_of_a_killed_snakemake_is_removed_and_that_of_a_live_one_is_not(
-    tmp_path, start, monkeypatch
-):
-    monkeypatch.setenv(running.RUN, "")  # restored afterwards
-    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
-    first, said, _ = start()
-    assert said == ""
-    second, said, _ = start()
-    assert f"another Snakemake is at work in this folder (process {first.pid})" in said
-    assert f"`kill -INT {first.pid}`" in said
-    second.kill()
-    second.wait()
-    assert lock.exists()
-    assert "another Snakemake" in running.enter(tmp_path)  # the first one is still there
-    running._held.clear()
-    first.kill()
-    first.wait()
-    assert running.enter(tmp_path) == ""
-    assert not lock.exists()
-
-
-def test_a_job_of_a_killed_snakemake_ends_before_the_lock_is_removed(tmp_path, start, monkeypatch):
-    monkeypatch.setenv(running.RUN, "")
-    process, _, job = start("--job")
-    while not (tmp_path / "joined").exists():
-        assert process.poll() is None
+@pytest.mark.parametrize("slurm", [False, True])
+def test_a_job_ends_with_a_snakemake_of_this_machine_that_is_killed(tmp_path, monkeypatch, slurm):
+    """A job of Slurm's is Slurm's to end."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if slurm:
+        monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_WORK], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        job = int(process.stdout.readline())
+        while not (tmp_path / "joined").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    until = time.monotonic() + (3 if slurm else 30)
+    while _runs(job) and time.monotonic() < until:
         time.sleep(0.05)
-    process.kill()
-    process.wait()
-    assert running.enter(tmp_path) == ""
-    assert not Path(f"/proc/{job}").exists() or "Z" in Path(f"/proc/{job}/stat").read_text()
-    assert not (tmp_path / ".snakemake" / "locks" / "0.output.lock").exists()
+    assert _runs(job) == slurm
+    if slurm:
+        os.kill(job, signal.SIGKILL)
 
 
 def test_a_job_that_starts_too_late_does_nothing(tmp_path):
@@ -515,84 +480,6 @@ def test_a_job_that_starts_too_late_does_nothing(tmp_path):
     )  # fmt: skip
     _one_line(done, "Snakemake is gone; the same command continues")
     assert not (tmp_path / "entry.json").exists()
-
-
-@pytest.mark.parametrize("job", [None, "17"])
-def test_the_lock_of_a_run_with_jobs_of_a_cluster_is_left_to_the_user(tmp_path, monkeypatch, job):
-    """They go on without it, or, within a job of Slurm's, do not watch it."""
-    monkeypatch.setenv(running.RUN, "")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    if job is not None:
-        monkeypatch.setenv("SLURM_JOB_ID", job)
-    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
-    lock.parent.mkdir(parents=True)
-    assert running.enter(tmp_path, on_cluster=job is None) == ""
-    running._held.pop().close()  # as its end does
-    lock.touch()
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    command = ["--profile", "slurm", "--config", "models=[a, b]"]
-    again = "snakemake --profile slurm --config 'models=[a, b]'"
-    for left, told, cancel in (
-        (None, "cannot be asked here. Once none of them is left in it, this continues", ""),
-        ([], "had jobs of a cluster, and none is left. This continues", ""),
-        (["7", "12"], "has left jobs in Slurm's queue (2). This ends them and", "scancel 7 12 && "),
-    ):
-        monkeypatch.setattr(running, "ask_left_over", lambda _, left=left: left)
-        said = running.enter(tmp_path, on_cluster=job is None, command=["-n", *command])
-        assert told in said
-        assert said.endswith(f"`{cancel}{again} --unlock && {again}`")
-        assert lock.exists()
-        running._held.pop().close()
-    assert running.enter(tmp_path, command=[*command, "--unlock"]) == ""
-    assert lock.exists()  # Snakemake removes it itself
-    running._held.pop().close()
-    lock.unlink()
-    assert running.enter(tmp_path) == ""
-    running._held.pop().close()
-
-
-def test_what_jobs_of_a_cluster_are_called_is_known_as_long_as_their_snakemake_lives(
-    tmp_path, start, monkeypatch
-):
-    monkeypatch.setenv(running.RUN, "")
-    assert running.runs_at_work(tmp_path) == {}
-    process, _, _ = start()
-    process_line = (tmp_path / running.FILE).read_text().strip()
-    with (tmp_path / running.FILE).open("a") as file:
-        file.write(f"{process_line} {running.CLUSTER} pesbench_1\n")
-        file.write(f"elsewhere 12 345 {running.CLUSTER} pesbench_2\n")
-        file.write(f"{os.uname().nodename} {os.getpid()} 1 {running.CLUSTER} pesbench_3\n")
-    running.note_run(tmp_path, "pesbench_4")
-    running.note_run(tmp_path, "")
-    at_work = {"pesbench_1": "", "pesbench_2": "elsewhere", "pesbench_4": ""}
-    assert running.runs_at_work(tmp_path) == at_work
-    said = running.enter(tmp_path)
-    assert len(re.findall(rf"\b{process.pid}\b", said)) == 2  # once to tell, once to end it
-    process.kill()
-    process.wait()
-    del at_work["pesbench_1"]
-    assert running.runs_at_work(tmp_path) == at_work
-
-
-def test_a_snakemake_of_another_host_is_not_ended_from_here(tmp_path, start, monkeypatch):
-    """Its process id is somebody else's here."""
-    monkeypatch.setenv(running.RUN, "")
-    process, _, _ = start()
-    (tmp_path / running.FILE).write_text("login2 12 345\n")
-    said = running.enter(tmp_path)
-    assert "(process 12 on login2)" in said
-    assert "kill -INT" not in said
-    assert process.poll() is None
-
-
-def test_what_is_no_line_of_a_run_stops_nobody(tmp_path, monkeypatch):
-    monkeypatch.setenv(running.RUN, "")
-    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    (tmp_path / running.FILE).write_text("\n\0\0\nhost twelve 1\n")
-    assert running.enter(tmp_path) == ""
-    assert not lock.exists()
 
 
 def test_an_error_of_the_system_is_no_damaged_file():
@@ -608,23 +495,8 @@ def test_an_error_of_the_system_is_no_damaged_file():
             raise OSError(text)
 
 
-def test_a_lock_of_another_host_is_left_to_the_user(tmp_path, monkeypatch):
-    """Whether a process of another host lives cannot be seen."""
-    monkeypatch.setenv(running.RUN, "")
-    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    (tmp_path / running.FILE).write_text("elsewhere 12 345\n")
-    said = running.enter(tmp_path, command=["--cores", "2"])
-    assert "a Snakemake on elsewhere, which cannot be seen from here" in said
-    assert "`snakemake --cores 2 --unlock && snakemake --cores 2`" in said
-    assert lock.exists()
-    running._held.clear()
-    assert running.is_alive("elsewhere 12 345")
-    assert not running.is_alive(f"{os.uname().nodename} {os.getpid()} 1")  # the id of another
-
-
 def test_a_command_by_hand_belongs_to_no_snakemake(monkeypatch):
     monkeypatch.delenv(running.RUN, raising=False)
+    threads = threading.active_count()
     running.join()
-    assert running._held == []
+    assert threading.active_count() == threads

@@ -26,7 +26,6 @@ from pesbench.orchestration.requests import (
     Requests,
     Sizes,
     closest,
-    enough,
     measured,
     measured_dynamics,
     measured_evaluation,
@@ -93,7 +92,6 @@ def test_no_attempt_asks_for_more_memory_than_a_node_has(gpu, most):
     request = Request(10, 31_000, gpu)
     asked = [request.memory_of_attempt_mb(k, cluster) for k in (1, 2, 3)]
     assert asked == [min(31_000 * k, most) for k in (1, 2, 3)]
-    assert enough([(request, 1), (request, 4)], cluster)[1] == most
 
 
 @pytest.mark.parametrize(("gpu", "most"), [(True, 120), (False, 60)])
@@ -112,13 +110,6 @@ def test_slower_nodes_get_more_time_and_every_job_at_least_a_minute():
     assert Request(30, 1, False).runtime_min(1, Cluster(time_factor=2)) == 60
     assert Request(30, 1, False).runtime_min(1, Cluster(time_factor=1e-6)) == 1
     assert Request(30, 1, False).runtime_min(2, Cluster(time_factor=1e-6)) == 2
-
-
-def test_an_array_asks_for_what_is_enough_for_any_of_its_tasks():
-    short, long = Request(10, 9000, True), Request(90, 2000, True)
-    assert enough([(short, 1), (long, 1)], Cluster()) == (90, 9000)
-    assert enough([(short, 3), (long, 1)], Cluster()) == (90, 27000)
-    assert enough([(short, 2), (long, 2)], Cluster(gpu_hours=2)) == (120, 18000)
 
 
 def test_time_is_the_start_and_the_work_with_a_margin():

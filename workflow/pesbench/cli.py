@@ -20,7 +20,7 @@ from pesbench.core.errors import HostError, UserError, disk_failure
 from pesbench.core.paths import check_outputs
 from pesbench.core.text import LineFormatter
 from pesbench.orchestration import running
-from pesbench.orchestration.surroundings import check_python, shut_out
+from pesbench.orchestration.surroundings import check_environment, check_python, shut_out
 
 _COMMANDS = Path(__file__).parent / "commands"
 
@@ -40,18 +40,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=__version__)
-    made.add_argument("--log", type=Path, help="write messages to this file, too")
     stages = Stages(made.add_subparsers(dest="stage", required=True, metavar="COMMAND"))
     for name in _modules():
         if (add := getattr(importlib.import_module(name), "add", None)) is not None:
             add(stages)
     made.epilog = stages.listing
     return made
-
-
-def _shown_by(handler: logging.Handler) -> logging.Handler:
-    handler.setFormatter(LineFormatter("%(message)s"))
-    return handler
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -73,16 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         continues.
     """
     shut_out()
-    logging.basicConfig(level=logging.INFO, handlers=[_shown_by(logging.StreamHandler(sys.stderr))])
+    messages = logging.StreamHandler(sys.stderr)
+    messages.setFormatter(LineFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[messages])
     arguments = parser().parse_args(argv)
     running.join()
     try:
         check_python()
+        check_environment()
         _check_outputs(arguments)
-        if arguments.log is not None:
-            arguments.log.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(arguments.log, mode="w", encoding="utf-8")
-            logging.getLogger().addHandler(_shown_by(file))
         return arguments.run(arguments) or 0
     except (UserError, HostError) as error:
         failure = error

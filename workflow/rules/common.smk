@@ -1,5 +1,19 @@
 # What more than one file of rules uses.
 
+import functools
+import json
+import re
+import sys
+from pathlib import Path
+
+from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.orchestration.config import loading_options
+from pesbench.orchestration.requests import PLACE, Requests, uses_gpu
+from pesbench.report.terminal import summary
+from pesbench.tasks.bonds.widening import held_scans
+
+# --- parameters and input -----------------------------------------------------------------------
+
 
 def where(place):
     """A parameter that says where something lies: another place is no reason to run again.
@@ -14,20 +28,132 @@ def given(value):
     return lambda wildcards: value
 
 
+def as_text(value):
+    """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
+    return json.dumps(value, sort_keys=True)
+
+
 def option(name, values):
     """An option and its values as words of a command, each of which is quoted; none without."""
     return [name, *map(str, values)] if values else []
-
-
-def seen_option(wildcards, input):
-    """A parameter: the file that tells what the model of the wildcard `model` was trained on."""
-    return option("--seen-systems", RUN.seen_systems(wildcards.model))
 
 
 def from_here(paths):
     """Input files relative to the working folder: where that lies is no reason to run again."""
     here = Path.cwd()
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
+
+
+def one_of(names):
+    """A wildcard's pattern that matches these names and nothing else."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+# --- rules that ask no model --------------------------------------------------------------------
+
+PYTHON = sys.executable
+# `snakemake --lint` wants an environment for every rule. With `software: conda` these rules run with
+# Snakemake's own interpreter, too.
+BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yaml"
+
+
+def plain(*stages):
+    """Parameters `python` and `code` of a rule that asks no model.
+
+    `code` is what decides its output beside its input; of no stage there is none.
+    """
+    code = [stage_fingerprint(stage) for stage in stages]
+    return {"python": where(PYTHON)} | ({"code": code} if code else {})
+
+
+# --- rules that ask a model ---------------------------------------------------------------------
+
+
+def of_model(wildcards):
+    """The entry of the wildcard `model`."""
+    return RUN.models[wildcards.model]
+
+
+def of_reference(wildcards):
+    """The entry that the scan set is made with."""
+    return RUN.reference
+
+
+def asking(stage, entry_of):
+    """Parameters `python`, `device`, `loading` and `code` of a rule that asks a model.
+
+    `stage` names what runs, or gives the name by the wildcards; `entry_of` gives the model's entry.
+    """
+
+    def code(wildcards):
+        entry = entry_of(wildcards)
+        name = stage(wildcards) if callable(stage) else stage
+        return stage_fingerprint(name, *entry.families) + START.software.requirements(entry)
+
+    return {
+        # where the interpreter and the weights lie is no reason to run again
+        "python": lambda wildcards, input: START.software.python(entry_of(wildcards)),
+        "loading": lambda wildcards, input: loading_options(entry_of(wildcards)),
+        "device": RUN.device,
+        "code": code,
+    }
+
+
+def environment(entry_of):
+    """Input: the file that says that an environment is there, and what it holds."""
+    return lambda wildcards: START.software.stamps(entry_of(wildcards))
+
+
+def conda_file(entry_of):
+    """What Snakemake would make an environment from."""
+    return lambda wildcards: START.software.conda_file(entry_of(wildcards)) or BASE_ENVIRONMENT
+
+
+# --- what jobs ask a scheduler for --------------------------------------------------------------
+
+REQUESTS = Requests(RUN)
+CONTROLS = [name for name, entry in RUN.models.items() if entry.family == "control"]
+NO_CONTROLS = [name for name in RUN.models if name not in CONTROLS]
+
+
+def asks(request, gpu):
+    """Resources of a rule: time and memory that grow with each attempt, and where the job goes.
+
+    `request` gives those of a job by its wildcards; `gpu` says whether it needs a GPU, or says so
+    by the wildcards.
+    """
+
+    def place(key):
+        return lambda wildcards: START.cluster.place(gpu(wildcards)).get(key)
+
+    places = {key: place(key) for key in PLACE} if callable(gpu) else START.cluster.place(gpu)
+    return {
+        "runtime": lambda wildcards, attempt: request(wildcards).runtime_min(
+            attempt, START.cluster
+        ),
+        "mem_mb": lambda wildcards, attempt: request(wildcards).memory_of_attempt_mb(
+            attempt, START.cluster
+        ),
+        **places,
+    }
+
+
+def on_gpu(entry):
+    """Whether jobs of an entry get a GPU; None, which is no entry, does not."""
+    return entry is not None and uses_gpu(entry, RUN.device)
+
+
+def model_on_gpu(wildcards):
+    """Whether jobs of the wildcard `model` get a GPU."""
+    return on_gpu(of_model(wildcards))
+
+
+# --- files of the scans and of dynamics ---------------------------------------------------------
+
+
+def seen_option(wildcards, input):
+    """A parameter: the file that tells what the model of the wildcard `model` was trained on."""
+    return option("--seen-systems", RUN.seen_systems(wildcards.model))
 
 
 def evaluation_files(model):
@@ -55,167 +181,3 @@ def scans_of(model, shard):
 def trajectory_files(model):
     """The trajectory files of one model."""
     return [RESULTS / model / "dynamics" / f"{shard}.h5" for shard in RUN.dynamics_shards]
-
-
-def training_of(file, name):
-    """What decides the training of a variant of the testbed."""
-    return asdict(find_variant(file, name))
-
-
-def variant_names(file):
-    """Names of the testbed's variants."""
-    return list(read_variants(file))
-
-
-def as_text(value):
-    """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
-    return json.dumps(value, sort_keys=True)
-
-
-# --- where models find their packages ---------------------------------------------------------------
-
-# of rules that run no model; with `software: conda` they run with Snakemake's own, too
-BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yaml"
-
-
-def of_model(wildcards):
-    """The entry of the wildcard `model`."""
-    return RUN.models[wildcards.model]
-
-
-def of_reference(wildcards):
-    """The entry that the scan set is made with."""
-    return RUN.reference
-
-
-def interpreter(entry_of):
-    """A parameter: what runs an entry. Where it lies is no reason to run again."""
-    return lambda wildcards, input: SOFTWARE.python(entry_of(wildcards))
-
-
-def environment(entry_of):
-    """Input: what says that it is there, and what it holds."""
-    return lambda wildcards: SOFTWARE.stamps(entry_of(wildcards))
-
-
-def code_of(stage, entry_of):
-    """A parameter: what decides the output beside the input, other packages in an environment too."""
-
-    def code(wildcards):
-        entry = entry_of(wildcards)
-        return stage_fingerprint(stage, *entry.families) + SOFTWARE.requirements(entry)
-
-    return code
-
-
-def conda_file(entry_of):
-    """What Snakemake would make an environment from."""
-    return lambda wildcards: SOFTWARE.conda_file(entry_of(wildcards)) or BASE_ENVIRONMENT
-
-
-# --- what jobs ask a scheduler for ---------------------------------------------------------------
-
-REQUESTS = Requests(RUN)
-CONTROLS = [name for name, entry in RUN.models.items() if entry.family == "control"]
-NO_CONTROLS = [name for name in RUN.models if name not in CONTROLS]
-# a job of a cluster is a Snakemake, too, and shall not try again by itself
-RETRIES = 3 if workflow.is_main_process else 0
-
-
-def one_of(names):
-    """A wildcard's pattern that matches these names and nothing else."""
-    return "|".join(re.escape(name) for name in names) or "(?!)"
-
-
-def array_rules():
-    """Rules whose jobs Slurm gets as arrays; known once the run has started, and not in a dry run."""
-    return re.findall(r"\w+", getattr(workflow.executor_settings, "array_jobs", None) or "")
-
-
-def tasks(rulename):
-    """Jobs of a rule that Slurm is about to get as arrays."""
-    if rulename not in array_rules():
-        return []
-    return [job for job in workflow.dag.ready_jobs if job.rule.name == rulename]
-
-
-def held_back_by():
-    """The options of this run by which Snakemake holds back jobs that are ready."""
-    nodes = workflow.resource_settings.nodes
-    rate = workflow.scheduling_settings.max_jobs_per_timespan
-    return holding_back(
-        None if nodes == sys.maxsize else nodes,
-        # beside its own, _cores and _nodes
-        {
-            name: resource.value
-            for name, resource in workflow.global_resources.items()
-            if not name.startswith("_")
-        },
-        rate and rate.max_jobs / rate.timespan,
-        workflow.scheduling_settings.scheduler,
-    )
-
-
-def slurm_run():
-    """What Slurm's jobs of this run are called; "" where there is none."""
-    submitted = next((job for job in workflow.dag.needrun_jobs() if not job.is_local), None)
-    return workflow.scheduler.get_executor(submitted).run_uuid if submitted else ""
-
-
-def asks(request, gpu):
-    """The resources of a rule, time and memory growing with each attempt.
-
-    `request` gives a job's own from its wildcards. What goes to Slurm at a time as arrays asks for
-    what is enough for every task.
-    """
-    amounts = Amounts(request, CLUSTER)
-
-    def runtime(wildcards, attempt, rulename):
-        return amounts.of(wildcards, attempt, lambda: tasks(rulename))[0]
-
-    def memory(wildcards, attempt, rulename):
-        return amounts.of(wildcards, attempt, lambda: tasks(rulename))[1]
-
-    return {"runtime": runtime, "mem_mb": memory} | CLUSTER.place(gpu)
-
-
-def on_gpu(entry):
-    """Whether jobs of an entry get a GPU; None, which is no entry, does not."""
-    return entry is not None and uses_gpu(entry, RUN.device)
-
-
-def place_of_model(key):
-    """A key of `CLUSTER.place` by the wildcard `model`, for a rule of models of both kinds."""
-    return lambda wildcards: CLUSTER.place(on_gpu(RUN.models[wildcards.model])).get(key)
-
-
-def evaluation_asks(gpu):
-    """The resources of evaluations."""
-    return asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu)
-
-
-def dynamics_asks(gpu):
-    """The same of dynamics."""
-    return asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu)
-
-
-onstart:
-    try:
-        check_writable(RESULTS)
-        take(RESULTS, Path.cwd())
-    except (HostError, UserError) as error:
-        sys.exit(f"pesbench: error: {error}")
-    if hasattr(workflow.executor_settings, "array_jobs"):  # Slurm's
-        try:
-            check_arrays(
-                array_rules(), held_back_by(), workflow.executor_settings.status_command
-            )
-            refuse_left_over(Path.cwd(), runs_at_work(Path.cwd()))
-        except UserError as error:
-            sys.exit(f"pesbench: error: {error}")
-        note_run(Path.cwd(), slurm_run())
-
-
-onsuccess:
-    if workflow.is_main_process and (said := summary(RESULTS)):
-        print(said, file=sys.stderr)

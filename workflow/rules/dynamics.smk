@@ -15,17 +15,13 @@ rule dynamics:
     wildcard_constraints:
         model=one_of(REQUESTS.on_gpu),
     priority: 3  # the longest jobs start first, so that no core waits for one at the end
-    retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **dynamics_asks(gpu=True),
+        **asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu=True),
     params:
-        python=interpreter(of_model),
-        device=RUN.device,
-        loading=lambda wildcards, input: RUN.loading(wildcards.model),
-        code=code_of("dynamics", of_model),
+        **asking("dynamics", of_model),
         systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
         options=lambda wildcards: RUN.dynamics_shards[wildcards.shard].options,
     shell:
@@ -39,7 +35,7 @@ use rule dynamics as dynamics_on_cpu with:
         model=one_of(REQUESTS.on_cpu),
     priority: 2
     resources:
-        **dynamics_asks(gpu=False),
+        **asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu=False),
 
 
 rule score_dynamics:
@@ -56,9 +52,8 @@ rule score_dynamics:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("dynamics-scores"),
         seen=seen_option,
-        code=stage_fingerprint("dynamics-scores"),
     shell:
         "{params.python:q} -m pesbench score-dynamics --trajectories {input.trajectories:q}"
         " --entry {input.entry:q} --scan-set {input.scan_set:q} {params.seen:q} --out {output:q} 2> {log:q}"

@@ -1,6 +1,8 @@
 # With `software: venv`: an environment a family of models, from its pinned requirements.
 
-ENVIRONMENTS = SOFTWARE.to_build([*RUN.running, *filter(None, [RUN.relax])])
+from pesbench.orchestration.environments import requirements_sha256
+
+ENVIRONMENTS = START.software.to_build([*RUN.running, *filter(None, [RUN.relax])])
 
 
 if ENVIRONMENTS:
@@ -8,21 +10,20 @@ if ENVIRONMENTS:
     # what makes it is no parameter: the same pins in a new way would run all its models again
     rule environment:
         output:
-            SOFTWARE.built / "{family}.json",
+            START.software.built / "{family}.json",
         log:
-            SOFTWARE.built / "logs" / "{family}.log",
+            START.software.built / "logs" / "{family}.log",
         wildcard_constraints:
             family=one_of(ENVIRONMENTS),
-        retries: 1  # for a download that failed
         localrule: True  # nodes may have no network
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain(),
             folder=lambda wildcards, output: Path(output[0]).with_suffix(""),
-            file=lambda wildcards, input: SOFTWARE.envs / f"{wildcards.family}.txt",
+            file=lambda wildcards, input: START.software.envs / f"{wildcards.family}.txt",
             requirements=lambda wildcards: requirements_sha256(
-                SOFTWARE.envs / f"{wildcards.family}.txt"
+                START.software.envs / f"{wildcards.family}.txt"
             ),
         shell:
             "{params.python:q} -m pesbench build-environment --requirements {params.file:q}"

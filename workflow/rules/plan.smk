@@ -17,13 +17,12 @@ rule probe_scans:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
-        config=where(as_text(RUN.resolved(CONFIG.values))),
+        **plain("probe-scans"),
+        config=where(as_text(RUN.resolved(START.config.values))),
         scans=RUN.scans,
-        code=stage_fingerprint("probe-scans"),
     shell:
-        "{params.python:q} -m pesbench --log {log:q} probe-scans --config {params.config:q}"
-        " --out {output:q}"
+        "{params.python:q} -m pesbench probe-scans --config {params.config:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 # where and as the run would ask the model; what goes wrong is a row of the plan
@@ -42,13 +41,9 @@ rule probe:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **asks(lambda wildcards: REQUESTS.probe(RUN.models[wildcards.model]), gpu=False)
-        | {key: place_of_model(key) for key in PLACE},
+        **asks(lambda wildcards: REQUESTS.probe(of_model(wildcards)), model_on_gpu),
     params:
-        python=interpreter(of_model),
-        device=RUN.device,
-        loading=lambda wildcards, input: RUN.loading(wildcards.model),
-        code=code_of("probe", of_model),
+        **asking("probe", of_model),
     shell:
         "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
         " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
@@ -72,10 +67,7 @@ if RUN.reference is not None:
         resources:
             **asks(lambda wildcards: REQUESTS.probe(RUN.reference), on_gpu(RUN.reference)),
         params:
-            python=interpreter(of_reference),
-            device=RUN.device,
-            loading=where(loading_options(RUN.reference)),
-            code=code_of("probe", of_reference),
+            **asking("probe", of_reference),
         shell:
             "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
@@ -121,9 +113,8 @@ rule plan:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
-        config=given(as_text(RUN.resolved(CONFIG.values))),
-        code=stage_fingerprint("plan"),
+        **plain("plan"),
+        config=given(as_text(RUN.resolved(START.config.values))),
     shell:
         "{params.python:q} -m pesbench plan --config {params.config:q} --no-probe"
         " --out {output.csv:q} 2> {log:q}"
@@ -143,9 +134,8 @@ rule plan_actual:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("plan-actual"),
         results=where(RESULTS),
-        code=stage_fingerprint("plan-actual"),
     shell:
         "{params.python:q} -m pesbench plan-actual --plan {input.plan:q} --results {params.results:q}"
         " --out {output:q} 2> {log:q}"

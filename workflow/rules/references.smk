@@ -8,11 +8,11 @@ rule entry:
         RESULTS / "logs" / "entry" / "{model}.log",
     wildcard_constraints:
         model=one_of(NO_CONTROLS),
-    retries: 1  # for a download that failed
+    localrule: True  # nodes may have no network
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain(),
         models_file=where(RUN.models_file),
         # what of the entry decides numbers: a new citation rewrites nothing
         entry=lambda wildcards: as_text(RUN.models[wildcards.model].deciding()),
@@ -34,13 +34,12 @@ if RUN.source == "bsct_spice":
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("archive"),
             name=RUN.scan_set,
             archive=where(RUN.archive),  # its content is pinned by the manifest
-            code=stage_fingerprint("archive"),
         shell:
-            "{params.python:q} -m pesbench --log {log:q} import-archive"
-            " --name {params.name:q} --archive {params.archive:q} --out {output:q}"
+            "{params.python:q} -m pesbench import-archive"
+            " --name {params.name:q} --archive {params.archive:q} --out {output:q} 2> {log:q}"
 
 
 if RUN.source == "molecules":
@@ -52,12 +51,11 @@ if RUN.source == "molecules":
             RESULTS / "logs" / "method_entry" / "{use}.log",
         wildcard_constraints:
             use="reference|relax",
-        retries: 1  # for a download that failed
         localrule: True
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain(),
             models_file=where(RUN.models_file),
             name=lambda wildcards: RUN.method(wildcards.use).name,
             entry=lambda wildcards: as_text(RUN.method(wildcards.use).deciding()),
@@ -105,10 +103,9 @@ if RUN.source == "molecules":
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("geometries"),
             name=RUN.scan_set,
             options=given(RUN.scan_options),
-            code=stage_fingerprint("geometries"),
         shell:
             "{params.python:q} -m pesbench scan-molecules --name {params.name:q}"
             " --molecules {input:q} {params.options:q} --out {output.scans:q} --skipped {output.skipped:q} 2> {log:q}"
@@ -125,17 +122,13 @@ if RUN.source == "molecules":
             RESULTS / "logs" / "reference" / "{shard}.log",
         benchmark:
             RESULTS / "benchmarks" / "reference" / "{shard}.tsv"
-        retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
             conda_file(of_reference)
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.reference(wildcards.shard), on_gpu(RUN.reference)),
         params:
-            python=interpreter(of_reference),
-            loading=where(loading_options(RUN.reference)),
-            device=RUN.device,
-            code=code_of("evaluate", of_reference),
+            **asking("evaluate", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
             "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q}"
@@ -156,9 +149,8 @@ if RUN.source == "molecules":
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("references"),
             level_of_theory=given(RUN.level_of_theory),
-            code=stage_fingerprint("references"),
             options=given(RUN.quality_options),
         shell:
             "{params.python:q} -m pesbench collect-references --scans {input.scans:q}"

@@ -1,5 +1,9 @@
 # Tables, figures and the page, from stored scores.
 
+from pesbench.models.record import description
+from pesbench.models.registry import role
+from pesbench.models.variants import can_be_resolved, variants
+
 ROLES = {name: role(entry, RUN.level_of_theory) for name, entry in RUN.models.items()}
 # nothing breaks in the reference, and where a known defect does is known; the worst.csv of any
 # other model is made when asked for
@@ -40,16 +44,16 @@ rule describe:
         RESULTS / "models.json",
     log:
         RESULTS / "logs" / "describe.log",
+    localrule: True
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("describe"),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
         descriptions=given(
             as_text({name: description(entry) for name, entry in RUN.models.items()})
         ),
-        code=stage_fingerprint("describe"),
     shell:
         "{params.python:q} -m pesbench describe --models {params.models:q}"
         " --models-file {params.models_file:q} --out {output:q} 2> {log:q}"
@@ -75,8 +79,7 @@ rule worst:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
-        code=stage_fingerprint("worst"),
+        **plain("worst"),
     shell:
         "{params.python:q} -m pesbench worst --scan-set {input.scan_set:q}"
         " --evaluations {input.evaluations:q} --scores {input.scores:q}"
@@ -98,11 +101,10 @@ if VARIANTS:
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("parity"),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=VARIANTS,
-            code=stage_fingerprint("parity"),
         shell:
             "{params.python:q} -m pesbench parity --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
@@ -138,7 +140,7 @@ if ASSOCIATION:
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("associate"),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=list(RUN.models),
@@ -148,7 +150,6 @@ if ASSOCIATION:
             + option("--dose-csv", DOSE)
             + option("--dose-figure", DOSE_FIGURE)
             + option("--dose-metrics-figure", DOSE_METRICS_FIGURE),
-            code=stage_fingerprint("associate"),
         shell:
             "{params.python:q} -m pesbench associate --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
@@ -180,7 +181,7 @@ if RUN.ladder:
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("ladder"),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=ON_LADDER,
@@ -188,7 +189,6 @@ if RUN.ladder:
             seeds=given(as_text(RUN.seeds)),
             dynamics=RAN_DYNAMICS,
             vibrations=option("--vibrations", VIBRATING),
-            code=stage_fingerprint("ladder"),
         shell:
             "{params.python:q} -m pesbench ladder --results {params.results:q}"
             " --models {params.models:q} --models-file {params.models_file:q}"
@@ -214,7 +214,7 @@ rule leaderboard:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("leaderboard"),
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
@@ -224,7 +224,6 @@ rule leaderboard:
         parity=option("--parity", PARITY),
         association=option("--association", ASSOCIATION),
         ladder=option("--ladder", LADDER),
-        code=stage_fingerprint("leaderboard"),
     shell:
         "{params.python:q} -m pesbench leaderboard --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
@@ -247,14 +246,13 @@ rule figures:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("leaderboard", "figures"),
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
         descriptions=given(as_text(RUN.descriptions)),
         rank_by=RUN.rank_by,
         dynamics=RAN_DYNAMICS,
-        code=[stage_fingerprint("leaderboard"), stage_fingerprint("figures")],
     shell:
         "{params.python:q} -m pesbench figures --results {params.results:q} --models {params.models:q}"
         " --models-file {params.models_file:q}"
@@ -290,14 +288,13 @@ rule page:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("leaderboard", "page"),
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
         descriptions=given(as_text(RUN.descriptions)),
         rank_by=RUN.rank_by,
         dynamics=RAN_DYNAMICS,
-        code=[stage_fingerprint("leaderboard"), stage_fingerprint("page")],
         parity=option("--parity", PARITY),
         association=option("--association", ASSOCIATION)
         + option("--association-figure", ASSOCIATION_FIGURE),

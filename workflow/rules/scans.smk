@@ -15,17 +15,13 @@ rule evaluate:
     wildcard_constraints:
         model=one_of(REQUESTS.on_gpu),
     priority: 1
-    retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
     conda:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **evaluation_asks(gpu=True),
+        **asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu=True),
     params:
-        python=interpreter(of_model),
-        device=RUN.device,
-        loading=lambda wildcards, input: RUN.loading(wildcards.model),
-        code=code_of("evaluate", of_model),
+        **asking("evaluate", of_model),
         scans=lambda wildcards: scans_of(wildcards.model, wildcards.shard),
     shell:
         "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q} --scan-set {input.scan_set:q}"
@@ -33,12 +29,12 @@ rule evaluate:
         " --out {output:q} 2> {log:q}"
 
 
-# models that take no GPU: another rule, so that an array of Slurm's holds one kind
+# models that take no GPU
 use rule evaluate as evaluate_on_cpu with:
     wildcard_constraints:
         model=one_of(REQUESTS.on_cpu),
     resources:
-        **evaluation_asks(gpu=False),
+        **asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu=False),
 
 
 if CONTROLS:
@@ -55,7 +51,6 @@ if CONTROLS:
             RESULTS / "logs" / "controls.log",
         benchmark:
             RESULTS / "benchmarks" / "controls.tsv"
-        retries: RETRIES
         conda:
             BASE_ENVIRONMENT
         resources:

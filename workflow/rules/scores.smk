@@ -17,12 +17,11 @@ rule score:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain("scores"),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
         selected=given(RUN.selected),
         ceiling=RUN.energy_ceiling_ev,
-        code=stage_fingerprint("scores"),
     shell:
         "{params.python:q} -m pesbench score --scan-set {input.scan_set:q}"
         " --entry {input.entry:q} --evaluations {input.evaluations:q} {params.seen:q} {params.trained_on:q}"

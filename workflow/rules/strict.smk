@@ -1,6 +1,9 @@
 # With `strict: true` the last of all: a run in which a model failed ends with an exit code.
 
-if RUN.strict:
+STRICT = [RESULTS / "strict.txt"] if RUN.strict else []
+
+
+if STRICT:
 
     rule strict:
         input:
@@ -15,13 +18,12 @@ if RUN.strict:
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("strict"),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=list(RUN.models),
             dynamics=RAN_DYNAMICS,
             vibrations=option("--vibrations", RUN.vibrations),
-            code=stage_fingerprint("strict"),
         shell:
             "{params.python:q} -m pesbench strict --results {params.results:q} --models {params.models:q}"
             " --models-file {params.models_file:q}"

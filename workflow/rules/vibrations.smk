@@ -16,19 +16,14 @@ if VIBRATIONS:
             RESULTS / "logs" / "vibrations" / "{model}.log",
         benchmark:
             RESULTS / "benchmarks" / "vibrations" / "{model}.tsv"
-        retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
             conda_file(of_model)
         threads: RUN.threads
         resources:
-            **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model), gpu=False)
-            | {key: place_of_model(key) for key in PLACE},
+            **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model), model_on_gpu),
         params:
-            python=interpreter(of_model),
-            device=RUN.device,
-            loading=lambda wildcards, input: RUN.loading(wildcards.model),
+            **asking("vibrations", of_model),
             systems=RUN.vibration_systems,
-            code=code_of("vibrations", of_model),
         shell:
             "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
@@ -46,18 +41,14 @@ if VIBRATIONS:
             RESULTS / "logs" / "reference" / "vibrations.log",
         benchmark:
             RESULTS / "benchmarks" / "reference" / "vibrations.tsv"
-        retries: RETRIES  # the machine failed, or a time limit: each continues from the checkpoint
         conda:
             conda_file(of_reference)
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.reference_vibrations(), on_gpu(RUN.reference)),
         params:
-            python=interpreter(of_reference),
-            loading=where(loading_options(RUN.reference)),
-            device=RUN.device,
+            **asking("vibrations", of_reference),
             systems=RUN.vibration_systems,
-            code=code_of("vibrations", of_reference),
         shell:
             "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scan_set:q} --systems {params.systems:q}"
@@ -78,9 +69,8 @@ if VIBRATIONS:
         conda:
             BASE_ENVIRONMENT
         params:
-            python=where(PYTHON),
+            **plain("vibration-scores"),
             seen=seen_option,
-            code=stage_fingerprint("vibration-scores"),
         shell:
             "{params.python:q} -m pesbench score-vibrations --vibrations {input.vibrations:q}"
             " --reference {input.reference:q} --entry {input.entry:q}"

@@ -1,6 +1,10 @@
 # The small potentials of resources/weights, trained from nothing: `make weights-mace`,
 # `make weights-testbed`.
 
+from dataclasses import asdict
+
+from pesbench.testbed.variants import find_variant, read_variants
+
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
 TESTBED_FILE = Path("config/testbed.yaml")
@@ -20,7 +24,7 @@ rule training_method:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
+        **plain(),
         models_file=where(RUN.models_file),
     shell:
         "{params.python:q} -m pesbench entry gfn2-xtb --models-file {params.models_file:q}"
@@ -48,9 +52,9 @@ rule sample:
         options=lambda wildcards: SAMPLING[wildcards.frames],
         code=stage_fingerprint("sample", "tblite"),
     shell:
-        "{params.python:q} -m pesbench --log {log:q} sample --molecules {input.molecules:q}"
+        "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
         " --split {input.split:q} --method {input.method:q} {params.options:q}"
-        " --out {output.frames:q} --record {output.record:q}"
+        " --out {output.frames:q} --record {output.record:q} 2> {log:q}"
 
 
 rule train_mace:
@@ -65,20 +69,18 @@ rule train_mace:
         WEIGHTS / "logs" / "{name}.log",
     wildcard_constraints:
         name="|".join(MACE_OPTIONS),
-    retries: 1  # the second call continues from the last checkpoint
     conda:
         BASE_ENVIRONMENT
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        python=where(PYTHON),
+        **plain("train-mace"),
         work=where(WEIGHTS / "training"),
         options=lambda wildcards: MACE_OPTIONS[wildcards.name],
-        code=stage_fingerprint("train-mace"),
     shell:
-        "{params.python:q} -m pesbench --log {log:q} train-mace {wildcards.name:q}"
+        "{params.python:q} -m pesbench train-mace {wildcards.name:q}"
         " --frames {input.frames:q} --record {input.record:q} {params.options:q}"
-        " --work {params.work:q}/{wildcards.name:q} --threads {threads:q} --out {output.weights:q}"
+        " --work {params.work:q}/{wildcards.name:q} --threads {threads:q} --out {output.weights:q} 2> {log:q}"
 
 
 rule train:
@@ -94,20 +96,33 @@ rule train:
         WEIGHTS / "logs" / "{name}.log",
     wildcard_constraints:
         name="testbed-.*",
-    retries: 1  # the second call continues from the last checkpoint
     conda:
         BASE_ENVIRONMENT
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        python=where(PYTHON),
+        **plain("train"),
         variants=where(TESTBED_FILE),
         work=where(WEIGHTS / "training"),
         # another variant's switches are no reason to train this one again
-        variant=lambda wildcards: as_text(training_of(TESTBED_FILE, wildcards.name)),
-        code=stage_fingerprint("train"),
+        variant=lambda wildcards: as_text(asdict(find_variant(TESTBED_FILE, wildcards.name))),
     shell:
-        "{params.python:q} -m pesbench --log {log:q} train {wildcards.name:q}"
+        "{params.python:q} -m pesbench train {wildcards.name:q}"
         " --variants {params.variants:q} --frames {input.frames:q} --record {input.record:q}"
         " --scan-set {input.scan_set:q} --work {params.work:q}/{wildcards.name:q}"
-        " --threads {threads:q} --out {output.weights:q}"
+        " --threads {threads:q} --out {output.weights:q} 2> {log:q}"
+
+
+# Names a user may ask for: `snakemake weights_mace`, `snakemake weights_testbed`.
+rule weights_mace:
+    input:
+        expand(WEIGHTS / "{name}.{kind}", name=MACE_OPTIONS, kind=["model", "json", "md"]),
+    localrule: True
+
+
+rule weights_testbed:
+    input:
+        lambda wildcards: expand(
+            WEIGHTS / "{name}.{kind}", name=read_variants(TESTBED_FILE), kind=["pt", "json", "md"]
+        ),
+    localrule: True

@@ -148,20 +148,6 @@ class Request:
         return wanted if most_gb is None else min(wanted, math.floor(1000 * most_gb))
 
 
-def enough(attempts: Iterable[tuple[Request, int]], cluster: Cluster) -> tuple[int, int]:
-    """Whole minutes and MB that are enough for each of some jobs, as the tasks of an array need.
-
-    Args:
-        attempts: What each job asks for at first, and its attempt, from 1; at least one.
-        cluster: Whose longest times hold.
-    """
-    every = list(attempts)
-    return (
-        max(request.runtime_min(attempt, cluster) for request, attempt in every),
-        max(request.memory_of_attempt_mb(attempt, cluster) for request, attempt in every),
-    )
-
-
 def minutes(atom_frames: float, seconds_per_atom_frame: float) -> float:
     """Time of a job that evaluates so many frames times atoms, with a margin."""
     return START_MIN + MARGIN * atom_frames * seconds_per_atom_frame / 60.0

@@ -17,6 +17,7 @@ from pathlib import Path
 from pesbench.core.errors import UserError
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.environments import PROJECT, python_of, requirements_sha256, stamp_of
+from pesbench.orchestration.surroundings import OUTSIDE
 
 MODES = ("current", "venv", "conda")
 _SUFFIX = {"venv": ".txt", "conda": ".yaml"}  # of a family's file in `envs/`
@@ -68,7 +69,8 @@ class Software:
         if file is None:
             return [self.base]
         if self.mode == "conda":  # of the environment that Snakemake activates, with this package
-            return ["env", f"PYTHONPATH={PROJECT / 'workflow'}", "python"]
+            package, outside = f"PYTHONPATH={PROJECT / 'workflow'}", f"{OUTSIDE}={sys.prefix}"
+            return ["env", package, outside, "python"]
         return [str(python_of((self.built / file.stem).absolute()))]
 
     def stamps(self, entry: ModelEntry) -> list[Path]:
@@ -90,23 +92,6 @@ class Software:
         """What Snakemake makes the environment of a model from; None where it is to make none."""
         file = self.file(entry)
         return str(file) if file and self.mode == "conda" else None
-
-    def check_deployment(self, conda: bool) -> None:
-        """Refuse a config and a command line that do not agree.
-
-        Args:
-            conda: Whether Snakemake was told to make environments with conda.
-
-        Raises:
-            UserError: one line with the cure.
-        """
-        option = "`--software-deployment-method conda`"
-        if self.mode == "conda" and not conda:
-            raise UserError(f"`software: conda` needs {option} on the command line, too; add it")
-        if conda and self.mode != "conda":
-            raise UserError(
-                f"{option} needs `software: conda` in the config, which says {self.mode!r}; set it"
-            )
 
     def check(self, entries: Iterable[ModelEntry]) -> None:
         """Refuse models whose packages are missing where they are to run; nothing is imported.

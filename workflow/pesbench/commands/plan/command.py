@@ -168,7 +168,7 @@ def _run_probe(
     log = run.results / "logs" / "probe" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        python, "-m", "pesbench", "--log", str(log), "probe",
+        python, "-m", "pesbench", "probe",
         "--entry", str(entry_path), *loading_options(entry),
         "--scan-set", str(scans), "--device", run.device, "--threads", str(run.threads),
         "--seconds", str(seconds), "--out", str(out),
@@ -176,16 +176,17 @@ def _run_probe(
     out.unlink(missing_ok=True)
     limit_s = LOAD_S + 4 * seconds
     try:
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=False,
-            timeout=limit_s,
-        )  # fmt: skip
+        with log.open("wb") as file:
+            done = subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=file, check=False, timeout=limit_s
+            )
     except subprocess.TimeoutExpired:
         return Probe(Status.TIMEOUT, f"no end after {limit_s:g} s; see {log}")
     except OSError as error:
         return Probe(Status.ERROR, f"{command[0]} cannot be started ({error.strerror})")
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+        text = log.read_text(encoding="utf-8", errors="replace")
+        said = [line for line in text.splitlines() if line.strip()]
         last = said[-1].removeprefix("pesbench: error: ") if said else "no message"
         return Probe(Status.ERROR, f"{last} (exit code {done.returncode}, {log})")
     return read_probe(out)

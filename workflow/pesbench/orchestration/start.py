@@ -1,0 +1,105 @@
+"""What the Snakefile begins with: the config is read and checked before there is any job."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pesbench.core.errors import UserError, check_writable
+from pesbench.orchestration.at_work import take
+from pesbench.orchestration.config import Run, resolve
+from pesbench.orchestration.config_files import DEFAULT_CONFIG, Config, read_config
+from pesbench.orchestration.requests import Cluster, read_cluster
+from pesbench.orchestration.running import announce
+from pesbench.orchestration.slurm_queue import refuse_left_over
+from pesbench.orchestration.software import Software
+from pesbench.orchestration.surroundings import (
+    check_interpreter,
+    check_python,
+    check_words,
+    check_working_folder,
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What Snakemake was given on the command line or by a profile.
+
+    Attributes:
+        files: Of `--configfile`.
+        arguments: Of `--config`, as they were written.
+        alone: Whether these take the place of `config/config.yaml` as a whole.
+        home: Folder of the Snakefile.
+        on_slurm: Whether jobs are Slurm's.
+    """
+
+    files: Sequence[Path]
+    arguments: Sequence[str]
+    alone: bool
+    home: Path
+    on_slurm: bool
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run consists of.
+
+    Attributes:
+        config: As the user gave it.
+        run: The same, resolved.
+        cluster: Partitions and limits; those of no cluster without Slurm.
+        software: Where the models find their packages.
+        on_slurm: Whether jobs are Slurm's.
+    """
+
+    config: Config
+    run: Run
+    cluster: Cluster
+    software: Software
+    on_slurm: bool
+
+    def begin(self) -> None:
+        """Check, once there are jobs to run and before the first one, that nobody is in the way.
+
+        Raises:
+            HostError: the results cannot be written.
+            UserError: another run is at work in them, or its jobs are in Slurm's queue.
+        """
+        check_writable(self.run.results)
+        take(self.run.results, Path.cwd())
+        if self.on_slurm:
+            refuse_left_over(Path.cwd())
+        announce()
+
+
+def start(given: Given) -> Start:
+    """Read and check a config, and what it needs.
+
+    Raises:
+        HostError: the working folder cannot be written.
+        UserError: one line for the first thing that is wrong.
+    """
+    check_python()
+    check_working_folder(Path.cwd())
+    if re.search("[{}]", str(given.home)):
+        raise UserError(f"{given.home}: holds braces, wildcards of Snakemake's; rename it")
+    config = read_config(given.files, given.arguments, None if given.alone else DEFAULT_CONFIG)
+    run = resolve(config, Path.cwd())
+    software = Software(run.software, given.home / "envs", run.results.parent / "environments")
+    if run.software == "conda":
+        check_words([given.home])
+    software.check(run.running)
+    if run.relax:  # beside RDKit
+        software.check_base(run.relax)
+    if not given.on_slurm:  # a run on one machine has no use for the names of partitions
+        return Start(config, run, Cluster(), software, False)
+    check_interpreter(sys.executable)
+    files = [*given.files, *run.molecule_files, *run.seen_files]
+    folders = [Path.cwd(), given.home, run.results]
+    check_words([*folders, *files, *given.arguments], apostrophes=False)
+    # of the folder that is worked in, else the one that ships, whatever --directory says
+    sites = [folder / "slurm" / "site.yaml" for folder in (Path.cwd(), given.home)]
+    return Start(config, run, read_cluster(config.values, *sites), software, True)
