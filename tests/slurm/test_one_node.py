@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from one_node import GPUS, OneNode, alive, forget_left_over, run, this_machine, wait_for
 
 ETC = Path("/etc/slurm")
