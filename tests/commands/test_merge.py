@@ -27,7 +27,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.files.atomic import write_json
 from pesbench.files.evaluation import Evaluation, ScanEvaluation, write_evaluation
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.provenance import summary
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.record import (
@@ -84,8 +84,10 @@ class Group:
         return entry
 
     def attributes(self, entry, stage, *, commit=COMMIT, code=None, wall_s=1.0):
-        asked = " ".join((stage, *entry.families))  # of a family of its own, `code` must be given
-        code = stage_fingerprint(stage, *entry.families) if code is None else code
+        entries = (stage, *family_modules(entry.families))
+        if code is None:  # must be given of a family that is not of this package
+            code = stage_fingerprint(*entries)
+        made_by = {" ".join(entries): code}
         return {
             "model": entry.name,
             "entry": entry.deciding(),
@@ -94,7 +96,11 @@ class Group:
             "device": "cpu",
             "dtype": "float64",
             "wall_s": wall_s,
-            "provenance": {"git_commit": commit, "code": {asked: code}, "platform": "Linux"},
+            "provenance": {
+                "git_commit": commit,
+                "code": made_by,
+                "platform": "Linux",
+            },
         }
 
     def scans(self, entry, ids=None, *, rough=0.0, shard="0000", failed=(), **how):
@@ -117,7 +123,9 @@ class Group:
             )
         path = self.folder / entry.name / "scans" / f"{shard}.h5"
         how = {"wall_s": len(found) / len(self.toys)} | how  # as long for each, whatever the shard
-        write_evaluation(path, found, attributes=self.attributes(entry, "evaluate", **how))
+        write_evaluation(
+            path, found, attributes=self.attributes(entry, "pesbench.tasks.bonds.run", **how)
+        )
         return path
 
     def dynamics(
@@ -141,7 +149,7 @@ class Group:
         positions = np.zeros((len(frames), 2 * len(systems), 3))
         positions[:, 1::2, 0] = 1.3
         whole = Segment(0, potential, kinetic, frames, positions, np.zeros_like(positions))
-        attributes = self.attributes(entry, "dynamics", **how)
+        attributes = self.attributes(entry, "pesbench.tasks.dynamics.run", **how)
         attributes |= {"settings": asdict(settings), "n_steps": n}
         shard = shard or ("0000" if settings.timestep_fs == 1.0 else "half-0000")
         path = self.folder / entry.name / "dynamics" / f"{shard}.h5"
@@ -284,7 +292,7 @@ def test_the_manifest_says_where_everything_is_from(groups, tmp_path):
     assert (part["folder"], part["file"]) == (str(b.folder), "theirs/scans/0000.h5")
     assert part["n"] == 6
     assert (part["as"], part["same_code"]) == ("evaluations", True)
-    code = stage_fingerprint("evaluate", "mace")
+    code = stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(["mace"]))
     assert part["made_from"] == [
         {"git_commit": COMMIT, "code": code, "device": "cpu", "dtype": "float64",
          "platform": "Linux"}
@@ -843,8 +851,8 @@ def test_a_family_that_this_version_does_not_have(groups, tmp_path):
 def test_an_evaluation_tells_by_which_code_it_was_made(toy_set, tmp_path):
     evaluate_shard(fake_entry(), toy_set, ["C-C/a"], tmp_path / "e.h5", device="cpu")
     with Evaluation(tmp_path / "e.h5") as evaluation:
-        made = summary(evaluation.attributes, "evaluate")
-    assert made["code"] == stage_fingerprint("evaluate", "ase")
+        made = summary(evaluation.attributes, "pesbench.tasks.bonds.run")
+    assert made["code"] == stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(["ase"]))
     assert made["device"] == "calculator"  # an ASE calculator knows
     write_scores(toy_set, [tmp_path / "e.h5"], tmp_path / "s.parquet")
     assert pd.read_parquet(tmp_path / "s.parquet").attrs["made_from"] == [made]

@@ -22,7 +22,7 @@ from pesbench.core.interface import Batch, Status, molecules_batch
 from pesbench.core.names import select
 from pesbench.engine.worker import Worker
 from pesbench.files.atomic import write_json
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.families import perturbed
 from pesbench.models.families.perturbed import (
@@ -553,7 +553,7 @@ def test_the_code_of_its_base_decides_too(tmp_path):
     assert entry.families == ("perturbed", "tblite")
     assert entry.base.families == ("tblite",)
     prints = [
-        stage_fingerprint("evaluate", *families)
+        stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(families))
         for families in (entry.families, entry.base.families, ("perturbed", "mace"), ("perturbed",))
     ]
     assert len(set(prints)) == 4

@@ -25,9 +25,7 @@ from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest, select
 from pesbench.core.task import split_shards
-from pesbench.files import fingerprint
 from pesbench.files.atomic import write_json
-from pesbench.files.fingerprint import normalised, stage_fingerprint
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.download import is_address
 from pesbench.models.models_file import read_models
@@ -799,114 +797,6 @@ def test_perturbed_models_alone_are_associated_and_have_no_worst_scans(checkout)
     )
     assert done.returncode == 0, done.stderr
     assert "rule worst" in done.stdout + done.stderr
-
-
-# --- fingerprints --------------------------------------------------------------------------------
-
-SOURCE = '''
-"""What it is."""
-import math
-
-class A:
-    """Of letters."""
-
-    def area(self, r: float) -> float:
-        """In Å².
-
-        Long.
-        """
-        # the usual
-        return math.pi * r**2
-'''
-
-
-def test_comments_docstrings_and_format_do_not_count():
-    bare = "import math\nclass A:\n  def area(self, r: float) -> float: return (math.pi * r ** 2)"
-    assert normalised(SOURCE) == normalised(bare)
-    assert normalised('def f():\n    """Only words."""\n') == normalised("def f(): pass")
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("r**2", "r**3"),
-        ("area", "areas"),
-        ("float", "int"),
-        ("import math", "import cmath as math"),
-    ],
-)
-def test_code_counts(old, new):
-    assert normalised(SOURCE) != normalised(SOURCE.replace(old, new))
-
-
-def test_a_text_that_is_no_docstring_counts():
-    assert normalised('x = """a"""') != normalised('x = """b"""')
-    assert normalised('def f():\n    return "a"') != normalised('def f():\n    return "b"')
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch, repo):
-    """A copy of the package for fingerprints to read."""
-    copied = shutil.copytree(repo / "workflow/pesbench", tmp_path / "pesbench")
-    monkeypatch.setattr(fingerprint, "_PACKAGE", copied)
-    fingerprint._module_hash.cache_clear()
-    yield copied
-    fingerprint._module_hash.cache_clear()
-
-
-def _all_fingerprints():
-    fingerprint._module_hash.cache_clear()
-    stages = {stage: stage_fingerprint(stage) for stage in fingerprint._STAGES}
-    return stages | {
-        f"evaluate {family}": stage_fingerprint("evaluate", family)
-        for family in fingerprint._FAMILIES
-    }
-
-
-EVALUATIONS = {f"evaluate {family}" for family in fingerprint._FAMILIES}
-CHANGES = {
-    "metrics/smoothness.py": ({"scores"}, {"evaluate", "references", "archive", *EVALUATIONS}),
-    "scores.py": ({"scores"}, {"evaluate", "references", "archive", *EVALUATIONS}),
-    "metrics/breaks.py": ({"scores", "worst"}, {"evaluate", "references", "archive", "figures"}),
-    "report/worst_figure.py": ({"worst"}, {"scores", "figures", "page", "leaderboard"}),
-    "metrics/aggregate.py": ({"leaderboard"}, {"scores", "evaluate", *EVALUATIONS}),
-    "models/mace.py": ({"evaluate mace"}, {"evaluate", "scores", *EVALUATIONS} - {"evaluate mace"}),
-    "models/tblite.py": ({"evaluate tblite"}, EVALUATIONS - {"evaluate tblite"}),
-    "models/controls.py": ({"evaluate control"}, EVALUATIONS - {"evaluate control"}),
-    "models/perturbed.py": ({"evaluate perturbed"}, EVALUATIONS - {"evaluate perturbed"}),
-    "models/frame_by_frame.py": (
-        {"evaluate tblite", "evaluate ase"}, {"evaluate mace", "evaluate control", "scores"},
-    ),
-    "metrics/vibrations.py": ({"vibration-scores"}, {"vibrations", "scores", *EVALUATIONS}),
-    "metrics/normal_modes.py": ({"vibrations"}, {"vibration-scores", "dynamics", *EVALUATIONS}),
-    "evaluate.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
-    "worker.py": ({"evaluate", *EVALUATIONS}, {"scores", "leaderboard", "archive"}),
-    "references/bsct_spice.py": ({"archive"}, {"evaluate", "scores", "references"}),
-    "references/quality.py": ({"references"}, {"evaluate", "scores", "archive"}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("module", CHANGES)
-def test_a_changed_module_changes_its_stages_and_no_other(package, module):
-    changes, keeps = CHANGES[module]
-    before = _all_fingerprints()
-    path = package / module
-    source = path.read_text()
-    path.write_text(source + "\n\n# a comment\n")
-    assert _all_fingerprints() == before
-    path.write_text(source + "\n\nSOMETHING_ELSE = 1\n")
-    after = _all_fingerprints()
-    different = {stage for stage in before if before[stage] != after[stage]}
-    assert changes <= different
-    assert not different & keeps
-
-
-def test_every_module_of_a_stage_is_there_and_metrics_are_not_in_evaluations(repo):
-    for modules in (*fingerprint._STAGES.values(), *fingerprint._FAMILIES.values()):
-        for module in modules:
-            assert (repo / "workflow/pesbench" / module).is_file(), module
-    assert "metrics/smoothness.py" in fingerprint._STAGES["scores"]
-    assert not any(m.startswith("metrics/") for m in fingerprint._STAGES["evaluate"])
 
 
 def test_the_schema_ranks_by_what_the_tables_can_rank_by():

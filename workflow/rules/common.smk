@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.orchestration.config import loading_options
 from pesbench.orchestration.requests import PLACE, Requests, uses_gpu
 from pesbench.report.terminal import summary
@@ -57,13 +57,13 @@ PYTHON = sys.executable
 BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yaml"
 
 
-def plain(*stages):
+def plain(*modules):
     """Parameters `python` and `code` of a rule that asks no model.
 
-    `code` is what decides its output beside its input; of no stage there is none.
+    `code` is what decides its output beside its input: these modules and what they import.
     """
-    code = [stage_fingerprint(stage) for stage in stages]
-    return {"python": where(PYTHON)} | ({"code": code} if code else {})
+    code = {"code": stage_fingerprint(*modules)} if modules else {}
+    return {"python": where(PYTHON)} | code
 
 
 # --- rules that ask a model ---------------------------------------------------------------------
@@ -79,16 +79,17 @@ def of_reference(wildcards):
     return RUN.reference
 
 
-def asking(stage, entry_of):
+def asking(module, entry_of):
     """Parameters `python`, `device`, `loading` and `code` of a rule that asks a model.
 
-    `stage` names what runs, or gives the name by the wildcards; `entry_of` gives the model's entry.
+    `module` names what runs, or gives the name by the wildcards; `entry_of` gives the model's entry.
     """
 
     def code(wildcards):
         entry = entry_of(wildcards)
-        name = stage(wildcards) if callable(stage) else stage
-        return stage_fingerprint(name, *entry.families) + START.software.requirements(entry)
+        name = module(wildcards) if callable(module) else module
+        families = family_modules(entry.families)
+        return stage_fingerprint(name, *families) + START.software.requirements(entry)
 
     return {
         # where the interpreter and the weights lie is no reason to run again

@@ -21,7 +21,7 @@ rule dynamics:
     resources:
         **asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu=True),
     params:
-        **asking("dynamics", of_model),
+        **asking("pesbench.tasks.dynamics.run", of_model),
         systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
         options=lambda wildcards: RUN.dynamics_shards[wildcards.shard].options,
     shell:
@@ -52,7 +52,7 @@ rule score_dynamics:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("dynamics-scores"),
+        **plain("pesbench.tasks.dynamics.score"),
         seen=seen_option,
     shell:
         "{params.python:q} -m pesbench score-dynamics --trajectories {input.trajectories:q}"

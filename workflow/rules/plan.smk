@@ -17,7 +17,7 @@ rule probe_scans:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("probe-scans"),
+        **plain("pesbench.commands.plan.probe_scans"),
         config=where(as_text(RUN.resolved(START.config.values))),
         scans=RUN.scans,
     shell:
@@ -43,7 +43,7 @@ rule probe:
     resources:
         **asks(lambda wildcards: REQUESTS.probe(of_model(wildcards)), model_on_gpu),
     params:
-        **asking("probe", of_model),
+        **asking("pesbench.commands.plan.probe", of_model),
     shell:
         "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
         " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
@@ -67,7 +67,7 @@ if RUN.reference is not None:
         resources:
             **asks(lambda wildcards: REQUESTS.probe(RUN.reference), on_gpu(RUN.reference)),
         params:
-            **asking("probe", of_reference),
+            **asking("pesbench.commands.plan.probe", of_reference),
         shell:
             "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
@@ -93,7 +93,9 @@ if RUN.relax is not None:
             python=where(PYTHON),
             device=RUN.device,
             loading=where(loading_options(RUN.relax)),
-            code=stage_fingerprint("probe", *RUN.relax.families),
+            code=stage_fingerprint(
+                "pesbench.commands.plan.probe", *family_modules(RUN.relax.families)
+            ),
         shell:
             "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
@@ -113,7 +115,7 @@ rule plan:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("plan"),
+        **plain("pesbench.commands.plan.command"),
         config=given(as_text(RUN.resolved(START.config.values))),
     shell:
         "{params.python:q} -m pesbench plan --config {params.config:q} --no-probe"
@@ -134,7 +136,7 @@ rule plan_actual:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("plan-actual"),
+        **plain("pesbench.commands.plan.actual"),
         results=where(RESULTS),
     shell:
         "{params.python:q} -m pesbench plan-actual --plan {input.plan:q} --results {params.results:q}"

@@ -34,7 +34,7 @@ if RUN.source == "bsct_spice":
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("archive"),
+            **plain("pesbench.references.bsct_spice"),
             name=RUN.scan_set,
             archive=where(RUN.archive),  # its content is pinned by the manifest
         shell:
@@ -86,7 +86,10 @@ if RUN.source == "molecules":
                 else []
             ),
             device=RUN.device,
-            code=stage_fingerprint("molecules", *(RUN.relax.families if RUN.relax else ())),
+            code=stage_fingerprint(
+                "pesbench.references.molecules",
+                *family_modules(RUN.relax.families if RUN.relax else ()),
+            ),
         shell:
             "{params.python:q} -m pesbench prepare-molecules --molecules {params.molecules:q}"
             " {params.relax:q} --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
@@ -103,7 +106,7 @@ if RUN.source == "molecules":
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("geometries"),
+            **plain("pesbench.references.calculators"),
             name=RUN.scan_set,
             options=given(RUN.scan_options),
         shell:
@@ -128,7 +131,7 @@ if RUN.source == "molecules":
         resources:
             **asks(lambda wildcards: REQUESTS.reference(wildcards.shard), on_gpu(RUN.reference)),
         params:
-            **asking("evaluate", of_reference),
+            **asking("pesbench.tasks.bonds.run", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
             "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q}"
@@ -149,7 +152,7 @@ if RUN.source == "molecules":
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("references"),
+            **plain("pesbench.references.calculators"),
             level_of_theory=given(RUN.level_of_theory),
             options=given(RUN.quality_options),
         shell:

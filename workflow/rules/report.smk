@@ -48,7 +48,7 @@ rule describe:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("describe"),
+        **plain("pesbench.models.record"),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
         descriptions=given(
@@ -79,7 +79,7 @@ rule worst:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("worst"),
+        **plain("pesbench.tasks.bonds.worst", "pesbench.tasks.bonds.worst_figure"),
     shell:
         "{params.python:q} -m pesbench worst --scan-set {input.scan_set:q}"
         " --evaluations {input.evaluations:q} --scores {input.scores:q}"
@@ -101,7 +101,7 @@ if VARIANTS:
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("parity"),
+            **plain("pesbench.compare.parity"),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=VARIANTS,
@@ -140,7 +140,12 @@ if ASSOCIATION:
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("associate"),
+            **plain(
+                "pesbench.compare.association",
+                "pesbench.compare.association_figures",
+                "pesbench.compare.dose",
+                "pesbench.compare.dose_figures",
+            ),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=list(RUN.models),
@@ -181,7 +186,11 @@ if RUN.ladder:
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("ladder"),
+            **plain(
+                "pesbench.compare.ladder",
+                "pesbench.compare.ladder_figure",
+                "pesbench.compare.ladder_text",
+            ),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=ON_LADDER,
@@ -214,7 +223,7 @@ rule leaderboard:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("leaderboard"),
+        **plain("pesbench.report.page"),
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
@@ -246,7 +255,7 @@ rule figures:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("leaderboard", "figures"),
+        **plain("pesbench.report.page", "pesbench.report.figures"),
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),
@@ -288,7 +297,7 @@ rule page:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("leaderboard", "page"),
+        **plain("pesbench.report.page"),
         results=where(RESULTS),
         models_file=where(RUN.models_file),
         models=list(RUN.models),

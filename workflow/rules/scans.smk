@@ -21,7 +21,7 @@ rule evaluate:
     resources:
         **asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu=True),
     params:
-        **asking("evaluate", of_model),
+        **asking("pesbench.tasks.bonds.run", of_model),
         scans=lambda wildcards: scans_of(wildcards.model, wildcards.shard),
     shell:
         "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q} --scan-set {input.scan_set:q}"
@@ -65,7 +65,11 @@ if CONTROLS:
             scans=lambda wildcards: scans_of(CONTROLS[0], "0000"),
             selected=given(RUN.selected),
             ceiling=RUN.energy_ceiling_ev,
-            code=[stage_fingerprint("evaluate", "control"), stage_fingerprint("scores")],
+            code=stage_fingerprint(
+                "pesbench.tasks.bonds.run",
+                "pesbench.tasks.bonds.score",
+                *family_modules(["control"]),
+            ),
         shell:
             "{params.python:q} -m pesbench controls --models {params.models:q}"
             " --models-file {params.models_file:q} --scan-set {input.scan_set:q} --scans {params.scans:q}"

@@ -17,7 +17,7 @@ rule score:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("scores"),
+        **plain("pesbench.tasks.bonds.score"),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
         selected=given(RUN.selected),

@@ -18,7 +18,7 @@ if STRICT:
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("strict"),
+            **plain("pesbench.report.strict"),
             results=where(RESULTS),
             models_file=where(RUN.models_file),
             models=list(RUN.models),

@@ -22,7 +22,7 @@ if VIBRATIONS:
         resources:
             **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model), model_on_gpu),
         params:
-            **asking("vibrations", of_model),
+            **asking("pesbench.tasks.vibrations.run", of_model),
             systems=RUN.vibration_systems,
         shell:
             "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.loading:q}"
@@ -47,7 +47,7 @@ if VIBRATIONS:
         resources:
             **asks(lambda wildcards: REQUESTS.reference_vibrations(), on_gpu(RUN.reference)),
         params:
-            **asking("vibrations", of_reference),
+            **asking("pesbench.tasks.vibrations.run", of_reference),
             systems=RUN.vibration_systems,
         shell:
             "{params.python:q} -m pesbench vibrations --entry {input.entry:q} {params.loading:q}"
@@ -69,7 +69,7 @@ if VIBRATIONS:
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("vibration-scores"),
+            **plain("pesbench.tasks.vibrations.score"),
             seen=seen_option,
         shell:
             "{params.python:q} -m pesbench score-vibrations --vibrations {input.vibrations:q}"

@@ -50,7 +50,7 @@ rule sample:
     params:
         python=where(PYTHON),
         options=lambda wildcards: SAMPLING[wildcards.frames],
-        code=stage_fingerprint("sample", "tblite"),
+        code=stage_fingerprint("pesbench.training.sampling", *family_modules(["tblite"])),
     shell:
         "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
         " --split {input.split:q} --method {input.method:q} {params.options:q}"
@@ -74,7 +74,7 @@ rule train_mace:
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        **plain("train-mace"),
+        **plain("pesbench.training.mace"),
         work=where(WEIGHTS / "training"),
         options=lambda wildcards: MACE_OPTIONS[wildcards.name],
     shell:
@@ -101,7 +101,7 @@ rule train:
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        **plain("train"),
+        **plain("pesbench.testbed.cards"),
         variants=where(TESTBED_FILE),
         work=where(WEIGHTS / "training"),
         # another variant's switches are no reason to train this one again

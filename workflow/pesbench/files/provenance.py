@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pesbench.files.fingerprint import asked_for
+from pesbench.files.fingerprint import asked_for, family_modules
 
 PACKAGES = (
     "pesbench", "ase", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake", "tblite", "torch",
@@ -80,7 +80,7 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
 
     Args:
         attributes: Of the file.
-        stage: `evaluate` or `dynamics`.
+        stage: The module that made it, such as `pesbench.tasks.bonds.run`.
 
     Returns:
         Commit, fingerprint of the code, device, dtype and platform; "" for what it does not tell.
@@ -92,9 +92,10 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
         families.append(str(entry.get("family")))
         settings = entry.get("settings")
         entry = settings.get("base_entry") if isinstance(settings, dict) else None
+    made_by = " ".join((stage, *family_modules(families)))
     return {
         "git_commit": str(how.get("git_commit", "")),
-        "code": str(code.get(" ".join((stage, *families)), "")) if isinstance(code, dict) else "",
+        "code": str(code.get(made_by, "")) if isinstance(code, dict) else "",
         "device": str(attributes.get("device", "")),
         "dtype": str(attributes.get("dtype", "")),
         "platform": str(how.get("platform", "")),

@@ -35,7 +35,7 @@ from pesbench.tasks.dynamics.stored import Trajectories
 SCANS, DYNAMICS = "scans", "dynamics"
 KINDS = (SCANS, DYNAMICS)
 RAW = {SCANS: "evaluations", DYNAMICS: "trajectories"}
-STAGES = {SCANS: "evaluate", DYNAMICS: "dynamics"}
+STAGES = {SCANS: "pesbench.tasks.bonds.run", DYNAMICS: "pesbench.tasks.dynamics.run"}
 COLUMNS = {SCANS: scores.COLUMNS, DYNAMICS: dynamics_scores.COLUMNS}
 IDENTITY = {SCANS: scores.IDENTITY, DYNAMICS: dynamics_scores.IDENTITY}
 _TEXT = (

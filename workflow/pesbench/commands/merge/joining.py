@@ -22,12 +22,12 @@ from pesbench.commands.merge.contents import (
 )
 from pesbench.commands.merge.duplicates import Rounding, first_difference
 from pesbench.core.errors import UserError
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.integrity import differences
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
-SCORE_STAGES = {SCANS: "scores", DYNAMICS: "dynamics-scores"}
+SCORE_STAGES = {SCANS: "pesbench.tasks.bonds.score", DYNAMICS: "pesbench.tasks.dynamics.score"}
 # of a description, what tables and tests go by
 TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
@@ -201,7 +201,7 @@ def _pattern(model: ModelResults) -> str:
 
 def _taken(piece: Piece, keys: tuple[str, ...], model: ModelResults) -> Taken:
     try:
-        here = stage_fingerprint(STAGES[piece.kind], *model.entry.families)
+        here = stage_fingerprint(STAGES[piece.kind], *family_modules(model.entry.families))
     except KeyError:  # of a family that this version does not have
         here = "unknown"
     scored = piece.scored is None or piece.scored["code"] == stage_fingerprint(

@@ -29,7 +29,7 @@ from pesbench.engine.scans import frames_batch, initial_limit
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
@@ -282,7 +282,7 @@ def asked(entry: ModelEntry, scan_set_sha256: str, device: str, threads: int) ->
         "scan_set_sha256": scan_set_sha256,
         "device": device,
         "threads": threads,
-        "code": stage_fingerprint("probe", *entry.families),
+        "code": stage_fingerprint(__name__, *family_modules(entry.families)),
     }
 
 

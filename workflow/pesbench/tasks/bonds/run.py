@@ -23,7 +23,7 @@ from pesbench.engine.worker import ModelLoadError, Worker
 from pesbench.files import provenance
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.files.evaluation import ScanEvaluation, write_evaluation
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
@@ -146,7 +146,7 @@ def evaluate_shard(
                 "scans": ids,
                 "device": device,
                 "threads": threads,
-                "code": stage_fingerprint("evaluate", *entry.families),
+                "code": stage_fingerprint(__name__, *family_modules(entry.families)),
             },
         )
         spent = Spent.resume(checkpoint, worker)

@@ -373,7 +373,7 @@ def write_scores(
             "scan_set_sha256": scan_set.sha256,
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
             "energy_ceiling_ev": ceiling_ev,
-            "code": stage_fingerprint("scores"),
+            "code": stage_fingerprint(__name__),
             "entry": entry and entry.deciding(),
             "made_from": list(how.values()),
             "provenance": provenance.collect(),

@@ -16,7 +16,7 @@ from typing import Any
 from pesbench.core.errors import HostError, UserError
 from pesbench.files import provenance
 from pesbench.files.evaluation import Evaluation, write_evaluation
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.integrity import unverified
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
@@ -97,7 +97,7 @@ def _kept(
                 json.loads(found["entry"]) == json.loads(json.dumps(entry.deciding()))
                 and stored.scan_set_sha256 == scan_set.sha256
                 and provenance.summary(found, "evaluate")["code"]
-                == stage_fingerprint("evaluate", *entry.families)
+                == stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(entry.families))
                 and made["packages"] == provenance.package_versions()
                 and int(found["threads"]) == threads
                 and (device == "auto" or str(found["device"]).startswith(device.split(":")[0]))

@@ -46,7 +46,7 @@ from pesbench.files.checkpoint import (
     stored_array,
     stored_settings,
 )
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.stability import (
     Failure,
@@ -492,7 +492,7 @@ def run_dynamics_shard(
         "dynamics": asdict(settings),
         "device": device,
         "threads": threads,
-        "code": stage_fingerprint("dynamics", *entry.families),
+        "code": stage_fingerprint(__name__, *family_modules(entry.families)),
     }
     _refuse_others(out, wanted)
     checkpoint = Checkpoint(out, wanted)

@@ -265,7 +265,7 @@ def write_dynamics_scores(
         "scan_set_sha256": hashes.pop(),
         "settings": settings[0],
         "entry": entry and entry.deciding(),
-        "code": stage_fingerprint("dynamics-scores"),
+        "code": stage_fingerprint(__name__),
         "made_from": made_from,
         "provenance": provenance.collect(),
     }

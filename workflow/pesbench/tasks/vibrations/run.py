@@ -30,7 +30,7 @@ from pesbench.engine.shard import Spent, caller_state
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files import provenance
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
-from pesbench.files.fingerprint import stage_fingerprint
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics.run import internal_degrees_of_freedom, scan_set_systems
@@ -226,7 +226,7 @@ def run_vibrations(
             "settings": asdict(settings),
             "device": device,
             "threads": threads,
-            "code": stage_fingerprint("vibrations", *entry.families),
+            "code": stage_fingerprint(__name__, *family_modules(entry.families)),
         },
     )
     with PatientWorker(

@@ -179,7 +179,7 @@ def write_vibration_scores(
             "scan_set_sha256": model.scan_set_sha256,
             "settings": model.settings,
             "imaginary_cm1": IMAGINARY_CM1,
-            "code": stage_fingerprint("vibration-scores"),
+            "code": stage_fingerprint(__name__),
             "provenance": provenance.collect(),
         }
     stored_tables.write_scores(out, frame)

@@ -1,6 +1,6 @@
 """Prints the structure of the package: rooms, imports, cycles and sizes.
 
-    python tests/structure.py [CHECKOUT]
+    python tests/helpers/structure.py [CHECKOUT]
 
 It reads the source of `CHECKOUT/workflow/pesbench` (or of the checkout that holds this file) and
 imports none of it. An import of a function runs later than one of a module and is told apart;
@@ -219,7 +219,7 @@ def packages_with_code(modules: Mapping[str, Module]) -> list[str]:
 
 def main(arguments: list[str]) -> None:
     """Print the structure of a checkout."""
-    checkout = Path(arguments[0]) if arguments else Path(__file__).parents[1]
+    checkout = Path(arguments[0]) if arguments else Path(__file__).parents[2]
     modules = read(checkout)
     folders = packages(modules)
     flat = [m for m in modules if m.count(".") == 1 and m not in folders]
