@@ -102,12 +102,16 @@ def asking(module, entry_of):
 
 def environment(entry_of):
     """Input: the file that says that an environment is there, and what it holds."""
+    if RUN.software != "venv":
+        return []
     return lambda wildcards: START.software.stamps(entry_of(wildcards))
 
 
 def conda_file(entry_of):
     """What Snakemake would make an environment from."""
-    return lambda wildcards: START.software.conda_file(entry_of(wildcards)) or BASE_ENVIRONMENT
+    if RUN.software != "conda":
+        return BASE_ENVIRONMENT
+    return lambda wildcards: START.software.conda_file(entry_of(wildcards))
 
 
 # --- what jobs ask a scheduler for --------------------------------------------------------------

@@ -10,8 +10,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pesbench.core.errors import UserError
 
@@ -210,12 +208,14 @@ def n_parts(n_atoms: int, bonds: NDArray[np.int64]) -> int:
 
 def connected_parts(n_atoms: int, bonds: NDArray[np.int64]) -> tuple[int, NDArray[np.int32]]:
     """The number of connected parts of a bond graph, and that of each atom, shape (N,)."""
-    count, part = connected_components(_graph(n_atoms, bonds), directed=False)
+    # a third of a second, which every start of Snakemake would pay
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = bonds[:, 0], bonds[:, 1]
+    graph = coo_array((np.ones(len(bonds)), ends), shape=(n_atoms, n_atoms))
+    count, part = connected_components(graph, directed=False)
     return int(count), part
-
-
-def _graph(n_atoms: int, bonds: NDArray[np.int64]) -> coo_array:
-    return coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n_atoms, n_atoms))
 
 
 def bond_type(number_i: int, number_j: int) -> str:
@@ -243,7 +243,7 @@ def fragments(
     keep = [tuple(bond) != tuple(sorted(cut)) for bond in bonds.tolist()]
     if all(keep):
         raise ValueError(f"atoms {cut} are not bonded")
-    count, label = connected_components(_graph(n_atoms, bonds[keep]), directed=False)
+    count, label = connected_parts(n_atoms, bonds[keep])
     i, j = cut
     if label[i] == label[j]:
         return None

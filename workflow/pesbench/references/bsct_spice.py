@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from ase.io.extxyz import read_xyz
 
 from pesbench.core.errors import UserError, host_failure, reading
 from pesbench.core.paths import given_path
@@ -208,6 +207,8 @@ def read_scan(scan_id: str, files: dict[str, bytes]) -> Scan:
     belong to no converged calculation. The coordinate is taken from `partition.npz`, as the
     official code does.
     """
+    from ase.io.extxyz import read_xyz  # half a second, which every start of Snakemake would pay
+
     frames = [next(read_xyz(io.StringIO(files[name].decode()))) for name in _FILES[:N_FRAMES]]
     unperturbed = next(read_xyz(io.StringIO(files["unperturbed.xyz"].decode())))
     with np.load(io.BytesIO(files["partition.npz"])) as partition:
