@@ -2,7 +2,10 @@
 
 A server may be slow, endless, lead elsewhere or say what a terminal acts on. How long and how much
 is waited for is limited whatever it sends, redirects stay with http and https and never leave the
-encryption, and what it says is quoted as one short line.
+encryption, and what it says is quoted as one short line. This is no part of a library: `pooch` has
+no limit of size or total time, leaves the encryption and unpacks what comes compressed, and with
+this module plugged in as its downloader still downloads again, in silence, a file that changed in
+the cache, and leaves the part of a killed download behind.
 """
 
 from __future__ import annotations
