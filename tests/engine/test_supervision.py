@@ -33,8 +33,8 @@ from pesbench.files.atomic import write_json
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
+from pesbench.models.families.ase import check_import
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
-from pesbench.models.registry import check_import
 from pesbench.references.molecules import prepare
 from pesbench.report.tables import ModelFacts, leaderboard, notes
 from pesbench.tasks.bonds import run as evaluate

@@ -26,7 +26,7 @@ from pesbench.core.systems import System
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.families.sevennet import SevenNetModel
+from pesbench.models.families.sevennet.model import SevenNetModel
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.tasks.bonds.run import evaluate_shard
 

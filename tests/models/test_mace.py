@@ -24,7 +24,7 @@ from pesbench.core.interface import Batch, molecules_batch
 from pesbench.engine.worker import Worker
 from pesbench.models import registry
 from pesbench.models.download import cache_path, is_address, pin_path
-from pesbench.models.families.mace import MACE
+from pesbench.models.families.mace.model import MACE
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, settle
 from pesbench.orchestration.config import read_models, resolve_entry
 
@@ -441,8 +441,9 @@ def test_a_network_that_cannot_be_run_here(tmp_path: Path) -> None:
 def test_the_check_before_work_does_not_import_torch(weights: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from pesbench.models.trust import check_weights\n"
-        "check_weights('mace', Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
+        "from pesbench.core.family import family_of\n"
+        "from pesbench.models.weights import check_weights\n"
+        "check_weights(family_of('mace'), Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(weights)], check=True)
 

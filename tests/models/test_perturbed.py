@@ -20,6 +20,7 @@ from fake_calculators import morse
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Status, molecules_batch
 from pesbench.core.names import select
+from pesbench.core.settings import keys
 from pesbench.engine.worker import Worker
 from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
@@ -489,11 +490,11 @@ def _resolved(folder: Path, **mine: Any) -> ModelEntry:
         ({"perturbation": "riple"}, "'riple' is not known; did you mean 'ripple'?"),
         ({"perturbation": "diip", "width": 0.1}, "did you mean 'dip'?"),
         ({"perturbation": ["dip"]}, "`perturbation`"),
-        ({"width": 0.1}, "unknown key 'width'"),
+        ({"width": 0.1}, "has no `width`"),
         ({"wavelenth": 0.1}, "unknown key 'wavelenth'; did you mean 'wavelength'?"),
         ({"wavelength": 0}, "`wavelength` is 0; give a number above 0"),
         ({"perturbation": "wall", "distance": 0.6}, "`distance` is 0.6; give a number above 0.6"),
-        ({"perturbation": "curl", "distance": 1.0}, "unknown key 'distance'"),
+        ({"perturbation": "curl", "distance": 1.0}, "perturbation 'curl' has no `distance`"),
         ({"perturbation": "noise", "spacing": 0}, "`spacing` is 0; give a number at least 0.0001"),
         ({"weights": "my.model"}, "unknown key 'weights'"),
         ({"base": "network"}, "model 'network': no weight file at"),
@@ -508,12 +509,13 @@ def test_bad_entries_are_one_line(tmp_path, change, said):
     assert "\n" not in message
 
 
-def test_the_defaults_are_those_of_the_schema_and_of_these_tests(tmp_path):
-    schema = config.read_schema("models")["families"]["perturbed"]
-    assert list(schema["kinds"]) == schema["properties"]["perturbation"]["enum"]
+def test_the_defaults_are_those_of_these_tests(tmp_path):
+    shared = {key.name for key in keys(perturbed.PerturbedSettings)}
+    assert tuple(perturbed.FAMILY.kinds) == tuple(DEFAULTS) == tuple(PARAMETERS)
     for kind, parameters in DEFAULTS.items():
         entry = _resolved(tmp_path, perturbation=kind)
-        assert tuple(schema["kinds"][kind]) == PARAMETERS[kind] == tuple(parameters)
+        own = [key.name for key in keys(perturbed.FAMILY.kinds[kind]) if key.name not in shared]
+        assert tuple(own) == PARAMETERS[kind] == tuple(parameters)
         assert {key: entry.settings[key] for key in parameters} == parameters
         known = {key for keys in PARAMETERS.values() for key in keys}
         assert not (known - set(parameters)) & set(entry.settings)
@@ -677,7 +679,11 @@ def test_the_shipped_ladders(repo):
         assert name == f"gfn2-{settings['perturbation']}_{settings['dose']}"
         assert entry.base.deciding()["settings"]["method"] == "GFN2-xTB"
         assert settings["level_of_theory"] == "GFN2-xTB"
-        perturbed.load_perturbed(load(tblite_entry(), scan_set=None, device="cpu"), settings)
+        load(
+            ModelEntry(name, "perturbed", settings).with_base(tblite_entry()),
+            scan_set=None,
+            device="cpu",
+        )
         doses.setdefault(settings["perturbation"], []).append(settings["dose"])
     assert set(doses) == set(PARAMETERS)
     for ladder in doses.values():

@@ -20,15 +20,18 @@ from test_merge import Group
 
 from pesbench import cli
 from pesbench.core.errors import UserError
+from pesbench.core.family import families
 from pesbench.files.atomic import write_json
 from pesbench.models import registry as registry_
 from pesbench.models import trust
 from pesbench.models.download import cache_path
+from pesbench.models.families import ase
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import description
-from pesbench.models.registry import FAMILIES, ModelEntry, load, settle
-from pesbench.models.trust import WEIGHT_FILES, check_weights, runs_code
+from pesbench.models.registry import ModelEntry, load, settle
+from pesbench.models.trust import runs_code
 from pesbench.models.weight_file import defect
+from pesbench.models.weights import check_weights, read_weights
 from pesbench.orchestration.config import resolve
 from workflow_copy import REPO
 
@@ -230,7 +233,7 @@ def test_what_is_loaded_is_what_was_compared(place: Path, weights: Path) -> None
     """Exchanged between the comparison and the reading: the adapter gets no path to read again."""
     good = shutil.copy(WEIGHTS / "mace-mini.model", "mine.model")
     wanted = sha256(Path(good).read_bytes()).hexdigest()
-    found = trust.read_weights(Path(good), wanted, "mace")
+    found = read_weights(Path(good), wanted, families()["mace"])
     shutil.copy(weights, good)
     assert sha256(found.open().read()).hexdigest() == found.sha256 == wanted
     with found.file() as copy:
@@ -240,16 +243,15 @@ def test_what_is_loaded_is_what_was_compared(place: Path, weights: Path) -> None
 
 
 def test_a_family_that_nobody_thought_of_runs_code() -> None:
-    """Unknown until somebody says otherwise, in one table."""
+    """Unknown until its own file says otherwise."""
     assert runs_code("new-family", None)
-    assert {family for family in FAMILIES if not runs_code(family, None)} == {
+    assert {family for family in families() if not runs_code(family, None)} == {
         "control", "pyscf", "tblite", "testbed",
     }  # fmt: skip
     base = {"name": "b", "family": "tblite", "settings": {}}
     assert not runs_code("perturbed", base)
     assert runs_code("perturbed", base | {"family": "ase"})
     assert runs_code("perturbed", {"name": "p", "family": "perturbed", "settings": {}})
-    assert all(isinstance(form.runs_code, bool) for form in WEIGHT_FILES.values())
 
 
 # --- entries in the results of somebody else -----------------------------------------------------
@@ -347,8 +349,10 @@ def test_nothing_is_loaded_to_merge_results(
     toy_set: Path, toys: dict, weights: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a folder names: programs of its own, and places of files in its record."""
-    for door in ("load", "import_object", "check_import", "fetch_weights", "read_weights"):
+    for door in ("load", "fetch_weights", "read_weights"):
         monkeypatch.setattr(registry_, door, None)
+    for door in ("import_object", "check_import"):
+        monkeypatch.setattr(ase, door, None)
     groups = [Group(Path(name).absolute(), toy_set, toys) for name in ("a", "b")]
     for number, what in enumerate(("network", "calculator", "perturbed calculator")):
         found = entries(marker, weights)[what]
@@ -380,7 +384,7 @@ def test_shipped_weights_that_run_code_carry_their_sha256(place: Path) -> None:
     found = {}
     for name, entry in read_models(REPO / "config" / "models.yaml").items():
         weights = str(entry.settings.get("weights", ""))
-        if weights.startswith("resources/") and WEIGHT_FILES[entry.family].runs_code:
+        if weights.startswith("resources/") and runs_code(entry.family, None):
             found[name] = entry.settings.get("sha256")
             assert found[name] == sha256((REPO / weights).read_bytes()).hexdigest()
     assert set(found) >= {path.stem for path in WEIGHTS.glob("*.model")}
@@ -456,7 +460,7 @@ def test_a_hostile_file_is_told_by_a_bounded_look(place: Path, kind: str) -> Non
     tracemalloc.start()
     try:
         with pytest.raises(UserError, match=message) as caught:
-            check_weights("mace", Path("x.model"))
+            check_weights(families()["mace"], Path("x.model"))
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
@@ -467,7 +471,7 @@ def test_a_hostile_file_is_told_by_a_bounded_look(place: Path, kind: str) -> Non
 
 def test_shipped_and_plain_weights_pass_the_look(place: Path) -> None:
     for path in sorted(WEIGHTS.glob("*.model")):
-        check_weights("mace", path)
+        check_weights(families()["mace"], path)
     with (WEIGHTS / "testbed-base.pt").open("rb") as file:
         assert defect(file, None) is None
         assert file.read() is not None  # it is left open

@@ -28,7 +28,7 @@ from pesbench.files.atomic import write_json
 from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import readable
-from pesbench.models.registry import check_import
+from pesbench.models.families.ase import check_import
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import running
 from pesbench.report.strict import model_failures

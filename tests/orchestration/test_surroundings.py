@@ -14,14 +14,16 @@ import pytest
 
 from pesbench.cli import main, parser
 from pesbench.core.errors import HostError, UserError
+from pesbench.core.family import EntrySettings, families
+from pesbench.core.found import tasks
 from pesbench.core.paths import given_path
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.schemas import read_schema
+from pesbench.files.schemas import read_schema, schema_of
 from pesbench.models.download import cache_path
 from pesbench.models.models_file import make_entry
 from pesbench.models.trust import entry_sha256
-from pesbench.orchestration.config import resolve
+from pesbench.orchestration.config import config_schema, resolve
 from pesbench.orchestration.surroundings import check_interpreter, check_words, check_working_folder
 from workflow_copy import REPO
 
@@ -96,14 +98,16 @@ def _path_keys(schema, at=()):
 
 def test_every_key_of_a_path_says_so():
     """A key that is read as a path and not marked would not know `~`."""
-    config, models = read_schema("config"), read_schema("models")
+    config = read_schema("config")
     keys = {at for source in config["sources"].values() for at in _path_keys(source)}
     assert keys == {("archive",), ("molecules",), ("molecules", 0, "file")}
-    keys = set(_path_keys(config))
-    assert keys == {("models_file",), ("archive",), ("results",), ("dynamics", "systems_file")}
-    families = {f: set(_path_keys(own)) for f, own in models["families"].items()}
-    assert {f for f, keys in families.items() if keys} == {"mace", "sevennet", "testbed"}
-    assert set(_path_keys({"properties": models["common"]})) == {("seen_systems",)}
+    keys = set(_path_keys(config_schema()))
+    files = {(task, "systems_file") for task, one in tasks().items() if not one.always}
+    assert keys == {("models_file",), ("archive",), ("results",), *files}
+    assert set(_path_keys(schema_of(EntrySettings))) == {("seen_systems",)}
+    for family in families().values():
+        weights = [("weights",)] if family.weights else []
+        assert set(_path_keys(schema_of(family.settings))) == {("seen_systems",), *weights}
 
 
 def test_a_tilde_in_any_path_of_a_config_is_the_home_folder(home, tmp_path):

@@ -29,9 +29,11 @@ from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index, force_smoothness_deviation
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.families.testbed import TestbedModel, like_sizes
+from pesbench.models.families.testbed.family import FAMILY
+from pesbench.models.families.testbed.model import TestbedModel, like_sizes
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
 from pesbench.models.torch_devices import choose_device
+from pesbench.models.weights import Weights, read_weights
 from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.testbed.cards import rotation_variance
 from pesbench.testbed.neighbours import edge_coordinate, hard_ranks, log_bias, soft_ranks
@@ -45,7 +47,7 @@ from pesbench.testbed.network import (
 from pesbench.testbed.repulsion import zbl
 from pesbench.testbed.settings import CHOICES, PotentialSettings, TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
-from pesbench.testbed.weights import FORMAT, VERSION, Trained, read_weights, write_weights
+from pesbench.testbed.weights import FORMAT, VERSION, Trained, potential_of, write_weights
 
 REPO = Path(__file__).parents[2]
 KINDS = CHOICES["neighbours"]
@@ -558,8 +560,12 @@ def entry(path: Path, dtype: str = "float64", **settings) -> ModelEntry:
     return ModelEntry("tiny", "testbed", base | settings)
 
 
+def weights_of(path: Path) -> Weights:
+    return read_weights(path, None, FAMILY)
+
+
 def test_weights_come_back(weights):
-    trained = read_weights(weights, torch.float64, torch.device("cpu"))
+    trained = potential_of(weights_of(weights), torch.float64, torch.device("cpu"))
     again = network(5, repulsion="zbl", elements=("H", "C", "N", "O"))
     for parameter in again.parameters():  # as the file has them
         parameter.data = parameter.data.float().double()
@@ -706,7 +712,7 @@ def test_files_that_are_no_weights_are_one_line(kind, weights, tmp_path):
     path = tmp_path / "wrong.pt"
     write(path, weights)
     with pytest.raises(UserError) as caught:
-        read_weights(path, torch.float32, torch.device("cpu"))
+        potential_of(weights_of(path), torch.float32, torch.device("cpu"))
     message = str(caught.value)
     assert str(path) in message
     assert said in message

@@ -32,7 +32,9 @@ from pesbench.files.atomic import write_json
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.models.as_calculator import atoms_batch
+from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.models.weights import read_weights
 from pesbench.testbed.cards import (
     SMOKE_EPOCHS,
     SMOKE_EVERY,
@@ -54,7 +56,7 @@ from pesbench.testbed.training import (
     rotated,
 )
 from pesbench.testbed.variants import Variant, find_variant, read_variants
-from pesbench.testbed.weights import read_weights
+from pesbench.testbed.weights import potential_of
 from pesbench.training.frames import errors, read_parts
 
 REPO = Path(__file__).parents[2]
@@ -766,7 +768,7 @@ def test_a_smoke_test_through_the_command(sampled, tmp_path):
         wanted = 1000 * np.concatenate(off).mean()
         assert e["force_mae_mev_per_angstrom"] == pytest.approx(wanted, abs=0.011)
         assert e == errors(model, parts[part][::SMOKE_EVERY])
-    trained = read_weights(out, torch.float32, CPU)
+    trained = potential_of(read_weights(out, None, FAMILY), torch.float32, CPU)
     assert card["parameters"] == sum(p.numel() for p in trained.network.parameters())
     assert trained.made_of["frames_sha256"] == card["frames_sha256"]
     assert trained.made_of["name"] == "zbl"
@@ -809,7 +811,8 @@ def test_a_command_that_was_killed_goes_on_in_another_process(sampled, tmp_path)
     assert 3 <= int(done[0]) < 24
     assert "continuing" not in undisturbed
     found, wanted = (
-        read_weights(folder / "tiny.pt", torch.float32, CPU) for folder in (broken, whole)
+        potential_of(read_weights(folder / "tiny.pt", None, FAMILY), torch.float32, CPU)
+        for folder in (broken, whole)
     )
     assert same_weights(found.network.state_dict(), wanted.network.state_dict())
     assert found.made_of == wanted.made_of

@@ -8,14 +8,22 @@ environment of a model reads what was validated where Snakemake runs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pesbench.core.errors import UserError
 
+PATH, ADDRESS = "path", "path-or-address"  # of a file or folder; of a file here or on the web
 _META = "pesbench"
+_KINDS = {
+    bool: "true or false",
+    dict: "a block of keys",
+    float: "a number",
+    int: "a whole number",
+    str: "text",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,10 @@ class Setting:
         at_least: The value must not be smaller.
         at_most: The value must not be larger.
         choices: The allowed values, where there are few.
+        pattern: Regular expression that a text must match; of a tuple, each item.
+        path: `PATH` or `ADDRESS` for a text that is one, "" for any other.
+        word: A text that may stand in place of a number, such as `auto`.
+        unique: Whether the items of a tuple must differ.
     """
 
     help: str
@@ -35,6 +47,10 @@ class Setting:
     at_least: float | None = None
     at_most: float | None = None
     choices: tuple[Any, ...] = ()
+    pattern: str = ""
+    path: str = ""
+    word: str = ""
+    unique: bool = False
 
 
 def setting(
@@ -45,10 +61,20 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     choices: tuple[Any, ...] = (),
+    pattern: str = "",
+    path: str = "",
+    word: str = "",
+    unique: bool = False,
 ) -> Any:
-    """A field of a settings dataclass; without a default it must be given. See `Setting`."""
-    about = Setting(help, above, at_least, at_most, choices)
-    return field(default=default, metadata={_META: about})
+    """A field of a settings dataclass; without a default it must be given. See `Setting`.
+
+    A default of `dict` stands for an empty block of any keys.
+    """
+    about = Setting(help, above, at_least, at_most, choices, pattern, path, word, unique)
+    metadata = {_META: about}
+    if default is dict:
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -58,7 +84,7 @@ class Key:
     Attributes:
         name: As in the config, such as `duration_ps`.
         about: Help and limits.
-        type: Of the value, or of each item where `many`.
+        type: Of the value, or of each item where `many`; `dict` for a block of any keys.
         many: Whether the value is a tuple.
         optional: Whether the value may be None.
         default: `dataclasses.MISSING` where the key is required.
@@ -82,22 +108,26 @@ def keys(settings: type) -> Iterator[Key]:
 
     Raises:
         TypeError: a field was not made by `setting`, or its type is none of a scalar, an optional
-            scalar and a tuple of scalars.
+            scalar, a scalar or a word, a tuple of scalars and a block.
     """
     hints = get_type_hints(settings)
     for one in dataclasses.fields(settings):
         if _META not in one.metadata:
             raise TypeError(f"{settings.__name__}.{one.name}: declare it with `setting`")
+        about: Setting = one.metadata[_META]
         kind, optional = hints[one.name], False
         if get_origin(kind) in (Union, UnionType):
-            (kind,) = (arg for arg in get_args(kind) if arg is not type(None))
-            optional = True
+            optional = type(None) in get_args(kind)
+            beside = (type(None), str) if about.word else (type(None),)
+            (kind,) = (arg for arg in get_args(kind) if arg not in beside)
         many = get_origin(kind) is tuple
         if many:
             kind = get_args(kind)[0]
-        if kind not in (bool, int, float, str):
+        kind = dict if get_origin(kind) is Mapping else kind
+        if kind not in (bool, int, float, str, dict):
             raise TypeError(f"{settings.__name__}.{one.name}: settings hold scalars, not {kind}")
-        yield Key(one.name, one.metadata[_META], kind, many, optional, one.default)
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        yield Key(one.name, about, kind, many, optional, default)
 
 
 def check_limits(settings: Any, place: str) -> None:
@@ -137,7 +167,7 @@ def _wanted(key: Key) -> str:
     about = key.about
     if about.choices:
         return f"one of {', '.join(map(str, about.choices))}"
-    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[key.type]
+    kind = _KINDS[key.type]
     limits = [
         f"{word} {exactly(limit)}"
         for word, limit in (
@@ -166,3 +196,25 @@ def words(settings: Any) -> list[str]:
         values = value if key.many else (value,)
         found += [key.option, *map(exactly, values)]
     return found
+
+
+def _shown(value: Any) -> str:
+    """A value in a table of the documentation."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str | dict):
+        return f"`{value}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(exactly, value))}]`"
+    return exactly(value)
+
+
+def table(rows: Iterable[Key]) -> str:
+    """Keys, their defaults and what they mean, as the documentation shows them, in Markdown."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for key in rows:
+        default = "–" if key.default in (None, MISSING) else _shown(key.default)
+        choices = [_shown(one) for one in key.about.choices]
+        one_of = f" One of {', '.join(choices)}." if choices else ""
+        lines.append(f"| `{key.name}` | {default} | {key.about.help}{one_of} |")
+    return "\n".join(lines) + "\n"

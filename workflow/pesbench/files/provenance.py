@@ -13,19 +13,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pesbench.core.family import families
 from pesbench.files.fingerprint import asked_for, family_modules
 
-PACKAGES = (
-    "pesbench", "ase", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake", "tblite", "torch",
-    "torch-sim-atomistic", "mace-torch", "e3nn", "pyscf", "pyscf-dispersion", "sevenn",
-    "torch-geometric", "matscipy",
-)  # fmt: skip
+PACKAGES = ("pesbench", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake")
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide numbers, as far as they are installed."""
+    """Versions of the packages that decide numbers, as far as they are installed.
+
+    Those of all families are among them, whichever runs: the environment decides.
+    """
+    of_families = (package for family in families().values() for package in family.packages)
     found = {}
-    for package in PACKAGES:
+    for package in dict.fromkeys((*PACKAGES, *of_families)):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

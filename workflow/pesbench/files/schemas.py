@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest
 from pesbench.core.paths import check_no_stream, given_path, path_or_address
+from pesbench.core.settings import ADDRESS, PATH, Key, keys
 from pesbench.files.strict_yaml import check_plain, read_yaml
 
 try:
@@ -36,6 +38,7 @@ _TYPES = {
     "object": "a block of keys",
     "string": "text",
 }
+_KINDS = {bool: "boolean", dict: "object", float: "number", int: "integer", str: "string"}
 _LIMITS = {
     "minimum": "at least",
     "maximum": "at most",
@@ -57,13 +60,52 @@ def read_schema(name: str) -> dict[str, Any]:
     return read_yaml(_SCHEMAS / f"{name}.schema.yaml")
 
 
+def schema_of(*classes: type) -> dict[str, Any]:
+    """The JSON schema of a block that holds the keys of some settings dataclasses."""
+    every = [key for cls in classes for key in keys(cls)]
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [key.name for key in every if key.default is MISSING],
+        "properties": {key.name: _property(key) for key in every},
+    }
+
+
+def _property(key: Key) -> dict[str, Any]:
+    about = key.about
+    limits = {
+        "exclusiveMinimum": about.above,
+        "minimum": about.at_least,
+        "maximum": about.at_most,
+        "enum": list(about.choices) or None,
+        "pattern": about.pattern or None,
+        "format": about.path or None,
+        # a text that is needed says something
+        "minLength": 1 if key.type is str and (about.path or key.default is MISSING) else None,
+    }
+    found = {name: limit for name, limit in limits.items() if limit is not None}
+    found = {"type": _KINDS[key.type]} | found
+    if about.word:
+        found = {"anyOf": [found, {"const": about.word}]}
+    found["description"] = about.help
+    if key.many:
+        found = {"type": "array", "items": found, "description": about.help}
+        if about.unique:
+            found["uniqueItems"] = True
+        if key.default is MISSING or key.default != ():
+            found["minItems"] = 1
+    if key.default is not MISSING and key.default is not None:
+        found["default"] = list(key.default) if key.many else key.default
+    return found
+
+
 def with_defaults(value: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
     """A block with the defaults of the keys that it leaves out."""
     defaults = {k: v["default"] for k, v in properties.items() if "default" in v}
     return defaults | dict(value)
 
 
-_PATHS = {"path": given_path, "path-or-address": path_or_address}
+_PATHS = {PATH: given_path, ADDRESS: path_or_address}
 
 
 def with_paths(value: Any, schema: Mapping[str, Any], place: str) -> Any:

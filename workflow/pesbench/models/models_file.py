@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
-from pesbench.core.names import alike, why_unfit
-from pesbench.files.schemas import (
-    check_schema,
-    closest,
-    read_schema,
-    shown,
-    with_defaults,
-    with_paths,
-)
+from pesbench.core.family import CONTROL, MODEL, PERTURBED, Family, family_of, find, names
+from pesbench.core.names import alike, closest, why_unfit
+from pesbench.core.settings import keys
+from pesbench.files.schemas import check_schema, schema_of, shown, with_defaults, with_paths
 from pesbench.files.split import read_split
 from pesbench.files.strict_yaml import read_yaml
-from pesbench.models.registry import FAMILIES, ModelEntry, check_entry, resolve_weights
+from pesbench.models.registry import ModelEntry, check_entry, resolve_weights
 from pesbench.models.trust import check_consent
 
 INHERITED = (  # of its base by a perturbed model, where its entry says nothing
@@ -53,9 +49,13 @@ def read_models(path: Path) -> dict[str, ModelEntry]:
     for entry in entries.values():
         _check_seed(entry, entries, f"{path}: ")
     return {
-        name: _on_its_base(entry, entries, f"{path}: ") if entry.family == "perturbed" else entry
+        name: _on_its_base(entry, entries, f"{path}: ") if _role(entry) == PERTURBED else entry
         for name, entry in entries.items()
     }
+
+
+def _role(entry: ModelEntry) -> str:
+    return family_of(entry.family).role
 
 
 def _check_seed(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> None:
@@ -89,13 +89,13 @@ def _on_its_base(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: s
         UserError: there is no such entry, or it is a control or perturbed itself.
     """
     name, place = entry.settings["base"], f"{source}model {entry.name!r}: `base`"
-    fit = {n: e for n, e in entries.items() if e.family not in ("control", "perturbed")}
+    fit = {n: e for n, e in entries.items() if _role(e) == MODEL}
     if name not in entries:
         raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
     if name not in fit:
         why = (
             "a control, defined on the frames of a scan set only"
-            if entries[name].family == "control"
+            if _role(entries[name]) == CONTROL
             else "a perturbed model"
         )
         raise UserError(f"{place}: {name!r} is {why}; name another entry")
@@ -124,26 +124,45 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
         raise UserError(f"{source}model {shown(name)}: the name {reason}")
     if not isinstance(entry, dict):
         raise UserError(f"{place} must be a block of keys, not {shown(entry)}")
-    family = entry.get("family")
-    if not isinstance(family, str) or family not in FAMILIES:
-        hint = closest(str(family)[:100], FAMILIES)
-        raise UserError(f"{place}: unknown family {shown(family)}; {hint}")
-    schema = read_schema("models")
-    own = schema["families"][family]
-    properties = schema["common"] | own.get("properties", {}) | _of_kind(own, entry)
-    closed = {"type": "object", "properties": properties, "additionalProperties": False}
-    check_schema(entry, own | closed, place)
-    settings = with_paths(with_defaults(entry, properties), closed, place)
+    said = entry.get("family")
+    family = find(said) if isinstance(said, str) else None
+    if family is None:
+        hint = closest(str(said)[:100], names())
+        raise UserError(f"{place}: unknown family {shown(said)}; {hint}")
+    _check_kind(family, entry, place)
+    schema = _schema_of(family.settings_of(entry))
+    check_schema(entry, schema, place)
+    if family.one_of and len(set(family.one_of) & set(entry)) != 1:
+        alternatives = " or ".join(f"`{key}`" for key in family.one_of)
+        raise UserError(f"{place}: exactly one of {alternatives} must be given")
+    settings = with_paths(with_defaults(entry, schema["properties"]), schema, place)
     del settings["family"]
-    return ModelEntry(name, family, settings)
+    return ModelEntry(name, family.name, settings)
 
 
-def _of_kind(family: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that a family has for one kind of perturbation only; of an unknown kind, all."""
-    kinds = family.get("kinds", {})
-    kind = entry.get("perturbation")
-    chosen = [kinds[kind]] if isinstance(kind, str) and kind in kinds else kinds.values()
-    return {key: value for keys in chosen for key, value in keys.items()}
+@functools.cache
+def _schema_of(settings: type) -> dict[str, Any]:
+    schema = schema_of(settings)
+    family = {"type": "string", "description": "Which adapter loads the model."}
+    return schema | {"properties": {"family": family} | schema["properties"]}
+
+
+def _check_kind(family: Family, entry: Mapping[str, Any], place: str) -> None:
+    """Refuse an entry of an unknown kind, or with a key that its kind does not have.
+
+    Raises:
+        UserError: one line.
+    """
+    if not family.kinds:
+        return
+    key, kind = family.kind_key, entry.get(family.kind_key)
+    if not isinstance(kind, str) or kind not in family.kinds:
+        properties = {key: _schema_of(family.settings)["properties"][key]}
+        check_schema(entry, {"type": "object", "properties": properties, "required": [key]}, place)
+    own = {one.name for one in keys(family.settings_of(entry))}
+    every = {one.name for settings in family.kinds.values() for one in keys(settings)}
+    for foreign in sorted((every - own) & set(entry)):
+        raise UserError(f"{place}: {key} {kind!r} has no `{foreign}`; remove it")
 
 
 def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:

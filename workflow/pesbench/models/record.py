@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError, reading
+from pesbench.core.family import PERTURBED, EntrySettings, family_of
 from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, why_unfit
 from pesbench.core.systems import is_path_name
 from pesbench.files.atomic import write_json
-from pesbench.files.schemas import check_schema, read_schema
+from pesbench.files.schemas import check_schema, schema_of
 from pesbench.files.split import SEEN, UNSEEN, read_split
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
@@ -108,7 +109,7 @@ def read_record(path: Path) -> dict[str, Described]:
         }
         if any({*one.seen.values()} - {SEEN, UNSEEN} for one in found.values()):
             raise ValueError("`seen` is neither seen nor unseen")
-    common = read_schema("models")["common"]
+    common = schema_of(EntrySettings)["properties"]
     for name, one in found.items():
         check_name(name, str(path), "model")
         for system in one.seen:
@@ -181,18 +182,16 @@ def _check_entry(entry: ModelEntry, place: str) -> None:
     """
     check_name(entry.name, place, "model")
     check_name(entry.family, place, "family")
-    schema = read_schema("models")
-    own = schema["families"].get(entry.family, {})
-    kinds = {k: v for kind in own.get("kinds", {}).values() for k, v in kind.items()}
-    properties = schema["common"] | own.get("properties", {}) | kinds
-    # the weights themselves stay where they are, and a later version may have another default
-    required = [key for key in own.get("required", ()) if key != "weights"]
-    rules = {"type": "object", "properties": properties, "required": required}
+    family = family_of(entry.family)
+    rules = schema_of(family.settings_of(entry.settings))
+    # the weights themselves stay where they are, and a later version may have further keys
+    rules["required"] = [key for key in rules["required"] if key != "weights"]
+    del rules["additionalProperties"]
     check_schema(entry.settings, rules, place)
     for key in ("seed_of", "base"):
         if key in entry.settings:
             check_name(entry.settings[key], place, "model")
-    if entry.family == "perturbed" and entry.base is None:
+    if family.role == PERTURBED and entry.base is None:
         raise UserError(f"{place}: does not say what {entry.settings['base']!r} is, its base")
     if entry.base is not None:
         _check_entry(entry.base, f"{place}: base")

@@ -1,64 +1,28 @@
 """The registry: from an entry of `config/models.yaml` to a loaded model.
 
-An entry is checked twice: its keys and types against `workflow/schemas/models.schema.yaml` when it
-is read, and what it names (weight files, import paths) before any work starts.
+An entry is checked twice: its keys and types against the settings of its family when it is read,
+and what it names (weight files, import paths) before any work starts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
-import logging
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.core.errors import UserError, reading, signal_name
-from pesbench.core.interface import Model, one_line
+from pesbench.core.errors import UserError, reading
+from pesbench.core.family import CONTROL, MODEL, PERTURBED, LoadJob, family_of, find, names
+from pesbench.core.interface import Model
 from pesbench.core.paths import real_path
 from pesbench.models import download
 from pesbench.models.download import cache_path, file_sha256, is_address
 from pesbench.models.transfer import why_no_address, without_secret
-from pesbench.models.trust import (
-    WEIGHT_FILES,
-    Weights,
-    check_entry_file,
-    check_size,
-    check_weights,
-    entry_sha256,
-    read_weights,
-)
+from pesbench.models.trust import check_entry_file, entry_sha256
 from pesbench.models.weight_file import defect
-
-FAMILIES = ("ase", "control", "mace", "perturbed", "pyscf", "sevennet", "tblite", "testbed")
-IMPORT_CHECK_TIMEOUT_S = 300
-_FAILS_AT_IMPORT = 4  # exit code
-_DESCRIPTIVE = frozenset(
-    {
-        "citation",
-        "description",
-        "elements",
-        "level_of_theory",
-        "license",
-        "seed_of",
-        "seen_scans",
-        "seen_systems",
-        "trained",
-        "training_dispersion",
-        "trust",
-        "weights",
-    }
-)
-_DECIDING = {"ase": frozenset({"elements"})}  # it asks the calculator for no others
-logger = logging.getLogger("pesbench")
+from pesbench.models.weights import Weights, check_size, check_weights, read_weights
 
 
 @dataclass(frozen=True)
@@ -67,7 +31,7 @@ class ModelEntry:
 
     Attributes:
         name: Of the entry.
-        family: One of `FAMILIES`.
+        family: Name of its family.
         settings: Every other key of the entry, with its default where it was left out. Family
             `perturbed` has the entry it is made from as `base_entry`.
     """
@@ -82,8 +46,8 @@ class ModelEntry:
         Of an address without `sha256` nothing else is known, whether it has been downloaded or
         not: there the address decides.
         """
-        descriptive = _DESCRIPTIVE - _DECIDING.get(self.family, frozenset())
-        settings = {k: v for k, v in self.settings.items() if k not in descriptive}
+        describing = family_of(self.family).describing
+        settings = {k: v for k, v in self.settings.items() if k not in describing}
         weights = self.settings.get("weights")
         if is_address(weights) and "sha256" not in settings:
             settings["weights"] = weights
@@ -177,8 +141,7 @@ class ModelEntry:
         owner = entry.base or entry  # of the weights
         weights = weights or entry.weights_path
         if weights is None:
-            # `pretrained`: in the package of the family, where the adapter looks
-            if "sha256" in owner.settings and "pretrained" not in owner.settings:
+            if "sha256" in owner.settings and family_of(owner.family).needs_weights(owner.settings):
                 raise UserError(f"{path}: model {entry.name!r} has weights; give --weights PATH")
             return entry
         again = f"python -m pesbench entry {entry.name} --out {shlex.quote(str(path))}"
@@ -218,9 +181,12 @@ def fetch_weights(entry: ModelEntry) -> ModelEntry:
     if not is_address(weights):
         return entry
 
+    form = family_of(entry.family).weights
+    assert form is not None  # a family without weights has no such key
+
     def wrong(path: Path) -> str | None:
         with path.open("rb") as file:
-            return defect(file, WEIGHT_FILES[entry.family].package)
+            return defect(file, form.package)
 
     try:
         pin = download.fetch(weights, sha256=entry.settings.get("sha256"), defect=wrong)
@@ -292,88 +258,22 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
     return settings | {"weights": str(path), "sha256": found}
 
 
-def import_object(path: str) -> Any:
-    """The object at `module:name`, for instance `ase.calculators.emt:EMT`."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def check_import(name: str, path: str) -> None:
-    """Refuse an import path that leads nowhere.
-
-    The import runs in a process of its own: it may be slow, or change global state. Code that is
-    there and crashes or hangs when it is imported is a model that does not load, which is a result.
-
-    Raises:
-        UserError: with the original error.
-    """
-    if not all(path.partition(":")) or not path.isprintable():
-        raise UserError(
-            f"model {name!r}: `calculator: {path}` is no import path; write module:Class"
-        )
-    code = (
-        "import os, sys; sys.path.append(os.getcwd())\n"  # last: see surroundings.py
-        "import importlib; module, _, name = sys.argv[1].partition(':')\n"
-        "try: found = importlib.import_module(module)\n"
-        "except ImportError as error: sys.exit(f'{type(error).__name__}: {error}')\n"
-        "except BaseException as error:\n"
-        "    try: print(f'{type(error).__name__}: {error}', file=sys.stderr, flush=True)\n"
-        f"    finally: os._exit({_FAILS_AT_IMPORT})\n"
-        "if not hasattr(found, name): sys.exit(f'{module!r} has no {name!r}')"
-    )
-    with tempfile.TemporaryFile() as printed:  # no pipe, which a child of the import might hold
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=printed,
-            env=os.environ | {"PYTHONSAFEPATH": "1"},
-            start_new_session=True,
-        )
-        try:
-            code_of_exit = process.wait(IMPORT_CHECK_TIMEOUT_S)
-            printed.seek(max(0, printed.seek(0, os.SEEK_END) - 10_000))
-            said = printed.read().decode(errors="replace").strip()
-            reason = one_line(said.splitlines()[-1]) if said else "no message"
-        except subprocess.TimeoutExpired:
-            reason, code_of_exit = f"no answer in {IMPORT_CHECK_TIMEOUT_S} s", _FAILS_AT_IMPORT
-        finally:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if code_of_exit == 1:
-        raise UserError(
-            f"model {name!r}: `calculator: {path}` does not import ({reason}); "
-            "correct the path (module:Class) or install its package"
-        )
-    if code_of_exit:
-        died = f"exit code {code_of_exit}"
-        if code_of_exit < 0:
-            died = f"signal {signal_name(-code_of_exit)}"
-        reason = reason if code_of_exit == _FAILS_AT_IMPORT else died
-        logger.warning("model %r: fails when it is imported (%s)", name, reason)
-
-
 def check_entry(entry: ModelEntry) -> None:
-    """Refuse an entry whose import path leads nowhere, or whose method PySCF does not know.
+    """Refuse an entry whose family finds that it cannot work, such as an import path to nothing.
 
     So is a weight file that holds something else; an address is looked at when it is downloaded.
 
     Raises:
         UserError: one line with the entry and the cure.
     """
+    family = family_of(entry.family)
     weights = entry.settings.get("weights")
     if weights is not None and not is_address(weights):
         try:
-            check_weights(entry.family, Path(weights))
+            check_weights(family, Path(weights))
         except UserError as error:
             raise UserError(f"model {entry.name!r}: {error}") from error
-    if entry.family == "ase":
-        check_import(entry.name, entry.settings["calculator"])
-    if entry.family == "pyscf":
-        from pesbench.models.families.pyscf import check_settings
-
-        check_settings(entry.name, entry.settings)
+    family.check(entry.name, entry.settings)
 
 
 def role(entry: ModelEntry, level_of_theory: str) -> str:
@@ -382,9 +282,9 @@ def role(entry: ModelEntry, level_of_theory: str) -> str:
     A model that was *trained* on that level is no reference, but the best judged of the models. A
     perturbed one is neither, whatever its base: its defect is known, as that of a control.
     """
-    if entry.family in ("control", "perturbed"):
-        return entry.family
-    return "reference" if own_level(entry) == level_of_theory else "model"
+    if (own := family_of(entry.family).role) != MODEL:
+        return own
+    return "reference" if own_level(entry) == level_of_theory else MODEL
 
 
 def own_level(entry: ModelEntry) -> str:
@@ -394,16 +294,19 @@ def own_level(entry: ModelEntry) -> str:
     the level of its training data.
     """
     level = str(entry.settings.get("level_of_theory") or "")
-    if entry.family in ("pyscf", "tblite") or entry.settings.get("trained") is False:
+    if family_of(entry.family).is_method(entry.settings):
         return level or entry.name
     return f"{entry.name} (trained on {level})" if level else entry.name
 
 
-def _weights_of(entry: ModelEntry) -> Weights:
+def _weights_of(entry: ModelEntry) -> Weights | None:
     """The weights of an entry as an adapter gets them: it never opens a path of its own."""
+    family = family_of(entry.family)
+    if not family.needs_weights(entry.settings):
+        return None
     try:
         path = Path(entry.settings["weights"])
-        return read_weights(path, entry.settings.get("sha256"), entry.family)
+        return read_weights(path, entry.settings.get("sha256"), family)
     except UserError as error:
         raise UserError(f"model {entry.name!r}: {error}") from error
 
@@ -420,50 +323,17 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
         UserError: the family needs something it was not given, or the weights are not those that
             were agreed to.
     """
+    family, base = find(entry.family), entry.base
+    if family is None:
+        known = ", ".join(names())
+        raise UserError(f"model {entry.name!r}: unknown family {entry.family!r}; known: {known}")
+    if family.role == CONTROL and scan_set is None:
+        raise UserError(f"model {entry.name!r}: a control needs a scan set")
+    made_from = None
+    if family.role == PERTURBED:
+        if base is None:
+            raise UserError(f"model {entry.name!r}: its base is not resolved; use read_models")
+        made_from = load(base, scan_set=scan_set, device=device)
     settings = {key: value for key, value in entry.settings.items() if key != "weights"}
-    match entry.family:
-        case "control":
-            from pesbench.models.families.control import ControlModel
-
-            if scan_set is None:
-                raise UserError(f"model {entry.name!r}: a control needs a scan set")
-            return ControlModel(settings["control"], settings.get("dose"), scan_set)
-        case "tblite":
-            from pesbench.models.families.tblite import TBLiteModel
-
-            return TBLiteModel(settings["method"], settings["accuracy"])
-        case "pyscf":
-            from pesbench.models.families.pyscf import load_pyscf
-
-            return load_pyscf(settings)
-        case "ase":
-            from pesbench.models.families.ase import ASEModel
-
-            return ASEModel(
-                import_object(settings["calculator"]),
-                settings["arguments"],
-                fresh=settings["fresh"],
-                elements=settings.get("elements"),
-                charges=settings["charges"],
-            )
-        case "mace":
-            from pesbench.models.families.mace import load_mace
-
-            return load_mace(settings, _weights_of(entry), device)
-        case "sevennet":
-            from pesbench.models.families.sevennet import load_sevennet
-
-            weights = None if "pretrained" in settings else _weights_of(entry)
-            return load_sevennet(settings, weights, device)
-        case "testbed":
-            from pesbench.models.families.testbed import load_testbed
-
-            return load_testbed(settings, _weights_of(entry), device)
-        case "perturbed":
-            from pesbench.models.families.perturbed import load_perturbed
-
-            base = entry.base
-            if base is None:
-                raise UserError(f"model {entry.name!r}: its base is not resolved; use read_models")
-            return load_perturbed(load(base, scan_set=scan_set, device=device), settings)
-    raise UserError(f"model {entry.name!r}: unknown family {entry.family!r}; known: {FAMILIES}")
+    job = LoadJob(entry.name, settings, _weights_of(entry), scan_set, device, made_from)
+    return family.load(job)

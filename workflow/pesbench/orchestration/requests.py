@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
+from pesbench.core.family import family_of
 from pesbench.core.scans import N_FRAMES
 from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.files.evaluation import Evaluation
@@ -26,7 +27,6 @@ from pesbench.orchestration.config import Run
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
 
-ON_CPU = ("ase", "control", "pyscf", "tblite")  # families whose adapters take no device
 START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing the batch
 MARGIN = 2.0  # on the time in the model: nodes differ, and so do molecules of one size
 MEASURED_FILES = 2  # of a model and stage that are read; more would slow the start of every job
@@ -35,11 +35,7 @@ TRAINING_MIN = 360.0  # of training a small potential, which takes one to two ho
 # A model that hangs is waited for as a batch, alone, and at a worker's start, on so many molecules.
 WAITS = 3 * GIVE_UP_AFTER
 PROBE_MIN = 15.0  # of timing a model (planning/probe.py), which ends by itself
-# Seconds an atom and frame, and peak memory in MB, of a model that has not run yet. Generous.
-_SECONDS = {"ase": 5e-3, "control": 1e-6, "pyscf": 30.0, "tblite": 2e-3}
-_SECONDS_ON_CPU, _SECONDS_ON_GPU = 1e-2, 2e-4  # of a network
-_MEMORY_MB = {"ase": 4000, "control": 2000, "tblite": 2000}
-_MEMORY_OTHERS_MB = 8000
+_OTHER_MEMORY_MB = 8000  # of a job without a model
 _COMMAND_MB = 1000  # the process that feeds the model's
 _MEMORY_MARGIN = 1.5
 PLACE = ("gpu", "gpu_model", "slurm_account", "slurm_partition")
@@ -156,10 +152,6 @@ def minutes(atom_frames: float, seconds_per_atom_frame: float) -> float:
 # --- models --------------------------------------------------------------------------------------
 
 
-def _base_family(entry: ModelEntry) -> str:
-    return entry.families[-1]
-
-
 def uses_gpu(entry: ModelEntry, device: str) -> bool:
     """Whether a model can use an accelerator, and may.
 
@@ -167,21 +159,19 @@ def uses_gpu(entry: ModelEntry, device: str) -> bool:
         entry: Its entry; a perturbed one is asked for its base.
         device: Of the config.
     """
-    return device != "cpu" and _base_family(entry) not in ON_CPU
+    return device != "cpu" and family_of(entry.families[-1]).gpu
 
 
 def seconds_per_atom_frame(entry: ModelEntry, gpu: bool) -> float:
     """A generous guess for a model that has not run yet."""
-    of_network = _SECONDS_ON_GPU if gpu else _SECONDS_ON_CPU
-    return _SECONDS.get(_base_family(entry), of_network)
+    family = family_of(entry.families[-1])
+    return family.seconds_on_gpu if gpu else family.seconds_on_cpu
 
 
 def memory_mb(entry: ModelEntry) -> int:
     """The same of its memory."""
     base = entry.base or entry
-    if base.family == "pyscf":
-        return int(base.settings.get("max_memory_mb", 4000)) + 2 * _COMMAND_MB
-    return _MEMORY_MB.get(base.family, _MEMORY_OTHERS_MB)
+    return family_of(base.family).memory_mb(base.settings)
 
 
 # --- what was measured ---------------------------------------------------------------------------
@@ -441,8 +431,8 @@ class Requests:
 
     def training(self) -> Request:
         """Of sampling frames for a small potential, or of training one, on CPUs."""
-        return Request(TRAINING_MIN, _MEMORY_OTHERS_MB, False)
+        return Request(TRAINING_MIN, _OTHER_MEMORY_MB, False)
 
     def other(self) -> Request:
         """Of a job without a model."""
-        return Request(OTHER_MIN, _MEMORY_OTHERS_MB, False)
+        return Request(OTHER_MIN, _OTHER_MEMORY_MB, False)

@@ -15,20 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pesbench.core.errors import UserError
+from pesbench.core.family import family_of
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.environments import PROJECT, python_of, requirements_sha256, stamp_of
 from pesbench.orchestration.surroundings import OUTSIDE
 
 MODES = ("current", "venv", "conda")
 _SUFFIX = {"venv": ".txt", "conda": ".yaml"}  # of a family's file in `envs/`
-# what of a family's packages is imported, and the extra of this package that installs them
-_PACKAGES = {
-    "mace": (("mace", "torch_sim"), "mace"),
-    "pyscf": (("pyscf",), "pyscf"),
-    "sevennet": (("sevenn",), None),
-    "tblite": (("tblite",), "tblite"),
-    "testbed": (("e3nn", "torch"), "testbed"),
-}
 
 
 @functools.cache  # asked for by every job
@@ -125,15 +118,15 @@ class Software:
         Raises:
             UserError: see `check`.
         """
-        family = entry.families[-1]
-        modules, extra = _PACKAGES.get(family, ((), None))
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        name = entry.families[-1]
+        family = family_of(name)
+        missing = [one for one in family.modules if importlib.util.find_spec(one) is None]
         if not missing:
             return
-        cures = [f"pip install 'pesbench[{extra}]'"] if extra else []
-        if self.mode == "current" and (self.envs / f"{family}.txt").is_file():
+        cures = [f"pip install 'pesbench[{family.extra}]'"] if family.extra else []
+        if self.mode == "current" and (self.envs / f"{name}.txt").is_file():
             cures.insert(0, "`software: venv` in the config builds one that has it")
         raise UserError(
-            f"model {entry.name!r}: family {family!r} needs {missing[0]!r}, which is not installed "
+            f"model {entry.name!r}: family {name!r} needs {missing[0]!r}, which is not installed "
             f"in the environment that Snakemake runs in; {', or '.join(cures)}"
         )

@@ -11,13 +11,13 @@ from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest, select
-from pesbench.core.settings import setting
+from pesbench.core.settings import PATH, setting
 from pesbench.core.task import SCAN, Shard, Task
-from pesbench.files.schemas import with_defaults
+from pesbench.files.schemas import schema_of, with_defaults
 from pesbench.files.strict_yaml import read_text
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config_files import Config
-from pesbench.orchestration.validation import built, schema_of
+from pesbench.orchestration.validation import built
 from pesbench.references import bsct_spice
 
 logger = logging.getLogger("pesbench")
@@ -101,7 +101,7 @@ class CommonKeys:
     )
     systems: tuple[str, ...] = setting(("*",), help="Ids or globs of the molecules.")
     systems_file: str | None = setting(
-        None, help="Text file with one id a line, instead of all molecules."
+        None, help="Text file with one id a line, instead of all molecules.", path=PATH
     )
     shard_size: int = setting(
         1,  # that of the task in its place
@@ -123,7 +123,6 @@ def block_schema(task: Task) -> dict[str, Any]:
     if not task.always:
         properties = schema["properties"]
         del properties["models"]["minItems"]
-        properties["systems_file"] |= {"minLength": 1, "format": "path"}
         properties["shard_size"]["default"] = task.shard_size
     return schema
 

@@ -20,6 +20,7 @@ from pesbench.files.atomic import write_json, write_text
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index
 from pesbench.models.as_calculator import atoms_batch
+from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.models.torch_devices import choose_device
 from pesbench.testbed.settings import PotentialSettings
@@ -146,7 +147,7 @@ def train_variant(
     write_weights(run.run(), out)
     entry = ModelEntry(
         variant.name,
-        "testbed",
+        FAMILY.name,
         {"weights": str(out), "sha256": file_sha256(out), "dtype": "float64"},
     )
     model = load(entry, scan_set=None, device="cpu")

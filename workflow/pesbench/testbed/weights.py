@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.text import quoted
 from pesbench.files.atomic import atomic_path
-from pesbench.models import trust
+from pesbench.models.weights import Weights
 from pesbench.testbed.network import AttentionPotential
 from pesbench.testbed.settings import PotentialSettings
 
 FORMAT, VERSION = "pesbench-testbed", 1
-_CURE = trust.WEIGHT_FILES["testbed"].cure
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,7 @@ def write_weights(trained: Trained, path: Path) -> None:
         torch.save(content, part)
 
 
-def read_weights(path: Path, dtype: torch.dtype, device: torch.device) -> Trained:
-    """A potential from its file.
-
-    Raises:
-        UserError: as `potential_of`.
-    """
-    return potential_of(trust.read_weights(path, None, "testbed"), dtype, device)
-
-
-def potential_of(weights: trust.Weights, dtype: torch.dtype, device: torch.device) -> Trained:
+def potential_of(weights: Weights, dtype: torch.dtype, device: torch.device) -> Trained:
     """A potential from the content of its file; only tensors and plain values are unpickled.
 
     Raises:
@@ -73,17 +63,17 @@ def potential_of(weights: trust.Weights, dtype: torch.dtype, device: torch.devic
     except Exception as error:
         raise UserError(
             f"{path}: torch cannot read these weights ({type(error).__name__}: {quoted(error)}); "
-            f"{_CURE}"
+            f"{weights.cure}"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: no weights of the testbed; {_CURE}")
+        raise UserError(f"{path}: no weights of the testbed; {weights.cure}")
     if content.get("version") != VERSION:
         raise UserError(
             f"{path}: weights of version {quoted(content.get('version'), 20)}, this is {VERSION}; "
             "train them again"
         )
     if lacking := {"settings", "state", "atomic_energies_ev", "made_of"} - set(content):
-        raise UserError(f"{path}: holds no `{min(lacking)}`; {_CURE}")
+        raise UserError(f"{path}: holds no `{min(lacking)}`; {weights.cure}")
     settings = PotentialSettings.of(content["settings"], str(path))
     network = AttentionPotential(settings)
     try:

@@ -22,6 +22,7 @@ from pesbench.engine.supervisor import die_with_parent
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json, write_text
 from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.models.families.mace.family import MACE
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (
@@ -284,7 +285,7 @@ def write_model(
         "dtype": "float64",
         "compile": False,
     }
-    model = load(ModelEntry(name, "mace", settings), scan_set=None, device="cpu")
+    model = load(ModelEntry(name, MACE.name, settings), scan_set=None, device="cpu")
     parts = read_parts(frames)
     card = {
         "name": name,

@@ -22,7 +22,8 @@ from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files import provenance
 from pesbench.models.download import is_address
-from pesbench.models.registry import ModelEntry, import_object
+from pesbench.models.families import ase
+from pesbench.models.registry import ModelEntry
 from pesbench.models.transfer import why_no_address, without_secret
 
 MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
@@ -100,7 +101,7 @@ def entry_of_calculator(path: str) -> ModelEntry:
             "ase.calculators.emt:EMT"
         )
     name = path.partition(":")[2]
-    entry = make_entry(name, {"family": "ase", "calculator": path}, "check: ")
+    entry = make_entry(name, {"family": ase.FAMILY.name, "calculator": path}, "check: ")
     return resolve_entry(entry, Path("check"), Path.cwd())
 
 
@@ -179,8 +180,8 @@ def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: f
 
 def watch(model: Model, entry: ModelEntry, batch: Batch) -> list[str]:
     """In the worker: names of the arrays that the model changes."""
-    if entry.family == "ase":
-        factory = import_object(entry.settings["calculator"])
+    if entry.family == ase.FAMILY.name:
+        factory = ase.import_object(entry.settings["calculator"])
         watched = CalculatorModel(factory(**entry.settings["arguments"]))
         return sorted({*changed_fields(watched.evaluate, batch), *watched.changed})
     return changed_fields(model.evaluate, batch)

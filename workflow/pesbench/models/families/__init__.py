@@ -1,1 +1,1 @@
-"""One module a family of models."""
+"""Families of models: one module or folder each, found by looking (`pesbench.core.family`)."""

@@ -8,15 +8,18 @@ Symbols: a coordinate, a_q = argmin of the reference energy (frames with a refer
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, ModelInfo, Result, Status
+from pesbench.core.family import CONTROL, EntrySettings, Family, LoadJob
+from pesbench.core.interface import Batch, Model, ModelInfo, Result, Status
 from pesbench.core.scans import Scan
+from pesbench.core.settings import setting
 from pesbench.files.scan_set import ScanSet
 
 Array = NDArray[np.float64]
@@ -186,3 +189,53 @@ class ControlModel:
             status=tuple(Status.OK if d else Status.MASKED for d in defined),
             messages=tuple("" if d else _MASKED for d in defined),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSettings(EntrySettings):
+    """Keys of an entry of any kind."""
+
+    control: str = setting(
+        help="Kind of defect ([docs/metrics.md](../docs/metrics.md)).",
+        choices=("reference", "zero", "scaled", "shift", "step", "cap", "spike", "noise", "dip"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DosedSettings(ControlSettings):
+    """Keys of an entry of a kind that has a size."""
+
+    dose: float = setting(
+        help="Size of the defect in the unit of its kind: a factor (`scaled`, `step`), Å "
+        "(`shift`), eV/Å (`cap`, `spike`, `noise`) or eV (`dip`).",
+        at_least=-1_000_000,
+        at_most=1_000_000,
+    )
+
+
+class Control(Family):
+    """The reference with a known defect, on the frames of a scan set."""
+
+    name = "control"
+    about = (
+        "The reference with a known defect, on the frames of a scan set only; all controls of a "
+        "run are one job."
+    )
+    settings = ControlSettings
+    kind_key = "control"
+    kinds: ClassVar[Mapping[str, type]] = {
+        **dict.fromkeys(WITHOUT_DOSE, ControlSettings),
+        **dict.fromkeys(WITH_DOSE, DosedSettings),
+    }
+    gpu = False
+    seconds_on_cpu = 1e-6
+    peak_memory_mb = 2000
+    runs_code = False
+    role = CONTROL
+
+    def load(self, job: LoadJob) -> Model:
+        assert job.scan_set is not None
+        return ControlModel(job.settings["control"], job.settings.get("dose"), job.scan_set)
+
+
+FAMILY = Control()

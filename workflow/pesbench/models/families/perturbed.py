@@ -24,13 +24,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
+from pesbench.core.family import PERTURBED, EntrySettings, Family, LoadJob
 from pesbench.core.interface import Batch, Model, ModelInfo, Result
+from pesbench.core.settings import setting
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -233,7 +235,7 @@ class PairDefect:
     Args:
         kind: One of `PARAMETERS`.
         dose: Its size, in the unit of the kind.
-        parameters: The other keys of the kind in `models.schema.yaml`.
+        parameters: The other keys of the kind.
 
     Raises:
         KeyError: unknown kind (the schema refuses it first).
@@ -325,13 +327,115 @@ class PerturbedModel:
         )
 
 
-def load_perturbed(base: Model, settings: Mapping[str, Any]) -> PerturbedModel:
-    """The model of an entry of the family.
+@dataclass(frozen=True, kw_only=True)
+class PerturbedSettings(EntrySettings):
+    """Keys of an entry of any kind. What it leaves out of what describes a model is the base's."""
 
-    Args:
-        base: The model of its base, loaded.
-        settings: Of the entry.
-    """
-    kind = settings["perturbation"]
-    parameters = {key: settings[key] for key in PARAMETERS[kind]}
-    return PerturbedModel(base, kind, settings["dose"], parameters)
+    base: str = setting(
+        help="Name of the entry that the defect is added to, any but a control or a perturbed one."
+    )
+    perturbation: str = setting(
+        help="Kind of defect ([docs/metrics.md](../docs/metrics.md)).", choices=tuple(PARAMETERS)
+    )
+    dose: float = setting(
+        help="Size of the defect: eV (`ripple`, `step`, `dip`, `wall`), eV/Å² (`curl`) or eV/Å "
+        "(`noise`).",
+        at_least=0,
+        at_most=1_000_000,
+    )
+    batch_size: int | str | None = setting(
+        None, help="Frames a call.", at_least=1, at_most=1_000_000, word="auto"
+    )
+    timeout_s: float | None = setting(
+        None,
+        help="Longest time that a call of the model may take, in seconds.",
+        above=0,
+        at_most=10_000_000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RippleSettings(PerturbedSettings):
+    """Keys of `ripple`."""
+
+    wavelength: float = setting(0.1, help="Of the ripple, in Å.", above=0, at_most=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings(PerturbedSettings):
+    """Keys of `step`."""
+
+    distance: float = setting(
+        1.1,
+        help="Where the energy jumps, in sums of the covalent radii of the pair.",
+        above=0,
+        at_most=2,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DipSettings(PerturbedSettings):
+    """Keys of `dip`."""
+
+    distance: float = setting(
+        1.2,
+        help="Of the centre, in sums of the covalent radii of the pair.",
+        above=0,
+        at_most=2,
+    )
+    width: float = setting(0.05, help="Standard deviation, in Å.", above=0, at_most=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WallSettings(PerturbedSettings):
+    """Keys of `wall`."""
+
+    distance: float = setting(
+        0.9,
+        help="Where the wall begins to be softer, in sums of the covalent radii of the pair; at "
+        "0.6 it is by the dose.",
+        above=WALL_CORE,
+        at_most=2,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSettings(PerturbedSettings):
+    """Keys of `noise`."""
+
+    spacing: float = setting(
+        0.01, help="Width of the cells of constant force, in Å.", at_least=0.0001, at_most=100
+    )
+    draw: int = setting(1, help="Number of the realisation.", at_least=1, at_most=1_000_000)
+
+
+class Perturbed(Family):
+    """Another entry with a known defect, on any geometry."""
+
+    name = "perturbed"
+    about = (
+        "Another entry with a known defect, on any geometry. It has the role `perturbed`, with a "
+        "section of the leaderboard of its own: it is not ranked, and never the reference. Where "
+        "`level_of_theory`, `training_dispersion`, `elements`, `seen_systems`, `seen_scans`, "
+        "`license`, `citation`, `batch_size` or `timeout_s` are left out, they are the base's."
+    )
+    settings = PerturbedSettings
+    kind_key = "perturbation"
+    kinds: ClassVar[Mapping[str, type]] = {
+        "ripple": RippleSettings,
+        "step": StepSettings,
+        "dip": DipSettings,
+        "wall": WallSettings,
+        "curl": PerturbedSettings,
+        "noise": NoiseSettings,
+    }
+    role = PERTURBED
+
+    def load(self, job: LoadJob) -> Model:
+        assert job.base is not None
+        kind = job.settings["perturbation"]
+        parameters = {key: job.settings[key] for key in PARAMETERS[kind]}
+        return PerturbedModel(job.base, kind, job.settings["dose"], parameters)
+
+
+FAMILY = Perturbed()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,10 +19,13 @@ from ase.data import chemical_symbols
 from ase.units import Bohr, Hartree
 
 from pesbench.core.errors import UserError
-from pesbench.core.interface import Batch, ModelInfo, Result
+from pesbench.core.family import EntrySettings, Family, LoadJob
+from pesbench.core.interface import Batch, Model, ModelInfo, Result
+from pesbench.core.settings import setting
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 
 NO_DISPERSION = "none"
+_MEMORY_BESIDE_MB = 2000  # that PySCF's buffers take no part of
 MAX_CYCLES = 50  # of DIIS, and again of the second-order solver
 # Dispersion parameters that go by the name of one functional and belong to another.
 _PARAMETERS_OF = {
@@ -29,6 +33,57 @@ _PARAMETERS_OF = {
     ("wb97x", "d3zero"): "wb97x-d3, which PySCF lacks",
     ("wb97x", "d4"): "wb97x-v",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PySCFSettings(EntrySettings):
+    """Keys of an entry. A frame may take minutes: `batch_size` and `timeout_s` differ."""
+
+    functional: str = setting(
+        help="PySCF's name of the functional without dispersion, such as `b3lyp` or `wb97m-v`."
+    )
+    dispersion: str = setting(
+        NO_DISPERSION,
+        help="Dispersion correction. D3 and D4 take the place of a functional's own VV10: "
+        "`wb97m-v` with `d3bj` is ωB97M-D3(BJ).",
+        choices=(NO_DISPERSION, "d3bj", "d3zero", "d4"),
+    )
+    basis: str = setting(
+        help="Name of a basis set in PySCF, such as `def2-tzvppd`, with the effective core "
+        "potentials that belong to it; scans with other elements are `unsupported`."
+    )
+    density_fit: bool = setting(True, help="Fit Coulomb and exchange integrals.")
+    grid_level: int = setting(
+        4,
+        help="PySCF's integration grid, 1 to 9, larger is finer. Forces on its level 0 are not the "
+        "slope of the energy, by tenths of an eV/Å.",
+        at_least=1,
+        at_most=9,
+    )
+    conv_tol: float = setting(
+        1e-9,
+        help="Largest change of the energy in the last cycle, in Hartree.",
+        above=0,
+        at_most=1,
+    )
+    max_memory_mb: int = setting(
+        4000,
+        help="What PySCF's buffers may take, in MB.",
+        at_least=1,
+        at_most=100_000_000,
+    )
+    batch_size: int = setting(
+        1,
+        help="Frames a call; a frame may take minutes, and measuring would take many.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    timeout_s: float = setting(
+        3600,
+        help="Longest time that a call of the model may take, in seconds.",
+        above=0,
+        at_most=10_000_000,
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +114,7 @@ class SCFNotConvergedError(Exception):
     """No self-consistent density was found: the frame has no energy."""
 
 
-def check_settings(name: str, settings: dict[str, Any]) -> None:
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Refuse what PySCF does not know, before any work.
 
     Args:
@@ -96,7 +151,7 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _kohn_sham(settings: dict[str, Any]) -> KohnSham:
+def _kohn_sham(settings: Mapping[str, Any]) -> KohnSham:
     return KohnSham(**{k: v for k, v in settings.items() if k in KohnSham.__dataclass_fields__})
 
 
@@ -292,6 +347,34 @@ def _converged(field: Any) -> Any:
     return second_order
 
 
-def load_pyscf(settings: dict[str, Any]) -> PySCFModel:
-    """The model of an entry's settings."""
-    return PySCFModel(_kohn_sham(settings))
+class PySCF(Family):
+    """Kohn-Sham density functional theory."""
+
+    name = "pyscf"
+    about = (
+        "Kohn-Sham density functional theory with PySCF, a method (extra `pyscf`): every frame "
+        "from scratch, restricted for singlets "
+        "([docs/references.md](../docs/references.md))."
+    )
+    settings = PySCFSettings
+    packages = ("pyscf", "pyscf-dispersion")
+    modules = ("pyscf",)
+    extra = "pyscf"
+    gpu = False
+    seconds_on_cpu = 30.0
+    runs_code = False
+
+    def is_method(self, settings: Mapping[str, Any]) -> bool:
+        return True
+
+    def memory_mb(self, settings: Mapping[str, Any]) -> int:
+        return int(settings.get("max_memory_mb", 4000)) + _MEMORY_BESIDE_MB
+
+    def check(self, name: str, settings: Mapping[str, Any]) -> None:
+        check_settings(name, settings)
+
+    def load(self, job: LoadJob) -> Model:
+        return PySCFModel(_kohn_sham(job.settings))
+
+
+FAMILY = PySCF()

@@ -1,4 +1,4 @@
-"""Family `sevennet`: SevenNet networks from a checkpoint, on the graphs that sevenn builds.
+"""The adapter of family `sevennet`: checkpoints, on the graphs that sevenn builds.
 
 sevenn's own TorchSim module needs a newer TorchSim and Python than the other families here, so that
 the graphs of a batch are put together as sevenn's own inference does it.
@@ -7,6 +7,7 @@ the graphs of a batch are put together as sevenn's own inference does it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sevenn.util import pretrained_name_to_path
 from torch_geometric.data import Batch as GraphBatch
 
 from pesbench.core.errors import UserError
+from pesbench.core.family import Family
 from pesbench.core.interface import (
     Batch,
     DeviceOutOfMemoryError,
@@ -32,7 +34,7 @@ from pesbench.core.interface import (
 )
 from pesbench.core.text import quoted
 from pesbench.models.torch_devices import choose_device, torch_details
-from pesbench.models.trust import WEIGHT_FILES, Weights, read_weights
+from pesbench.models.weights import Weights, read_weights
 
 
 class SevenNetModel:
@@ -107,20 +109,18 @@ class SevenNetModel:
         return graph
 
 
-def load_sevennet(settings: dict[str, Any], weights: Weights | None, device: str) -> SevenNetModel:
+def load_sevennet(settings: Mapping[str, Any], weights: Weights, device: str) -> SevenNetModel:
     """A SevenNet network from the settings of its entry.
 
     Args:
-        settings: Perhaps `modal`; `pretrained` and perhaps its `sha256` where `weights` is None.
-        weights: Content of the checkpoint; None for one that sevenn's package carries, which is
-            code that was installed like the package itself.
+        settings: Perhaps `modal`.
+        weights: Content of the checkpoint.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: the file is no SevenNet checkpoint or another one, or `modal` does not fit it.
     """
     torch_device = choose_device(device)
-    weights = _packaged(settings) if weights is None else weights
     network = _read_checkpoint(weights)
     modal = _choose_modal(weights.path, sorted(network.modal_map or ()), settings.get("modal"))
     details = {
@@ -131,9 +131,17 @@ def load_sevennet(settings: dict[str, Any], weights: Weights | None, device: str
     return SevenNetModel(network, torch_device, details, modal)
 
 
-def _packaged(settings: dict[str, Any]) -> Weights:
-    """A checkpoint that sevenn's package carries."""
-    name, wanted = settings["pretrained"], settings.get("sha256")
+def packaged(name: str, wanted: str | None, family: Family) -> Weights:
+    """A checkpoint that sevenn's package carries: code that was installed like the package itself.
+
+    Args:
+        name: As sevenn calls it.
+        wanted: sha256 that it must have, or None.
+        family: This one.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is another one.
+    """
     try:
         path = Path(pretrained_name_to_path(name))
     except (FileNotFoundError, ValueError) as error:
@@ -146,11 +154,11 @@ def _packaged(settings: dict[str, Any]) -> Weights:
             f"{path}: sevenn {version('sevenn')} carries another {name!r}, with sha256 {found}; "
             f"install the version that the entry was written for, or correct `sha256`"
         )
-    return read_weights(path, found, "sevennet")
+    return read_weights(path, found, family)
 
 
 def _read_checkpoint(weights: Weights) -> AtomGraphSequential:
-    path, cure = weights.path, WEIGHT_FILES["sevennet"].cure
+    path, cure = weights.path, weights.cure
     try:
         with weights.file() as copy:
             checkpoint = SevenNetCheckpoint(copy)

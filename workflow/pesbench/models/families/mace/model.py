@@ -1,9 +1,9 @@
-"""Family `mace`: MACE models from a weight file, through TorchSim."""
+"""The adapter of family `mace`: MACE models through TorchSim."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pesbench.core.interface import Batch, Result, molecules_batch
 from pesbench.core.text import quoted
 from pesbench.models.torch_devices import DTYPES, choose_device
 from pesbench.models.torchsim import TorchSimModel
-from pesbench.models.trust import WEIGHT_FILES, Weights
+from pesbench.models.weights import Weights
 
 WARM_UP_CALLS = 3
 _CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
@@ -95,7 +95,7 @@ class MACE(TorchSimModel):
         return inputs
 
 
-def load_mace(settings: dict[str, Any], weights: Weights, device: str) -> MACE:
+def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MACE:
     """A MACE model from the settings of its entry.
 
     Args:
@@ -174,7 +174,7 @@ def _neighbor_list(
 
 
 def _read_network(weights: Weights, device: torch.device) -> torch.nn.Module:
-    path, cure = weights.path, WEIGHT_FILES["mace"].cure
+    path, cure = weights.path, weights.cure
     try:
         network = torch.load(weights.open(), map_location=device, weights_only=False)
     except ModuleNotFoundError as error:

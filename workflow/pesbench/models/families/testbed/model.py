@@ -1,7 +1,8 @@
-"""Family `testbed`: the attention potentials that are trained here."""
+"""The adapter of family `testbed`: the attention potentials that are trained here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pesbench.core.interface import (
     is_out_of_device_memory,
 )
 from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
-from pesbench.models.trust import Weights
+from pesbench.models.weights import Weights
 from pesbench.testbed.weights import Trained, potential_of
 
 
@@ -126,7 +127,7 @@ def padded(batch: Batch, place: NDArray[np.int64]) -> tuple[NDArray[np.float64],
     return positions, numbers
 
 
-def load_testbed(settings: dict[str, Any], weights: Weights, device: str) -> TestbedModel:
+def load_testbed(settings: Mapping[str, Any], weights: Weights, device: str) -> TestbedModel:
     """A testbed potential from the settings of its entry.
 
     Args:

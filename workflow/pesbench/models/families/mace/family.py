@@ -1,0 +1,64 @@
+"""Family `mace`: MACE models from a weight file, through TorchSim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
+from pesbench.core.interface import Model
+from pesbench.core.settings import ADDRESS, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class MACESettings(EntrySettings):
+    """Keys of an entry."""
+
+    weights: str = setting(
+        help="A `.model` file as `mace_run_train` writes it: a path, or an http(s) address, whose "
+        "download is kept in a cache and pinned at first use "
+        "([weights from an address](#weights-from-an-address)).",
+        path=ADDRESS,
+    )
+    sha256: str | None = setting(
+        None,
+        help="Checksum of the weight file, a pickled program: with it this file may run, and "
+        "another is refused ([weights that run code](#weights-that-run-code)).",
+        pattern="^[0-9a-f]{64}$",
+    )
+    trust: bool | None = setting(
+        None,
+        help="`true`, in place of `sha256`: whatever the file or the address holds may run on this "
+        "machine. What an address holds is pinned at the first download.",
+    )
+    head: str | None = setting(
+        None,
+        help="Which readout of a network with several; without the key, the one named `default`.",
+    )
+    dtype: str = setting(
+        "float64", help="Precision of the arithmetic.", choices=("float32", "float64")
+    )
+    compile: bool = setting(False, help="Compile with TorchScript before use.")
+
+
+class MACE(Family):
+    """MACE models from a weight file."""
+
+    name = "mace"
+    about = (
+        "MACE models, through TorchSim. A network that embeds the total charge and the spin "
+        "(MACE-OMOL-0) is given both; with any other, charged molecules are `unsupported`."
+    )
+    settings = MACESettings
+    packages = ("mace-torch", "torch-sim-atomistic", "torch", "e3nn", "matscipy")
+    modules = ("mace", "torch_sim")
+    extra = "mace"
+    weights = WeightFormat("mace", "give the .model file that mace_run_train writes")
+
+    def load(self, job: LoadJob) -> Model:
+        from pesbench.models.families.mace.model import load_mace
+
+        assert job.weights is not None
+        return load_mace(job.settings, job.weights, job.device)
+
+
+FAMILY = MACE()

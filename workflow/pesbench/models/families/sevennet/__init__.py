@@ -1,0 +1,1 @@
+"""Family `sevennet`: what it is (`family.py`), and its adapter (`model.py`)."""

@@ -1,0 +1,77 @@
+"""Family `sevennet`: SevenNet networks from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
+from pesbench.core.interface import Model
+from pesbench.core.settings import ADDRESS, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SevenNetSettings(EntrySettings):
+    """Keys of an entry."""
+
+    pretrained: str | None = setting(
+        None,
+        help="Name of a checkpoint that sevenn's package carries, as sevenn calls it; nothing is "
+        "downloaded. It is installed code and needs neither `sha256` nor `trust`.",
+        choices=("7net-0", "7net-0_22may2024", "7net-l3i5", "7net-mf-0"),
+    )
+    weights: str | None = setting(
+        None,
+        help="Instead: a `.pth` checkpoint as sevenn writes it, by its path or by an http(s) "
+        "address.",
+        path=ADDRESS,
+    )
+    sha256: str | None = setting(
+        None,
+        help="Checksum of the checkpoint, which may run code: with it this file may, and another "
+        "is refused.",
+        pattern="^[0-9a-f]{64}$",
+    )
+    trust: bool | None = setting(
+        None,
+        help="`true`, in place of `sha256`, for `weights`: whatever the file or the address holds "
+        "may run on this machine. What an address holds is pinned at the first download.",
+    )
+    modal: str | None = setting(
+        None,
+        help="Which of the levels that a multi-fidelity network was trained on, as sevenn calls "
+        "it.",
+    )
+
+
+class SevenNet(Family):
+    """SevenNet networks from a checkpoint."""
+
+    name = "sevennet"
+    about = (
+        "SevenNet networks, in an environment of its own "
+        "([docs/environments.md](../docs/environments.md)). They compute in float32; charged "
+        "molecules are `unsupported`."
+    )
+    settings = SevenNetSettings
+    one_of = ("pretrained", "weights")
+    packages = ("sevenn", "torch-geometric", "torch", "e3nn", "matscipy")
+    modules = ("sevenn",)
+    # a checkpoint names classes beside its tensors
+    weights = WeightFormat(None, "give the .pth checkpoint that sevenn writes")
+
+    def needs_weights(self, settings: Mapping[str, Any]) -> bool:
+        return "pretrained" not in settings
+
+    def load(self, job: LoadJob) -> Model:
+        from pesbench.models.families.sevennet.model import load_sevennet, packaged
+
+        weights = job.weights
+        if weights is None:
+            name, sha256 = job.settings["pretrained"], job.settings.get("sha256")
+            weights = packaged(name, sha256, self)
+        return load_sevennet(job.settings, weights, job.device)
+
+
+FAMILY = SevenNet()

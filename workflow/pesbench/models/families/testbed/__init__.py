@@ -1,0 +1,1 @@
+"""Family `testbed`: what it is (`family.py`), and its adapter (`model.py`)."""
