@@ -356,7 +356,7 @@ def write_scores(
     how = {}
     for path in sorted(shards):
         with Evaluation(path) as evaluation:
-            how[path] = provenance.summary(evaluation.attributes, "evaluate")
+            how[path] = provenance.summary(evaluation.attributes, "pesbench.tasks.bonds.run")
     if entry is not None:  # files of several groups that are merged may differ
         check_alike({path: {"code": made["code"]} for path, made in how.items()})
     with ScanSet(scan_set_path) as scan_set:

@@ -96,7 +96,7 @@ def _kept(
             same = (
                 json.loads(found["entry"]) == json.loads(json.dumps(entry.deciding()))
                 and stored.scan_set_sha256 == scan_set.sha256
-                and provenance.summary(found, "evaluate")["code"]
+                and provenance.summary(found, "pesbench.tasks.bonds.run")["code"]
                 == stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(entry.families))
                 and made["packages"] == provenance.package_versions()
                 and int(found["threads"]) == threads

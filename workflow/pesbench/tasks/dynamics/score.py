@@ -250,7 +250,7 @@ def write_dynamics_scores(
     hashes, settings, made_from, alike = set(), [], [], {}
     for path in shards:
         with Trajectories(path) as opened:
-            made_from.append(provenance.summary(opened.attributes, "dynamics"))
+            made_from.append(provenance.summary(opened.attributes, "pesbench.tasks.dynamics.run"))
             hashes.add(str(opened.attributes["scan_set_sha256"]))
             settings.append(json.loads(opened.attributes["settings"]))
         told = {key: value for key, value in settings[-1].items() if key != "timestep_fs"}
