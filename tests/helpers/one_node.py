@@ -282,11 +282,11 @@ class OneNode:
     # --- what it knows of its jobs
 
     def queue(self) -> list[str]:
-        """Ids of the jobs that wait or run; array tasks by their own."""
+        """Ids of the jobs that wait or run."""
         return run("squeue", "-h", "-r", "-t", "PD,R,CG", "-o", "%A").split()
 
     def jobs(self) -> list[dict[str, str]]:
-        """Facts of all jobs so far, each task of an array on its own."""
+        """Facts of all jobs so far."""
         lines = run("scontrol", "show", "job", "-o", check=False).splitlines()
         return [
             dict(word.partition("=")[::2] for word in line.split() if "=" in word)

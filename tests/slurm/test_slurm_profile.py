@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ BOUND_S = 1800  # of a run; minutes on an idle machine
 SLOW_FRAME_S = 0.24
 SLOWER_FRAME_S = 0.4  # more than a minute of work after the first of three scans
 N_FRAMES = 100
-ARRAY_LIMIT = 2  # less than the jobs of a rule
 POLL_S = 0.3
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -90,16 +88,12 @@ KILLED = {
 }
 _HEAD = re.compile(r"(?:local)?rule (\w+):$")
 _FACT = re.compile(r"    (jobid|wildcards): (.*)$")
-_ALONE = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+) ")
-_ARRAY = re.compile(
-    r"Submitted array job with Snakemake IDs (\S+) and SLURM job ID (\d+)\. "
-    r"The individual task IDs are (\d+)-"
-)
+_SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+) ")
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that Slurm got: a rule and the values of its wildcards, and an id or that of a task."""
+    """A job that Slurm got: a rule and the values of its wildcards, and its id."""
 
     rule: str
     wildcards: tuple[str, ...]
@@ -120,11 +114,8 @@ def submissions(log: str) -> list[Submitted]:
         elif fact:
             values = (word.partition("=")[2] for word in fact[2].split(", "))
             jobs[job] = (rule, tuple(values))
-        elif alone := _ALONE.match(line):
-            found.append(Submitted(*jobs[alone[1]], alone[2]))
-        elif array := _ARRAY.match(line):
-            for task, one in enumerate(array[1].split(","), start=int(array[3])):
-                found.append(Submitted(*jobs[one], f"{array[2]}_{task}"))
+        elif submitted := _SUBMITTED.match(line):
+            found.append(Submitted(*jobs[submitted[1]], submitted[2]))
     return found
 
 
@@ -151,9 +142,7 @@ class Workflow:
         text = profile.read_text()
         for key, value in (
             ("slurm-init-seconds-before-status-checks", 3),
-            ("slurm-array-limit", ARRAY_LIMIT),
-            # one disk: a task that looked for the output of another one would be seen
-            ("latency-wait", 5),
+            ("latency-wait", 5),  # one disk
         ):
             text, count = re.subn(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.MULTILINE)
             assert count == 1, key
@@ -192,20 +181,14 @@ def finish(process: subprocess.Popen[bytes]) -> int:
             process.wait()
 
 
-def _id(job: dict[str, str]) -> str:
-    """As Snakemake's log has it."""
-    task = job.get("ArrayTaskId")
-    return f"{job['ArrayJobId']}_{task}" if task else job["JobId"]
-
-
 @dataclass(frozen=True)
 class Killed:
-    """What came of a Snakemake that was killed: its log then, what the next said, and the end."""
+    """What came of a Snakemake that was killed: what the next ones said, in order, and the end."""
 
     at_work: list[str]
-    said: str
-    said_code: int
-    command: str
+    locked: str
+    unlocked: int
+    refused: str
     code: int
 
 
@@ -225,7 +208,7 @@ class Done:
         self, workflow: Workflow, rule: str, *wildcards: str
     ) -> list[tuple[Submitted, dict[str, str]]]:
         """Jobs of one rule (and the first wildcards), in order, with Slurm's facts."""
-        facts = {_id(job): job for job in self.node.jobs()}
+        facts = {job["JobId"]: job for job in self.node.jobs()}
         return [
             (one, facts[one.slurm_id])
             for one in submissions(workflow.log)
@@ -249,11 +232,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
                 losses = [
                     at_a_time.submit(_lose, made, limited, running[1], "evaluate_on_cpu",
                                      lambda one: one.wildcards == ("slow", "0001"), piece=True),
-                    # a later task, which the plugin starts as if it were the first
                     at_a_time.submit(_lose, made, whole, running[0], "evaluate",
-                                     lambda one: one.slurm_id.endswith("_2"), piece=False),
+                                     lambda one: one.wildcards[-1] == "0001", piece=False),
                     at_a_time.submit(_lose, made, whole, running[0], "dynamics",
-                                     lambda one: "_" in one.slurm_id, piece=True),
+                                     lambda one: True, piece=True),
                 ]  # fmt: skip
                 kill = at_a_time.submit(_kill_and_continue, made)
                 made.codes = {
@@ -310,7 +292,7 @@ def _lose(
             found = [one for one in found if _piece(workflow, one).exists()]
         if not found:
             continue
-        states = {_id(job): job["JobState"] for job in done.node.jobs()}
+        states = {job["JobId"]: job["JobState"] for job in done.node.jobs()}
         at_work = [one for one in found if states.get(one.slurm_id) == "RUNNING"]
         if at_work:
             with contextlib.suppress(RuntimeError):  # it has just ended
@@ -320,7 +302,7 @@ def _lose(
 
 
 def _kill_and_continue(done: Done) -> Killed:
-    """SIGKILL Snakemake while its jobs run, give the same command, and then do what it says."""
+    """SIGKILL Snakemake while its jobs run, and then do what the next ones say."""
     workflow = done.killed
     first = workflow.start("scores")
     end = time.monotonic() + BOUND_S
@@ -332,18 +314,22 @@ def _kill_and_continue(done: Done) -> Killed:
     finally:
         first.kill()
         first.wait()
+    jobs = [one.slurm_id for one in submissions(workflow.log) if one.rule == "evaluate_on_cpu"]
+    locked = _said(workflow, "scores")
+    unlocked = finish(workflow.start("scores", "--unlock"))
+    refused = _said(workflow, "scores")
+    told = re.search(": (scancel [0-9 ]+)$", refused, flags=re.MULTILINE)
+    assert told is not None, refused
+    run(*told[1].split())
+    code = finish(workflow.start("scores"))
+    return Killed(sorted(jobs), locked, unlocked, refused, code)
+
+
+def _said(workflow: Workflow, *arguments: str) -> str:
+    """What a run that is refused says."""
     before = len(workflow.log)
-    said_code = finish(workflow.start("scores"))
-    said = workflow.log[before:]
-    jobs = {
-        one.slurm_id.partition("_")[0]
-        for one in submissions(workflow.log)
-        if one.rule == "evaluate_on_cpu"
-    }
-    told = re.search("^pesbench: .*`(.*)`$", said, flags=re.MULTILINE)
-    assert told is not None, said
-    code = finish(workflow.run(["sh", "-c", told[1]]))
-    return Killed(sorted(jobs), said, said_code, told[1], code)
+    assert finish(workflow.start(*arguments)) == 1, workflow.log[before:]
+    return workflow.log[before:]
 
 
 # --- a whole benchmark ---------------------------------------------------------------------------
@@ -358,7 +344,7 @@ def test_a_benchmark_runs_through_the_profile(done: Done) -> None:
 
 
 def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
-    """Arrays, and the job that follows a lost one."""
+    """The job that follows a lost one, too."""
     jobs = [job for rule in ("evaluate", "dynamics") for _, job in done.jobs(done.whole, rule)]
     used = {}
     for job in jobs:
@@ -373,23 +359,6 @@ def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
     for one, other in combinations((job for job in jobs if job["JobId"] in used), 2):
         if max(one["StartTime"], other["StartTime"]) < min(one["EndTime"], other["EndTime"]):
             assert used[one["JobId"]] != used[other["JobId"]]
-
-
-@pytest.mark.parametrize(
-    ("rule", "sizes"),
-    [
-        ("evaluate", [1, 2]),  # of three jobs; an array holds two
-        ("dynamics", [2]),
-        ("evaluate_on_cpu", [1, 2]),
-        ("dynamics_on_cpu", [2]),
-    ],
-)
-def test_what_is_fanned_out_goes_as_arrays(done: Done, rule: str, sizes: list[int]) -> None:
-    first = {}  # of each job
-    for one, job in done.jobs(done.whole, rule):
-        first.setdefault(one.wildcards, job.get("ArrayJobId"))
-    assert sorted(Counter(first.values()).values()) == sizes
-    assert None not in first.values()
 
 
 @pytest.mark.parametrize("rule", ["evaluate_on_cpu", "dynamics_on_cpu", "reference", "molecules"])
@@ -413,12 +382,6 @@ def test_what_reads_results_is_no_job_of_the_cluster(done: Done) -> None:
     assert rules == {"molecules", "reference", "controls"} | on_gpu | on_cpu
 
 
-def test_a_limit_of_jobs_beside_arrays_is_refused(done: Done) -> None:
-    """The plugin would wait for ever for what Snakemake holds back."""
-    assert finish(done.whole.start("--jobs", "2", "--forcerun", "figures")) != 0
-    assert "pesbench: error: --jobs 2 and array jobs" in done.whole.log
-
-
 def test_a_rerun_does_nothing(done: Done) -> None:
     before = len(done.node.jobs())
     assert finish(done.whole.start()) == 0
@@ -426,25 +389,24 @@ def test_a_rerun_does_nothing(done: Done) -> None:
     assert len(done.node.jobs()) == before
 
 
-# --- a lost task ---------------------------------------------------------------------------------
+# --- a lost job ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["evaluate", "dynamics"])
-def test_a_lost_task_of_an_array_is_made_again_and_costs_no_other(done: Done, rule: str) -> None:
+def test_a_lost_job_is_made_again_and_costs_no_other(done: Done, rule: str) -> None:
     lost = done.lost[rule]  # else nothing was lost in time
     states: dict[tuple[str, ...], list[str]] = {}
     for one, job in done.jobs(done.whole, rule):
         states.setdefault(one.wildcards, []).append(job["JobState"])
     assert states.pop(lost.wildcards) == ["CANCELLED", "COMPLETED"]
     assert set(map(tuple, states.values())) == {("COMPLETED",)}
-    (_, before), (again, after) = done.jobs(done.whole, rule, *lost.wildcards)
-    assert "_" not in again.slurm_id  # alone
+    (_, before), (_, after) = done.jobs(done.whole, rule, *lost.wildcards)
     assert _minutes(after) > _minutes(before)
     folder = done.whole.results / "mace-mini" / {"evaluate": "scans"}.get(rule, rule)
     assert not list(folder.glob("*.checkpoint"))
 
 
-def test_a_lost_task_of_dynamics_continues_from_its_checkpoint(done: Done) -> None:
+def test_a_lost_job_of_dynamics_continues_from_its_checkpoint(done: Done) -> None:
     lost = done.lost["dynamics"]
     for path in (done.whole.results / "mace-mini" / "dynamics").iterdir():
         with Trajectories(path) as trajectories:
@@ -460,16 +422,6 @@ def _minutes(job: dict[str, str]) -> int:
     return 60 * hours + minutes
 
 
-def _attempts(done: Done, workflow: Workflow, rule: str) -> dict[str, int]:
-    """Which attempt of its job each of Slurm's is, by the id that Snakemake's log has."""
-    count: Counter[tuple[str, ...]] = Counter()
-    found = {}
-    for one, _ in done.jobs(workflow, rule):
-        count[one.wildcards] += 1
-        found[one.slurm_id] = count[one.wildcards]
-    return found
-
-
 @pytest.mark.parametrize(("shard", "how"), [("0000", "TIMEOUT"), ("0001", "CANCELLED")])
 def test_a_lost_job_is_tried_again_with_more_and_continues(
     done: Done, shard: str, how: str
@@ -480,14 +432,10 @@ def test_a_lost_job_is_tried_again_with_more_and_continues(
     assert states[-1] == "COMPLETED"
     assert how in states[:-1]
     assert set(states[:-1]) <= {"TIMEOUT", "CANCELLED"}
-    attempts = _attempts(done, done.limited, "evaluate_on_cpu")
-    for one, job in jobs:
-        array = one.slurm_id.partition("_")[0]
-        most = max(n for other, n in attempts.items() if other.partition("_")[0] == array)
-        # of any in its array; a later attempt counts on a model that hangs
-        assert _minutes(job) == 2 * most + 3 * (most > 1)
-        # the plugin adds a little to an array's
-        assert 4000 * most <= int(job["MinMemoryNode"].removesuffix("M")) < 4000 * most + 10
+    for attempt, (_, job) in enumerate(jobs, start=1):
+        # a later attempt counts on a model that hangs
+        assert _minutes(job) == 2 * attempt + 3 * (attempt > 1)
+        assert int(job["MinMemoryNode"].removesuffix("M")) == 4000 * attempt
     with Evaluation(done.limited.results / "slow" / "scans" / f"{shard}.h5") as evaluation:
         assert 1 <= evaluation.attributes["times_interrupted"] < len(jobs)
         assert evaluation.attributes["wall_s"] > len(evaluation.ids) * N_FRAMES * SLOW_FRAME_S
@@ -520,20 +468,17 @@ def _same_as_undisturbed(workflow: Workflow, scratch: Path, lost: int) -> None:
 # --- a Snakemake that is killed ------------------------------------------------------------------
 
 
-def test_after_a_killed_snakemake_the_next_one_tells_the_command_that_continues(
-    done: Done,
-) -> None:
+def test_after_a_killed_snakemake_its_lock_and_then_its_jobs_are_refused(done: Done) -> None:
     assert isinstance(done.kill, Killed), done.kill
-    assert done.kill.said_code == 1
-    assert "Directory cannot be locked" in done.kill.said
-    assert f"scancel {' '.join(done.kill.at_work)} && snakemake " in done.kill.command
-    again = "snakemake --profile slurm scores --configfile run.yaml"
-    assert done.kill.command.endswith(f"{again} --unlock && {again}")
+    assert "Directory cannot be locked" in done.kill.locked
+    assert "--unlock" in done.kill.locked
+    assert done.kill.unlocked == 0
+    told = re.search(r"scancel ([0-9 ]+)$", done.kill.refused, flags=re.MULTILINE)
+    assert told is not None
+    assert sorted(told[1].split()) == done.kill.at_work
 
 
-def test_that_command_cancels_continues_and_ends_with_a_whole_result(
-    done: Done, tmp_path: Path
-) -> None:
+def test_once_they_are_cancelled_the_same_command_continues(done: Done, tmp_path: Path) -> None:
     assert isinstance(done.kill, Killed), done.kill
     assert done.kill.code == 0, done.killed.log + done.node.log()[-3000:]
     jobs = done.jobs(done.killed, "evaluate_on_cpu")
