@@ -23,7 +23,8 @@ from pesbench.commands.plan.actual import beside
 from pesbench.commands.plan.command import plan, read_probe
 from pesbench.commands.plan.contents import Facts, read_facts
 from pesbench.commands.plan.cost import Cost, Timing, fit, two_sizes
-from pesbench.commands.plan.prediction import Contents, Speed, other_jobs, predict
+from pesbench.commands.plan.jobs import other_jobs
+from pesbench.commands.plan.prediction import Contents, Part, Speed, Together, predict
 from pesbench.commands.plan.probe import Probe, probe_model, write_probe
 from pesbench.commands.plan.probe_scans import candidates, write_probe_scans
 from pesbench.commands.plan.tables import figure, frame, proposal_text, run_command, table, totals
@@ -66,7 +67,7 @@ def made_probe(frame_s: float, atom_s: float = 0.0, **changes) -> Probe:
     return replace(
         Probe(
             info=info, load_s=1.0, tuning_s=0.5, limit=BatchLimit(systems=100),
-            timings={"scans": timings, "dynamics": timings}, host_bytes=200_000_000,
+            timings={"scan": timings, "minimum": timings}, host_bytes=200_000_000,
         ),
         **changes,
     )  # fmt: skip
@@ -165,8 +166,12 @@ def toy_run(toys, tmp_path_factory) -> Run:
     write_toys(results / "toys.h5", toys.values())
     run = replace(resolve(CUSTOM, REPO), results=results, scan_set="toys")
     ids = sorted(toys)
+    bonds = replace(
+        run.tasks["bonds"], models=["fake"], items=ids, selected=ids, shard_size=3,
+        controls=frozenset(),
+    )  # fmt: skip
     run = replace(run, models={"fake": fake_entry()}, planned=ids, scans=ids, shard_size=3)
-    run = replace(run, dynamics=[], dynamics_shards={}, vibrations=[], vibration_systems=[])
+    run = replace(run, tasks={"bonds": bonds})
     write_probe_scans(run, read_facts(run, REPO), REPO, results / "probe_scans.h5")
     return run
 
@@ -188,22 +193,19 @@ def test_a_model_of_known_pace_is_predicted(toy_run, tmp_path):
     facts = read_facts(toy_run, REPO)
     (found,) = predict(replace(toy_run, source="bsct_spice"), facts, {"fake": probe})
     at_least = pause_s * sum(one.frames for one in facts.values())
-    of_start = found.scans.shards * Speed(entry, probe).start_s
-    assert found.scans.shards == 2
-    assert at_least < 3600 * found.scans.hours - of_start < 3 * at_least
+    bonds = found.parts["bonds"]
+    of_start = bonds.shards * Speed(entry, probe).start_s
+    assert bonds.shards == 2
+    assert at_least < 3600 * bonds.hours - of_start < 3 * at_least
     # and beside what it took
     for number, shard in enumerate(([*sorted(facts)][:3], [*sorted(facts)][3:])):
         evaluate_shard(
-            entry, toy_run.results / "toys.h5", shard, tmp_path / f"fake/scans/000{number}.h5"
+            entry, toy_run.results / "toys.h5", shard, tmp_path / f"fake/bonds/000{number}.h5"
         )
     frame([found]).to_csv(tmp_path / "plan.csv", index=False)
     (row,) = beside(tmp_path / "plan.csv", tmp_path).to_dict("records")
-    assert (row["model"], row["stage"], row["shards"], row["shards_done"]) == (
-        "fake",
-        "scans",
-        2,
-        2,
-    )
+    assert (row["model"], row["task"], row["shards"], row["shards_done"]) == ("fake", "bonds", 2, 2)
+    assert row["note"] == ""
     assert 0.1 < row["actual_over_predicted"] < 10
     assert row["actual_storage_gb"] == pytest.approx(row["predicted_storage_gb"], rel=0.5)
     assert math.isclose(row["actual_memory_gb"], row["predicted_memory_gb"], rel_tol=0.5)
@@ -232,13 +234,14 @@ def test_a_probe_that_fails_is_a_row_with_its_reason(toy_run, entry, status, wor
     stored = json.loads(json.dumps(probe.to_json()))
     assert Probe.from_json(stored).to_json() == stored
     run = replace(toy_run, source="bsct_spice", models={"fake": fake_entry(), "bad": entry})
+    run = replace(run, tasks={"bonds": replace(run.tasks["bonds"], models=["fake", "bad"])})
     predictions = predict(run, read_facts(run, REPO), {"fake": made_probe(0.01), "bad": probe})
     row = frame(predictions).set_index("model").loc["bad"]
     assert row["status"] == status.value
     assert words in row["reason"]
     assert math.isnan(row["hours"])
-    assert (row["scans_shards"], row["jobs"]) == (2, predictions[0].jobs)  # it is run all the same
-    assert "n/a" in next(line for line in table(predictions).splitlines() if "| bad" in line)
+    assert (row["bonds_shards"], row["jobs"]) == (2, predictions[0].jobs)  # it is run all the same
+    assert "n/a" in next(line for line in table(run, predictions).splitlines() if "| bad" in line)
     said = " ".join(totals(run, predictions, built=True, cores=2))
     assert "at least" in said
     assert f"bad ({probe.message})" in said
@@ -250,7 +253,7 @@ def test_a_stored_probe_is_read_back_and_one_that_is_torn_says_so(toy_run, tmp_p
     found = read_probe(tmp_path / "probe.json")
     assert found.info is not None
     assert (found.status, found.info.batched) == (Status.OK, False)
-    assert [timing.atoms for timing in found.timings["dynamics"]] == [2, 2, 2]
+    assert [timing.atoms for timing in found.timings["minimum"]] == [2, 2, 2]
     (tmp_path / "torn.json").write_text('{"status": "ok"')
     assert "cannot be read" in read_probe(tmp_path / "torn.json").message
     assert "not timed yet" in read_probe(tmp_path / "none.json").message
@@ -271,31 +274,54 @@ def test_work_is_that_of_the_scans_and_molecules_the_model_knows():
         contents.scans[name].elements <= {1, 6, 8} for name in run.scans
     )
     assert 0 < found["gfn1-xtb"].n_scans < len(run.scans)
-    assert found["gfn1-xtb"].scans.shards == found["gfn2-xtb"].scans.shards
+    bonds = {name: one.part("bonds") for name, one in found.items()}
+    assert bonds["gfn1-xtb"].shards == bonds["gfn2-xtb"].shards
+    assert bonds["gfn1-xtb"].atom_frames < bonds["gfn2-xtb"].atom_frames
 
 
 def test_hours_of_dynamics_are_steps_times_molecules():
     run, facts = run_of(CUSTOM)
     frame_s, probes = 0.02, probes_of(run, {"mace-mini": 0.02})
     found = {one.model: one for one in predict(run, facts, probes)}["mace-mini"]
-    frames = 0
-    for shard in run.dynamics_shards.values():
+    frames, shards = 0, run.tasks["dynamics"].shards
+    assert any(name.startswith("half-") for name in shards)
+    for shard in shards.values():
         per_molecule = (shard.settings.n_steps + 1) * len(shard.settings.temperatures_k)
-        frames += len(shard.systems) * (per_molecule + 20)  # of relaxation
-    steps = sum(shard.settings.n_steps + 1 for shard in run.dynamics_shards.values())
-    seconds = frame_s * frames + 5e-4 * steps + 1.5 * len(run.dynamics_shards)
-    assert 3600 * found.dynamics.hours == pytest.approx(seconds, rel=1e-6)
-    assert found.hours == found.scans.hours + found.dynamics.hours + found.vibrations.hours
+        frames += len(shard.items) * (per_molecule + 20)  # of relaxation
+    steps = sum(shard.settings.n_steps + 1 for shard in shards.values())
+    seconds = frame_s * frames + 5e-4 * steps + 1.5 * len(shards)
+    assert 3600 * found.part("dynamics").hours == pytest.approx(seconds, rel=1e-6)
+    assert set(found.parts) == {"bonds", "dynamics", "vibrations"}
+    assert found.hours == sum(part.hours for part in found.parts.values())
+
+
+def test_frequencies_are_a_relaxation_and_displaced_frames():
+    run, facts = run_of(CUSTOM)
+    frame_s, probes = 0.02, probes_of(run, {"mace-mini": 0.02, "reference": 0.02})
+    found = {one.model: one for one in predict(run, facts, probes)}
+    atoms = {one.system: one.atoms for one in facts.values()}
+    held = [atoms[name] for name in run.tasks["vibrations"].selected]
+    seconds = 1.5 + frame_s * sum(40 + 6 * n for n in held)
+    for name in ("mace-mini", "reference"):
+        part = found[name].part("vibrations")
+        assert (part.shards, 3600 * part.hours) == (1, pytest.approx(seconds, rel=1e-6))
+        assert part.atom_frames == sum((40 + 6 * n) * n for n in held)
+    assert found["gfn1-xtb"].part("vibrations") == Part()
 
 
 def test_a_step_of_molecules_that_share_a_batch_pays_for_one_call():
     timings = tuple(Timing(n, k, 0.5 + 0.001 * n * k) for n, k in ((10, 1), (10, 20), (20, 10)))
     info = replace(made_probe(1.0).info, batched=True)
-    probe = made_probe(1.0, timings={"scans": timings, "dynamics": timings}, info=info)
+    probe = made_probe(1.0, timings={"scan": timings, "minimum": timings}, info=info)
     speed = Speed(fake_entry(), replace(probe, limit=BatchLimit(atoms=200)))
-    assert speed.step([10, 20, 30]) == pytest.approx(0.5 + 0.06)
-    assert speed.step([10] * 21) == pytest.approx(2 * 0.5 + 0.21)
-    assert speed.frames("scans", 40, 10) == pytest.approx(2 * 0.5 + 0.4)
+    step = Together(place=0, steps=3)
+    assert speed.seconds(step, [(1, 10), (1, 20), (1, 30)]) == pytest.approx(3 * (0.5 + 0.06))
+    assert speed.seconds(step, [(1, 10)] * 21) == pytest.approx(3 * (2 * 0.5 + 0.21))
+    assert speed.seconds(step, [(7, 10)] * 3) == speed.seconds(step, [(1, 10)] * 21)
+    # of what is evaluated once, batches are full
+    once = Together(place=0, steps=1, along_scan=True)
+    assert speed.seconds(once, [(40, 10)]) == pytest.approx(2 * 0.5 + 0.4)
+    assert speed.seconds(once, [(10, 10)]) == pytest.approx(0.5 * 0.5 + 0.1)
 
 
 @pytest.mark.parametrize("config", [DEFAULT, CUSTOM, BSCT], ids=["default", "custom", "bsct"])
@@ -316,14 +342,17 @@ def test_shards_and_jobs_are_those_that_snakemake_schedules(config, tmp_path):
     def scheduled(*rules: str) -> int:
         return sum(jobs.get(rule, 0) for rule in rules)
 
-    scans = sum(m.scans.shards for m in models if m.role != "control")
-    assert scans == scheduled("evaluate", "evaluate_on_cpu")
-    assert scheduled("controls") == 1
-    assert sum(m.dynamics.shards for m in models) == scheduled("dynamics", "dynamics_on_cpu")
-    assert sum(m.vibrations.shards for m in models) == scheduled("vibrations")
+    def shards(some, part: str) -> int:
+        return sum(one.part(part).shards for one in some)
+
+    not_controls = [one for one in models if one.role != "control"]
     methods = [one for one in predictions if one.role == "method"]
-    assert sum(m.scans.shards for m in methods) == scheduled("reference")
-    assert sum(m.vibrations.shards for m in methods) == scheduled("reference_vibrations")
+    assert scheduled("controls") == 1
+    assert shards(not_controls, "bonds") == scheduled("evaluate", "evaluate_on_cpu")
+    assert shards(models, "dynamics") == scheduled("dynamics", "dynamics_on_cpu")
+    assert shards(models, "vibrations") == scheduled("vibrations")
+    assert shards(methods, "scan_set") == scheduled("reference")
+    assert shards(methods, "vibrations") == scheduled("reference_vibrations")
     assert sum(one.jobs for one in predictions) + other_jobs(run) == jobs["total"]
 
 
@@ -333,7 +362,7 @@ def test_shards_and_jobs_are_those_that_snakemake_schedules(config, tmp_path):
 def cost_of(run: Run, facts, probes) -> float:
     """Hours of a CPU, with the scan set built: of its reference, frequencies only."""
     return sum(
-        one.vibrations.hours if one.role == "method" else one.hours
+        one.hours - one.part("scan_set").hours if one.role == "method" else one.hours
         for one in predict(run, facts, probes)
     )
 
@@ -350,11 +379,11 @@ def test_what_is_proposed_fits_and_no_more_would(config, share):
     assert not found.whole
     assert found.hours <= hours
     assert cost_of(found.run, facts, probes) == pytest.approx(found.hours)
-    assert set(found.run.scans) < set(run.scans) or found.dropped or not found.run.dynamics
+    assert set(found.run.scans) < set(run.scans) or found.dropped or len(found.run.tasks) == 1
     kept = list(found.run.models)
     most = max(pd.Series([facts[scan_id].bond for scan_id in run.scans]).value_counts())
-    if not found.run.dynamics:  # not even the cheapest model fits with them
-        run = budget.without_dynamics(run)
+    if set(found.run.tasks) == {"bonds"}:  # not even the cheapest model fits with the others
+        run = budget.scans_alone(run)
     more = budget.thinned(run, facts, kept, found.per_bond + 1)
     assert found.per_bond == most or cost_of(more, facts, probes) > hours
     if found.dropped:  # the last one was dropped for a reason
@@ -372,10 +401,9 @@ def test_the_config_that_is_written_is_the_run_that_was_proposed():
             found = budget.propose(run, facts, probes, hours, built=True)
             assert found is not None
             again = resolve(merged(config, budget.overlay(run, found)), REPO)
-            for name in ("scans", "dynamics", "vibrations", "vibration_systems", "ladder"):
+            for name in ("scans", "tasks", "ladder"):
                 assert getattr(again, name) == getattr(found.run, name), name
             assert list(again.models) == list(found.run.models)
-            assert again.dynamics_shards == found.run.dynamics_shards
 
 
 def test_bond_types_stay_balanced_and_dynamics_keep_their_share():
@@ -384,7 +412,7 @@ def test_bond_types_stay_balanced_and_dynamics_keep_their_share():
     scans = pd.Series([facts[scan_id].bond for scan_id in smaller.scans]).value_counts()
     of_whole = pd.Series([facts[scan_id].bond for scan_id in run.scans]).value_counts()
     assert (scans == of_whole.clip(upper=11)[scans.index]).all()
-    moving = [name for shard in smaller.dynamics_shards.values() for name in shard.systems]
+    moving = smaller.tasks["dynamics"].selected
     assert set(moving) <= set(smaller.scans)
     assert set(pd.Series([facts[name].bond for name in moving]).value_counts()) == {1}
     # each larger choice holds the smaller ones: a budget that grows throws nothing away
@@ -468,20 +496,24 @@ def test_without_a_time_of_the_reference_there_is_no_proposal():
 
 def test_where_scans_alone_are_proposed_it_is_said_why():
     run, facts = run_of(CUSTOM)
-    assert run.dynamics
-    assert run.vibrations
+    assert set(run.tasks) == {"bonds", "dynamics", "vibrations"}
     found, said = proposed(run, facts, probes_of(run) | {"reference": UNTIMED}, 1e6)
     assert found is not None
-    assert not found.run.dynamics
-    assert not found.run.vibrations
-    assert "Scans alone, for the frequencies of the reference, gfn2-xtb, could not be timed" in said
-    scans_alone = cost_of(budget.without_dynamics(run), facts, probes_of(run))
+    assert set(found.run.tasks) == {"bonds"}
+    assert (
+        "Only the scans are proposed, without dynamics and vibrations: the reference, gfn2-xtb, "
+        "could not be timed (it died)."
+    ) in said
+    scans_alone = cost_of(budget.scans_alone(run), facts, probes_of(run))
     found, said = proposed(run, facts, probes_of(run), 0.5 * scans_alone)
     assert found is not None
-    assert not found.run.dynamics
-    assert "Scans alone, for with dynamics or frequencies not even one model fits." in said
+    assert set(found.run.tasks) == {"bonds"}
+    assert (
+        "Only the scans are proposed: with dynamics and vibrations, not even the cheapest model "
+        "fits the budget."
+    ) in said
     found, said = proposed(run, facts, probes_of(run), 1e6)
-    assert "Scans alone" not in said
+    assert "Only the scans" not in said
 
 
 @pytest.mark.parametrize("untimed", [["mace-mini"], ["gfn1-xtb"], ["mace-mini", "gfn2-xtb"]])
@@ -570,53 +602,59 @@ def test_a_budget_for_all_is_all_and_one_for_nothing_is_none():
 
 
 @pytest.fixture
-def two_models(toys, toy_set, tmp_path) -> Path:
-    """Results of a model with both shards, and of one that lacks a shard and fails on a scan."""
+def three_models(toys, toy_set, tmp_path) -> Path:
+    """Results of a model, of one that fails on a scan, and of one that lacks a shard."""
     ids = sorted(toys)
     failing = fake_entry("Faulty", arguments={"fault": "raise", "formulas": ["C2"]})
-    for name, entry, shards in (("good", fake_entry(), 2), ("bad", failing, 1)):
+    for name, entry, shards in (
+        ("good", fake_entry(), 2),
+        ("bad", failing, 2),
+        ("half", failing, 1),
+    ):
         for number in range(shards):
             part = ids[3 * number : 3 * number + 3]
-            out = tmp_path / name / "scans" / f"{number:04d}.h5"
+            out = tmp_path / name / "bonds" / f"{number:04d}.h5"
             evaluate_shard(replace(entry, name=name), toy_set, part, out)
+    frames = sum(toy.n_frames * toy.n_atoms for toy in toys.values())
     rows = [
         {"model": name, "status": status, "reason": "it hung", "device": "calculator",
-         "memory_gb": 0.2, **{f"{stage}_{key}": 0 for stage in ("dynamics", "vibrations")
-                              for key in ("shards", "hours", "storage_gb")},
-         "scans_shards": 2, "scans_hours": hours, "scans_storage_gb": 1e-5}
+         "memory_gb": 0.2, "dynamics_shards": 0, "dynamics_hours": 0, "dynamics_storage_gb": 0,
+         "dynamics_atom_frames": 0, "bonds_shards": 2, "bonds_hours": hours,
+         "bonds_storage_gb": 1e-5, "bonds_atom_frames": frames}
         for name, status, hours in
-        (("good", "ok", 0.5), ("bad", "ok", 0.5), ("none", "timeout", None))
+        (("good", "ok", 0.5), ("bad", "ok", 0.5), ("half", "ok", 0.5), ("none", "timeout", None))
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "plan.csv", index=False)
     return tmp_path
 
 
-def test_predicted_and_actual_are_joined_by_model_and_stage(two_models):
-    found = beside(two_models / "plan.csv", two_models).set_index("model")
-    files = sorted((two_models / "good" / "scans").glob("*.h5"))
+def test_predicted_and_actual_are_joined_by_model_and_task(three_models):
+    found = beside(three_models / "plan.csv", three_models).set_index("model")
+    files = sorted((three_models / "good" / "bonds").glob("*.h5"))
     good = found.loc["good"]
     assert good["actual_storage_gb"] == pytest.approx(sum(f.stat().st_size for f in files) / 1e9)
     assert 0 < good["actual_hours"] < 0.1
     assert good["actual_over_predicted"] == pytest.approx(good["actual_hours"] / 0.5)
     assert good["note"] == ""
-    bad = found.loc["bad"]
-    assert (bad["shards"], bad["shards_done"]) == (2, 1)
-    assert math.isnan(bad["actual_over_predicted"])
-    assert bad["note"] == "1 of 2 shards done; failed on 1"
+    assert found.loc["bad", "note"] == "answered 83% of the planned frames"  # five of six scans
+    half = found.loc["half"]
+    assert (half["shards"], half["shards_done"]) == (2, 1)
+    assert math.isnan(half["actual_over_predicted"])
+    assert half["note"] == "1 of 2 shards done"
     none = found.loc["none"]
     assert none["note"] == "not predicted: it hung; 0 of 2 shards done"
     assert math.isnan(none["actual_hours"])
 
 
-def test_a_damaged_file_and_another_table_are_named(two_models, caplog):
-    out = ["--results", str(two_models), "--out", str(two_models / "actual.csv")]
-    assert main(["plan-actual", "--plan", str(two_models / "plan.csv"), *out]) == 0
-    (two_models / "bad/scans/0000.h5").write_text("torn")
-    assert main(["plan-actual", "--plan", str(two_models / "plan.csv"), *out]) == 2
-    assert "bad/scans/0000.h5" in caplog.text
-    (two_models / "other.csv").write_text("model,rank\na,1\n")
+def test_a_damaged_file_and_another_table_are_named(three_models, caplog):
+    out = ["--results", str(three_models), "--out", str(three_models / "actual.csv")]
+    assert main(["plan-actual", "--plan", str(three_models / "plan.csv"), *out]) == 0
+    (three_models / "bad/bonds/0000.h5").write_text("torn")
+    assert main(["plan-actual", "--plan", str(three_models / "plan.csv"), *out]) == 2
+    assert "bad/bonds/0000.h5" in caplog.text
+    (three_models / "other.csv").write_text("model,rank\na,1\n")
     with pytest.raises(UserError, match=r"other.csv: no column 'memory_gb'"):
-        beside(two_models / "other.csv", two_models)
+        beside(three_models / "other.csv", three_models)
 
 
 # --- by hand -------------------------------------------------------------------------------------
@@ -658,7 +696,7 @@ def test_a_plan_needs_the_config_alone(own, caplog):
     said = plan(whole(own), [], None, **options, seconds=20, cores=2)
     found = pd.read_csv("results/own/plan.csv").set_index("model")
     assert list(found.index) == ["reference", "dead", "far", "good"]
-    assert found.loc["good", ["status", "scans_shards"]].tolist() == ["ok", 1]
+    assert found.loc["good", ["status", "bonds_shards"]].tolist() == ["ok", 1]
     assert found.loc["good", "hours"] > 0
     assert found.loc["dead", "status"] == "crashed"
     assert "pesbench entry far" in found.loc["far", "reason"]

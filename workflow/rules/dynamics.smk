@@ -19,7 +19,10 @@ rule dynamics:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu=True),
+        **asks(
+            lambda wildcards: REQUESTS.shard(wildcards.model, "dynamics", wildcards.shard),
+            gpu=True,
+        ),
     params:
         **asking("pesbench.tasks.dynamics.run", of_model),
         systems=lambda wildcards: RUN.dynamics_shards[wildcards.shard].systems,
@@ -35,7 +38,10 @@ use rule dynamics as dynamics_on_cpu with:
         model=one_of(REQUESTS.on_cpu),
     priority: 2
     resources:
-        **asks(lambda wildcards: REQUESTS.dynamics(wildcards.model, wildcards.shard), gpu=False),
+        **asks(
+            lambda wildcards: REQUESTS.shard(wildcards.model, "dynamics", wildcards.shard),
+            gpu=False,
+        ),
 
 
 rule score_dynamics:

@@ -19,7 +19,9 @@ rule evaluate:
         conda_file(of_model)
     threads: RUN.threads
     resources:
-        **asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu=True),
+        **asks(
+            lambda wildcards: REQUESTS.shard(wildcards.model, "bonds", wildcards.shard), gpu=True
+        ),
     params:
         **asking("pesbench.tasks.bonds.run", of_model),
         scans=lambda wildcards: scans_of(wildcards.model, wildcards.shard),
@@ -34,7 +36,9 @@ use rule evaluate as evaluate_on_cpu with:
     wildcard_constraints:
         model=one_of(REQUESTS.on_cpu),
     resources:
-        **asks(lambda wildcards: REQUESTS.evaluation(wildcards.model, wildcards.shard), gpu=False),
+        **asks(
+            lambda wildcards: REQUESTS.shard(wildcards.model, "bonds", wildcards.shard), gpu=False
+        ),
 
 
 if CONTROLS:

@@ -20,7 +20,10 @@ if VIBRATIONS:
             conda_file(of_model)
         threads: RUN.threads
         resources:
-            **asks(lambda wildcards: REQUESTS.vibrations(wildcards.model), model_on_gpu),
+            **asks(
+                lambda wildcards: REQUESTS.shard(wildcards.model, "vibrations", "0000"),
+                model_on_gpu,
+            ),
         params:
             **asking("pesbench.tasks.vibrations.run", of_model),
             systems=RUN.vibration_systems,
@@ -45,7 +48,10 @@ if VIBRATIONS:
             conda_file(of_reference)
         threads: RUN.threads
         resources:
-            **asks(lambda wildcards: REQUESTS.reference_vibrations(), on_gpu(RUN.reference)),
+            **asks(
+                lambda wildcards: REQUESTS.shard("reference", "vibrations", "0000"),
+                on_gpu(RUN.reference),
+            ),
         params:
             **asking("pesbench.tasks.vibrations.run", of_reference),
             systems=RUN.vibration_systems,

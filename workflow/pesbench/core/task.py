@@ -138,9 +138,17 @@ class Task:
         }
         return {name: Shard(some, settings) for name, some in found.items() if some}
 
+    def narrowed(self, items: Sequence[str], block: Any) -> Any:
+        """The keys of a block of the type `block` for some of its items, for a smaller run."""
+        return block
+
     def phases(self, size: Size, settings: Any) -> tuple[Phase, ...]:
         """Evaluations that an item asks of a model, for plan and requests to a scheduler."""
         raise NotImplementedError
+
+    def atom_frames(self, size: Size, settings: Any) -> int:
+        """Atoms of all frames that an item asks of a model, each time that they are asked."""
+        return size.atoms * sum(one.copies * one.steps for one in self.phases(size, settings))
 
     def stored_bytes(self, size: Size, settings: Any) -> float:
         """Size of what is stored of an item, for the plan."""

@@ -13,23 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.core.errors import UserError
+from pesbench.core.errors import HostError, UserError
 from pesbench.core.family import family_of
 from pesbench.core.scans import N_FRAMES
+from pesbench.core.task import SCAN, Shard, Size, Task
 from pesbench.engine.evaluator import GIVE_UP_AFTER
-from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import unverified
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.schemas import check_schema, read_schema
 from pesbench.files.strict_yaml import read_yaml
+from pesbench.files.usage import Usage, read_usage
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run
-from pesbench.tasks.dynamics.settings import DynamicsSettings
-from pesbench.tasks.dynamics.stored import Trajectories
 
 START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing the batch
 MARGIN = 2.0  # on the time in the model: nodes differ, and so do molecules of one size
-MEASURED_FILES = 2  # of a model and stage that are read; more would slow the start of every job
+MEASURED_FILES = 2  # of a model and task that are read; more would slow the start of every job
 OTHER_MIN = 120.0  # of a job whose work is not known
 TRAINING_MIN = 360.0  # of training a small potential, which takes one to two hours on one core
 # A model that hangs is waited for as a batch, alone, and at a worker's start, on so many molecules.
@@ -39,7 +38,9 @@ _OTHER_MEMORY_MB = 8000  # of a job without a model
 _COMMAND_MB = 1000  # the process that feeds the model's
 _MEMORY_MARGIN = 1.5
 PLACE = ("gpu", "gpu_model", "slurm_account", "slurm_partition")
+REFERENCE, SCAN_SET = "reference", "scan_set"  # the method that makes the scan set, and that work
 _TYPICAL_ATOMS = 30  # of a molecule that is not known before the scan set is built
+_TYPICAL_SCAN, _TYPICAL_SYSTEM = Size(N_FRAMES, _TYPICAL_ATOMS), Size(1, _TYPICAL_ATOMS)
 
 
 # --- the cluster ---------------------------------------------------------------------------------
@@ -182,58 +183,29 @@ class Measured:
     """What an earlier job of a model took.
 
     Attributes:
-        stage: `scans` or `dynamics`.
+        task: Name of the task; `SCAN_SET` of the scan set's own evaluation, "" of a timing.
         on_gpu: Whether it had a GPU.
-        seconds_per_atom_frame: In the model, or, of dynamics, of the whole command.
+        seconds_per_atom_frame: Of the whole command.
         memory_mb: Peak of model and command; None where it was not recorded.
     """
 
-    stage: str
+    task: str
     on_gpu: bool
     seconds_per_atom_frame: float
     memory_mb: int | None
 
-
-def _measured(
-    stage: str, attributes: Mapping[str, Any], seconds: float, work: float
-) -> Measured | None:
-    """None where the model answered nothing."""
-    if work <= 0 or seconds <= 0:
-        return None
-    peak_mb = float(attributes.get("peak_memory_bytes", 0)) / 1e6
-    return Measured(
-        stage,
-        str(attributes.get("device", "")).startswith("cuda"),
-        seconds / work,
-        math.ceil(_MEMORY_MARGIN * peak_mb) + _COMMAND_MB if peak_mb else None,
-    )
-
-
-def measured_evaluation(path: Path) -> Measured | None:
-    """What an evaluation took; None where the model answered nothing."""
-    with Evaluation(path) as evaluation:
-        spent = [evaluation.spent(scan_id) for scan_id in evaluation.ids]
-        return _measured(
-            "scans",
-            evaluation.attributes,
-            sum(seconds for _, _, seconds in spent),
-            sum(frames * atoms for frames, atoms, _ in spent),
+    @classmethod
+    def of(cls, task: str, usage: Usage) -> Measured | None:
+        """From what a file says; None where the model answered nothing."""
+        if usage.atom_frames <= 0 or not usage.wall_s > 0:
+            return None
+        peak_mb = usage.peak_memory_bytes / 1e6
+        return cls(
+            task,
+            usage.device.startswith("cuda"),
+            usage.wall_s / usage.atom_frames,
+            math.ceil(_MEMORY_MARGIN * peak_mb) + _COMMAND_MB if peak_mb else None,
         )
-
-
-def measured_dynamics(path: Path) -> Measured | None:
-    """What some trajectories took; None where there was no step."""
-    with Trajectories(path) as trajectories:
-        every = [trajectories.trajectory(name) for name in trajectories.names]
-        return _measured(
-            "dynamics",
-            trajectories.attributes,
-            float(trajectories.attributes.get("wall_s", 0.0)),
-            sum((one.last_step + 1) * one.n_atoms for one in every),
-        )
-
-
-_READERS = {"scans": measured_evaluation, "dynamics": measured_dynamics}
 
 
 def measured_probe(path: Path) -> list[Measured]:
@@ -244,21 +216,23 @@ def measured_probe(path: Path) -> list[Measured]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            one
-            for stage, timings in found["timings"].items()
-            for timed in timings[1:]  # of full batches
-            if (
-                one := _measured(
-                    stage,
-                    {"device": found["device"], "peak_memory_bytes": found["host_bytes"]},
-                    timed["seconds"],
-                    timed["frames"] * timed["atoms"],
-                )
+        every = [
+            Measured.of(
+                "",
+                Usage(
+                    wall_s=timed["seconds"],
+                    atom_frames=timed["frames"] * timed["atoms"],
+                    peak_memory_bytes=found["host_bytes"],
+                    device=found["device"],
+                    times_interrupted=0,
+                ),
             )
+            for timings in found["timings"].values()
+            for timed in timings[1:]  # of full batches
         ]
     except Exception:  # whatever stands there: it says nothing of a job
         return []
+    return [one for one in every if one is not None]
 
 
 def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
@@ -267,24 +241,24 @@ def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
     A file that cannot be read says nothing here: the stage that needs it tells of it.
 
     Args:
-        files: By stage, `scans` or `dynamics`; the first few of each are read.
+        files: By task; the first few of each are read.
     """
     found = []
-    for stage, paths in files.items():
+    for task, paths in files.items():
         for path in sorted(paths)[:MEASURED_FILES]:
             try:
                 with unverified():
-                    found.append(_READERS[stage](path))
-            except (UserError, OSError, KeyError, RuntimeError):
+                    found.append(Measured.of(task, read_usage(path)))
+            except (HostError, UserError):
                 continue
     return [one for one in found if one is not None]
 
 
-def closest(found: Sequence[Measured], stage: str, gpu: bool) -> Measured | None:
-    """The slowest measurement of the same stage, else of the other one; None of other hardware."""
+def closest(found: Sequence[Measured], task: str, gpu: bool) -> Measured | None:
+    """The slowest measurement of the same task, else of another one; None of other hardware."""
     same = [one for one in found if one.on_gpu == gpu]
-    of_stage = [one for one in same if one.stage == stage] or same
-    return max(of_stage, key=lambda one: one.seconds_per_atom_frame, default=None)
+    of_task = [one for one in same if one.task == task] or same
+    return max(of_task, key=lambda one: one.seconds_per_atom_frame, default=None)
 
 
 # --- what jobs hold ------------------------------------------------------------------------------
@@ -292,31 +266,28 @@ def closest(found: Sequence[Measured], stage: str, gpu: bool) -> Measured | None
 
 @dataclass(frozen=True)
 class Sizes:
-    """Frames and atoms of the scans of a set, as far as they are known.
+    """Sizes of the scans of a set and of their molecules, as far as they are known.
 
     Attributes:
-        scans: Frames and atoms by scan.
-        systems: Atoms by molecule.
+        scans: By id.
+        systems: By id.
     """
 
-    scans: Mapping[str, tuple[int, int]]
-    systems: Mapping[str, int]
+    scans: Mapping[str, Size]
+    systems: Mapping[str, Size]
 
-    def atom_frames(self, scan_ids: Iterable[str]) -> int:
-        """Frames times atoms of some scans."""
-        unknown = (N_FRAMES, _TYPICAL_ATOMS)
-        return sum(math.prod(self.scans.get(scan_id, unknown)) for scan_id in scan_ids)
+    def of_scans(self, scan_ids: Iterable[str]) -> int:
+        """Atoms of all frames of some scans."""
+        sizes = (self.scans.get(scan_id, _TYPICAL_SCAN) for scan_id in scan_ids)
+        return sum(size.frames * size.atoms for size in sizes)
 
-    def atom_steps(self, systems: Iterable[str], settings: DynamicsSettings) -> int:
-        """Steps times atoms of the trajectories of some molecules, relaxation included."""
-        trajectories = len(settings.temperatures_k) * settings.replicates
-        steps = trajectories * settings.n_steps + settings.relax_steps
-        return steps * sum(self.systems.get(name, _TYPICAL_ATOMS) for name in systems)
-
-    def atom_displacements(self, systems: Iterable[str], relax_steps: int = 1000) -> int:
-        """Displacements times atoms of the Hessians of some molecules, relaxation included."""
-        atoms = [self.systems.get(name, _TYPICAL_ATOMS) for name in systems]
-        return sum((6 * count + relax_steps) * count for count in atoms)
+    def of_shard(self, task: Task, shard: Shard) -> int:
+        """Atoms of all frames that a job of a task asks of a model."""
+        known, other = self.systems, _TYPICAL_SYSTEM
+        if task.item == SCAN:
+            known, other = self.scans, _TYPICAL_SCAN
+        sizes = (known.get(item, other) for item in shard.items)
+        return sum(task.atom_frames(size, shard.settings) for size in sizes)
 
 
 UNKNOWN = Sizes({}, {})
@@ -328,8 +299,10 @@ def read_sizes(path: Path) -> Sizes:
         return UNKNOWN
     try:
         with ScanSet(path) as scan_set:
-            scans = {scan_id: scan_set.shape(scan_id) for scan_id in scan_set.ids}
-            systems = {scan_set.system(scan_id): atoms for scan_id, (_, atoms) in scans.items()}
+            scans = {scan_id: Size(*scan_set.shape(scan_id)) for scan_id in scan_set.ids}
+            systems = {
+                scan_set.system(scan_id): Size(1, size.atoms) for scan_id, size in scans.items()
+            }
     except (OSError, UserError):
         return UNKNOWN
     return Sizes(scans, systems)
@@ -354,10 +327,6 @@ class Requests:
             if name not in self.on_gpu and entry.family != "control"
         ]
 
-    @property
-    def _sizes(self) -> Sizes:
-        return self._sizes_of(self._run.results / f"{self._run.scan_set}.h5")
-
     def _sizes_of(self, path: Path) -> Sizes:
         if path in self._known:
             return self._known[path]
@@ -366,13 +335,13 @@ class Requests:
             self._known[path] = found
         return found
 
-    def _of_model(self, entry: ModelEntry, folder: str, stage: str, atom_frames: float) -> Request:
+    def _of_model(self, entry: ModelEntry, folder: str, task: str, atom_frames: float) -> Request:
         gpu = uses_gpu(entry, self._run.device)
         if folder not in self._measured:
             self._measured[folder] = measured(self._files(folder))
-        found = closest(self._measured[folder], stage, gpu)
+        found = closest(self._measured[folder], task, gpu)
         if found is None:
-            found = closest(self._timed(folder), stage, gpu)
+            found = closest(self._timed(folder), task, gpu)
         speed, memory = seconds_per_atom_frame(entry, gpu), memory_mb(entry)
         if found is not None:
             speed, memory = found.seconds_per_atom_frame, found.memory_mb or memory
@@ -387,40 +356,37 @@ class Requests:
 
     def _files(self, folder: str) -> dict[str, Iterable[Path]]:
         place = self._run.results / folder
-        if folder == "reference":
-            return {"scans": place.glob("[0-9]*.h5")}
-        return {stage: (place / stage).glob("*.h5") for stage in _READERS}
+        found: dict[str, Iterable[Path]] = {
+            name: (place / name).glob("*.h5") for name in self._run.tasks
+        }
+        if folder == REFERENCE:
+            found[SCAN_SET] = place.glob("[0-9]*.h5")
+        return found
 
-    def evaluation(self, model: str, shard: str) -> Request:
-        """Of one shard of scans."""
-        work = self._sizes.atom_frames(self._run.shards(model)[shard])
-        return self._of_model(self._run.models[model], model, "scans", work)
+    def shard(self, model: str, task: str, shard: str) -> Request:
+        """Of one job of a task.
 
-    def dynamics(self, model: str, shard: str) -> Request:
-        """Of one shard of dynamics."""
-        held = self._run.dynamics_shards[shard]
-        work = self._sizes.atom_steps(held.systems, held.settings)
-        return self._of_model(self._run.models[model], model, "dynamics", work)
-
-    def probe(self, entry: ModelEntry) -> Request:
-        """Of timing a model before the run: some minutes, whatever the run is."""
-        return Request(START_MIN + PROBE_MIN, memory_mb(entry), uses_gpu(entry, self._run.device))
-
-    def vibrations(self, model: str) -> Request:
-        """Of the Hessians of a model."""
-        work = self._sizes.atom_displacements(self._run.vibration_systems)
-        return self._of_model(self._run.models[model], model, "scans", work)
-
-    def reference_vibrations(self) -> Request:
-        """Of the Hessians of the method that the scan set is made with."""
-        work = self._sizes.atom_displacements(self._run.vibration_systems)
-        return self._of_model(self._run.method("reference"), "reference", "scans", work)
+        Args:
+            model: Its name, or `REFERENCE` for the method that the scan set is made with.
+            task: Its name.
+            shard: Name of the job.
+        """
+        asked = self._run.tasks[task]
+        method = model == REFERENCE
+        entry = self._run.method(model) if method else self._run.models[model]
+        sizes = self._sizes_of(self._run.results / f"{self._run.scan_set}.h5")
+        work = sizes.of_shard(asked.task, asked.shards_of(model)[shard])
+        return self._of_model(entry, model, task, work)
 
     def reference(self, shard: str) -> Request:
         """Of one shard of the scan set's reference."""
         sizes = self._sizes_of(self._run.results / "reference" / "scans.h5")
-        work = sizes.atom_frames(self._run.reference_shards[shard])
-        return self._of_model(self._run.method("reference"), "reference", "scans", work)
+        work = sizes.of_scans(self._run.reference_shards[shard])
+        return self._of_model(self._run.method(REFERENCE), REFERENCE, SCAN_SET, work)
+
+    def probe(self, entry: ModelEntry) -> Request:
+        """Of timing a model before the run: some minutes, whatever the run is."""
+        return Request(START_MIN + PROBE_MIN, memory_mb(entry), uses_gpu(entry, self._run.device))
 
     def molecules(self) -> Request:
         """Of preparing the molecules, relaxed or not."""

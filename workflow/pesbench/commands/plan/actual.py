@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pesbench.commands.plan.prediction import REFERENCE
 from pesbench.core.errors import UserError
 from pesbench.files.csv_files import read_rows
-from pesbench.files.evaluation import Evaluation
-from pesbench.tasks.dynamics.stored import Trajectories
-from pesbench.tasks.vibrations.stored import Vibrations
+from pesbench.files.usage import read_usage
+from pesbench.orchestration.requests import REFERENCE, SCAN_SET
 
 COLUMNS = (
     "model",
-    "stage",
+    "task",
     "shards",
     "shards_done",
     "predicted_hours",
@@ -33,12 +31,14 @@ COLUMNS = (
     "actual_device",
     "note",
 )
+LITTLE_WORK = 0.95  # of the planned work: less of it is told
 _NEEDED = ("model", "memory_gb", "device", "status", "reason")
+_SHARDS = "_shards"
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What the files of one stage of a model tell.
+    """What the files of one task of a model tell.
 
     Attributes:
         files: How many there are.
@@ -46,7 +46,7 @@ class Spent:
         memory_gb: Largest peak of the process of the model; 0 where none was recorded.
         storage_gb: Sum of their sizes.
         devices: That they were made on, sorted.
-        failed: Scans, trajectories or molecules that the model did not answer or survive.
+        atom_frames: Sum of the atoms of all frames that the model answered.
         interrupted: How often a job had to be continued.
     """
 
@@ -55,70 +55,49 @@ class Spent:
     memory_gb: float
     storage_gb: float
     devices: tuple[str, ...]
-    failed: int
+    atom_frames: int
     interrupted: int
 
 
-def _failed_scans(file: Evaluation) -> int:
-    return sum(file.spent(scan_id)[0] == 0 for scan_id in file.ids)
-
-
-def _failed_runs(file: Trajectories) -> int:
-    return sum(not file.trajectory(name).survived for name in file.names)
-
-
-def _failed_molecules(file: Vibrations) -> int:
-    return sum(file.molecule(name).status.value != "ok" for name in file.systems)
-
-
-_READERS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "scans": (Evaluation, _failed_scans),
-    "dynamics": (Trajectories, _failed_runs),
-    "vibrations": (Vibrations, _failed_molecules),
-}
-
-
-def spent(stage: str, paths: Sequence[Path]) -> Spent:
-    """What the files of one stage took.
+def spent(paths: Sequence[Path]) -> Spent:
+    """What the files of one task took.
 
     Args:
-        stage: `scans`, `dynamics` or `vibrations`.
         paths: Its files.
 
     Raises:
         UserError: one of them cannot be read.
     """
-    reader, count_failed = _READERS[stage]
-    hours = memory = storage = 0.0
-    devices, failed, interrupted = set(), 0, 0
-    for path in sorted(paths):
-        with reader(path) as file:
-            attributes = file.attributes
-            failed += count_failed(file)
-        hours += float(attributes.get("wall_s", math.nan)) / 3600
-        memory = max(memory, float(attributes.get("peak_memory_bytes", 0)) / 1e9)
-        storage += path.stat().st_size / 1e9
-        devices.add(str(attributes.get("device", "")))
-        interrupted += int(attributes.get("times_interrupted", 0))
-    return Spent(len(paths), hours, memory, storage, tuple(sorted(devices)), failed, interrupted)
+    every = [read_usage(path) for path in sorted(paths)]
+    return Spent(
+        files=len(every),
+        hours=sum(one.wall_s for one in every) / 3600,
+        memory_gb=max((one.peak_memory_bytes for one in every), default=0.0) / 1e9,
+        storage_gb=sum(path.stat().st_size for path in paths) / 1e9,
+        devices=tuple(sorted({one.device for one in every})),
+        atom_frames=sum(one.atom_frames for one in every),
+        interrupted=sum(one.times_interrupted for one in every),
+    )
 
 
-def files_of(results: Path, model: str) -> dict[str, list[Path]]:
-    """The files of a model by stage, those that are there."""
+def files_of(results: Path, model: str, task: str) -> list[Path]:
+    """The files of a model for a task, those that are there.
+
+    Args:
+        results: Folder of the scan set.
+        model: Its name, or `REFERENCE`.
+        task: Its name, or `SCAN_SET` for what the reference evaluates to make the scan set.
+    """
     place = results / model
-    vibrations = [place / "vibrations.h5"]
-    scans = place.glob("[0-9]*.h5") if model == REFERENCE else (place / "scans").glob("*.h5")
-    return {
-        "scans": sorted(scans),
-        "dynamics": sorted((place / "dynamics").glob("*.h5")),
-        "vibrations": [path for path in vibrations if path.is_file()],
-    }
+    if task != SCAN_SET:
+        return sorted((place / task).glob("*.h5"))
+    return sorted(place.glob("[0-9]*.h5")) if model == REFERENCE else []
 
 
 def beside(plan: Path, results: Path) -> pd.DataFrame:
-    """Predicted beside actual, one row a model and stage that was planned or run.
+    """Predicted beside actual, one row a model and task that was planned or run.
 
-    A ratio is given where all shards are done; a stage that is not, and a model that could not be
+    A ratio is given where all shards are done; a task that is not, and a model that could not be
     timed, have their row all the same.
 
     Args:
@@ -136,17 +115,17 @@ def beside(plan: Path, results: Path) -> pd.DataFrame:
 
 def _rows(place: str, cells: dict[str, str], results: Path) -> Iterator[dict[str, Any]]:
     model = cells["model"]
-    files = files_of(results, model)
-    for stage in _READERS:
-        shards = _number(cells, f"{stage}_shards", place)
-        if not shards and not files[stage]:
+    for task in (key.removesuffix(_SHARDS) for key in cells if key.endswith(_SHARDS)):
+        shards, files = _number(cells, f"{task}{_SHARDS}", place), files_of(results, model, task)
+        if not shards and not files:
             continue
-        took = spent(stage, files[stage])
-        predicted = _number(cells, f"{stage}_hours", place)
+        took = spent(files)
+        predicted = _number(cells, f"{task}_hours", place)
         whole = took.files == shards > 0
+        planned = _number(cells, f"{task}_atom_frames", place)
         yield {
             "model": model,
-            "stage": stage,
+            "task": task,
             "shards": int(shards),
             "shards_done": took.files,
             "predicted_hours": predicted,
@@ -154,15 +133,17 @@ def _rows(place: str, cells: dict[str, str], results: Path) -> Iterator[dict[str
             "actual_over_predicted": took.hours / predicted if whole and predicted else math.nan,
             "predicted_memory_gb": _number(cells, "memory_gb", place),
             "actual_memory_gb": took.memory_gb or math.nan,
-            "predicted_storage_gb": _number(cells, f"{stage}_storage_gb", place),
+            "predicted_storage_gb": _number(cells, f"{task}_storage_gb", place),
             "actual_storage_gb": took.storage_gb if took.files else math.nan,
             "predicted_device": cells["device"],
             "actual_device": " ".join(took.devices),
-            "note": "; ".join(_notes(cells, took, int(shards))),
+            "note": "; ".join(_notes(cells, took, int(shards), planned if whole else math.nan)),
         }
 
 
-def _notes(cells: dict[str, str], took: Spent, shards: int) -> Iterator[str]:
+def _notes(
+    cells: dict[str, str], took: Spent, shards: int, planned_atom_frames: float
+) -> Iterator[str]:
     """What a reader must know before the numbers are compared."""
     if cells["status"] not in ("ok", "assumed"):
         yield f"not predicted: {cells['reason']}"
@@ -174,8 +155,9 @@ def _notes(cells: dict[str, str], took: Spent, shards: int) -> Iterator[str]:
         )
     if took.devices and took.devices != (cells["device"],) and cells["status"] == "ok":
         yield "another device"
-    if took.failed:
-        yield f"failed on {took.failed}"
+    if took.atom_frames < LITTLE_WORK * planned_atom_frames:
+        share = took.atom_frames / planned_atom_frames
+        yield f"answered {share:.0%} of the planned frames"
     if took.interrupted:
         yield f"continued {took.interrupted} times"
 
@@ -195,7 +177,7 @@ def totals(table: pd.DataFrame) -> str:
     """One line: of what is done and was predicted, the hours of both."""
     both = table[table["actual_over_predicted"].notna()]
     if both.empty:
-        return "No stage that was predicted is done yet."
+        return "No task that was predicted is done yet."
     predicted, actual = both["predicted_hours"].sum(), both["actual_hours"].sum()
     ratios = both["actual_over_predicted"]
     return (

@@ -1,29 +1,33 @@
 """Which models and systems fit a number of hours.
 
-All models are kept as long as they can be: a leaderboard compares models, and fewer systems widen
-its intervals while a dropped model is gone. So the scans are thinned, to the same number of each
-bond type (of a type with fewer, all of them), and the molecules of dynamics in proportion. Only
-where fewer than `least_scans` of each bond type would be left is the dearest model dropped, and the
-scans are counted anew. Where not even the cheapest model fits with dynamics, scans alone are
-proposed.
+The proposal keeps all models as long as it can, because a leaderboard compares models: fewer
+systems widen the intervals, while a dropped model is missing. So the scans are reduced first, to
+the same number of each bond type (all of them where a type has fewer), and the molecules of the
+other tasks in proportion. If fewer than `least_scans` of each bond type would be left, the most
+expensive model is dropped and the number of scans is determined again. If not even the cheapest
+model fits together with the other tasks, the scans alone are proposed.
 
-Hours are of a GPU where any model was timed on one: that is what an allocation counts, and what is
-short. Jobs that need none then cost nothing of them, and are no reason to drop anything.
+If any model was timed on a GPU, the budget counts hours of a GPU, because these are what an
+allocation counts. Jobs that need no GPU then take nothing of the budget, and nothing is dropped for
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pesbench.commands.plan.contents import Facts
-from pesbench.commands.plan.prediction import REFERENCE, RELAX, Prediction, predict
+from pesbench.commands.plan.prediction import RELAX, Prediction, predict
 from pesbench.commands.plan.probe import Probe
-from pesbench.orchestration.config import DynamicsShard, Run, split_shards
-from pesbench.orchestration.requests import uses_gpu
+from pesbench.core.task import SCAN
+from pesbench.orchestration.config import Run
+from pesbench.orchestration.requests import REFERENCE, SCAN_SET, uses_gpu
+from pesbench.orchestration.task_runs import TaskRun
 
 LEAST_SCANS = 10  # of a bond type; a choice (docs/plan.md)
 
@@ -101,7 +105,8 @@ def _hours_left(one: Prediction, built: bool) -> float:
     """Its hours without what the scan set is made with, where that is built."""
     if not built or one.model not in (REFERENCE, RELAX):
         return one.hours
-    return one.vibrations.hours  # the reference's frequencies are no part of the scan set
+    # what tasks ask of the reference is no part of the scan set
+    return sum(part.hours for name, part in one.parts.items() if name != SCAN_SET)
 
 
 def in_order(ids: Sequence[str]) -> list[str]:
@@ -109,15 +114,19 @@ def in_order(ids: Sequence[str]) -> list[str]:
     return sorted(ids, key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
 
 
+def _tasks_of_systems(run: Run) -> dict[str, TaskRun]:
+    return {name: one for name, one in run.tasks.items() if one.task.item != SCAN}
+
+
 def _by_bond(run: Run, facts: Mapping[str, Facts]) -> dict[str, list[str]]:
-    """The scans of each bond type as they are kept, those with dynamics first."""
-    moving = {name for shard in run.dynamics_shards.values() for name in shard.systems}
+    """The scans of each bond type as they are kept, those of molecules of most tasks first."""
+    asked = Counter(item for one in _tasks_of_systems(run).values() for item in one.selected)
     found: dict[str, list[str]] = {}
     for scan_id in in_order(run.scans):
         if facts[scan_id].frames:
             found.setdefault(facts[scan_id].bond, []).append(scan_id)
     return {
-        bond: sorted(ids, key=lambda scan_id: facts[scan_id].system not in moving)
+        bond: sorted(ids, key=lambda scan_id: -asked[facts[scan_id].system])
         for bond, ids in sorted(found.items())
     }
 
@@ -125,7 +134,7 @@ def _by_bond(run: Run, facts: Mapping[str, Facts]) -> dict[str, list[str]]:
 def thinned(run: Run, facts: Mapping[str, Facts], models: Sequence[str], per_bond: int) -> Run:
     """A run with some of its models, and so many scans of each bond type.
 
-    Its dynamics keep their share of molecules, chosen from those whose scans are kept.
+    Tasks of molecules keep their share of them, chosen from those whose scans are kept.
 
     Args:
         run: What the run consists of.
@@ -135,22 +144,31 @@ def thinned(run: Run, facts: Mapping[str, Facts], models: Sequence[str], per_bon
     """
     by_bond = _by_bond(run, facts)
     scans = sorted(scan_id for ids in by_bond.values() for scan_id in ids[:per_bond])
-    systems = {facts[scan_id].system for scan_id in scans}
-    moving = _moving(run, facts, by_bond, per_bond)
-    vibrating = [name for name in run.vibration_systems if name in systems]
     kept = set(models)
-    dynamics = [name for name in run.dynamics if name in kept]
-    vibrations = [name for name in run.vibrations if name in kept and vibrating]
+    tasks = {}
+    for name, one in run.tasks.items():
+        items = set(scans) if one.task.item == SCAN else _share(one, facts, by_bond, per_bond)
+        if smaller := _narrowed(one, kept, items):
+            tasks[name] = smaller
     return replace(
         run,
         models={name: entry for name, entry in run.models.items() if name in kept},
         scans=scans,
-        dynamics=dynamics if moving else [],
-        dynamics_shards=_shards(run, moving) if dynamics else {},
-        vibrations=vibrations,
-        vibration_systems=vibrating if vibrations else [],
+        tasks=tasks,
         ladder=_ladder(run, kept),
     )
+
+
+def _narrowed(one: TaskRun, models: set[str], items: set[str]) -> TaskRun | None:
+    """A task with some of its models and items; None where none are left."""
+    asked = [name for name in one.models if name in models]
+    selected = [item for item in one.selected if item in items]
+    if not asked or not selected:
+        return None
+    if one.task.always or selected == one.selected:  # jobs follow from all items
+        return replace(one, models=asked, selected=selected)
+    block = one.task.narrowed(selected, one.block)
+    return replace(one, models=asked, items=selected, selected=selected, block=block)
 
 
 def _ladder(run: Run, kept: set[str]) -> list[str]:
@@ -160,39 +178,17 @@ def _ladder(run: Run, kept: set[str]) -> list[str]:
     return left if run.ladder[:1] == left[:1] and len(potentials) > 1 else []
 
 
-def _moving(
-    run: Run, facts: Mapping[str, Facts], by_bond: Mapping[str, Sequence[str]], per_bond: int
+def _share(
+    one: TaskRun, facts: Mapping[str, Facts], by_bond: Mapping[str, Sequence[str]], per_bond: int
 ) -> set[str]:
-    """Molecules of dynamics: of each bond type the same share as of the scans, rounded up."""
-    able = {name for shard in run.dynamics_shards.values() for name in shard.systems}
-    with_dynamics = {
-        bond: [scan_id for scan_id in ids if facts[scan_id].system in able]
-        for bond, ids in by_bond.items()
-    }
-    most = max((len(ids) for ids in by_bond.values()), default=0)
-    most_moving = max((len(ids) for ids in with_dynamics.values()), default=0)
-    count = math.ceil(most_moving * min(per_bond, most) / most) if most else 0
-    return {facts[scan_id].system for ids in with_dynamics.values() for scan_id in ids[:count]}
-
-
-def _shards(run: Run, systems: set[str]) -> dict[str, DynamicsShard]:
-    """The shards of dynamics of some of the molecules, as `resolve` makes them."""
-    found: dict[str, DynamicsShard] = {}
-    for prefix in ("", "half-"):
-        shards = [
-            shard
-            for name, shard in run.dynamics_shards.items()
-            if name.startswith("half-") == bool(prefix)
-        ]
-        if not shards:
-            continue
-        size = max(len(shard.systems) for shard in shards)  # of a single one any size will do
-        kept = [name for shard in shards for name in shard.systems if name in systems]
-        found |= {
-            f"{prefix}{name}": DynamicsShard(some, shards[0].settings)
-            for name, some in split_shards(kept, size).items()
-        }
-    return found
+    """Molecules of a task: of each bond type the same share as of the scans, rounded up."""
+    able = set(one.selected)
+    systems = {bond: [facts[scan_id].system for scan_id in ids] for bond, ids in by_bond.items()}
+    most = max(map(len, systems.values()), default=0)
+    most_able = max((sum(name in able for name in some) for some in systems.values()), default=0)
+    count = math.ceil(most_able * min(per_bond, most) / most) if most else 0
+    with_scan = ([name for name in some[:per_bond] if name in able] for some in systems.values())
+    return {name for some in with_scan for name in some[:count]}
 
 
 def propose(
@@ -221,8 +217,8 @@ def propose(
     if not timed_models(predictions):
         return None
     found = _propose(run, facts, probes, budget)
-    if found is None and (run.dynamics or run.vibrations):
-        found = _propose(without_dynamics(run), facts, probes, budget)
+    if found is None and optional_tasks(run):
+        found = _propose(scans_alone(run), facts, probes, budget)
         return found and replace(found, whole=False)
     return found
 
@@ -233,9 +229,14 @@ def timed_models(predictions: Sequence[Prediction]) -> list[Prediction]:
     return [one for one in models if not math.isnan(one.hours)]
 
 
-def without_dynamics(run: Run) -> Run:
-    """The scans of a run alone."""
-    return replace(run, dynamics=[], dynamics_shards={}, vibrations=[], vibration_systems=[])
+def optional_tasks(run: Run) -> list[str]:
+    """Names of the tasks of a run that a config may leave out."""
+    return [name for name, one in run.tasks.items() if not one.task.always]
+
+
+def scans_alone(run: Run) -> Run:
+    """A run without the tasks that a config may leave out."""
+    return replace(run, tasks={n: one for n, one in run.tasks.items() if one.task.always})
 
 
 def _propose(
@@ -351,19 +352,13 @@ def overlay(run: Run, proposal: Proposal) -> dict[str, Any]:
         "models": [name for name in smaller.models if name not in controls],
         "systems": list(smaller.scans),
     }
-    if run.dynamics:
-        whole = [shard for name, shard in smaller.dynamics_shards.items() if name[:5] != "half-"]
-        finer = [shard for name, shard in smaller.dynamics_shards.items() if name[:5] == "half-"]
-        block["dynamics"] = {"models": list(smaller.dynamics)}
-        if smaller.dynamics:
-            block["dynamics"] |= {
-                "systems": [name for shard in whole for name in shard.systems],
-                "halved": [name for shard in finer for name in shard.systems],
-            }
-    if run.vibrations:
-        block["vibrations"] = {"models": list(smaller.vibrations)}
-        if smaller.vibrations:
-            block["vibrations"]["systems"] = list(smaller.vibration_systems)
+    for name in optional_tasks(run):
+        left = smaller.tasks.get(name)
+        block[name] = {"models": list(left.models) if left else []}
+        if left:
+            keys = asdict(left.block) if left.block is not None else {}
+            block[name] |= {"systems": list(left.items)}
+            block[name] |= {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()}
     if run.ladder:
         block["ladder"] = {"models": list(smaller.ladder[1:])}
     return block

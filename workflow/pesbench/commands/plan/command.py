@@ -14,7 +14,8 @@ from typing import Any
 from pesbench.commands.plan import actual, tables
 from pesbench.commands.plan.budget import cheapest_first, propose
 from pesbench.commands.plan.contents import Facts, read_facts, scan_set_path, why_unknown
-from pesbench.commands.plan.prediction import REFERENCE, RELAX, predict, software_of
+from pesbench.commands.plan.jobs import software_of
+from pesbench.commands.plan.prediction import RELAX, predict
 from pesbench.commands.plan.probe import LOAD_S, Probe, asked
 from pesbench.commands.plan.probe_scans import write_probe_scans
 from pesbench.core.errors import HostError, UserError, check_writable
@@ -28,6 +29,7 @@ from pesbench.models.download import cache_path, is_address
 from pesbench.models.registry import ModelEntry, settle
 from pesbench.orchestration.config import Run, loading_options, resolve
 from pesbench.orchestration.config_files import DEFAULT_CONFIG, Config
+from pesbench.orchestration.requests import REFERENCE
 from pesbench.orchestration.software import Software
 from pesbench.references import bsct_spice
 
@@ -241,7 +243,7 @@ def plan(
     built = scan_set_path(run).is_file()
     out = run.results / "plan.csv" if out is None else out
     write_text(out, csv_table(tables.frame(predictions)))
-    lines = tables.totals(run, predictions, built, cores)
+    lines = [*tables.totals(run, predictions, built, cores), *tables.timed_when(predictions)]
     if budget_hours is not None:
         proposal = propose(run, facts, probes, budget_hours, built=built)
         instead = cheapest_first(run, predictions, budget_hours, built=built)
@@ -257,7 +259,7 @@ def plan(
         f"Made {how['created']} by `{' '.join(how['command'][:4])}`, commit {how['git_commit']}."
         for how in [provenance.collect()]
     ]
-    text = [tables.table(predictions), "", *(f"- {line}" for line in lines)]
+    text = [tables.table(run, predictions), "", *(f"- {line}" for line in lines)]
     write_text(out.with_suffix(".md"), "\n".join([head, "", *text, "", *made, ""]))
     return "\n".join([*text, f"written to {out} and {out.with_suffix('.md')}"])
 

@@ -8,56 +8,57 @@ fails early, and a molecule that the model fails on, cost less than is said here
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from pesbench.commands.plan.contents import Facts
 from pesbench.commands.plan.cost import Cost, fit
-from pesbench.commands.plan.probe import STAGES, Probe
+from pesbench.commands.plan.jobs import method_jobs, model_jobs
+from pesbench.commands.plan.probe import ALONG_SCAN, KINDS, NEAR_MINIMUM, Probe
+from pesbench.core.task import SCAN, Shard, Size, Task
 from pesbench.models.registry import ModelEntry, role
-from pesbench.models.variants import variants
-from pesbench.orchestration.config import DynamicsShard, Run
-from pesbench.orchestration.environments import PROJECT
-from pesbench.orchestration.requests import seconds_per_atom_frame, uses_gpu
-from pesbench.orchestration.software import Software
+from pesbench.orchestration.config import Run
+from pesbench.orchestration.requests import (
+    REFERENCE,
+    SCAN_SET,
+    seconds_per_atom_frame,
+    uses_gpu,
+)
 from pesbench.references import bsct_spice
 
-REFERENCE, RELAX = "reference", "relax"  # rows of the methods that a scan set is made with
-RELAX_STEPS = 20  # a molecule takes from another method's minimum; many more are rare
-VIBRATION_RELAX_STEPS = 40  # to the tighter limit of frequencies
-EMBEDDED_RELAX_STEPS = 60  # from a force field's minimum
-SCAN_S = 0.03  # a scan is read, and stands in a checkpoint
-STEP_S = 5e-4  # a step of all trajectories of a shard, beside the model
+RELAX = "relax"  # beside `REFERENCE`: row of the method that relaxes the molecules of a scan set
+EMBEDDED_RELAX_STEPS = 60  # of a molecule from a force field's minimum
 CONTROL_LOAD_S = 1.0  # a process is started; nothing is loaded
-# What is left by gzip of numbers whose last digits are noise, and what HDF5 adds.
-_FORCES_PACKED, _POSITIONS_PACKED, _SERIES_PACKED = 0.88, 0.93, 0.80
-_FILE_BYTES, _SCAN_BYTES, _TRAJECTORY_BYTES = 10_000, 6_000, 60_000
-_NUMBER_BYTES = 8
+FILE_BYTES = 10_000  # that HDF5 and the provenance take of a file
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What one stage of a model takes.
+class Part:
+    """What a model takes for one task, or for the scan set.
 
     Attributes:
         shards: Its jobs.
         hours: Of all of them.
         longest_min: Of the longest.
         storage_gb: Of their files.
+        atom_frames: Atoms of all frames that the model is asked for.
     """
 
     shards: int = 0
     hours: float = 0.0
     longest_min: float = 0.0
     storage_gb: float = 0.0
+    atom_frames: float = 0.0
 
     @classmethod
-    def of(cls, seconds: Sequence[float], storage: Iterable[float]) -> Stage:
-        """From the seconds and bytes of each job."""
-        if not seconds:
-            return cls()
-        total, most = sum(seconds) / 3600, max(seconds) / 60
-        return cls(len(seconds), total, most, sum(storage) / 1e9)
+    def unknown(cls, shards: int) -> Part:
+        """Of a model that was not timed."""
+        return cls(shards, math.nan, math.nan, math.nan, math.nan)
+
+
+NOTHING = Part()
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Prediction:
         reason: Why, or what else matters.
         device: That it was timed on.
         gpu: Whether its hours are of a GPU.
-        n_scans: That it can be asked about.
-        scans, dynamics, vibrations: By stage.
         jobs: Of Snakemake, with all that is not a shard.
         memory_gb: Peak of the process of the model.
         device_memory_gb: The same on its GPU.
         probe: It comes from; None of a control.
+        n_scans: That it can be asked about.
+        parts: By task; `SCAN_SET` is what the scan set is made with.
     """
 
     model: str
@@ -89,30 +90,32 @@ class Prediction:
     reason: str
     device: str
     gpu: bool
-    n_scans: int
-    scans: Stage
-    dynamics: Stage
-    vibrations: Stage
     jobs: int
     memory_gb: float
     device_memory_gb: float
     probe: Probe | None = None
+    n_scans: int = 0
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def part(self, name: str) -> Part:
+        """What it takes for a task, which may be nothing."""
+        return self.parts.get(name, NOTHING)
 
     @property
     def hours(self) -> float:
         """Of all jobs in which the model runs; NaN where nothing was timed."""
-        return self.scans.hours + self.dynamics.hours + self.vibrations.hours
+        return sum(part.hours for part in self.parts.values())
 
     @property
     def storage_gb(self) -> float:
         """Of all its files."""
-        return sum(s.storage_gb for s in (self.scans, self.dynamics, self.vibrations))
+        return sum(part.storage_gb for part in self.parts.values())
 
     @property
     def longest_min(self) -> float:
         """Of its longest job."""
-        every = [self.scans.longest_min, self.dynamics.longest_min, self.vibrations.longest_min]
-        return math.nan if any(math.isnan(one) for one in every) else max(every)
+        every = [part.longest_min for part in self.parts.values()]
+        return math.nan if any(map(math.isnan, every)) else max(every, default=0.0)
 
 
 # --- seconds -------------------------------------------------------------------------------------
@@ -131,15 +134,15 @@ class Speed:
         self._info = None if probe is None else probe.info
         self.start_s = CONTROL_LOAD_S if probe is None else probe.load_s + probe.tuning_s
         self._costs: dict[str, Cost] = {}
-        for stage in STAGES:
+        for kind in KINDS:
             if probe is None:
-                self._costs[stage] = Cost(0.0, 0.0, seconds_per_atom_frame(entry, False), 0.0)
+                self._costs[kind] = Cost(0.0, 0.0, seconds_per_atom_frame(entry, False), 0.0)
             else:
                 batched = bool(probe.info and probe.info.batched)
-                self._costs[stage] = fit(*probe.timings[stage], batched=batched)
+                self._costs[kind] = fit(*probe.timings[kind], batched=batched)
 
     def knows(self, facts: Facts) -> bool:
-        """Whether the model can be asked about a scan."""
+        """Whether the model can be asked about a molecule."""
         if self._info is None:
             return True
         elements = self._info.elements
@@ -158,20 +161,40 @@ class Speed:
             a_call = min(a_call, max(1, self._limit.atoms // atoms))
         return frames / a_call
 
-    def frames(self, stage: str, frames: int, atoms: int) -> float:
-        """Of some frames of one size, in batches that are full."""
-        cost = self._costs[stage]
-        return self._calls(frames, atoms) * cost.call_s + frames * cost.frame(atoms)
+    def seconds(self, together: Together, frames: Sequence[tuple[int, int]]) -> float:
+        """Seconds of frames that are evaluated in common batches, of all their steps.
 
-    def step(self, atoms: Sequence[int]) -> float:
-        """Of one frame of each of some molecules, which share calls with nothing else."""
-        cost = self._costs["dynamics"]
-        calls = math.ceil(sum(self._calls(1, n) for n in atoms) - 1e-9)
-        return calls * cost.call_s + sum(cost.frame(n) for n in atoms)
+        Args:
+            together: How they are evaluated; batches of what is evaluated once are full.
+            frames: How many of how many atoms each.
+        """
+        cost = self._costs[ALONG_SCAN if together.along_scan else NEAR_MINIMUM]
+        calls = sum(self._calls(count, atoms) for count, atoms in frames)
+        if together.steps > 1:
+            calls = math.ceil(calls - 1e-9)
+        step_s = calls * cost.call_s + sum(count * cost.frame(atoms) for count, atoms in frames)
+        return together.steps * (step_s + together.step_s)
 
-    def scan(self, facts: Facts) -> float:
-        """Of a scan."""
-        return SCAN_S + self.frames("scans", facts.frames, facts.atoms)
+
+class Together(NamedTuple):
+    """What evaluations of several items have in common where they share batches; see `Phase`."""
+
+    place: int  # of the phase
+    steps: int
+    along_scan: bool = False
+    step_s: float = 0.0
+
+
+def common_batches(
+    task: Task, settings: Any, sizes: Iterable[Size]
+) -> dict[Together, list[tuple[int, int]]]:
+    """The evaluations of one job: how many frames of how many atoms each are evaluated together."""
+    found: dict[Together, list[tuple[int, int]]] = defaultdict(list)
+    for size in sizes:
+        for place, phase in enumerate(task.phases(size, settings)):
+            together = Together(place, phase.steps, phase.along_scan, phase.step_s)
+            found[together].append((phase.copies, size.atoms))
+    return found
 
 
 @dataclass(frozen=True)
@@ -196,95 +219,49 @@ class Contents:
         return cls(facts, systems)
 
     def scans_of(self, ids: Iterable[str], speed: Speed) -> list[Facts]:
-        """The scans of a job that a model is asked about."""
+        """The scans that a model is asked about."""
         found = (self.scans[scan_id] for scan_id in ids)
         return [one for one in found if one.frames and speed.knows(one)]
 
-    def systems_of(self, names: Iterable[str], speed: Speed) -> list[Facts]:
-        """The molecules of a job that a model is asked about."""
-        found = (self.systems.get(name) for name in names)
-        return [one for one in found if one is not None and speed.knows(one)]
+    def sizes(self, task: Task, items: Iterable[str], speed: Speed) -> list[Size]:
+        """Sizes of the items of a job that a model is asked about."""
+        if task.item == SCAN:
+            return [Size(one.frames, one.atoms) for one in self.scans_of(items, speed)]
+        found = (self.systems.get(name) for name in items)
+        return [Size(1, one.atoms) for one in found if one is not None and speed.knows(one)]
 
 
-def _scans_stage(shards: Iterable[Sequence[str]], contents: Contents, speed: Speed) -> Stage:
-    seconds, storage = [], []
-    for ids in shards:
-        held = contents.scans_of(ids, speed)
-        seconds.append(speed.start_s + sum(speed.scan(one) for one in held))
-        storage.append(_evaluation_bytes([contents.scans[scan_id] for scan_id in ids]))
-    return Stage.of(seconds, storage)
-
-
-def _evaluation_bytes(scans: Sequence[Facts]) -> float:
-    # energy and forces, of scans that the model knows or not
-    numbers = sum(one.frames * (1 + 3 * one.atoms * _FORCES_PACKED) for one in scans)
-    return _FILE_BYTES + sum(_SCAN_BYTES for _ in scans) + _NUMBER_BYTES * numbers
-
-
-def _dynamics_stage(shards: Iterable[DynamicsShard], contents: Contents, speed: Speed) -> Stage:
-    seconds, storage = [], []
+def _part(task: Task, shards: Iterable[Shard], contents: Contents, speed: Speed) -> Part:
+    seconds, storage, atom_frames = [], 0.0, 0
     for shard in shards:
-        atoms = [one.atoms for one in contents.systems_of(shard.systems, speed)]
-        settings = shard.settings
-        trajectories = atoms * (len(settings.temperatures_k) * settings.replicates)
-        steps = (settings.n_steps + 1) * (speed.step(trajectories) + STEP_S * bool(atoms))
-        relaxation = min(settings.relax_steps, RELAX_STEPS) * speed.step(atoms)
-        seconds.append(speed.start_s + steps + relaxation)
-        frames = settings.n_steps // settings.store_every + 1
-        numbers = 3 * settings.n_steps * _SERIES_PACKED
-        storage.append(
-            _FILE_BYTES
-            + sum(
-                _TRAJECTORY_BYTES + _NUMBER_BYTES * (numbers + 6 * n * frames * _POSITIONS_PACKED)
-                for n in trajectories
-            )
+        sizes = contents.sizes(task, shard.items, speed)
+        frames = common_batches(task, shard.settings, sizes)
+        in_model = sum(speed.seconds(*one) for one in frames.items())
+        seconds.append(speed.start_s + task.item_s * len(sizes) + in_model)
+        storage += FILE_BYTES + sum(task.stored_bytes(size, shard.settings) for size in sizes)
+        atom_frames += sum(
+            together.steps * count * atoms
+            for together, some in frames.items()
+            for count, atoms in some
         )
-    return Stage.of(seconds, storage)
-
-
-def _vibrations_stage(systems: Sequence[str], contents: Contents, speed: Speed) -> Stage:
-    if not systems:
-        return Stage()
-    atoms = [one.atoms for one in contents.systems_of(systems, speed)]
-    seconds = VIBRATION_RELAX_STEPS * speed.step(atoms)
-    seconds += sum(speed.frames("dynamics", 6 * n, n) for n in atoms)
-    storage = _FILE_BYTES + sum(_SCAN_BYTES + _NUMBER_BYTES * (3 * n) ** 2 for n in atoms)
-    return Stage.of([speed.start_s + seconds], [storage])
-
-
-# --- jobs ----------------------------------------------------------------------------------------
-
-
-def model_jobs(run: Run, model: str) -> int:
-    """Jobs of Snakemake that belong to one model, in a run from nothing."""
-    if run.models[model].family == "control":
-        return 0  # one job is that of all controls
-    dynamics = len(run.dynamics_shards) + 1 if model in run.dynamics else 0
-    vibrations = 2 if model in run.vibrations else 0
-    worst = role(run.models[model], run.level_of_theory) == "model"
-    # its entry, its scores
-    return 1 + len(run.shards(model)) + 1 + dynamics + vibrations + worst
-
-
-def other_jobs(run: Run) -> int:
-    """Jobs of no row of `predict`: what else makes the scan set, tables, figures, `all`."""
-    roles = {name: role(entry, run.level_of_theory) for name, entry in run.models.items()}
-    # the reference's entry, geometries, the set; and molecules, or the entry that relaxes them
-    scan_set = 1 if run.source == bsct_spice.NAME else 4
-    associate = any(roles[name] in ("model", "perturbed") for name in run.dynamics)
-    parity = bool(variants(run.models.values()))
-    tables = 4 + associate + parity + bool(run.ladder)  # models.json, leaderboard, figures, page
-    environments = len(software_of(run).to_build(run.running))
-    controls = any(entry.family == "control" for entry in run.models.values())
-    return environments + scan_set + controls + tables + run.strict + 1
-
-
-def software_of(run: Run) -> Software:
-    """Where the models of a run find their packages, as the Snakefile has it."""
-    return Software(run.software, PROJECT / "envs", run.results.parent / "environments")
+    return Part(
+        shards=len(seconds),
+        hours=sum(seconds) / 3600,
+        longest_min=max(seconds, default=0.0) / 60,
+        storage_gb=storage / 1e9,
+        atom_frames=atom_frames,
+    )
 
 
 # --- models --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The jobs of a model for one task, or of a method for the scan set."""
+
+    task: Task
+    shards: Sequence[Shard]
 
 
 def predict(run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe]) -> list[Prediction]:
@@ -305,30 +282,25 @@ def predict(run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe]) -
             found.append(_of_relaxation(run, contents, probes[RELAX]))
         found.append(_of_reference(run, contents, probes[REFERENCE]))
     for model, entry in run.models.items():
-        found.append(
-            _filled(
-                Prediction(
-                    model=model,
-                    entry=entry,
-                    role=role(entry, run.level_of_theory),
-                    jobs=model_jobs(run, model),
-                    **_about(entry, run, probes.get(model)),
-                ),
-                contents,
-                scans=list(run.shards(model).values()),
-                dynamics=list(run.dynamics_shards.values()) if model in run.dynamics else [],
-                vibrations=run.vibration_systems if model in run.vibrations else [],
-            )
+        asked = {
+            name: _Asked(one.task, list(one.shards_of(model).values()))
+            for name, one in run.tasks.items()
+            if model in one.models
+        }
+        about = _about(entry, run, probes.get(model))
+        which = role(entry, run.level_of_theory)
+        prediction = Prediction(
+            model=model, entry=entry, role=which, jobs=model_jobs(run, model), **about
         )
+        found.append(_filled(prediction, contents, asked, run.scans))
     return found
 
 
-def _about(entry: ModelEntry, run: Run, probe: Probe | None) -> dict[str, object]:
+def _about(entry: ModelEntry, run: Run, probe: Probe | None) -> dict[str, Any]:
     """What a probe tells, whatever the jobs."""
-    known = {"n_scans": 0, "scans": Stage(), "dynamics": Stage(), "vibrations": Stage()}
     if probe is None:
         reason = "not timed: it costs next to nothing"
-        return known | {
+        return {
             "status": "assumed", "reason": reason, "device": "cpu", "gpu": False,
             "memory_gb": math.nan, "device_memory_gb": 0.0, "probe": None,
         }  # fmt: skip
@@ -338,7 +310,7 @@ def _about(entry: ModelEntry, run: Run, probe: Probe | None) -> dict[str, object
     if not reason and not gpu and uses_gpu(entry, run.device):
         reason = "timed on a CPU, there is no GPU here"
     ok = bool(probe.timings)
-    return known | {
+    return {
         "status": probe.status.value,
         "reason": reason,
         "device": device,
@@ -349,62 +321,47 @@ def _about(entry: ModelEntry, run: Run, probe: Probe | None) -> dict[str, object
     }
 
 
-def _unknown(shards: int) -> Stage:
-    return Stage(shards, math.nan, math.nan, math.nan)
-
-
 def _filled(
     prediction: Prediction,
     contents: Contents,
-    *,
-    scans: Sequence[Sequence[str]] = (),
-    dynamics: Sequence[DynamicsShard] = (),
-    vibrations: Sequence[str] = (),
+    asked: Mapping[str, _Asked],
+    scans: Iterable[str],
 ) -> Prediction:
-    """A prediction with its stages; of a model that was not timed, shards and jobs alone."""
+    """A prediction with its parts; of a model that was not timed, shards and jobs alone."""
     probe = prediction.probe
     if probe is not None and not probe.timings:
-        return replace(
-            prediction,
-            scans=_unknown(len(scans)),
-            dynamics=_unknown(len(dynamics)) if dynamics else Stage(),
-            vibrations=_unknown(1) if vibrations else Stage(),
-        )
+        parts = {name: Part.unknown(len(one.shards)) for name, one in asked.items()}
+        return replace(prediction, parts=parts)
     speed = Speed(prediction.entry, probe)
-    every = [scan_id for ids in scans for scan_id in ids]
-    return replace(
-        prediction,
-        n_scans=len(contents.scans_of(every, speed)),
-        scans=_scans_stage(scans, contents, speed),
-        dynamics=_dynamics_stage(dynamics, contents, speed),
-        vibrations=_vibrations_stage(vibrations, contents, speed),
-    )
+    parts = {name: _part(one.task, one.shards, contents, speed) for name, one in asked.items()}
+    return replace(prediction, n_scans=len(contents.scans_of(scans, speed)), parts=parts)
 
 
 def _of_reference(run: Run, contents: Contents, probe: Probe) -> Prediction:
-    """Of the reference of the scan set: all scans of the set, and its frequencies."""
-    entry = run.method("reference")
-    return _filled(
-        Prediction(
-            model=REFERENCE,
-            entry=entry,
-            role="method",
-            jobs=len(run.reference_shards) + bool(run.vibrations),
-            **_about(entry, run, probe),
-        ),
-        contents,
-        scans=list(run.reference_shards.values()),
-        vibrations=run.vibration_systems if run.vibrations else (),
-    )
+    """Of the reference: all scans of the set, as a model runs them, and the tasks that ask it."""
+    entry = run.method(REFERENCE)
+    always = next(one for one in run.tasks.values() if one.task.always and one.task.item == SCAN)
+    shards = [Shard(tuple(ids), always.settings) for ids in run.reference_shards.values()]
+    asked = {SCAN_SET: _Asked(always.task, shards)} | {
+        name: _Asked(one.task, list(one.shards.values()))
+        for name, one in run.tasks.items()
+        if one.task.asks_reference
+    }
+    jobs = method_jobs(run, REFERENCE)
+    about = _about(entry, run, probe)
+    prediction = Prediction(model=REFERENCE, entry=entry, role="method", jobs=jobs, **about)
+    return _filled(prediction, contents, asked, run.planned)
 
 
 def _of_relaxation(run: Run, contents: Contents, probe: Probe) -> Prediction:
     """Of the method that relaxes all molecules, one after another."""
-    entry = run.method("relax")
-    about = Prediction(model=RELAX, entry=entry, role="method", jobs=1, **_about(entry, run, probe))
+    entry = run.method(RELAX)
+    jobs, about = method_jobs(run, RELAX), _about(entry, run, probe)
+    prediction = Prediction(model=RELAX, entry=entry, role="method", jobs=jobs, **about)
     if not probe.timings:
-        return replace(about, scans=_unknown(1))
-    speed = Speed(entry, probe)
+        return replace(prediction, parts={SCAN_SET: Part.unknown(1)})
+    speed, alone = Speed(entry, probe), Together(place=0, steps=EMBEDDED_RELAX_STEPS)
     atoms = [one.atoms for one in contents.systems.values()]
-    seconds = probe.load_s + EMBEDDED_RELAX_STEPS * sum(speed.step([n]) for n in atoms)
-    return replace(about, scans=Stage.of([seconds], [0.0]), n_scans=0)
+    seconds = probe.load_s + sum(speed.seconds(alone, [(1, n)]) for n in atoms)
+    part = Part(1, seconds / 3600, seconds / 60, 0.0, alone.steps * sum(atoms))
+    return replace(prediction, parts={SCAN_SET: part})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -40,7 +41,7 @@ REPEATS = 20
 SLOW_CALL_S = 8.0  # fewer frames are taken of a method that would need longer for all
 WARM_UP_CALLS = 3  # of a model that a compiler may watch
 THERMAL_ANGSTROM = 0.05  # as far as atoms move in dynamics
-STAGES = ("scans", "dynamics")
+ALONG_SCAN, NEAR_MINIMUM = KINDS = ("scan", "minimum")  # of frames
 
 
 @dataclass
@@ -54,10 +55,12 @@ class Probe:
         load_s: Until it was.
         tuning_s: To choose the batch.
         limit: The batch.
-        timings: By stage, `scans` (frames along a bond) and `dynamics` (frames near the minimum):
-            of one frame of the small molecule, of a batch of it, and of one of the large molecule.
+        timings: By kind of frames, `ALONG_SCAN` and `NEAR_MINIMUM`: of one frame of the small
+            molecule, of a batch of it, and of one of the large molecule.
         host_bytes: Peak of the process of the model.
         device_bytes: The same on its accelerator; 0 on a CPU.
+        load_average: Processes that the machine was running when the probe began, over a minute.
+        cores: Of the machine.
     """
 
     status: Status = Status.OK
@@ -69,6 +72,13 @@ class Probe:
     timings: dict[str, tuple[Timing, Timing, Timing]] = field(default_factory=dict)
     host_bytes: int = 0
     device_bytes: int = 0
+    load_average: float = math.nan
+    cores: int = 0
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether more processes wanted to run than the machine has cores."""
+        return self.load_average > self.cores
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
@@ -84,9 +94,11 @@ class Probe:
             "load_s": self.load_s,
             "tuning_s": self.tuning_s,
             "limit": asdict(self.limit),
-            "timings": {stage: list(map(asdict, some)) for stage, some in self.timings.items()},
+            "timings": {kind: list(map(asdict, some)) for kind, some in self.timings.items()},
             "host_bytes": self.host_bytes,
             "device_bytes": self.device_bytes,
+            "load_average": self.load_average,
+            "cores": self.cores,
         }
 
     @classmethod
@@ -112,11 +124,14 @@ class Probe:
             tuning_s=value["tuning_s"],
             limit=BatchLimit(**value["limit"]),
             timings={
-                stage: tuple(Timing(**one) for one in some)
-                for stage, some in value["timings"].items()
+                kind: tuple(Timing(**one) for one in value["timings"][kind])
+                for kind in KINDS
+                if value["timings"]
             },
             host_bytes=value["host_bytes"],
             device_bytes=value["device_bytes"],
+            load_average=value["load_average"],
+            cores=value["cores"],
         )
 
     def fail(self, status: Status, message: str) -> None:
@@ -154,7 +169,7 @@ def probe_model(
     with ScanSet(scan_set_path) as scan_set:
         scans = [scan_set.scan(scan_id) for scan_id in scan_set.ids]
         sizes = tuple(json.loads(scan_set.attributes["provenance"])["sizes"])
-    probe = Probe()
+    probe = Probe(load_average=os.getloadavg()[0], cores=os.cpu_count() or 1)
     worker = Worker(
         entry, scan_set=scan_set_path, device=device, threads=threads, timeout_s=seconds,
         load_timeout_s=LOAD_S,
@@ -209,11 +224,11 @@ class _Probing:
         self.probe.limit = initial_limit(self.worker, self.entry, large)
         self.probe.tuning_s = time.perf_counter() - begun
         frames: dict[str, Callable[[Scan], Batch]] = {
-            "scans": lambda scan: frames_batch([scan]),
-            "dynamics": thermal_batch,
+            ALONG_SCAN: lambda scan: frames_batch([scan]),
+            NEAR_MINIMUM: thermal_batch,
         }
-        for stage in STAGES:
-            self.probe.timings[stage] = self._timings(frames[stage](small), frames[stage](large))
+        for kind in KINDS:
+            self.probe.timings[kind] = self._timings(frames[kind](small), frames[kind](large))
 
     def _timings(self, small: Batch, large: Batch) -> tuple[Timing, Timing, Timing]:
         one = self._time(small.select([small.n_systems // 2]))
@@ -320,7 +335,6 @@ def write_probe(
             **probe.to_json(),
             "seconds": time.perf_counter() - begun,
             "host": platform.node(),
-            "load_average": os.getloadavg()[0],
             "provenance": provenance.collect(),
         },
     )

@@ -10,17 +10,26 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench.commands.plan.budget import Budget, Proposal, least_scans, overlay, timed_models
-from pesbench.commands.plan.prediction import REFERENCE, RELAX, Prediction, other_jobs
+from pesbench.commands.plan.budget import (
+    Budget,
+    Proposal,
+    least_scans,
+    optional_tasks,
+    overlay,
+    timed_models,
+)
+from pesbench.commands.plan.jobs import other_jobs
+from pesbench.commands.plan.prediction import RELAX, Prediction
+from pesbench.commands.plan.probe import ALONG_SCAN, KINDS
+from pesbench.core.found import tasks
 from pesbench.core.text import markdown
 from pesbench.files.atomic import write_text
 from pesbench.files.strict_yaml import dump_yaml
 from pesbench.orchestration.config import Run
 from pesbench.orchestration.config_files import merged
+from pesbench.orchestration.requests import REFERENCE, SCAN_SET
 
 GOOD_SHARD_MIN = (15, 60)  # of a job on a cluster (slurm/site.yaml)
-SHORT_JOB_MIN = 2.0
-STAGES = ("scans", "dynamics", "vibrations")
 _MS = 1000.0
 
 
@@ -46,18 +55,19 @@ def _row(one: Prediction) -> dict[str, Any]:
         "jobs": one.jobs,
         "n_scans": one.n_scans,
     }
-    for stage in STAGES:
-        found = getattr(one, stage)
-        row[f"{stage}_shards"] = found.shards
-        row[f"{stage}_hours"] = found.hours
-        row[f"{stage}_storage_gb"] = found.storage_gb
+    for name in (SCAN_SET, *tasks()):
+        part = one.part(name)
+        row[f"{name}_shards"] = part.shards
+        row[f"{name}_hours"] = part.hours
+        row[f"{name}_storage_gb"] = part.storage_gb
+        row[f"{name}_atom_frames"] = part.atom_frames
     probe = one.probe
-    for stage in ("scans", "dynamics"):
+    for kind in KINDS:
         for place, size in enumerate(("one", "small", "large")):
-            timed = probe.timings[stage][place] if probe and probe.timings else None
-            row[f"{stage}_{size}_atoms"] = timed.atoms if timed else math.nan
-            row[f"{stage}_{size}_frames"] = timed.frames if timed else math.nan
-            row[f"{stage}_{size}_ms_per_frame"] = (
+            timed = probe.timings[kind][place] if probe and probe.timings else None
+            row[f"{kind}_{size}_atoms"] = timed.atoms if timed else math.nan
+            row[f"{kind}_{size}_frames"] = timed.frames if timed else math.nan
+            row[f"{kind}_{size}_ms_per_frame"] = (
                 _MS * timed.seconds / timed.frames if timed else math.nan
             )
     row["load_s"] = probe.load_s if probe else math.nan
@@ -79,47 +89,52 @@ def figure(value: float) -> str:
     return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if value >= 1e-3 else "<0.001"
 
 
-def _shown(predictions: Sequence[Prediction]) -> list[list[str]]:
-    lines = []
+_BEFORE = ("model", "status", "device", "ms a frame (atoms)")
+_AFTER = ("hours", "longest job, min", "memory, GB", "storage, GB", "shards", "jobs")
+
+
+def _parts(run: Run, predictions: Sequence[Prediction]) -> list[str]:
+    """The tasks of a run, and the scan set where that is priced."""
+    return [*([SCAN_SET] if any(SCAN_SET in one.parts for one in predictions) else []), *run.tasks]
+
+
+def _shown(run: Run, predictions: Sequence[Prediction]) -> list[list[str]]:
+    names, lines = _parts(run, predictions), []
     for one in predictions:
         if one.role == "control":
             continue
         name = f"{one.model} ({one.entry.name})" if one.role == "method" else one.model
-        timed = one.probe.timings["scans"] if one.probe and one.probe.timings else None
+        timed = one.probe.timings[ALONG_SCAN] if one.probe and one.probe.timings else None
         sizes = "n/a"
         if timed:
             sizes = ", ".join(
                 f"{figure(_MS * t.seconds / t.frames)} ({t.atoms})" for t in timed[1:]
             )
-        stages = [figure(getattr(one, s).hours) for s in STAGES]
+        parts = [one.part(name) for name in names]
         lines.append([
-            name, one.status, one.device, sizes, *stages, figure(one.hours),
-            figure(one.longest_min), figure(one.memory_gb), figure(one.storage_gb),
-            "+".join(str(getattr(one, s).shards) for s in STAGES if getattr(one, s).shards),
+            name, one.status, one.device, sizes, *(figure(part.hours) for part in parts),
+            figure(one.hours), figure(one.longest_min), figure(one.memory_gb),
+            figure(one.storage_gb), "+".join(str(part.shards) for part in parts if part.shards),
             str(one.jobs),
         ])  # fmt: skip
     controls = [one for one in predictions if one.role == "control"]
     if controls:
-        hours = sum(one.hours for one in controls)
+        hours = [sum(one.part(name).hours for one in controls) for name in names]
         lines.append([
-            f"{len(controls)} controls", "assumed", "cpu", "-", figure(hours), "0", "0",
-            figure(hours), figure(max(one.longest_min for one in controls)), "-",
+            f"{len(controls)} controls", "assumed", "cpu", "-", *map(figure, hours),
+            figure(sum(hours)), figure(max(one.longest_min for one in controls)), "-",
             figure(sum(one.storage_gb for one in controls)),
             "1", "1",
         ])  # fmt: skip
     return lines
 
 
-_HEADER = (
-    "model", "status", "device", "ms a frame (atoms)", "scans, h", "dynamics, h",
-    "frequencies, h", "hours", "longest job, min", "memory, GB", "storage, GB", "shards", "jobs",
-)  # fmt: skip
-
-
-def table(predictions: Sequence[Prediction]) -> str:
+def table(run: Run, predictions: Sequence[Prediction]) -> str:
     """The table for readers, as Markdown that reads well as text."""
-    lines = [list(_HEADER), *([markdown(c) for c in line] for line in _shown(predictions))]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(_HEADER))]
+    parts = (f"{name.replace('_', ' ')}, h" for name in _parts(run, predictions))
+    header = [*_BEFORE, *parts, *_AFTER]
+    lines = [header, *([markdown(c) for c in line] for line in _shown(run, predictions))]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
         "| "
@@ -146,8 +161,7 @@ def wall_hours(run: Run, known: Sequence[Prediction], cores: int) -> float:
         some = [one for one in known if one.model in stage]
         gpu = sum(one.hours for one in some if one.gpu)
         cpu = sum(one.hours for one in some if not one.gpu)
-        parts = (part for one in some for part in (one.scans, one.dynamics, one.vibrations))
-        longest = max((part.longest_min / 60 for part in parts), default=0.0)
+        longest = max((one.longest_min / 60 for one in some), default=0.0)
         total += max(gpu, cpu / lanes, longest)
     return total
 
@@ -173,27 +187,53 @@ def totals(run: Run, predictions: Sequence[Prediction], built: bool, cores: int)
         )
     if built and any(one.model == REFERENCE for one in predictions):
         lines.append(
-            "The scan set is there: of these hours its reference's scans need not be run again."
+            "The scan set is there already: the hours of the reference for the scan set are not "
+            "needed again."
         )
     noted = [one for one in known if one.reason and one.role != "control"]
     lines += [f"{one.model}: {markdown(one.reason)}." for one in noted]
     return lines + _advice(run, known)
 
 
+def timed_when(predictions: Sequence[Prediction]) -> list[str]:
+    """How busy the machine was when the models were timed, and how to time them anew."""
+    timed = {one.model: one.probe for one in predictions if one.probe and one.probe.timings}
+    if not timed:
+        return []
+    loads = [probe.load_average for probe in timed.values()]
+    cores = sorted({probe.cores for probe in timed.values()})
+    span = f"{min(loads):.1f}" + (f" to {max(loads):.1f}" if len(loads) > 1 else "")
+    again = "`python -m pesbench plan --again` times all models again"
+    lines = [
+        f"When the models were timed, the load of the machine was {span} running processes on "
+        f"{' or '.join(map(str, cores))} cores; {again}."
+    ]
+    if busy := [name for name, probe in timed.items() if probe.disturbed]:
+        lines.append(
+            "The machine had fewer cores than running processes when these were timed, so their "
+            f"hours may be too high: {', '.join(busy)}."
+        )
+    return lines
+
+
 def _advice(run: Run, known: Sequence[Prediction]) -> list[str]:
-    """What is said of the sizes of jobs; of networks only, that a scheduler would be given."""
+    """Better sizes of jobs; for models on a GPU only, whose jobs a scheduler gets one by one."""
     low, high = GOOD_SHARD_MIN
-    on_gpu = [one for one in known if one.gpu and one.role != "method"]
     lines = []
-    for stage, key in (("scans", "shard_size"), ("dynamics", "dynamics.shard_size")):
-        longest = max((getattr(one, stage).longest_min for one in on_gpu), default=0.0)
-        if longest > high:
-            lines.append(f"Jobs of {stage} take up to {figure(longest)} min: a smaller `{key}`.")
-        elif 0 < longest < SHORT_JOB_MIN and max(getattr(o, stage).shards for o in on_gpu) > 1:
-            lines.append(
-                f"Jobs of {stage} take {figure(longest)} min at most, {low} to {high} are a good "
-                f"size: a larger `{key}`."
-            )
+    for name, one in run.tasks.items():
+        parts = [found.part(name) for found in known if found.gpu and found.role != "method"]
+        longest = max((part.longest_min for part in parts), default=0.0)
+        several = any(part.shards > 1 for part in parts)
+        if longest > high or (0 < longest < low and several):
+            held = max(len(shard.items) for shard in one.shards.values())
+            better = max(1, math.floor(held * math.sqrt(low * high) / longest))
+            key = "shard_size" if one.task.always else f"{name}.shard_size"
+            if better != held:
+                lines.append(
+                    f"The longest job of {name} takes {figure(longest)} min with up to {held} "
+                    f"{one.task.item}s; {low} to {high} min are a good length, which "
+                    f"`{key}: {better}` gives."
+                )
     return lines
 
 
@@ -212,27 +252,32 @@ def proposal_text(
         return [f"All of it fits {limit}: it takes {takes}."]
     smaller = proposal.run
     models = [n for n, entry in smaller.models.items() if entry.family != "control"]
-    molecules = {name for shard in smaller.dynamics_shards.values() for name in shard.systems}
-    of_whole = {name for shard in run.dynamics_shards.values() for name in shard.systems}
-    dynamics = f", dynamics of {len(molecules)} of {len(of_whole)} molecules" if of_whole else ""
+    tasks_left = "".join(
+        f", {name} of {len(smaller.tasks[name].selected) if name in smaller.tasks else 0} of "
+        f"{len(run.tasks[name].selected)} {run.tasks[name].task.item}s"
+        for name in optional_tasks(run)
+    )
     lines = [
-        f"Fits {limit}: {len(models)} models on {proposal.per_bond} scans of each bond "
-        f"type at most ({len(smaller.scans)} of {len(run.scans)} scans){dynamics}, "
-        f"{takes}.",
+        f"A run that fits {limit} has {len(models)} models on at most {proposal.per_bond} scans of "
+        f"each bond type ({len(smaller.scans)} of {len(run.scans)} scans){tasks_left}. "
+        f"It takes {takes}.",
         "Models: " + ", ".join(models) + ".",
     ]
-    if (run.dynamics or run.vibrations) and not (smaller.dynamics or smaller.vibrations):
-        lines.append(_why_scans_alone(predictions, budget))
+    if optional_tasks(run) and not optional_tasks(smaller):
+        lines.append(_why_scans_alone(run, predictions, budget))
     if proposal.dropped:
         most = max(Counter(scan_id.partition("/")[0] for scan_id in run.scans).values())
         lines.append(
-            f"Dropped, for fewer than {least_scans(most)} scans a bond type would be left: "
-            + ", ".join(proposal.dropped) + "."
+            f"These models are dropped, because with them fewer than {least_scans(most)} scans of "
+            "each bond type would fit: " + ", ".join(proposal.dropped) + "."
         )  # fmt: skip
     if proposal.unknown:
-        lines.append("Left out, for they could not be timed: " + ", ".join(proposal.unknown) + ".")
-    kept = ", ".join(instead) if instead else "no model"
-    lines.append(f"With all systems instead, the cheapest models first: {kept}.")
+        lines.append(
+            "These models are left out, because they could not be timed: "
+            + ", ".join(proposal.unknown) + "."
+        )  # fmt: skip
+    kept = ", ".join(instead) if instead else "none"
+    lines.append(f"If all systems are kept instead, these models fit, the cheapest first: {kept}.")
     return lines
 
 
@@ -240,14 +285,18 @@ def _hours(hours: float, of_gpu: bool) -> str:
     return f"{figure(hours)} h of a GPU" if of_gpu else f"{figure(hours)} h"
 
 
-def _why_scans_alone(predictions: Sequence[Prediction], budget: Budget) -> str:
+def _why_scans_alone(run: Run, predictions: Sequence[Prediction], budget: Budget) -> str:
+    left_out = " and ".join(optional_tasks(run))
     reference = next((one for one in predictions if one.model == REFERENCE), None)
     if reference is not None and math.isnan(budget.counted(reference)):
         return (
-            f"Scans alone, for the frequencies of the reference, {reference.entry.name}, could not "
-            f"be timed ({reference.reason})."
+            f"Only the scans are proposed, without {left_out}: the reference, "
+            f"{reference.entry.name}, could not be timed ({reference.reason})."
         )
-    return "Scans alone, for with dynamics or frequencies not even one model fits."
+    return (
+        f"Only the scans are proposed: with {left_out}, not even the cheapest model fits the "
+        "budget."
+    )
 
 
 def _why_nothing(predictions: Sequence[Prediction], budget: Budget) -> str:

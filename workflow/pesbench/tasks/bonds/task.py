@@ -69,12 +69,13 @@ class Bonds(Task):
     identity = ("scan", "system", "bond", "n_atoms", "n_frames")
     text = ("model", "scan", "system", "bond", "seen", "status", "message")
     item = SCAN
+    item_s = 0.03  # a scan is read, and stands in a checkpoint
     shard_size = 100
     always = True
     asks_controls = True
 
     def phases(self, size: Size, settings: BondSettings) -> tuple[Phase, ...]:
-        return (Phase(copies=size.frames),)
+        return (Phase(copies=size.frames, along_scan=True),)
 
     def stored_bytes(self, size: Size, settings: BondSettings) -> float:
         numbers = size.frames * (1 + 3 * size.atoms * FORCES_PACKED)  # energy and forces

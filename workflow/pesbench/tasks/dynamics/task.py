@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from pesbench.core.names import select
 from pesbench.core.section import Metric
@@ -15,6 +16,7 @@ RELAX_STEPS = 20  # a molecule takes from another method's minimum; many more ar
 # what is left by gzip of numbers whose last digits are noise, and what HDF5 adds
 POSITIONS_PACKED, SERIES_PACKED = 0.93, 0.80
 TRAJECTORY_BYTES = 60_000
+STEP_S = 5e-4  # a step of all trajectories of a job, beside the model
 HALVED = "half-"  # how the names of jobs with half the time step begin
 
 
@@ -87,11 +89,15 @@ class Dynamics(Task):
         more = super().shards(halved, selected, finer, shard_size)
         return found | {f"{HALVED}{name}": shard for name, shard in more.items()}
 
+    def narrowed(self, items: Sequence[str], block: DynamicsBlock) -> DynamicsBlock:
+        halved = {one for one in items for glob in block.halved if fnmatchcase(one, glob)}
+        return DynamicsBlock(halved=tuple(sorted(halved)))
+
     def phases(self, size: Size, settings: DynamicsSettings) -> tuple[Phase, ...]:
         trajectories = len(settings.temperatures_k) * settings.replicates
         return (
             Phase(copies=1, steps=min(settings.relax_steps, RELAX_STEPS)),
-            Phase(copies=trajectories, steps=settings.n_steps + 1),
+            Phase(copies=trajectories, steps=settings.n_steps + 1, step_s=STEP_S),
         )
 
     def stored_bytes(self, size: Size, settings: DynamicsSettings) -> float:
