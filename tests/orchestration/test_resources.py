@@ -12,6 +12,9 @@ import yaml
 
 from examples import fake_entry, tblite_entry, write_toys
 from pesbench.core.errors import UserError
+from pesbench.core.found import tasks
+from pesbench.core.task import Shard, Size
+from pesbench.files.usage import read_usage
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration import requests as resources
 from pesbench.orchestration.config import Run, resolve
@@ -27,8 +30,6 @@ from pesbench.orchestration.requests import (
     Sizes,
     closest,
     measured,
-    measured_dynamics,
-    measured_evaluation,
     memory_mb,
     minutes,
     read_cluster,
@@ -36,7 +37,11 @@ from pesbench.orchestration.requests import (
     uses_gpu,
 )
 from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.bonds.settings import BondSettings
+from pesbench.tasks.dynamics.run import run_dynamics_shard
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.vibrations.run import run_vibrations
+from pesbench.tasks.vibrations.settings import VibrationSettings
 
 REPO = Path(__file__).parents[2]
 CONFIG = {
@@ -83,7 +88,7 @@ def test_a_later_attempt_counts_on_a_model_that_hangs(run):
     assert [request.runtime_min(attempt, Cluster()) for attempt in (1, 2, 3)] == [13, 116, 129]
     assert request.runtime_min(2, Cluster(gpu_hours=1)) == 60
     shard = next(iter(run.shards("gfn1-xtb")))
-    assert Requests(run).evaluation("gfn1-xtb", shard).waiting_min == 90.0  # 9 x 600 s
+    assert Requests(run).shard("gfn1-xtb", "bonds", shard).waiting_min == 90.0  # 9 x 600 s
 
 
 @pytest.mark.parametrize(("gpu", "most"), [(True, 20_000), (False, 64_000)])
@@ -178,67 +183,88 @@ def test_dft_asks_for_the_memory_that_its_entry_allows():
 # --- what was measured ---------------------------------------------------------------------------
 
 
-def test_a_measurement_of_the_same_hardware_and_stage_is_taken():
-    scans = Measured("scans", False, 0.1, 1000)
-    slower = Measured("scans", False, 0.3, 1200)
+def test_a_measurement_of_the_same_hardware_and_task_is_taken():
+    scans = Measured("bonds", False, 0.1, 1000)
+    slower = Measured("bonds", False, 0.3, 1200)
     dynamics = Measured("dynamics", False, 0.2, 1500)
-    on_gpu = Measured("scans", True, 0.001, 3000)
+    on_gpu = Measured("bonds", True, 0.001, 3000)
     every = [scans, dynamics, on_gpu, slower]
-    assert closest(every, "scans", gpu=False) == slower
+    assert closest(every, "bonds", gpu=False) == slower
     assert closest(every, "dynamics", gpu=False) == dynamics
     assert closest([scans], "dynamics", gpu=False) == scans
     assert closest(every, "dynamics", gpu=True) == on_gpu
-    assert closest([scans], "scans", gpu=True) is None
+    assert closest([scans], "bonds", gpu=True) is None
 
 
-def test_the_speed_of_an_evaluation_is_that_of_the_frames_that_were_answered(
+def test_the_speed_is_that_of_the_whole_command_for_the_frames_that_were_answered(
     tmp_path, toys, toy_set
 ):
     pause_s = 0.01
     entry = fake_entry(arguments={"pause_s": pause_s}, elements=["C", "N"])
-    evaluate_shard(entry, toy_set, sorted(toys), tmp_path / "0000.h5")
-    found = measured_evaluation(tmp_path / "0000.h5")
-    assert found is not None
-    assert (found.stage, found.on_gpu) == ("scans", False)
-    # two atoms a frame; the three scans with O or S are unsupported and took no time
+    out = tmp_path / "0000.h5"
+    evaluate_shard(entry, toy_set, sorted(toys), out)
+    known = [toy for toy in toys.values() if set(toy.numbers) <= {6, 7}]
+    assert 0 < len(known) < len(toys)
+    usage = read_usage(out)
+    # and one frame to choose the batch
+    asked = sum(toy.n_frames * toy.n_atoms for toy in known)
+    assert asked <= usage.atom_frames <= asked + 2 * 10
+    (found,) = measured({"bonds": [out]})
+    assert (found.task, found.on_gpu) == ("bonds", False)
+    assert found.seconds_per_atom_frame == usage.wall_s / usage.atom_frames
     assert found.seconds_per_atom_frame >= pause_s / 2
+    assert found.memory_mb is not None
     assert found.memory_mb > 1000
 
 
 def test_a_model_that_answered_nothing_was_not_measured(tmp_path, toys, toy_set):
     evaluate_shard(fake_entry(elements=["He"]), toy_set, sorted(toys), tmp_path / "0000.h5")
-    assert measured_evaluation(tmp_path / "0000.h5") is None
-    assert measured({"scans": [tmp_path / "0000.h5"]}) == []
+    assert read_usage(tmp_path / "0000.h5").atom_frames == 0
+    assert measured({"bonds": [tmp_path / "0000.h5"]}) == []
 
 
-def test_the_speed_of_dynamics_is_that_of_the_whole_command(tmp_path, toy_set):
+def test_any_task_tells_the_speed_of_a_model(tmp_path, toy_set):
     settings = DynamicsSettings(temperatures_k=(10.0,), replicates=1, duration_ps=0.02)
     pause_s = 0.005
     entry = fake_entry(arguments={"pause_s": pause_s})
     out = tmp_path / "dynamics" / "0000.h5"
     run_dynamics_shard(entry, toy_set, ["a", "b"], settings, out)
-    found = measured_dynamics(out)
-    assert found is not None
-    assert found.stage == "dynamics"
+    (found,) = measured({"dynamics": [out]})
+    assert found.task == "dynamics"
     assert found.seconds_per_atom_frame >= pause_s / 2
-    assert measured({"dynamics": [out]}) == [found]
+    # two molecules of two atoms, 41 frames each and those of the relaxation
+    assert read_usage(out).atom_frames >= 2 * 2 * 41
+    vibrations = tmp_path / "vibrations" / "0000.h5"
+    run_vibrations(entry, toy_set, ["a", "b"], VibrationSettings(), vibrations)
+    (found,) = measured({"vibrations": [vibrations]})
+    assert found.seconds_per_atom_frame >= pause_s / 2
+    assert read_usage(vibrations).atom_frames >= 2 * 2 * 6 * 2
 
 
 def test_a_file_that_cannot_be_read_says_nothing(tmp_path):
     (tmp_path / "0000.h5").write_text("torn")
-    assert measured({"scans": [tmp_path / "0000.h5", tmp_path / "none.h5"]}) == []
+    assert measured({"bonds": [tmp_path / "0000.h5", tmp_path / "none.h5"]}) == []
 
 
 # --- what jobs hold ------------------------------------------------------------------------------
 
 
-def test_work_is_atoms_times_frames_or_steps():
-    sizes = Sizes({"C-C/a": (100, 8), "C-N/b": (50, 10)}, {"a": 8, "b": 10})
-    assert sizes.atom_frames(["C-C/a", "C-N/b"]) == 1300
-    settings = DynamicsSettings((300.0, 500.0), 3, 1.0, 0.5, relax_steps=200)
-    assert sizes.atom_steps(["a", "b"], settings) == (2 * 3 * 2000 + 200) * 18
-    assert sizes.atom_displacements(["a"], relax_steps=0) == 6 * 8 * 8
-    assert Sizes({}, {}).atom_frames(["unknown"]) > 0
+def test_work_is_atoms_times_frames_of_every_phase():
+    sizes = Sizes(
+        {"C-C/a": Size(100, 8), "C-N/b": Size(50, 10)}, {"a": Size(1, 8), "b": Size(1, 10)}
+    )
+    assert sizes.of_scans(["C-C/a", "C-N/b"]) == 1300
+    every = tasks()
+
+    def work(task: str, items: tuple[str, ...], settings) -> int:
+        return sizes.of_shard(every[task], Shard(items, settings))
+
+    assert work("bonds", ("C-C/a", "C-N/b"), BondSettings()) == 1300
+    settings = DynamicsSettings((300.0, 500.0), 3, 1.0, 0.5, relax_steps=10)
+    assert work("dynamics", ("a", "b"), settings) == (2 * 3 * 2001 + 10) * 18
+    assert work("vibrations", ("a",), VibrationSettings(relax_steps=0)) == 6 * 8 * 8
+    assert work("vibrations", ("unknown",), VibrationSettings()) > 0
+    assert UNKNOWN.of_scans(["unknown"]) > 0
 
 
 def test_sizes_are_those_of_the_scan_set_once_it_is_there(tmp_path, toys):
@@ -247,8 +273,8 @@ def test_sizes_are_those_of_the_scan_set_once_it_is_there(tmp_path, toys):
     path.write_text("torn")
     assert read_sizes(path) is UNKNOWN
     write_toys(path, toys.values())
-    assert read_sizes(path).scans == dict.fromkeys(toys, (13, 2))
-    assert read_sizes(path).systems["a"] == 2
+    assert read_sizes(path).scans == dict.fromkeys(toys, Size(13, 2))
+    assert read_sizes(path).systems["a"] == Size(1, 2)
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -263,11 +289,14 @@ def test_models_are_told_apart_by_what_they_can_use(run):
 
 def test_jobs_that_hold_more_ask_for_more(run):
     requests = Requests(run)
-    of_25, last = requests.evaluation("gfn1-xtb", "0000"), requests.evaluation("gfn1-xtb", "0019")
+    of_25, last = (
+        requests.shard("gfn1-xtb", "bonds", "0000"),
+        requests.shard("gfn1-xtb", "bonds", "0019"),
+    )
     assert of_25.minutes > last.minutes  # 10 scans
     whole, half = (
-        requests.dynamics("mace-mini", "0000"),
-        requests.dynamics("mace-mini", "half-0000"),
+        requests.shard("mace-mini", "dynamics", "0000"),
+        requests.shard("mace-mini", "dynamics", "half-0000"),
     )
     assert half.gpu
     assert (half.minutes - START_MIN) / (whole.minutes - START_MIN) == pytest.approx(
@@ -276,59 +305,58 @@ def test_jobs_that_hold_more_ask_for_more(run):
 
 
 def test_a_model_that_has_run_asks_by_its_own_speed(run, tmp_path, toys, toy_set):
-    guess = Requests(run).evaluation("gfn1-xtb", "0000")
-    folder = tmp_path / "gfn1-xtb" / "scans"
+    guess = Requests(run).shard("gfn1-xtb", "bonds", "0000")
+    folder = tmp_path / "gfn1-xtb" / "bonds"
     evaluate_shard(
         fake_entry(arguments={"pause_s": 0.02}), toy_set, sorted(toys), folder / "0000.h5"
     )
-    known = measured_evaluation(folder / "0000.h5")
-    assert known is not None
-    work = Sizes({}, {}).atom_frames(run.shards("gfn1-xtb")["0000"])
-    found = Requests(run).evaluation("gfn1-xtb", "0000")
+    (known,) = measured({"bonds": [folder / "0000.h5"]})
+    work = Sizes({}, {}).of_scans(run.shards("gfn1-xtb")["0000"])
+    found = Requests(run).shard("gfn1-xtb", "bonds", "0000")
     assert found.minutes == minutes(work, known.seconds_per_atom_frame)
     assert found.memory_mb == known.memory_mb
     assert found.minutes > guess.minutes
     # a GPU is another matter
-    (tmp_path / "mace-mini" / "scans").mkdir(parents=True)
-    (folder / "0000.h5").rename(tmp_path / "mace-mini" / "scans" / "0000.h5")
-    assert Requests(run).evaluation("mace-mini", "0000").minutes < guess.minutes
+    (tmp_path / "mace-mini" / "bonds").mkdir(parents=True)
+    (folder / "0000.h5").rename(tmp_path / "mace-mini" / "bonds" / "0000.h5")
+    assert Requests(run).shard("mace-mini", "bonds", "0000").minutes < guess.minutes
 
 
 def test_a_model_that_was_timed_for_a_plan_asks_by_that_until_it_has_run(
     run, tmp_path, toys, toy_set
 ):
-    guess = Requests(run).evaluation("gfn1-xtb", "0000")
+    guess = Requests(run).shard("gfn1-xtb", "bonds", "0000")
     folder = tmp_path / "gfn1-xtb"
     folder.mkdir()
     timings = [
         {"atoms": atoms, "frames": 10, "seconds": 10 * per_frame_s}
         for atoms, per_frame_s in ((5, 9.0), (5, 1.0), (20, 5.0))  # the first one is a frame alone
     ]
-    probe = {"timings": {"scans": timings}, "device": "cpu", "host_bytes": 10**9}
+    probe = {"timings": {"scan": timings}, "device": "cpu", "host_bytes": 10**9}
     (folder / "probe.json").write_text(json.dumps(probe))
-    work = Sizes({}, {}).atom_frames(run.shards("gfn1-xtb")["0000"])
-    timed = Requests(run).evaluation("gfn1-xtb", "0000")
+    work = Sizes({}, {}).of_scans(run.shards("gfn1-xtb")["0000"])
+    timed = Requests(run).shard("gfn1-xtb", "bonds", "0000")
     assert timed.minutes == minutes(work, 5.0 / 20)
     assert timed.memory_mb == 2500
-    evaluate_shard(fake_entry(), toy_set, sorted(toys), folder / "scans" / "0000.h5")
-    assert Requests(run).evaluation("gfn1-xtb", "0000").minutes < timed.minutes
-    (folder / "scans" / "0000.h5").unlink()
+    evaluate_shard(fake_entry(), toy_set, sorted(toys), folder / "bonds" / "0000.h5")
+    assert Requests(run).shard("gfn1-xtb", "bonds", "0000").minutes < timed.minutes
+    (folder / "bonds" / "0000.h5").unlink()
     (folder / "probe.json").write_text("torn")
-    assert Requests(run).evaluation("gfn1-xtb", "0000") == guess
+    assert Requests(run).shard("gfn1-xtb", "bonds", "0000") == guess
 
 
 def test_files_are_read_once_whatever_the_number_of_jobs(run, tmp_path, toys, toy_set, monkeypatch):
-    folder = tmp_path / "gfn1-xtb" / "scans"
+    folder = tmp_path / "gfn1-xtb" / "bonds"
     evaluate_shard(fake_entry(), toy_set, sorted(toys), folder / "0000.h5")
     requests = Requests(run)
-    requests.evaluation("gfn1-xtb", "0000")  # when there is no scan set yet
+    requests.shard("gfn1-xtb", "bonds", "0000")  # when there is no scan set yet
     write_toys(tmp_path / "bsct_spice.h5", toys.values())
     opened = []
-    for name in ("Evaluation", "ScanSet"):
+    for name in ("read_usage", "ScanSet"):
         reader = getattr(resources, name)
         monkeypatch.setattr(resources, name, lambda p, read=reader: opened.append(p) or read(p))
     for shard in run.shards("gfn1-xtb"):
-        requests.evaluation("gfn1-xtb", shard)
+        requests.shard("gfn1-xtb", "bonds", shard)
     assert opened.count(tmp_path / "bsct_spice.h5") == 1
     assert folder / "0000.h5" not in opened  # it was read before
 
@@ -337,8 +365,9 @@ def test_the_set_that_is_there_tells_the_sizes(run, tmp_path, toys):
     small = list(toys.values())
     write_toys(tmp_path / "bsct_spice.h5", small)
     ids = [scan.id for scan in small]
-    known = replace(run, scans=ids, planned=ids, shard_size=len(ids))
+    bonds = replace(run.tasks["bonds"], items=ids, selected=ids, shard_size=len(ids))
+    known = replace(run, scans=ids, planned=ids, tasks={"bonds": bonds})
     work = sum(scan.n_frames * len(scan.numbers) for scan in small)
     speed = resources.seconds_per_atom_frame(run.models["gfn1-xtb"], gpu=False)
-    assert Requests(known).evaluation("gfn1-xtb", "0000").minutes == minutes(work, speed)
+    assert Requests(known).shard("gfn1-xtb", "bonds", "0000").minutes == minutes(work, speed)
     assert np.isclose(work, 6 * 13 * 2)

@@ -12,7 +12,7 @@ from ase.build import molecule
 from ase.io import write
 
 from pesbench.cli import main
-from pesbench.commands.plan.prediction import Prediction, Stage
+from pesbench.commands.plan.prediction import Part, Prediction
 from pesbench.commands.plan.tables import wall_hours
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
@@ -415,7 +415,7 @@ def test_hours_from_start_to_end_are_bounded_by_cores_and_by_the_longest_job(her
     one = Prediction(
         model="gfn1-xtb", entry=run.models["gfn1-xtb"], role="model", status="ok", reason="",
         device="cpu", gpu=False, memory_gb=1.0, device_memory_gb=0.0, jobs=3, n_scans=1,
-        scans=Stage(4, 4.0, 60.0, 0.0), dynamics=Stage(), vibrations=Stage(), probe=None,
+        parts={"bonds": Part(4, 4.0, 60.0), "dynamics": Part()},
     )  # fmt: skip
     assert wall_hours(run, [one], 1) == 4.0
     assert wall_hours(run, [one], 2) == 2.0
