@@ -550,7 +550,6 @@ def test_every_kind_has_a_unit():
     assert set(DOSE_UNITS) == set(PARAMETERS)
 
 
-@pytest.mark.xfail(reason="until the registry no longer imports every family's adapter")
 def test_the_code_of_its_base_decides_too(tmp_path):
     entry = _resolved(tmp_path)
     assert entry.families == ("perturbed", "tblite")
