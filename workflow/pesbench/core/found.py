@@ -10,7 +10,7 @@ from typing import Any
 from pesbench.core.task import Task
 
 _TASKS = Path(__file__).parents[1] / "tasks"
-STAGES = ("prepare", "run", "score", "section", "model_section")
+STAGES = ("prepare", "run", "score", "section", "model_section", "results")
 
 
 @functools.cache

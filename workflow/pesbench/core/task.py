@@ -9,6 +9,8 @@ The folder holds
     section.py    section(inputs: SectionInputs) -> Section: what a reader is told
     model_section.py  model_section(job: ScoreJob, scores: DataFrame) -> Section: optional
     prepare.py    prepare(job: PrepareJob): optional, inputs that all models share
+    results.py    results(path) -> StoredResults: optional, for files of results that are not a
+                  group an item (`pesbench.files.stored_results`)
     README.md     the protocol, the definitions, what the task cannot see
 
 Nothing outside the folder names it: `pesbench.core.found` finds it by looking. The stages have
@@ -18,13 +20,14 @@ score TASK`, ...).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pesbench.core.section import Metric
 
 SCAN, SYSTEM = "scan", "system"  # what an item of a shard is
+Key = tuple[str | float, ...]  # values of the columns `Task.keys` of a row of scores
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,14 @@ class Task:
         keys: Columns of the scores that name a row, such as `("scan",)`.
         identity: Columns that say what a row is of, the same for all models.
         text: Columns of the scores that hold text.
+        words: The words that a column of text may hold, by column.
+        unstable: Columns of the scores that the last digit of a model may change, so that two runs
+            of one model need not agree in them.
+        absent: Values of a row of a model that was never asked, beside those of `keys` and
+            `identity`; metrics are NaN, other columns "", 0 or False.
+        reference_limits: Largest values of metrics that a model of the scan set's own level of
+            theory may have, which is compared with itself: where the workflow made the references,
+            and where another program did.
         item: `SCAN` or `SYSTEM`.
         item_s: Seconds that an item takes beside the model, for the prediction of its cost.
         shard_size: Default of the items a job holds.
@@ -100,6 +111,10 @@ class Task:
     keys: ClassVar[tuple[str, ...]]
     identity: ClassVar[tuple[str, ...]] = ()
     text: ClassVar[tuple[str, ...]] = ()
+    words: ClassVar[Mapping[str, frozenset[str]]] = {}
+    unstable: ClassVar[tuple[str, ...]] = ()
+    absent: ClassVar[Mapping[str, Any]] = {}
+    reference_limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     item: ClassVar[str] = SYSTEM
     item_s: ClassVar[float] = 0.0
     shard_size: ClassVar[int] = 15
@@ -142,6 +157,17 @@ class Task:
         """The keys of a block of the type `block` for some of its items, for a smaller run."""
         return block
 
+    def comparable(self, settings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Settings of all files of a model as they are compared with those of other models.
+
+        All must be equal then. A task whose files of one model differ in a setting by intention
+        gives it one value here.
+
+        Args:
+            settings: As the files tell them.
+        """
+        return list(settings)
+
     def phases(self, size: Size, settings: Any) -> tuple[Phase, ...]:
         """Evaluations that an item asks of a model, for plan and requests to a scheduler."""
         raise NotImplementedError
@@ -161,3 +187,15 @@ def split_shards(items: Sequence[str], size: int) -> dict[str, list[str]]:
         f"{number:04d}": list(items[start : start + size])
         for number, start in enumerate(range(0, len(items), size))
     }
+
+
+def row_key(values: Iterable[object]) -> Key:
+    """The key of a row of scores: six digits of a number, as names of files have them."""
+    return tuple(one if isinstance(one, str) else float(f"{one:g}") for one in values)
+
+
+def key_words(columns: Sequence[str], key: Key) -> str:
+    """A key for readers, such as `ethanol_300K_0 (timestep_fs 0.5)`."""
+    first, *others = (one if isinstance(one, str) else f"{one:g}" for one in key)
+    rest = ", ".join(f"{name} {value}" for name, value in zip(columns[1:], others, strict=True))
+    return f"{first} ({rest})" if rest else first

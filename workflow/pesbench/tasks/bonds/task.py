@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from pesbench.core.section import Metric
 from pesbench.core.task import SCAN, Phase, Size, Task
 from pesbench.tasks.bonds.settings import BondSettings
@@ -68,6 +70,16 @@ class Bonds(Task):
     keys = ("scan",)
     identity = ("scan", "system", "bond", "n_atoms", "n_frames")
     text = ("model", "scan", "system", "bond", "seen", "status", "message")
+    # where a curve breaks follows from the forces, by comparisons that the last digit may turn
+    unstable = (
+        "missing_extrema", "missing_extrema_force", "fsd_windowed_coordinate", "fsd_below_ceiling",
+        "fsd_below_ceiling_coordinate", "extremum", "extremum_coordinate", "extremum_depth",
+        "wall_coordinate", "wall_energy", "wall_reference_energy", "bond_length",
+        "bond_length_shift", "force_constant", "force_constant_shift", "bond_class",
+    )  # fmt: skip
+    # Å⁻¹ and eV/Å: the same program on another machine differs by 6e-9 and 3e-10, another program
+    # at the same level of theory by its integrals
+    reference_limits = MappingProxyType({"fsd_full": (1e-3, 1.0), "force_mae": (1e-6, 0.05)})
     item = SCAN
     item_s = 0.03  # a scan is read, and stands in a checkpoint
     shard_size = 100

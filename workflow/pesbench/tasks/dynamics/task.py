@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any
 
 from pesbench.core.names import select
 from pesbench.core.section import Metric
@@ -17,6 +20,8 @@ RELAX_STEPS = 20  # a molecule takes from another method's minimum; many more ar
 POSITIONS_PACKED, SERIES_PACKED = 0.93, 0.80
 TRAJECTORY_BYTES = 60_000
 STEP_S = 5e-4  # a step of all trajectories of a job, beside the model
+# those of `pesbench.metrics.survival`, which needs scipy
+OUTCOMES = frozenset({"survived", "failed", "censored", "not_at_risk"})
 HALVED = "half-"  # how the names of jobs with half the time step begin
 
 
@@ -70,6 +75,8 @@ class Dynamics(Task):
     text = (
         "model", "trajectory", "system", "seen", "status", "message", "failure", "outcome",
     )  # fmt: skip
+    words = MappingProxyType({"outcome": OUTCOMES})
+    absent = MappingProxyType({"outcome": "not_at_risk", "time_ps": 0.0})
     shard_size = 15
 
     def shards(
@@ -92,6 +99,16 @@ class Dynamics(Task):
     def narrowed(self, items: Sequence[str], block: DynamicsBlock) -> DynamicsBlock:
         halved = {one for one in items for glob in block.halved if fnmatchcase(one, glob)}
         return DynamicsBlock(halved=tuple(sorted(halved)))
+
+    def comparable(self, settings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The settings with the largest time step in place of itself and of its half."""
+        coarsest = max((float(one["timestep_fs"]) for one in settings), default=0.0)
+        return [
+            {**one, "timestep_fs": coarsest}
+            if any(math.isclose(one["timestep_fs"], fs) for fs in (coarsest, coarsest / 2))
+            else one
+            for one in settings
+        ]
 
     def phases(self, size: Size, settings: DynamicsSettings) -> tuple[Phase, ...]:
         trajectories = len(settings.temperatures_k) * settings.replicates

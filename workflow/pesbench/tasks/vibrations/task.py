@@ -38,6 +38,7 @@ class Vibrations(Task):
     keys = ("system",)
     identity = ("system", "n_atoms", "n_modes")
     text = ("model", "system", "seen", "status", "message", "reference", "reference_status")
+    unstable = ("relax_steps", "relax_fmax", "external_cm1", "asymmetry")  # noise of the forces
     shard_size = 1_000_000  # one job a model
     asks_reference = True
     needs_molecules = True
