@@ -41,16 +41,14 @@ SCAN_SET = RESULTS / f"{RUN.scan_set}.h5"
 
 wildcard_constraints:
     model="|".join(re.escape(model) for model in RUN.models),
+    task="|".join(RUN.tasks),
     shard=r"(half-)?\d{4}",
 
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/environments.smk"
 include: "workflow/rules/references.smk"
-include: "workflow/rules/scans.smk"
-include: "workflow/rules/scores.smk"
-include: "workflow/rules/dynamics.smk"
-include: "workflow/rules/vibrations.smk"
+include: "workflow/rules/tasks.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
 include: "workflow/rules/plan.smk"
@@ -65,7 +63,7 @@ BUILT = [
     *ASSOCIATION,
     *ASSOCIATION_FIGURE,
     *DOSE_FIGURE,
-    *VIBRATIONS,
+    *SCORES,
     *LADDER,
     *LADDER_FIGURE,
     *expand(RESULTS / "{model}" / "worst.extxyz", model=FOR_WORST),
@@ -92,7 +90,7 @@ rule scan_set:
 
 rule scores:
     input:
-        expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        SCORES,
     localrule: True
 
 

@@ -72,9 +72,11 @@ def _command(
 
     The worker's `start` is timed by a subclass; nothing else is changed.
     """
+    from pesbench.core.jobs import RunJob
     from pesbench.engine import worker
     from pesbench.files.evaluation import Evaluation
-    from pesbench.tasks.bonds import run as evaluate
+    from pesbench.tasks.bonds import shard
+    from pesbench.tasks.bonds.settings import BondSettings
 
     begun = time.perf_counter()
     ready: list[float] = []
@@ -86,8 +88,8 @@ def _command(
                 ready.append(time.perf_counter() - begun)
             return info
 
-    with mock.patch.object(evaluate, "Worker", TimedWorker):
-        evaluate.evaluate_shard(entry, path, ids, out, device="cpu")
+    with mock.patch.object(shard, "Worker", TimedWorker):
+        shard.evaluate_shard(RunJob(entry, path, ids, BondSettings(), out, device="cpu"))
     total = time.perf_counter() - begun
     with Evaluation(out) as evaluation:
         return total, ready[0], sum(evaluation.scan(i).wall_s for i in evaluation.ids)

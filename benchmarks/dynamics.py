@@ -76,7 +76,7 @@ def _entry(dtype: str) -> ModelEntry:
 
 def _systems(path: Path):
     from pesbench.files.scan_set import ScanSet
-    from pesbench.tasks.dynamics.run import scan_set_systems
+    from pesbench.files.scan_set_systems import scan_set_systems
 
     with ScanSet(path) as scan_set:
         return scan_set_systems(scan_set)[:N_MOLECULES]
@@ -97,14 +97,15 @@ def _settings(n_steps: int):
 
 def _lock_step(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, int]) -> float:
     """Seconds a step of the whole command."""
-    from pesbench.tasks.dynamics.run import run_dynamics_shard
+    from pesbench.core.jobs import RunJob
+    from pesbench.tasks.dynamics.run import run
 
     ids = [system.id for system in _systems(path)]
     seconds = []
     for n_steps in lengths:
         out = folder / f"nve_{n_steps}.h5"
         begun = time.perf_counter()
-        run_dynamics_shard(entry, path, ids, _settings(n_steps), out, device="cpu")
+        run(RunJob(entry, path, ids, _settings(n_steps), out, device="cpu"))
         seconds.append(time.perf_counter() - begun)
     return (seconds[1] - seconds[0]) / (lengths[1] - lengths[0])
 
@@ -115,7 +116,7 @@ def _one_by_one(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int,
     from ase.md.verlet import VelocityVerlet
     from mace.calculators import MACECalculator
 
-    from pesbench.tasks.dynamics.run import starting_velocities
+    from pesbench.tasks.dynamics.start import starting_velocities
 
     calculator = MACECalculator(
         model_paths=entry.settings["weights"], device="cpu", default_dtype=entry.settings["dtype"]

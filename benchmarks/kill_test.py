@@ -46,8 +46,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pesbench.core.errors import HostError
 from pesbench.core.interface import Batch, Result, Status
+from pesbench.core.jobs import RunJob
 from pesbench.core.scans import Scan, bond_scans
 from pesbench.core.systems import System
+from pesbench.engine import scans, shard
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.files.checkpoint import checkpoint_folder
@@ -56,10 +58,10 @@ from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.references.calculators import write_geometries
-from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.dynamics import run as dynamics
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.bonds.run import run as run_bonds
+from pesbench.tasks.bonds.settings import BondSettings
+from pesbench.tasks.dynamics.run import run as run_dynamics
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +133,7 @@ class Job:
             path = self.folder / f"whole-{len(self._undisturbed)}.h5"
             self.tally.unlink(missing_ok=True)
             told = {"choose_limit": mock.Mock(return_value=limit)}
-            with mock.patch.multiple(evaluate, **told), mock.patch.multiple(dynamics, **told):
+            with mock.patch.multiple(scans, **told), mock.patch.multiple(shard, **told):
                 self.run(path, self.tally)
             asked = self.tally.read_text().splitlines()
             self.tally.unlink()
@@ -288,7 +290,7 @@ def _scans(name: str, kind: Kind, folder: Path) -> Job:
 
     def run(out: Path, tally: Path) -> None:
         with kind.noted(tally):
-            evaluate_shard(kind.entry(tally), scan_set, ids, out, device="cpu")
+            run_bonds(RunJob(kind.entry(tally), scan_set, ids, BondSettings(), out, device="cpu"))
 
     def check(whole: Path, limit: BatchLimit, _asked: list[str]) -> Callable[[int], int]:
         with Evaluation(whole) as made:
@@ -312,10 +314,8 @@ def _dynamics(name: str, kind: Kind, folder: Path) -> Job:
     def run(out: Path, tally: Path) -> None:
         # every step is a checkpoint, so that one can be counted in geometries
         with kind.noted(tally):
-            run_dynamics_shard(
-                kind.entry(tally), scan_set, kind.moving, SETTINGS, out, device="cpu",
-                checkpoint_s=0.0,
-            )  # fmt: skip
+            job = RunJob(kind.entry(tally), scan_set, kind.moving, SETTINGS, out, device="cpu")
+            run_dynamics(job, checkpoint_s=0.0)
 
     def check(whole: Path, _limit: BatchLimit, asked: list[str]) -> Callable[[int], int]:
         with Trajectories(whole) as made:

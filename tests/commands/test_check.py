@@ -47,9 +47,9 @@ from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.score import score_scan
 from pesbench.tasks.bonds.worst import worst_scans
 from pesbench.tasks.dynamics import conservation
-from pesbench.tasks.dynamics.run import run_dynamics_shard
 from pesbench.tasks.dynamics.score import METRICS, trajectory_rows
 from pesbench.tasks.dynamics.stored import Trajectories
+from shards import run_dynamics_shard
 
 REPO = Path(__file__).parents[2]
 CONFORMANCE = ("conformance",)

@@ -7,7 +7,8 @@ import pytest
 from examples import fake_entry
 from pesbench import cli
 from pesbench.cli import main
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from shards import run_dynamics_shard
 
 CHECK = ["check", "emt"]
 DYNAMICS = ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o", "--temperatures-k"]

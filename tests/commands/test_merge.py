@@ -38,11 +38,10 @@ from pesbench.models.record import (
     write_record,
 )
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.bonds.score import write_scores
-from pesbench.tasks.dynamics.score import trajectory_rows, write_dynamics_scores
+from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Segment, Trajectories, Trajectory, write_trajectories
+from shards import evaluate_shard, write_dynamics_scores, write_scores
 
 SETTINGS = DynamicsSettings(
     temperatures_k=(300.0,), replicates=1, duration_ps=0.5, timestep_fs=1.0, store_every=10
@@ -121,7 +120,7 @@ class Group:
                     wall_s=0.5,
                 )
             )
-        path = self.folder / entry.name / "scans" / f"{shard}.h5"
+        path = self.folder / entry.name / "bonds" / f"{shard}.h5"
         how = {"wall_s": len(found) / len(self.toys)} | how  # as long for each, whatever the shard
         write_evaluation(
             path, found, attributes=self.attributes(entry, "pesbench.tasks.bonds.run", **how)
@@ -165,7 +164,7 @@ class Group:
             own = self.folder / name
             entry = deciding_entry(own / "model.json")
             if files := sorted((own / "scans").glob("*.h5")):
-                made = own / "scores" / "scans.parquet"
+                made = own / "scores" / "bonds.parquet"
                 write_scores(self.folder / "toys.h5", files, made, entry=entry)
             if files := sorted((own / "dynamics").glob("*.h5")):
                 write_dynamics_scores(files, own / "scores" / "dynamics.parquet", entry=entry)
@@ -271,8 +270,8 @@ def test_two_groups_on_one_leaderboard(groups, tmp_path):
     assert str(b.folder) in page
     for name in ("association.md", "figures/fsd_by_bond.png", "theirs/worst.png", "toys.h5"):
         assert (out / name).is_file(), name
-    assert (out / "theirs/scans/0000.h5").samefile(b.folder / "theirs/scans/0000.h5")
-    with Evaluation(out / "theirs" / "scans" / "0000.h5") as evaluation:
+    assert (out / "theirs/bonds/0000.h5").samefile(b.folder / "theirs/bonds/0000.h5")
+    with Evaluation(out / "theirs" / "bonds" / "0000.h5") as evaluation:
         assert evaluation.model == "theirs"
 
 
@@ -289,7 +288,7 @@ def test_the_manifest_says_where_everything_is_from(groups, tmp_path):
     assert manifest["scan_set"]["sha256"] == a.sha256
     assert manifest["folders"] == [str(a.folder), str(b.folder)]
     (part,) = manifest["models"]["theirs"]["scans"]["parts"]
-    assert (part["folder"], part["file"]) == (str(b.folder), "theirs/scans/0000.h5")
+    assert (part["folder"], part["file"]) == (str(b.folder), "theirs/bonds/0000.h5")
     assert part["n"] == 6
     assert (part["as"], part["same_code"]) == ("evaluations", True)
     code = stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(["mace"]))
@@ -333,7 +332,7 @@ def test_results_that_are_there_twice_are_taken_once(groups, toys, tmp_path):
     pd.testing.assert_frame_equal(rows(out, "ours"), rows(tmp_path / "one", "ours"))
     parts = json.loads((out / "merged.json").read_text())["models"]["ours"]["scans"]["parts"]
     assert [(p["n"], p["n_elsewhere"]) for p in parts] == [(4, 0), (2, 4)]
-    with Evaluation(out / "ours" / "scans" / "0001.h5") as evaluation:
+    with Evaluation(out / "ours" / "bonds" / "0001.h5") as evaluation:
         assert set(evaluation.ids) == {*toys} - {*some}
 
 
@@ -361,7 +360,7 @@ def test_differences_of_rounding_are_taken_and_told(groups, tmp_path, caplog):
     merged(groups, out)
     told = json.loads((out / "merged.json").read_text())["warnings"]
     assert re.search(
-        r"b/ours/scans/0000.h5: 6 scans .*at most \S+e-1\d eV and \S+e-1\d eV/Å", told[0]
+        r"b/ours/bonds/0000.h5: 6 scans .*at most \S+e-1\d eV and \S+e-1\d eV/Å", told[0]
     )
     assert re.search(r"2 trajectories .*, which 2 of them do not stay at", told[1])
     assert all(one in caplog.text for one in told)
@@ -397,7 +396,7 @@ def test_another_scan_set_is_refused(groups, toys, tmp_path):
     assert f"{c.folder}: its scan set toys.h5 ({c.sha256[:12]}) is another than" in said
     (c.folder / "toys.h5").unlink()  # then the files themselves tell
     said = refused([a, c], tmp_path / "out2")
-    assert "third/scans/0000.h5: model 'third' was evaluated on another scan set" in said
+    assert "third/bonds/0000.h5: model 'third' was evaluated on another scan set" in said
     assert f"--without {c.folder}:third" in said
 
 
@@ -414,7 +413,7 @@ def test_one_name_for_two_entries_is_refused_and_can_be_renamed(groups, tmp_path
     assert contents(b.folder) == before
     assert table.loc["ours-2", "fsd_full"] < table.loc["ours", "fsd_full"]
     assert set(rows(out, "ours-2")["model"]) == {"ours-2"}
-    with Evaluation(out / "ours-2" / "scans" / "0000.h5") as evaluation:
+    with Evaluation(out / "ours-2" / "bonds" / "0000.h5") as evaluation:
         assert evaluation.model == json.loads(evaluation.attributes["entry"])["name"] == "ours-2"
     assert json.loads((out / "ours-2" / "model.json").read_text())["name"] == "ours-2"
     assert f"ours-2: called ours in {b.folder}." in (out / "leaderboard.md").read_text()
@@ -449,7 +448,7 @@ def test_a_base_is_renamed_with_its_model(groups, tmp_path):
     settings = json.loads((out / "bent" / "model.json").read_text())["settings"]
     assert settings["base"] == settings["base_entry"]["name"] == "ours-2"
     # the same base under the same name is none to refuse, with a batch size of its own
-    (b.folder / "bent" / "scans" / "0000.h5").unlink()
+    (b.folder / "bent" / "bonds" / "0000.h5").unlink()
     same = ModelEntry("ours", "mace", {"sha256": "a" * 64, "dtype": "float64"})
     b.scans(b.add(bent.with_base(same)), rough=0.2)
     merged(groups, tmp_path / "same")
@@ -639,7 +638,7 @@ def test_scores_alone_stand_beside_a_fresh_run(groups, tmp_path):
     want = tables(groups, tmp_path / "raw")
     b.only_scores()
     assert sorted(p.name for p in b.folder.rglob("*") if p.is_file()) == [
-        "dynamics.parquet", "model.json", "models.json", "scans.parquet",
+        "dynamics.parquet", "model.json", "models.json", "bonds.parquet",
     ]  # fmt: skip
     out = tmp_path / "out"
     assert run(a.folder, b.folder, "--out", out) == 0
@@ -666,7 +665,7 @@ def test_scores_fill_in_what_evaluations_do_not_hold(groups, toys, tmp_path):
     a, _ = groups
     a.score()
     want = rows(a.folder, "ours")
-    (a.folder / "ours" / "scans" / "0000.h5").unlink()
+    (a.folder / "ours" / "bonds" / "0000.h5").unlink()
     a.scans(net("ours"), sorted(toys)[:2], rough=0.05)
     out = tmp_path / "out"
     merged(groups, out)
@@ -700,7 +699,7 @@ def test_scores_are_compared_with_evaluations_of_the_same_scans(groups, toys, tm
 def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path):
     _, b = groups
     b.only_scores()
-    path = b.folder / "theirs" / "scores" / "scans.parquet"
+    path = b.folder / "theirs" / "scores" / "bonds.parquet"
     table = pd.read_parquet(path)
     table.attrs["code"] = "of another version"
     table.to_parquet(path)
@@ -716,7 +715,7 @@ def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path)
     manifest = json.loads((tmp_path / "again" / "merged.json").read_text())
     parts = manifest["models"]["theirs"]["scans"]["parts"]
     assert [(p["n"], p["same_code"]) for p in parts] == [(2, True), (4, False)]
-    (b.folder / "theirs" / "scans" / "0000.h5").unlink()
+    (b.folder / "theirs" / "bonds" / "0000.h5").unlink()
     table.drop(columns="n_frames").to_parquet(path)
     assert "no column 'n_frames'" in refused(groups, tmp_path / "c")
 
@@ -742,7 +741,7 @@ def test_scores_of_another_entry_are_refused(groups, toys, tmp_path, kind, caplo
     if kind == "dynamics":  # scans are read first
         assert "scores/scans.parquet: made with another entry" in said
         edited(
-            b.folder / "theirs" / "scores" / "scans.parquet", entry=net("theirs", "d").deciding()
+            b.folder / "theirs" / "scores" / "bonds.parquet", entry=net("theirs", "d").deciding()
         )
         said = refused(groups, tmp_path / "out2")
     assert said.startswith(f"{path}: made with another entry than model.json beside it (`sha256` ")
@@ -809,7 +808,7 @@ def test_a_damaged_table_of_scores_is_refused(groups, tmp_path, of_merge):
     else:
         b.score()
     shutil.rmtree(folder / "theirs" / "scans")
-    path = folder / "theirs" / "scores" / "scans.parquet"
+    path = folder / "theirs" / "scores" / "bonds.parquet"
     whole = path.read_bytes()
     column = next(
         c for k in range(99)
@@ -831,7 +830,7 @@ def test_other_code_is_told_and_refused_if_asked(groups, tmp_path):
     merged(groups, tmp_path / "same", strict=True)
     b.scans(net("theirs", "b"), rough=0.01, code="0" * 16, commit="fedcba9876543210")
     said = refused(groups, tmp_path / "strict", strict=True)
-    assert "theirs/scans/0000.h5 (theirs, evaluations by commit fedcba98)" in said
+    assert "theirs/bonds/0000.h5 (theirs, evaluations by commit fedcba98)" in said
     out = tmp_path / "out"
     tables([a, b], out)
     assert "without telling by which: theirs (scans)." in (out / "leaderboard.md").read_text()
@@ -888,7 +887,7 @@ def test_a_folder_must_say_what_its_models_are(groups, repo, tmp_path, monkeypat
     [
         (lambda f: (f / "theirs/model.json").write_text("{}"), "not a resolved model entry"),
         (lambda f: (f / "models.json").write_text("[1]"), "not what the workflow writes"),
-        (lambda f: (f / "theirs/scans/0000.h5").write_bytes(b"no"), "not a readable evaluation"),
+        (lambda f: (f / "theirs/bonds/0000.h5").write_bytes(b"no"), "not a readable evaluation"),
         (lambda f: shutil.copytree(f / "theirs", f / "other"), ""),
         (lambda f: (f / "more.h5").touch(), "one scan set only can lie there"),
     ],
@@ -912,14 +911,14 @@ def test_what_a_plan_has_left_in_a_folder_does_no_harm(groups, tmp_path):
 
 def test_nothing_left_is_no_leaderboard(groups, tmp_path):
     _, b = groups
-    (b.folder / "theirs" / "scans" / "0000.h5").unlink()
+    (b.folder / "theirs" / "bonds" / "0000.h5").unlink()
     assert "no result is left to merge" in refused([b], tmp_path / "out")
 
 
 def test_a_file_of_another_model_or_entry_is_refused(groups, tmp_path):
     a, b = groups
-    path = b.folder / "theirs" / "scans" / "0000.h5"
-    shutil.copy(a.folder / "ours" / "scans" / "0000.h5", path)
+    path = b.folder / "theirs" / "bonds" / "0000.h5"
+    shutil.copy(a.folder / "ours" / "bonds" / "0000.h5", path)
     assert f"{path}: belongs to model 'ours', not 'theirs'" in refused(groups, tmp_path / "m")
     b.scans(net("theirs", "c"))
     said = refused(groups, tmp_path / "e")
@@ -929,7 +928,7 @@ def test_a_file_of_another_model_or_entry_is_refused(groups, tmp_path):
 def test_a_damaged_file_leaves_nothing_behind(groups, tmp_path, caplog):
     """Bytes that no longer unpack are found when they are read, where no sha256 tells before."""
     a, b = groups
-    path = b.folder / "theirs" / "scans" / "0000.h5"
+    path = b.folder / "theirs" / "bonds" / "0000.h5"
     with h5py.File(path, "r+") as file:  # as of an older version, without a sha256
         file.attrs["model"] = file.attrs["model"]
         chunk = file["C-N/b/forces"].id.get_chunk_info(0)
@@ -1040,7 +1039,7 @@ def test_nothing_is_removed_that_merge_did_not_make(groups, tmp_path, caplog, sp
     ("out", "said"),
     [
         ("a/out", "which is read"),
-        ("a/ours/scans/0000.h5/out", "which is read"),
+        ("a/ours/bonds/0000.h5/out", "which is read"),
         (".", "which is read"),
         ("b/../a", "which is read"),
         ("/dev/null", "is a device"),
@@ -1082,9 +1081,9 @@ def test_a_file_without_a_link_is_copied(groups, tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", refuse)
     out = tmp_path / "out"
     merged(groups, out)
-    source = groups[1].folder / "theirs" / "scans" / "0000.h5"
-    assert (out / "theirs" / "scans" / "0000.h5").read_bytes() == source.read_bytes()
-    assert not (out / "theirs" / "scans" / "0000.h5").samefile(source)
+    source = groups[1].folder / "theirs" / "bonds" / "0000.h5"
+    assert (out / "theirs" / "bonds" / "0000.h5").read_bytes() == source.read_bytes()
+    assert not (out / "theirs" / "bonds" / "0000.h5").samefile(source)
 
 
 def test_a_mistake_of_our_own_is_no_damage(groups, tmp_path, monkeypatch):
@@ -1093,7 +1092,7 @@ def test_a_mistake_of_our_own_is_no_damage(groups, tmp_path, monkeypatch):
     )
     with pytest.raises(KeyError, match="mine"):
         merged(groups, tmp_path / "out")
-    path = groups[1].folder / "theirs" / "scans" / "0000.h5"
+    path = groups[1].folder / "theirs" / "bonds" / "0000.h5"
     with h5py.File(path, "r+") as file:
         del file.attrs["scan_set_sha256"]
     assert f"{path}: damaged (" in refused(groups, tmp_path / "damaged")

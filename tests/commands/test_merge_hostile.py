@@ -248,14 +248,14 @@ def test_scores_may_not_say_of_a_scan_what_the_scan_set_does_not(field, toys, to
     group = _small(tmp_path, toys, toy_set)
     group.score()
     shutil.rmtree(group.folder / "net" / "scans")
-    path = group.folder / "net" / "scores" / "scans.parquet"
+    path = group.folder / "net" / "scores" / "bonds.parquet"
     table = pd.read_parquet(path)
     table[field] = table[field].astype(object)
     table.loc[2, field] = 3 if field == "n_frames" else "../../x"
     if field == "n_frames":
         table[field] = table[field].astype(int)
     table.to_parquet(path)
-    assert "scans.parquet" in stopped(group, tmp_path)
+    assert "bonds.parquet" in stopped(group, tmp_path)
 
 
 # --- content -------------------------------------------------------------------------------------

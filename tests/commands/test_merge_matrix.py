@@ -45,12 +45,12 @@ def _scores(group, name):
 
 def _old_scores(group, name):
     _scores(group, name)
-    _old(group.folder / name / "scores" / "scans.parquet", *PLACES, "command_s")
+    _old(group.folder / name / "scores" / "bonds.parquet", *PLACES, "command_s")
 
 
 def _older_scores(group, name):
     _scores(group, name)
-    path = group.folder / name / "scores" / "scans.parquet"
+    path = group.folder / name / "scores" / "bonds.parquet"
     _old(path, *PLACES, "command_s", "fsd_windowed", "compression_monotone", "energy_mae_aligned")
 
 

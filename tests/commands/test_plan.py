@@ -34,7 +34,7 @@ from pesbench.engine.batching import BatchLimit
 from pesbench.files.scan_set import ScanSet
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import Config, merged, read_config
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 
 REPO = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((REPO / "config/config.yaml").read_text())

@@ -38,14 +38,14 @@ from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 from pesbench.references.molecules import prepare
 from pesbench.report.tables import ModelFacts, leaderboard, notes
 from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.bonds.score import score_rows
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
 from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.section import dynamics_columns
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
-from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
+from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import Vibrations
+from shards import evaluate_shard, run_dynamics_shard, run_vibrations
 
 FRAME = 5
 NO_ENERGIES = {

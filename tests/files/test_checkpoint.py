@@ -16,7 +16,7 @@ from pesbench.cli import main
 from pesbench.core.errors import HostError, UserError
 from pesbench.files import atomic
 from pesbench.files.checkpoint import Checkpoint, checkpoint_folder, stored_settings
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 
 IDS = ("C-C/a", "C-N/b", "C-O/c")
 

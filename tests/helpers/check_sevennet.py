@@ -28,7 +28,7 @@ from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.sevennet.model import SevenNetModel
 from pesbench.models.registry import ModelEntry, file_sha256, load
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 
 NAMES = ("CH3CH2OH", "CH4", "C6H6", "H2O", "CH3NO2", "CH3SH", "H")
 

@@ -19,9 +19,9 @@ from pesbench.models.registry import ModelEntry
 from pesbench.references.calculators import collect_references, write_geometries
 from pesbench.references.quality import QualityLimits
 from pesbench.tasks.bonds import score as scores
-from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.dynamics import score as dynamics_scores
 from pesbench.tasks.vibrations import score as vibration_scores
+from shards import evaluate_shard
 
 HELPERS = Path(__file__).parent
 REPO = HELPERS.parents[1]

@@ -245,7 +245,7 @@ def _molecule_files() -> list[tuple[str, str]]:
 _MOLECULES: list[tuple[str, str]] = []
 
 
-_STORED = ("toys.h5", "scans.h5", "dynamics.h5", "scans.parquet", "model.json")
+_STORED = ("toys.h5", "scans.h5", "dynamics.h5", "bonds.parquet", "model.json")
 
 
 @dataclass
@@ -262,8 +262,8 @@ def stored_files(folder: Path) -> Stored:
     from examples import TOYS, fake_entry, toy_scan, write_toys
     from pesbench.files.atomic import write_json
     from pesbench.models.registry import settle
-    from pesbench.tasks.bonds.run import evaluate_shard
-    from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+    from pesbench.tasks.dynamics.settings import DynamicsSettings
+    from shards import evaluate_shard, run_dynamics_shard
 
     os.environ["PYTHONPATH"] = (
         f"{REPO / 'tests/helpers'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
@@ -272,25 +272,25 @@ def stored_files(folder: Path) -> Stored:
     write_toys(folder / "toys.h5", toys)
     entry = fake_entry()
     results = folder / "results" / "toys" / "fake"
-    evaluate_shard(entry, folder / "toys.h5", [toy.id for toy in toys], results / "scans/0000.h5")
+    evaluate_shard(entry, folder / "toys.h5", [toy.id for toy in toys], results / "bonds/0000.h5")
     settings = DynamicsSettings(temperatures_k=(300.0,), replicates=1, duration_ps=0.01)
     run_dynamics_shard(
         entry, folder / "toys.h5", ["a", "b"], settings, results / "dynamics/0000.h5"
     )
     write_json(results / "model.json", settle(entry))
     made = Stored(folder)
-    scans, trajectories = results / "scans/0000.h5", results / "dynamics/0000.h5"
+    scans, trajectories = results / "bonds/0000.h5", results / "dynamics/0000.h5"
     _main(["score", "--scan-set", str(folder / "toys.h5"), "--evaluations", str(scans),
            "--out", str(results / "scores/scans.parquet")])  # fmt: skip
     _main(["score-dynamics", "--trajectories", str(trajectories),
            "--out", str(results / "scores/dynamics.parquet")])  # fmt: skip
     score = ["score", "--scan-set", "toys.h5", "--evaluations", "scans.h5", "--out", "s.parquet"]
-    worst = ["worst", *score[1:5], "--scores", "scans.parquet", "--csv", "w.csv"]
+    worst = ["worst", *score[1:5], "--scores", "bonds.parquet", "--csv", "w.csv"]
     worst += ["--extxyz", "w.extxyz", "--figure", "w.png"]
     for name, path in {
         "scans.h5": scans,
         "dynamics.h5": trajectories,
-        "scans.parquet": results / "scores/scans.parquet",
+        "bonds.parquet": results / "scores/scans.parquet",
         "model.json": results / "model.json",
     }.items():
         shutil.copy(path, folder / name)
@@ -303,7 +303,7 @@ def stored_files(folder: Path) -> Stored:
         (Path("dynamics.h5"), ["export", "--trajectories", "dynamics.h5", "--list"]),
         (Path("dynamics.h5"), ["export", "a_300K_0", "--trajectories", "dynamics.h5", "--out",
                                "a.extxyz"]),
-        (Path("scans.parquet"), worst),
+        (Path("bonds.parquet"), worst),
         (Path("model.json"), evaluate),
     ]  # fmt: skip
     return made

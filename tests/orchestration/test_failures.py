@@ -32,11 +32,11 @@ from pesbench.models.families.ase import check_import
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import running
 from pesbench.report.strict import model_failures
-from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
-from pesbench.tasks.vibrations.run import VibrationSettings, run_vibrations
+from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import Vibrations
+from shards import evaluate_shard, run_dynamics_shard, run_vibrations
 
 REPO = Path(__file__).parents[2]
 SYSTEMS = ("a", "b", "c", "d", "e", "f")

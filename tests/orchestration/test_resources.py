@@ -36,11 +36,11 @@ from pesbench.orchestration.requests import (
     read_sizes,
     uses_gpu,
 )
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 from pesbench.tasks.bonds.settings import BondSettings
-from pesbench.tasks.dynamics.run import run_dynamics_shard
+from shards import run_dynamics_shard
 from pesbench.tasks.dynamics.settings import DynamicsSettings
-from pesbench.tasks.vibrations.run import run_vibrations
+from shards import run_vibrations
 from pesbench.tasks.vibrations.settings import VibrationSettings
 
 REPO = Path(__file__).parents[2]

@@ -32,7 +32,7 @@ from pesbench.references.molecules import (
     system_from_smiles,
 )
 from pesbench.references.quality import QualityLimits
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 
 # --- what a config may say ----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from examples import fake_entry
 from one_node import OneNode, run, this_machine
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 from pesbench.tasks.dynamics.stored import Trajectories
 
 REPO = Path(__file__).parents[2]
@@ -436,7 +436,7 @@ def test_a_lost_job_is_tried_again_with_more_and_continues(
         # a later attempt counts on a model that hangs
         assert _minutes(job) == 2 * attempt + 3 * (attempt > 1)
         assert int(job["MinMemoryNode"].removesuffix("M")) == 4000 * attempt
-    with Evaluation(done.limited.results / "slow" / "scans" / f"{shard}.h5") as evaluation:
+    with Evaluation(done.limited.results / "slow" / "bonds" / f"{shard}.h5") as evaluation:
         assert 1 <= evaluation.attributes["times_interrupted"] < len(jobs)
         assert evaluation.attributes["wall_s"] > len(evaluation.ids) * N_FRAMES * SLOW_FRAME_S
 
@@ -452,7 +452,7 @@ def _same_as_undisturbed(workflow: Workflow, scratch: Path, lost: int) -> None:
     with ScanSet(scan_set) as opened:
         ids = opened.ids
     evaluate_shard(fake_entry(name="slow"), scan_set, ids, scratch / "undisturbed.h5")
-    found = sorted((workflow.results / "slow" / "scans").iterdir())
+    found = sorted((workflow.results / "slow" / "bonds").iterdir())
     assert [path.name for path in found] == ["0000.h5", "0001.h5"]
     with h5py.File(scratch / "undisturbed.h5") as undisturbed:
         for path in found:
@@ -487,7 +487,7 @@ def test_once_they_are_cancelled_the_same_command_continues(done: Done, tmp_path
         states.setdefault(one.wildcards, []).append(job["JobState"])
     assert list(states.values()) == [["CANCELLED", "COMPLETED"]] * 2
     interrupted = []
-    for path in (done.killed.results / "slow" / "scans").iterdir():
+    for path in (done.killed.results / "slow" / "bonds").iterdir():
         with Evaluation(path) as evaluation:
             interrupted.append(evaluation.attributes["times_interrupted"])
     assert 1 in interrupted

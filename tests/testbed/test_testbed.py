@@ -34,7 +34,7 @@ from pesbench.models.families.testbed.model import TestbedModel, like_sizes
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
 from pesbench.models.torch_devices import choose_device
 from pesbench.models.weights import Weights, read_weights
-from pesbench.tasks.bonds.run import evaluate_shard
+from shards import evaluate_shard
 from pesbench.testbed.cards import rotation_variance
 from pesbench.testbed.neighbours import edge_coordinate, hard_ranks, log_bias, soft_ranks
 from pesbench.testbed.network import (

@@ -43,7 +43,7 @@ EXPECTED = {
     "hang": ("timeout", "no answer in 2 s", 1),
     "segfault": ("crashed", "signal SIGSEGV", 4),
 }
-SLOW = "results/toys/slow/scans/0000.h5"
+SLOW = "results/toys/slow/bonds/0000.h5"
 pytestmark = pytest.mark.xdist_group("failures")  # one copy, one order
 
 
@@ -141,7 +141,7 @@ def test_a_damaged_file_is_refused_and_made_again_on_request(copy: Copy) -> None
     """By the steps that the message and config/README.md tell."""
     run = ("results/toys/morse/scores/scans.parquet", "--configfile", "few.yaml")
     assert copy.snakemake(*run).returncode == 0
-    path = copy.root / "results" / "toys" / "morse" / "scans" / "0000.h5"
+    path = copy.root / "results" / "toys" / "morse" / "bonds" / "0000.h5"
     before = path.read_bytes()
     with h5py.File(path) as file:
         place = file["C-O/co_0-1/energy"].id.get_offset()
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_refused_and_made_again_on_request(copy: Copy) -> None
     assert done.returncode == 1
     refusals = [s for s in _text(done).splitlines() if "pesbench: error:" in s]
     assert refusals
-    assert "results/toys/morse/scans/0000.h5: damaged evaluation" in refusals[0]
+    assert "results/toys/morse/bonds/0000.h5: damaged evaluation" in refusals[0]
     assert "Traceback" not in _text(done)
     path.unlink()
     done = copy.snakemake(*run)
@@ -221,7 +221,7 @@ def test_two_snakemakes_at_once(copy: Copy) -> None:
 
 def test_a_worker_that_the_kernel_ends_is_retried_and_continues(copy: Copy) -> None:
     """As one that takes too much memory: twice, each time after a scan and a half."""
-    target = "results/toys/killed/scans/0000.h5"
+    target = "results/toys/killed/bonds/0000.h5"
     done = copy.snakemake(target, "--configfile", "few.yaml")
     assert done.returncode == 0, _text(done)
     assert _text(done).count("the worker was killed by SIGKILL") >= 2

@@ -166,7 +166,7 @@ def test_every_output_says_how_it_was_made(copy: Copy) -> None:
     with h5py.File(copy.results / "mini.h5") as file:
         assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
         assert file.attrs["level_of_theory"] == "GFN2-xTB"
-    with h5py.File(copy.results / "gfn1-xtb" / "scans" / "0000.h5") as file:
+    with h5py.File(copy.results / "gfn1-xtb" / "bonds" / "0000.h5") as file:
         assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
         assert file.attrs["wall_s"] > 0
     assert (copy.results / "gfn1-xtb" / "worst.extxyz").stat().st_size > 0
@@ -255,7 +255,7 @@ def test_a_printed_command_can_be_run_by_hand(copy: Copy) -> None:
         for line in (done.stdout + done.stderr).splitlines()
         if "pesbench score" in line and "gfn1-xtb" in line
     )
-    out = copy.results / "gfn1-xtb" / "scores" / "scans.parquet"
+    out = copy.results / "gfn1-xtb" / "scores" / "bonds.parquet"
     before = pd.read_parquet(out)
     environment = os.environ | {"PYTHONPATH": str(copy.root / "workflow")}
     subprocess.run(command, shell=True, cwd=copy.root, env=environment, check=True)

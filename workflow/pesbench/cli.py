@@ -1,7 +1,7 @@
 """The command line: one subcommand a stage, each of them what one rule runs.
 
-The subcommands are found by looking: every module of `pesbench.commands`, and every `cli` module of
-its packages, that has a function `add`.
+The subcommands are found by looking: every module of `pesbench.commands`, and every module `cli` of
+its packages and of the tasks, that has a function `add`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from pesbench.core.text import LineFormatter
 from pesbench.orchestration import running
 from pesbench.orchestration.surroundings import check_environment, check_python, shut_out
 
-_COMMANDS = Path(__file__).parent / "commands"
+_PACKAGE = Path(__file__).parent
 
 
 def _modules() -> list[str]:
     """The dotted names of the modules with subcommands, sorted."""
-    files = [*_COMMANDS.glob("*.py"), *_COMMANDS.glob("*/cli.py")]
-    names = [file.relative_to(_COMMANDS).with_suffix("").parts for file in sorted(files)]
-    return [".".join(("pesbench.commands", *parts)) for parts in names if parts != ("__init__",)]
+    patterns = ("commands/*.py", "commands/*/cli.py", "tasks/*/cli.py")
+    files = sorted(file for pattern in patterns for file in _PACKAGE.glob(pattern))
+    names = [file.relative_to(_PACKAGE).with_suffix("").parts for file in files]
+    return [".".join(("pesbench", *parts)) for parts in names if parts[-1] != "__init__"]
 
 
 def parser() -> argparse.ArgumentParser:

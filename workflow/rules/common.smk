@@ -10,7 +10,6 @@ from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.orchestration.config import loading_options
 from pesbench.orchestration.requests import PLACE, Requests, uses_gpu
 from pesbench.report.terminal import summary
-from pesbench.tasks.bonds.widening import held_scans
 
 # --- parameters and input -----------------------------------------------------------------------
 
@@ -159,30 +158,3 @@ def model_on_gpu(wildcards):
 def seen_option(wildcards, input):
     """A parameter: the file that tells what the model of the wildcard `model` was trained on."""
     return option("--seen-systems", RUN.seen_systems(wildcards.model))
-
-
-def evaluation_files(model):
-    """The evaluation files of one model."""
-    return [RESULTS / model / "scans" / f"{shard}.h5" for shard in RUN.shards(model)]
-
-
-def evaluations(wildcards):
-    """The evaluation files of one model, of the wildcard `model`."""
-    return evaluation_files(wildcards.model)
-
-
-@functools.cache
-def scans_of(model, shard):
-    """The scans of a job: those selected, and what its file already holds beside them.
-
-    So a wider selection evaluates what is missing, and a narrower one is no reason to run again.
-    """
-    some = RUN.shards(model, selected=False)[shard]
-    held = held_scans(RESULTS / model / "scans" / f"{shard}.h5")
-    wanted = {*RUN.shards(model)[shard], *held}
-    return [scan for scan in some if scan in wanted]
-
-
-def trajectory_files(model):
-    """The trajectory files of one model."""
-    return [RESULTS / model / "dynamics" / f"{shard}.h5" for shard in RUN.dynamics_shards]

@@ -125,9 +125,12 @@ rule plan:
 rule plan_actual:
     input:
         plan=RESULTS / "plan.csv",
-        scans=[file for model in RUN.models for file in evaluation_files(model)],
-        dynamics=[file for model in RUN.dynamics for file in trajectory_files(model)],
-        vibrations=expand(RESULTS / "{model}" / "vibrations.h5", model=RUN.vibrations),
+        answers=[
+            file
+            for task, run in RUN.tasks.items()
+            for model in run.models
+            for file in answers(task, model)
+        ],
     output:
         RESULTS / "plan_actual.csv",
     log:

@@ -134,7 +134,7 @@ if RUN.source == "molecules":
             **asking("pesbench.tasks.bonds.run", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
-            "{params.python:q} -m pesbench evaluate --entry {input.entry:q} {params.loading:q}"
+            "{params.python:q} -m pesbench run bonds --entry {input.entry:q} {params.loading:q}"
             " --scan-set {input.scans:q} --scans {params.scans:q} --device {params.device:q}"
             " --threads {threads:q} --out {output:q} 2> {log:q}"
 

@@ -62,8 +62,8 @@ rule describe:
 rule worst:
     input:
         scan_set=SCAN_SET,
-        evaluations=evaluations,
-        scores=RESULTS / "{model}" / "scores" / "scans.parquet",
+        evaluations=lambda wildcards: answers("bonds", wildcards.model),
+        scores=RESULTS / "{model}" / "scores" / "bonds.parquet",
     output:
         csv=RESULTS / "{model}" / "worst.csv",
         extxyz=RESULTS / "{model}" / "worst.extxyz",
@@ -91,8 +91,8 @@ if VARIANTS:
     rule parity:
         input:
             scan_set=SCAN_SET,
-            evaluations=[file for model in VARIANTS for file in evaluation_files(model)],
-            scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=VARIANTS),
+            evaluations=[file for model in VARIANTS for file in answers("bonds", model)],
+            scores=expand(RESULTS / "{model}" / "scores" / "bonds.parquet", model=VARIANTS),
         output:
             PARITY,
         log:
@@ -116,7 +116,7 @@ if ASSOCIATION:
     rule associate:
         input:
             scan_set=SCAN_SET,
-            scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+            scores=expand(RESULTS / "{model}" / "scores" / "bonds.parquet", model=RUN.models),
             dynamics=DYNAMICS,
         output:
             csv=ASSOCIATION,
@@ -167,7 +167,7 @@ if RUN.ladder:
     rule ladder:
         input:
             scan_set=SCAN_SET,
-            scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=ON_LADDER),
+            scores=expand(RESULTS / "{model}" / "scores" / "bonds.parquet", model=ON_LADDER),
             dynamics=DYNAMICS,
             vibrations=expand(
                 RESULTS / "{model}" / "scores" / "vibrations.parquet", model=VIBRATING
@@ -209,7 +209,7 @@ if RUN.ladder:
 rule leaderboard:
     input:
         scan_set=SCAN_SET,
-        scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        scores=expand(RESULTS / "{model}" / "scores" / "bonds.parquet", model=RUN.models),
         dynamics=DYNAMICS,
         parity=PARITY,
         association=ASSOCIATION,
@@ -244,7 +244,7 @@ rule leaderboard:
 rule figures:
     input:
         scan_set=SCAN_SET,
-        scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        scores=expand(RESULTS / "{model}" / "scores" / "bonds.parquet", model=RUN.models),
         dynamics=DYNAMICS,
     output:
         by_bond=report(BY_BOND, caption="../report/fsd_by_bond.rst", category="Smoothness"),
@@ -272,7 +272,7 @@ rule figures:
 rule page:
     input:
         scan_set=SCAN_SET,
-        scores=expand(RESULTS / "{model}" / "scores" / "scans.parquet", model=RUN.models),
+        scores=expand(RESULTS / "{model}" / "scores" / "bonds.parquet", model=RUN.models),
         dynamics=DYNAMICS,
         worst=expand(RESULTS / "{model}" / "worst.{form}", model=FOR_WORST, form=["csv", "png"]),
         by_bond=BY_BOND,

@@ -33,14 +33,8 @@ from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.bonds.score import (
-    ENERGY_METRICS,
-    FORCE_METRICS,
-    TRAINED_ON,
-    score_rows,
-    score_scan,
-)
+from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS, TRAINED_ON, score_rows, score_scan
+from shards import evaluate_shard
 
 IDS = ("C-C/a", "C-N/b", "C-O/c", "N-N/d", "N-O/e", "O-S/f")
 BAD, FRAME = "C-N/b", 5

@@ -17,8 +17,8 @@ from pesbench.files.evaluation import ScanEvaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.families import control as controls
 from pesbench.orchestration.config import read_models
-from pesbench.tasks.bonds.run import evaluate_shard
 from pesbench.tasks.bonds.score import score_rows, score_scan
+from shards import evaluate_shard
 
 OFFICIAL = {
     "full_smoothness": "fsd_full",

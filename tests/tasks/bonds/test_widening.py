@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from pesbench.tasks.bonds.widening import held_scans
 
 from examples import REPO, fake_entry, faulty
 from pesbench.cli import main
 from pesbench.files.evaluation import Evaluation
 from pesbench.orchestration.config import resolve
 from pesbench.orchestration.config_files import Config, merged
-from pesbench.tasks.bonds.run import evaluate_shard
-from pesbench.tasks.bonds.score import write_scores
-from pesbench.tasks.bonds.widening import evaluate_missing, held_scans
+from shards import evaluate_missing, evaluate_shard, write_scores
 
 DEFAULT = yaml.safe_load((REPO / "config" / "config.yaml").read_text())
 
@@ -149,10 +148,10 @@ def test_all_controls_are_one_command_and_a_further_one_runs_alone(
         assert (tmp_path / "entry.json").read_bytes() == (folder / "model.json").read_bytes()
         assert main(["evaluate", "--entry", "entry.json", "--scan-set", str(toy_set), "--device",
                      "cpu", "--out", "e.h5"]) == 0  # fmt: skip
-        _same(_arrays(folder / "scans" / "0000.h5"), _arrays(tmp_path / "e.h5"))
+        _same(_arrays(folder / "bonds" / "0000.h5"), _arrays(tmp_path / "e.h5"))
         assert main(["score", "--scan-set", str(toy_set), "--entry", "entry.json", "--evaluations",
                      "e.h5", "--out", "s.parquet"]) == 0  # fmt: skip
-        one = pd.read_parquet(folder / "scores" / "scans.parquet")
+        one = pd.read_parquet(folder / "scores" / "bonds.parquet")
         other = pd.read_parquet(tmp_path / "s.parquet")
         pd.testing.assert_frame_equal(
             one.drop(columns=["wall_s", "command_s"]), other.drop(columns=["wall_s", "command_s"])

@@ -394,7 +394,7 @@ def test_a_scored_scan_that_no_shard_holds_is_named(files, scores, tmp_path):
 
 def test_the_study_that_is_kept_is_older_and_readable():
     kept = Path(__file__).parents[3] / "resources" / "study" / "bsct_spice" / "7net-0"
-    scores = pd.read_parquet(kept / "scores" / "scans.parquet")
+    scores = pd.read_parquet(kept / "scores" / "bonds.parquet")
     scores = scores.drop(columns=list(PLACES), errors="ignore")
     table = worst.worst_scans(scores)
     assert "scored by an older version" in listed(table, "extrema")["note"][0]

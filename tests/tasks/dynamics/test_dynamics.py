@@ -33,21 +33,17 @@ from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import relax
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import scan_set_systems
+from pesbench.metrics.stability import internal_degrees_of_freedom
 from pesbench.models import registry
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics import run as dynamics
-from pesbench.tasks.dynamics.run import (
-    BLACK_BOX_STEPS,
-    DynamicsSettings,
-    LockStep,
-    internal_degrees_of_freedom,
-    kinetic_energy,
-    run_dynamics_shard,
-    scan_set_systems,
-    starting_velocities,
-    without_drift,
-)
+from pesbench.tasks.dynamics.integrator import LockStep
+from pesbench.tasks.dynamics.run import BLACK_BOX_STEPS
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.dynamics.start import kinetic_energy, starting_velocities, without_drift
 from pesbench.tasks.dynamics.stored import Trajectories, Trajectory
+from shards import run_dynamics_shard
 
 FS = units.fs
 
@@ -173,14 +169,14 @@ def test_the_molecules_of_a_scan_set(tmp_path, toys_set):
 
 
 def test_degrees_of_freedom():
-    assert internal_degrees_of_freedom(_water()) == 3
-    assert internal_degrees_of_freedom(SYSTEMS["cc"]) == 1
+    assert internal_degrees_of_freedom(_water().positions) == 3
+    assert internal_degrees_of_freedom(SYSTEMS["cc"].positions) == 1
     line = (
         np.array([[-1.16, 0, 0], [0, 0, 0], [1.16, 0, 0]])
         @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     )
-    assert internal_degrees_of_freedom(_system("co2", "OCO", line)) == 4
-    assert internal_degrees_of_freedom(_system("he", "He", [[0, 0, 0]])) == 0
+    assert internal_degrees_of_freedom(_system("co2", "OCO", line).positions) == 4
+    assert internal_degrees_of_freedom(_system("he", "He", [[0, 0, 0]]).positions) == 0
 
 
 def _external(positions, masses):
@@ -324,7 +320,9 @@ def test_lock_step_is_velocity_verlet():
     entry = [(system, starting_velocities(system, system.positions, 500.0, 0))
              for system in SYSTEMS.values()]  # fmt: skip
     trajectories = [
-        Trajectory(s.id, 500.0, 0, s.numbers, s.bonds, 0, 1, internal_degrees_of_freedom(s))
+        Trajectory(
+            s.id, 500.0, 0, s.numbers, s.bonds, 0, 1, internal_degrees_of_freedom(s.positions)
+        )
         for s, _ in entry
     ]
     positions = np.concatenate([s.positions for s, _ in entry])
@@ -870,7 +868,8 @@ def test_no_stored_step_is_computed_again(in_process, toys_set, tmp_path, monkey
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from shards import run_dynamics_shard
 from pesbench.models.registry import ModelEntry
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])

@@ -14,16 +14,8 @@ from pesbench.core.interface import Status
 from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.dynamics import conservation
 from pesbench.tasks.dynamics import section as report
-from pesbench.tasks.dynamics.run import DynamicsSettings, run_dynamics_shard
-from pesbench.tasks.dynamics.score import (
-    COLUMNS,
-    METRICS,
-    OTHERS_METRICS,
-    OWN_METRICS,
-    score_trajectory,
-    trajectory_rows,
-    write_dynamics_scores,
-)
+from pesbench.tasks.dynamics.score import COLUMNS, METRICS, OTHERS_METRICS, OWN_METRICS, score_trajectory, trajectory_rows
+from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import (
     Frames,
     Segment,
@@ -32,6 +24,7 @@ from pesbench.tasks.dynamics.stored import (
     Trajectory,
     write_trajectories,
 )
+from shards import run_dynamics_shard, write_dynamics_scores
 
 SETTINGS = DynamicsSettings(
     temperatures_k=(300.0,), replicates=1, duration_ps=1.0, timestep_fs=1.0, store_every=10

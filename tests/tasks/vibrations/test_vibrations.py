@@ -34,9 +34,11 @@ from pesbench.models.registry import ModelEntry
 from pesbench.tasks.vibrations import normal_modes
 from pesbench.tasks.vibrations import run as vibrations
 from pesbench.tasks.vibrations.metrics import compare_frequencies, count_imaginary, geometry_rmsd
-from pesbench.tasks.vibrations.run import VibrationSettings, find_vibrations, run_vibrations
-from pesbench.tasks.vibrations.score import COLUMNS, METRICS, vibration_rows, write_vibration_scores
+from pesbench.tasks.vibrations.molecules import find_vibrations
+from pesbench.tasks.vibrations.score import COLUMNS, METRICS, vibration_rows
+from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import Vibrations, write_vibrations
+from shards import run_vibrations, write_vibration_scores
 
 SETTINGS = VibrationSettings()
 

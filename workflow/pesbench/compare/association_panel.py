@@ -1,6 +1,6 @@
 """What is compared with what: scan scores and trajectories of many models, on what they share.
 
-Rows of the role `model` only: `scans`, the columns of `scores/scans.parquet`, and `runs`, those of
+Rows of the role `model` only: `scans`, the columns of `scores/bonds.parquet`, and `runs`, those of
 `scores/dynamics.parquet` that `runs_in_excess` counted, of one time step. A model that has a number
 for less than half of the scans or of the trajectories is left out and named, never taken as 0; what
 a model that stays has no number for is left out for all, and the counts say how much is left.

@@ -40,6 +40,8 @@ class Setting:
         path: `PATH` or `ADDRESS` for a text that is one, "" for any other.
         word: A text that may stand in place of a number, such as `auto`.
         unique: Whether the items of a tuple must differ.
+        stage: The stage whose command has it as an option, `run` or `score`: a change of it repeats
+            that stage and those that follow.
     """
 
     help: str
@@ -51,6 +53,7 @@ class Setting:
     path: str = ""
     word: str = ""
     unique: bool = False
+    stage: str = "run"
 
 
 def setting(
@@ -65,12 +68,13 @@ def setting(
     path: str = "",
     word: str = "",
     unique: bool = False,
+    stage: str = "run",
 ) -> Any:
     """A field of a settings dataclass; without a default it must be given. See `Setting`.
 
     A default of `dict` stands for an empty block of any keys.
     """
-    about = Setting(help, above, at_least, at_most, choices, pattern, path, word, unique)
+    about = Setting(help, above, at_least, at_most, choices, pattern, path, word, unique, stage)
     metadata = {_META: about}
     if default is dict:
         return field(default_factory=dict, metadata=metadata)
@@ -186,12 +190,12 @@ def exactly(value: object) -> str:
     return short if float(short) == value else repr(value)
 
 
-def words(settings: Any) -> list[str]:
-    """The settings as options of a command, those that are None left out."""
+def words(settings: Any, stage: str) -> list[str]:
+    """The settings of a stage as options of its command, those that are None left out."""
     found: list[str] = []
     for key in keys(type(settings)):
         value = getattr(settings, key.name)
-        if value is None:
+        if key.about.stage != stage or value is None:
             continue
         values = value if key.many else (value,)
         found += [key.option, *map(exactly, values)]

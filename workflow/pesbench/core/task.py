@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pesbench.core.section import Metric
@@ -94,6 +95,7 @@ class Task:
             theory may have, which is compared with itself: where the workflow made the references,
             and where another program did.
         item: `SCAN` or `SYSTEM`.
+        priority: Jobs of a higher one start first: that of the tasks with the longest jobs.
         item_s: Seconds that an item takes beside the model, for the prediction of its cost.
         shard_size: Default of the items a job holds.
         always: Whether it runs for all models without a config block.
@@ -116,6 +118,7 @@ class Task:
     absent: ClassVar[Mapping[str, Any]] = {}
     reference_limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     item: ClassVar[str] = SYSTEM
+    priority: ClassVar[int] = 1
     item_s: ClassVar[float] = 0.0
     shard_size: ClassVar[int] = 15
     always: ClassVar[bool] = False
@@ -167,6 +170,14 @@ class Task:
             settings: As the files tell them.
         """
         return list(settings)
+
+    def held(self, path: Path) -> tuple[str, ...]:
+        """Items that a file of answers holds and keeps when its job runs again.
+
+        Args:
+            path: It may be missing or damaged.
+        """
+        return ()
 
     def phases(self, size: Size, settings: Any) -> tuple[Phase, ...]:
         """Evaluations that an item asks of a model, for plan and requests to a scheduler."""

@@ -1,16 +1,36 @@
-"""What every run keeps of a shard beside its results: time, worker starts, batch size."""
+"""What the shards of all tasks share: load, batch size, time spent, attributes of the file."""
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pesbench.engine.batching import BatchLimit
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.core.interface import ModelInfo
+from pesbench.core.systems import System
+from pesbench.engine.batching import BatchLimit, choose_limit
+from pesbench.engine.evaluator import (
+    Evaluator,
+    why_unsupported,
+)
+from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.worker import Worker
-from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
+from pesbench.files import provenance
+from pesbench.files.checkpoint import (
+    Arrays,
+    Checkpoint,
+    stored_array,
+)
+from pesbench.models.registry import ModelEntry
+
+logger = logging.getLogger("pesbench")
 
 
 @dataclass
@@ -63,11 +83,101 @@ class Spent:
         self.checkpoint.write_note("spent", self.attributes())
 
 
-def stored_limit(arrays: Arrays) -> BatchLimit:
-    """The batch size after a piece, from its array `limit`.
+def load_model(
+    worker: Worker, checkpoint: Checkpoint, first_limit: Callable[[ModelInfo], BatchLimit]
+) -> tuple[ModelInfo, BatchLimit]:
+    """Load the model of a shard, and set the batch size that the shard began with.
+
+    What decides rounding and is known only once the model is loaded (device, dtype, details) is
+    kept in the checkpoint, which is cleared where it is of another one.
+
+    Args:
+        worker: Where the model lives.
+        checkpoint: Of the shard.
+        first_limit: Gives the batch size where the checkpoint holds none yet.
 
     Raises:
-        ValueError: the array holds what is no batch size.
+        ModelLoadError: the model does not load.
+    """
+    info = worker.start()
+    made = {"device": info.device, "dtype": info.dtype, "details": info.details}
+    if checkpoint.read_note("made") != json.loads(json.dumps(made)):
+        if checkpoint.count:
+            logger.warning("checkpoint of another device or version; starting anew")
+        checkpoint.clear()
+        checkpoint.write_note("made", made)
+    limit = checkpoint.read_note("limit", lambda note: BatchLimit(**note))
+    if limit is None:
+        limit = first_limit(info)
+        checkpoint.write_note("limit", asdict(limit))
+    return info, limit
+
+
+def molecule_limit(
+    worker: Worker, entry: ModelEntry, systems: Sequence[System], info: ModelInfo
+) -> BatchLimit:
+    """The entry's fixed batch size, or the best one on the molecule of median size."""
+    fixed = entry.settings.get("batch_size", "auto")
+    if fixed != "auto":
+        return BatchLimit(systems=int(fixed))
+    asked = [system for system in systems if not why_unsupported(system, info)]
+    if not asked:
+        return BatchLimit(systems=1)
+    asked.sort(key=lambda system: (len(system.numbers), system.id))
+    typical = asked[len(asked) // 2]
+    return choose_limit(
+        worker, lambda count: systems_batch([typical] * count), len(typical.numbers)
+    )
+
+
+def results_attributes(
+    entry: ModelEntry,
+    scan_set: tuple[str, str],
+    info: ModelInfo | None,
+    evaluator: Evaluator,
+    spent: Spent,
+    threads: int,
+) -> dict[str, Any]:
+    """What every file of results tells of how it was made.
+
+    Args:
+        entry: Of the model.
+        scan_set: Name and sha256.
+        info: What the model tells of itself; None if it did not load.
+        evaluator: That was used; its batch size and its peak of device memory.
+        spent: Time and work.
+        threads: For the model's arithmetic.
+    """
+    return {
+        "model": entry.name,
+        "entry": entry.deciding(),
+        "scan_set": scan_set[0],
+        "scan_set_sha256": scan_set[1],
+        "device": info.device if info else "not loaded",
+        "dtype": info.dtype if info else "not loaded",
+        "model_details": (info.details if info else {})
+        | {"device_peak_bytes": evaluator.device_bytes},
+        "threads": threads,
+        "batch_limit": asdict(evaluator.limit),
+        **spent.attributes(),
+        "peak_memory_bytes": spent.worker.peak_bytes,
+        "provenance": provenance.collect(),
+    }
+
+
+def state_arrays(limit: BatchLimit, deaths: Collection[str]) -> dict[str, NDArray[Any]]:
+    """What `caller_state` reads, as arrays of a piece."""
+    return {
+        "limit": np.array([limit.systems or 0, limit.atoms or 0]),
+        "deaths": np.array(sorted(deaths), dtype=str),
+    }
+
+
+def stored_limit(arrays: Arrays) -> BatchLimit:
+    """The batch size that a piece of a checkpoint holds.
+
+    Raises:
+        ValueError: it holds none.
     """
     systems, atoms = stored_array(arrays, "limit", "i", (2,)).tolist()
     if min(systems, atoms) < 0:

@@ -70,6 +70,19 @@ def degrees_of_freedom(n_atoms: int, linear: bool) -> int:
     return 3 * n_atoms - (5 if linear or n_atoms == 2 else 6)
 
 
+def internal_degrees_of_freedom(positions: Array) -> int:
+    """3N − 6, of a linear molecule 3N − 5, of an atom 0.
+
+    Asked of the scan set's geometry, so that all models get the same answer.
+
+    Args:
+        positions: Å, shape (N, 3).
+    """
+    if len(positions) < 2:
+        return 0
+    return degrees_of_freedom(len(positions), is_linear(positions))
+
+
 def kinetic_temperature(kinetic_energy: ArrayLike, dof: ArrayLike) -> Array:
     """T = 2 K / (f k_B) in K.
 

@@ -40,7 +40,7 @@ class DynamicsShard:
     @property
     def options(self) -> list[str]:
         """The settings as options of `pesbench dynamics`."""
-        return words(self.settings)
+        return words(self.settings, "run")
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def read_inputs(
             raise UserError(f"{models_file}: no model {model!r}; {closest(model, registry)}")
         facts.append(model_facts(registry[model], scan_set.level_of_theory))
         scores[model] = _read_scores(
-            results / model / "scores" / "scans.parquet", scan_set, scan_scores
+            results / model / "scores" / "bonds.parquet", scan_set, scan_scores
         )
     trajectories, vibrations = (
         {

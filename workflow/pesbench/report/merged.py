@@ -13,7 +13,7 @@ from pesbench.core.errors import reading
 from pesbench.report.tables import More
 
 HEADING = "Where the results are from"
-KINDS = {"scans": "scans", "dynamics": "trajectories"}
+KINDS = {"bonds": "scans", "dynamics": "trajectories"}
 _EMPTY = "–"
 
 

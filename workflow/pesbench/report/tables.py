@@ -176,7 +176,7 @@ def leaderboard(
     """The leaderboard, one row a model: ranked models, unranked ones, then the other roles.
 
     Args:
-        scores: One row a scan for every model, the columns of `scores/scans.parquet`.
+        scores: One row a scan for every model, the columns of `scores/bonds.parquet`.
         facts: Of every model in `scores`.
         rank_by: Column of the scores that ranks, one of `LOWER_IS_BETTER`.
 

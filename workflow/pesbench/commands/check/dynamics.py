@@ -26,18 +26,13 @@ from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import Relaxed, relax
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files.scan_set import ScanSet
-from pesbench.metrics.stability import kinetic_temperature
+from pesbench.files.scan_set_systems import scan_set_systems
+from pesbench.metrics.stability import internal_degrees_of_freedom, kinetic_temperature
 from pesbench.metrics.survival import Outcome, outcome
-from pesbench.tasks.dynamics.run import (
-    DynamicsSettings,
-    Ended,
-    LockStep,
-    failure_check,
-    internal_degrees_of_freedom,
-    scan_set_systems,
-    starting_velocities,
-)
+from pesbench.tasks.dynamics.integrator import Ended, LockStep, failure_check
 from pesbench.tasks.dynamics.score import METRICS, score_trajectory
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.dynamics.start import starting_velocities
 from pesbench.tasks.dynamics.stored import Frames, Series, Trajectory
 
 Array = NDArray[np.float64]
@@ -161,7 +156,7 @@ def run_trajectories(
 ) -> list[Run]:
     """One trajectory a molecule, at the first temperature of the settings.
 
-    As `pesbench.tasks.dynamics.run.run_dynamics_shard`, without files and checkpoints.
+    As `pesbench.tasks.dynamics.run.run`, without files and checkpoints.
 
     Args:
         evaluate: The model.
@@ -209,7 +204,7 @@ def _planned(system: System, settings: DynamicsSettings) -> Trajectory:
         bonds=system.bonds,
         charge=system.charge,
         spin=system.spin,
-        degrees_of_freedom=internal_degrees_of_freedom(system),
+        degrees_of_freedom=internal_degrees_of_freedom(system.positions),
     )
 
 

@@ -32,7 +32,10 @@ from pesbench.commands.merge.contents import (
     trajectory_key,
 )
 from pesbench.commands.merge.joining import SCORE_STAGES, Joined, Taken, check_code, join, planned
+from pesbench.commands.scoring import write_scores
 from pesbench.core.errors import UserError
+from pesbench.core.found import tasks
+from pesbench.core.jobs import ScoreJob
 from pesbench.core.paths import real_path
 from pesbench.core.text import csv_table
 from pesbench.files import provenance, stored_tables
@@ -45,8 +48,8 @@ from pesbench.files.split import write_split
 from pesbench.metrics.survival import Outcome
 from pesbench.models import record
 from pesbench.models.registry import role
-from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS, write_scores
-from pesbench.tasks.dynamics.score import METRICS, trajectory_rows, write_dynamics_scores
+from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
+from pesbench.tasks.dynamics.score import METRICS, trajectory_rows
 
 MANIFEST = "merged.json"
 FORMAT = "pesbench-merged"
@@ -278,13 +281,16 @@ def _rows(
         made = folder / "scores" / f"{kind}.parquet"
         places = dict.fromkeys(str(taken.piece.path.parent) for taken in one.of(kind, raw=True))
         with readable(" or ".join(places), DAMAGED):
-            if kind == SCANS:
-                seen_scans = one.entry.settings.get("seen_scans", ())
-                write_scores(
-                    scan_set.path, files, made, split=split, entry=one.entry, seen_scans=seen_scans
-                )
-            else:
-                write_dynamics_scores(files, made, split=split, entry=one.entry)
+            task = tasks()["bonds" if kind == SCANS else kind]
+            job = ScoreJob(
+                files=sorted(files),
+                scan_set=scan_set.path,
+                settings=task.settings(),
+                entry=one.entry,
+                split=split,
+                seen_scans=one.entry.settings.get("seen_scans", ()),
+            )
+            write_scores(task.name, job, made)
         parts.append(read_scores(made, kind))
     for taken in one.of(kind, raw=False):
         rows = read_scores(taken.piece.path, kind)

@@ -23,7 +23,7 @@ def scored_only(merged: Merged) -> list[str]:
 def write_worst_tables(folder: Path, merged: Merged) -> None:
     """Write `worst.csv` of the models that lack evaluations: for frames and curves they do."""
     for name in scored_only(merged):
-        scores = read_scores(folder / name / "scores" / "scans.parquet", SCANS)
+        scores = read_scores(folder / name / "scores" / "bonds.parquet", SCANS)
         write_text(folder / name / "worst.csv", csv_table(worst_scans(scores)))
 
 
@@ -50,7 +50,7 @@ def report_commands(folder: Path, merged: Merged, rank_by: str) -> list[list[str
     everything = [*common, "--models", *entries, *(["--dynamics", *ran] if ran else [])]
 
     def evaluations(models: Iterable[str]) -> list[str]:
-        files = [folder / name / "scans" / file for name in models for file in merged.files[name]]
+        files = [folder / name / "bonds" / file for name in models for file in merged.files[name]]
         return ["--evaluations", *map(str, files)]
 
     commands = []
@@ -58,7 +58,7 @@ def report_commands(folder: Path, merged: Merged, rank_by: str) -> list[list[str
         if roles[name] == "model" and name not in partly:
             own = folder / name
             made = _paths(
-                scores=own / "scores" / "scans.parquet",
+                scores=own / "scores" / "bonds.parquet",
                 csv=own / "worst.csv",
                 extxyz=own / "worst.extxyz",
                 figure=own / "worst.png",

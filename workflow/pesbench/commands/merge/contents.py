@@ -32,7 +32,7 @@ from pesbench.tasks.bonds import score as scores
 from pesbench.tasks.dynamics import score as dynamics_scores
 from pesbench.tasks.dynamics.stored import Trajectories
 
-SCANS, DYNAMICS = "scans", "dynamics"
+SCANS, DYNAMICS = "bonds", "dynamics"
 KINDS = (SCANS, DYNAMICS)
 RAW = {SCANS: "evaluations", DYNAMICS: "trajectories"}
 STAGES = {SCANS: "pesbench.tasks.bonds.run", DYNAMICS: "pesbench.tasks.dynamics.run"}
@@ -44,7 +44,7 @@ _TEXT = (
 )
 _READ = (  # of a folder
     *("*.h5", "models.json", "skipped.csv", "*/model.json"),
-    *("*/scans/*.h5", "*/dynamics/*.h5", "*/scores/*.parquet"),
+    *("*/bonds/*.h5", "*/dynamics/*.h5", "*/scores/*.parquet"),
 )
 _WHOLE = ("n_atoms", "n_frames", "replicate", "relax_steps")
 _WORDS = {

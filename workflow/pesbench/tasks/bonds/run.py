@@ -1,291 +1,118 @@
-"""Frames of a scan set through a model: batches, failures, checkpoints, progress.
+"""Evaluations that are kept when more scans are asked for: only those that are missing are made.
 
-A failure is a result. What a model does wrong ends in the status of the frames it happened on;
-only the machine's own failures (`HostError`) end the command.
+An evaluation is kept where everything that decides its numbers is what it was: entry and weights,
+scan set, code, packages, device, precision and threads.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from pesbench.core.interface import ModelInfo, Status
-from pesbench.core.progress import track
-from pesbench.engine.batching import BatchLimit
-from pesbench.engine.evaluator import GIVE_UP_AFTER, NOT_TRIED, Evaluator, why_unsupported
-from pesbench.engine.scans import evaluate_scans, initial_limit, without_model
-from pesbench.engine.shard import Spent, stored_limit
-from pesbench.engine.worker import ModelLoadError, Worker
+from pesbench.core.errors import UserError
+from pesbench.core.jobs import RunJob
 from pesbench.files import provenance
-from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
-from pesbench.files.evaluation import ScanEvaluation, write_evaluation
+from pesbench.files.evaluation import Evaluation, write_evaluation
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
-from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds.shard import evaluate_shard
 
-UNIT_SCANS = 64  # at most so many scans between two checkpoints
+_ALIKE = ("device", "dtype", "model_details", "threads")  # of two parts of one evaluation
 logger = logging.getLogger("pesbench")
 
 
-def _next_unit(scan_set: ScanSet, ids: Sequence[str], limit: BatchLimit) -> int:
-    """How many of the next scans share batches: whole scans up to one batch, at least one."""
-    frames, atoms = 0, 0
-    for count, scan_id in enumerate(ids[:UNIT_SCANS]):
-        n_frames, n_atoms = scan_set.shape(scan_id)
-        frames += n_frames
-        atoms += n_frames * n_atoms
-        too_many = limit.systems is not None and frames > limit.systems
-        too_large = limit.atoms is not None and atoms > limit.atoms
-        if count and (too_many or too_large):
-            return count
-    return min(len(ids), UNIT_SCANS)
-
-
-def _to_arrays(
-    scans: Sequence[ScanEvaluation], limit: BatchLimit, dead_in_a_row: int = 0
-) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {
-        "ids": np.array([scan.scan_id for scan in scans]),
-        "status": np.array([scan.status.value for scan in scans]),
-        "messages": np.array([scan.message for scan in scans]),
-        "wall_s": np.array([scan.wall_s for scan in scans]),
-        "worker_deaths": np.array([scan.worker_deaths for scan in scans]),
-        "limit": np.array([limit.systems or 0, limit.atoms or 0]),
-        "dead_in_a_row": np.array(dead_in_a_row),
-    }
-    for k, scan in enumerate(scans):
-        arrays[f"energy_{k}"] = scan.energy
-        arrays[f"forces_{k}"] = scan.forces
-        arrays[f"frame_status_{k}"] = scan.frame_status
-    return arrays
-
-
-def _from_arrays(arrays: Arrays) -> tuple[list[ScanEvaluation], BatchLimit, int]:
-    """The scans of a piece, the batch size after it, and how many in a row had cost a worker."""
-    ids = stored_array(arrays, "ids", "U", (None,))
-    of_scan = {
-        name: stored_array(arrays, name, kind, ids.shape)
-        for name, kind in (
-            ("status", "U"), ("messages", "U"), ("wall_s", "f"), ("worker_deaths", "i")
-        )
-    }  # fmt: skip
-    scans = []
-    for k, scan_id in enumerate(ids):
-        frame_status = stored_array(arrays, f"frame_status_{k}", "i", (None,))
-        frames = frame_status.shape
-        scans.append(
-            ScanEvaluation(
-                scan_id=str(scan_id),
-                energy=stored_array(arrays, f"energy_{k}", "f", frames),
-                forces=stored_array(arrays, f"forces_{k}", "f", (*frames, None, 3)),
-                frame_status=frame_status,
-                status=Status(str(of_scan["status"][k])),
-                message=str(of_scan["messages"][k]),
-                wall_s=float(of_scan["wall_s"][k]),
-                worker_deaths=int(of_scan["worker_deaths"][k]),
-            )
-        )
-    return scans, stored_limit(arrays), int(stored_array(arrays, "dead_in_a_row", "i"))
-
-
-def _shard_limit(
-    worker: Worker, entry: ModelEntry, scan_set: ScanSet, ids: Sequence[str]
-) -> BatchLimit:
-    """`initial_limit` on the scan of median size that the model can be asked about."""
-    info = worker.start()
-    asked = [i for i in ids if not why_unsupported(scan_set.scan(i), info)]
-    if not asked:
-        return BatchLimit(systems=1)
-    asked.sort(key=lambda scan_id: (scan_set.shape(scan_id)[1], scan_id))
-    return initial_limit(worker, entry, scan_set.scan(asked[len(asked) // 2]))
-
-
-def evaluate_shard(
-    entry: ModelEntry,
-    scan_set_path: Path,
-    scan_ids: Sequence[str],
-    out: Path,
-    *,
-    device: str = "auto",
-    threads: int = 1,
-) -> None:
-    """Evaluate a model on some scans and write an evaluation file.
-
-    Continues from its checkpoint if an earlier call was killed; scans that the quality gate
-    dropped are passed over.
+def run(job: RunJob) -> None:
+    """Evaluate the scans that an evaluation does not hold yet, and write it with them.
 
     Args:
-        entry: Resolved model entry.
-        scan_set_path: Scan set file.
-        scan_ids: Which scans; sorted here.
-        out: Evaluation file.
-        device: `auto`, `cpu` or `cuda`.
-        threads: For the model's arithmetic.
+        job: Items are ids of scans; what the file holds beside them is kept, too. A file that is
+            of something else is made anew.
 
     Raises:
         UserError: no such scan or scan set.
         HostError: the machine failed; a second call continues.
     """
-    timeout_s = float(entry.settings.get("timeout_s", 600.0))
-    with (
-        ScanSet(scan_set_path) as scan_set,
-        Worker(
-            entry, scan_set=scan_set_path, device=device, threads=threads, timeout_s=timeout_s
-        ) as worker,
-    ):
-        ids = [i for i in sorted(scan_ids) if scan_set.quality(i)[0] != "dropped"]
-        checkpoint = Checkpoint(
-            out,
-            {
-                "model": entry.deciding(),
-                "scan_set_sha256": scan_set.sha256,
-                "scans": ids,
-                "device": device,
-                "threads": threads,
-                "code": stage_fingerprint(__name__, *family_modules(entry.families)),
-            },
-        )
-        spent = Spent.resume(checkpoint, worker)
-        limit, info = _run(entry, scan_set, ids, worker, checkpoint, spent)
-        worker.close()
-        write_evaluation(
-            out,
-            _stored(checkpoint),
-            attributes={
-                "model": entry.name,
-                "entry": entry.deciding(),
-                "scan_set": scan_set.name,
-                "scan_set_sha256": scan_set.sha256,
-                "device": info.device if info else "not loaded",
-                "dtype": info.dtype if info else "not loaded",
-                "model_details": info.details if info else {},
-                "threads": threads,
-                "batch_limit": asdict(limit),
-                **spent.attributes(),
-                "peak_memory_bytes": worker.peak_bytes,
-                "provenance": provenance.collect(),
-            },
-        )
-        checkpoint.remove()
+    more = job.out.with_name(f"{job.out.stem}_more{job.out.suffix}")
+    kept = _kept(job)
+    if kept is not None:
+        with ScanSet(job.scan_set) as scan_set:
+            missing = [
+                scan_id
+                for scan_id in sorted(job.items)
+                if scan_id not in kept and scan_set.quality(scan_id)[0] != "dropped"
+            ]
+        logger.info("%s: %d scans are kept, %d are missing", job.out, len(kept), len(missing))
+        if not missing:
+            return
+        evaluate_shard(replace(job, items=missing, out=more))
+        joined = _join(job.out, more)
+        more.unlink()
+        if joined:
+            return
+    evaluate_shard(job)
 
 
-def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:
-    for piece in range(checkpoint.count):
-        yield from checkpoint.read(piece, _from_arrays)[0]
-
-
-def _pieces(
-    checkpoint: Checkpoint, scan_set: ScanSet, ids: Sequence[str]
-) -> Iterator[tuple[list[ScanEvaluation], BatchLimit, int]]:
-    """What the checkpoint holds, compared with the scans that are asked for.
-
-    Raises:
-        UserError: a piece is damaged, or of other scans.
-    """
-    done = 0
-
-    def next_scans(arrays: Arrays) -> tuple[list[ScanEvaluation], BatchLimit, int]:
-        found = _from_arrays(arrays)
-        for one, wanted in zip(found[0], ids[done : done + len(found[0])], strict=True):
-            if one.scan_id != wanted or one.forces.shape[:2] != scan_set.shape(wanted):
-                raise ValueError(f"holds {one.scan_id!r}, not {wanted!r} as it is in the scan set")
-        return found
-
-    for piece in range(checkpoint.count):
-        found = checkpoint.read(piece, next_scans)
-        done += len(found[0])
-        yield found
-
-
-def _run(
-    entry: ModelEntry,
-    scan_set: ScanSet,
-    ids: Sequence[str],
-    worker: Worker,
-    checkpoint: Checkpoint,
-    spent: Spent,
-) -> tuple[BatchLimit, ModelInfo | None]:
-    """Evaluate what the checkpoint does not hold yet."""
+def _kept(job: RunJob) -> tuple[str, ...] | None:
+    """Ids of the scans of an evaluation that is still the one asked for; None if it is not."""
+    if not job.out.is_file():
+        return None
     try:
-        info = worker.start()
-        # what decides rounding, and is known only once the model is loaded
-        made = {"device": info.device, "dtype": info.dtype, "details": info.details}
-        if checkpoint.read_note("made") != made:
-            if checkpoint.count:
-                logger.warning("checkpoint of another device or version; starting anew")
-            checkpoint.clear()
-            checkpoint.write_note("made", made)
-        limit = checkpoint.read_note("limit", lambda note: BatchLimit(**note))
-        if limit is None:
-            limit = _shard_limit(worker, entry, scan_set, ids)
-            checkpoint.write_note("limit", asdict(limit))
-    except ModelLoadError as failure:
-        held = sum(len(one) for one, _, _ in _pieces(checkpoint, scan_set, ids))
-        _give_up(scan_set, ids[held:], failure, checkpoint)
-        return BatchLimit(systems=1), None
-    done, deaths = 0, 0
-    for held_scans, last, in_a_row in _pieces(checkpoint, scan_set, ids):
-        limit = limit if last == BatchLimit() else last
-        done += len(held_scans)
-        deaths = in_a_row
-    evaluator = Evaluator(worker, limit, GIVE_UP_AFTER)
-    for unit in track(_units(scan_set, ids, done, evaluator), len(ids) - done, "scans"):
-        if unit is None:  # the further scans of a unit, there for the count alone
-            continue
-        done += len(unit)
-        scans = [scan_set.scan(scan_id) for scan_id in unit]
-        if deaths >= GIVE_UP_AFTER:
-            results = [without_model(scan, Status.CRASHED, NOT_TRIED) for scan in scans]
-        else:
-            try:
-                results = evaluate_scans(evaluator, scans)
-            except ModelLoadError as failure:  # it died, and does not come up again
-                _give_up(scan_set, [*unit, *ids[done:]], failure, checkpoint)
-                break
-        deaths = _deaths_in_a_row(results, deaths, evaluator.ended)
-        checkpoint.append(**_to_arrays(results, evaluator.limit, deaths))
-        spent.save()
-    return evaluator.limit, replace(
-        info, details=info.details | {"device_peak_bytes": evaluator.device_bytes}
-    )
+        with Evaluation(job.out) as stored, ScanSet(job.scan_set) as scan_set:
+            found = stored.attributes
+            made = json.loads(found["provenance"])
+            same = (
+                json.loads(found["entry"]) == json.loads(json.dumps(job.entry.deciding()))
+                and stored.scan_set_sha256 == scan_set.sha256
+                and provenance.summary(found, __name__)["code"]
+                == stage_fingerprint(__name__, *family_modules(job.entry.families))
+                and made["packages"] == provenance.package_versions()
+                and int(found["threads"]) == job.threads
+                and (
+                    job.device == "auto"
+                    or str(found["device"]).startswith(job.device.split(":")[0])
+                )
+            )
+            return stored.ids if same else None
+    except (UserError, OSError, KeyError, ValueError, TypeError):
+        return None  # damaged, or of an older version
 
 
-def _give_up(
-    scan_set: ScanSet, ids: Sequence[str], failure: ModelLoadError, checkpoint: Checkpoint
-) -> None:
-    """Give some scans the status of a model that does not load."""
-    logger.warning("%s", failure.message)
-    for scan_id in ids:
-        lost = without_model(scan_set.scan(scan_id), failure.status, failure.message)
-        checkpoint.append(**_to_arrays([lost], BatchLimit()))  # says nothing of the batch size
+def _join(path: Path, more: Path) -> bool:
+    """Write two evaluations as one; False where the two were not made alike."""
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(Evaluation(one)) for one in (path, more))
+        old, new = first.attributes, second.attributes
+        if any(old[key] != new[key] for key in _ALIKE):
+            return False
+        holder = {scan_id: one for one in (first, second) for scan_id in one.ids}
+        added: dict[str, Any] = {
+            "wall_s": float(old["wall_s"]) + float(new["wall_s"]),
+            "times_interrupted": int(old["times_interrupted"]) + int(new["times_interrupted"]),
+            "atom_frames": int(old["atom_frames"]) + int(new["atom_frames"]),
+            "peak_memory_bytes": max(int(old["peak_memory_bytes"]), int(new["peak_memory_bytes"])),
+            "provenance": json.loads(new["provenance"])
+            | {"kept": [*_earlier(old), {"scans": len(first.ids)} | _when(old)]},
+        }
+        write_evaluation(
+            path,
+            (holder[scan_id].scan(scan_id) for scan_id in sorted(holder)),
+            attributes={key: _plain(value) for key, value in new.items()} | added,
+        )
+    return True
 
 
-def _units(
-    scan_set: ScanSet, ids: Sequence[str], done: int, evaluator: Evaluator
-) -> Iterator[list[str] | None]:
-    while done < len(ids):
-        count = _next_unit(scan_set, ids[done:], evaluator.limit)
-        yield list(ids[done : done + count])
-        yield from (None for _ in range(count - 1))
-        done += count
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
 
 
-def _deaths_in_a_row(scans: Sequence[ScanEvaluation], before: int, ended: Collection[str]) -> int:
-    """Scans that ended the worker, up to the last one.
+def _earlier(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(json.loads(attributes["provenance"]).get("kept", []))
 
-    Args:
-        scans: The latest.
-        before: How many there were in a row before them.
-        ended: Ids of those that ended it, if only by taking all memory.
-    """
-    deaths = before
-    for scan in scans:
-        if scan.status in (Status.CRASHED, Status.TIMEOUT) or scan.scan_id in ended:
-            deaths += 1
-        elif scan.status is not Status.UNSUPPORTED:
-            deaths = 0
-    return deaths
+
+def _when(attributes: dict[str, Any]) -> dict[str, Any]:
+    made = json.loads(attributes["provenance"])
+    return {key: made[key] for key in ("created", "git_commit", "platform")}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.core.jobs import ScoreJob
 from pesbench.core.scans import Scan
+from pesbench.files import provenance
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.files.integrity import check_alike, check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
@@ -20,6 +22,9 @@ from pesbench.files.split import read_split
 from pesbench.metrics import curves, smoothness
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import breaks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -322,50 +327,31 @@ def score_rows(
     return [rows[scan_id] for scan_id in sorted(rows)]
 
 
-def write_scores(
-    scan_set_path: Path,
-    shards: Sequence[Path],
-    out: Path,
-    *,
-    split: Path | None = None,
-    entry: ModelEntry | None = None,
-    seen_scans: Collection[str] = (),
-    ceiling_ev: float = ENERGY_CEILING_EV,
-    selected: Sequence[str] = ("*",),
-) -> None:
-    """Score a model and write `scores/scans.parquet`.
+def score(job: ScoreJob) -> pd.DataFrame:
+    """Score a model on every selected scan.
 
     Args:
-        scan_set_path: What was evaluated.
-        shards: The model's evaluation files.
-        out: Where to.
-        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
-        entry: That the shards must be of.
-        seen_scans: Scans that the model was trained on, see `score_rows`.
-        ceiling_ev: See `score_scan`; stands in the file's metadata.
-        selected: Ids or globs of the scans to score; shards may hold others, too.
+        job: `files` are evaluations; with an `entry`, they must be of it and made alike.
 
     Raises:
         UserError: see `score_rows`; or nothing is left to score.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
-    from pesbench.files import provenance, stored_tables
-    from pesbench.files.fingerprint import stage_fingerprint
-
     how = {}
-    for path in sorted(shards):
+    for path in sorted(job.files):
         with Evaluation(path) as evaluation:
             how[path] = provenance.summary(evaluation.attributes, "pesbench.tasks.bonds.run")
-    if entry is not None:  # files of several groups that are merged may differ
+    if job.entry is not None:  # files of several groups that are merged may differ
         check_alike({path: {"code": made["code"]} for path, made in how.items()})
-    with ScanSet(scan_set_path) as scan_set:
-        seen = read_split(split) if split else None
-        rows = score_rows(scan_set, shards, seen, entry, seen_scans, ceiling_ev)
-        rows = [row for row in rows if any(fnmatchcase(row["scan"], glob) for glob in selected)]
+    ceiling_ev = job.settings.energy_ceiling_ev
+    with ScanSet(job.scan_set) as scan_set:
+        seen = read_split(job.split) if job.split else None
+        rows = score_rows(scan_set, job.files, seen, job.entry, job.seen_scans, ceiling_ev)
+        rows = [row for row in rows if any(fnmatchcase(row["scan"], one) for one in job.selected)]
         if not rows:
             raise UserError(
-                f"{scan_set_path}: the gate on references dropped every selected scan; "
+                f"{job.scan_set}: the gate on references dropped every selected scan; "
                 "select others, or see skipped.csv for the reasons"
             )
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -373,9 +359,6 @@ def write_scores(
             "scan_set_sha256": scan_set.sha256,
             "epsilon_ev_per_angstrom": smoothness.EPSILON_EV_PER_ANGSTROM,
             "energy_ceiling_ev": ceiling_ev,
-            "code": stage_fingerprint(__name__),
-            "entry": entry and entry.deciding(),
             "made_from": list(how.values()),
-            "provenance": provenance.collect(),
         }
-    stored_tables.write_scores(out, frame)
+    return frame

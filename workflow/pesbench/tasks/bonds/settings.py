@@ -17,4 +17,5 @@ class BondSettings:
         "reference is at most so far above its minimum, in eV.",
         above=0,
         at_most=1000,
+        stage="score",
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from pathlib import Path
+
+from pesbench.core.errors import HostError, UserError
 from pesbench.core.section import Metric
 from pesbench.core.task import SCAN, Phase, Size, Task
 from pesbench.tasks.bonds.settings import BondSettings
@@ -85,6 +88,18 @@ class Bonds(Task):
     shard_size = 100
     always = True
     asks_controls = True
+
+    def held(self, path: Path) -> tuple[str, ...]:
+        if not path.is_file():
+            return ()
+        from pesbench.files.evaluation import Evaluation
+        from pesbench.files.integrity import unverified
+
+        try:
+            with unverified(), Evaluation(path) as evaluation:
+                return evaluation.ids
+        except (UserError, HostError, OSError):
+            return ()
 
     def phases(self, size: Size, settings: BondSettings) -> tuple[Phase, ...]:
         return (Phase(copies=size.frames, along_scan=True),)

@@ -48,7 +48,7 @@ def worst_scans(scores: pd.DataFrame, count: int = COUNT) -> pd.DataFrame:
     """Every list of `pesbench.tasks.bonds.faults`, then every scan without a score.
 
     Args:
-        scores: Of one model, the columns of `scores/scans.parquet`.
+        scores: Of one model, the columns of `scores/bonds.parquet`.
         count: How many faults a list at most.
 
     Returns:

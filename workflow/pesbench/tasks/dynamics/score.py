@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pesbench.core.errors import UserError
+from pesbench.core.jobs import ScoreJob
+from pesbench.files import provenance
 from pesbench.files.integrity import check_alike, check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
@@ -17,6 +19,9 @@ from pesbench.metrics.survival import Outcome, outcome
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics import conservation, elsewhere
 from pesbench.tasks.dynamics.stored import Frames, Series, Trajectories, Trajectory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IDENTITY = (
     "model",
@@ -215,58 +220,31 @@ def _worker_deaths(path: Path, attributes: Mapping[str, Any]) -> int:
     return sum(counts)
 
 
-def write_dynamics_scores(
-    shards: Sequence[Path],
-    out: Path,
-    *,
-    split: Path | None = None,
-    entry: ModelEntry | None = None,
-    scan_set: Path | None = None,
-) -> None:
-    """Score a model's trajectories and write `scores/dynamics.parquet`.
+def score(job: ScoreJob) -> pd.DataFrame:
+    """Score a model's trajectories, one row each.
 
     Args:
-        shards: Trajectory files of one model.
-        out: Where to.
-        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
-        entry: That the files must be of.
-        scan_set: That they must have been made on; without one they must be of one.
+        job: `files` are of trajectories; with an `entry`, they must be of it and made alike.
 
     Raises:
         UserError: see `trajectory_rows`; or files of another scan set.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
-    from pesbench.files import provenance, stored_tables
-    from pesbench.files.fingerprint import stage_fingerprint
-
-    if scan_set is not None:
-        with ScanSet(scan_set) as opened:
-            wanted = opened.sha256
-        for path in sorted(shards):
-            with Trajectories(path) as made:
-                found = str(made.attributes["scan_set_sha256"])
-                check_scan_set(path, found, scan_set, wanted)
-    hashes, settings, made_from, alike = set(), [], [], {}
-    for path in shards:
+    with ScanSet(job.scan_set) as scan_set:
+        sha256 = scan_set.sha256
+    settings, made_from, alike = [], [], {}
+    for path in job.files:
         with Trajectories(path) as opened:
+            found = str(opened.attributes["scan_set_sha256"])
+            check_scan_set(path, found, job.scan_set, sha256)
             made_from.append(provenance.summary(opened.attributes, "pesbench.tasks.dynamics.run"))
-            hashes.add(str(opened.attributes["scan_set_sha256"]))
             settings.append(json.loads(opened.attributes["settings"]))
         told = {key: value for key, value in settings[-1].items() if key != "timestep_fs"}
         alike[path] = {"code": made_from[-1]["code"], "settings": told}
-    if len(hashes) > 1:
-        raise UserError(f"{shards[0].parent}: its files belong to different scan sets; remove them")
-    if entry is not None:  # files of several groups that are merged may differ
+    if job.entry is not None:  # files of several groups that are merged may differ
         check_alike(alike)
-    rows = trajectory_rows(shards, read_split(split) if split else None, entry)
+    rows = trajectory_rows(job.files, read_split(job.split) if job.split else None, job.entry)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame.attrs = {
-        "scan_set_sha256": hashes.pop(),
-        "settings": settings[0],
-        "entry": entry and entry.deciding(),
-        "code": stage_fingerprint(__name__),
-        "made_from": made_from,
-        "provenance": provenance.collect(),
-    }
-    stored_tables.write_scores(out, frame)
+    frame.attrs = {"scan_set_sha256": sha256, "settings": settings[0], "made_from": made_from}
+    return frame

@@ -78,6 +78,7 @@ class Dynamics(Task):
     words = MappingProxyType({"outcome": OUTCOMES})
     absent = MappingProxyType({"outcome": "not_at_risk", "time_ps": 0.0})
     shard_size = 15
+    priority = 2
 
     def shards(
         self,

@@ -8,33 +8,44 @@ does not relax all the way has frequencies all the same, and says so.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
-from pesbench.core.interface import Batch, ModelInfo, Result, Status, molecules_batch
+from pesbench.core.interface import ModelInfo, Status
+from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
 from pesbench.core.systems import System
-from pesbench.engine.batching import BatchLimit, choose_limit
-from pesbench.engine.evaluator import Evaluator, why_unsupported
-from pesbench.engine.patient_worker import PatientWorker, systems_batch
-from pesbench.engine.relaxation import Relaxed, relax
-from pesbench.engine.shard import Spent, caller_state
+from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import (
+    Evaluator,
+    why_unsupported,
+)
+from pesbench.engine.patient_worker import PatientWorker
+from pesbench.engine.shard import (
+    Spent,
+    caller_state,
+    load_model,
+    molecule_limit,
+    results_attributes,
+    state_arrays,
+)
 from pesbench.engine.worker import ModelLoadError
-from pesbench.files import provenance
-from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
+from pesbench.files.checkpoint import (
+    Arrays,
+    Checkpoint,
+    stored_array,
+)
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.dynamics.run import internal_degrees_of_freedom, scan_set_systems
-from pesbench.tasks.vibrations import normal_modes
+from pesbench.tasks.vibrations.molecules import find_vibrations, without_modes
 from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, write_vibrations
 
@@ -42,225 +53,60 @@ UNIT_SYSTEMS = 64  # molecules in common batches, between two checkpoints
 logger = logging.getLogger("pesbench")
 
 
-# --- molecules -----------------------------------------------------------------------------------
-
-
-def find_vibrations(
-    systems: Sequence[System], evaluate: Callable[[Batch], Result], settings: VibrationSettings
-) -> list[MoleculeVibrations]:
-    """Relax molecules and find their harmonic frequencies, in common batches.
-
-    The number of vibrations is that of the scan set's geometry, the same for all models.
-
-    Args:
-        systems: From where they relax.
-        evaluate: The model; energies are not needed.
-        settings: The same for all of them.
-
-    Returns:
-        One a molecule, in order. A single atom is `unsupported`.
-    """
-    vibrating = [system for system in systems if len(system.numbers) > 1]
-    relaxed = relax(vibrating, evaluate, max_steps=settings.relax_steps, fmax=settings.relax_fmax)
-    starts = {system.id: one for system, one in zip(vibrating, relaxed, strict=True)}
-    asked = [system for system in vibrating if starts[system.id].status is Status.OK]
-    done = {one.system: one for one in _at_minima(asked, starts, evaluate, settings)}
-    found = []
-    for system in systems:
-        if system.id in done:
-            found.append(done[system.id])
-        elif system.id in starts:
-            one = starts[system.id]
-            found.append(_without(system, one.status, one.message))
-        else:
-            found.append(_without(system, Status.UNSUPPORTED, "a single atom does not vibrate"))
-    return found
-
-
-def _at_minima(
-    systems: Sequence[System],
-    starts: dict[str, Relaxed],
-    evaluate: Callable[[Batch], Result],
-    settings: VibrationSettings,
-) -> Iterator[MoleculeVibrations]:
-    """The vibrations of relaxed molecules, whose displaced copies share batches."""
-    if not systems:
-        return
-    copies = [
-        normal_modes.displaced(starts[system.id].positions, settings.displacement_angstrom)
-        for system in systems
-    ]
-    counts = [len(some) for some in copies]
-    result = evaluate(
-        molecules_batch(
-            positions=[copy for some in copies for copy in some],
-            numbers=[s.numbers for s, n in zip(systems, counts, strict=True) for _ in range(n)],
-            charge=[s.charge for s, n in zip(systems, counts, strict=True) for _ in range(n)],
-            spin=[s.spin for s, n in zip(systems, counts, strict=True) for _ in range(n)],
-            labels=[(s.id, k) for s, n in zip(systems, counts, strict=True) for k in range(n)],
-        )
-    )
-    first_copy = first_atom = 0
-    for system, some in zip(systems, copies, strict=True):
-        last_copy, last_atom = first_copy + len(some), first_atom + some.size // 3
-        yield _of_molecule(
-            system,
-            starts[system.id],
-            result.forces[first_atom:last_atom].reshape(some.shape),
-            result.status[first_copy:last_copy],
-            result.messages[first_copy:last_copy],
-            settings.displacement_angstrom,
-        )
-        first_copy, first_atom = last_copy, last_atom
-
-
-def _of_molecule(
-    system: System,
-    start: Relaxed,
-    forces: NDArray[np.float64],
-    status: Sequence[Status],
-    messages: Sequence[str],
-    displacement: float,
-) -> MoleculeVibrations:
-    """The vibrations of a molecule from the forces on its displaced copies."""
-    for copy, (how, said) in enumerate(zip(status, messages, strict=True)):
-        if how is not Status.OK:
-            coordinate, sign = divmod(copy, 2)
-            moved = f"atom {coordinate // 3} moved along {'+-'[sign]}{'xyz'[coordinate % 3]}"
-            return _without(system, how, f"{moved}: {said}", start)
-    with np.errstate(over="ignore", invalid="ignore"):  # forces of an absurd size
-        matrix = normal_modes.hessian(forces, displacement)
-        asymmetry = normal_modes.asymmetry(matrix)
-    try:
-        found = normal_modes.frequencies(
-            matrix, system.numbers, start.positions, internal_degrees_of_freedom(system)
-        )
-    except np.linalg.LinAlgError as error:
-        return _without(system, Status.NONFINITE, str(error), start)
-    except ValueError as error:  # a molecule that is not linear became so
-        return _without(system, Status.ERROR, f"relaxed until {error}", start)
-    return MoleculeVibrations(
-        system=system.id,
-        numbers=system.numbers,
-        positions=start.positions,
-        hessian=matrix,
-        frequencies_cm1=found.internal_cm1,
-        external_cm1=found.external_cm1,
-        asymmetry=asymmetry,
-        status=Status.OK,
-        message=start.message,
-        relaxed=start.converged,
-        relax_steps=start.steps,
-        relax_fmax=start.fmax,
-    )
-
-
-def _without(
-    system: System, status: Status, message: str, start: Relaxed | None = None
-) -> MoleculeVibrations:
-    """A molecule without frequencies, relaxed or not even that."""
-    n, n_vibrations = 3 * len(system.numbers), internal_degrees_of_freedom(system)
-    before = f"{start.message}; " if start is not None and start.message else ""
-    return MoleculeVibrations(
-        system=system.id,
-        numbers=system.numbers,
-        positions=system.positions if start is None else start.positions,
-        hessian=np.full((n, n), np.nan),
-        frequencies_cm1=np.full(n_vibrations, np.nan),
-        external_cm1=np.full(n - n_vibrations, np.nan),
-        asymmetry=float("nan"),
-        status=status,
-        message=before + message,
-        relaxed=False if start is None else start.converged,
-        relax_steps=0 if start is None else start.steps,
-        relax_fmax=float("nan") if start is None else start.fmax,
-    )
-
-
-# --- the command ---------------------------------------------------------------------------------
-
-
-def run_vibrations(
-    entry: ModelEntry,
-    scan_set_path: Path,
-    system_ids: Sequence[str],
-    settings: VibrationSettings,
-    out: Path,
-    *,
-    device: str = "auto",
-    threads: int = 1,
-) -> None:
+def run(job: RunJob) -> None:
     """Find the vibrations of some molecules with a model and write a file of vibrations.
 
     Continues from its checkpoint if an earlier call was killed; a molecule whose scans were all
     dropped by the quality gate is passed over, as are those scans.
 
     Args:
-        entry: Resolved model entry.
-        scan_set_path: Scan set file; its geometries are where relaxation starts.
-        system_ids: Which molecules; sorted here.
-        settings: The same for all of them.
-        out: File of vibrations.
-        device: `auto`, `cpu` or `cuda`.
-        threads: For the model's arithmetic.
+        job: Items are ids of molecules; their geometries in the scan set are where relaxation
+            starts.
 
     Raises:
-        UserError: settings that make no sense, a control, or no such molecule or scan set.
+        UserError: a control, or no such molecule or scan set.
         HostError: the machine failed; a second call continues.
     """
-    settings.check()
+    entry, settings = job.entry, job.settings.check()
     if entry.family == "control":
         raise UserError(
             f"model {entry.name!r}: a control is defined on the frames of scans only; "
             "leave it out of `vibrations`"
         )
-    with ScanSet(scan_set_path) as scan_set:
-        systems = _chosen(scan_set, system_ids)
-        scan_set_name, scan_set_sha256 = scan_set.name, scan_set.sha256
+    with ScanSet(job.scan_set) as scan_set:
+        systems = _chosen(scan_set, job.items)
+        of_set = scan_set.name, scan_set.sha256
     checkpoint = Checkpoint(
-        out,
+        job.out,
         {
             "model": entry.deciding(),
-            "scan_set_sha256": scan_set_sha256,
+            "scan_set_sha256": of_set[1],
             "systems": [system.id for system in systems],
             "settings": asdict(settings),
-            "device": device,
-            "threads": threads,
+            "device": job.device,
+            "threads": job.threads,
             "code": stage_fingerprint(__name__, *family_modules(entry.families)),
         },
     )
     with PatientWorker(
         entry,
         systems,
-        scan_set=scan_set_path,
-        device=device,
-        threads=threads,
+        scan_set=job.scan_set,
+        device=job.device,
+        threads=job.threads,
         timeout_s=float(entry.settings.get("timeout_s", 600.0)),
     ) as worker:
-        run = _Run(entry, systems, settings, worker, checkpoint)
-        info = run.run()
+        under_way = _Run(entry, systems, settings, worker, checkpoint)
+        info = under_way.run()
         worker.close()
     pieces = [checkpoint.read(piece, _from_arrays) for piece in range(checkpoint.count)]
+    made = results_attributes(
+        entry, of_set, info, under_way.evaluator, under_way.spent, job.threads
+    )
     write_vibrations(
-        out,
+        job.out,
         (one for piece in pieces for one in piece),
-        attributes={
-            "model": entry.name,
-            "entry": entry.deciding(),
-            "scan_set": scan_set_name,
-            "scan_set_sha256": scan_set_sha256,
-            "settings": asdict(settings),
-            "masses": "ase.data.atomic_masses",
-            "device": info.device if info else "not loaded",
-            "dtype": info.dtype if info else "not loaded",
-            "model_details": (info.details if info else {})
-            | {"device_peak_bytes": run.evaluator.device_bytes},
-            "threads": threads,
-            "batch_limit": asdict(run.evaluator.limit),
-            **run.spent.attributes(),
-            "peak_memory_bytes": worker.peak_bytes,
-            "provenance": provenance.collect(),
-        },
+        attributes=made | {"settings": asdict(settings), "masses": "ase.data.atomic_masses"},
     )
     checkpoint.remove()
 
@@ -345,34 +191,12 @@ class _Run:
         Raises:
             ModelLoadError: it does not load.
         """
-        info = self.worker.start()
-        # what decides rounding, and is known only once the model is loaded
-        made = {"device": info.device, "dtype": info.dtype, "details": info.details}
-        if self.checkpoint.read_note("made") != json.loads(json.dumps(made)):
-            if self.checkpoint.count:
-                logger.warning("checkpoint of another device or version; starting anew")
-            self.checkpoint.clear()
-            self.checkpoint.write_note("made", made)
-        limit = self.checkpoint.read_note("limit", lambda note: BatchLimit(**note))
-        if limit is None:
-            limit = self._first_limit(info)
-            self.checkpoint.write_note("limit", asdict(limit))
-        self.evaluator.limit = limit
-        return info
-
-    def _first_limit(self, info: ModelInfo) -> BatchLimit:
-        """The entry's fixed batch size, or the best one on the molecule of median size."""
-        fixed = self.entry.settings.get("batch_size", "auto")
-        if fixed != "auto":
-            return BatchLimit(systems=int(fixed))
-        asked = [system for system in self.systems if not why_unsupported(system, info)]
-        if not asked:
-            return BatchLimit(systems=1)
-        asked.sort(key=lambda system: (len(system.numbers), system.id))
-        typical = asked[len(asked) // 2]
-        return choose_limit(
-            self.worker, lambda count: systems_batch([typical] * count), len(typical.numbers)
+        info, self.evaluator.limit = load_model(
+            self.worker,
+            self.checkpoint,
+            lambda info: molecule_limit(self.worker, self.entry, self.systems, info),
         )
+        return info
 
     def _unit(self, systems: Sequence[System], info: ModelInfo) -> list[MoleculeVibrations]:
         reasons = {system.id: why_unsupported(system, info) for system in systems}
@@ -380,7 +204,7 @@ class _Run:
         found = find_vibrations(asked, self.evaluator.evaluate, self.settings)
         done = {one.system: one for one in found}
         return [
-            done.get(system.id) or _without(system, Status.UNSUPPORTED, reasons[system.id])
+            done.get(system.id) or without_modes(system, Status.UNSUPPORTED, reasons[system.id])
             for system in systems
         ]
 
@@ -388,23 +212,17 @@ class _Run:
         """Give all molecules from one on the status of a model that does not load."""
         logger.warning("%s", failure.message)
         left = self.systems[first:]
-        self._keep([_without(system, failure.status, failure.message) for system in left])
+        self._keep([without_modes(system, failure.status, failure.message) for system in left])
 
     def _keep(self, found: Sequence[MoleculeVibrations]) -> None:
-        limit = self.evaluator.limit
         self.checkpoint.append(
-            **_to_arrays(found),
-            limit=np.array([limit.systems or 0, limit.atoms or 0]),
-            deaths=np.array(sorted(self.worker.deaths), dtype=str),
+            **_to_arrays(found), **state_arrays(self.evaluator.limit, self.worker.deaths)
         )
         self.spent.save()
 
     def _restore(self) -> None:
         last = self.checkpoint.count - 1
         self.evaluator.limit, self.worker.deaths = self.checkpoint.read(last, caller_state)
-
-
-# --- the checkpoint ------------------------------------------------------------------------------
 
 
 def _to_arrays(molecules: Sequence[MoleculeVibrations]) -> dict[str, NDArray[Any]]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.core.jobs import ScoreJob
+from pesbench.files import provenance
 from pesbench.files.integrity import check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.vibrations.metrics import IMAGINARY_CM1, compare_frequencies, geometry_rmsd
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, Vibrations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IDENTITY = (
     "model",
@@ -90,8 +96,8 @@ def _row(
 
 
 def vibration_rows(
-    model_path: Path,
-    reference_path: Path,
+    files: Sequence[Path],
+    reference_files: Sequence[Path],
     split: Mapping[str, str] | None = None,
     entry: ModelEntry | None = None,
     scan_set: Path | None = None,
@@ -99,87 +105,103 @@ def vibration_rows(
     """One row a molecule of a model, sorted by molecule.
 
     Args:
-        model_path: File of vibrations of the model.
-        reference_path: The same of the scan set's reference.
+        files: Files of vibrations of the model.
+        reference_files: The same of the scan set's reference.
         split: `seen` or `unseen` by system, of a model that tells what it was trained on.
-        entry: That the model's file must be of.
-        scan_set: That both must have been made on.
+        entry: That the model's files must be of; without one they must be of one model.
+        scan_set: That all must have been made on.
 
     Raises:
-        UserError: a file is damaged or of another entry, they belong to different scan sets or
-            were made with different settings, or the reference lacks a molecule.
+        UserError: a file is damaged or of another entry or model, they belong to different scan
+            sets or were made with different settings, a molecule occurs twice, or the reference
+            lacks one.
     """
-    rows = []
-    with Vibrations(model_path) as model, Vibrations(reference_path) as reference:
+    rows = {}
+    with ExitStack() as stack:
+        own, references = (
+            [stack.enter_context(Vibrations(path)) for path in sorted(some)]
+            for some in (files, reference_files)
+        )
+        _check_files(own, references, entry, scan_set)
+        answers = {system: one for one in references for system in one.systems}
+        for one in own:
+            for system in one.systems:
+                if system in rows:
+                    raise UserError(f"{one.path}: molecule {system!r} is in another file, too")
+                if system not in answers:
+                    raise UserError(
+                        f"{references[0].path}: no molecule {system!r}, which {one.path} holds; "
+                        "make both with the same `--systems`"
+                    )
+                other = answers[system]
+                seen = (split or {}).get(system, "")
+                names = (one.model, other.model)
+                rows[system] = _row(names, seen, one.molecule(system), other.molecule(system))
+    return [rows[system] for system in sorted(rows)]
+
+
+def _check_files(
+    own: Sequence[Vibrations],
+    references: Sequence[Vibrations],
+    entry: ModelEntry | None,
+    scan_set: Path | None,
+) -> None:
+    """Refuse files that cannot be compared; see `vibration_rows`."""
+    first = references[0]
+    if scan_set is not None:
+        with ScanSet(scan_set) as opened:
+            for one in (*own, *references):
+                check_scan_set(one.path, one.scan_set_sha256, scan_set, opened.sha256)
+    for one in own:
         if entry is not None:
-            check_owner(model_path, model.attributes, entry.name, entry.deciding())
-        if scan_set is not None:
-            with ScanSet(scan_set) as opened:
-                for one in (model, reference):
-                    check_scan_set(one.path, one.scan_set_sha256, scan_set, opened.sha256)
-        if model.scan_set_sha256 != reference.scan_set_sha256:
+            check_owner(one.path, one.attributes, entry.name, entry.deciding())
+        if one.model != own[0].model:
+            raise UserError(f"{one.path}: belongs to model {one.model!r}, not {own[0].model!r}")
+    for one in (*own, *references):
+        if one.scan_set_sha256 != first.scan_set_sha256:
             raise UserError(
-                f"{model_path}: was made on another scan set than {reference_path}; "
+                f"{one.path}: was made on another scan set than {first.path}; "
                 "remove the older one and make it again"
             )
-        if model.settings != reference.settings:
+        if one.settings != first.settings:
             raise UserError(
-                f"{model_path}: was made with the settings {model.settings}, {reference_path} with "
-                f"{reference.settings}; make both with the same"
+                f"{one.path}: was made with the settings {one.settings}, {first.path} with "
+                f"{first.settings}; make both with the same"
             )
-        if missing := sorted(set(model.systems) - set(reference.systems)):
-            raise UserError(
-                f"{reference_path}: no molecule {missing[0]!r}, which {model_path} holds; "
-                "make both with the same `--systems`"
-            )
-        for system in model.systems:
-            one, other = model.molecule(system), reference.molecule(system)
-            seen = (split or {}).get(system, "")
-            rows.append(_row((model.model, reference.model), seen, one, other))
-    return rows
 
 
-def write_vibration_scores(
-    model_path: Path,
-    reference_path: Path,
-    out: Path,
-    *,
-    split: Path | None = None,
-    entry: ModelEntry | None = None,
-    scan_set: Path | None = None,
-) -> None:
-    """Score a model's vibrations and write `scores/vibrations.parquet`.
+def score(job: ScoreJob) -> pd.DataFrame:
+    """Score a model's vibrations against those of the reference, one row a molecule.
 
     Args:
-        model_path: File of vibrations of the model.
-        reference_path: The same of the scan set's reference.
-        out: Where to.
-        split: CSV with the columns `system` and `split` (seen or unseen), of the model.
-        entry: That the model's file must be of.
-        scan_set: That both must have been made on.
+        job: `files` are of the model, `reference` of the scan set's method.
 
     Raises:
         UserError: see `vibration_rows`; or there is no molecule.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
-    from pesbench.files import provenance, stored_tables
-    from pesbench.files.fingerprint import stage_fingerprint
-
-    seen = read_split(split) if split else None
-    rows = vibration_rows(model_path, reference_path, seen, entry, scan_set)
+    if not job.reference:
+        raise UserError(
+            "vibrations: the frequencies of the reference are missing; give --reference"
+        )
+    seen = read_split(job.split) if job.split else None
+    rows = vibration_rows(job.files, job.reference, seen, job.entry, job.scan_set)
     if not rows:
         raise UserError(
-            f"{model_path}: holds no molecule; the gate on references dropped all scans of those "
+            f"{job.files[0]}: holds no molecule; the gate on references dropped all scans of those "
             "selected, see skipped.csv for the reasons"
         )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    with Vibrations(model_path) as model:
-        frame.attrs = {
-            "scan_set_sha256": model.scan_set_sha256,
-            "settings": model.settings,
-            "imaginary_cm1": IMAGINARY_CM1,
-            "code": stage_fingerprint(__name__),
-            "provenance": provenance.collect(),
-        }
-    stored_tables.write_scores(out, frame)
+    made_from = []
+    for path in sorted(job.files):
+        with Vibrations(path) as model:
+            sha256, settings = model.scan_set_sha256, model.settings
+            made_from.append(provenance.summary(model.attributes, "pesbench.tasks.vibrations.run"))
+    frame.attrs = {
+        "scan_set_sha256": sha256,
+        "settings": settings,
+        "imaginary_cm1": IMAGINARY_CM1,
+        "made_from": made_from,
+    }
+    return frame

@@ -4,42 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pesbench.commands.scoring import write_scores
 from pesbench.core.errors import UserError
+from pesbench.core.found import stage
+from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.names import closest
 from pesbench.core.progress import track
 from pesbench.files.atomic import write_json
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, settle
-from pesbench.tasks.bonds.score import write_scores
-from pesbench.tasks.bonds.widening import evaluate_missing
 
 SHARD = "0000"
 
 
 def make_controls(
+    task: str,
     names: Sequence[str],
     models_file: Path,
-    scan_set: Path,
-    scans: Sequence[str],
     results: Path,
     *,
+    scan_set: Path,
+    items: Sequence[str],
+    settings: Any,
     selected: Sequence[str],
-    ceiling_ev: float,
 ) -> None:
-    """Write entry, evaluation and scores of every control, as the rules of a model do.
+    """Write entry, answers and scores of every control, as the rules of a model do.
 
     Args:
+        task: Its name.
         names: Of the controls.
         models_file: The registry.
-        scan_set: Scan set file, with its reference.
-        scans: Ids to evaluate; of an evaluation that is there only what it lacks.
         results: Folder of the scan set's results.
-        selected: Ids or globs of the scans to score.
-        ceiling_ev: See `scores.score_scan`.
+        scan_set: Scan set file, with its reference.
+        items: Ids that the controls are asked about; what is there already is kept.
+        settings: Of the task.
+        selected: Ids or globs of the items to score.
 
     Raises:
-        UserError: no such control or scan.
+        UserError: no such control or item.
         HostError: the machine failed; a second call continues.
     """
     registry = read_models(models_file)
@@ -52,16 +56,16 @@ def make_controls(
         entry = resolve_entry(registry[name], models_file, Path.cwd())
         write_json(folder / "model.json", settle(entry))
         deciding = ModelEntry.from_file(folder / "model.json")
-        evaluation = folder / "scans" / f"{SHARD}.h5"
-        evaluate_missing(deciding, scan_set, scans, evaluation, device="cpu")
+        answers = folder / task / f"{SHARD}.h5"
+        stage(task, "run")(RunJob(deciding, scan_set, items, settings, answers, device="cpu"))
         seen = entry.settings.get("seen_systems")
-        write_scores(
-            scan_set,
-            [evaluation],
-            folder / "scores" / "scans.parquet",
-            split=Path(seen) if seen else None,
+        job = ScoreJob(
+            files=[answers],
+            scan_set=scan_set,
+            settings=settings,
             entry=deciding,
+            split=Path(seen) if seen else None,
             seen_scans=entry.settings.get("seen_scans", ()),
-            ceiling_ev=ceiling_ev,
             selected=selected,
         )
+        write_scores(task, job, folder / "scores" / f"{task}.parquet")

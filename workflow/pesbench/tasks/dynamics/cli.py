@@ -1,0 +1,44 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pesbench.commands.parsing import Stages
+from pesbench.core.errors import UserError
+from pesbench.core.text import printable
+
+
+def add(stages: Stages) -> None:
+    """The subcommands of this task."""
+    stage = stages.add_parser("export", help="one trajectory for other programs", for_people=True)
+    stage.add_argument("trajectory", nargs="?", help="its name, such as ethanol_300K_0")
+    stage.add_argument("--list", action="store_true",
+                       help="show what the file holds and how it ended, instead")  # fmt: skip
+    stage.add_argument("--trajectories", type=Path, required=True, help="trajectory file")
+    stage.add_argument("--last-steps", action="store_true",
+                       help="those before its failure, not the thinned frames")  # fmt: skip
+    stage.add_argument("--out", action="output", help=".h5md, .extxyz, .xyz or .traj")
+    stage.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from pesbench.tasks.dynamics.export import export_trajectory, listed
+
+    if arguments.list:
+        if arguments.trajectory or arguments.out or arguments.last_steps:
+            raise UserError("export: `--list` writes nothing; give it with --trajectories alone")
+        print("\n".join(map(printable, listed(arguments.trajectories))))
+        return
+    if arguments.trajectory is None or arguments.out is None:
+        raise UserError(
+            "export: give the name of a trajectory and --out; `--list` shows the names that "
+            f"{arguments.trajectories} holds"
+        )
+    export_trajectory(
+        arguments.trajectories,
+        arguments.trajectory,
+        arguments.out,
+        last_steps=arguments.last_steps,
+    )

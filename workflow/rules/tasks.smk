@@ -1,0 +1,245 @@
+# Tasks: each question put to each model, in jobs of some scans or molecules; and the scores of the answers.
+
+from pesbench.core.found import has_stage, stage_module
+from pesbench.core.settings import words
+from pesbench.core.task import SCAN
+
+CONTROL_TASKS = [name for name, run in RUN.tasks.items() if run.controls]
+SCORES = [
+    RESULTS / model / "scores" / f"{task}.parquet"
+    for task, run in RUN.tasks.items()
+    for model in run.models
+]
+
+
+def answers(task, model):
+    """The files of a model's answers in a task."""
+    return [RESULTS / model / task / f"{shard}.h5" for shard in RUN.tasks[task].shards_of(model)]
+
+
+def reference_answers(wildcards):
+    """Input: the answers of the method that the scan set was made with, where the task asks it."""
+    run = RUN.tasks[wildcards.task]
+    if not run.task.asks_reference:
+        return []
+    return [RESULTS / "reference" / run.task.name / f"{shard}.h5" for shard in run.shards]
+
+
+def prepared(wildcards):
+    """Input: what all models share, of a task that has such."""
+    if not has_stage(wildcards.task, "prepare"):
+        return []
+    return RESULTS / "inputs" / f"{wildcards.task}.h5"
+
+
+def prepared_option(wildcards, input):
+    """A parameter: the same as an option."""
+    return option("--prepared", [input.prepared] if input.prepared else [])
+
+
+@functools.cache
+def items_of(task, model, shard):
+    """The items of a job: those selected, and what its file already holds beside them.
+
+    So a wider selection asks for what is missing, and a narrower one is no reason to run again.
+    """
+    run = RUN.tasks[task]
+    held = run.task.held(RESULTS / model / task / f"{shard}.h5")
+    wanted = {*run.shards_of(model)[shard].items, *held}
+    every = run.shards_of(model, selected=False)[shard].items
+    return option(f"--{run.task.item}s", [item for item in every if item in wanted])
+
+
+def items(wildcards):
+    """A parameter: the items of the job of the wildcards `task`, `model` and `shard`."""
+    return items_of(wildcards.task, wildcards.model, wildcards.shard)
+
+
+def run_settings(wildcards):
+    """A parameter: what decides the answers, as options."""
+    return words(RUN.tasks[wildcards.task].shards[wildcards.shard].settings, "run")
+
+
+def score_settings(wildcards):
+    """A parameter: what decides the scores, as options."""
+    return words(RUN.tasks[wildcards.task].settings, "score")
+
+
+def selected_option(wildcards):
+    """A parameter: the items to score; files may hold others, too."""
+    scans = RUN.tasks[wildcards.task].task.item == SCAN
+    return option("--selected", RUN.selected if scans else [])
+
+
+def shard_request(wildcards):
+    """What a job asks a scheduler for."""
+    return REQUESTS.shard(wildcards.model, wildcards.task, wildcards.shard)
+
+
+def reference_request(wildcards):
+    """The same of a job of the method that the scan set was made with."""
+    return REQUESTS.shard("reference", wildcards.task, wildcards.shard)
+
+
+rule prepare:
+    input:
+        scan_set=SCAN_SET,
+    output:
+        RESULTS / "inputs" / "{task}.h5",
+    log:
+        RESULTS / "logs" / "prepare" / "{task}.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        python=where(PYTHON),
+        code=lambda wildcards: stage_fingerprint(stage_module(wildcards.task, "prepare")),
+        asked=lambda wildcards: option(
+            f"--{RUN.tasks[wildcards.task].task.item}s", RUN.tasks[wildcards.task].selected
+        ),
+        settings=lambda wildcards: words(RUN.tasks[wildcards.task].settings, "run"),
+    shell:
+        "{params.python:q} -m pesbench prepare {wildcards.task:q} --scan-set {input.scan_set:q}"
+        " {params.asked:q} {params.settings:q} --out {output:q} 2> {log:q}"
+
+
+rule run:
+    input:
+        scan_set=SCAN_SET,
+        entry=RESULTS / "{model}" / "model.json",
+        environment=environment(of_model),
+        prepared=prepared,
+    output:
+        update(RESULTS / "{model}" / "{task}" / "{shard}.h5"),  # what it holds is kept
+    log:
+        RESULTS / "logs" / "{task}" / "{model}" / "{shard}.log",
+    benchmark:
+        RESULTS / "benchmarks" / "{task}" / "{model}" / "{shard}.tsv"
+    wildcard_constraints:
+        model=one_of(REQUESTS.on_gpu),
+    # the tasks of the longest jobs start first, so that no core waits for one at the end
+    priority: lambda wildcards: RUN.tasks[wildcards.task].task.priority
+    conda:
+        conda_file(of_model)
+    threads: RUN.threads
+    resources:
+        **asks(shard_request, gpu=True),
+    params:
+        **asking(lambda wildcards: stage_module(wildcards.task, "run"), of_model),
+        asked=items,
+        settings=run_settings,
+        prepared=prepared_option,
+    shell:
+        "{params.python:q} -m pesbench run {wildcards.task:q} --entry {input.entry:q} {params.loading:q}"
+        " --scan-set {input.scan_set:q} {params.asked:q} {params.settings:q} {params.prepared:q}"
+        " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
+
+
+# models that take no GPU
+use rule run as run_on_cpu with:
+    wildcard_constraints:
+        model=one_of(REQUESTS.on_cpu),
+    resources:
+        **asks(shard_request, gpu=False),
+
+
+# the method that the scan set was made with, whether the run shows it as a model or not
+use rule run as run_reference with:
+    input:
+        scan_set=SCAN_SET,
+        entry=RESULTS / "reference.json",
+        environment=environment(of_reference),
+        prepared=prepared,
+    output:
+        RESULTS / "reference" / "{task}" / "{shard}.h5",
+    log:
+        RESULTS / "logs" / "reference" / "{task}" / "{shard}.log",
+    benchmark:
+        RESULTS / "benchmarks" / "reference" / "{task}" / "{shard}.tsv"
+    wildcard_constraints:
+        task=one_of([name for name, run in RUN.tasks.items() if run.task.asks_reference]),
+    conda:
+        conda_file(of_reference)
+    resources:
+        **asks(reference_request, on_gpu(RUN.reference)),
+    params:
+        **asking(lambda wildcards: stage_module(wildcards.task, "run"), of_reference),
+        asked=lambda wildcards: option(
+            f"--{RUN.tasks[wildcards.task].task.item}s",
+            RUN.tasks[wildcards.task].shards[wildcards.shard].items,
+        ),
+        settings=run_settings,
+        prepared=prepared_option,
+
+
+rule score:
+    input:
+        scan_set=SCAN_SET,
+        entry=RESULTS / "{model}" / "model.json",
+        files=lambda wildcards: answers(wildcards.task, wildcards.model),
+        reference=reference_answers,
+        prepared=prepared,
+        seen=lambda wildcards: RUN.seen_systems(wildcards.model),
+    output:
+        RESULTS / "{model}" / "scores" / "{task}.parquet",
+    log:
+        RESULTS / "logs" / "score" / "{task}" / "{model}.log",
+    wildcard_constraints:
+        model=one_of(NO_CONTROLS),
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        python=where(PYTHON),
+        code=lambda wildcards: stage_fingerprint(stage_module(wildcards.task, "score")),
+        seen=seen_option,
+        trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
+        selected=selected_option,
+        settings=score_settings,
+        reference=lambda wildcards, input: option("--reference", input.reference),
+        prepared=prepared_option,
+    shell:
+        "{params.python:q} -m pesbench score {wildcards.task:q} --scan-set {input.scan_set:q}"
+        " --entry {input.entry:q} --files {input.files:q} {params.reference:q} {params.prepared:q}"
+        " {params.seen:q} {params.trained_on:q} {params.selected:q} {params.settings:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+# entry, answers and scores of all controls: one of them costs less than starting a process
+for one in CONTROL_TASKS:
+
+    rule:
+        name:
+            f"controls_{one}"
+        input:
+            scan_set=SCAN_SET,
+        output:
+            update(expand(RESULTS / "{model}" / "model.json", model=CONTROLS)),
+            update(expand(RESULTS / "{model}" / one / "0000.h5", model=CONTROLS)),
+            update(expand(RESULTS / "{model}" / "scores" / f"{one}.parquet", model=CONTROLS)),
+        log:
+            RESULTS / "logs" / f"controls_{one}.log",
+        benchmark:
+            RESULTS / "benchmarks" / f"controls_{one}.tsv"
+        conda:
+            BASE_ENVIRONMENT
+        resources:
+            **asks(lambda wildcards: REQUESTS.other(), gpu=False),
+        params:
+            python=where(PYTHON),
+            code=stage_fingerprint(
+                stage_module(one, "run"), stage_module(one, "score"), *family_modules(["control"])
+            ),
+            task=given(one),
+            models_file=where(RUN.models_file),
+            results=where(RESULTS),
+            models=where(CONTROLS),
+            # those that are there stay as they are: another choice of controls runs none of them again
+            entries=as_text({name: RUN.models[name].deciding() for name in CONTROLS}),
+            asked=given(items_of(one, CONTROLS[0], "0000")),
+            selected=given(option("--selected", RUN.selected)),
+            settings=given(words(RUN.tasks[one].settings, "score")),
+        shell:
+            "{params.python:q} -m pesbench controls {params.task:q} --models {params.models:q}"
+            " --models-file {params.models_file:q} --scan-set {input.scan_set:q} {params.asked:q}"
+            " {params.selected:q} {params.settings:q} --results {params.results:q} 2> {log:q}"
