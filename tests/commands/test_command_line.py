@@ -11,7 +11,7 @@ from pesbench.tasks.dynamics.settings import DynamicsSettings
 from shards import run_dynamics_shard
 
 CHECK = ["check", "emt"]
-DYNAMICS = ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o", "--temperatures-k"]
+DYNAMICS = ["run", "dynamics", "--entry", "e", "--scan-set", "s", "--out", "o", "--temperatures-k"]
 
 
 def test_help_lists_every_command_once_in_one_of_two_groups(capsys):
@@ -24,7 +24,7 @@ def test_help_lists_every_command_once_in_one_of_two_groups(capsys):
     assert len(listed) == len(set(listed)) > 30
     for name in ("check", "plan", "merge", "export", "entry"):
         assert f"\n  {name} " in people
-    for name in ("evaluate", "score", "page", "probe"):
+    for name in ("run", "score", "page", "probe"):
         assert f"\n  {name} " in stages
     for name in listed:
         with pytest.raises(SystemExit):
@@ -119,13 +119,14 @@ def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, ca
         ["scan-molecules", "--molecules", "IN", "--name", "n", "--out", "o", "--skipped", "s"],
         ["collect-references", "--scans", "IN", "--references", "IN", "--skipped-bonds", "IN",
          "--level-of-theory", "l", "--out", "o", "--skipped", "s"],
-        ["evaluate", "--entry", "IN", "--scan-set", "IN", "--out", "o"],
+        ["run", "bonds", "--entry", "IN", "--scan-set", "IN", "--out", "o"],
         ["export", "--trajectories", "IN", "--list"],
-        ["score", "--scan-set", "IN", "--evaluations", "IN", "--out", "o"],
-        ["dynamics", "--entry", "IN", "--scan-set", "IN", "--temperatures-k", "300", "--out", "o"],
-        ["score-dynamics", "--trajectories", "IN", "--out", "o"],
-        ["vibrations", "--entry", "IN", "--scan-set", "IN", "--out", "o"],
-        ["score-vibrations", "--vibrations", "IN", "--reference", "IN", "--out", "o"],
+        ["score", "bonds", "--scan-set", "IN", "--files", "IN", "--out", "o"],
+        ["run", "dynamics", "--entry", "IN", "--scan-set", "IN", "--out", "o"],
+        ["score", "dynamics", "--scan-set", "IN", "--files", "IN", "--out", "o"],
+        ["run", "vibrations", "--entry", "IN", "--scan-set", "IN", "--out", "o"],
+        ["score", "vibrations", "--scan-set", "IN", "--files", "IN", "--reference", "IN", "--out",
+         "o"],
         ["leaderboard", "--results", "IN", "--models", "m", "--models-file", "IN", "--scan-set",
          "IN", "--csv", "c", "--markdown", "d"],
         ["merge", "IN", "--out", "o"],

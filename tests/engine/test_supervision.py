@@ -37,7 +37,7 @@ from pesbench.models.families.ase import check_import
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 from pesbench.references.molecules import prepare
 from pesbench.report.tables import ModelFacts, leaderboard, notes
-from pesbench.tasks.bonds import run as evaluate
+from pesbench.tasks.bonds import shard as evaluate
 from pesbench.tasks.bonds.score import score_rows
 from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.section import dynamics_columns
@@ -461,7 +461,7 @@ def test_nothing_outlives_a_command(toy_set, tmp_path, number, what):
     folder.mkdir()
     entry = hostile(what, folder=str(folder), batch_size=1)
     command = subprocess.Popen(
-        [sys.executable, "-m", "pesbench", "evaluate",
+        [sys.executable, "-m", "pesbench", "run", "bonds",
          *written_entry(entry, tmp_path / "entry.json"), "--scan-set", str(toy_set),
          "--device", "cpu", "--out", str(tmp_path / "out.h5")],
         stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -16,7 +16,9 @@ from pesbench.cli import main
 from pesbench.core.errors import HostError, UserError
 from pesbench.files import atomic
 from pesbench.files.checkpoint import Checkpoint, checkpoint_folder, stored_settings
-from shards import evaluate_shard
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.vibrations.settings import VibrationSettings
+from shards import evaluate_shard, run_dynamics_shard, run_vibrations
 
 IDS = ("C-C/a", "C-N/b", "C-O/c")
 
@@ -144,7 +146,7 @@ def test_a_command_says_so_in_one_line(what, toy_set, tmp_path, monkeypatch, cap
     assert json.loads(path.read_text())
     path.write_text("")
     named = written_entry(entry, tmp_path / "entry.json")
-    command = ["evaluate", *named, "--scan-set", toy_set,
+    command = ["run", "bonds", *named, "--scan-set", toy_set,
                "--scans", *IDS, "--device", "cpu", "--out", out]  # fmt: skip
     assert main([str(word) for word in command]) == 2
     said = caplog.records[-1].getMessage().removeprefix("pesbench: error: ")
@@ -206,8 +208,8 @@ def _npz(path, arrays):
 def test_a_piece_with_something_else_in_it_is_one_line(toy_set, tmp_path, stage, monkeypatch):
     """Every array of every piece is left out or replaced by another type or shape."""
     from pesbench.engine import shard
-    from pesbench.tasks.bonds import run as evaluate
-    from pesbench.tasks.dynamics import run as dynamics
+    from pesbench.tasks.bonds import shard as evaluate
+    from pesbench.tasks.dynamics.recorder import read_segment
     from pesbench.tasks.vibrations import run as vibrations
 
     made = {}
@@ -224,16 +226,14 @@ def test_a_piece_with_something_else_in_it_is_one_line(toy_set, tmp_path, stage,
             evaluate_shard(entry, toy_set, ["C-N/b"], out)
             read = {0: lambda piece: piece.read(0, evaluate._from_arrays)}
         case "vibrations":
-            vibrations.run_vibrations(
-                entry, toy_set, ["b"], vibrations.VibrationSettings(relax_steps=5), out
-            )
+            run_vibrations(entry, toy_set, ["b"], VibrationSettings(relax_steps=5), out)
             read = {0: lambda piece: piece.read(0, vibrations._from_arrays)}
         case "dynamics":
-            settings = dynamics.DynamicsSettings((300.0,), 1, 0.01, relax_steps=5)
-            dynamics.run_dynamics_shard(entry, toy_set, ["b"], settings, out)
+            settings = DynamicsSettings((300.0,), 1, 0.01, relax_steps=5)
+            run_dynamics_shard(entry, toy_set, ["b"], settings, out)
             read = {
                 0: lambda piece: piece.read(0, shard.caller_state),
-                1: lambda piece: piece.read(1, dynamics._segment),
+                1: lambda piece: piece.read(1, read_segment),
             }
     monkeypatch.undo()
     piece, refused = Checkpoint(tmp_path / "again.h5", {}), 0

@@ -120,7 +120,7 @@ def test_what_a_command_reads_is_not_written_over(
     before = mine.read_bytes()
     arguments = {
         "import-archive": ["import-archive", "--archive", mine],
-        "score": ["score", "--scan-set", tmp_path / "x.h5", "--evaluations", "y.h5", mine],
+        "score": ["score", "bonds", "--scan-set", tmp_path / "x.h5", "--files", "y.h5", mine],
         "scan-molecules": [
             "scan-molecules", "--molecules", mine, "--name", "x", "--skipped", tmp_path / "s.csv",
         ],

@@ -116,7 +116,7 @@ def _vibrations(path: Path, _: dict[str, Any]) -> None:
 
 
 def _read_vibrations(path: Path, beside: Path) -> None:
-    vibration_rows(path, beside / "reference.h5")
+    vibration_rows([path], [beside / "reference.h5"])
     with Vibrations(path) as found:
         assert found.settings
 

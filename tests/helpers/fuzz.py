@@ -280,11 +280,11 @@ def stored_files(folder: Path) -> Stored:
     write_json(results / "model.json", settle(entry))
     made = Stored(folder)
     scans, trajectories = results / "bonds/0000.h5", results / "dynamics/0000.h5"
-    _main(["score", "--scan-set", str(folder / "toys.h5"), "--evaluations", str(scans),
+    _main(["score", "bonds", "--scan-set", str(folder / "toys.h5"), "--files", str(scans),
            "--out", str(results / "scores/scans.parquet")])  # fmt: skip
-    _main(["score-dynamics", "--trajectories", str(trajectories),
+    _main(["score", "dynamics", "--scan-set", str(folder / "toys.h5"), "--files", str(trajectories),
            "--out", str(results / "scores/dynamics.parquet")])  # fmt: skip
-    score = ["score", "--scan-set", "toys.h5", "--evaluations", "scans.h5", "--out", "s.parquet"]
+    score = ["score", "bonds", "--scan-set", "toys.h5", "--files", "scans.h5", "--out", "s.parquet"]
     worst = ["worst", *score[1:5], "--scores", "bonds.parquet", "--csv", "w.csv"]
     worst += ["--extxyz", "w.extxyz", "--figure", "w.png"]
     for name, path in {
@@ -294,12 +294,15 @@ def stored_files(folder: Path) -> Stored:
         "model.json": results / "model.json",
     }.items():
         shutil.copy(path, folder / name)
-    evaluate = ["evaluate", "--entry", "model.json", "--scan-set", "toys.h5", "--scans",
+    evaluate = ["run", "bonds", "--entry", "model.json", "--scan-set", "toys.h5", "--scans",
                 "no/scan", "--out", "e.h5"]  # fmt: skip
     made.commands = [
         (Path("toys.h5"), score),
         (Path("scans.h5"), score),
-        (Path("dynamics.h5"), ["score-dynamics", "--trajectories", "dynamics.h5", "--out", "d"]),
+        (
+            Path("dynamics.h5"),
+            ["score", "dynamics", "--scan-set", "toys.h5", "--files", "dynamics.h5", "--out", "d"],
+        ),
         (Path("dynamics.h5"), ["export", "--trajectories", "dynamics.h5", "--list"]),
         (Path("dynamics.h5"), ["export", "a_300K_0", "--trajectories", "dynamics.h5", "--out",
                                "a.extxyz"]),
@@ -387,8 +390,8 @@ _COMMANDS = (
     ["describe", "--models", "gfn1-xtb", "--models-file", "models.yaml", "--out", "models.json"],
     ["export", "a_300K_0", "--trajectories", "dynamics.h5", "--out", "a.extxyz"],
     ["export", "--trajectories", "dynamics.h5", "--list"],
-    ["score", "--scan-set", "toys.h5", "--evaluations", "scans.h5", "--out", "s.parquet"],
-    ["score-dynamics", "--trajectories", "dynamics.h5", "--out", "d.parquet"],
+    ["score", "bonds", "--scan-set", "toys.h5", "--files", "scans.h5", "--out", "s.parquet"],
+    ["score", "dynamics", "--scan-set", "toys.h5", "--files", "dynamics.h5", "--out", "d.parquet"],
     ["merge", "results/toys", "--out", "merged", "--rank-by", "fsd_full"],
     ["check-scans", "--scan-set", "toys.h5", "--out", "c.h5"],
     ["split-molecules", "--molecules", "molecules.xyz", "--out", "split.csv"],
@@ -397,7 +400,7 @@ _COMMANDS = (
     ["collect-references", "--scans", "toys.h5", "--references", "scans.h5", "--skipped-bonds",
      "s.csv", "--level-of-theory", "x", "--failed-frames", "5", "--out", "o.h5", "--skipped", "k"],
     ["plan-actual", "--plan", "plan.csv", "--results", "results/toys", "--out", "actual.csv"],
-    ["dynamics", "--entry", "none.json", "--scan-set", "toys.h5", "--temperatures-k", "300",
+    ["run", "dynamics", "--entry", "none.json", "--scan-set", "toys.h5", "--temperatures-k", "300",
      "--replicates", "1", "--timestep-fs", "0.5", "--out", "d.h5"],
     ["check", "nobody", "--models-file", "models.yaml", "--timeout-s", "5", "--max-fsd", "1"],
 )  # fmt: skip

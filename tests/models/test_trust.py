@@ -296,7 +296,7 @@ def test_a_stored_entry_of_others_is_not_loaded(
     place = ["--weights", str(weights)] if "network" in what else []
     named = ["--entry", "model.json", *place, *told]
     for stage in (
-        ["evaluate", *named, "--scan-set", str(toy_set), "--out", "out"],
+        ["run", "bonds", *named, "--scan-set", str(toy_set), "--out", "out"],
         ["dynamics", *named, "--scan-set", str(toy_set), "--out", "out", "--temperatures-k", "300"],
         ["vibrations", *named, "--scan-set", str(toy_set), "--out", "out"],
         ["probe", *named, "--scan-set", str(toy_set), "--out", "out"],

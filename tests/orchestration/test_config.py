@@ -185,7 +185,7 @@ def test_dynamics_are_planned_by_molecule(base):
         "half-0000": ["ethanol"],
     }
     parsed = cli.parser().parse_args(
-        ["dynamics", "--entry", "e", "--scan-set", "s", "--out", "o",
+        ["run", "dynamics", "--entry", "e", "--scan-set", "s", "--out", "o",
          *run.dynamics_shards["half-0000"].options]
     )  # fmt: skip
     assert parsed.timestep_fs == 0.25

@@ -238,7 +238,7 @@ def test_modules_of_the_working_folder_take_nobodys_place(tmp_path):
         first = scan_set.ids[0]
     known = entry_sha256(json.loads((tmp_path / "mine.json").read_text()))
     done = _command(
-        tmp_path, "evaluate", "--entry=mine.json", "--scan-set", str(scans), "--scans", first,
+        tmp_path, "run", "bonds", "--entry=mine.json", "--scan-set", str(scans), "--scans", first,
         "--out=mine.h5", "--entry-sha256", known,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

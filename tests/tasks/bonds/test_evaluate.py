@@ -32,8 +32,14 @@ from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds import run as evaluate
-from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS, TRAINED_ON, score_rows, score_scan
+from pesbench.tasks.bonds import shard as evaluate
+from pesbench.tasks.bonds.score import (
+    ENERGY_METRICS,
+    FORCE_METRICS,
+    TRAINED_ON,
+    score_rows,
+    score_scan,
+)
 from shards import evaluate_shard
 
 IDS = ("C-C/a", "C-N/b", "C-O/c", "N-N/d", "N-O/e", "O-S/f")
@@ -229,7 +235,7 @@ def test_a_model_that_does_not_load_is_a_result_of_every_scan(
     named = written_entry(fake_entry(what, batch_size=batch_size), tmp_path / "entry.json")
     out = tmp_path / "out.h5"
     code = cli.main(
-        ["evaluate", *named, "--scan-set", str(toy_set),
+        ["run", "bonds", *named, "--scan-set", str(toy_set),
          "--device", "cpu", "--out", str(out)]
     )  # fmt: skip
     assert code == 0
@@ -288,7 +294,7 @@ def test_a_scan_that_a_model_was_trained_on_is_no_test_of_it(toys, toy_set, tmp_
     bad = toys[BAD]
     _run(faulty("raise", bad, FRAME), toy_set, tmp_path / "out.h5")
     seen = ["C-C/a", BAD, "C-C/of another set"]
-    words = ["score", "--scan-set", toy_set, "--evaluations", tmp_path / "out.h5"]
+    words = ["score", "bonds", "--scan-set", toy_set, "--files", tmp_path / "out.h5"]
     words += ["--out", tmp_path / "s.parquet", "--seen-scans", *seen]
     assert cli.main([str(word) for word in words]) == 0
     rows = pd.read_parquet(tmp_path / "s.parquet").set_index("scan")
@@ -597,7 +603,7 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
     tally.unlink()
     out = tmp_path / "out.h5"
     command = [
-        sys.executable, "-m", "pesbench", "evaluate", *named,
+        sys.executable, "-m", "pesbench", "run", "bonds", *named,
         "--scan-set", str(small_scan_set), "--device", "cpu", "--out", str(out),
     ]  # fmt: skip
     first_piece = tmp_path / "out.h5.checkpoint" / "000000.npz"
@@ -644,7 +650,7 @@ def test_a_hung_worker_does_not_outlive_a_killed_command(toys, toy_set, tmp_path
     entry = faulty("hang", toys["C-C/a"], 0, batch_size=1, arguments={"tally": str(tally)})
     named = written_entry(entry, tmp_path / "entry.json")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pesbench", "evaluate", *named,
+        [sys.executable, "-m", "pesbench", "run", "bonds", *named,
          "--scan-set", str(toy_set), "--device", "cpu", "--out", str(tmp_path / "out.h5")],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pesbench.tasks.bonds.widening import held_scans
 
 from examples import REPO, fake_entry, faulty
 from pesbench.cli import main
 from pesbench.files.evaluation import Evaluation
 from pesbench.orchestration.config import resolve
 from pesbench.orchestration.config_files import Config, merged
+from pesbench.tasks.bonds.task import TASK
 from shards import evaluate_missing, evaluate_shard, write_scores
 
 DEFAULT = yaml.safe_load((REPO / "config" / "config.yaml").read_text())
@@ -48,7 +48,7 @@ def test_a_wider_evaluation_is_that_of_one_go_to_the_bit(entry, toy_set, toys, t
     evaluate_missing(entry, toy_set, ids[3:5], grown)
     evaluate_missing(entry, toy_set, ids, grown)
     _same(_arrays(grown), _arrays(whole))
-    assert held_scans(grown) == tuple(ids)
+    assert TASK.held(grown) == tuple(ids)
     with Evaluation(grown) as evaluation:
         how = json.loads(evaluation.attributes["provenance"])
         assert [one["scans"] for one in how["kept"]] == [2, 4]
@@ -71,8 +71,7 @@ def test_what_is_of_something_else_is_not_kept(other, toy_set, toys, tmp_path, m
     evaluate_shard(fake_entry(), toy_set, ids[:1], out)
     asked = []
     monkeypatch.setattr(
-        "pesbench.tasks.bonds.widening.evaluate_shard",
-        lambda entry, path, ids, *_, **__: asked.append(ids),
+        "pesbench.tasks.bonds.run.evaluate_shard", lambda job: asked.append(list(job.items))
     )
     if other.get("damaged"):
         content = bytearray(out.read_bytes())
@@ -134,10 +133,10 @@ def test_all_controls_are_one_command_and_a_further_one_runs_alone(
         "emt: {family: ase, calculator: 'ase.calculators.emt:EMT'}\n"
     )
     monkeypatch.chdir(tmp_path)
-    words = ["controls", "--models-file", "models.yaml", "--scan-set", str(toy_set),
+    words = ["controls", "bonds", "--models-file", "models.yaml", "--scan-set", str(toy_set),
              "--results", "results/toys", "--models"]  # fmt: skip
     assert main([*words, "control-zero", "control-scaled"]) == 0
-    files = {path: path.read_bytes() for path in (tmp_path / "results").rglob("scans/*.h5")}
+    files = {path: path.read_bytes() for path in (tmp_path / "results").rglob("bonds/*.h5")}
     assert len(files) == 2
     assert main([*words, "control-zero", "control-scaled", "control-shift"]) == 0
     assert all(path.read_bytes() == content for path, content in files.items())
@@ -146,11 +145,11 @@ def test_all_controls_are_one_command_and_a_further_one_runs_alone(
         # as the rules of a model make them
         assert main(["entry", name, "--models-file", "models.yaml", "--out", "entry.json"]) == 0
         assert (tmp_path / "entry.json").read_bytes() == (folder / "model.json").read_bytes()
-        assert main(["evaluate", "--entry", "entry.json", "--scan-set", str(toy_set), "--device",
-                     "cpu", "--out", "e.h5"]) == 0  # fmt: skip
+        assert main(["run", "bonds", "--entry", "entry.json", "--scan-set", str(toy_set),
+                     "--device", "cpu", "--out", "e.h5"]) == 0  # fmt: skip
         _same(_arrays(folder / "bonds" / "0000.h5"), _arrays(tmp_path / "e.h5"))
-        assert main(["score", "--scan-set", str(toy_set), "--entry", "entry.json", "--evaluations",
-                     "e.h5", "--out", "s.parquet"]) == 0  # fmt: skip
+        assert main(["score", "bonds", "--scan-set", str(toy_set), "--entry", "entry.json",
+                     "--files", "e.h5", "--out", "s.parquet"]) == 0  # fmt: skip
         one = pd.read_parquet(folder / "scores" / "bonds.parquet")
         other = pd.read_parquet(tmp_path / "s.parquet")
         pd.testing.assert_frame_equal(

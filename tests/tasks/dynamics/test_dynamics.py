@@ -39,7 +39,7 @@ from pesbench.models import registry
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics import run as dynamics
 from pesbench.tasks.dynamics.integrator import LockStep
-from pesbench.tasks.dynamics.run import BLACK_BOX_STEPS
+from pesbench.tasks.dynamics.recorder import BLACK_BOX_STEPS
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.start import kinetic_energy, starting_velocities, without_drift
 from pesbench.tasks.dynamics.stored import Trajectories, Trajectory

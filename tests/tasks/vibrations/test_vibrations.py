@@ -793,7 +793,7 @@ def pair(toys_set, tmp_path_factory):
 
 
 def test_a_row_a_molecule_with_the_status_of_both_sides(pair):
-    rows = {row["system"]: row for row in vibration_rows(*pair)}
+    rows = {row["system"]: row for row in vibration_rows(pair[:1], pair[1:])}
     assert tuple(rows) == NAMES
     for row in rows.values():
         assert set(row) == set(COLUMNS)
@@ -823,7 +823,7 @@ def test_the_numbers_are_those_of_the_files(pair, tmp_path):
     with Vibrations(pair[0]) as file:
         attributes = {"model": "stiff", "scan_set_sha256": file.scan_set_sha256}
         write_vibrations(toys, [stiff], attributes=attributes | {"settings": file.settings})
-    (row,) = vibration_rows(toys, pair[1])
+    (row,) = vibration_rows([toys], pair[1:])
     assert row["mae_cm1"] == row["bias_cm1"] == pytest.approx(found.frequencies_cm1.mean())
     assert row["largest_cm1"] == pytest.approx(found.frequencies_cm1.max())
     assert row["lowest_cm1"] == 2 * row["lowest_reference_cm1"]
@@ -850,28 +850,29 @@ def test_files_that_do_not_belong_together_are_refused(pair, toys_set, tmp_path)
     write_toys(other, scans_of([CN]))
     _run(fake_entry(), other, tmp_path / "v.h5", ("cn",))
     with pytest.raises(UserError, match="made on another scan set than"):
-        vibration_rows(pair[0], tmp_path / "v.h5")
+        vibration_rows(pair[:1], [tmp_path / "v.h5"])
     _run(fake_entry(), toys_set, tmp_path / "w.h5", ("cn",))
     with pytest.raises(UserError, match=r"no molecule 'cc', which .* holds; make both with"):
-        vibration_rows(pair[0], tmp_path / "w.h5")
-    assert len(vibration_rows(tmp_path / "w.h5", pair[1])) == 1  # the other way is a part
+        vibration_rows(pair[:1], [tmp_path / "w.h5"])
+    assert len(vibration_rows([tmp_path / "w.h5"], pair[1:])) == 1  # the other way is a part
     tight = replace(SETTINGS, relax_fmax=0.001)
     _run(fake_entry(), toys_set, tmp_path / "t.h5", settings=tight)
     with pytest.raises(UserError, match=r"'relax_fmax': 0\.001.*make both with the same"):
-        vibration_rows(tmp_path / "t.h5", pair[1])
+        vibration_rows([tmp_path / "t.h5"], pair[1:])
 
 
 def test_by_the_commands(toys_set, tmp_path, monkeypatch):
     """What the rules run; the default of every setting is that of the package."""
     monkeypatch.chdir(tmp_path)
     named = written_entry(fake_entry(), tmp_path / "entry.json")
-    options = ["vibrations", *named, "--scan-set", str(toys_set)]
+    options = ["run", "vibrations", *named, "--scan-set", str(toys_set)]
     assert cli.main([*options, "--device", "cpu", "--out", "v.h5"]) == 0
     with Vibrations(tmp_path / "v.h5") as file:
         assert file.systems == NAMES
         assert VibrationSettings(**file.settings) == SETTINGS
     (tmp_path / "split.csv").write_text("system,split\ncn,unseen\nno,seen\n")
-    score = ["score-vibrations", "--vibrations", "v.h5", "--reference", "v.h5"]
+    score = ["score", "vibrations", "--scan-set", str(toys_set), "--files", "v.h5",
+             "--reference", "v.h5"]  # fmt: skip
     assert cli.main([*score, "--seen-systems", "split.csv", "--out", "s/v.parquet"]) == 0
     frame = pd.read_parquet(tmp_path / "s" / "v.parquet")
     assert tuple(frame.columns) == COLUMNS
@@ -885,7 +886,7 @@ def test_by_the_commands(toys_set, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="2"):
         cli.main([*options, "--relax-fmax", "-1", "--out", "w.h5"])
     write_json(tmp_path / "zero.json", {"name": "z", "family": "control", "settings": {}})
-    refused = [options[0], "--entry", "zero.json", *options[5:], "--out", "w.h5"]
+    refused = [*options[:2], "--entry", "zero.json", *options[6:], "--out", "w.h5"]
     assert cli.main(refused) == 2
     assert not (tmp_path / "w.h5").exists()
 
@@ -896,4 +897,6 @@ def test_nothing_to_score_is_said(toys_set, tmp_path):
     write_toys(tmp_path / "s.h5", dropped)
     assert _run(fake_entry(), tmp_path / "s.h5", tmp_path / "v.h5") == {}
     with pytest.raises(UserError, match="dropped all scans of those selected"):
-        write_vibration_scores(tmp_path / "v.h5", tmp_path / "v.h5", tmp_path / "o.parquet")
+        write_vibration_scores(
+            tmp_path / "v.h5", tmp_path / "v.h5", tmp_path / "o.parquet", scan_set=tmp_path / "s.h5"
+        )
