@@ -36,12 +36,10 @@ from pesbench.orchestration.requests import (
     read_sizes,
     uses_gpu,
 )
-from shards import evaluate_shard
 from pesbench.tasks.bonds.settings import BondSettings
-from shards import run_dynamics_shard
 from pesbench.tasks.dynamics.settings import DynamicsSettings
-from shards import run_vibrations
 from pesbench.tasks.vibrations.settings import VibrationSettings
+from shards import evaluate_shard, run_dynamics_shard, run_vibrations
 
 REPO = Path(__file__).parents[2]
 CONFIG = {

@@ -26,8 +26,8 @@ from examples import fake_entry
 from one_node import OneNode, run, this_machine
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
-from shards import evaluate_shard
 from pesbench.tasks.dynamics.stored import Trajectories
+from shards import evaluate_shard
 
 REPO = Path(__file__).parents[2]
 LITERAL = (str(Path(sys.executable).with_name("snakemake")), "--profile", "slurm")

@@ -34,7 +34,6 @@ from pesbench.models.families.testbed.model import TestbedModel, like_sizes
 from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
 from pesbench.models.torch_devices import choose_device
 from pesbench.models.weights import Weights, read_weights
-from shards import evaluate_shard
 from pesbench.testbed.cards import rotation_variance
 from pesbench.testbed.neighbours import edge_coordinate, hard_ranks, log_bias, soft_ranks
 from pesbench.testbed.network import (
@@ -48,6 +47,7 @@ from pesbench.testbed.repulsion import zbl
 from pesbench.testbed.settings import CHOICES, PotentialSettings, TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
 from pesbench.testbed.weights import FORMAT, VERSION, Trained, potential_of, write_weights
+from shards import evaluate_shard
 
 REPO = Path(__file__).parents[2]
 KINDS = CHOICES["neighbours"]

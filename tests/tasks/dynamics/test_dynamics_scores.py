@@ -14,7 +14,14 @@ from pesbench.core.interface import Status
 from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.dynamics import conservation
 from pesbench.tasks.dynamics import section as report
-from pesbench.tasks.dynamics.score import COLUMNS, METRICS, OTHERS_METRICS, OWN_METRICS, score_trajectory, trajectory_rows
+from pesbench.tasks.dynamics.score import (
+    COLUMNS,
+    METRICS,
+    OTHERS_METRICS,
+    OWN_METRICS,
+    score_trajectory,
+    trajectory_rows,
+)
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import (
     Frames,

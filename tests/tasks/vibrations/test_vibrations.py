@@ -31,7 +31,7 @@ from pesbench.metrics.stability import degrees_of_freedom
 from pesbench.models.as_calculator import ModelCalculator
 from pesbench.models.families.perturbed import PerturbedModel
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.vibrations import normal_modes
+from pesbench.tasks.vibrations import molecules, normal_modes
 from pesbench.tasks.vibrations import run as vibrations
 from pesbench.tasks.vibrations.metrics import compare_frequencies, count_imaginary, geometry_rmsd
 from pesbench.tasks.vibrations.molecules import find_vibrations
@@ -428,7 +428,7 @@ def test_forces_of_an_absurd_size_are_no_frequencies():
 def test_a_bent_molecule_that_becomes_a_line(monkeypatch):
     line = np.outer([0.0, 1.2, 2.6], [1.0, 0, 0])
     monkeypatch.setattr(
-        vibrations, "relax", lambda *_, **__: [Relaxed(line, Status.OK, True, 7, 0.001)]
+        molecules, "relax", lambda *_, **__: [Relaxed(line, Status.OK, True, 7, 0.001)]
     )
     (found,) = find_vibrations([OCS], morse, SETTINGS)
     assert found.status is Status.ERROR
