@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from pathlib import Path
+from types import MappingProxyType
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.section import Metric
