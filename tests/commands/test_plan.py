@@ -27,7 +27,15 @@ from pesbench.commands.plan.jobs import other_jobs
 from pesbench.commands.plan.prediction import Contents, Part, Speed, Together, predict
 from pesbench.commands.plan.probe import Probe, probe_model, write_probe
 from pesbench.commands.plan.probe_scans import candidates, write_probe_scans
-from pesbench.commands.plan.tables import figure, frame, proposal_text, run_command, table, totals
+from pesbench.commands.plan.tables import (
+    figure,
+    frame,
+    proposal_text,
+    run_command,
+    table,
+    timed_when,
+    totals,
+)
 from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo, Status
 from pesbench.engine.batching import BatchLimit
@@ -354,6 +362,39 @@ def test_shards_and_jobs_are_those_that_snakemake_schedules(config, tmp_path):
     assert shards(methods, "scan_set") == scheduled("reference")
     assert shards(methods, "vibrations") == scheduled("reference_vibrations")
     assert sum(one.jobs for one in predictions) + other_jobs(run) == jobs["total"]
+
+
+def test_a_plan_says_how_busy_the_machine_was_when_models_were_timed():
+    run, facts = run_of(CUSTOM)
+    probes = {
+        name: replace(probe, load_average=0.5 + number, cores=4)
+        for number, (name, probe) in enumerate(probes_of(run).items())
+    }
+    said = timed_when(predict(run, facts, probes))
+    assert said == [
+        "When the models were timed, the load of the machine was 0.5 to 5.5 running processes on 4 "
+        "cores; `python -m pesbench plan --again` times all models again.",
+        "The machine had fewer cores than running processes when these were timed, so their hours "
+        "may be too high: reference, mace-mini-float32.",
+    ]
+    quiet = {name: replace(probe, load_average=0.5) for name, probe in probes.items()}
+    assert len(timed_when(predict(run, facts, quiet))) == 1
+    assert timed_when(predict(run, facts, dict.fromkeys(probes, UNTIMED))) == []
+
+
+def test_a_size_of_jobs_is_proposed_that_takes_tens_of_minutes():
+    run, facts = run_of(BSCT)
+    for frame_s in (1e-4, 0.01, 4.0):
+        probes = on_gpu(probes_of(run, dict.fromkeys(run.models, frame_s)), *probes_of(run))
+        said = totals(run, predict(run, facts, probes), built=True, cores=2)
+        (line,) = [one for one in said if "The longest job of bonds takes" in one]
+        size = int(re.search(r"set `shard_size: (\d+)`", line)[1])
+        bonds = replace(run.tasks["bonds"], shard_size=size)
+        (found, *_) = predict(replace(run, tasks={"bonds": bonds}), facts, probes)
+        assert size == len(run.planned) or 10 <= found.longest_min <= 60
+    # of models that need no GPU nothing is proposed
+    said = totals(run, predict(run, facts, probes_of(run)), built=True, cores=2)
+    assert not any("longest job" in one for one in said)
 
 
 # --- a budget ------------------------------------------------------------------------------------

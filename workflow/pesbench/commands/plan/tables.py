@@ -29,7 +29,7 @@ from pesbench.orchestration.config import Run
 from pesbench.orchestration.config_files import merged
 from pesbench.orchestration.requests import REFERENCE, SCAN_SET
 
-GOOD_SHARD_MIN = (15, 60)  # of a job on a cluster (slurm/site.yaml)
+GOOD_SHARD_MIN = (10, 60)  # of a job on a cluster, as docs/plan.md says
 _MS = 1000.0
 
 
@@ -227,12 +227,13 @@ def _advice(run: Run, known: Sequence[Prediction]) -> list[str]:
         if longest > high or (0 < longest < low and several):
             held = max(len(shard.items) for shard in one.shards.values())
             better = max(1, math.floor(held * math.sqrt(low * high) / longest))
+            better = min(better, len(one.items))
             key = "shard_size" if one.task.always else f"{name}.shard_size"
             if better != held:
                 lines.append(
                     f"The longest job of {name} takes {figure(longest)} min with up to {held} "
-                    f"{one.task.item}s; {low} to {high} min are a good length, which "
-                    f"`{key}: {better}` gives."
+                    f"{one.task.item}s. Jobs of {low} to {high} min suit a scheduler: set "
+                    f"`{key}: {better}`."
                 )
     return lines
 
