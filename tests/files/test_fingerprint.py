@@ -52,6 +52,13 @@ def test_a_text_that_is_no_docstring_counts():
     assert normalised('def f():\n    return "a"') != normalised('def f():\n    return "b"')
 
 
+def test_the_help_of_a_setting_does_not_count_and_its_default_does():
+    source = 'x: int = setting(1, help="One.", at_least=0)'
+    assert normalised(source) == normalised(source.replace("One.", "Two."))
+    assert normalised(source) != normalised(source.replace("(1", "(2"))
+    assert normalised(source) != normalised(source.replace("=0", "=1"))
+
+
 # --- which modules count -------------------------------------------------------------------------
 
 

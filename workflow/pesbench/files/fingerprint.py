@@ -4,9 +4,9 @@ Snakemake does not see package code: each rule carries in its `params` the finge
 that makes its output. A stage is named by the module that it enters the package by, and its
 fingerprint is the hash of all modules that this one imports, directly or not, in functions too. So
 a changed metric recomputes scores and nothing else, and no list of modules is kept. Comments,
-docstrings and formatting do not count, and neither do imports under `TYPE_CHECKING`, which run
-nothing, nor `__init__.py` files, which hold no code. A module that is loaded by its name is named
-beside the entry: the adapter of a model's family (`family_modules`).
+docstrings, help texts of settings and formatting do not count, and neither do imports under
+`TYPE_CHECKING`, which run nothing, nor `__init__.py` files, which hold no code. A module that is
+loaded by its name is named beside the entry: the adapter of a model's family (`family_modules`).
 """
 
 from __future__ import annotations
@@ -243,7 +243,10 @@ def asked_for() -> dict[str, str]:
 
 
 def normalised(source: str) -> str:
-    """Python source as its syntax tree without docstrings: equal if nothing it does changed."""
+    """Python source as its syntax tree, without docstrings and the help texts of settings.
+
+    Two sources are equal by it where nothing that they do differs.
+    """
     return _dumped(ast.parse(source))
 
 
@@ -252,4 +255,6 @@ def _dumped(tree: ast.Module) -> str:
         documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setting":
+            node.keywords = [one for one in node.keywords if one.arg != "help"]
     return ast.dump(tree)

@@ -88,12 +88,12 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
     """
     how = json.loads(attributes.get("provenance", "{}"))
     code = how.get("code")
-    families, entry = [], json.loads(attributes.get("entry", "null"))
+    names, entry = [], json.loads(attributes.get("entry", "null"))
     while isinstance(entry, dict):  # a perturbed model has a base
-        families.append(str(entry.get("family")))
+        names.append(str(entry.get("family")))
         settings = entry.get("settings")
         entry = settings.get("base_entry") if isinstance(settings, dict) else None
-    made_by = " ".join((stage, *family_modules(families)))
+    made_by = " ".join((stage, *family_modules(names)))
     return {
         "git_commit": str(how.get("git_commit", "")),
         "code": str(code.get(made_by, "")) if isinstance(code, dict) else "",
