@@ -59,10 +59,16 @@ BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yam
 def plain(*modules):
     """Parameters `python` and `code` of a rule that asks no model.
 
-    `code` is what decides its output beside its input: these modules and what they import.
+    `code` is what decides its output beside its input: these modules and what they import. One that
+    differs from job to job is given by the wildcards.
     """
-    code = {"code": stage_fingerprint(*modules)} if modules else {}
-    return {"python": where(PYTHON)} | code
+    if not modules:
+        return {"python": where(PYTHON)}
+    if callable(modules[0]):
+        code = lambda wildcards: stage_fingerprint(modules[0](wildcards))
+    else:
+        code = stage_fingerprint(*modules)
+    return {"python": where(PYTHON), "code": code}
 
 
 # --- rules that ask a model ---------------------------------------------------------------------

@@ -14,10 +14,11 @@ rule entry:
     params:
         **plain(),
         models_file=where(RUN.models_file),
+        name=lambda wildcards: wildcards.model,
         # what of the entry decides numbers: a new citation rewrites nothing
-        entry=lambda wildcards: as_text(RUN.models[wildcards.model].deciding()),
+        entry=lambda wildcards: as_text(of_model(wildcards).deciding()),
     shell:
-        "{params.python:q} -m pesbench entry {wildcards.model:q} --models-file {params.models_file:q}"
+        "{params.python:q} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
         " --out {output:q} 2> {log:q}"
 
 
@@ -44,24 +45,22 @@ if RUN.source == "bsct_spice":
 
 if RUN.source == "molecules":
 
-    rule method_entry:
+    # a rule that inherits is not local by itself
+    localrules:
+        method_entry,
+
+    use rule entry as method_entry with:
         output:
             RESULTS / "{use}.json",
         log:
             RESULTS / "logs" / "method_entry" / "{use}.log",
         wildcard_constraints:
             use="reference|relax",
-        localrule: True
-        conda:
-            BASE_ENVIRONMENT
         params:
             **plain(),
             models_file=where(RUN.models_file),
             name=lambda wildcards: RUN.method(wildcards.use).name,
             entry=lambda wildcards: as_text(RUN.method(wildcards.use).deciding()),
-        shell:
-            "{params.python:q} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
-            " --out {output:q} 2> {log:q}"
 
     rule molecules:
         input:
@@ -77,7 +76,10 @@ if RUN.source == "molecules":
         resources:
             **asks(lambda wildcards: REQUESTS.molecules(), on_gpu(RUN.relax)),
         params:
-            python=where(PYTHON),
+            **plain(
+                "pesbench.references.molecules",
+                *family_modules(RUN.relax.families if RUN.relax else ()),
+            ),
             molecules=given(as_text(RUN.settings["molecules"])),
             # what relaxes is in relax.json; where its weights lie decides nothing
             relax=where(
@@ -86,10 +88,6 @@ if RUN.source == "molecules":
                 else []
             ),
             device=RUN.device,
-            code=stage_fingerprint(
-                "pesbench.references.molecules",
-                *family_modules(RUN.relax.families if RUN.relax else ()),
-            ),
         shell:
             "{params.python:q} -m pesbench prepare-molecules --molecules {params.molecules:q}"
             " {params.relax:q} --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
