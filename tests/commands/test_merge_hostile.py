@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from test_merge import LEVEL, METHOD, Group, contents, control, net, refused, run
 
+from examples import matches
 from pesbench.commands.merge.assembly import merge
 from pesbench.commands.merge.place import new_folder
 from pesbench.core.errors import UserError
@@ -58,7 +59,7 @@ def _spoilt_text(group, toys):
     group.dynamics(scored, drift=1.0, **how)
     group.score()
     for name in ("raw", "scored"):
-        for stored in (group.folder / name).glob("s*/*.h5"):
+        for stored in matches(group.folder / name, "s*/*.h5"):
             with h5py.File(stored, "r+") as file:
                 file.attrs["device"] = file.attrs["dtype"] = HOSTILE
                 for scan_id in ("C-O/c", "C-N/b"):
@@ -124,7 +125,7 @@ def test_the_page_shows_text_only(shown):
 
 
 def test_markdown_has_its_columns_and_no_markup_of_others(shown):
-    for path in shown[0].rglob("*.md"):
+    for path in matches(shown[0], "**/*.md"):
         text = path.read_text()
         assert all(c.isprintable() or c in "\n\u202f" for c in text)
         plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", text)
@@ -148,7 +149,7 @@ def test_no_cell_of_a_csv_is_a_formula(shown):
 
 
 def test_json_is_whole(shown):
-    for path in shown[0].rglob("*.json"):
+    for path in matches(shown[0], "**/*.json"):
         assert path.read_text().isascii()
         json.loads(path.read_text())
 
@@ -273,7 +274,7 @@ def _tamper(group, toys, *, told):
         return
     write_scan_set(path, scans, name="toys", level_of_theory=LEVEL, source="", provenance={})
     with ScanSet(path) as opened:
-        for stored in group.folder.glob("*/scans/*.h5"):
+        for stored in matches(group.folder, "*/scans/*.h5"):
             with h5py.File(stored, "r+") as file:
                 file.attrs["scan_set_sha256"] = opened.sha256
 

@@ -17,7 +17,7 @@ import pytest
 from ase.build import molecule
 
 import hostile_calculators
-from examples import fake_entry, written_entry
+from examples import fake_entry, matches, written_entry
 from hostile_calculators import MESSAGES
 from pesbench.commands.check.local import check_calculator
 from pesbench.core import host_memory
@@ -434,7 +434,7 @@ def test_a_calculator_may_start_processes(scan, method):
 def test_processes_of_a_model_end_with_it(scan, tmp_path, what):
     with Worker(hostile(what, folder=str(tmp_path))) as worker:
         assert worker.evaluate(_frame(scan, 0)).result.status == (Status.OK,)
-        pids = [int(path.name) for path in tmp_path.iterdir()]
+        pids = [int(path.name) for path in matches(tmp_path, "*")]
         assert all(_runs(pid) for pid in pids)
     _await_end(pids, 2.0)
 
@@ -445,7 +445,7 @@ def test_processes_of_a_model_that_fails_end_with_it(scan, tmp_path, what):
         worker.start()
         with pytest.raises(ModelFailureError):
             worker.evaluate(_frame(scan, 0))
-        _await_end([int(path.name) for path in tmp_path.iterdir()], 2.0)
+        _await_end([int(path.name) for path in matches(tmp_path, "*")], 2.0)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,16 @@ REPO = HELPERS.parents[1]
 KEPT_SCANS = ("C-N/25729", "C-S/713", "N-O/4583")  # their files are kept to build archives of
 
 
+def matches(folder: Path, pattern: str) -> list[Path]:
+    """The paths of a pattern in a folder, sorted; there is one at least.
+
+    A loop over a pattern that matches nothing would pass a test that looked at nothing.
+    """
+    found = sorted(folder.glob(pattern))
+    assert found, f"{folder}: nothing matches {pattern}"
+    return found
+
+
 def tblite_entry(name: str = "gfn2-xtb", method: str = "GFN2-xTB", **settings: Any) -> ModelEntry:
     defaults = {"method": method, "accuracy": 1.0, "level_of_theory": method}
     return ModelEntry(name, "tblite", defaults | settings)

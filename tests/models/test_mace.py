@@ -19,6 +19,7 @@ import pytest
 import torch
 from ase import Atoms
 
+from examples import matches
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, molecules_batch
 from pesbench.engine.worker import Worker
@@ -449,7 +450,7 @@ def test_the_check_before_work_does_not_import_torch(weights: Path) -> None:
 
 
 def test_networks_pass_the_check_before_work(networks: Path) -> None:
-    for path in sorted(networks.glob("*.model")):
+    for path in matches(networks, "*.model"):
         check_entry(entry(path))
 
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from test_merge import Group
 
+from examples import matches
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.family import families
@@ -387,7 +388,7 @@ def test_shipped_weights_that_run_code_carry_their_sha256(place: Path) -> None:
         if weights.startswith("resources/") and runs_code(entry.family, None):
             found[name] = entry.settings.get("sha256")
             assert found[name] == sha256((REPO / weights).read_bytes()).hexdigest()
-    assert set(found) >= {path.stem for path in WEIGHTS.glob("*.model")}
+    assert set(found) >= {path.stem for path in matches(WEIGHTS, "*.model")}
 
 
 # --- a training that is continued ----------------------------------------------------------------
@@ -470,7 +471,7 @@ def test_a_hostile_file_is_told_by_a_bounded_look(place: Path, kind: str) -> Non
 
 
 def test_shipped_and_plain_weights_pass_the_look(place: Path) -> None:
-    for path in sorted(WEIGHTS.glob("*.model")):
+    for path in matches(WEIGHTS, "*.model"):
         check_weights(families()["mace"], path)
     with (WEIGHTS / "testbed-base.pt").open("rb") as file:
         assert defect(file, None) is None

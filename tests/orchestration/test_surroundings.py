@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from examples import matches
 from pesbench.cli import main, parser
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.family import EntrySettings, families
@@ -280,7 +281,7 @@ def test_a_working_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypat
 def test_every_text_file_has_an_encoding_of_its_own():
     """What the locale says is no property of a file: of the package's, nor of those it writes."""
     bare = []
-    for path in sorted((REPO / "workflow/pesbench").rglob("*.py")):
+    for path in matches(REPO / "workflow/pesbench", "**/*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(call, ast.Call):
                 continue

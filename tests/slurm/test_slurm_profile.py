@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from examples import fake_entry
+from examples import fake_entry, matches
 from one_node import OneNode, run, this_machine
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
@@ -408,7 +408,7 @@ def test_a_lost_job_is_made_again_and_costs_no_other(done: Done, rule: str) -> N
 
 def test_a_lost_job_of_dynamics_continues_from_its_checkpoint(done: Done) -> None:
     lost = done.lost["dynamics"]
-    for path in (done.whole.results / "mace-mini" / "dynamics").iterdir():
+    for path in matches(done.whole.results / "mace-mini" / "dynamics", "*"):
         with Trajectories(path) as trajectories:
             interrupted = trajectories.attributes["times_interrupted"]
             assert interrupted == (1 if path.stem == lost.wildcards[1] else 0), path
@@ -487,7 +487,7 @@ def test_once_they_are_cancelled_the_same_command_continues(done: Done, tmp_path
         states.setdefault(one.wildcards, []).append(job["JobState"])
     assert list(states.values()) == [["CANCELLED", "COMPLETED"]] * 2
     interrupted = []
-    for path in (done.killed.results / "slow" / "bonds").iterdir():
+    for path in matches(done.killed.results / "slow" / "bonds", "*"):
         with Evaluation(path) as evaluation:
             interrupted.append(evaluation.attributes["times_interrupted"])
     assert 1 in interrupted

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fake_calculators
-from examples import tblite_entry
+from examples import matches, tblite_entry
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status
@@ -40,7 +40,7 @@ from pesbench.training.split import bond_types, split_systems
 REPO = Path(__file__).parents[2]
 MINI = read_systems(REPO / "resources/mini/molecules.extxyz")
 WEIGHTS = REPO / "resources/weights"
-SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+SHIPPED = [path.stem for path in matches(WEIGHTS, "*.json")]
 TESTBED = [name for name in SHIPPED if name.startswith("testbed-")]
 SHORT = Sampling(
     temperatures_k=(300.0,), equilibration_steps=20, interval_steps=10, frames=5, validation_every=5

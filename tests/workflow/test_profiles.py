@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from examples import matches
+
 REPO = Path(__file__).parents[2]
 MODELS = "models=[mace-mini,gfn1-xtb,gfn2-curl_0.001]"
 
@@ -114,7 +116,7 @@ def test_a_workstation_has_one_gpu_and_knows_of_no_partition(tmp_path):
 def test_what_goes_to_a_node_says_what_it_needs():
     """Every rule is local or states its time and memory."""
     stated = re.compile(r"localrule: True|resources:\n +\*\*")
-    files = sorted((REPO / "workflow" / "rules").glob("*.smk"))
+    files = matches(REPO / "workflow/rules", "*.smk")
     assert len(files) > 9
     for text in (file.read_text() for file in files if file.name != "common.smk"):
         for rule in re.split(r"^ *(?:use )?rule ", text, flags=re.MULTILINE)[1:]:

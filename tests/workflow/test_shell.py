@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.utils import format as filled_in
 
+from examples import matches
 from pesbench.cli import parser
 from workflow_copy import REPO
 
-RULES = [REPO / "Snakefile", *sorted((REPO / "workflow" / "rules").glob("*.smk"))]
+RULES = [REPO / "Snakefile", *matches(REPO / "workflow/rules", "*.smk")]
 SHELL = re.compile(r'^ *shell:\n((?: +"[^"\n]*"\n)+)', re.MULTILINE)
 
 
