@@ -44,10 +44,11 @@ from ase.build import molecule
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import HostError
 from pesbench.core.interface import Batch, Result, Status
 from pesbench.core.jobs import RunJob
-from pesbench.core.scans import Scan, bond_scans
+from pesbench.core.scans import Scan
 from pesbench.core.systems import System
 from pesbench.engine import scans, shard
 from pesbench.engine.batching import BatchLimit

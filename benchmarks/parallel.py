@@ -22,7 +22,7 @@ from benchmarks.bench import (
 )
 from benchmarks.models import SMALL
 
-from pesbench.core.scans import N_FRAMES
+from pesbench.core.coordinates.bond import N_FRAMES
 from pesbench.models.registry import ModelEntry
 
 ITEM = "3 parallel"

@@ -35,9 +35,9 @@ from pesbench.commands.check.supervised import (
     changed_inputs,
     check_entry,
 )
+from pesbench.core.bond_graph import bond_type
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status, check_result, molecules_batch
-from pesbench.core.systems import bond_type
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.files.evaluation import ScanEvaluation

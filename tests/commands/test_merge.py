@@ -40,7 +40,8 @@ from pesbench.models.record import (
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.settings import DynamicsSettings
-from pesbench.tasks.dynamics.stored import Segment, Trajectories, Trajectory, write_trajectories
+from pesbench.tasks.dynamics.stored import Segment, Trajectories, Trajectory
+from pesbench.tasks.dynamics.writing import write_trajectories
 from shards import evaluate_shard, write_dynamics_scores, write_scores
 
 SETTINGS = DynamicsSettings(

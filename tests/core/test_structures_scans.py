@@ -11,17 +11,13 @@ from ase.data import covalent_radii
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pesbench.core.bond_graph import bond_type, bonds_from_geometry, canonical_bonds, fragments
+from pesbench.core.coordinates.bond import SkippedBond, bond_grid, bond_scan, bond_scans
 from pesbench.core.errors import UserError
-from pesbench.core.scans import Scan, SkippedBond, bond_grid, bond_scan, bond_scans
-from pesbench.core.systems import (
-    System,
-    bond_type,
-    bonds_from_geometry,
-    bonds_from_smiles,
-    canonical_bonds,
-    fragments,
-    is_path_name,
-)
+from pesbench.core.names import is_path_name
+from pesbench.core.scans import Scan
+from pesbench.core.smiles import bonds_from_smiles
+from pesbench.core.systems import System
 from pesbench.files.molecules.reading import read_systems
 from pesbench.references.calculators import plan_scans
 

@@ -198,6 +198,9 @@ CHANGES = {
     "tasks/bonds/run.py": (EVALUATIONS, {*SCORES, "page", "archive", *TRAJECTORIES, *VIBRATIONS}),
     "tasks/dynamics/export.py": (set(), {*SCORES, *RUNS, "page"}),
     "tasks/dynamics/stored.py": ({*TRAJECTORIES, "dynamics scores"}, {"scores", *EVALUATIONS}),
+    "tasks/dynamics/writing.py": (TRAJECTORIES, {*SCORES, *EVALUATIONS}),
+    "core/coordinates/bond.py": ({"references", "archive"}, {*RUNS, *SCORES}),
+    "core/smiles.py": ({"molecules", "archive"}, {*RUNS, *SCORES}),
     "engine/worker.py": (set(RUNS), {*SCORES, "page", "archive"}),
     "engine/serving.py": (set(RUNS), {*SCORES, "page", "archive"}),  # the worker's own process
     "engine/evaluator.py": (set(RUNS), {*SCORES, "page", "archive"}),

@@ -18,8 +18,9 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from pesbench import cli
+from pesbench.core.bond_graph import bonds_from_geometry
 from pesbench.core.errors import UserError
-from pesbench.core.systems import System, bonds_from_geometry
+from pesbench.core.systems import System
 from pesbench.files.molecules.charge_and_spin import whole_number
 from pesbench.files.molecules.reading import read_prepared, read_systems, to_atoms
 from pesbench.files.molecules.xyz import comment_pairs, write_extxyz

@@ -24,13 +24,8 @@ from pesbench.files.hdf5 import StoredFile, writing
 from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.bonds.score import score_rows
 from pesbench.tasks.dynamics.score import trajectory_rows
-from pesbench.tasks.dynamics.stored import (
-    BlackBox,
-    Segment,
-    Trajectories,
-    Trajectory,
-    write_trajectories,
-)
+from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectories, Trajectory
+from pesbench.tasks.dynamics.writing import write_trajectories
 from pesbench.tasks.vibrations.score import vibration_rows
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, Vibrations, write_vibrations
 

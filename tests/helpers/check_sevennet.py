@@ -19,9 +19,9 @@ from ase.build import bulk, molecule
 from sevenn.calculator import SevenNetCalculator
 from sevenn.util import pretrained_name_to_path
 
+from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result
-from pesbench.core.scans import bond_scans
 from pesbench.core.systems import System
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set

@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 
 import fake_calculators
-from pesbench.core.scans import Scan, bond_scans
+from pesbench.core.coordinates.bond import bond_scans
+from pesbench.core.scans import Scan
 from pesbench.core.systems import System
 from pesbench.files.atomic import write_json
 from pesbench.files.scan_set import ScanSet, write_scan_set

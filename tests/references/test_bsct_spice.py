@@ -21,9 +21,9 @@ from ase.data import chemical_symbols, covalent_radii
 
 from examples import KEPT_SCANS
 from pesbench import cli
+from pesbench.core.bond_graph import fragments
+from pesbench.core.coordinates.bond import bond_grid, bond_scan
 from pesbench.core.errors import HostError, UserError
-from pesbench.core.scans import bond_grid, bond_scan
-from pesbench.core.systems import fragments
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.metrics.curves import extrema, step_work
 from pesbench.models import transfer

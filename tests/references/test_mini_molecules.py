@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from pesbench.core.bond_graph import bonds_from_geometry
+from pesbench.core.coordinates.bond import SkippedBond, bond_scans
 from pesbench.core.errors import UserError
-from pesbench.core.scans import SkippedBond, bond_scans
-from pesbench.core.systems import bonds_from_geometry, bonds_from_smiles
+from pesbench.core.smiles import bonds_from_smiles
 from pesbench.files.molecules.reading import read_systems
 from pesbench.references import relax
 

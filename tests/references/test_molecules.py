@@ -14,9 +14,9 @@ from ase.build import molecule
 
 from examples import build_scan_set, fake_entry, faulty, tblite_entry
 from pesbench import cli
+from pesbench.core.bond_graph import bonds_from_geometry
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status
-from pesbench.core.systems import bonds_from_geometry
 from pesbench.files.molecules.reading import read_prepared, to_atoms
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.files.scan_set import ScanSet

@@ -13,9 +13,10 @@ import pytest
 
 from pesbench.commands.check.local import InProcess
 from pesbench.commands.check.subset import read_subset
+from pesbench.core.coordinates.bond import bond_scan
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.core.scans import Scan, bond_scan
+from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.scans import evaluate_scans

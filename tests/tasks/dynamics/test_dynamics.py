@@ -23,9 +23,9 @@ from test_trajectories import content
 
 import fake_calculators
 from examples import fake_entry, write_toys
+from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result, Status, check_result
-from pesbench.core.scans import bond_scans
 from pesbench.core.systems import System
 from pesbench.engine import patient_worker
 from pesbench.engine.evaluator import GIVE_UP_AFTER

@@ -23,14 +23,8 @@ from pesbench.tasks.dynamics.score import (
     trajectory_rows,
 )
 from pesbench.tasks.dynamics.settings import DynamicsSettings
-from pesbench.tasks.dynamics.stored import (
-    Frames,
-    Segment,
-    Series,
-    Trajectories,
-    Trajectory,
-    write_trajectories,
-)
+from pesbench.tasks.dynamics.stored import Frames, Segment, Series, Trajectories, Trajectory
+from pesbench.tasks.dynamics.writing import write_trajectories
 from shards import run_dynamics_shard, write_dynamics_scores
 
 SETTINGS = DynamicsSettings(

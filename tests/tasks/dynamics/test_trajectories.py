@@ -21,8 +21,8 @@ from pesbench.tasks.dynamics.stored import (
     Trajectories,
     Trajectory,
     trajectory_name,
-    write_trajectories,
 )
+from pesbench.tasks.dynamics.writing import write_trajectories
 
 DT_FS, EVERY, N_STEPS = 0.5, 4, 30
 FAILED_AT = 22

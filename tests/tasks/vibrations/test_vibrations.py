@@ -18,9 +18,9 @@ from scipy.spatial.transform import Rotation
 import fake_calculators
 from examples import fake_entry, faulty, write_toys, written_entry
 from pesbench import cli
+from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status, check_result
-from pesbench.core.scans import bond_scans
 from pesbench.core.systems import System
 from pesbench.engine import patient_worker
 from pesbench.engine.relaxation import Relaxed

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from pesbench.core.errors import UserError
 
+LONGEST_NAME = 120  # bytes; file systems take 255, and suffixes and numbers are added
 SHOWN_NAMES = 12  # of those known, in a message
 LONGEST = 100  # bytes; file systems take 255 with what is added
 # what a run writes beside the folders of its models, and beside those of its scan sets
@@ -75,3 +76,12 @@ def select(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str
             raise UserError(f"{what}: {pattern!r} matches nothing; {closest(pattern, names)}")
         chosen |= matched
     return sorted(chosen)
+
+
+def is_path_name(name: str) -> bool:
+    """Whether a name can be a folder or an HDF5 group: letters, digits and . _ + - only.
+
+    None of . - + begins it: such a name is hidden, an option or the formula of a spreadsheet.
+    """
+    fit = bool(name) and name[0] not in ".-+" and all(c.isalnum() or c in "._+-" for c in name)
+    return fit and len(name.encode()) <= LONGEST_NAME

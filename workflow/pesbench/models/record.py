@@ -19,8 +19,7 @@ from typing import Any
 
 from pesbench.core.errors import UserError, reading
 from pesbench.core.family import PERTURBED, EntrySettings, family_of
-from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, why_unfit
-from pesbench.core.systems import is_path_name
+from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, is_path_name, why_unfit
 from pesbench.files.atomic import write_json
 from pesbench.files.schemas import check_schema, schema_of
 from pesbench.files.split import SEEN, UNSEEN, read_split

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pesbench.core.coordinates.bond import N_FRAMES
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.family import family_of
-from pesbench.core.scans import N_FRAMES
 from pesbench.core.task import SCAN, Shard, Size, Task
 from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.files.integrity import unverified

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pesbench.core.coordinates.bond import N_FRAMES
 from pesbench.core.errors import UserError, host_failure, reading
 from pesbench.core.paths import given_path
-from pesbench.core.scans import N_FRAMES, Scan
-from pesbench.core.systems import bonds_from_smiles
+from pesbench.core.scans import Scan
+from pesbench.core.smiles import bonds_from_smiles
 from pesbench.core.text import printable
 from pesbench.files.atomic import atomic_path
 from pesbench.models.transfer import save

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from pesbench.core.coordinates.bond import PlannedBond, SkippedBond, bond_scans, planned_bonds
 from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Status
 from pesbench.core.progress import track
-from pesbench.core.scans import PlannedBond, Scan, SkippedBond, bond_scans, planned_bonds
+from pesbench.core.scans import Scan
 from pesbench.core.systems import System
 from pesbench.core.text import csv_cell
 from pesbench.files import provenance

@@ -21,24 +21,19 @@ from ase.data import chemical_symbols
 from ase.optimize import BFGS
 from rdkit import Chem
 
+from pesbench.core.bond_graph import bonds_from_geometry, canonical_bonds, fragments, n_parts
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Batch, Result, told
+from pesbench.core.names import is_path_name
 from pesbench.core.paths import given_path
 from pesbench.core.progress import track
-from pesbench.core.systems import (
-    System,
-    bonds_from_geometry,
-    bonds_from_smiles,
-    canonical_bonds,
-    fragments,
-    is_path_name,
-    n_parts,
-    why_impossible,
-)
+from pesbench.core.smiles import bonds_from_smiles
+from pesbench.core.systems import System
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.files.atomic import atomic_path
 from pesbench.files.csv_files import read_rows
 from pesbench.files.molecules.charge_and_spin import charge_and_spin, whole_number
+from pesbench.files.molecules.plausibility import why_impossible
 from pesbench.files.molecules.reading import read_systems, to_atoms
 from pesbench.files.molecules.record import all_made
 from pesbench.files.molecules.xyz import write_extxyz

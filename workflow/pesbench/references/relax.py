@@ -22,9 +22,11 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 from tblite.ase import TBLite
 
+from pesbench.core.bond_graph import bonds_from_geometry
 from pesbench.core.errors import UserError
+from pesbench.core.names import is_path_name
 from pesbench.core.progress import track
-from pesbench.core.systems import ISOTOPES, bonds_from_geometry, bonds_from_smiles, is_path_name
+from pesbench.core.smiles import ISOTOPES, bonds_from_smiles
 from pesbench.files.atomic import atomic_path
 from pesbench.files.csv_files import read_rows
 from pesbench.files.molecules.charge_and_spin import charge_and_spin

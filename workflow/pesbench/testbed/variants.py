@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
-from pesbench.core.systems import is_path_name
+from pesbench.core.names import is_path_name
 from pesbench.files.schemas import check_schema, closest, read_schema
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings

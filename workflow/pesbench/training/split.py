@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from pesbench.core.systems import System, bond_type
+from pesbench.core.bond_graph import bond_type
+from pesbench.core.systems import System
 from pesbench.files.split import SEEN, UNSEEN
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pesbench.core.coordinates.bond import N_FRAMES, PlannedBond, planned_bonds
 from pesbench.core.errors import UserError
-from pesbench.core.scans import N_FRAMES, PlannedBond, planned_bonds
 from pesbench.core.systems import System
 from pesbench.files.scan_set import ScanSet
 from pesbench.orchestration.config import Run

@@ -10,8 +10,9 @@ import numpy as np
 
 from pesbench.commands.plan.contents import Facts, scan_set_path
 from pesbench.commands.plan.cost import two_sizes
+from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
-from pesbench.core.scans import Scan, bond_scans
+from pesbench.core.scans import Scan
 from pesbench.files import provenance
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.orchestration.config import Run

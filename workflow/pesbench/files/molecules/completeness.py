@@ -10,7 +10,8 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from pesbench.core.systems import System, connected_parts
+from pesbench.core.bond_graph import connected_parts
+from pesbench.core.systems import System
 
 HYDROGEN, CARBON, NITROGEN, OXYGEN = 1, 6, 7, 8
 FOUR_IN_SPACE = (6, 7, 14)  # four neighbours of C, N or Si are never in one plane,

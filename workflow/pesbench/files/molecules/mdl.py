@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from rdkit import Chem, rdBase
 
+from pesbench.core.bond_graph import canonical_bonds
 from pesbench.core.errors import UserError
-from pesbench.core.systems import ISOTOPES, canonical_bonds, is_path_name
+from pesbench.core.names import is_path_name
+from pesbench.core.smiles import ISOTOPES
 from pesbench.files.molecules.record import Record, all_made, name_of
 
 _LISTED = 5

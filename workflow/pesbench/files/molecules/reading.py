@@ -11,18 +11,11 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from pesbench.core.bond_graph import bonds_from_geometry, canonical_bonds
 from pesbench.core.errors import UserError
-from pesbench.core.systems import (
-    LONGEST_NAME,
-    System,
-    bonds_from_geometry,
-    bonds_from_smiles,
-    canonical_bonds,
-    check_composition,
-    is_mapped,
-    is_path_name,
-    smiles_states,
-)
+from pesbench.core.names import LONGEST_NAME, is_path_name
+from pesbench.core.smiles import bonds_from_smiles, check_composition, is_mapped, smiles_states
+from pesbench.core.systems import System
 from pesbench.files.molecules import pdb, xyz
 from pesbench.files.molecules.charge_and_spin import charge_and_spin
 from pesbench.files.molecules.completeness import why_incomplete

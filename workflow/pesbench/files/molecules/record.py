@@ -12,7 +12,7 @@ from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError, host_failure
-from pesbench.core.systems import ISOTOPES
+from pesbench.core.smiles import ISOTOPES
 
 _LISTED = 5
 Item = TypeVar("Item")

@@ -21,7 +21,7 @@ from ase import Atoms
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, read_xyz
 
 from pesbench.core.errors import UserError
-from pesbench.core.systems import smiles_states
+from pesbench.core.smiles import smiles_states
 from pesbench.files.molecules.charge_and_spin import of_columns
 from pesbench.files.molecules.record import Record, check_masses, element, name_of
 

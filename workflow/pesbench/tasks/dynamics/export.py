@@ -14,14 +14,8 @@ from pesbench.core.interface import Status
 from pesbench.files.atomic import atomic_path
 from pesbench.files.hdf5 import writing
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.tasks.dynamics.stored import (
-    Frames,
-    Trajectories,
-    Trajectory,
-    write_header,
-    write_observables,
-    write_particles,
-)
+from pesbench.tasks.dynamics.stored import Frames, Trajectories, Trajectory
+from pesbench.tasks.dynamics.writing import write_header, write_observables, write_particles
 
 EXPORTED_GROUP = "trajectory"  # the one name under which MDAnalysis looks
 EXPORT_SUFFIXES = (".h5md", ".extxyz", ".xyz", ".traj")

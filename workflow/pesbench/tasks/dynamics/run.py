@@ -41,7 +41,8 @@ from pesbench.metrics.stability import (
 from pesbench.tasks.dynamics.recorder import read_segment
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.shard import DynamicsRun
-from pesbench.tasks.dynamics.stored import Trajectory, write_trajectories
+from pesbench.tasks.dynamics.stored import Trajectory
+from pesbench.tasks.dynamics.writing import write_trajectories
 
 CHECKPOINT_S = 60.0
 

@@ -1,0 +1,1 @@
+"""Coordinates that scans move a system along, one module for each."""
