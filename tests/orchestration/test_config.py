@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest, select
+from pesbench.core.settings import declared
 from pesbench.core.task import split_shards
 from pesbench.files.atomic import write_json
 from pesbench.files.strict_yaml import read_yaml
@@ -32,6 +33,7 @@ from pesbench.models.models_file import read_models
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration import config
 from pesbench.orchestration.config import resolve
+from pesbench.orchestration.config_keys import config_keys
 from pesbench.references.quality import QualityLimits
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
@@ -121,12 +123,10 @@ COLLECT = [
 ]  # fmt: skip
 
 
-def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base, repo):
-    """In the schema, in the code and on the command line."""
+def test_the_defaults_of_the_quality_gate_are_the_same_everywhere(base):
+    """In a config, in the code and on the command line."""
     limits = asdict(QualityLimits())
-    schema = read_yaml(repo / "workflow/schemas/config.schema.yaml")
-    properties = schema["sources"]["molecules"]["properties"]["quality"]["properties"]
-    assert {key: value["default"] for key, value in properties.items()} == limits
+    assert resolve(_config(), base).settings["quality"] == limits
     for options in ([], resolve(_config(), base).quality_options):
         parsed = vars(cli.parser().parse_args([*COLLECT, *options]))
         assert {key: parsed[key] for key in limits} == limits
@@ -799,11 +799,12 @@ def test_perturbed_models_alone_are_associated_and_have_no_worst_scans(checkout)
     assert "rule worst" in done.stdout + done.stderr
 
 
-def test_the_schema_ranks_by_what_the_tables_can_rank_by():
+def test_a_config_ranks_by_what_the_tables_can_rank_by():
     from pesbench.report.tables import LOWER_IS_BETTER
 
-    properties = config.read_schema("config")["properties"]
-    assert tuple(properties["rank_by"]["enum"]) == LOWER_IS_BETTER
+    (rank_by,) = [one for one in declared(config_keys()) if one.name == "rank_by"]
+    assert sorted(rank_by.about.choices) == sorted(LOWER_IS_BETTER)
+    assert rank_by.default == "fsd_full"
 
 
 def test_scans_in_the_loss_of_a_shipped_potential_are_no_test_of_it(repo):

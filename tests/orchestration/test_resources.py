@@ -17,13 +17,12 @@ from pesbench.core.task import Shard, Size
 from pesbench.files.usage import read_usage
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration import requests as resources
+from pesbench.orchestration.cluster import PLACE, Cluster, read_cluster
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.requests import (
     MARGIN,
-    PLACE,
     START_MIN,
     UNKNOWN,
-    Cluster,
     Measured,
     Request,
     Requests,
@@ -32,7 +31,6 @@ from pesbench.orchestration.requests import (
     measured,
     memory_mb,
     minutes,
-    read_cluster,
     read_sizes,
     uses_gpu,
 )

@@ -20,11 +20,11 @@ from pesbench.core.found import tasks
 from pesbench.core.names import IN_RESULTS, LONGEST, why_unfit
 from pesbench.core.settings import check_limits, exactly, keys
 from pesbench.files.strict_yaml import dump_yaml, parse_yaml, read_yaml
+from pesbench.files.validation import validate
 from pesbench.models.models_file import read_models
+from pesbench.orchestration.cluster import read_cluster
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import Config, merged, read_arguments, read_config
-from pesbench.orchestration.requests import read_cluster
-from pesbench.orchestration.validation import validate
 
 REPO = Path(__file__).parents[2]
 MODELS = """\
@@ -205,7 +205,7 @@ BAD_VALUES = {
     "dynamics: {models: [gfn1-xtb], timestep_fs: .nan}": "give a finite number",
     "dynamics: {models: [gfn1-xtb], timestep_fs: 1.0e-320}": "in fs",
     "dynamics: {models: [gfn1-xtb], duration_ps: 100000, timestep_fs: 0.0001}": "steps",
-    "dynamics: {models: [gfn1-xtb], temperatures_k: [1.0e+300]}": "at most 10000.0 (Nominal",
+    "dynamics: {models: [gfn1-xtb], temperatures_k: [1.0e+300]}": "at most 10000 (Nominal",
     "dynamics: {models: [gfn1-xtb], temperatures_k: [500, 500.0]}": "twice",
     "dynamics: {models: [gfn1-xtb], temperatures_k: 500}": "write `temperatures_k: [500]`",
     "dynamics: {models: gfn1-xtb}": "write `models: [gfn1-xtb]`",
@@ -431,6 +431,7 @@ def test_layers_are_merged_key_by_key():
     assert config.before("x.p", "x.q")
     assert not config.before("x.q", "y")
     assert merged({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+    assert config.layers[0][1] == {"x": {"p": 1, "q": 2}, "y": 1}  # as it was
 
 
 @pytest.mark.parametrize("name", tasks())

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import is_dataclass
+from typing import get_args
 
 import pytest
 
@@ -18,14 +20,16 @@ from pesbench.core.errors import HostError, UserError
 from pesbench.core.family import EntrySettings, families
 from pesbench.core.found import tasks
 from pesbench.core.paths import given_path
+from pesbench.core.settings import declared
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.schemas import read_schema, schema_of
 from pesbench.models.download import cache_path
 from pesbench.models.models_file import make_entry
 from pesbench.models.trust import entry_sha256
-from pesbench.orchestration.config import config_schema, resolve
+from pesbench.orchestration.config import resolve
+from pesbench.orchestration.config_keys import config_keys
 from pesbench.orchestration.surroundings import check_interpreter, check_words, check_working_folder
+from pesbench.references.settings import SOURCES
 from workflow_copy import REPO
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -87,28 +91,28 @@ def test_an_interpreter_for_slurm_has_a_plain_path():
             check_interpreter(path)
 
 
-def _path_keys(schema, at=()):
-    """Where a schema says that a value is a path."""
-    if str(schema.get("format")).startswith("path"):
-        yield at
-    for key, value in schema.get("properties", {}).items():
-        yield from _path_keys(value, (*at, key))
-    if isinstance(schema.get("items"), dict):
-        yield from _path_keys(schema["items"], (*at, 0))
+def _declared_paths(cls, above=""):
+    """Keys of a dataclass of settings whose value is a path, with those of its blocks."""
+    for one in declared(cls):
+        if one.about.path:
+            yield f"{above}{one.name}"
+        for hint in (one.hint, *get_args(one.hint)):
+            for kind in (hint, *get_args(hint)):
+                if is_dataclass(kind):
+                    yield from _declared_paths(kind, f"{above}{one.name}.")
+                    break
 
 
 def test_every_key_of_a_path_says_so():
     """A key that is read as a path and not marked would not know `~`."""
-    config = read_schema("config")
-    keys = {at for source in config["sources"].values() for at in _path_keys(source)}
-    assert keys == {("archive",), ("molecules",), ("molecules", 0, "file")}
-    keys = set(_path_keys(config_schema()))
-    files = {(task, "systems_file") for task, one in tasks().items() if not one.always}
-    assert keys == {("models_file",), ("archive",), ("results",), *files}
-    assert set(_path_keys(schema_of(EntrySettings))) == {("seen_systems",)}
+    keys = {key for source in SOURCES.values() for key in _declared_paths(source)}
+    assert keys == {"archive", "molecules", "molecules.file"}
+    blocks = {f"{name}.systems_file" for name, task in tasks().items() if not task.always}
+    assert set(_declared_paths(config_keys())) == {"models_file", "archive", "results", *blocks}
+    assert list(_declared_paths(EntrySettings)) == ["seen_systems"]
     for family in families().values():
-        weights = [("weights",)] if family.weights else []
-        assert set(_path_keys(schema_of(family.settings))) == {("seen_systems",), *weights}
+        weights = {"weights"} if family.weights else set()
+        assert set(_declared_paths(family.settings)) == {"seen_systems", *weights}
 
 
 def test_a_tilde_in_any_path_of_a_config_is_the_home_folder(home, tmp_path):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.orchestration.config import loading_options
-from pesbench.orchestration.requests import PLACE, Requests, uses_gpu
+from pesbench.orchestration.cluster import PLACE
+from pesbench.orchestration.requests import Requests, uses_gpu
 from pesbench.report.terminal import summary
 
 # --- parameters and input -----------------------------------------------------------------------

@@ -8,7 +8,7 @@ environment of a model reads what was validated where Snakemake runs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -42,6 +42,7 @@ class Setting:
         unique: Whether the items of a tuple must differ.
         stage: The stage whose command has it as an option, `run` or `score`: a change of it repeats
             that stage and those that follow.
+        empty: Whether a tuple that must be given may hold nothing.
     """
 
     help: str
@@ -54,6 +55,7 @@ class Setting:
     word: str = ""
     unique: bool = False
     stage: str = "run"
+    empty: bool = False
 
 
 def setting(
@@ -69,16 +71,22 @@ def setting(
     word: str = "",
     unique: bool = False,
     stage: str = "run",
+    empty: bool = False,
 ) -> Any:
     """A field of a settings dataclass; without a default it must be given. See `Setting`.
 
     A default of `dict` stands for an empty block of any keys.
     """
-    about = Setting(help, above, at_least, at_most, choices, pattern, path, word, unique, stage)
-    metadata = {_META: about}
-    if default is dict:
-        return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    about = Setting(
+        help, above, at_least, at_most, choices, pattern, path, word, unique, stage, empty
+    )
+    return _field(about, {} if default is dict else default)
+
+
+def _field(about: Setting, default: Any) -> Any:
+    if default == {}:  # which may not be shared
+        return field(default_factory=dict, metadata={_META: about})
+    return field(default=default, metadata={_META: about})
 
 
 @dataclass(frozen=True)
@@ -107,22 +115,70 @@ class Key:
         return f"--{self.name.replace('_', '-')}"
 
 
+@dataclass(frozen=True)
+class Declared:
+    """A field of a dataclass that `setting` made.
+
+    Attributes:
+        name: Of the field.
+        hint: Its type.
+        about: Help and limits.
+        default: `dataclasses.MISSING` where it must be given.
+    """
+
+    name: str
+    hint: Any
+    about: Setting
+    default: Any
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether a tuple or block may hold nothing."""
+        return self.about.empty or (self.default is not MISSING and self.default in ((), {}))
+
+
+def declared(cls: type) -> Iterator[Declared]:
+    """The fields of a dataclass of settings, in order.
+
+    Raises:
+        TypeError: a field was not made by `setting`.
+    """
+    hints = get_type_hints(cls)
+    for one in dataclasses.fields(cls):
+        if _META not in one.metadata:
+            raise TypeError(f"{cls.__name__}.{one.name}: declare it with `setting`")
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        yield Declared(one.name, hints[one.name], one.metadata[_META], default)
+
+
+def joined(name: str, *parts: type, more: Sequence[tuple[str, Any, Any]] = ()) -> type:
+    """A dataclass of settings with the fields of others, each given by its name.
+
+    Args:
+        name: Of the class.
+        parts: Whose fields it has, in order.
+        more: Name, type and `setting` of further ones.
+    """
+    fields = [
+        (one.name, one.hint, _field(one.about, one.default))
+        for part in parts
+        for one in declared(part)
+    ]
+    return dataclasses.make_dataclass(name, [*fields, *more], frozen=True, kw_only=True)
+
+
 def keys(settings: type) -> Iterator[Key]:
-    """The fields of a settings dataclass, in order.
+    """The fields of a settings dataclass that is a block of values, in order.
 
     Raises:
         TypeError: a field was not made by `setting`, or its type is none of a scalar, an optional
             scalar, a scalar or a word, a tuple of scalars and a block.
     """
-    hints = get_type_hints(settings)
-    for one in dataclasses.fields(settings):
-        if _META not in one.metadata:
-            raise TypeError(f"{settings.__name__}.{one.name}: declare it with `setting`")
-        about: Setting = one.metadata[_META]
-        kind, optional = hints[one.name], False
+    for one in declared(settings):
+        kind, optional = one.hint, False
         if get_origin(kind) in (Union, UnionType):
             optional = type(None) in get_args(kind)
-            beside = (type(None), str) if about.word else (type(None),)
+            beside = (type(None), str) if one.about.word else (type(None),)
             (kind,) = (arg for arg in get_args(kind) if arg not in beside)
         many = get_origin(kind) is tuple
         if many:
@@ -130,8 +186,7 @@ def keys(settings: type) -> Iterator[Key]:
         kind = dict if get_origin(kind) is Mapping else kind
         if kind not in (bool, int, float, str, dict):
             raise TypeError(f"{settings.__name__}.{one.name}: settings hold scalars, not {kind}")
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        yield Key(one.name, about, kind, many, optional, default)
+        yield Key(one.name, one.about, kind, many, optional, one.default)
 
 
 def check_limits(settings: Any, place: str) -> None:

@@ -6,7 +6,7 @@ Bad input ends here, before any work, with one line that names the place and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from pesbench.core.found import tasks
 from pesbench.core.names import BESIDE_RESULTS, alike, closest, select, why_unfit
 from pesbench.core.settings import words
 from pesbench.core.task import split_shards
-from pesbench.files.schemas import check_schema, read_schema, with_defaults, with_paths
+from pesbench.files.validation import check_block, plain, validate
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, own_level
 from pesbench.models.transfer import why_no_address, without_secret
 from pesbench.orchestration.config_files import Config
-from pesbench.orchestration.task_runs import Scans, TaskRun, asked_models, block_schema, task_run
+from pesbench.orchestration.config_keys import LadderKeys, config_keys
+from pesbench.orchestration.task_runs import Scans, TaskRun, asked_models, task_run
 from pesbench.references import bsct_spice
+from pesbench.references.settings import SOURCES, QualityLimits
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 
 
@@ -204,11 +206,7 @@ class Run:
     @property
     def quality_options(self) -> list[str]:
         """The gate on references as options of `pesbench collect-references`."""
-        from pesbench.references.quality import QualityLimits  # SciPy's signals: 0.6 s
-
-        limits = asdict(QualityLimits(**self.settings["quality"]))
-        pairs = ((f"--{key.replace('_', '-')}", str(value)) for key, value in limits.items())
-        return [word for pair in pairs for word in pair]
+        return words(QualityLimits(**self.settings["quality"]))
 
 
 def loading_options(entry: ModelEntry) -> list[str]:
@@ -230,7 +228,7 @@ def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config
         UserError: one line for the first thing that is wrong.
     """
     if not isinstance(config, Config):
-        check_schema(config, {"type": "object"}, place)
+        check_block(config, place)
         config = Config(((place, config),))
     try:
         return _resolve(config, base)
@@ -240,67 +238,29 @@ def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config
         ) from error
 
 
-def config_schema() -> dict[str, Any]:
-    """The JSON schema of a config, the blocks of the tasks that are there among its keys."""
-    schema = {k: v for k, v in read_schema("config").items() if k != "sources"}
-    blocks = {name: block_schema(task) for name, task in tasks().items()}
-    return schema | {"properties": schema["properties"] | blocks}
-
-
 def _resolve(said: Config, base: Path) -> Run:
-    schema = config_schema()
     place = said.name
     if "worst" in said.values:
         raise UserError(
             f"{said.places['worst']}: `worst.energy_ceiling_ev` is called "
             "`bonds.energy_ceiling_ev`; rename `worst` to `bonds`"
         )
-    check_schema(said.values, schema, place, said.places)
-    places = {key: said.places.get(key, place) for key in schema["properties"]}
-    config = {
-        key: with_paths(value, schema["properties"][key], f"{places[key]}: `{key}`")
-        for key, value in with_defaults(said.values, schema["properties"]).items()
-    }
+    config = validate(config_keys(), said.values, place, said=said.places)
+    places = {key: said.places.get(key, place) for key in vars(config)}
     name, settings = _scan_set(config, places)
-    results = Path(config["results"]) / name
-    models_file = base / config["models_file"]
+    results = Path(config.results) / name
+    models_file = base / config.models_file
     registry = read_models(models_file)
-    controls = {n for n, e in registry.items() if e.family == "control"}
-    chosen = select(config["models"], registry, f"{places['models']}: `models`")
-    # a registry of one's own need not hold any control
-    shown = (
-        select(config["controls"], controls, f"{places['controls']}: `controls`")
-        if controls
-        else []
-    )
-    reference = relax = None
-    if settings["source"] == "molecules":
-        place_of = f"{places['scan_sets']}: `scan_sets.{name}"
-        reference = _method(settings["reference"], registry, models_file, f"{place_of}.reference`")
-        if "relax" in settings:
-            relax = _method(settings["relax"], registry, models_file, f"{place_of}.relax`")
-        reference = resolve_entry(reference, models_file, base)
-        relax = relax and resolve_entry(relax, models_file, base)
-    asked = {
-        task.name: asked_models(
-            task, said, registry, chosen, reference and reference.name, places[task.name]
-        )
-        for task in tasks().values()
-        if not task.always
-    }
-    # the reference, where it is named for a task alone, has a row of its own
-    chosen = sorted({*chosen, *(one for names in asked.values() for one in names)})
-    order = [*chosen, *(n for n in shown if n not in chosen)]
-    models = {model: resolve_entry(registry[model], models_file, base) for model in order}
-
+    chosen, asked, reference, relax = _entries(said, config, settings, registry, base, places)
+    models = {model: resolve_entry(registry[model], models_file, base) for model in chosen}
     _check_archive(settings, base, base / results / f"{name}.h5", f"{places['archive']}: `archive`")
     planned = _planned_scans(settings, base, f"{places['scan_sets']}: `scan_sets.{name}`")
-    scans = select(config["systems"], planned, f"{places['systems']}: `systems`")
-    every = Scans(settings["source"], planned, scans, config["shard_size"])
+    scans = select(config.systems, planned, f"{places['systems']}: `systems`")
+    every = Scans(settings["source"], planned, scans, config.shard_size)
     runs = {
         task.name: task_run(
             task,
-            config.get(task.name),
+            getattr(config, task.name),
             {n: e for n, e in models.items() if task.always or n in asked[task.name]},
             every,
             base,
@@ -309,52 +269,104 @@ def _resolve(said: Config, base: Path) -> Run:
         for task in tasks().values()
     }
     found = {task: run for task, run in runs.items() if run is not None}
-    dynamics, vibrations = found.get("dynamics"), found.get("vibrations")
     return Run(
         scan_set=name,
         source=settings["source"],
         settings=settings,
-        models_file=Path(config["models_file"]),
+        models_file=Path(config.models_file),
         models=models,
         reference=reference,
         relax=relax,
         planned=planned,
         scans=scans,
-        selected=config["systems"],
-        shard_size=config["shard_size"],
+        selected=list(config.systems),
+        shard_size=config.shard_size,
         results=results,
-        device=config["device"],
-        threads=config["threads"],
-        rank_by=config["rank_by"],
-        strict=config["strict"],
-        software=config["software"],
+        device=config.device,
+        threads=config.threads,
+        rank_by=config.rank_by,
+        strict=config.strict,
+        software=config.software,
         tasks=found,
-        dynamics=dynamics.models if dynamics else [],
-        dynamics_shards={
-            n: DynamicsShard(list(one.items), one.settings) for n, one in dynamics.shards.items()
-        }
-        if dynamics
-        else {},
-        vibrations=vibrations.models if vibrations else [],
-        vibration_systems=vibrations.selected if vibrations else [],
-        ladder=_ladder(config.get("ladder"), registry, models, places["ladder"]),
-    )  # fmt: skip
+        ladder=_ladder(config.ladder, registry, models, places["ladder"]),
+        **_as_before(found),
+    )
+
+
+def _as_before(found: Mapping[str, TaskRun]) -> dict[str, Any]:
+    """What stood in the place of `Run.tasks`, until all its users are moved."""
+    dynamics, vibrations = found.get("dynamics"), found.get("vibrations")
+    shards = dynamics.shards.items() if dynamics else ()
+    return {
+        "dynamics": dynamics.models if dynamics else [],
+        "dynamics_shards": {n: DynamicsShard(list(one.items), one.settings) for n, one in shards},
+        "vibrations": vibrations.models if vibrations else [],
+        "vibration_systems": vibrations.selected if vibrations else [],
+    }
+
+
+def _entries(
+    said: Config,
+    config: Any,
+    settings: Mapping[str, Any],
+    registry: Mapping[str, ModelEntry],
+    base: Path,
+    places: Mapping[str, str],
+) -> tuple[list[str], dict[str, list[str]], ModelEntry | None, ModelEntry | None]:
+    """Names of the run's models, before its controls, and of those that each task asks.
+
+    Returns:
+        The names, those by task, and the resolved entries of the scan set's reference and of what
+        relaxes its molecules, if it has any.
+    """
+    models_file = base / config.models_file
+    controls = {n for n, e in registry.items() if e.family == "control"}
+    chosen = select(config.models, registry, f"{places['models']}: `models`")
+    # a registry of one's own need not hold any control
+    shown = (
+        select(config.controls, controls, f"{places['controls']}: `controls`") if controls else []
+    )
+    method = dict[str, ModelEntry]()
+    for use in ("reference", "relax"):
+        if use in settings:
+            place = f"{places['scan_sets']}: `scan_sets.{config.scan_set}.{use}`"
+            entry = _method(settings[use], registry, models_file, place)
+            method[use] = resolve_entry(entry, models_file, base)
+    reference = method.get("reference")
+    asked = {
+        task.name: asked_models(
+            task,
+            block.models,
+            registry,
+            chosen,
+            reference and reference.name,
+            places[task.name],
+            narrowed=said.before(f"{task.name}.models", "models"),
+        )
+        if (block := getattr(config, task.name)) is not None
+        else []
+        for task in tasks().values()
+        if not task.always
+    }
+    # the reference, where it is named for a task alone, has a row of its own
+    chosen = sorted({*chosen, *(one for names in asked.values() for one in names)})
+    return [*chosen, *(n for n in shown if n not in chosen)], asked, reference, method.get("relax")
 
 
 def _ladder(
-    block: Mapping[str, Any] | None,
+    block: LadderKeys | None,
     registry: Mapping[str, ModelEntry],
     models: Mapping[str, ModelEntry],
     place: str,
 ) -> list[str]:
     """The models of the ladder: the baseline first, and all seeds of a potential together."""
     where = f"{place}: `ladder"
-    if not block or not block["models"]:
+    if block is None or not block.models:
         return []
     able = [n for n, e in registry.items() if e.family not in ("control", "perturbed")]
     in_run = [name for name in able if name in models]
     absent = "is not in the run; add it to `models`, or write `ladder: {models: []}` for no ladder"
-    baseline = block["baseline"]
+    baseline = block.baseline
     if baseline not in registry:
         raise UserError(f"{where}.baseline`: no model {baseline!r}; {closest(baseline, able)}")
     if baseline not in able:
@@ -368,7 +380,7 @@ def _ladder(
             "one row"
         )
     potentials = [baseline]
-    for pattern in block["models"]:
+    for pattern in block.models:
         named = select([pattern], able, f"{where}.models`")
         chosen = [registry[name].potential for name in named if name in in_run]
         if not chosen:
@@ -384,8 +396,8 @@ def _ladder(
     ]
 
 
-def _scan_set(config: Mapping[str, Any], places: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    name, sets, place = config["scan_set"], config["scan_sets"], places["scan_sets"]
+def _scan_set(config: Any, places: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    name, sets, place = config.scan_set, config.scan_sets, places["scan_sets"]
     if pair := alike(sets):
         raise UserError(
             f"{place}: `scan_sets`: {pair[0]!r} and {pair[1]!r} differ in upper and lower case "
@@ -395,22 +407,20 @@ def _scan_set(config: Mapping[str, Any], places: Mapping[str, str]) -> tuple[str
         raise UserError(f"{places['scan_set']}: `scan_set`: no set {name!r}; {closest(name, sets)}")
     if reason := why_unfit(name, BESIDE_RESULTS):
         raise UserError(f"{place}: `scan_sets`: the name {name!r} {reason}")
-    settings, sources = dict(sets[name]), read_schema("config")["sources"]
+    settings = dict(sets[name])
     where = f"{place}: `scan_sets.{name}`"
     source = settings.get("source")
-    if not isinstance(source, str) or source not in sources:
-        hint = closest(str(source)[:100], sources)
+    if not isinstance(source, str) or source not in SOURCES:
+        hint = closest(str(source)[:100], SOURCES)
         raise UserError(f"{where}: unknown source {str(source)[:100]!r}; {hint}")
-    if config.get("archive") is not None and source == bsct_spice.NAME:
-        settings["archive"] = config["archive"]
-    elif config.get("archive") is not None:
+    if config.archive is not None and source == bsct_spice.NAME:
+        settings["archive"] = config.archive
+    elif config.archive is not None:
         raise UserError(
             f"{places['archive']}: `archive` is given, but the scan set {name!r} is made of "
             f"molecules; leave it out, or choose a set with `source: {bsct_spice.NAME}`"
         )
-    check_schema(settings, sources[source], where)
-    settings = with_defaults(settings, sources[source]["properties"])
-    return name, with_paths(settings, sources[source], where)
+    return name, plain(validate(SOURCES[source], settings, where))
 
 
 def _check_archive(settings: Mapping[str, Any], base: Path, built: Path, place: str) -> None:

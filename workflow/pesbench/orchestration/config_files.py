@@ -16,8 +16,8 @@ from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
-from pesbench.files.schemas import COMMAND_LINE, check_schema, shown
 from pesbench.files.strict_yaml import NotYamlError, check_plain, parse_yaml, read_yaml
+from pesbench.files.validation import COMMAND_LINE, check_block, shown
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 _KEY = re.compile(r"[A-Za-z_][\w-]*")
@@ -36,10 +36,7 @@ class Config:
     @cached_property
     def values(self) -> dict[str, Any]:
         """By key, blocks inside of blocks."""
-        found: dict[str, Any] = {}
-        for _, content in self.layers:
-            found = merged(found, content)
-        return found
+        return merged(*(content for _, content in self.layers))
 
     @cached_property
     def _said(self) -> dict[str, int]:
@@ -80,12 +77,16 @@ def _dotted(content: Mapping[str, Any], above: str = "") -> list[str]:
     return found
 
 
-def merged(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the keys of another one, blocks key by key, as Snakemake does it."""
-    found = dict(config)
-    for key, value in other.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both else value
+def merged(*configs: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of several, of which a later one counts more; blocks key by key.
+
+    Snakemake's own function merges, as it does for the files of `--configfile`.
+    """
+    from snakemake.utils import update_config
+
+    found: dict[str, Any] = {}
+    for config in configs:
+        update_config(found, config)
     return found
 
 
@@ -129,7 +130,7 @@ def _near(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
-    check_schema(content, {"type": "object"}, _near(path))
+    check_block(content, _near(path))
     return content
 
 
@@ -180,5 +181,5 @@ def read_whole(text: str) -> Config:
         raise UserError(
             f"{COMMAND_LINE}: not valid JSON ({error}); give KEY=VALUE, or --configfile FILE"
         ) from error
-    check_schema(content, {"type": "object"}, COMMAND_LINE)
+    check_block(content, COMMAND_LINE)
     return Config(((COMMAND_LINE, content),))

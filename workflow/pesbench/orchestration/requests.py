@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pesbench.core.coordinates.bond import N_FRAMES
 from pesbench.core.errors import HostError, UserError
@@ -20,10 +19,9 @@ from pesbench.core.task import SCAN, Shard, Size, Task
 from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.files.integrity import unverified
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.schemas import check_schema, read_schema
-from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.usage import Usage, read_usage
 from pesbench.models.registry import ModelEntry
+from pesbench.orchestration.cluster import Cluster
 from pesbench.orchestration.config import Run
 
 START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing the batch
@@ -37,77 +35,9 @@ PROBE_MIN = 15.0  # of timing a model (planning/probe.py), which ends by itself
 _OTHER_MEMORY_MB = 8000  # of a job without a model
 _COMMAND_MB = 1000  # the process that feeds the model's
 _MEMORY_MARGIN = 1.5
-PLACE = ("gpu", "gpu_model", "slurm_account", "slurm_partition")
 REFERENCE, SCAN_SET = "reference", "scan_set"  # the method that makes the scan set, and that work
 _TYPICAL_ATOMS = 30  # of a molecule that is not known before the scan set is built
 _TYPICAL_SCAN, _TYPICAL_SYSTEM = Size(N_FRAMES, _TYPICAL_ATOMS), Size(1, _TYPICAL_ATOMS)
-
-
-# --- the cluster ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What differs from one cluster to the next (`cluster` in the config).
-
-    Attributes:
-        account: That is charged; None for the user's own.
-        cpu_partition: Of jobs without a GPU; None for the cluster's default.
-        gpu_partition: Of jobs with one.
-        gpu_model: Type of GPU, as Slurm calls it; None for any.
-        cpu_hours: Longest time that a job without a GPU may ask for.
-        gpu_hours: The same of a job with one.
-        cpu_memory_gb: Most memory that a job without a GPU may ask for; None for no limit.
-        gpu_memory_gb: The same of a job with one.
-        time_factor: On every estimate of time.
-    """
-
-    account: str | None = None
-    cpu_partition: str | None = None
-    gpu_partition: str | None = None
-    gpu_model: str | None = None
-    cpu_hours: float = 24.0
-    gpu_hours: float = 24.0
-    cpu_memory_gb: float | None = None
-    gpu_memory_gb: float | None = None
-    time_factor: float = 1.0
-
-    def place(self, gpu: bool) -> dict[str, Any]:
-        """Resources that say where a job goes, as Snakemake's executor for Slurm calls them.
-
-        Args:
-            gpu: Whether it needs a GPU.
-
-        Returns:
-            Some of `PLACE`: what is not set is left to the cluster.
-        """
-        partition = self.gpu_partition if gpu else self.cpu_partition
-        found: dict[str, Any] = {"slurm_account": self.account, "slurm_partition": partition}
-        if gpu:
-            found |= {"gpu": 1, "gpu_model": self.gpu_model}
-        return {key: value for key, value in found.items() if value is not None}
-
-
-def read_cluster(config: Mapping[str, Any], *paths: Path) -> Cluster:
-    """The cluster of a configuration, or of the profile's own file where it names none.
-
-    Args:
-        config: As Snakemake read it.
-        paths: Where `slurm/site.yaml` may be; the first that is there counts.
-
-    Raises:
-        UserError: one line for the first thing that is wrong.
-    """
-    block, place = config.get("cluster"), "config: `cluster`"
-    path = next((path for path in paths if path.is_file()), None)
-    if block is None and path is not None:
-        content = read_yaml(path)
-        content = {} if content is None else content
-        check_schema(content, {"type": "object"}, str(path))
-        block, place = content.get("cluster"), f"{path}: `cluster`"
-    block = {} if block is None else block
-    check_schema(block, read_schema("config")["properties"]["cluster"], place)
-    return Cluster(**block)
 
 
 # --- one request ---------------------------------------------------------------------------------

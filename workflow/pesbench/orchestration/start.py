@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pesbench.core.errors import UserError, check_writable
 from pesbench.orchestration.at_work import take
+from pesbench.orchestration.cluster import Cluster, read_cluster
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import DEFAULT_CONFIG, Config, read_config
-from pesbench.orchestration.requests import Cluster, read_cluster
 from pesbench.orchestration.running import announce
 from pesbench.orchestration.slurm_queue import refuse_left_over
 from pesbench.orchestration.software import Software

@@ -11,13 +11,10 @@ from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest, select
-from pesbench.core.settings import PATH, setting
+from pesbench.core.settings import keys
 from pesbench.core.task import SCAN, Shard, Task
-from pesbench.files.schemas import schema_of, with_defaults
 from pesbench.files.strict_yaml import read_text
 from pesbench.models.registry import ModelEntry
-from pesbench.orchestration.config_files import Config
-from pesbench.orchestration.validation import built
 from pesbench.references import bsct_spice
 
 logger = logging.getLogger("pesbench")
@@ -88,70 +85,39 @@ class TaskRun:
         return self.task.shards(self.items, selected, self.settings, size, self.block)
 
 
-# --- the block of a task -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CommonKeys:
-    """Keys of the block of every task that does not always run."""
-
-    models: tuple[str, ...] = setting(
-        help="Names or globs of the run's models that the task is put to, the reference among "
-        "them where it shall have a row of its own; may be empty."
-    )
-    systems: tuple[str, ...] = setting(("*",), help="Ids or globs of the molecules.")
-    systems_file: str | None = setting(
-        None, help="Text file with one id a line, instead of all molecules.", path=PATH
-    )
-    shard_size: int = setting(
-        1,  # that of the task in its place
-        help="Molecules a job.",
-        at_least=1,
-        at_most=1_000_000,
-    )
-
-
-def classes_of(task: Task) -> tuple[type, ...]:
-    """The dataclasses whose fields are the keys of a task's config block."""
-    every = (None if task.always else CommonKeys, task.block, task.settings)
-    return tuple(one for one in every if one is not None)
-
-
-def block_schema(task: Task) -> dict[str, Any]:
-    """The JSON schema of a task's config block."""
-    schema = schema_of(*classes_of(task)) | {"description": task.summary}
-    if not task.always:
-        properties = schema["properties"]
-        del properties["models"]["minItems"]
-        properties["shard_size"]["default"] = task.shard_size
-    return schema
-
-
 # --- which models, and what of -------------------------------------------------------------------
 
 
 def asked_models(
     task: Task,
-    said: Config,
+    patterns: Sequence[str],
     registry: Mapping[str, ModelEntry],
     chosen: Sequence[str],
     reference: str | None,
     place: str,
+    *,
+    narrowed: bool,
 ) -> list[str]:
     """Models of the run that a task's block asks, sorted.
 
     A name must be of the run; the scan set's reference is added to the run where it is named here.
-    Only where `models` was said after the block, as on a command line over a config, it narrows
-    the task as well.
+
+    Args:
+        task: The task.
+        patterns: `models` of its block.
+        registry: Entries by name.
+        chosen: Models of the run.
+        reference: The scan set's, if it has one.
+        place: Where the block was said, for messages.
+        narrowed: Whether `models` of the run was said after the block, as on a command line over a
+            config, so that it narrows the task as well.
 
     Raises:
         UserError: a name is not in the registry, is a control, or is not in the run.
     """
     name = task.name
     where = f"{place}: `{name}.models`"
-    patterns = (said.values.get(name) or {}).get("models", [])
     able = [n for n, entry in registry.items() if task.asks_controls or entry.family != "control"]
-    narrowed = said.before(f"{name}.models", "models")
     found: set[str] = set()
     for pattern in patterns:
         if pattern in registry and pattern not in able:
@@ -200,7 +166,7 @@ class Scans:
 
 def task_run(
     task: Task,
-    block: Mapping[str, Any] | None,
+    block: Any,
     models: Mapping[str, ModelEntry],
     scans: Scans,
     base: Path,
@@ -212,7 +178,7 @@ def task_run(
 
     Args:
         task: The task.
-        block: Of the config, checked.
+        block: Of the config, see `block_keys`; None where there is none.
         models: Entries by name that it is put to, in the order of the run.
         scans: Of the run.
         base: Folder that relative paths start from.
@@ -222,23 +188,22 @@ def task_run(
         UserError: one line with the key and the cure.
     """
     where = f"{place}: `{task.name}"
-    if not task.always and (not block or not block["models"]):
+    if not task.always and (block is None or not block.models):
         return None
     if task.needs_molecules and scans.source == bsct_spice.NAME:
         raise UserError(
             f"{where}`: the scan set is read from an archive, whose reference cannot be asked; "
             f"take one with `source: molecules`, or write `{task.name}: {{models: []}}`"
         )
-    values = with_defaults(block or {}, block_schema(task)["properties"])
     items, selected = (scans.items(task, selected=one) for one in (False, True))
     shard_size = scans.shard_size
     if not task.always:
-        items = _named(task, values, items, base, where)
-        shard_size = values["shard_size"]
+        items = _named(block, items, base, where)
+        shard_size = block.shard_size
         known = set(selected)
         selected = [item for item in items if item in known]
         left_out = [item for item in items if item not in known]
-        if models and left_out and values["systems"] != ["*"]:  # asked for by name
+        if models and left_out and block.systems != ("*",):  # asked for by name
             logger.warning(
                 "%s.systems`: without a selected scan, so without %s: %s",
                 where, task.name, ", ".join(left_out),
@@ -250,9 +215,9 @@ def task_run(
         models=list(models),
         items=items,
         selected=selected,
-        settings=built(task.settings, values),
+        settings=_part(task.settings, block),
         shard_size=shard_size,
-        block=None if task.block is None else built(task.block, values),
+        block=None if task.block is None else _part(task.block, block),
         controls=frozenset(name for name, one in models.items() if one.family == "control"),
     )
     try:
@@ -262,14 +227,17 @@ def task_run(
     return found
 
 
-def _named(
-    task: Task, values: Mapping[str, Any], every: Sequence[str], base: Path, where: str
-) -> list[str]:
+def _part(cls: type, block: Any) -> Any:
+    """The fields of a block that are those of another dataclass."""
+    return cls(**{key.name: getattr(block, key.name) for key in keys(cls)})
+
+
+def _named(block: Any, every: Sequence[str], base: Path, where: str) -> list[str]:
     """The items that a block names, selected or not."""
-    items = select(values["systems"], every, f"{where}.systems`")
-    if "systems_file" not in values:
+    items = select(block.systems, every, f"{where}.systems`")
+    file = block.systems_file
+    if file is None:
         return items
-    file = values["systems_file"]
     named = _read_names(base / file)
     if unknown := sorted(set(named) - set(every)):
         raise UserError(

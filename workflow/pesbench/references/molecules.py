@@ -207,15 +207,14 @@ def read_specs(text: str) -> list[Spec] | str:
     """
     if not text.lstrip().startswith(("[", '"')):
         return text
-    from pesbench.files.schemas import check_schema, read_schema  # YAML, JSON schema
+    from pesbench.files.validation import plain, validate  # pydantic
+    from pesbench.references.settings import MoleculesSettings
 
     try:
         specs = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"--molecules: not valid JSON ({error}); give a file instead") from error
-    schema = read_schema("config")["sources"]["molecules"]["properties"]["molecules"]
-    check_schema(specs, schema, "--molecules")
-    return specs
+    return plain(validate(MoleculesSettings, {"molecules": specs}, "--molecules"))["molecules"]
 
 
 def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:

@@ -6,32 +6,15 @@ docs/metrics.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from pesbench.core.scans import Scan
 from pesbench.metrics.curves import extrema, step_work
+from pesbench.references.settings import QualityLimits
 
 WALL_ENDS_AT = 1.2  # times the equilibrium bond length: beyond it the trapezoidal rule is accurate
-
-
-@dataclass(frozen=True)
-class QualityLimits:
-    """What a reference scan may do.
-
-    Attributes:
-        failed_frames: At most so many frames without a converged reference.
-        energy_jump_ev: Largest |ΔE − W| of a step beyond the repulsive wall, in eV; W is the work
-            of the forces, so that a jump means another electronic state.
-        wall_jump_ev: The same on the wall, where the trapezoidal rule itself errs.
-        prominence_ev: An interior minimum less prominent than this is not counted, in eV.
-    """
-
-    failed_frames: int = 5
-    energy_jump_ev: float = 0.02
-    wall_jump_ev: float = 0.15
-    prominence_ev: float = 0.01
 
 
 def judge(scan: Scan, limits: QualityLimits) -> Scan:
