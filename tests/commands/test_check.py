@@ -1066,7 +1066,7 @@ def test_an_installed_package_has_its_data(repo, tmp_path):
         cwd=source, check=True, capture_output=True,
     )  # fmt: skip
     shutil.rmtree(source)
-    for name in ("schemas/config.schema.yaml", "commands/check/scans.h5"):
+    for name in ("schemas/testbed.schema.yaml", "commands/check/scans.h5"):
         assert (built / "pesbench" / name).is_file()
         assert not (built / "pesbench" / name).is_symlink()
     assert list((built / "pesbench/report").glob("*.jinja"))

@@ -49,7 +49,7 @@ def _shown(text: str) -> str:
 
 
 def device(text: str) -> str:
-    """The type of a device, as in config.schema.yaml."""
+    """The type of a device, as in a config."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"no device {_shown(text)}; give {DEVICES}")
     return text

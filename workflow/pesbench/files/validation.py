@@ -26,7 +26,6 @@ from pesbench.core.settings import ADDRESS, PATH, Declared, Setting, declared, e
 from pesbench.files.strict_yaml import check_plain
 
 try:
-    from annotated_types import MinLen
     from pydantic import (
         AfterValidator,
         BaseModel,
@@ -168,7 +167,7 @@ def _annotated(hint: Any, field: Declared) -> Any:
             else dict[str, _annotated(arguments[1], field)]  # type: ignore[misc]
         )
         unique = [AfterValidator(_unique)] if about.unique else []
-        least = [] if field.may_be_empty else [MinLen(1)]
+        least = [] if field.may_be_empty else [Field(min_length=1)]
         return _with(many, *least, *unique)
     if kind is Any:
         return Any
@@ -179,7 +178,9 @@ def _annotated(hint: Any, field: Declared) -> Any:
     )
     path = [AfterValidator(functools.partial(_path, about))] if about.path else []
     # a text that is needed says something
-    least = [MinLen(1)] if kind is str and (about.path or field.default is MISSING) else []
+    least = (
+        [Field(min_length=1)] if kind is str and (about.path or field.default is MISSING) else []
+    )
     return _with(kind, Strict(), limits, *least, *path)
 
 
