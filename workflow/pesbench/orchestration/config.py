@@ -206,7 +206,7 @@ class Run:
     @property
     def quality_options(self) -> list[str]:
         """The gate on references as options of `pesbench collect-references`."""
-        return words(QualityLimits(**self.settings["quality"]))
+        return words(QualityLimits(**self.settings["quality"]), "run")
 
 
 def loading_options(entry: ModelEntry) -> list[str]:
