@@ -75,7 +75,7 @@ def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.Da
         trajectories with the nominal time step; `n_start_failed` of the others failed before their
         first step. Drift is the mean absolute one of `n_drifts` trajectories, RMS the mean of
         `n_rms`. Each of `CHEAP_METRICS` is a mean over as many scans as the column `n_…` of it
-        says, of `n_scans_planned`; units as in docs/metrics.md.
+        says, of `n_scans_planned`; units as in tasks/bonds/README.md.
     """
     facts = {fact.name: fact for fact in inputs.facts}
     perturbed = [name for name in inputs.dynamics if facts[name].role == "perturbed"]

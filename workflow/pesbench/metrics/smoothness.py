@@ -118,7 +118,7 @@ def force_smoothness_deviation(
     """FSD = max |dℓ/dα| with ℓ of `log_force_ratio`, over the whole scan and parts of it.
 
     Source: arXiv:2602.04861 and `_eval.py` of the official code for full, compress and stretch;
-    windowed, below the ceiling and percentile are ours (docs/metrics.md).
+    windowed, below the ceiling and percentile are ours (tasks/bonds/README.md).
 
     Args:
         coordinate: Bond lengths in Å, shape (F,), ascending.

@@ -1,7 +1,7 @@
 """The quality gate on references: a reference that is not smooth itself can judge no model.
 
 Thresholds are keys of the scan set in the config; the numbers behind the defaults are in
-docs/metrics.md.
+tasks/bonds/README.md.
 """
 
 from __future__ import annotations

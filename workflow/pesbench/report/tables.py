@@ -181,7 +181,7 @@ def leaderboard(
         rank_by: Column of the scores that ranks, one of `LOWER_IS_BETTER`.
 
     Returns:
-        Columns as in docs/metrics.md. Numbers that do not exist are missing; the
+        Columns as in tasks/bonds/README.md. Numbers that do not exist are missing; the
         `equivalent_...` columns are infinite where a score lies beyond the ladder.
 
     Raises:

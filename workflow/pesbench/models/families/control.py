@@ -196,7 +196,7 @@ class ControlSettings(EntrySettings):
     """Keys of an entry of any kind."""
 
     control: str = setting(
-        help="Kind of defect ([docs/metrics.md](../docs/metrics.md)).",
+        help="Kind of defect ([how](../workflow/pesbench/tasks/bonds/README.md)).",
         choices=("reference", "zero", "scaled", "shift", "step", "cap", "spike", "noise", "dip"),
     )
 

@@ -335,7 +335,8 @@ class PerturbedSettings(EntrySettings):
         help="Name of the entry that the defect is added to, any but a control or a perturbed one."
     )
     perturbation: str = setting(
-        help="Kind of defect ([docs/metrics.md](../docs/metrics.md)).", choices=tuple(PARAMETERS)
+        help="Kind of defect ([how](../workflow/pesbench/tasks/bonds/README.md)).",
+        choices=tuple(PARAMETERS),
     )
     dose: float = setting(
         help="Size of the defect: eV (`ripple`, `step`, `dip`, `wall`), eV/Å² (`curl`) or eV/Å "

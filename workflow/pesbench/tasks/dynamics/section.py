@@ -90,7 +90,7 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
         "(s): all runs"
         + (", those with half the time step among them" if halved else "")
         + ". Means by the definitions of Fu et al., MLIPAudit and LAMBench are in leaderboard.csv "
-        "(docs/dynamics.md).",
+        "(tasks/dynamics/README.md).",
     )
 
 
@@ -136,7 +136,7 @@ def dynamics_columns(dynamics: Mapping[str, pd.DataFrame], reference: str | None
         reference: The model whose failures do not count, or None: then all are counted.
 
     Returns:
-        `model` and the columns `COLUMNS`, see docs/dynamics.md: times in ps, drift in meV/atom/ps,
+        `model` and the columns `COLUMNS`, see README.md: times in ps, drift in meV/atom/ps,
         RMS in meV/atom, seconds of wall time.
     """
     counts = dict.fromkeys(_COUNTS, "Int64")
