@@ -3,6 +3,7 @@
 
 from dataclasses import asdict
 
+from pesbench.models.models_file import read_models
 from pesbench.testbed.variants import find_variant, read_variants
 
 WEIGHTS = RESULTS.parent / "weights"
@@ -50,7 +51,10 @@ rule sample:
     params:
         python=where(PYTHON),
         options=lambda wildcards: SAMPLING[wildcards.frames],
-        code=stage_fingerprint("pesbench.training.sampling", *family_modules(["tblite"])),
+        code=lambda wildcards: stage_fingerprint(
+            "pesbench.training.sampling",
+            *family_modules(read_models(RUN.models_file)["gfn2-xtb"].families),
+        ),
     shell:
         "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
         " --split {input.split:q} --method {input.method:q} {params.options:q}"

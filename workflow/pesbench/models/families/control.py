@@ -206,7 +206,7 @@ class DosedSettings(ControlSettings):
     """Keys of an entry of a kind that has a size."""
 
     dose: float = setting(
-        help="Size of the defect in the unit of its kind: a factor (`scaled`, `step`), Å "
+        help="Size of the defect: a factor (`scaled`, `step`), Å "
         "(`shift`), eV/Å (`cap`, `spike`, `noise`) or eV (`dip`).",
         at_least=-1_000_000,
         at_most=1_000_000,
