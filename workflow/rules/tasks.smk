@@ -191,7 +191,9 @@ rule score:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        code=lambda wildcards: stage_fingerprint(stage_module(wildcards.task, "score")),
+        code=lambda wildcards: stage_fingerprint(
+            stage_module(wildcards.task, "score"), "pesbench.commands.scoring"
+        ),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
         selected=selected_option,
@@ -228,7 +230,10 @@ for one in CONTROL_TASKS:
         params:
             python=where(PYTHON),
             code=stage_fingerprint(
-                stage_module(one, "run"), stage_module(one, "score"), *family_modules(["control"])
+                stage_module(one, "run"),
+                stage_module(one, "score"),
+                "pesbench.commands.controls",
+                *family_modules(["control"]),
             ),
             task=given(one),
             models_file=where(RUN.models_file),

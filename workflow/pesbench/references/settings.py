@@ -71,7 +71,7 @@ class MoleculeSettings:
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """The gate on references: what the scan of a reference may do (docs/metrics.md)."""
+    """The gate on references: what the scan of a reference may do (tasks/bonds/README.md)."""
 
     failed_frames: int = setting(
         5,

@@ -20,11 +20,12 @@ from pesbench.files.integrity import check_alike, check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.metrics import curves, smoothness
-from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds import breaks
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pesbench.models.registry import ModelEntry
 
 Array = NDArray[np.float64]
 

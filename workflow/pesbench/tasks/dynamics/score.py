@@ -16,12 +16,13 @@ from pesbench.files.integrity import check_alike, check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.metrics.survival import Outcome, outcome
-from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics import conservation, elsewhere
 from pesbench.tasks.dynamics.stored import Frames, Series, Trajectories, Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pesbench.models.registry import ModelEntry
 
 IDENTITY = (
     "model",

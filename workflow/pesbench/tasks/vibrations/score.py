@@ -17,12 +17,13 @@ from pesbench.files import provenance
 from pesbench.files.integrity import check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
-from pesbench.models.registry import ModelEntry
 from pesbench.tasks.vibrations.metrics import IMAGINARY_CM1, compare_frequencies, geometry_rmsd
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, Vibrations
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pesbench.models.registry import ModelEntry
 
 IDENTITY = (
     "model",
