@@ -110,6 +110,23 @@ def validate(
     raise UserError(first.told((said or {}).get(first.top, place)))
 
 
+def filled(cls: type, value: Any, place: str) -> dict[str, Any]:
+    """A block as it was written, with its defaults, and with its paths as they are meant.
+
+    Raises:
+        UserError: see `validate`.
+    """
+    found = validate(cls, value, place)
+    every = list(declared(cls))
+    defaults = {one.name: _plain(one.default) for one in every if one.default is not MISSING}
+    paths = {one.name for one in every if one.about.path and one.name in value}
+    return (
+        {name: default for name, default in defaults.items() if default is not None}
+        | dict(value)
+        | {name: _plain(getattr(found, name)) for name in paths}
+    )
+
+
 def plain(settings: Any) -> dict[str, Any]:
     """A dataclass of settings as a block: mappings and lists, without what is not given."""
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import CONTROL, MODEL, PERTURBED, Family, family_of, find, names
 from pesbench.core.names import alike, closest, why_unfit
 from pesbench.core.settings import keys
-from pesbench.files.schemas import check_schema, schema_of, shown, with_defaults, with_paths
 from pesbench.files.split import read_split
 from pesbench.files.strict_yaml import read_yaml
+from pesbench.files.validation import filled, shown, validate
 from pesbench.models.registry import ModelEntry, check_entry, resolve_weights
 from pesbench.models.trust import check_consent
 
@@ -129,22 +128,13 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
     if family is None:
         hint = closest(str(said)[:100], names())
         raise UserError(f"{place}: unknown family {shown(said)}; {hint}")
-    _check_kind(family, entry, place)
-    schema = _schema_of(family.settings_of(entry))
-    check_schema(entry, schema, place)
-    if family.one_of and len(set(family.one_of) & set(entry)) != 1:
+    own = {key: value for key, value in entry.items() if key != "family"}
+    _check_kind(family, own, place)
+    settings = filled(family.settings_of(own), own, place)
+    if family.one_of and len(set(family.one_of) & set(own)) != 1:
         alternatives = " or ".join(f"`{key}`" for key in family.one_of)
         raise UserError(f"{place}: exactly one of {alternatives} must be given")
-    settings = with_paths(with_defaults(entry, schema["properties"]), schema, place)
-    del settings["family"]
     return ModelEntry(name, family.name, settings)
-
-
-@functools.cache
-def _schema_of(settings: type) -> dict[str, Any]:
-    schema = schema_of(settings)
-    family = {"type": "string", "description": "Which adapter loads the model."}
-    return schema | {"properties": {"family": family} | schema["properties"]}
 
 
 def _check_kind(family: Family, entry: Mapping[str, Any], place: str) -> None:
@@ -157,8 +147,7 @@ def _check_kind(family: Family, entry: Mapping[str, Any], place: str) -> None:
         return
     key, kind = family.kind_key, entry.get(family.kind_key)
     if not isinstance(kind, str) or kind not in family.kinds:
-        properties = {key: _schema_of(family.settings)["properties"][key]}
-        check_schema(entry, {"type": "object", "properties": properties, "required": [key]}, place)
+        validate(family.settings, entry, place, partial=True)
     own = {one.name for one in keys(family.settings_of(entry))}
     every = {one.name for settings in family.kinds.values() for one in keys(settings)}
     for foreign in sorted((every - own) & set(entry)):

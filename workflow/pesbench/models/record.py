@@ -21,8 +21,8 @@ from pesbench.core.errors import UserError, reading
 from pesbench.core.family import PERTURBED, EntrySettings, family_of
 from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, is_path_name, why_unfit
 from pesbench.files.atomic import write_json
-from pesbench.files.schemas import check_schema, schema_of
 from pesbench.files.split import SEEN, UNSEEN, read_split
+from pesbench.files.validation import validate
 from pesbench.models.download import is_address
 from pesbench.models.registry import ModelEntry
 
@@ -108,12 +108,11 @@ def read_record(path: Path) -> dict[str, Described]:
         }
         if any({*one.seen.values()} - {SEEN, UNSEEN} for one in found.values()):
             raise ValueError("`seen` is neither seen nor unseen")
-    common = schema_of(EntrySettings)["properties"]
     for name, one in found.items():
         check_name(name, str(path), "model")
         for system in one.seen:
             check_name(system, f"{path}: {name}", "system")
-        check_schema(one.description, {"type": "object", "properties": common}, f"{path}: {name}")
+        validate(EntrySettings, one.description, f"{path}: {name}", partial=True)
         if "seed_of" in one.description:
             check_name(one.description["seed_of"], f"{path}: {name}", "model")
     return found
@@ -182,11 +181,9 @@ def _check_entry(entry: ModelEntry, place: str) -> None:
     check_name(entry.name, place, "model")
     check_name(entry.family, place, "family")
     family = family_of(entry.family)
-    rules = schema_of(family.settings_of(entry.settings))
     # the weights themselves stay where they are, and a later version may have further keys
-    rules["required"] = [key for key in rules["required"] if key != "weights"]
-    del rules["additionalProperties"]
-    check_schema(entry.settings, rules, place)
+    settings = {"weights": "elsewhere", **entry.settings}
+    validate(family.settings_of(entry.settings), settings, place, partial=True)
     for key in ("seed_of", "base"):
         if key in entry.settings:
             check_name(entry.settings[key], place, "model")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
-from pesbench.core.names import is_path_name
-from pesbench.files.schemas import check_schema, closest, read_schema
+from pesbench.core.names import closest, is_path_name
+from pesbench.core.settings import setting
 from pesbench.files.strict_yaml import read_yaml
+from pesbench.files.validation import validate
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings
 
 
@@ -33,6 +34,36 @@ class Variant:
     fsd_every: int = 0
 
 
+@dataclass(frozen=True)
+class VariantKeys:
+    """What a file says of one variant; its switches are checked by `pesbench.testbed.settings`."""
+
+    potential: Mapping[str, Any] = setting(dict, help="Switches of this one.")
+    training: Mapping[str, Any] = setting(dict, help="Schedule of this one.")
+    like: str | None = setting(
+        None, help="Another variant; this one is the same with another seed."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantsFile:
+    """What `pesbench train` trains."""
+
+    potential: Mapping[str, Any] = setting(dict, help="Switches of all variants.")
+    training: Mapping[str, Any] = setting(dict, help="Schedule of all variants.")
+    fsd_scans: tuple[str, ...] = setting(
+        (),
+        help="Ids of the scans whose FSD is logged during training, or trained with.",
+        unique=True,
+    )
+    fsd_every: int = setting(
+        0, help="Epochs between two looks at their FSD; 0 for none.", at_least=0
+    )
+    variants: Mapping[str, VariantKeys] = setting(
+        help="One a potential, by its name, from which its seed is derived."
+    )
+
+
 def read_variants(path: Path) -> dict[str, Variant]:
     """The variants of a file, in its order.
 
@@ -40,13 +71,13 @@ def read_variants(path: Path) -> dict[str, Variant]:
     that is `like` another is the same with another seed.
 
     Args:
-        path: YAML, see `workflow/schemas/testbed.schema.yaml`.
+        path: YAML, see `VariantsFile`.
 
     Raises:
         UserError: one line with the file, the variant and the cure.
     """
     content = read_yaml(path)
-    check_schema(content, read_schema("testbed"), str(path))
+    validate(VariantsFile, content, str(path))
     variants: Mapping[str, dict[str, Any]] = content["variants"]
     found = {}
     for name, own in variants.items():

@@ -24,7 +24,7 @@ from pesbench.core.text import csv_table
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.schemas import COMMAND_LINE
+from pesbench.files.validation import COMMAND_LINE
 from pesbench.models.download import cache_path, is_address
 from pesbench.models.registry import ModelEntry, settle
 from pesbench.orchestration.config import Run, loading_options, resolve
