@@ -13,7 +13,6 @@ from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.names import closest
 from pesbench.core.progress import track
 from pesbench.files.atomic import write_json
-from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, settle
 
 SHARD = "0000"
@@ -46,6 +45,9 @@ def make_controls(
         UserError: no such control or item.
         HostError: the machine failed; a second call continues.
     """
+    # not in the environment of every model, which imports all commands
+    from pesbench.models.models_file import read_models, resolve_entry
+
     registry = read_models(models_file)
     for name in names:
         if name not in registry or registry[name].family != "control":
