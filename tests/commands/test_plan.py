@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -342,26 +343,31 @@ def test_shards_and_jobs_are_those_that_snakemake_schedules(config, tmp_path):
         cwd=REPO, capture_output=True, text=True, check=True,
     )  # fmt: skip
     said = done.stdout + done.stderr
-    jobs = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", said, flags=re.MULTILINE)}
+    (total,) = set(re.findall(r"^total +(\d+)$", said, flags=re.MULTILINE))
+    of_task, of_model = Counter(), Counter()
+    for job in re.split(r"^(?:localrule|rule) (?=\w+:$)", said, flags=re.MULTILINE)[1:]:
+        rule, wildcards = job.partition(":")[0], re.search(r"^    wildcards: (.*)$", job, re.M)
+        given = dict(one.split("=") for one in wildcards[1].split(", ")) if wildcards else {}
+        of_task[rule, given.get("task", "")] += 1
+        of_model[given.get("model", "")] += 1
     run, facts = run_of(config)
     predictions = predict(run, facts, probes_of(run))
-    models = [one for one in predictions if one.role != "method"]
-
-    def scheduled(*rules: str) -> int:
-        return sum(jobs.get(rule, 0) for rule in rules)
+    methods, models = (
+        [one for one in predictions if (one.role == "method") is yes] for yes in (True, False)
+    )
 
     def shards(some, part: str) -> int:
         return sum(one.part(part).shards for one in some)
 
-    not_controls = [one for one in models if one.role != "control"]
-    methods = [one for one in predictions if one.role == "method"]
-    assert scheduled("controls") == 1
-    assert shards(not_controls, "bonds") == scheduled("evaluate", "evaluate_on_cpu")
-    assert shards(models, "dynamics") == scheduled("dynamics", "dynamics_on_cpu")
-    assert shards(models, "vibrations") == scheduled("vibrations")
-    assert shards(methods, "scan_set") == scheduled("reference")
-    assert shards(methods, "vibrations") == scheduled("reference_vibrations")
-    assert sum(one.jobs for one in predictions) + other_jobs(run) == jobs["total"]
+    assert of_task["controls_bonds", ""] == 1
+    for task in run.tasks:
+        of_models = shards([one for one in models if one.role != "control"], task)
+        assert of_models == of_task["run", task] + of_task["run_on_cpu", task] > 0
+        assert shards(methods, task) == of_task["run_reference", task]
+    assert shards(methods, "scan_set") == of_task["reference", ""]
+    for one in models:
+        assert one.jobs == of_model[one.model]
+    assert sum(one.jobs for one in predictions) + other_jobs(run) == int(total)
 
 
 def test_a_plan_says_how_busy_the_machine_was_when_models_were_timed():
@@ -677,7 +683,7 @@ def test_predicted_and_actual_are_joined_by_model_and_task(three_models):
     assert 0 < good["actual_hours"] < 0.1
     assert good["actual_over_predicted"] == pytest.approx(good["actual_hours"] / 0.5)
     assert good["note"] == ""
-    assert found.loc["bad", "note"] == "answered 83% of the planned frames"  # five of six scans
+    assert found.loc["bad", "note"] == "evaluated 83% of the planned frames"  # five of six scans
     half = found.loc["half"]
     assert (half["shards"], half["shards_done"]) == (2, 1)
     assert math.isnan(half["actual_over_predicted"])

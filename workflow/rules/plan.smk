@@ -131,6 +131,12 @@ rule plan_actual:
             for model in run.models
             for file in answers(task, model)
         ],
+        reference=[
+            RESULTS / "reference" / task / f"{shard}.h5"
+            for task, run in RUN.tasks.items()
+            if run.task.asks_reference
+            for shard in run.shards
+        ],
     output:
         RESULTS / "plan_actual.csv",
     log:

@@ -157,7 +157,7 @@ def _notes(
         yield "another device"
     if took.atom_frames < LITTLE_WORK * planned_atom_frames:
         share = took.atom_frames / planned_atom_frames
-        yield f"answered {share:.0%} of the planned frames"
+        yield f"evaluated {share:.0%} of the planned frames"
     if took.interrupted:
         yield f"continued {took.interrupted} times"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pesbench.core.found import has_stage
 from pesbench.models.registry import role
 from pesbench.models.variants import variants
 from pesbench.orchestration.config import Run
@@ -14,7 +15,7 @@ from pesbench.references import bsct_spice
 def model_jobs(run: Run, model: str) -> int:
     """Jobs that belong to one model: its entry, and of each task the shards and the scores."""
     if run.models[model].family == "control":
-        return 0  # one job is that of all controls
+        return 0  # one job a task is that of all controls
     asked = [one for one in run.tasks.values() if model in one.models]
     worst = role(run.models[model], run.level_of_theory) == "model"
     return 1 + sum(len(one.shards_of(model)) + 1 for one in asked) + worst
@@ -38,8 +39,9 @@ def other_jobs(run: Run) -> int:
     parity = bool(variants(run.models.values()))
     tables = 4 + associate + parity + bool(run.ladder)  # models.json, leaderboard, figures, page
     environments = len(software_of(run).to_build(run.running))
-    controls = any(entry.family == "control" for entry in run.models.values())
-    return environments + scan_set + controls + tables + run.strict + 1
+    controls = sum(bool(one.controls) for one in run.tasks.values())
+    prepared = sum(has_stage(name, "prepare") for name in run.tasks)
+    return environments + scan_set + controls + prepared + tables + run.strict + 1
 
 
 def software_of(run: Run) -> Software:

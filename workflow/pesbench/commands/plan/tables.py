@@ -121,7 +121,7 @@ def _shown(run: Run, predictions: Sequence[Prediction]) -> list[list[str]]:
     if controls:
         hours = [sum(one.part(name).hours for one in controls) for name in names]
         lines.append([
-            f"{len(controls)} controls", "assumed", "cpu", "-", *map(figure, hours),
+            f"{len(controls)} control{'s' * (len(controls) > 1)}", "assumed", "cpu", "-", *map(figure, hours),
             figure(sum(hours)), figure(max(one.longest_min for one in controls)), "-",
             figure(sum(one.storage_gb for one in controls)),
             "1", "1",
@@ -174,7 +174,7 @@ def totals(run: Run, predictions: Sequence[Prediction], built: bool, cores: int)
     cpu = sum(one.hours for one in known if not one.gpu)
     jobs = sum(one.jobs for one in predictions) + other_jobs(run)
     least = "at least " if unknown else ""
-    threads = "core" if run.threads == 1 else f"{run.threads} cores"
+    threads = "1 core" if run.threads == 1 else f"{run.threads} cores"
     lines = [
         f"Total: {least}{figure(gpu)} h of a GPU and {figure(cpu)} h of a CPU ({threads} a job), "
         f"{figure(sum(one.storage_gb for one in known))} GB, {jobs} jobs from nothing.",
