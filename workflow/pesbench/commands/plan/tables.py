@@ -121,10 +121,10 @@ def _shown(run: Run, predictions: Sequence[Prediction]) -> list[list[str]]:
     if controls:
         hours = [sum(one.part(name).hours for one in controls) for name in names]
         lines.append([
-            f"{len(controls)} control{'s' * (len(controls) > 1)}", "assumed", "cpu", "-", *map(figure, hours),
-            figure(sum(hours)), figure(max(one.longest_min for one in controls)), "-",
-            figure(sum(one.storage_gb for one in controls)),
-            "1", "1",
+            f"{len(controls)} control{'s' * (len(controls) > 1)}", "assumed", "cpu", "-",
+            *map(figure, hours), figure(sum(hours)),
+            figure(max(one.longest_min for one in controls)), "-",
+            figure(sum(one.storage_gb for one in controls)), "1", "1",
         ])  # fmt: skip
     return lines
 
