@@ -39,10 +39,13 @@ from pesbench.commands.plan.tables import (
 )
 from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo, Status
+from pesbench.core.task import Phase, Size, Task
 from pesbench.engine.batching import BatchLimit
 from pesbench.files.scan_set import ScanSet
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import Config, merged, read_config
+from pesbench.orchestration.requests import Requests
+from pesbench.orchestration.task_runs import TaskRun
 from shards import evaluate_shard
 
 REPO = Path(__file__).parents[2]
@@ -316,6 +319,49 @@ def test_frequencies_are_a_relaxation_and_displaced_frames():
         assert (part.shards, 3600 * part.hours) == (1, pytest.approx(seconds, rel=1e-6))
         assert part.atom_frames == sum((40 + 6 * n) * n for n in held)
     assert found["gfn1-xtb"].part("vibrations") == Part()
+
+
+class Pulled(Task):
+    """A task that the plan knows nothing of: two frames of each molecule, three times."""
+
+    name = "pulled"
+    item_s = 2.0
+    asks_reference = True
+
+    def phases(self, size: Size, settings: None) -> tuple[Phase, ...]:
+        return (Phase(copies=2, steps=3),)
+
+    def stored_bytes(self, size: Size, settings: None) -> float:
+        return 1e6 * size.atoms
+
+
+def test_any_task_is_planned_requested_and_thinned():
+    run, facts = run_of(CUSTOM)
+    systems = sorted({one.system for one in facts.values()} & set(run.tasks["vibrations"].items))
+    pulled = TaskRun(Pulled(), ["mace-mini"], systems, systems, None, shard_size=2)
+    run = replace(run, tasks=run.tasks | {"pulled": pulled})
+    probes = probes_of(run, dict.fromkeys(["mace-mini", "reference"], 0.02))
+    predictions = predict(run, facts, probes)
+    found = {one.model: one.part("pulled") for one in predictions}
+    atoms = [next(f.atoms for f in facts.values() if f.system == name) for name in systems]
+    shards = math.ceil(len(systems) / 2)
+    for name in ("mace-mini", "reference"):
+        assert found[name].shards == shards
+        seconds = 1.5 * shards + (2.0 + 2 * 3 * 0.02) * len(systems)
+        assert 3600 * found[name].hours == pytest.approx(seconds)
+        assert found[name].storage_gb == pytest.approx(1e-3 * sum(atoms) + 1e-5 * shards)
+        assert found[name].atom_frames == 2 * 3 * sum(atoms)
+    assert found["gfn1-xtb"] == Part()
+    assert "| pulled, h |" in table(run, predictions)
+    assert Requests(run).shard("mace-mini", "pulled", "0000").minutes > 10
+    assert Requests(run).shard("reference", "pulled", "0000").minutes > 10
+    smaller = budget.thinned(run, facts, ["mace-mini", "control-zero"], 2)
+    left = smaller.tasks["pulled"].selected
+    assert 0 < len(left) < len(systems)
+    proposal = budget.propose(run, facts, probes, 0.5 * cost_of(run, facts, probes), built=True)
+    assert proposal is not None
+    kept = budget.overlay(run, proposal)["pulled"]
+    assert kept == {"models": ["mace-mini"], "systems": proposal.run.tasks["pulled"].items}
 
 
 def test_a_step_of_molecules_that_share_a_batch_pays_for_one_call():
