@@ -279,7 +279,7 @@ def test_a_family_is_whole(name: str) -> None:
     names = {key.name for key in keys(family.settings)}
     assert ("weights" in names) == (family.weights is not None)
     assert ("trust" in names) == (family.weights is not None and family.runs_code)
-    assert set(family.one_of) <= names
+    assert set(getattr(family.settings, "one_of", ())) <= names
     if family.kinds:
         (about,) = [one.about for one in keys(family.settings) if one.name == family.kind_key]
         assert about.choices == tuple(family.kinds)

@@ -159,7 +159,6 @@ class Family:
         settings: Frozen dataclass of the keys of an entry, derived from `EntrySettings`.
         kind_key: Key whose value decides which further keys there are; "" for none.
         kinds: Dataclass of the keys by that value, derived from `settings`.
-        one_of: Keys of which exactly one must be given.
         describing: Keys that decide no number.
         packages: Distributions whose versions decide numbers, recorded with every output.
         modules: What the environment that runs the model must be able to import.
@@ -179,7 +178,6 @@ class Family:
     settings: ClassVar[type] = EntrySettings
     kind_key: ClassVar[str] = ""
     kinds: ClassVar[Mapping[str, type]] = {}
-    one_of: ClassVar[tuple[str, ...]] = ()
     describing: ClassVar[frozenset[str]] = DESCRIBING
     packages: ClassVar[tuple[str, ...]] = ()
     modules: ClassVar[tuple[str, ...]] = ()

@@ -110,6 +110,11 @@ class Key:
     default: Any
 
     @property
+    def has_default(self) -> bool:
+        """Whether the key has a value where it is left out."""
+        return self.default is not MISSING and self.default is not None
+
+    @property
     def option(self) -> str:
         """The name of the command-line option, such as `--duration-ps`."""
         return f"--{self.name.replace('_', '-')}"
@@ -272,7 +277,7 @@ def table(rows: Iterable[Key]) -> str:
     """Keys, their defaults and what they mean, as the documentation shows them, in Markdown."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for key in rows:
-        default = "–" if key.default in (None, MISSING) else _shown(key.default)
+        default = _shown(key.default) if key.has_default else "–"
         choices = [_shown(one) for one in key.about.choices]
         one_of = f" One of {', '.join(choices)}." if choices else ""
         lines.append(f"| `{key.name}` | {default} | {key.about.help}{one_of} |")

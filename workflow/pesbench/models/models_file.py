@@ -130,11 +130,7 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
         raise UserError(f"{place}: unknown family {shown(said)}; {hint}")
     own = {key: value for key, value in entry.items() if key != "family"}
     _check_kind(family, own, place)
-    settings = filled(family.settings_of(own), own, place)
-    if family.one_of and len(set(family.one_of) & set(own)) != 1:
-        alternatives = " or ".join(f"`{key}`" for key in family.one_of)
-        raise UserError(f"{place}: exactly one of {alternatives} must be given")
-    return ModelEntry(name, family.name, settings)
+    return ModelEntry(name, family.name, filled(family.settings_of(own), own, place))
 
 
 def _check_kind(family: Family, entry: Mapping[str, Any], place: str) -> None:

@@ -182,8 +182,9 @@ def _check_entry(entry: ModelEntry, place: str) -> None:
     check_name(entry.family, place, "family")
     family = family_of(entry.family)
     # the weights themselves stay where they are, and a later version may have further keys
-    settings = {"weights": "elsewhere", **entry.settings}
-    validate(family.settings_of(entry.settings), settings, place, partial=True)
+    elsewhere = {"weights": "elsewhere"} if family.needs_weights(entry.settings) else {}
+    said = elsewhere | entry.settings
+    validate(family.settings_of(said), said, place, partial=True)
     for key in ("seed_of", "base"):
         if key in entry.settings:
             check_name(entry.settings[key], place, "model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
 from pesbench.core.interface import Model
@@ -14,6 +14,8 @@ from pesbench.core.settings import ADDRESS, setting
 @dataclass(frozen=True, kw_only=True)
 class SevenNetSettings(EntrySettings):
     """Keys of an entry."""
+
+    one_of: ClassVar[tuple[str, ...]] = ("pretrained", "weights")
 
     pretrained: str | None = setting(
         None,
@@ -55,7 +57,6 @@ class SevenNet(Family):
         "molecules are `unsupported`."
     )
     settings = SevenNetSettings
-    one_of = ("pretrained", "weights")
     packages = ("sevenn", "torch-geometric", "torch", "e3nn", "matscipy")
     modules = ("sevenn",)
     # a checkpoint names classes beside its tensors
