@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def from_here(paths):
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
 
 
+def quoted(words):
+    """Words of a command as text for a shell: thousands are quoted once, and not for each job."""
+    return shlex.join(map(str, words))
+
+
 def one_of(names):
     """A wildcard's pattern that matches these names and nothing else."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
@@ -60,15 +66,18 @@ BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yam
 def plain(*modules):
     """Parameters `python` and `code` of a rule that asks no model.
 
-    `code` is what decides its output beside its input: these modules and what they import. One that
-    differs from job to job is given by the wildcards.
+    `code` is what decides its output beside its input: these modules and what they import. A module
+    that differs from job to job is given by the wildcards.
     """
+
+    def code(wildcards):
+        names = (module(wildcards) if callable(module) else module for module in modules)
+        return stage_fingerprint(*names)
+
     if not modules:
         return {"python": where(PYTHON)}
-    if callable(modules[0]):
-        code = lambda wildcards: stage_fingerprint(modules[0](wildcards))
-    else:
-        code = stage_fingerprint(*modules)
+    if not any(map(callable, modules)):
+        return {"python": where(PYTHON), "code": stage_fingerprint(*modules)}
     return {"python": where(PYTHON), "code": code}
 
 

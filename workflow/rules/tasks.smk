@@ -47,7 +47,14 @@ def items_of(task, model, shard):
     held = run.task.held(RESULTS / model / task / f"{shard}.h5")
     wanted = {*run.shards_of(model)[shard].items, *held}
     every = run.shards_of(model, selected=False)[shard].items
-    return option(f"--{run.task.item}s", [item for item in every if item in wanted])
+    asked = tuple(item for item in every if item in wanted)
+    return asked_words(f"--{run.task.item}s", asked)
+
+
+@functools.cache  # most models are asked for the same
+def asked_words(name, asked):
+    """Items as text for a shell, which is put into a command as it stands."""
+    return quoted(option(name, asked))
 
 
 def items(wildcards):
@@ -92,15 +99,14 @@ rule prepare:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
-        code=lambda wildcards: stage_fingerprint(stage_module(wildcards.task, "prepare")),
-        asked=lambda wildcards: option(
-            f"--{RUN.tasks[wildcards.task].task.item}s", RUN.tasks[wildcards.task].selected
+        **plain(lambda wildcards: stage_module(wildcards.task, "prepare")),
+        asked=lambda wildcards: quoted(
+            option(f"--{RUN.tasks[wildcards.task].task.item}s", RUN.tasks[wildcards.task].selected)
         ),
         settings=lambda wildcards: words(RUN.tasks[wildcards.task].settings, "run"),
     shell:
         "{params.python:q} -m pesbench prepare {wildcards.task:q} --scan-set {input.scan_set:q}"
-        " {params.asked:q} {params.settings:q} --out {output:q} 2> {log:q}"
+        " {params.asked} {params.settings:q} --out {output:q} 2> {log:q}"
 
 
 rule run:
@@ -131,7 +137,7 @@ rule run:
         prepared=prepared_option,
     shell:
         "{params.python:q} -m pesbench run {wildcards.task:q} --entry {input.entry:q} {params.loading:q}"
-        " --scan-set {input.scan_set:q} {params.asked:q} {params.settings:q} {params.prepared:q}"
+        " --scan-set {input.scan_set:q} {params.asked} {params.settings:q} {params.prepared:q}"
         " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
 
@@ -164,9 +170,11 @@ use rule run as run_reference with:
         **asks(reference_request, on_gpu(RUN.reference)),
     params:
         **asking(lambda wildcards: stage_module(wildcards.task, "run"), of_reference),
-        asked=lambda wildcards: option(
-            f"--{RUN.tasks[wildcards.task].task.item}s",
-            RUN.tasks[wildcards.task].shards[wildcards.shard].items,
+        asked=lambda wildcards: quoted(
+            option(
+                f"--{RUN.tasks[wildcards.task].task.item}s",
+                RUN.tasks[wildcards.task].shards[wildcards.shard].items,
+            )
         ),
         settings=run_settings,
         prepared=prepared_option,
@@ -190,9 +198,8 @@ rule score:
     conda:
         BASE_ENVIRONMENT
     params:
-        python=where(PYTHON),
-        code=lambda wildcards: stage_fingerprint(
-            stage_module(wildcards.task, "score"), "pesbench.commands.scoring"
+        **plain(
+            lambda wildcards: stage_module(wildcards.task, "score"), "pesbench.commands.scoring"
         ),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
@@ -228,8 +235,7 @@ for one in CONTROL_TASKS:
         resources:
             **asks(lambda wildcards: REQUESTS.other(), gpu=False),
         params:
-            python=where(PYTHON),
-            code=stage_fingerprint(
+            **plain(
                 stage_module(one, "run"),
                 stage_module(one, "score"),
                 "pesbench.commands.controls",
@@ -246,5 +252,5 @@ for one in CONTROL_TASKS:
             settings=given(words(RUN.tasks[one].settings, "score")),
         shell:
             "{params.python:q} -m pesbench controls {params.task:q} --models {params.models:q}"
-            " --models-file {params.models_file:q} --scan-set {input.scan_set:q} {params.asked:q}"
+            " --models-file {params.models_file:q} --scan-set {input.scan_set:q} {params.asked}"
             " {params.selected:q} {params.settings:q} --results {params.results:q} 2> {log:q}"

@@ -8,6 +8,7 @@ environment of a model reads what was validated where Snakemake runs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from types import UnionType
@@ -172,13 +173,15 @@ def joined(name: str, *parts: type, more: Sequence[tuple[str, Any, Any]] = ()) -
     return dataclasses.make_dataclass(name, [*fields, *more], frozen=True, kw_only=True)
 
 
-def keys(settings: type) -> Iterator[Key]:
+@functools.cache  # asked for by every job and every entry of the registry
+def keys(settings: type) -> tuple[Key, ...]:
     """The fields of a settings dataclass that is a block of values, in order.
 
     Raises:
         TypeError: a field was not made by `setting`, or its type is none of a scalar, an optional
             scalar, a scalar or a word, a tuple of scalars and a block.
     """
+    found = []
     for one in declared(settings):
         kind, optional = one.hint, False
         if get_origin(kind) in (Union, UnionType):
@@ -191,7 +194,8 @@ def keys(settings: type) -> Iterator[Key]:
         kind = dict if get_origin(kind) is Mapping else kind
         if kind not in (bool, int, float, str, dict):
             raise TypeError(f"{settings.__name__}.{one.name}: settings hold scalars, not {kind}")
-        yield Key(one.name, one.about, kind, many, optional, one.default)
+        found.append(Key(one.name, one.about, kind, many, optional, one.default))
+    return tuple(found)
 
 
 def check_limits(settings: Any, place: str) -> None:

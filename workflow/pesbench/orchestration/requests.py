@@ -250,6 +250,7 @@ class Requests:
         self._measured: dict[str, list[Measured]] = {}
         self._probes: dict[str, list[Measured]] = {}
         self._known: dict[Path, Sizes] = {}
+        self._work: dict[tuple[str, str, tuple[str, ...]], tuple[Sizes, int]] = {}
         self.on_gpu = [name for name, entry in run.models.items() if uses_gpu(entry, run.device)]
         self.on_cpu = [
             name
@@ -305,7 +306,11 @@ class Requests:
         method = model == REFERENCE
         entry = self._run.method(model) if method else self._run.models[model]
         sizes = self._sizes_of(self._run.results / f"{self._run.scan_set}.h5")
-        work = sizes.of_shard(asked.task, asked.shards_of(model)[shard])
+        held = asked.shards_of(model)[shard]
+        key = task, shard, held.items  # the same for most models
+        if self._work.get(key, (None,))[0] is not sizes:
+            self._work[key] = sizes, sizes.of_shard(asked.task, held)
+        work = self._work[key][1]
         return self._of_model(entry, model, task, work)
 
     def reference(self, shard: str) -> Request:
