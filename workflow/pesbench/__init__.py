@@ -1,60 +1,71 @@
-"""pesbench: is a machine-learning potential's energy surface smooth enough for dynamics?"""
+"""pesbench: is a machine-learning potential's energy surface smooth enough for dynamics?
+
+    import pesbench
+
+    with pesbench.ScanSet("results/mini/mini.h5") as scan_set:
+        scan = scan_set.scan("C-N/methylamine_0-1")
+    model = pesbench.load_model("weights.model", family="mace")
+    evaluation = pesbench.evaluate_scan(model, scan)
+    pesbench.score_scan(scan, evaluation.forces, evaluation.energy)["fsd_full"]  # Å⁻¹
+
+Files of results are opened with `ScanSet`, `Evaluation` and `Trajectories`; `check` judges an ASE
+calculator. A name is imported when it is first used, so that `import pesbench` costs nothing.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pesbench.commands.check import CheckReport, Limits
+    from pesbench.api import check, evaluate_scan, load_model, score_scan
+    from pesbench.commands.check.limits import Limits
+    from pesbench.commands.check.report import CheckReport
+    from pesbench.core.errors import UserError
+    from pesbench.core.interface import Status
+    from pesbench.core.scans import Scan
+    from pesbench.files.evaluation import Evaluation, ScanEvaluation
+    from pesbench.files.scan_set import ScanSet
+    from pesbench.tasks.dynamics.stored import Trajectories
 
 __version__ = "0.1.0"
+__all__ = [
+    "CheckReport",
+    "Evaluation",
+    "Limits",
+    "Scan",
+    "ScanEvaluation",
+    "ScanSet",
+    "Status",
+    "Trajectories",
+    "UserError",
+    "check",
+    "evaluate_scan",
+    "load_model",
+    "score_scan",
+]
+
+_MODULES = {
+    "CheckReport": "pesbench.commands.check.report",
+    "Evaluation": "pesbench.files.evaluation",
+    "Limits": "pesbench.commands.check.limits",
+    "Scan": "pesbench.core.scans",
+    "ScanEvaluation": "pesbench.files.evaluation",
+    "ScanSet": "pesbench.files.scan_set",
+    "Status": "pesbench.core.interface",
+    "Trajectories": "pesbench.tasks.dynamics.stored",
+    "UserError": "pesbench.core.errors",
+}  # the functions are those of `pesbench.api`
 
 
-def check(
-    calculator: Any,
-    *,
-    name: str | None = None,
-    scans: Sequence[str] | None = None,
-    parts: Sequence[str] = ("conformance", "scans", "dynamics"),
-    limits: Limits | None = None,
-    elements: Sequence[str] | None = None,
-    dtype: str | None = None,
-) -> CheckReport:
-    """Check an ASE calculator: conformance, 30 bond scans, short dynamics (docs/check.md).
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-    Runs in the caller's process, so that a model in training can be checked between two epochs.
-    The calculator's `atoms` and `results` are left as they were. A calculator that raises on a
-    molecule costs that molecule and is told in the report; one that kills the process kills it:
-    `python -m pesbench check` is the safe way for those.
+    value = getattr(import_module(_MODULES.get(name, "pesbench.api")), name)
+    globals()[name] = value
+    return value
 
-    Args:
-        calculator: Any ASE calculator, eV and Å.
-        name: Of the model in the report; the calculator's class if None.
-        scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
-        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
-            `dynamics` (some 9000).
-        limits: What passes; see `pesbench.commands.check.Limits`.
-        elements: Symbols the calculator knows; None to find out by asking it.
-        dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and
-            fails if it is coarser.
 
-    Returns:
-        A report; `report.passed`, `report.scores["fsd_full"]` in Å⁻¹, `print(report)`,
-        `report.to_json(path)`.
-
-    Raises:
-        UserError: `calculator` is none, or a name is unknown.
-    """
-    from pesbench.commands.check.local import check_calculator
-
-    return check_calculator(
-        calculator,
-        name=name,
-        scans=scans,
-        parts=parts,
-        limits=limits,
-        elements=elements,
-        dtype=dtype,
-    )
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,10 +4,3 @@
 worker; `pesbench.check` on any ASE calculator, in the caller's process. docs/check.md tells what
 the rows mean.
 """
-
-from __future__ import annotations
-
-from pesbench.commands.check.limits import Limits
-from pesbench.commands.check.report import CheckReport, CheckRow, Verdict
-
-__all__ = ["CheckReport", "CheckRow", "Limits", "Verdict"]

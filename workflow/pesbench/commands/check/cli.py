@@ -67,7 +67,7 @@ def add(stages: Stages) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from pesbench.commands.check import Limits
+    from pesbench.commands.check.limits import Limits
     from pesbench.commands.check.run import PARTS, chosen_scans
     from pesbench.commands.check.supervised import (
         check_entry,

@@ -18,6 +18,7 @@ from pesbench.commands.check.run import DTYPES, PARTS, run_check
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import (
     Batch,
+    Model,
     ModelInfo,
     Result,
     Status,
@@ -112,7 +113,7 @@ def _number(symbol: str) -> int:
 class InProcess:
     """What an evaluator asks of a worker, without the process: a model that is loaded already."""
 
-    def __init__(self, model: CalculatorModel) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         self.losses: Counter[str] = Counter()  # there is no process to lose
 

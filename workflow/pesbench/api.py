@@ -1,0 +1,173 @@
+"""The functions of `import pesbench`, for notebooks and scripts.
+
+No module of the package imports this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pesbench.commands.check import local
+from pesbench.commands.check.limits import Limits
+from pesbench.commands.check.report import CheckReport
+from pesbench.commands.check.run import PARTS
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Model, Status
+from pesbench.core.scans import Scan
+from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import Evaluator
+from pesbench.engine.scans import evaluate_scans
+from pesbench.files.evaluation import ScanEvaluation
+from pesbench.tasks.bonds import score
+
+MODELS_FILE = "config/models.yaml"
+
+
+def load_model(
+    model: str | Path,
+    *,
+    family: str | None = None,
+    models_file: str | Path = MODELS_FILE,
+    scan_set: str | Path | None = None,
+    device: str = "auto",
+    trust: bool = False,
+) -> Model:
+    """Load a model into this process.
+
+    A model that crashes ends this process; the commands run models in a process of their own. The
+    packages of its family must be installed here, and the extra `check`.
+
+    Args:
+        model: Name of an entry of the registry; with `family`, a weight file or its http address.
+        family: Such as `mace`.
+        models_file: The registry.
+        scan_set: The scan set that a control is made of; other models do not need it.
+        device: `auto`, `cpu` or `cuda`.
+        trust: Your word that the weights may run code when they are loaded.
+
+    Returns:
+        A model with `info` and `evaluate(batch)`, see `pesbench.core.interface.Model`.
+
+    Raises:
+        UserError: there is no such entry, weight file or family, or the weights are not those that
+            the entry names, or may run code.
+        HostError: a download failed; another attempt may not.
+    """
+    from pesbench.commands.check.supervised import entry_of_weights
+    from pesbench.commands.parsing import registered
+    from pesbench.models.registry import fetch_weights, load
+
+    if family is None:
+        entry = registered(str(model), Path(models_file), trust=trust)
+    else:
+        entry = entry_of_weights(str(model), family, trust=trust)
+    held = None if scan_set is None else Path(scan_set)
+    return load(fetch_weights(entry), scan_set=held, device=device)
+
+
+def evaluate_scan(model: Model, scan: Scan) -> ScanEvaluation:
+    """Ask a model for the energies and forces of all frames of a scan.
+
+    What the model does wrong is no exception: it is the status of the frames it happened on.
+
+    Args:
+        model: Of `load_model`, or anything with its `info` and `evaluate`.
+        scan: Its reference is not needed.
+
+    Returns:
+        Energies in eV, shape (F,), forces in eV/Å, shape (F, N, 3), and the status.
+
+    Raises:
+        HostError: the machine is out of memory.
+    """
+    evaluator = Evaluator(local.InProcess(model), BatchLimit())  # type: ignore[arg-type]
+    (evaluation,) = evaluate_scans(evaluator, [scan])
+    return evaluation
+
+
+def score_scan(
+    scan: Scan, forces: ArrayLike, energy: ArrayLike | None = None
+) -> dict[str, float | str]:
+    """Score forces, and energies where there are any, against the reference of a scan.
+
+    Args:
+        scan: With its reference; frames without one are left out.
+        forces: eV/Å, shape (F, N, 3).
+        energy: eV, shape (F,); without it the metrics that need energies are NaN.
+
+    Returns:
+        One value for each metric, such as `fsd_full` in Å⁻¹ (docs/metrics.md has all of them).
+
+    Raises:
+        UserError: an array has another shape, or holds what is no number on a frame that has a
+            reference: a model that fails on a frame has no score; or the scan has no reference.
+    """
+    given = np.asarray(forces, dtype=np.float64)
+    energies = (
+        np.full(scan.n_frames, np.nan) if energy is None else np.asarray(energy, dtype=np.float64)
+    )
+    counted = np.isfinite(scan.energy)
+    if not counted.any():
+        raise UserError(f"{scan.id}: the scan has no reference; take another")
+    for name, values, shape in (
+        ("forces", given, scan.positions.shape),
+        ("energy", energies, scan.coordinate.shape),
+    ):
+        if values.shape != shape:
+            raise UserError(f"{scan.id}: `{name}` has the shape {values.shape}; give {shape}")
+        if (name == "forces" or energy is not None) and not np.isfinite(values[counted]).all():
+            raise UserError(f"{scan.id}: `{name}` holds what is no number; give numbers alone")
+    status = np.full(scan.n_frames, Status.OK.code, dtype=np.int8)
+    evaluation = ScanEvaluation(scan.id, energies, given, status, Status.OK, "", 0.0)
+    return score.score_scan(scan, evaluation)
+
+
+def check(
+    calculator: Any,
+    *,
+    name: str | None = None,
+    scans: Sequence[str] | None = None,
+    parts: Sequence[str] = PARTS,
+    limits: Limits | None = None,
+    elements: Sequence[str] | None = None,
+    dtype: str | None = None,
+) -> CheckReport:
+    """Check an ASE calculator: conformance, 30 bond scans, short dynamics (docs/check.md).
+
+    Runs in the caller's process, so that a model in training can be checked between two epochs.
+    The calculator's `atoms` and `results` are left as they were. A calculator that raises on a
+    molecule costs that molecule and is told in the report; one that kills the process kills it:
+    `python -m pesbench check` is the safe way for those.
+
+    Args:
+        calculator: Any ASE calculator, eV and Å.
+        name: Of the model in the report; the calculator's class if None.
+        scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
+        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
+            `dynamics` (some 9000).
+        limits: What passes; see `pesbench.Limits`.
+        elements: Symbols the calculator knows; None to find out by asking it.
+        dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and
+            fails if it is coarser.
+
+    Returns:
+        A report; `report.passed`, `report.scores["fsd_full"]` in Å⁻¹, `print(report)`,
+        `report.to_json(path)`.
+
+    Raises:
+        UserError: `calculator` is none, or a name is unknown.
+    """
+    return local.check_calculator(
+        calculator,
+        name=name,
+        scans=scans,
+        parts=parts,
+        limits=limits,
+        elements=elements,
+        dtype=dtype,
+    )
