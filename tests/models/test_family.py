@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 import config_tables
+from pesbench.core.errors import UserError
 from pesbench.core.family import EntrySettings, Family, families, family_module
 from pesbench.core.settings import keys
 from pesbench.files.fingerprint import Code
+from pesbench.models.models_file import make_entry
 from workflow_copy import REPO
 
 SPRINGS = '''
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pesbench.core.errors import UserError
 from pesbench.core.family import EntrySettings, Family, LoadJob
 from pesbench.core.interface import ModelInfo, Result, Status
 from pesbench.core.settings import setting
@@ -78,6 +81,7 @@ FIELDS = '''
 
 from dataclasses import dataclass
 
+from pesbench.core.errors import UserError
 from pesbench.core.family import EntrySettings, Family, WeightFormat
 from pesbench.core.settings import ADDRESS, setting
 
@@ -231,6 +235,41 @@ def test_its_file_decides_its_fingerprint_and_no_other(workflow: Path) -> None:
         path.write_text(path.read_text() + "\nOTHER = 1\n")
         after = prints()
         assert [one for one in every if before[one] != after[one]] == [name]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"family": "tblite", "method": "GFN2-xTB", 3: 4}, "unknown key '3'; known: "),
+        ({"family": "control", "control": "zero", 2.5: 1}, "unknown key '2.5'; known: "),
+        ({"family": "ase", "calculator": "a:B", "arguments": {1: 2}},
+         "`arguments`: the key 1 is no text; put it in quotes"),
+        ({"family": "mace", "weights": "a", "head": None}, "`head` must be text, not None"),
+        ({"family": "mace"}, "the key 'weights' is missing"),
+        ({"family": "testbed", "weights": "a", "trust": True}, "unknown key 'trust'"),
+        ({"family": "sevennet"}, "exactly one of `pretrained` or `weights` must be given"),
+        ({"family": "sevennet", "pretrained": "7net-0", "weights": "a"}, "exactly one of"),
+        ({"family": "control", "control": "zero", "dose": 1}, "control 'zero' has no `dose`"),
+        ({"family": "control", "control": "noise"}, "the key 'dose' is missing"),
+        ({"family": "control", "dose": 1}, "the key 'control' is missing"),
+        ({"family": "tblite", "method": "GFN2-xTB", "batch_size": 2.0}, "auto, not 2.0; write 2"),
+        ({"family": "tblite", "method": "GFN2-xTB", "seen_scans": []}, "`seen_scans` is empty"),
+    ],
+)  # fmt: skip
+def test_a_wrong_entry_is_one_line(entry: dict, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_entry("m", entry)
+    assert str(caught.value).startswith("model 'm'")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_entry_is_kept_as_it_was_written() -> None:
+    """Or its digest, by which stored results know it, would be another."""
+    entry = make_entry("m", {"family": "ase", "calculator": "a:B", "timeout_s": 30})
+    assert json.dumps(entry.settings["timeout_s"]) == "30"
+    assert "level_of_theory" not in entry.settings
+    assert list(entry.settings)[:3] == ["batch_size", "timeout_s", "arguments"]
 
 
 # --- the families that ship ----------------------------------------------------------------------

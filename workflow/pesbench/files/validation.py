@@ -287,6 +287,10 @@ class _Error:
     def of(cls, error: Mapping[str, Any], top: type) -> _Error:
         """From one of `ValidationError.errors`."""
         kind, path, key = error["type"], tuple(error["loc"]), ""
+        if kind == "invalid_key":  # no text: no key of ours
+            kind, path = _UNKNOWN, (*path[:-1], str(path[-1]))
+        if path[-1:] == ("[key]",):  # of a table whose keys are names
+            kind, path, key = "key", path[:-2], str(path[-2])
         if kind in ("missing", _UNKNOWN):
             *above, last = path
             path = tuple(above)
@@ -322,6 +326,8 @@ class _Error:
             case "literal_error" if self.field:
                 known = closest(self.value, map(str, self.field.about.choices))
                 return f"{key}: {shown(self.value)} is not known; {known}"
+            case "key":
+                return f"{key}: the key {self.key} is no text; put it in quotes"
             case "one_of":
                 return f"{key}: exactly one of {self.limit} must be given"
             case "path":
