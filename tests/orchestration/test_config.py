@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest, select
-from pesbench.core.settings import declared
+from pesbench.core.settings import declared, words
 from pesbench.core.task import split_shards
 from pesbench.files.atomic import write_json
 from pesbench.files.strict_yaml import read_yaml
@@ -114,7 +114,8 @@ def test_defaults(base):
     assert run.models["gfn1-xtb"].settings["accuracy"] == 1.0
     assert run.settings["bonds_to_hydrogen"] is False
     assert [scan.rsplit("_")[0] for scan in run.scans] == sorted(SCANS)
-    assert run.shards("gfn1-xtb") == {"0000": run.scans}
+    bonds = run.tasks["bonds"]
+    assert {name: list(one.items) for name, one in bonds.shards.items()} == {"0000": run.scans}
 
 
 COLLECT = [
@@ -165,7 +166,7 @@ def test_molecules_of_dynamics_without_a_selected_scan_are_named(base, caplog):
         "systems": ["ethanol", "methanethiol"],
     }
     run = resolve(_config(systems=["C-S/*"], dynamics=block), base)
-    assert [shard.systems for shard in run.dynamics_shards.values()] == [["methanethiol"]]
+    assert [one.items for one in run.tasks["dynamics"].shards.values()] == [("methanethiol",)]
     assert caplog.messages == [
         "config: `dynamics.systems`: without a selected scan, so without dynamics: ethanol"
     ]
@@ -177,8 +178,9 @@ def test_molecules_of_dynamics_without_a_selected_scan_are_named(base, caplog):
 def test_dynamics_are_planned_by_molecule(base):
     block = {"models": ["gfn*"], "systems": ["*eth*"], "halved": ["ethanol"], "shard_size": 2}
     run = resolve(_config(models=["gfn*", "emt"], dynamics=block), base)
-    assert run.dynamics == ["gfn1-xtb", "gfn2-xtb"]
-    shards = {name: shard.systems for name, shard in run.dynamics_shards.items()}
+    assert run.models_of("dynamics") == ["gfn1-xtb", "gfn2-xtb"]
+    jobs = run.tasks["dynamics"].shards
+    shards = {name: list(shard.items) for name, shard in jobs.items()}
     assert shards == {
         "0000": ["ethanol", "methanethiol"],
         "0001": ["methylamine"],
@@ -186,12 +188,12 @@ def test_dynamics_are_planned_by_molecule(base):
     }
     parsed = cli.parser().parse_args(
         ["run", "dynamics", "--entry", "e", "--scan-set", "s", "--out", "o",
-         *run.dynamics_shards["half-0000"].options]
+         *words(jobs["half-0000"].settings, "run")]
     )  # fmt: skip
     assert parsed.timestep_fs == 0.25
     assert parsed.temperatures_k == [300, 500, 1000]
     assert parsed.relax_fmax == 0.05
-    assert resolve(_config(), base).dynamics == []
+    assert resolve(_config(), base).models_of("dynamics") == []
 
 
 def test_molecules_of_vibrations_without_a_selected_scan_are_named(base, caplog):
@@ -206,13 +208,15 @@ def test_molecules_of_vibrations_without_a_selected_scan_are_named(base, caplog)
 def test_vibrations_are_planned_by_molecule(base):
     block = {"models": ["gfn*"], "systems": ["*ethan*"]}
     run = resolve(_config(models=["gfn1-xtb", "emt"], vibrations=block), base)
-    assert run.vibrations == ["gfn1-xtb"]  # of the run's models; the reference is asked anyway
+    assert run.models_of("vibrations") == [
+        "gfn1-xtb"
+    ]  # of the run's models; the reference is asked anyway
     assert "gfn2-xtb" not in run.models
-    assert run.vibration_systems == ["ethanol", "methanethiol"]
+    assert run.tasks["vibrations"].selected == ["ethanol", "methanethiol"]
     every = resolve(_config(vibrations={"models": ["*-xtb"]}), base)
-    assert every.vibration_systems == ["ethanol", "methanethiol", "methylamine"]
+    assert every.tasks["vibrations"].selected == ["ethanol", "methanethiol", "methylamine"]
     selected = resolve(_config(systems=["C-N/*"], vibrations={"models": ["*-xtb"]}), base)
-    assert selected.vibration_systems == ["methylamine"]
+    assert selected.tasks["vibrations"].selected == ["methylamine"]
     assert "vibrations" not in resolve(_config(), base).tasks
     assert "vibrations" not in resolve(_config(vibrations={"models": []}), base).tasks
 
@@ -245,8 +249,10 @@ def test_bsct_spice_is_planned_without_its_archive(base):
     run = resolve(config, base)
     assert len(run.scans) == 14
     # cut in the whole set, not in what is selected of it
-    assert [len(shard) for shard in run.shards("gfn1-xtb").values()] == [4, 5, 5]
-    assert run.shards("control-zero") == {"0000": run.scans}  # controls are not worth a process
+    assert [len(one.items) for one in run.tasks["bonds"].shards.values()] == [4, 5, 5]
+    # controls are not worth a process each
+    (one,) = run.tasks["bonds"].shards_of("control-zero").values()
+    assert list(one.items) == run.scans
     assert run.archive == "https://example.org/a.tar.gz"
     assert run.reference is None
     (base / "local").mkdir()
@@ -277,7 +283,7 @@ def test_the_shipped_configurations_resolve(repo):
     assert mini.reference.settings["level_of_theory"] == "GFN2-xTB"
     bsct = resolve(read_yaml(repo / "config/bsct_spice.yaml"), repo)
     assert len(bsct.scans) == 485
-    assert len(bsct.shards("gfn1-xtb")) == 20
+    assert len(bsct.tasks["bonds"].shards) == 20
 
 
 def test_hints():

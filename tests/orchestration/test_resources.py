@@ -83,7 +83,7 @@ def test_a_later_attempt_counts_on_a_model_that_hangs(run):
     request = Request(minutes=12.2, memory_mb=3000, gpu=True, waiting_min=89.1)
     assert [request.runtime_min(attempt, Cluster()) for attempt in (1, 2, 3)] == [13, 116, 129]
     assert request.runtime_min(2, Cluster(gpu_hours=1)) == 60
-    shard = next(iter(run.shards("gfn1-xtb")))
+    shard = next(iter(run.tasks["bonds"].shards))
     assert Requests(run).shard("gfn1-xtb", "bonds", shard).waiting_min == 90.0  # 9 x 600 s
 
 
@@ -151,9 +151,7 @@ def test_a_wrong_key_of_the_cluster_is_told(tmp_path):
 def test_the_shipped_site_is_valid_and_every_key_has_the_default_of_the_schema():
     shipped = yaml.safe_load((REPO / "slurm" / "site.yaml").read_text())
     assert read_cluster(shipped, REPO / "none") == Cluster(cpu_partition="cpu", gpu_partition="gpu")
-    own = yaml.safe_load((REPO / "config" / "bsct_spice.yaml").read_text())
-    assert shipped["shard_size"] == own["shard_size"]  # with or without the profile: the same files
-    assert shipped["dynamics"]["shard_size"] == own["dynamics"]["shard_size"]
+    assert set(shipped) == {"cluster", "shard_size"}  # what a task's jobs hold is the config's
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -307,7 +305,7 @@ def test_a_model_that_has_run_asks_by_its_own_speed(run, tmp_path, toys, toy_set
         fake_entry(arguments={"pause_s": 0.02}), toy_set, sorted(toys), folder / "0000.h5"
     )
     (known,) = measured({"bonds": [folder / "0000.h5"]})
-    work = Sizes({}, {}).of_scans(run.shards("gfn1-xtb")["0000"])
+    work = Sizes({}, {}).of_scans(run.tasks["bonds"].shards["0000"].items)
     found = Requests(run).shard("gfn1-xtb", "bonds", "0000")
     assert found.minutes == minutes(work, known.seconds_per_atom_frame)
     assert found.memory_mb == known.memory_mb
@@ -330,7 +328,7 @@ def test_a_model_that_was_timed_for_a_plan_asks_by_that_until_it_has_run(
     ]
     probe = {"timings": {"scan": timings}, "device": "cpu", "host_bytes": 10**9}
     (folder / "probe.json").write_text(json.dumps(probe))
-    work = Sizes({}, {}).of_scans(run.shards("gfn1-xtb")["0000"])
+    work = Sizes({}, {}).of_scans(run.tasks["bonds"].shards["0000"].items)
     timed = Requests(run).shard("gfn1-xtb", "bonds", "0000")
     assert timed.minutes == minutes(work, 5.0 / 20)
     assert timed.memory_mb == 2500
@@ -351,7 +349,7 @@ def test_files_are_read_once_whatever_the_number_of_jobs(run, tmp_path, toys, to
     for name in ("read_usage", "ScanSet"):
         reader = getattr(resources, name)
         monkeypatch.setattr(resources, name, lambda p, read=reader: opened.append(p) or read(p))
-    for shard in run.shards("gfn1-xtb"):
+    for shard in run.tasks["bonds"].shards:
         requests.shard("gfn1-xtb", "bonds", shard)
     assert opened.count(tmp_path / "bsct_spice.h5") == 1
     assert folder / "0000.h5" not in opened  # it was read before

@@ -18,7 +18,7 @@ from pesbench.commands.plan.tables import wall_hours
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
 from pesbench.core.names import IN_RESULTS, LONGEST, why_unfit
-from pesbench.core.settings import check_limits, exactly, keys
+from pesbench.core.settings import check_limits, exactly, keys, words
 from pesbench.files.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from pesbench.files.validation import validate
 from pesbench.models.models_file import read_models
@@ -284,9 +284,9 @@ def test_a_number_reaches_the_command_as_it_was_written(here, value):
     block = {"models": ["gfn1-xtb"], "timestep_fs": value if value <= 10 else 1.0,
              "temperatures_k": [max(value, 1.0)]}  # fmt: skip
     run = _resolved(here, dump_yaml({"dynamics": block}))
-    words = run.dynamics_shards["0000"].options
-    assert float(words[words.index("--timestep-fs") + 1]) == block["timestep_fs"]
-    assert float(words[words.index("--temperatures-k") + 1]) == block["temperatures_k"][0]
+    options = words(run.tasks["dynamics"].shards["0000"].settings, "run")
+    assert float(options[options.index("--timestep-fs") + 1]) == block["timestep_fs"]
+    assert float(options[options.index("--temperatures-k") + 1]) == block["temperatures_k"][0]
     assert float(exactly(value)) == value
     assert exactly(300.0) == "300"  # as ever: what was made before is not made again
 
@@ -337,14 +337,14 @@ def _after(start: str, text: str):
 
 
 def test_blocks_of_the_default_config_do_not_reach_a_config_of_ones_own(here):
-    assert _resolved(here).dynamics == ["gfn1-xtb"]
-    assert _resolved(here, "", "shard_size=3").dynamics == ["gfn1-xtb"]
-    assert _resolved(here, "shard_size: 3").dynamics == []
+    assert _resolved(here).models_of("dynamics") == ["gfn1-xtb"]
+    assert _resolved(here, "", "shard_size=3").models_of("dynamics") == ["gfn1-xtb"]
+    assert _resolved(here, "shard_size: 3").models_of("dynamics") == []
     run = _resolved(here, "dynamics: {models: [gfn1-xtb]}")
-    assert run.dynamics_shards["0000"].settings.temperatures_k == (300.0, 500.0, 1000.0)
+    assert run.tasks["dynamics"].settings.temperatures_k == (300.0, 500.0, 1000.0)
     assert run.scan_set == "own"  # of the default config
     both = resolve(read_config([Path("config/config.yaml"), _own(here, "shard_size: 3")]), here)
-    assert both.dynamics == ["gfn1-xtb"]  # named as any other config, it is whole
+    assert both.models_of("dynamics") == ["gfn1-xtb"]  # named as any other config, it is whole
 
 
 @pytest.mark.parametrize("name", ["own_molecules", "variants"])
@@ -356,12 +356,15 @@ def test_a_shipped_config_without_dynamics_has_none(name):
 def test_the_reference_runs_where_it_is_named_for_dynamics(here):
     words = ["models=[gfn1-xtb]", "dynamics={models: [gfn1-xtb,gfn2-xtb]}"]
     run = _resolved(here, "", *words)
-    assert run.dynamics == ["gfn1-xtb", "gfn2-xtb"]
+    assert run.models_of("dynamics") == ["gfn1-xtb", "gfn2-xtb"]
     assert set(run.models) == {"gfn1-xtb", "gfn2-xtb", "control-zero"}
     again = resolve(run.resolved(read_config([], words).values), here)  # as a rule gives it
-    assert (again.dynamics, list(again.models)) == (run.dynamics, list(run.models))
+    assert (again.models_of("dynamics"), list(again.models)) == (
+        run.models_of("dynamics"),
+        list(run.models),
+    )
     named = _resolved(here, "vibrations: {models: [gfn2-xtb]}")
-    assert named.vibrations == ["gfn2-xtb"]
+    assert named.models_of("vibrations") == ["gfn2-xtb"]
     assert "gfn2-xtb" in named.models
 
 
@@ -383,9 +386,9 @@ def test_a_name_that_is_not_in_the_run_is_refused(here, stage, names, said):
 
 def test_models_that_are_said_last_narrow_what_was_said_before(here):
     text = "models: [gfn1-xtb, gfn2-xtb]\ndynamics: {models: [gfn1-xtb, gfn2-xtb]}\n"
-    assert _resolved(here, text, "models=[gfn1-xtb]").dynamics == ["gfn1-xtb"]
+    assert _resolved(here, text, "models=[gfn1-xtb]").models_of("dynamics") == ["gfn1-xtb"]
     narrowed = _resolved(here, text, "models=[ipea1-xtb]")
-    assert narrowed.dynamics == []
+    assert narrowed.models_of("dynamics") == []
     assert (
         list(narrowed.resolved(read_config([Path("own.yaml")]).values)["dynamics"]["models"]) == []
     )

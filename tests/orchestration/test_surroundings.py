@@ -131,7 +131,7 @@ def test_a_tilde_in_any_path_of_a_config_is_the_home_folder(home, tmp_path):
         assert run.results == home / "out" / "own"
         assert run.molecule_files == [str(home / "m.extxyz")]
         assert run.models_file == home / "models.yaml"
-        assert run.dynamics_shards["0000"].systems == ["ethanol"]
+        assert run.tasks["dynamics"].shards["0000"].items == ("ethanol",)
     for key in ("results", "models_file"):
         with pytest.raises(UserError, match="holds braces"):
             resolve(config | {key: "a{model}b"}, tmp_path)

@@ -24,25 +24,6 @@ from pesbench.orchestration.config_keys import LadderKeys, config_keys
 from pesbench.orchestration.task_runs import Scans, TaskRun, asked_models, task_run
 from pesbench.references import bsct_spice
 from pesbench.references.settings import SOURCES, QualityLimits
-from pesbench.tasks.dynamics.settings import DynamicsSettings
-
-
-@dataclass(frozen=True)
-class DynamicsShard:
-    """What one job of dynamics runs.
-
-    Attributes:
-        systems: Ids of the molecules, sorted.
-        settings: The same for all of them.
-    """
-
-    systems: list[str]
-    settings: DynamicsSettings
-
-    @property
-    def options(self) -> list[str]:
-        """The settings as options of `pesbench dynamics`."""
-        return words(self.settings, "run")
 
 
 @dataclass(frozen=True)
@@ -70,8 +51,6 @@ class Run:
         tasks: What each task asks, by name; a task that asks nothing is not there.
         ladder: Names of the models that are compared with a baseline, which is the first; each
             potential is followed by its seeds.
-        dynamics, dynamics_shards, vibrations, vibration_systems: The same as in `tasks`, until
-            all their users take it from there.
     """
 
     scan_set: str
@@ -92,10 +71,6 @@ class Run:
     strict: bool
     software: str
     tasks: dict[str, TaskRun]
-    dynamics: list[str]
-    dynamics_shards: dict[str, DynamicsShard]
-    vibrations: list[str]
-    vibration_systems: list[str]
     ladder: list[str]
 
     @property
@@ -144,26 +119,19 @@ class Run:
         """What the tables say of each model beside its numbers."""
         return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
 
+    def models_of(self, task: str) -> list[str]:
+        """Names of the models that a task asks; none where it asks nothing, or is not there."""
+        return self.tasks[task].models if task in self.tasks else []
+
     @property
-    def energy_ceiling_ev(self) -> float:
-        """Of the reference above its minimum; below it faults count."""
-        return self.tasks["bonds"].settings.energy_ceiling_ev
+    def dynamics(self) -> list[str]:
+        """Until `report.smk` asks `models_of`."""
+        return self.models_of("dynamics")
 
-    def shards(self, model: str, *, selected: bool = True) -> dict[str, list[str]]:
-        """The scans of each job of a model, by shard name.
-
-        Which job a scan belongs to follows from the scan set alone, so that a wider selection
-        finds what a narrower one has made. A control has one shard.
-
-        Args:
-            model: Its name.
-            selected: Whether to leave out scans that are not selected; if not, all of the set.
-        """
-        control = self.models[model].family == "control"
-        chosen = set(self.scans if selected else self.planned)
-        shards = split_shards(self.planned, len(self.planned) if control else self.shard_size)
-        found = {name: [i for i in ids if i in chosen] for name, ids in shards.items()}
-        return {name: ids for name, ids in found.items() if ids}
+    @property
+    def vibrations(self) -> list[str]:
+        """Until `report.smk` asks `models_of`."""
+        return self.models_of("vibrations")
 
     @property
     def archive(self) -> str:
@@ -179,7 +147,7 @@ class Run:
     def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A config with the models that each stage of this run asks, in place of those named."""
         return dict(config) | {
-            name: config[name] | {"models": self.tasks[name].models if name in self.tasks else []}
+            name: config[name] | {"models": self.models_of(name)}
             for name, task in tasks().items()
             if not task.always and config.get(name)
         }
@@ -289,20 +257,7 @@ def _resolve(said: Config, base: Path) -> Run:
         software=config.software,
         tasks=found,
         ladder=_ladder(config.ladder, registry, models, places["ladder"]),
-        **_as_before(found),
     )
-
-
-def _as_before(found: Mapping[str, TaskRun]) -> dict[str, Any]:
-    """What stood in the place of `Run.tasks`, until all its users are moved."""
-    dynamics, vibrations = found.get("dynamics"), found.get("vibrations")
-    shards = dynamics.shards.items() if dynamics else ()
-    return {
-        "dynamics": dynamics.models if dynamics else [],
-        "dynamics_shards": {n: DynamicsShard(list(one.items), one.settings) for n, one in shards},
-        "vibrations": vibrations.models if vibrations else [],
-        "vibration_systems": vibrations.selected if vibrations else [],
-    }
 
 
 def _entries(
