@@ -60,13 +60,9 @@ BUILT = [
     RESULTS / "leaderboard.md",
     RESULTS / "leaderboard.html",
     RESULTS / "models.json",
-    *ASSOCIATION,
-    *ASSOCIATION_FIGURE,
-    *DOSE_FIGURE,
     *SCORES,
-    *LADDER,
-    *LADDER_FIGURE,
-    *expand(RESULTS / "{model}" / "worst.extxyz", model=FOR_WORST),
+    *SECTIONS,
+    *MODEL_SECTIONS,
 ]
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pesbench.compare import association_metrics as association
-from pesbench.compare import association_statistics as statistics
-from pesbench.compare.association_panel import (
+from pesbench.compare.association import correlations as association
+from pesbench.compare.association import statistics, verdicts
+from pesbench.compare.association import table as tables
+from pesbench.compare.association.panel import (
     CHEAP_METRICS,
     FAILED,
     RESPONSES,
@@ -24,10 +25,10 @@ from pesbench.compare.association_panel import (
     start_failures,
     time_lost,
 )
-from pesbench.compare.association_statistics import Interval
+from pesbench.compare.association.statistics import Interval
 from pesbench.metrics import survival
 from pesbench.metrics.aggregate import resample
-from pesbench.report.tables import LOWER_IS_BETTER
+from pesbench.tasks.bonds.task import TASK
 
 HORIZON = 5.0
 
@@ -260,17 +261,17 @@ def test_a_strong_effect_is_found_and_none_is_not():
     trials = 120
     found = {
         effect: [
-            association.verdict(
+            verdicts.verdict(
                 association.over_models(simulated_panel(generator, 14, effect), "x", resamples=300)
             ).finding
             for _ in range(trials)
         ]
         for effect in (0.95, 0.0, -0.95)
     }
-    right = {0.95: association.Finding.SUPPORTED, -0.95: association.Finding.CONTRADICTED}
+    right = {0.95: verdicts.Finding.SUPPORTED, -0.95: verdicts.Finding.CONTRADICTED}
     for effect, finding in right.items():
         assert found[effect].count(finding) > 0.95 * trials
-    silent = found[0.0].count(association.Finding.NOT_RESOLVED) / trials
+    silent = found[0.0].count(verdicts.Finding.NOT_RESOLVED) / trials
     assert silent > 0.95 - 4 * math.sqrt(0.95 * 0.05 / trials)
 
 
@@ -353,7 +354,7 @@ def test_one_molecule_has_no_interval():
     found = association.over_models(panel_of(one, one, failed=one / 9))
     assert found.spearman == 1
     assert np.isnan(found.interval.low)
-    assert association.verdict(found).finding is association.Finding.NOT_RESOLVED
+    assert verdicts.verdict(found).finding is verdicts.Finding.NOT_RESOLVED
 
 
 # --- from scores to a panel ----------------------------------------------------------------------
@@ -411,7 +412,9 @@ def associate(scans, runs, metric="fsd_full", response=TIME_LOST, **options):
 
 
 def test_metrics_are_all_that_can_rank_and_the_shares_of_monotone_scans():
-    assert {m for m, sign in CHEAP_METRICS.items() if sign == 1} == set(LOWER_IS_BETTER)
+    assert {m for m, sign in CHEAP_METRICS.items() if sign == 1} == {
+        metric.name for metric in TASK.metrics if metric.ranks
+    }
     assert {m for m, sign in CHEAP_METRICS.items() if sign == -1} == {
         "compression_monotone",
         "compression_monotone_force",
@@ -488,7 +491,7 @@ def test_models_that_share_nothing_have_no_correlation():
     found = associate(scans, runs)
     assert (found.n, found.n_scans) == (9, 0)
     assert np.isnan([found.spearman, found.p, found.partial, found.interval.low]).all()
-    said = association.verdict(found).sentence
+    said = verdicts.verdict(found).sentence
     assert said.startswith("not resolved at n = 9")
     assert "no correlation" in said
     assert np.isnan(association.over_pairs(panel(scans, runs, "fsd_full")).spearman)
@@ -501,7 +504,7 @@ def test_seeds_of_a_variant_are_one_point():
     assert found.x == pytest.approx([1 + 1.5, 7.5 + 1.5, 4.5, 5.5, 6.5, 7.5])
     assert found.y == pytest.approx([0, 3.5, 0, 0, 1, 2])
     assert (found.n, found.n_models) == (6, 9)
-    assert association.verdict(found).sentence.startswith("not resolved at n = 6")
+    assert verdicts.verdict(found).sentence.startswith("not resolved at n = 6")
 
 
 @pytest.mark.parametrize("transform", [np.exp, lambda v: v**3, lambda v: 2 * np.log1p(v) - 5])
@@ -555,8 +558,8 @@ def test_hardly_any_model(n):
         found = test(panel(scans, runs, "fsd_full"))
         assert found.n == n
         assert np.isnan([found.spearman, found.p, found.interval.low]).all()
-        assert association.verdict(found).sentence.startswith(f"not resolved at n = {n}: ")
-    table = association.table(scans, runs, metrics=["fsd_full"], responses=[TIME_LOST])
+        assert verdicts.verdict(found).sentence.startswith(f"not resolved at n = {n}: ")
+    table = tables.table(scans, runs, metrics=["fsd_full"], responses=[TIME_LOST])
     assert table["n"].tolist() == [n, n]
 
 
@@ -628,7 +631,7 @@ def test_cut_runs_are_bounded_on_both_sides():
     fail, live = np.array([0.0] * 5 + [1, 2, 3, 4]), np.array([0.0] * 5 + [1, 2, 3, 0])
     assert found.if_all_fail == pytest.approx(stats.spearmanr(rough, fail).statistic)
     assert found.if_all_survive == pytest.approx(stats.spearmanr(rough, live).statistic)
-    said = association.verdict(found).sentence
+    said = verdicts.verdict(found).sentence
     assert f"{found.if_all_fail:.2f} if every run that was cut had failed" in said
     shares = associate(scan_rows(LEVELS), runs, response=FAILED)
     assert shares.y == pytest.approx([0, 0, 0, 0, 0, 1, 1, 1, 0])
@@ -685,8 +688,8 @@ def test_start_failures_change_no_test_and_their_bound_stands_beside():
     scans = scan_rows(LEVELS)
     runs, start_failed = start_failing(run_rows(TIMES), "m0", ["s0", "s1"])
     assert (start_failed["time_ps"].tolist(), set(start_failed["model"])) == ([0.0] * 4, {"m0"})
-    without = association.answer(scans, runs, resamples=50).primary
-    found = association.answer(scans, runs, resamples=50, start_failed=start_failed).primary
+    without = verdicts.answer(scans, runs, resamples=50).primary
+    found = verdicts.answer(scans, runs, resamples=50, start_failed=start_failed).primary
     for one in ("spearman", "p", "interval", "kendall", "n", "n_runs", "left_out"):
         assert str(getattr(found, one)) == str(getattr(without, one))
     assert without.if_start_failed is None
@@ -702,7 +705,7 @@ def test_start_failures_change_no_test_and_their_bound_stands_beside():
 def test_a_model_that_fails_everywhere_before_its_first_step_comes_into_the_bound():
     scans = scan_rows(LEVELS)
     runs, start_failed = start_failing(run_rows(TIMES), "m8", [f"s{k}" for k in range(4)])
-    found = association.answer(scans, runs, resamples=50, start_failed=start_failed)
+    found = verdicts.answer(scans, runs, resamples=50, start_failed=start_failed)
     for test in (found.primary, found.secondary):
         assert (test.n, list(test.left_out)) == (8, ["m8"])
         lost = np.array([0, 0, 0, 0, 0, 1, 2, 3, HORIZON])
@@ -722,7 +725,7 @@ def test_start_failures_count_in_excess_of_the_reference():
 @pytest.mark.parametrize("status", ["unsupported", "masked"])
 def test_molecules_that_a_model_was_not_asked_for_have_no_bound(status):
     runs, start_failed = start_failing(run_rows(TIMES), "m0", ["s0"], status, "")
-    found = association.answer(scan_rows(LEVELS), runs, resamples=50, start_failed=start_failed)
+    found = verdicts.answer(scan_rows(LEVELS), runs, resamples=50, start_failed=start_failed)
     assert start_failed.empty
     assert found.primary.n_runs == 6
     assert found.primary.if_start_failed is None
@@ -732,17 +735,17 @@ def test_table_has_the_bound_of_what_derives_from_survival_over_models():
     runs, start_failed = start_failing(run_rows(TIMES), "m0", ["s0", "s1"])
     options = {"metrics": ["fsd_full", "force_mae"], "resamples": 50}
     scans = scan_rows(LEVELS)
-    plain = association.table(scans, runs, **options)
+    plain = tables.table(scans, runs, **options)
     bounds = ["spearman_start_failed", "n_start_failed", "n_runs_start_failed"]
     assert plain[bounds].isna().all(axis=None)
-    table = association.table(scans, runs, **options, start_failed=start_failed)
+    table = tables.table(scans, runs, **options, start_failed=start_failed)
     pd.testing.assert_frame_equal(table.drop(columns=bounds), plain.drop(columns=bounds))
     has = table["spearman_start_failed"].notna()
     of_survival = table["level"].eq("model") & table["response"].isin([TIME_LOST, FAILED])
     assert has.tolist() == of_survival.tolist()
     assert table.loc[has, bounds[1:]].drop_duplicates().to_numpy().tolist() == [[9, 4]]
     primary = table[table["role"] == "primary"].iloc[0]
-    answer = association.answer(scans, runs, resamples=50, start_failed=start_failed)
+    answer = verdicts.answer(scans, runs, resamples=50, start_failed=start_failed)
     assert primary["spearman_start_failed"] == answer.primary.if_start_failed.spearman
 
 
@@ -811,7 +814,7 @@ MINUS = {"spearman": -0.9, "interval": Interval(-0.99, -0.5)}
     ],
 )
 def test_verdict(changed, word):
-    said = association.verdict(found_with(**changed))
+    said = verdicts.verdict(found_with(**changed))
     assert said.sentence.startswith(word)
     assert said.sentence.startswith(said.finding.value)
     assert said.sentence.endswith(".")
@@ -821,10 +824,10 @@ def test_verdict(changed, word):
 def test_a_perfect_order_of_four_models_is_not_resolved():
     """And the sentence tells that it could not have been."""
     levels, times = {f"m{i}": float(i) for i in range(4)}, {f"m{i}": 4.0 - i for i in range(4)}
-    found = association.answer(scan_rows(levels), run_rows(times))
+    found = verdicts.answer(scan_rows(levels), run_rows(times))
     assert found.primary.spearman == 1
     assert found.primary.p == pytest.approx(2 / 24)
-    assert found.primary_verdict.finding is association.Finding.NOT_RESOLVED
+    assert found.primary_verdict.finding is verdicts.Finding.NOT_RESOLVED
     assert found.primary_verdict.sentence.startswith("not resolved at n = 4: ")
     assert "p = 0.083, at least 0.083 at this n" in found.primary_verdict.sentence
     assert found.secondary.metric == "fsd_windowed"
@@ -835,13 +838,13 @@ def test_ceilings_from_scores():
         (dict.fromkeys(LEVELS, 9.0), "survive"),
         (dict.fromkeys(LEVELS, 1.0), "fail"),
     ):
-        found = association.answer(scan_rows(LEVELS), run_rows(times))
+        found = verdicts.answer(scan_rows(LEVELS), run_rows(times))
         assert found.primary_verdict.sentence.startswith(f"not informative: nearly all {said}")
         assert np.isnan(found.primary.spearman)
 
 
 def test_a_metric_that_is_the_same_for_all_models_resolves_nothing():
-    found = association.answer(scan_rows(dict.fromkeys(LEVELS, 1.0)), run_rows(TIMES))
+    found = verdicts.answer(scan_rows(dict.fromkeys(LEVELS, 1.0)), run_rows(TIMES))
     assert found.primary_verdict.sentence.startswith("not resolved at n = 9")
 
 
@@ -855,10 +858,8 @@ def test_table_ranks_metrics_and_adjusts_the_exploratory_ones():
     scans["compression_monotone"] = -scans["fsd_full"]
     scans["energy_mae"] = np.nan
     metrics = ["energy_mae", "fsd_windowed", "compression_monotone", "fsd_full", "force_mae"]
-    table = association.table(
-        scans, runs, metrics=metrics, responses=[FAILED, TIME_LOST], resamples=100
-    )
-    assert tuple(table.columns) == association.TABLE_COLUMNS
+    table = tables.table(scans, runs, metrics=metrics, responses=[FAILED, TIME_LOST], resamples=100)
+    assert tuple(table.columns) == tables.TABLE_COLUMNS
     assert len(table) == 2 * 2 * 5
     assert table["level"].tolist() == ["model"] * 10 + ["model, system"] * 10
     assert table["response"].tolist() == ([TIME_LOST] * 5 + [FAILED] * 5) * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from functools import partial
 
 import numpy as np
@@ -11,22 +12,26 @@ import pytest
 
 from examples import write_part_of_scores
 from pesbench import cli
-from pesbench.compare import (
-    association,
-    association_cost,
-    association_figures,
-    decades,
-    dose,
-    dose_figures,
-)
-from pesbench.compare import association_metrics as statistics
-from pesbench.compare.association_panel import CHEAP_METRICS
+from pesbench.compare import decades
+from pesbench.compare.association import compared as association
+from pesbench.compare.association import cost as association_cost
+from pesbench.compare.association import figure as association_figures
+from pesbench.compare.association import section as association_section
+from pesbench.compare.association import text as readers
+from pesbench.compare.association import verdicts as statistics
+from pesbench.compare.association.panel import CHEAP_METRICS
+from pesbench.compare.dose import figures as dose_figures
+from pesbench.compare.dose import table as dose
+from pesbench.compare.inputs import CompareInputs
+from pesbench.core.section import SectionInputs
+from pesbench.files import figures
 from pesbench.files.scan_set import ScanSet
+from pesbench.metrics.board import board_frame
+from pesbench.models.facts import model_facts
 from pesbench.models.registry import ModelEntry
-from pesbench.report import figures
-from pesbench.report.inputs import ReportInputs, model_facts
-from pesbench.tasks.bonds import worst
+from pesbench.tasks.bonds.section import section as bonds_section
 from pesbench.tasks.dynamics.score import METRICS
+from pesbench.tasks.dynamics.section import section as dynamics_section
 
 PNG = b"\x89PNG\r\n"
 RESAMPLES = 40
@@ -114,10 +119,15 @@ def a_run(n=9, extra=(), without=(), reference=True):
         models.append((entry("ref", "tblite"), 0.0, runs("ref", HORIZON)))
     models += extra
     entries = {one.name: one for one, _, _ in models}
-    inputs = ReportInputs(
+    inputs = CompareInputs(
         [model_facts(one, LEVEL) for one, _, _ in models],
-        {one.name: scans(one.name, fsd) for one, fsd, _ in models},
-        {one.name: rows for one, _, rows in models if one.name not in without},
+        {
+            "bonds": {one.name: scans(one.name, fsd) for one, fsd, _ in models},
+            "dynamics": {one.name: rows for one, _, rows in models if one.name not in without},
+        },
+        entries,
+        scan_set="toys",
+        made=[("commit", "abc")],
     )
     return inputs, entries
 
@@ -159,7 +169,7 @@ def test_numerical_variants_are_one_point_and_perturbed_models_none():
     assert found.answer.primary.variants == ("model-0", "model-1", "model-2", "model-3")
     assert found.answer.primary.n_models == 5
     assert len(found.compared.perturbed) == 9
-    text = association.to_markdown(found)
+    text = readers.to_markdown(found)
     assert "model-0-again: the same checkpoint as model-0" in text
     assert "9 perturbed models (3 curl, 3 dip, 3 ripple)" in text
 
@@ -175,7 +185,7 @@ def test_runs_with_half_the_time_step_are_in_no_test_and_no_cost():
     pd.testing.assert_frame_equal(one.table, two.table)
     pd.testing.assert_frame_equal(one.compared.cost, two.compared.cost)
     assert two.compared.n_half == 4 * len(SYSTEMS)
-    assert "24 trajectories with half the time step" in association.to_markdown(two)
+    assert "24 trajectories with half the time step" in readers.to_markdown(two)
 
 
 def test_who_is_left_out_is_named():
@@ -183,7 +193,7 @@ def test_who_is_left_out_is_named():
     inputs, entries = a_run(4, [(entry("gone"), 1.0, gone)], without=["model-3"])
     inputs.dynamics["ref"].loc[0, ["outcome", "time_ps"]] = "failed", 1.0
     found = quick(inputs, entries)
-    text = association.to_markdown(found)
+    text = readers.to_markdown(found)
     assert found.answer.primary.n == 3
     assert "- model-3: ran no dynamics." in text
     assert "- gone: has no trajectory that counts." in text
@@ -205,22 +215,24 @@ def test_without_a_reference_every_failure_counts_and_the_text_says_so():
     inputs, entries = a_run(4, reference=False)
     found = quick(inputs, entries)
     assert found.answer.primary.y.max() == pytest.approx(2 * 0.3 / 6)
-    assert "No reference ran dynamics" in association.to_markdown(found)
+    assert "No reference ran dynamics" in readers.to_markdown(found)
 
 
 # --- what is said --------------------------------------------------------------------------------
 
 
-def test_files_are_whole_and_begin_with_the_sentence_of_the_verdict(tmp_path, nine):
+def test_the_section_begins_with_the_sentence_of_the_verdict(monkeypatch, nine):
     found = nine
-    csv, markdown = tmp_path / "a.csv", tmp_path / "a.md"
-    association.write(found, csv, markdown, "A run", [("commit", "abc")])
+    inputs, _ = a_run(9, ladder())
+    monkeypatch.setattr(association_section, "associate", lambda *_: found)
+    section = association_section.section(inputs)
     sentence = statistics.verdict(found.answer.primary).sentence
     assert sentence.startswith("supported: models with a higher fsd_full")
-    title, _, first, *rest = markdown.read_text().splitlines()
-    assert (title, first) == ("# A run", f"**{sentence}**")
+    title, _, first, *rest = section.files["association.md"].splitlines()
+    assert title == "# toys: does smoothness predict stability?"
+    assert first == f"**{sentence}**"
     assert rest[-1] == "- commit: abc"
-    table = pd.read_csv(csv)
+    table = pd.read_csv(io.StringIO(section.files["association.csv"]))
     assert table["role"].value_counts().to_dict() == {
         "exploratory": len(table) - 2,
         "primary": 1,
@@ -232,10 +244,10 @@ def test_files_are_whole_and_begin_with_the_sentence_of_the_verdict(tmp_path, ni
     assert primary["verdict"] == sentence
     assert primary["spearman"] == pytest.approx(1.0)
     assert np.isnan(primary["p_adjusted"])
-    assert not list(tmp_path.glob("*.part"))
-    section = association.section(csv)
+    assert section.answer == f"Does smoothness predict stability here? {sentence}"
     assert section.notes[0] == f"Primary: {sentence}"
-    assert section.table["n"].tolist() == ["9", "9"]
+    assert section.tables[0].rows["n"].tolist() == ["9", "9"]
+    assert [one.name for one in section.figures] == ["association"]
 
 
 def test_the_cost_of_both_sides_is_that_of_whole_commands():
@@ -246,7 +258,7 @@ def test_the_cost_of_both_sides_is_that_of_whole_commands():
     assert list(rows.columns) == ["device", "scans (s)", "dynamics (s)", "dynamics / scans"]
     assert rows.loc["model-1"].tolist() == ["cpu", "12.0", "60.0", "5.00"]
     assert rows.loc["all"].tolist() == ["cpu", "36.0", "180", "5.00"]
-    text = association.to_markdown(quick(inputs, entries))
+    text = readers.to_markdown(quick(inputs, entries))
     beside = "Cost: 180 s of dynamics for 36.0 s of scans, a ratio of 5.00 (device: cpu"
     assert text.index("## The two named tests") < text.index(beside) < text.index("## Left out")
     assert "from the start of the model's process to the written file" in text
@@ -305,14 +317,14 @@ def test_start_failures_are_told_by_model_and_bounded_beside_both_tests():
         # where model-5 was not asked and where the reference fails nothing can be said
         assert test.if_start_failed.n_runs == 1
         assert test.if_start_failed.spearman < test.spearman - 0.1
-    text = association.to_markdown(found)
-    told = association._start_failures_table(found.compared.start_failures)
+    text = readers.to_markdown(found)
+    told = readers._start_failures_table(found.compared.start_failures)
     assert told.iloc[0].tolist() == ["model-0", "3 of 6", "2", "3", "3 close pair"]
-    assert association._grid(told) in text
+    assert readers._grid(told) in text
     assert "- 6 trajectories not at risk: 4 failed before the first step, 2 were not put" in text
     bound = found.answer.primary.if_start_failed.spearman
     assert f"fsd_full: ρ is {bound:.2f} (n = 6) if what failed before its first step" in text
-    cells = association._named(found.table)["ρ, start failures lose all"]
+    cells = readers.named_tests_table(found.table)["ρ, start failures lose all"]
     assert cells.tolist() == [f"{bound:.2f}"] * 2
 
 
@@ -321,25 +333,29 @@ def test_a_bound_at_another_n_says_so():
     break_at_start(inputs.dynamics["model-4"], 6)
     found = quick(inputs, entries)
     assert found.answer.primary.n == 4
-    (cell, _) = association._named(found.table)["ρ, start failures lose all"]
+    (cell, _) = readers.named_tests_table(found.table)["ρ, start failures lose all"]
     assert cell.endswith(" (n = 5)")
 
 
 def test_without_a_start_failure_there_is_no_bound(nine):
-    text = association.to_markdown(nine)
+    text = readers.to_markdown(nine)
     assert "## Failed before the first step" not in text
-    assert association._named(nine.table)["ρ, start failures lose all"].tolist() == ["n/a"] * 2
+    assert (
+        readers.named_tests_table(nine.table)["ρ, start failures lose all"].tolist() == ["n/a"] * 2
+    )
     assert "had lost all" not in text
 
 
 @pytest.mark.parametrize("n", [0, 1, 4])
-def test_too_few_models_are_not_resolved_in_whole_files(tmp_path, n):
-    inputs, entries = a_run(n, ladder())
-    found = quick(inputs, entries)
-    association.write(found, tmp_path / "a.csv", tmp_path / "a.md")
-    assert f"**not resolved at n = {n}: 8 independent" in (tmp_path / "a.md").read_text()
-    assert len(pd.read_csv(tmp_path / "a.csv")) == 2 * 7 * 3
-    assert association.section(tmp_path / "a.csv").table["n"].tolist() == [str(n)] * 2
+def test_too_few_models_are_not_resolved_in_whole_sections(monkeypatch, n):
+    monkeypatch.setattr(association_section, "associate", quick)
+    inputs, _ = a_run(n, ladder())
+    section = association_section.section(inputs)
+    assert f"**not resolved at n = {n}: 8 independent" in section.files["association.md"]
+    assert len(pd.read_csv(io.StringIO(section.files["association.csv"]))) == 2 * 7 * 3
+    assert section.tables[0].rows["n"].tolist() == [str(n)] * 2
+    assert not section.figures  # of fewer than 8 variants there is nothing to see
+    found = quick(inputs, inputs.entries)
     assert figures.png(association_figures.association(found), dpi=40).startswith(PNG)
 
 
@@ -578,12 +594,24 @@ def test_names_cover_neither_points_nor_each_other():
 # --- perturbed models beside the others ----------------------------------------------------------
 
 
+def of(inputs, task):
+    facts = {fact.name: fact for fact in inputs.facts}
+    return SectionInputs(task, inputs.tables[task], facts, others=inputs.tables)
+
+
+def run_board(inputs):
+    """The leaderboard of a run's two sections."""
+    columns = [*bonds_section(of(inputs, "bonds")).board]
+    order = list(next(column for column in columns if column.metric.name == "role").values)
+    return board_frame([*columns, *dynamics_section(of(inputs, "dynamics")).board], order)
+
+
 def test_perturbed_models_change_no_number_of_the_others():
     """Among them a curl with the dynamics of the worst, first in the config."""
     alone, _ = a_run(4)
     beside, entries = a_run(4, ladder())
     beside.facts.reverse()
-    boards = [run.board("fsd_full").set_index("model", drop=False) for run in (alone, beside)]
+    boards = [run_board(run).set_index("model", drop=False) for run in (alone, beside)]
     names = boards[0].index.tolist()
     assert boards[1].index.tolist() == [
         *names, "curl_0.01", "curl_0.1", "curl_1", "dip_0.01", "dip_0.1", "dip_1",
@@ -600,27 +628,27 @@ def test_perturbed_models_change_no_number_of_the_others():
 
 def test_perturbed_models_stand_below_in_the_dynamics_and_not_among_the_seen():
     inputs, _ = a_run(2, ladder()[:3])
-    board = inputs.board("fsd_full")
-    (section,) = inputs.more(None, board)
-    assert section.table["model"].tolist() == [
+    (table,) = dynamics_section(of(inputs, "dynamics")).tables
+    rows = dict(zip(table.models, table.rows["model"], strict=True))
+    assert [rows[name] for name in run_board(inputs)["model"]] == [
         "model-0", "model-1", "ref (reference)",
         *(f"ripple_{dose} (perturbed)" for dose in ("0.01", "0.1", "1")),
     ]  # fmt: skip
     inputs.scores["ripple_1"]["seen"] = "seen"  # as its base has
-    assert len(inputs.more(None, board)) == 1
+    assert not bonds_section(of(inputs, "bonds")).tables
     inputs.scores["model-1"]["seen"] = "seen"
-    _, seen = inputs.more(None, board)
-    assert seen.table["model"].tolist() == ["model-0", "model-1", "ref"]
+    (seen,) = bonds_section(of(inputs, "bonds")).tables
+    assert seen.rows["model"].tolist() == ["model-0", "model-1", "ref"]
 
 
-# --- the command ---------------------------------------------------------------------------------
+# --- the commands ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def on_disk(tmp_path, toy_set, monkeypatch):
     """Scores of a run as files, with a registry that names its models."""
     few = partial(association.associate, resamples=RESAMPLES, metrics=(*METRIC_NAMES, "force_mae"))
-    monkeypatch.setattr(association, "associate", few)
+    monkeypatch.setattr(association_section, "associate", few)
     inputs, _ = a_run(2, ladder()[:3])
     with ScanSet(toy_set) as scan_set:
         sha256, level = scan_set.sha256, scan_set.level_of_theory
@@ -637,7 +665,7 @@ def on_disk(tmp_path, toy_set, monkeypatch):
         lines.append(f"{name}: {text}")
         folder = tmp_path / name / "scores"
         folder.mkdir(parents=True)
-        for frame, file in ((inputs.scores[name], "scans"), (inputs.dynamics[name], "dynamics")):
+        for frame, file in ((inputs.scores[name], "bonds"), (inputs.dynamics[name], "dynamics")):
             frame = frame.copy()
             frame.attrs = {"scan_set_sha256": sha256, **made_on("cpu")}
             write_part_of_scores(folder / f"{file}.parquet", frame)
@@ -645,66 +673,50 @@ def on_disk(tmp_path, toy_set, monkeypatch):
     return tmp_path, list(inputs.scores), toy_set
 
 
-def doses_into(folder):
-    return [
-        "--dose-csv", str(folder / "dose.csv"), "--dose-figure", str(folder / "dose.png"),
-        "--dose-metrics-figure", str(folder / "metrics.png"),
-    ]  # fmt: skip
-
-
-def command(folder, models, scan_set, *more):
+def command(stage, folder, models, scan_set, *more):
     return cli.main(
-        ["associate", "--results", str(folder), "--models", *models, "--models-file",
-         str(folder / "models.yaml"), "--scan-set", str(scan_set), "--dynamics", *models,
-         "--csv", str(folder / "association.csv"), "--markdown", str(folder / "association.md"),
-         "--figure", str(folder / "association.png"), *more]
+        [*stage.split(), "--results", str(folder), "--models", *models, "--models-file",
+         str(folder / "models.yaml"), "--scan-set", str(scan_set), "--ran", "bonds", *models,
+         "--ran", "dynamics", *models, *more]
     )  # fmt: skip
 
 
-def test_the_command_writes_all_of_it(on_disk):
-    folder, models, scan_set = on_disk
-    assert command(folder, models, scan_set, *doses_into(folder)) == 0
-    assert "not resolved at n = 2" in (folder / "association.md").read_text()
-    assert "- commit: " in (folder / "association.md").read_text()
-    for file in ("association.png", "dose.png", "metrics.png"):
-        assert (folder / file).read_bytes().startswith(PNG)
-    assert len(pd.read_csv(folder / "association.csv")) == 2 * 7 * 3
-    doses = pd.read_csv(folder / "dose.csv", keep_default_na=False)
-    assert tuple(doses.columns) == dose.COLUMNS
-    assert doses["model"].tolist() == ["ripple_0.01", "ripple_0.1", "ripple_1", "ref"]
-    assert doses["kind"].tolist() == ["ripple"] * 3 + ["none"]
-    assert doses["dose"].tolist() == [0.01, 0.1, 1.0, 0.0]
-    assert "device: cpu" in (folder / "association.md").read_text()
+def whole_report(folder, models, scan_set, *comparisons):
+    for task in ("bonds", "dynamics"):
+        assert command(f"section {task}", folder, models, scan_set) == 0
+    for name in comparisons:
+        assert command(f"compare {name}", folder, models, scan_set) == 0
+    places = ["--results", str(folder), "--scan-set", str(scan_set)]
+    for stage in ("leaderboard", "page"):
+        assert cli.main([stage, *places, "--sections", "bonds", "dynamics", *comparisons]) == 0
+    return (folder / "leaderboard.md").read_text(), (folder / "leaderboard.html").read_text()
 
 
-def test_leaderboard_and_page_repeat_the_verdict(on_disk):
+def test_leaderboard_and_page_show_what_comparisons_say(on_disk):
     folder, models, scan_set = on_disk
-    assert command(folder, models, scan_set, *doses_into(folder)) == 0
-    common = [
-        "--results", str(folder), "--models", *models, "--models-file", str(folder / "models.yaml"),
-        "--scan-set", str(scan_set), "--dynamics", *models,
-        "--association", str(folder / "association.csv"),
-    ]  # fmt: skip
-    board, html = folder / "leaderboard.md", folder / "page.html"
-    tables = ["--csv", str(folder / "b.csv"), "--markdown", str(board)]
-    assert cli.main(["leaderboard", *common, *tables]) == 0
-    other = folder / "other.png"
-    other.write_bytes(PNG)
-    for name in models:
-        pd.DataFrame(columns=list(worst.COLUMNS)).to_csv(folder / name / "worst.csv", index=False)
-        (folder / name / "worst.png").write_bytes(PNG)
-    shown = [
-        "--by-bond", str(other), "--ladders", str(other), "--html", str(html),
-        "--association-figure", str(folder / "association.png"),
-        "--dose-figure", str(folder / "dose.png"),
-        "--dose-metrics-figure", str(folder / "metrics.png"),
-    ]  # fmt: skip
-    assert cli.main(["page", *common, *shown]) == 0
-    for text in (board.read_text(), html.read_text()):
+    board, html = whole_report(folder, models, scan_set, "association", "dose")
+    told = (folder / "sections" / "association" / "association.md").read_text()
+    assert "not resolved at n = 2" in told
+    assert "- commit: " in told
+    assert "device: cpu" in told
+    assert len(pd.read_csv(folder / "sections" / "association" / "association.csv")) == 2 * 7 * 3
+    doses = folder / "sections" / "dose"
+    table = pd.read_csv(doses / "dose_response.csv", keep_default_na=False)
+    assert tuple(table.columns) == dose.COLUMNS
+    assert table["model"].tolist() == ["ripple_0.01", "ripple_0.1", "ripple_1", "ref"]
+    assert table["kind"].tolist() == ["ripple"] * 3 + ["none"]
+    assert table["dose"].tolist() == [0.01, 0.1, 1.0, 0.0]
+    for text in (board, html):
         assert "Does smoothness predict stability?" in text
         assert "Primary: not resolved at n = 2" in text
-    for file in ("association.png", "dose.png", "metrics.png"):
-        assert base64.b64encode((folder / file).read_bytes()).decode() in html.read_text()
+    assert "Does smoothness predict stability here? not resolved at n = 2" in html
+    for name in ("dose_response", "dose_metrics"):
+        assert base64.b64encode((doses / f"{name}.png").read_bytes()).decode() in html
+
+
+def test_a_page_without_the_comparison_says_that_it_was_not_asked(on_disk):
+    _, html = whole_report(*on_disk)
+    assert "No model ran dynamics: whether smoothness predicts stability is not asked." in html
 
 
 def test_perturbed_models_alone_have_all_of_the_report(on_disk):
@@ -712,39 +724,26 @@ def test_perturbed_models_alone_have_all_of_the_report(on_disk):
     folder, models, scan_set = on_disk
     models = [name for name in models if "model" not in name]
     assert models == ["ref", "ripple_0.01", "ripple_0.1", "ripple_1"]
-    assert command(folder, models, scan_set, *doses_into(folder)) == 0
-    assert "**not resolved at n = 0: " in (folder / "association.md").read_text()
-    assert "3 perturbed models (3 ripple)" in (folder / "association.md").read_text()
-    common = [
-        "--results", str(folder), "--models", *models, "--models-file", str(folder / "models.yaml"),
-        "--scan-set", str(scan_set), "--dynamics", *models,
-    ]  # fmt: skip
-    drawn = ["--by-bond", str(folder / "bonds.png"), "--ladders", str(folder / "ladders.png")]
-    told = ["--association", str(folder / "association.csv")]
-    files = ["--csv", str(folder / "b.csv"), "--markdown", str(folder / "b.md")]
-    shown = ["--association-figure", str(folder / "association.png")]
-    shown += ["--dose-figure", str(folder / "dose.png"), "--html", str(folder / "b.html")]
-    assert cli.main(["leaderboard", *common, *told, *files]) == 0
-    assert cli.main(["figures", *common, *drawn]) == 0
-    assert cli.main(["page", *common, *drawn, *told, *shown]) == 0  # reads no worst scans
-    board = pd.read_csv(folder / "b.csv").set_index("model")
+    texts = whole_report(folder, models, scan_set, "association", "dose")
+    told = (folder / "sections" / "association" / "association.md").read_text()
+    assert "**not resolved at n = 0: " in told
+    assert "3 perturbed models (3 ripple)" in told
+    board = pd.read_csv(folder / "leaderboard.csv").set_index("model")
     assert board["role"].tolist() == ["reference", *["perturbed"] * 3]
     assert board["survival"].tolist() == pytest.approx([2.0, 2.0, 2.0, 1.5])
-    for text in ((folder / "b.md").read_text(), (folder / "b.html").read_text()):
+    for text in texts:
         assert "Only perturbed models were run: there is nothing to rank." in text
         assert "ripple_1 (perturbed)" in text
         assert "Primary: not resolved at n = 0" in text
-    page = (folder / "b.html").read_text()
-    assert page.count("Perturbed models are left out.") == 4  # caption and alt of two figures
+    assert texts[1].count("Perturbed models are left out.") == 4  # caption and alt of two figures
 
 
-def test_without_a_perturbed_model_there_is_no_dose_figure(on_disk, caplog):
+def test_a_comparison_that_does_not_apply_is_one_line(on_disk, caplog):
     folder, models, scan_set = on_disk
     models = [name for name in models if "_" not in name]
-    for option in ("--dose-csv", "--dose-figure", "--dose-metrics-figure"):
-        assert command(folder, models, scan_set, option, str(folder / "dose.png")) == 2
-        assert f"{option}: no perturbed model ran dynamics" in caplog.text
-    assert not (folder / "dose.png").exists()
-    assert not (folder / "association.csv").exists()
-    assert command(folder, models, scan_set) == 0
-    assert (folder / "association.csv").exists()
+    for name in ("dose", "parity", "ladder"):
+        assert command(f"compare {name}", folder, models, scan_set) == 2
+        assert f"compare {name}: there is nothing to compare" in caplog.text
+    assert not (folder / "sections").exists()
+    assert command("compare associaton", folder, models, scan_set) == 2
+    assert "did you mean 'association'?" in caplog.text

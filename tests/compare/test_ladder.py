@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import io
 import json
 import os
 import subprocess
@@ -19,14 +20,18 @@ import yaml
 from ase.build import molecule
 from hypothesis import given
 from hypothesis import strategies as st
-from test_association_report import a_run, entry, quick, runs
+from test_association_report import a_run, entry, quick, run_board, runs
 
 from examples import write_part_of_scores
 from pesbench import cli
-from pesbench.compare import association, cards, ladder, ladder_claims
-from pesbench.compare import ladder_figure as drawing
-from pesbench.compare import ladder_text as text
-from pesbench.compare.ladder_noise import (
+from pesbench.compare.association import text as association_text
+from pesbench.compare.association.panel import CHEAP_METRICS
+from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.ladder import cards, text
+from pesbench.compare.ladder import claims as ladder_claims
+from pesbench.compare.ladder import figure as drawing
+from pesbench.compare.ladder import table as ladder_table
+from pesbench.compare.ladder.noise import (
     Difference,
     Finding,
     SeedNoise,
@@ -36,15 +41,17 @@ from pesbench.compare.ladder_noise import (
     quantile,
     seed_noise,
 )
+from pesbench.compare.ladder.quantities import QUANTITIES
+from pesbench.compare.ladder.rungs import make_ladder
+from pesbench.compare.ladder.section import section as ladder_section
 from pesbench.core.errors import UserError
+from pesbench.files import figures
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.download import cache_path
+from pesbench.models.facts import model_facts
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import potentials
 from pesbench.orchestration.config import read_models, resolve
-from pesbench.report import figures
-from pesbench.report.inputs import ReportInputs, model_facts
-from pesbench.tasks.bonds import worst
 from pesbench.tasks.dynamics.score import METRICS as RUN_METRICS
 from pesbench.tasks.vibrations.score import METRICS as VIBRATION_METRICS
 from pesbench.testbed.settings import PotentialSettings, TrainingSettings
@@ -248,11 +255,11 @@ def test_seeds_are_one_point_of_the_association_their_mean():
     assert primary.x[0] == pytest.approx(one.answer.primary.x[0] * 11 / 5)
     assert primary.y[0] == pytest.approx(0.6 / 3)
     assert primary.x[1:] == pytest.approx(one.answer.primary.x[1:])
-    words = association.to_markdown(found)
+    words = association_text.to_markdown(found)
     assert "- model-0-seed_2: another seed of model-0; the seeds of a potential are one" in words
     assert "the same checkpoint" not in words
     # on the leaderboard every seed is ranked
-    board = inputs.board("fsd_full").set_index("model")
+    board = run_board(inputs).set_index("model")
     assert board.loc["model-0-seed_2", "rank"] == 2
 
 
@@ -477,14 +484,14 @@ def scans(model, fsd, *, wall=1.0, failed=(), split=True):
             "wall_s": 1.0,
         }
     )
-    for number, column in enumerate(association.CHEAP_METRICS):
+    for number, column in enumerate(CHEAP_METRICS):
         table[column] = (
             fsd * hard / 2 * (1 if column.startswith("fsd_full") else 0.1 * number + 0.2)
         )
     table["compression_monotone"] = (np.arange(count) < wall * count).astype(float)
     gone = table["scan"].isin([f"C-C/{k}" for k in failed])
     table.loc[gone, "status"] = "error"
-    table.loc[gone, list(association.CHEAP_METRICS)] = np.nan
+    table.loc[gone, list(CHEAP_METRICS)] = np.nan
     return table
 
 
@@ -540,15 +547,19 @@ class Maker:
 
     def inputs(self):
         facts = [model_facts(one, LEVEL) for one in self.entries.values()]
-        return ReportInputs(facts, *self.parts.values())
+        names = [name for name in self.entries if name != "ref"]
+        tables = dict(zip(("bonds", "dynamics", "vibrations"), self.parts.values(), strict=True))
+        return CompareInputs(
+            facts, tables, self.entries, names, scan_set="toys", made=[("commit", "abc")]
+        )
 
     def make(self):
-        names = [name for name in self.entries if name != "ref"]
-        return ladder.make_ladder(self.inputs(), self.entries, names)
+        inputs = self.inputs()
+        return make_ladder(inputs, inputs.entries, inputs.ladder)
 
 
 def rows_of(found):
-    return ladder.table(found).set_index("model", drop=False)
+    return ladder_table.table(found).set_index("model", drop=False)
 
 
 @pytest.fixture
@@ -652,7 +663,7 @@ def test_a_difference_is_taken_on_what_both_have(maker):
 
 
 MASKED = [4, 5]
-SCAN_SCORES = [name for name, one in ladder.QUANTITIES.items() if one.of == "scans"]
+SCAN_SCORES = [name for name, one in QUANTITIES.items() if one.of == "scans"]
 
 
 def masked(name, fsd):
@@ -717,7 +728,7 @@ def test_dynamics_are_those_of_the_leaderboard_in_excess_of_the_reference(maker)
     maker.add("none", 7.0)
     maker.parts["dynamics"]["ref"].loc[3, ["outcome", "time_ps"]] = "failed", 1.0
     table = rows_of(maker.make())
-    board = maker.inputs().board("fsd_full").set_index("model")
+    board = run_board(maker.inputs()).set_index("model")
     for name in ("base", "weak"):
         assert table.loc[name, "survival_ps"] == board.loc[name, "survival"]
         assert table.loc[name, DRIFT] == board.loc[name, "energy_drift"]
@@ -985,17 +996,16 @@ def whole(tmp_path_factory):
     return a_whole_ladder(tmp_path_factory.mktemp("whole"), Path(__file__).parents[2]).make()
 
 
-def test_files_are_whole_and_the_section_repeats_them(tmp_path, maker):
+def test_the_section_and_its_files_say_the_same(maker):
     maker.add("base", 10.0, dynamics=trajectories("base", 0.1), vib=frequencies("base", 25.0))
     maker.add("hard", 15.0, {"neighbours": "hard_knn"}).add("stranger", 6.0, card=False)
-    found = with_seeds(maker).reference().make()
-    files = [tmp_path / name for name in ("l.csv", "c.csv", "l.md")]
-    text.write(found, *files, title="A run", made=[("commit", "abc")])
-    table = pd.read_csv(files[0])
-    assert list(table.columns) == ladder.columns()
+    with_seeds(maker).reference()
+    found, section = maker.make(), ladder_section(maker.inputs())
+    table = pd.read_csv(io.StringIO(section.files["ladder.csv"]))
+    assert list(table.columns) == ladder_table.columns()
     assert table["model"].tolist() == ["base", "hard", "stranger", "end", "seed noise"]
-    words = files[2].read_text().splitlines()
-    assert words[0] == "# A run"
+    words = section.files["ladder.md"].splitlines()
+    assert words[0] == "# toys: ladder"
     assert words[-1] == "- commit: abc"
     assert "- The reference is ref." in words
     assert text.PAPER_NOTE in words
@@ -1006,26 +1016,23 @@ def test_files_are_whole_and_the_section_repeats_them(tmp_path, maker):
     assert len({line.count("|") for line in tables[7:]}) == 1
     said = [line for line in words if line.startswith("- Soft instead of hard")]
     assert len(said) == 2  # of the FSD, and of the drift
-    section = text.section(*files[:2])
-    assert section.heading == "Ladder"
+    assert section.title == "Ladder"
     assert [f"- {note}" for note in section.notes[-3:-1]] == said
     assert section.notes[-1] == text.PAPER_NOTE
-    shown = section.table.set_index("model")
-    direct = text.smoothness_table(ladder.table(found)).set_index("model")
+    shown = section.tables[0].rows.set_index("model")
+    direct = text.smoothness_table(ladder_table.table(found)).set_index("model")
     for title in ("change", "seeds", "FSD (Å⁻¹)", "windowed FSD (Å⁻¹)", "walls without a hole (%)"):
         assert shown[title].tolist() == direct[title].tolist()
     assert shown["change"].tolist()[:3] == ["–", "neighbours: hard_knn", "n/a"]
     assert shown.loc["base (baseline)", "survival (ps of 2)"] == "2.00"
     assert shown.loc["hard", "frequency MAE (cm⁻¹)"] == "n/a"
     assert "≈" in shown.loc["stranger", "walls without a hole (%)"]
-    assert not list(tmp_path.glob("*.part"))
 
 
-def test_no_pair_of_a_claim_is_said(tmp_path, maker):
-    found = maker.add("a", 1.0, card=False).add("b", 2.0, card=False).make()
-    assert text.NO_CLAIM in text.to_markdown(found)
-    text.write(found, *(tmp_path / name for name in ("l.csv", "c.csv", "l.md")))
-    assert text.section(tmp_path / "l.csv", tmp_path / "c.csv").notes[-2] == text.NO_CLAIM
+def test_no_pair_of_a_claim_is_said(maker):
+    maker.add("a", 1.0, card=False).add("b", 2.0, card=False)
+    assert text.NO_CLAIM in text.to_markdown(maker.make())
+    assert ladder_section(maker.inputs()).notes[-2] == text.NO_CLAIM
 
 
 def test_the_shipped_variants_are_a_ladder(whole):
@@ -1039,12 +1046,10 @@ def test_the_shipped_variants_are_a_ladder(whole):
     assert table.loc["testbed-zbl_0.1", "change"] == "repulsion: zbl, repulsion_scale: 0.1"
 
 
-def test_how_the_noise_is_pooled_and_where_the_practitioner_looked_is_told(tmp_path, whole):
-    ladder_md = tmp_path / "l.md"
-    text.write(whole, tmp_path / "l.csv", tmp_path / "c.csv", ladder_md)
-    written = ladder_md.read_text()
-    section = " ".join(text.section(tmp_path / "l.csv", tmp_path / "c.csv").notes)
+def test_how_the_noise_is_pooled_and_where_the_practitioner_looked_is_told(whole):
+    written = text.to_markdown(whole)
     rows = rows_of(whole)
+    section = " ".join(text.shown_notes(rows, ladder_claims.findings(whole)))
     spread = [rows.loc[f"testbed-{end}", f"{FSD}_seed_sd"] for end in ("rough", "smooth")]
     for words in (written, section):
         assert "Student's two-sided 95 % quantile, 2.78 for 4 degrees of freedom" in words
@@ -1152,7 +1157,7 @@ def on_disk(tmp_path, toy_set, maker, monkeypatch):
         card.write_text((tmp_path / f"{name}.json").read_text())
         folder = tmp_path / name / "scores"
         folder.mkdir(parents=True)
-        for part, file in (("scans", "scans"), ("dynamics", "dynamics"), ("vib", "vibrations")):
+        for part, file in (("scans", "bonds"), ("dynamics", "dynamics"), ("vib", "vibrations")):
             if name in maker.parts[part]:
                 frame = maker.parts[part][name].copy()
                 frame.attrs = {"scan_set_sha256": sha256}
@@ -1161,53 +1166,43 @@ def on_disk(tmp_path, toy_set, maker, monkeypatch):
     return tmp_path, list(maker.entries), toy_set
 
 
-def command(folder, models, scan_set, *more):
+def command(stage, folder, models, scan_set, *more):
     return cli.main(
-        ["ladder", "--results", str(folder), "--models", *models, "--models-file",
-         str(folder / "models.yaml"), "--scan-set", str(scan_set), "--dynamics", "base",
-         "--vibrations", "base", "hard", "--csv", str(folder / "ladder.csv"),
-         "--claims", str(folder / "claims.csv"), "--markdown", str(folder / "ladder.md"),
-         "--figure", str(folder / "ladder.png"), *more]
+        [*stage.split(), "--results", str(folder), "--models", *models, "--models-file",
+         str(folder / "models.yaml"), "--scan-set", str(scan_set), "--ran", "bonds", *models,
+         "--ran", "dynamics", "base", "--ran", "vibrations", "base", "hard", *more]
     )  # fmt: skip
 
 
 def test_the_command_and_the_leaderboard_and_the_page(on_disk):
     folder, models, scan_set = on_disk
-    assert command(folder, models, scan_set, "--ladder", *models) == 0
-    table = pd.read_csv(folder / "ladder.csv").set_index("model")
+    assert command("compare ladder", folder, models, scan_set, "--ladder", *models) == 0
+    made = folder / "sections" / "ladder"
+    table = pd.read_csv(made / "ladder.csv").set_index("model")
     assert table.index.tolist() == ["base", "hard", "seed noise"]
     assert table.loc["hard", ["n_seeds", "change"]].tolist() == [2, "neighbours: hard_knn"]
     assert table.loc[["base", "hard"], "frequency_mae_cm1"].tolist() == [20.0, 22.0]
-    assert "- commit: " in (folder / "ladder.md").read_text()
-    assert (folder / "ladder.png").read_bytes().startswith(PNG)
-    common = [
-        "--results", str(folder), "--models", *models, "--models-file", str(folder / "models.yaml"),
-        "--scan-set", str(scan_set), "--dynamics", "base",
-        "--ladder", str(folder / "ladder.csv"), str(folder / "claims.csv"),
-    ]  # fmt: skip
-    files = ["--csv", str(folder / "b.csv"), "--markdown", str(folder / "b.md")]
-    assert cli.main(["leaderboard", *common, *files]) == 0
-    other = folder / "other.png"
-    other.write_bytes(PNG)
-    for name in models:
-        pd.DataFrame(columns=list(worst.COLUMNS)).to_csv(folder / name / "worst.csv", index=False)
-        (folder / name / "worst.png").write_bytes(PNG)
-    shown = ["--by-bond", str(other), "--ladders", str(other), "--html", str(folder / "b.html"),
-             "--ladder-figure", str(folder / "ladder.png")]  # fmt: skip
-    assert cli.main(["page", *common, *shown]) == 0
-    html = (folder / "b.html").read_text()
-    for words in ((folder / "b.md").read_text(), html):
+    assert "- commit: " in (made / "ladder.md").read_text()
+    for task in ("bonds", "dynamics", "vibrations"):
+        assert command(f"section {task}", folder, models, scan_set) == 0
+    for stage in ("leaderboard", "page"):  # of all sections that are there
+        assert cli.main([stage, "--results", str(folder), "--scan-set", str(scan_set)]) == 0
+    html = (folder / "leaderboard.html").read_text()
+    for words in ((folder / "leaderboard.md").read_text(), html):
         assert "Ladder" in words
         assert "base (baseline)" in words
         assert text.PAPER_NOTE in words
-    assert base64.b64encode((folder / "ladder.png").read_bytes()).decode() in html
+    assert base64.b64encode((made / "ladder.png").read_bytes()).decode() in html
+    board = pd.read_csv(folder / "leaderboard.csv").set_index("model")
+    assert board.loc[["base", "hard"], "vibrations_mae_cm1"].tolist() == [20.0, 22.0]
+    assert board.loc[["base", "hard"], "vibrations_mae_cm1_n"].tolist() == [4, 4]
 
 
 def test_a_model_of_the_ladder_must_be_among_the_models(on_disk, caplog):
     folder, models, scan_set = on_disk
-    assert command(folder, models, scan_set, "--ladder", "base", "soft") == 2
+    assert command("compare ladder", folder, models, scan_set, "--ladder", "base", "soft") == 2
     assert "--ladder: 'soft' is not among --models" in caplog.text
-    assert not (folder / "ladder.csv").exists()
+    assert not (folder / "sections").exists()
 
 
 def test_the_rule_asks_for_what_the_ladder_needs(tmp_path, repo):
@@ -1230,11 +1225,11 @@ def test_the_rule_asks_for_what_the_ladder_needs(tmp_path, repo):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = (done.stdout + done.stderr).splitlines()
-    (made,) = (line for line in lines if "-m pesbench ladder " in line)
-    assert "--models gfn1-xtb gfn2-xtb mace-mini mace-mini-zbl " in made  # not what is not needed
-    assert "--vibrations mace-mini " in made
+    (made,) = (line for line in lines if "-m pesbench compare ladder " in line)
+    # not what is not needed
+    assert "--ran bonds gfn1-xtb gfn2-xtb mace-mini mace-mini-zbl " in made
+    assert "--ran vibrations mace-mini " in made
     assert "--ladder mace-mini mace-mini-zbl " in made
     for stage in ("leaderboard", "page"):
         (line,) = (line for line in lines if f"-m pesbench {stage} " in line)
-        assert "--ladder results/mini/ladder.csv results/mini/ladder_claims.csv" in line
-        assert ("--ladder-figure results/mini/ladder.png" in line) == (stage == "page")
+        assert "--sections bonds dynamics vibrations association ladder " in line

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from pesbench.compare import parity
+from pesbench.commands.report import evaluations_by_model
+from pesbench.compare.comparison import ReportRun, comparisons
+from pesbench.compare.parity import table as parity
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.files.evaluation import ScanEvaluation, write_evaluation
@@ -157,9 +161,15 @@ def test_equal_to_the_bit_is_zero_and_failed_scans_are_not_compared(stored, toys
 
 def test_evaluations_of_another_scan_set_are_refused(stored):
     files, _ = stored("base", 0.0, 0.0)
-    assert parity.files_by_model(files, "x") == {"base": files}
-    with pytest.raises(UserError, match="made on another scan set"):
-        parity.files_by_model(files, "y")
+    run = ReportRun({}, "", {})
+    comparison = comparisons()["parity"]
+    for sha256, found in (("x", {"base": files}), ("y", None)):
+        scan_set = types.SimpleNamespace(sha256=sha256)
+        if found is not None:
+            assert evaluations_by_model(files, scan_set, comparison, run) == found
+            continue
+        with pytest.raises(UserError, match="made on another scan set"):
+            evaluations_by_model(files, scan_set, comparison, run)
 
 
 def test_seen_and_unseen_means_have_their_denominators():
@@ -183,7 +193,7 @@ def test_seen_and_unseen_means_have_their_denominators():
     assert not found.loc[("untold", "seen"), "told"]
     text = seen.text_table(found.reset_index())
     assert text["molecules"].tolist() == ["seen", "unseen", "(seen)", "(unseen)"]
-    assert seen.section({"untold": other}) is None
+    assert seen.table({"untold": other}) is None
 
 
 def test_a_variant_without_energies_has_no_energy_row(stored, toys, tmp_path):

@@ -33,14 +33,16 @@ from pesbench.files.atomic import write_json
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
+from pesbench.models.facts import ModelFacts
 from pesbench.models.families.ase import check_import
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 from pesbench.references.molecules import prepare
-from pesbench.report.tables import ModelFacts, leaderboard, notes
+from pesbench.report.tables import notes
 from pesbench.tasks.bonds import shard as evaluate
+from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.score import score_rows
+from pesbench.tasks.dynamics.board import dynamics_columns
 from pesbench.tasks.dynamics.score import trajectory_rows
-from pesbench.tasks.dynamics.section import dynamics_columns
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories
 from pesbench.tasks.vibrations.settings import VibrationSettings

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pesbench.compare import association, ladder_text, parity
 from pesbench.core.errors import UserError
 from pesbench.files.stored_tables import read_csv, read_scores, write_scores
-from pesbench.tasks.bonds import worst
+from pesbench.report.page import read_skipped
 
 TEXT = ("model", "scan", "message")
 COLUMNS = (*TEXT, "fsd_full", "n_atoms", "relaxed")
@@ -137,13 +136,7 @@ def test_a_table_that_unpacks_without_end_is_not_read(tmp_path, monkeypatch):
         read_scores(path)
 
 
-OURS = {
-    "association": (association.section, "role,level,response,metric\n"),
-    "verdict": (association.verdict, "role,verdict\nsecondary,x\n"),
-    "parity": (parity.section, "variant,base\na,b\n"),
-    "worst": (worst.read, "list,rank,scan\na,b,c\n"),
-    "ladder": (lambda path: ladder_text.section(path, path), "kind,model\na,b\n"),
-}
+OURS = {"skipped": (read_skipped, "scan,quality\na,b\n")}
 OTHERS = [
     b"",
     b"\n",

@@ -88,7 +88,7 @@ def write_toys(path: Path, scans) -> None:
 
 def write_part_of_scores(path: Path, frame: Any) -> None:
     """Scores of a test, which has some of their columns; the others are empty."""
-    kinds = {"scans": scores, "dynamics": dynamics_scores, "vibrations": vibration_scores}
+    kinds = {"bonds": scores, "dynamics": dynamics_scores, "vibrations": vibration_scores}
     kind, frame = kinds[path.stem], frame.copy()
     for column in kind.COLUMNS:
         if column not in frame and column not in getattr(kind, "WORDS", ()):

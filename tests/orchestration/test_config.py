@@ -793,23 +793,25 @@ def test_perturbed_models_alone_are_associated_and_have_no_worst_scans(checkout)
     done = _snakemake(checkout, "--configfile", "only.yaml", "--printshellcmds")
     assert done.returncode == 0, done.stderr
     lines = (done.stdout + done.stderr).splitlines()
-    (associate,) = (line for line in lines if "-m pesbench associate" in line)
-    assert "--dose-figure" in associate
-    assert not [line for line in lines if "-m pesbench worst" in line]
+    for name in ("association", "dose"):
+        assert [line for line in lines if f"-m pesbench compare {name} " in line]
+    assert not [line for line in lines if "-m pesbench model-section" in line]
     (board,) = (line for line in lines if "-m pesbench leaderboard" in line)
-    assert "--association" in board
+    assert "--sections bonds dynamics association dose " in board
     done = _snakemake(
-        checkout, "results/mini/gfn2-curl_0.01/worst.csv", "--configfile", "only.yaml"
+        checkout, "results/mini/gfn2-curl_0.01/sections/bonds", "--configfile", "only.yaml"
     )
     assert done.returncode == 0, done.stderr
-    assert "rule worst" in done.stdout + done.stderr
+    assert "rule model_section" in done.stdout + done.stderr
 
 
 def test_a_config_ranks_by_what_the_tables_can_rank_by():
-    from pesbench.report.tables import LOWER_IS_BETTER
+    from pesbench.tasks.bonds.task import TASK
 
     (rank_by,) = [one for one in declared(config_keys()) if one.name == "rank_by"]
-    assert sorted(rank_by.about.choices) == sorted(LOWER_IS_BETTER)
+    assert sorted(rank_by.about.choices) == sorted(
+        metric.name for metric in TASK.metrics if metric.ranks
+    )
     assert rank_by.default == "fsd_full"
 
 

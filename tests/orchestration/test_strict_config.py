@@ -296,7 +296,7 @@ def test_a_number_reaches_the_command_as_it_was_written(here, value):
 
 @pytest.mark.parametrize(
     "name",
-    ["reference", "Reference", "figures", "LOGS", "benchmarks", "relax", "leaderboard.csv",
+    ["reference", "Reference", "sections", "LOGS", "benchmarks", "relax", "leaderboard.csv",
      "mine.h5", "models.json", "a.PNG", "a" * 300, "-a", ".a", "..", "a/b", "a b", "{model}", "é",
      "", "e\u0301", "a\n", "a.", "ﬁ", "¹"],
 )  # fmt: skip

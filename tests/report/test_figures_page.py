@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,19 +14,26 @@ from PIL import Image
 from test_tables import SCANS, control, fact, perturbed, rows
 from test_worst import files, scores
 
-from pesbench.report import figures, page, tables
-from pesbench.tasks.bonds import worst, worst_figure
+from pesbench.core.jobs import ScoreJob
+from pesbench.files import figures
+from pesbench.report import page
+from pesbench.report.sections import StoredFigure, read_section, write_section
+from pesbench.tasks.bonds import worst_figure
+from pesbench.tasks.bonds.board import leaderboard
+from pesbench.tasks.bonds.by_bond_figure import fsd_by_bond
+from pesbench.tasks.bonds.control_figure import control_ladders, spread
+from pesbench.tasks.bonds.model_section import model_section
 from pesbench.tasks.bonds.score import PLACES
 
 __all__ = ["files", "scores"]  # fixtures of test_worst
-PNG = b"\x89PNG\r\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def make_board(models, controls, defects=()):
     scores = {**models, **{c.name: rows(c.name, fsd, forces_only=True) for c, fsd in controls}}
     scores |= {who.name: rows(who.name, fsd) for who, fsd in defects}
     facts = [*(fact(name) for name in models), *(who for who, _ in (*defects, *controls))]
-    return tables.leaderboard(scores, facts), scores, facts
+    return leaderboard(scores, facts), scores, facts
 
 
 CONTROLS = [
@@ -51,7 +59,7 @@ def drawn(figure):
 def test_bond_figure_has_a_panel_a_bond_and_shows_what_is_missing():
     part = rows("part", SCANS, failed=range(0, 20, 4))  # no scan of O-P is left
     board, scores, facts = make_board({"a": rows("a", SCANS), "part": part}, CONTROLS)
-    figure = figures.fsd_by_bond(board, scores, facts)
+    figure = fsd_by_bond(board, scores, facts)
     panels = {axes.get_title(): axes for axes in figure.axes}
     assert set(panels) == {"C–N  (15 scans)", "O–P  (5 scans)"}
     texts = {title: [t.get_text() for t in axes.texts] for title, axes in panels.items()}
@@ -67,7 +75,7 @@ def test_bond_figure_has_a_panel_a_bond_and_shows_what_is_missing():
 def test_ladders_show_models_and_controls():
     models = {"a": rows("a", SCANS), "rough": rows("rough", SCANS * 50)}
     board, _, facts = make_board(models, CONTROLS)
-    figure = figures.control_ladders(board, facts)
+    figure = control_ladders(board, facts)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["force step", "bond-length shift", "spike in one frame"]
     step = figure.axes[0]
@@ -85,8 +93,8 @@ def test_ladders_show_models_and_controls():
 @pytest.mark.parametrize("count", [1, 30])
 def test_figures_of_one_and_of_thirty_models_can_be_saved(tmp_path, count):
     board, scores, facts = make_board(many(count), CONTROLS)
-    bonds = figures.fsd_by_bond(board, scores, facts)
-    ladders = figures.control_ladders(board, facts)
+    bonds = fsd_by_bond(board, scores, facts)
+    ladders = control_ladders(board, facts)
     figures.save(bonds, tmp_path / "bonds.png", dpi=40)
     assert (tmp_path / "bonds.png").read_bytes().startswith(PNG)
     with Image.open(tmp_path / "bonds.png") as image:
@@ -102,16 +110,14 @@ def test_figures_of_one_and_of_thirty_models_can_be_saved(tmp_path, count):
 
 def test_the_same_scores_give_the_same_picture():
     board, scores, facts = make_board(many(2), CONTROLS)
-    first, second = (
-        figures.png(figures.fsd_by_bond(board, scores, facts), dpi=40) for _ in range(2)
-    )
+    first, second = (figures.png(fsd_by_bond(board, scores, facts), dpi=40) for _ in range(2))
     assert first == second
 
 
 def test_nothing_to_draw_says_so():
     board, scores, facts = make_board({"b": rows("b", SCANS, failed=range(20))}, [])
-    assert "No model" in drawn(figures.fsd_by_bond(board, scores, facts))[0]
-    assert "No control" in drawn(figures.control_ladders(board, facts))[0]
+    assert "No model" in drawn(fsd_by_bond(board, scores, facts))[0]
+    assert "No control" in drawn(control_ladders(board, facts))[0]
 
 
 DEFECTS = [
@@ -124,22 +130,22 @@ def test_perturbed_models_are_in_no_figure_that_compares_models():
     models = {"a": rows("a", SCANS), "b": rows("b", SCANS * 1.2)}
     alone, beside = make_board(models, CONTROLS), make_board(models, CONTROLS, DEFECTS)
     pictures = [
-        [figures.png(figures.fsd_by_bond(board, scores, facts), dpi=40),
-         figures.png(figures.control_ladders(board, facts), dpi=40)]
+        [figures.png(fsd_by_bond(board, scores, facts), dpi=40),
+         figures.png(control_ladders(board, facts), dpi=40)]
         for board, scores, facts in (alone, beside)
     ]  # fmt: skip
     assert pictures[0] == pictures[1]
     board, scores, facts = make_board({}, CONTROLS, DEFECTS)
-    said = drawn(figures.fsd_by_bond(board, scores, facts))[0]
+    said = drawn(fsd_by_bond(board, scores, facts))[0]
     assert said == "No model has a scored scan; perturbed models are not in this figure."
-    assert "zero forces  17.0" in drawn(figures.control_ladders(board, facts))
+    assert "zero forces  17.0" in drawn(control_ladders(board, facts))
 
 
 @pytest.mark.parametrize(
     ("levels", "gap"), [([1, 1, 1], 0.5), ([0, 0, 9, 10, 10], 1), ([5.0], 1), ([0, 10], 1)]
 )
 def test_labels_are_spread_in_order_and_inside(levels, gap):
-    found = np.array(figures.spread(levels, gap, 0.0, 10.0))
+    found = np.array(spread(levels, gap, 0.0, 10.0))
     assert (np.diff(found) >= gap - 1e-9).all()
     assert found.min() >= -1e-9
     assert found.max() <= 10 + 1e-9
@@ -148,9 +154,9 @@ def test_labels_are_spread_in_order_and_inside(levels, gap):
 
 
 def test_labels_move_to_both_sides_and_shrink_their_gap_where_there_is_no_room():
-    assert figures.spread([5, 5, 5], 1, 0, 10) == pytest.approx([4, 5, 6])
-    assert figures.spread([5] * 21, 1, 0, 10) == pytest.approx(np.linspace(0, 10, 21))
-    assert figures.spread([], 1, 0, 10) == []
+    assert spread([5, 5, 5], 1, 0, 10) == pytest.approx([4, 5, 6])
+    assert spread([5] * 21, 1, 0, 10) == pytest.approx(np.linspace(0, 10, 21))
+    assert spread([], 1, 0, 10) == []
 
 
 def test_worst_figure_says_in_words_what_is_wrong_and_marks_the_place(files, scores):
@@ -185,10 +191,21 @@ def test_worst_figure_of_what_has_no_fault_says_so(files, scores):
 
 
 @pytest.fixture
-def html(scores):
-    table = worst.worst_scans(scores)
-    older = worst.worst_scans(scores.drop(columns=list(PLACES)))
-    failed = table[table["list"] == worst.NOT_SCORED]
+def html(files, scores, tmp_path):
+    scan_set, shards = files
+    failed = scores[scores["status"] != "ok"]
+    sections = {}
+    for name, rows_of in (
+        ("m", scores),
+        ("none", failed),
+        ("old", scores.drop(columns=list(PLACES))),
+    ):
+        job = ScoreJob(shards if name == "m" else (), scan_set.path, None)
+        folder = tmp_path / name / "bonds"
+        write_section(folder, model_section(job, rows_of), [], "a" * 64)
+        sections[name] = [read_section(folder)]
+    m = sections["m"][0]
+    (tmp_path / "x.png").write_bytes(PNG)
     board, _, _ = make_board({"m": rows("m", SCANS, failed=[3], message="<b>&")}, CONTROLS)
     return page.render(
         board,
@@ -196,8 +213,8 @@ def html(scores):
         facts=[("level of theory", "HF <STO-3G>"), ("scans", "4, 0 dropped")],
         answers=["m is <smooth>."],
         skipped=pd.DataFrame([{"scan": "C-C/x", "quality": "dropped", "reason": "SCF & co"}]),
-        figures=[("a caption", PNG)],
-        worst={"m": page.Worst(table, PNG), "none": page.Worst(failed), "old": page.Worst(older)},
+        sections=[replace(m, figures=(StoredFigure(tmp_path / "x.png", "a <caption>"),))],
+        of_models=sections,
         made=[("commit", "abc123")],
     )
 
@@ -205,7 +222,8 @@ def html(scores):
 def test_page_holds_everything_and_asks_for_nothing(html):
     assert "Leaderboard of test" in html
     assert "abc123" in html
-    assert html.count(base64.b64encode(PNG).decode()) == 2
+    assert html.count("data:image/png;base64,") == 2
+    assert base64.b64encode(PNG).decode() in html
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
     assert "http" not in html
     assert 'FSD <span class="unit">(Å⁻¹)</span>' in html
@@ -219,7 +237,7 @@ def test_page_escapes_what_others_wrote(html):
 
 def test_page_gives_the_answer_first_and_the_facts_last(html):
     order = [
-        *("m is &lt;smooth&gt;.", "<h2>Models</h2>", "How to read it", "Where each model breaks"),
+        *("m is &lt;smooth&gt;.", "<h2>Models</h2>", "How to read it", '<details id="bonds-m">'),
         *("SCF &amp; co", "HF &lt;STO-3G&gt;", "abc123"),
     ]
     places = [html.index(text) for text in order]
@@ -227,9 +245,9 @@ def test_page_gives_the_answer_first_and_the_facts_last(html):
 
 
 def test_page_tells_where_a_model_breaks(html):
-    assert '<a href="#worst-m">m</a>' in html
+    assert '<a href="#bonds-m">m</a>' in html
     of = {
-        name: html[html.index(f'<details id="worst-{name}">') :].split("</details>")[0]
+        name: html[html.index(f'<details id="bonds-{name}">') :].split("</details>")[0]
         for name in ("m", "none", "old")
     }
     summary = re.search(r"<summary>(.*?)</summary>", of["m"]).group(1)
@@ -276,9 +294,3 @@ def test_page_has_a_section_of_perturbed_models():
     assert cells[first] == ("text", "p&lt;1&gt;", "p&lt;1&gt;")
     assert cells[first + 1] == ("word", "ripple", "ripple on truth")
     assert cells[first + 2] == ("", "0.01", "0.01 eV")
-
-
-def test_page_is_written_whole(tmp_path, html):
-    page.write(tmp_path / "leaderboard.html", html)
-    assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8") == html
-    assert not list(tmp_path.glob("*.part"))

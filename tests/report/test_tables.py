@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from pesbench.core.errors import UserError
+from pesbench.core.text import number
+from pesbench.models.facts import ModelFacts, model_facts
 from pesbench.report import tables
-from pesbench.report.inputs import model_facts
-from pesbench.report.tables import ModelFacts
+from pesbench.tasks.bonds.board import leaderboard
+from pesbench.tasks.bonds.by_bond_figure import scan_table
 
 ENERGY = (
     "energy_mae",
@@ -108,7 +110,7 @@ def board_of(models, controls=(), **options):
     for who, fsd in controls:
         scores[who.name] = rows(who.name, fsd, forces_only=True)
         facts.append(who)
-    return tables.leaderboard(scores, facts, **options).set_index("model", drop=False)
+    return leaderboard(scores, facts, **options).set_index("model", drop=False)
 
 
 SCANS = np.linspace(8.0, 12.0, 20)  # mean 10
@@ -212,7 +214,7 @@ def test_only_models_are_ranked():
     models = {"a": rows("a", SCANS), "truth": rows("truth", SCANS * 0)}
     scores = {**models, "control-zero": rows("control-zero", SCANS / 2)}
     facts = [fact("a"), fact("truth", "reference"), control("zero")]
-    board = tables.leaderboard(scores, facts).set_index("model", drop=False)
+    board = leaderboard(scores, facts).set_index("model", drop=False)
     assert list(board["model"]) == ["a", "truth", "control-zero"]
     assert board["rank"].isna().tolist() == [False, True, True]
     assert (board.loc["a", "rank"], board.loc["a", "rank_windowed"]) == (1, 1)
@@ -243,7 +245,7 @@ def defects_beside(models, role="perturbed", **options):
     if role is not None:  # first in the config, which must not matter
         ladder = [(replace(who, role=role), table) for who, table in DEFECTS.items()] + ladder
     scores = {who.name: table for who, table in ladder}
-    board = tables.leaderboard(scores, [who for who, _ in ladder], **options)
+    board = leaderboard(scores, [who for who, _ in ladder], **options)
     return board.set_index("model", drop=False)
 
 
@@ -302,7 +304,7 @@ def test_perturbed_models_have_a_section_that_says_their_defect():
 def test_a_perturbed_model_has_the_gap_of_its_base():
     who = perturbed("p", "dip", 1.0, theory_gap=True, level_of_theory="PBE")
     scores = {"a": rows("a", SCANS), "p": rows("p", SCANS)}
-    text = tables.to_markdown(tables.leaderboard(scores, [fact("a"), who]))
+    text = tables.to_markdown(leaderboard(scores, [fact("a"), who]))
     assert "| p †" in text
     assert "(p: PBE)" in text
 
@@ -342,7 +344,7 @@ def test_rank_by_energies_leaves_forces_only_models_unranked_and_says_so():
 @pytest.mark.parametrize("rank_by", ["fsd", "compression_monotone", "model"])
 def test_a_score_that_cannot_rank_is_refused_with_those_that_can(rank_by):
     with pytest.raises(UserError, match=r"rank_by.*fsd_full, fsd_compress"):
-        board_of({"a": rows("a", SCANS)}, rank_by=rank_by)
+        tables.check_rank_by(rank_by)
 
 
 LADDER = [
@@ -381,7 +383,7 @@ def test_equivalents_compare_on_scans_that_every_control_of_the_ladder_has():
         "a": rows("a", fsd),
         step.name: rows(step.name, 2 * fsd, forces_only=True, failed=range(10, 20)),
     }
-    board = tables.leaderboard(scores, [fact("a"), step])
+    board = leaderboard(scores, [fact("a"), step])
     assert board["equivalent_step"].iloc[0] == pytest.approx(1.5)
 
 
@@ -398,7 +400,7 @@ def test_marks():
     scores["control-zero"] = rows("control-zero", SCANS * 2)
     facts = [fact("good"), fact("bad"), control("zero"),
              fact("gap", theory_gap=True, level_of_theory="PBE")]  # fmt: skip
-    board = tables.leaderboard(scores, facts).set_index("model", drop=False)
+    board = leaderboard(scores, facts).set_index("model", drop=False)
     assert board.loc[["good", "bad", "gap"], "no_better_than_zero"].tolist() == [False, True, False]
     assert pd.isna(board.loc["control-zero", "no_better_than_zero"])
     text = tables.to_markdown(board)
@@ -445,7 +447,7 @@ def test_the_same_scores_give_the_same_file():
 
 
 def test_scan_table_has_means_by_bond_with_denominators():
-    table = tables.scan_table({"a": rows("a", SCANS, failed=[0, 1, 4, 8, 12, 16])})
+    table = scan_table({"a": rows("a", SCANS, failed=[0, 1, 4, 8, 12, 16])})
     found = table.set_index("bond")
     assert found["n_planned"].to_dict() == {"C-N": 15, "O-P": 5}
     assert found["n_scored"].to_dict() == {"C-N": 14, "O-P": 0}
@@ -460,7 +462,7 @@ def test_scan_table_has_means_by_bond_with_denominators():
      (np.inf, "∞"), (99.96, "100.0"), (1.234e-9, "1.2e-09")],
 )  # fmt: skip
 def test_numbers(value, text):
-    assert tables.number(value) == text
+    assert number(value) == text
 
 
 def test_a_model_trained_on_the_reference_level_is_ranked():

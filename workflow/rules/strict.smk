@@ -19,13 +19,6 @@ if STRICT:
             BASE_ENVIRONMENT
         params:
             **plain("pesbench.report.strict"),
-            results=where(RESULTS),
-            models_file=where(RUN.models_file),
-            models=list(RUN.models),
-            dynamics=RAN_DYNAMICS,
-            vibrations=option("--vibrations", RUN.vibrations),
+            words=where(graph.strict_command(RESULTS, REPORT, **PLACES)),
         shell:
-            "{params.python:q} -m pesbench strict --results {params.results:q} --models {params.models:q}"
-            " --models-file {params.models_file:q}"
-            " --scan-set {input.scan_set:q} {params.dynamics:q} {params.vibrations:q}"
-            " --out {output:q} 2> {log:q}"
+            "{params.python:q} -m pesbench {params.words:q} --out {output:q} 2> {log:q}"

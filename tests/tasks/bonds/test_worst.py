@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,16 @@ from pesbench.commands.check.subset import read_subset
 from pesbench.core.coordinates.bond import bond_scan
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.core.jobs import ScoreJob
 from pesbench.core.scans import Scan
+from pesbench.core.text import csv_table
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.scans import evaluate_scans
 from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.tasks.bonds import faults, worst
+from pesbench.tasks.bonds.model_section import model_section
 from pesbench.tasks.bonds.score import COLUMNS, PLACES, score_rows, score_scan
 
 COORDINATE = np.linspace(0.75, 3.0, 100)
@@ -300,13 +304,12 @@ def test_scores_of_both_versions_are_listed_and_the_older_ones_counted(scores):
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_files_hold_the_frames_on_either_side_of_every_place(files, scores, tmp_path):
+def test_files_hold_the_frames_on_either_side_of_every_place(files, scores):
     scan_set, shards = files
-    csv, xyz = tmp_path / "out" / "worst.csv", tmp_path / "out" / "worst.extxyz"
-    table = worst.write(csv, xyz, scan_set=scan_set, evaluations=shards, scores=scores)
-    pd.testing.assert_frame_equal(worst.read(csv), table, check_dtype=False)
-    assert not list(csv.parent.glob("*.part"))
-    frames = ase.io.read(xyz, index=":")
+    section = model_section(ScoreJob(shards, scan_set.path, None), scores)
+    table = worst.worst_scans(scores)
+    assert section.files["worst.csv"] == csv_table(table)
+    frames = ase.io.read(io.StringIO(section.files["worst.extxyz"]), index=":", format="extxyz")
     places = {(f.info["list"], f.info["rank"]): [] for f in frames}
     for frame in frames:
         places[frame.info["list"], frame.info["rank"]].append(frame)
@@ -346,51 +349,26 @@ def test_a_place_beside_a_masked_frame_has_the_next_scored_one(files):
         assert worst.either_side(scan, evaluation, COORDINATE[0]) == [1]
 
 
-def test_names_stay_text(tmp_path, scores):
-    """A molecule called NA, and ids that look like numbers."""
-    scores = scores.assign(system=["NA", "017", "1E8", "T"], seen="")
-    csv = tmp_path / "worst.csv"
-    worst.worst_scans(scores).to_csv(csv, index=False)
-    assert {"NA", "017", "T"} <= set(worst.read(csv)["system"])
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("rank,scan,fsd_full\n1,C-C/x,30.0\n", "no column 'list'; of an earlier version"),
-        ("list,rank\nslope,first\n", "cannot be read"),
-        ("", "cannot be read"),
-        ('list\n"slope\n', "cannot be read"),
-        ("list\n\udcff\n", "cannot be read"),
-    ],
-)
-def test_another_table_is_one_line(tmp_path, text, says):
-    csv = tmp_path / "worst.csv"
-    csv.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UserError, match=says) as refused:
-        worst.read(csv)
-    assert "\n" not in str(refused.value)
-
-
-def test_nothing_scored_gives_an_empty_extxyz(files, scores, tmp_path):
+def test_nothing_scored_gives_an_empty_extxyz(files, scores):
     scan_set, shards = files
     scores["status"], scores["fsd_full"] = "unsupported", np.nan
-    table = worst.write(
-        tmp_path / "w.csv", tmp_path / "w.extxyz", scan_set=scan_set, evaluations=shards,
-        scores=scores,
-    )  # fmt: skip
-    assert len(table) == 4
-    assert (tmp_path / "w.extxyz").read_text() == ""
+    section = model_section(ScoreJob(shards, scan_set.path, None), scores)
+    assert len(worst.worst_scans(scores)) == 4
+    assert section.files["worst.extxyz"] == ""
 
 
-def test_a_scored_scan_that_no_shard_holds_is_named(files, scores, tmp_path):
+def test_scores_alone_have_tables_without_figure_and_frames(files, scores):
+    scan_set, _ = files
+    section = model_section(ScoreJob((), scan_set.path, None), scores)
+    assert [*section.files] == ["worst.csv"]
+    assert not section.figures
+    assert "1 scan without a score" in section.sentence
+
+
+def test_a_scored_scan_that_no_shard_holds_is_named(files, scores):
     scan_set, shards = files
     with pytest.raises(UserError, match="C-N/long"):
-        worst.write(
-            tmp_path / "w.csv", tmp_path / "w.extxyz", scan_set=scan_set, evaluations=shards[:1],
-            scores=scores,
-        )  # fmt: skip
-    assert not (tmp_path / "w.csv").exists()
+        model_section(ScoreJob(shards[:1], scan_set.path, None), scores)
 
 
 def test_the_study_that_is_kept_is_older_and_readable():

@@ -11,9 +11,11 @@ import pytest
 from examples import fake_entry
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.core.section import SectionInputs
 from pesbench.files.scan_set import ScanSet
+from pesbench.models.facts import ModelFacts
+from pesbench.tasks.dynamics import board as report
 from pesbench.tasks.dynamics import conservation
-from pesbench.tasks.dynamics import section as report
 from pesbench.tasks.dynamics.score import (
     COLUMNS,
     METRICS,
@@ -22,6 +24,7 @@ from pesbench.tasks.dynamics.score import (
     score_trajectory,
     trajectory_rows,
 )
+from pesbench.tasks.dynamics.section import section
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Frames, Segment, Series, Trajectories, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
@@ -240,11 +243,19 @@ def test_drifts_of_both_signs_do_not_cancel_and_missing_ones_leave_no_zero():
     assert row["n_drift"] == 2
 
 
+def _shown(runs, roles):
+    """The table of the section."""
+    facts = {name: ModelFacts(name, "ase", role) for name, role in roles.items()}
+    (table,) = section(SectionInputs("dynamics", runs, facts)).tables
+    return table.rows
+
+
 def _one(model, reference=None):
     """The row of a model in the table, as numbers and as text."""
     runs = {"m": model} | ({} if reference is None else {"ref": reference})
     table = report.dynamics_columns(runs, None if reference is None else "ref")
-    shown = report.section(table.assign(scan_seconds=1.0, role="model")).table
+    roles = {"m": "model"} | ({} if reference is None else {"ref": "reference"})
+    shown = _shown(runs, roles)
     return table.set_index("model").loc["m"], shown.set_index("model").loc["m"]
 
 
@@ -365,12 +376,9 @@ def test_means_by_the_definitions_of_others_say_of_how_many_runs_they_are():
 def test_the_section_says_what_was_counted():
     model = _runs([("a", 500, "censored", 0.4), ("b", 500, "survived", 1.0)])
     runs = {"m": model, "ref": REFERENCE, "defect": model}
-    board = report.dynamics_columns(runs, "ref").assign(
-        scan_seconds=3.0, role=["model", "reference", "perturbed"]
-    )
-    text = report.section(board).table.set_index("model")
+    roles = {"m": "model", "ref": "reference", "defect": "perturbed"}
+    text = _shown(runs, roles).set_index("model")
     assert text.index.tolist() == ["m", "ref (reference)", "defect (perturbed)"]
     assert text.loc["m", "finished / planned"] == "1 / 2"
     assert (text.loc["defect (perturbed)"] == text.loc["m"]).all()
     assert "bounds 0.70–1.00" in text.loc["m", "survival (ps of 1)"]
-    assert report.section(report.dynamics_columns({}, None)) is None

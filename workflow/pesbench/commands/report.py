@@ -4,154 +4,131 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pesbench.commands.parsing import Stages
+from pesbench.compare.comparison import BONDS, Comparison, ReportRun, comparisons, section_of
 from pesbench.core.errors import UserError
+from pesbench.core.found import has_stage, stage, tasks
+from pesbench.core.names import closest
+from pesbench.report.graph import (
+    LEADERBOARD,
+    PAGE,
+    SECTIONS,
+    model_section_folder,
+    report_commands,
+    scores_file,
+)
 
 if TYPE_CHECKING:
+    from pesbench.core.section import Section
     from pesbench.files.scan_set import ScanSet
-    from pesbench.models.registry import ModelEntry
-    from pesbench.report.inputs import ReportInputs
+    from pesbench.report.inputs import RunScores
+    from pesbench.report.sections import StoredSection
+
+MODELS_FILE = Path("config/models.yaml")
+MERGED, SKIPPED, MODELS = "merged.json", "skipped.csv", "models.json"
+_RANK_BY = "score that ranks, lower is better"
+_LADDER = "models of the design ladder, the baseline first"
 
 
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
-    stage = stages.add_parser(
+    one = stages.add_parser(
         "describe", help="models.json: what the registry says of the models of a run"
     )
-    stage.add_argument("--models", nargs="+", required=True, metavar="MODEL")
-    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
-    stage.add_argument("--out", action="output", required=True, help="models.json")
-    stage.set_defaults(run=_describe)
+    one.add_argument("--models", nargs="+", required=True, metavar="MODEL")
+    one.add_argument("--models-file", type=Path, default=MODELS_FILE)
+    one.add_argument("--out", action="output", required=True, help="models.json")
+    one.set_defaults(run=_describe)
 
-    stage = stages.add_parser("worst", help="where one model breaks")
-    stage.add_argument("--scan-set", type=Path, required=True)
-    stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
-    stage.add_argument("--scores", type=Path, required=True)
-    stage.add_argument("--csv", action="output", required=True)
-    stage.add_argument("--extxyz", action="output", required=True)
-    stage.add_argument("--figure", action="output", required=True)
-    stage.set_defaults(run=_worst)
+    one = stages.add_parser("section", help="what a task tells a reader: tables and figures")
+    one.add_argument("task", metavar="TASK", help=", ".join(tasks()))
+    _add_run(one)
+    one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
+    one.set_defaults(run=_section)
 
-    stage = stages.add_parser("parity", help="numerical variants of one checkpoint, compared")
-    _add_report_inputs(stage)
-    stage.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
-    stage.add_argument("--csv", action="output", required=True)
-    stage.set_defaults(run=_parity)
+    one = stages.add_parser("model-section", help="where one model fails in a task")
+    having = [name for name in tasks() if has_stage(name, "model_section")]
+    one.add_argument("task", metavar="TASK", help=", ".join(having))
+    one.add_argument("--model", required=True)
+    _add_places(one)
+    one.add_argument("--files", type=Path, nargs="+", default=[], metavar="FILE",
+                     help="made by `run`; without any, there are tables only")  # fmt: skip
+    one.set_defaults(run=_model_section)
 
-    stage = stages.add_parser("associate", help="does smoothness predict stability?")
-    _add_report_inputs(stage)
-    stage.add_argument("--csv", action="output", required=True)
-    stage.add_argument("--markdown", action="output", required=True)
-    stage.add_argument("--figure", action="output", help="PNG of smoothness against stability")
-    stage.add_argument("--dose-csv", action="output",
-                       help="CSV, where perturbed models ran dynamics")  # fmt: skip
-    stage.add_argument("--dose-figure", action="output",
-                       help="PNG of stability and metrics against dose")  # fmt: skip
-    stage.add_argument("--dose-metrics-figure", action="output",
-                       help="PNG of all metrics against dose")  # fmt: skip
-    stage.set_defaults(run=_associate)
+    one = stages.add_parser("compare", help="a question across models and tasks")
+    one.add_argument("name", metavar="NAME", help=", ".join(comparisons()))
+    _add_run(one)
+    one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL", help=_LADDER)
+    one.add_argument("--evaluations", type=Path, nargs="+", default=[], metavar="FILE",
+                     help="of the models whose evaluations are compared")  # fmt: skip
+    one.set_defaults(run=_compare)
 
-    stage = stages.add_parser("ladder", help="models one design choice apart, side by side")
-    _add_report_inputs(stage)
-    stage.add_argument("--ladder", nargs="+", required=True, metavar="MODEL",
-                       help="which of the models, in order, the baseline first")  # fmt: skip
-    stage.add_argument("--vibrations", nargs="*", default=[], metavar="MODEL",
-                       help="which of the models have frequencies")  # fmt: skip
-    stage.add_argument("--csv", action="output", required=True)
-    stage.add_argument("--claims", action="output", required=True,
-                       help="CSV of what they say of claims")  # fmt: skip
-    stage.add_argument("--markdown", action="output", required=True)
-    stage.add_argument("--figure", action="output", required=True)
-    stage.set_defaults(run=_ladder)
+    for name, line, function in (
+        ("leaderboard", "one row a model, as csv and md, from the sections", _leaderboard),
+        ("page", "leaderboard, sections and figures as one HTML page", _page),
+    ):
+        one = stages.add_parser(name, help=line)
+        _add_places(one)
+        one.add_argument("--sections", nargs="+", metavar="NAME",
+                         help="which, in order (default: all that are there)")  # fmt: skip
+        one.set_defaults(run=function)
 
-    stage = stages.add_parser("leaderboard", help="one row a model, as csv and md")
-    _add_report_inputs(stage)
-    stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
-    stage.add_argument("--association", type=Path, help="CSV made by `associate`")
-    _add_ladder(stage)
-    stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")
-    stage.add_argument("--csv", action="output", required=True)
-    stage.add_argument("--markdown", action="output", required=True)
-    stage.set_defaults(run=_leaderboard)
+    one = stages.add_parser("strict", help="exit code 1 where a model failed")
+    _add_run(one)
+    one.add_argument("--out", action="output", required=True, help="written if none failed")
+    one.set_defaults(run=_strict)
 
-    stage = stages.add_parser("strict", help="exit code 1 where a model failed")
-    _add_report_inputs(stage)
-    stage.add_argument("--vibrations", nargs="*", default=[], metavar="MODEL",
-                       help="of which of the models there are frequencies")  # fmt: skip
-    stage.add_argument("--out", action="output", required=True, help="written if none failed")
-    stage.set_defaults(run=_strict)
-
-    stage = stages.add_parser("figures", help="FSD by bond type; the control ladders")
-    _add_report_inputs(stage)
-    stage.add_argument("--by-bond", action="output", required=True)
-    stage.add_argument("--ladders", action="output", required=True)
-    stage.set_defaults(run=_figures)
-
-    stage = stages.add_parser("page", help="leaderboard, figures and worst scans as one HTML page")
-    _add_report_inputs(stage)
-    stage.add_argument("--by-bond", type=Path, required=True)
-    stage.add_argument("--ladders", type=Path, required=True)
-    stage.add_argument("--skipped", type=Path, help="CSV of skipped, marked and dropped scans")
-    stage.add_argument("--parity", type=Path, help="CSV made by `parity`")
-    stage.add_argument("--association", type=Path, help="CSV made by `associate`")
-    stage.add_argument("--association-figure", type=Path, help="PNG made by `associate`")
-    stage.add_argument("--dose-figure", type=Path, help="PNG made by `associate`")
-    stage.add_argument("--dose-metrics-figure", type=Path, help="PNG made by `associate`")
-    _add_ladder(stage)
-    stage.add_argument("--ladder-figure", type=Path, help="PNG made by `ladder`")
-    stage.add_argument("--merged", type=Path, help="merged.json made by `merge`")
-    stage.add_argument("--html", action="output", required=True)
-    stage.set_defaults(run=_page)
-
-
-def _add_ladder(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--ladder", type=Path, nargs=2, metavar=("CSV", "CLAIMS"),
-                       help="the two files made by `ladder`")  # fmt: skip
-
-
-def _add_report_inputs(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
-    stage.add_argument("--models", nargs="+", required=True, metavar="MODEL")
-    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
-    stage.add_argument("--scan-set", type=Path, required=True)
-    stage.add_argument("--dynamics", nargs="*", default=[], metavar="MODEL",
-                       help="which of the models ran dynamics")  # fmt: skip
-    stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
-
-
-def _inputs(arguments: argparse.Namespace, scan_set: ScanSet) -> ReportInputs:
-    """What every stage of the report reads."""
-    from pesbench.report.inputs import read_inputs
-
-    return read_inputs(
-        arguments.results,
-        arguments.models,
-        arguments.models_file,
-        scan_set,
-        arguments.dynamics,
+    one = stages.add_parser(
+        "report", help="sections, leaderboard and page of a folder of results", for_people=True
     )
+    one.add_argument("results", type=Path, help="such as results/mini, with its models.json")
+    one.add_argument("--scan-set", type=Path, help="where the folder does not hold it")
+    one.add_argument("--models-file", type=Path,
+                     help="registry that tells where weights and model cards lie "
+                     "(default: models.json of the folder)")  # fmt: skip
+    one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL", help=_LADDER)
+    one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
+    one.set_defaults(run=_report)
 
 
-def _entries(arguments: argparse.Namespace) -> dict[str, ModelEntry]:
-    """The models of a report, resolved: two ways to write one path are one checkpoint."""
-    from pesbench.models.models_file import read_models, resolve_entry
-    from pesbench.models.record import is_record, recorded_entries
+def _add_places(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--results", type=Path, required=True, help="folder of the scan set")
+    one.add_argument("--scan-set", type=Path, required=True)
 
-    if is_record(arguments.models_file):  # weights need not be here; their sha256 tells them apart
-        recorded = recorded_entries(arguments.models_file)
-        return {name: recorded[name] for name in arguments.models}
-    registry = read_models(arguments.models_file)
-    return {
-        name: resolve_entry(registry[name], arguments.models_file, Path.cwd())
-        for name in arguments.models
-    }
+
+def _add_run(one: argparse.ArgumentParser) -> None:
+    _add_places(one)
+    one.add_argument("--models", nargs="+", required=True, metavar="MODEL")
+    one.add_argument("--models-file", type=Path, default=MODELS_FILE)
+    one.add_argument("--ran", nargs="+", action="append", default=[], metavar="WORD",
+                     help="a task and the models that ran it; once a task")  # fmt: skip
+
+
+def _check_known(name: str, names: Sequence[str], what: str) -> None:
+    if name not in names:
+        raise UserError(f"no {what} {name!r}; {closest(name, list(names))}")
+
+
+def _read(arguments: argparse.Namespace, scan_set: ScanSet) -> RunScores:
+    from pesbench.report.inputs import read_run
+
+    ran = {task: models for task, *models in arguments.ran}
+    return read_run(arguments.results, arguments.models, arguments.models_file, scan_set, ran)
+
+
+def _write(folder: Path, section: Section, scan_set: ScanSet) -> None:
+    from pesbench.files import provenance
+    from pesbench.report.sections import write_section
+
+    write_section(folder, section, provenance.describe(scan_set.sha256), scan_set.sha256)
 
 
 def _describe(arguments: argparse.Namespace) -> None:
-    from pesbench.core.names import closest
     from pesbench.models.models_file import read_models
     from pesbench.models.record import describe, write_record
 
@@ -164,142 +141,164 @@ def _describe(arguments: argparse.Namespace) -> None:
     write_record(arguments.out, described)
 
 
-def _worst(arguments: argparse.Namespace) -> None:
+def _section(arguments: argparse.Namespace) -> None:
+    from pesbench.core.section import SectionInputs
     from pesbench.files.scan_set import ScanSet
-    from pesbench.files.stored_tables import read_scores
-    from pesbench.report import figures
-    from pesbench.tasks.bonds import score as scan_scores
-    from pesbench.tasks.bonds import worst, worst_figure
+    from pesbench.metrics.board import mean_columns
+    from pesbench.report.tables import check_rank_by
 
-    scores = read_scores(arguments.scores, scan_scores.COLUMNS, scan_scores.TEXT, scan_scores.WORDS)
-    if scores.empty:
-        raise UserError(f"{arguments.scores}: holds no row; score again")
+    name = arguments.task
+    check_rank_by(arguments.rank_by)
+    _check_known(name, list(tasks()), "task")
     with ScanSet(arguments.scan_set) as scan_set:
-        worst.write(
-            arguments.csv,
-            arguments.extxyz,
-            scan_set=scan_set,
-            evaluations=arguments.evaluations,
-            scores=scores,
+        found = _read(arguments, scan_set)
+        scores = found.tables.get(name, {})
+        if not scores:
+            raise UserError(f"section {name}: no model ran it; give some with `--ran {name} MODEL`")
+        inputs = SectionInputs(
+            name, scores, found.facts, others=found.tables, rank_by=arguments.rank_by
         )
-        model = str(scores["model"].iloc[0])
-        figure = worst_figure.worst_scans(scan_set, arguments.evaluations, scores, model)
-    figures.save(figure, arguments.figure)
+        section = stage(name, "section")(inputs)
+        if section.board is None:
+            section = replace(section, board=mean_columns(name, tasks()[name].metrics, scores))
+        _write(arguments.results / SECTIONS / name, section, scan_set)
 
 
-def _parity(arguments: argparse.Namespace) -> None:
-    from pesbench.compare.parity import files_by_model, parity
-    from pesbench.core.text import csv_table
-    from pesbench.files.atomic import write_text
+def _model_section(arguments: argparse.Namespace) -> None:
+    from pesbench.core.jobs import ScoreJob
     from pesbench.files.scan_set import ScanSet
+    from pesbench.report.inputs import read_task_scores
 
+    name, model = arguments.task, arguments.model
+    having = [task for task in tasks() if has_stage(task, "model_section")]
+    _check_known(name, having, "task with sections of models")
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = _inputs(arguments, scan_set)
-        files = files_by_model(arguments.evaluations, scan_set.sha256)
-    if missing := [name for name in arguments.models if name not in files]:
-        raise UserError(f"--evaluations: none is of model {missing[0]!r}; add its files")
-    entries = _entries(arguments)
-    table = parity(entries, files, inputs.scores)
-    write_text(arguments.csv, csv_table(table))
+        path = scores_file(arguments.results, name, model)
+        scores = read_task_scores(path, scan_set, tasks()[name])
+        job = ScoreJob(arguments.files, arguments.scan_set, settings=None)
+        section = stage(name, "model_section")(job, scores)
+        _write(model_section_folder(arguments.results, name, model), section, scan_set)
 
 
-def _associate(arguments: argparse.Namespace) -> None:
-    from pesbench.compare import association, association_figures, dose, dose_figures
+def _compare(arguments: argparse.Namespace) -> None:
+    from pesbench.compare.inputs import CompareInputs
     from pesbench.files import provenance
     from pesbench.files.scan_set import ScanSet
-    from pesbench.report import figures
 
-    with ScanSet(arguments.scan_set) as scan_set:
-        inputs = _inputs(arguments, scan_set)
-        title = f"{scan_set.name}: {association.HEADING.lower()}"
-        made = provenance.describe(scan_set.sha256)
-    entries = _entries(arguments)
-    doses = dose.dose_table(inputs, entries)
-    for option in ("dose_csv", "dose_figure", "dose_metrics_figure"):
-        if getattr(arguments, option) is not None and doses.empty:
-            named = "--" + option.replace("_", "-")
-            raise UserError(f"{named}: no perturbed model ran dynamics; leave the option out")
-    found = association.associate(inputs, entries)
-    association.write(found, arguments.csv, arguments.markdown, title, made)
-    if arguments.figure is not None:
-        figures.save(association_figures.association(found), arguments.figure)
-    if arguments.dose_csv is not None:
-        dose.write(doses, arguments.dose_csv)
-    if arguments.dose_figure is not None:
-        figures.save(dose_figures.dose_response(doses), arguments.dose_figure)
-    if arguments.dose_metrics_figure is not None:
-        figures.save(dose_figures.dose_metrics(doses), arguments.dose_metrics_figure)
-
-
-def _ladder(arguments: argparse.Namespace) -> None:
-    from pesbench.compare import ladder, ladder_figure, ladder_text
-    from pesbench.files import provenance
-    from pesbench.files.scan_set import ScanSet
-    from pesbench.report import figures
-    from pesbench.report.inputs import read_inputs
-
-    if unknown := [name for name in arguments.ladder if name not in arguments.models]:
+    _check_known(arguments.name, list(comparisons()), "comparison")
+    comparison = comparisons()[arguments.name]
+    if unknown := [model for model in arguments.ladder if model not in arguments.models]:
         raise UserError(f"--ladder: {unknown[0]!r} is not among --models; add it")
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(
-            arguments.results,
-            arguments.models,
-            arguments.models_file,
-            scan_set,
-            arguments.dynamics,
-            arguments.vibrations,
+        found = _read(arguments, scan_set)
+        ran = {task: list(tables) for task, tables in found.tables.items()}
+        run = ReportRun(found.entries, scan_set.level_of_theory, ran, arguments.ladder)
+        if not comparison.applies(run):
+            raise UserError(
+                f"compare {comparison.name}: there is nothing to compare in these models; leave "
+                "the command out"
+            )
+        inputs = CompareInputs(
+            facts=list(found.facts.values()),
+            tables=found.tables,
+            entries=found.entries,
+            ladder=arguments.ladder,
+            evaluations=evaluations_by_model(arguments.evaluations, scan_set, comparison, run),
+            scan_set=scan_set.name,
+            made=provenance.describe(scan_set.sha256),
         )
-        title = f"{scan_set.name}: {ladder_text.HEADING.lower()}"
-        made = provenance.describe(scan_set.sha256)
-    found = ladder.make_ladder(inputs, _entries(arguments), arguments.ladder)
-    ladder_text.write(
-        found, arguments.csv, arguments.claims, arguments.markdown, title=title, made=made
-    )
-    figures.save(ladder_figure.figure(found), arguments.figure)
+        section = section_of(comparison.name)(inputs)
+        _write(arguments.results / SECTIONS / comparison.name, section, scan_set)
+
+
+def evaluations_by_model(
+    files: Sequence[Path], scan_set: ScanSet, comparison: Comparison, run: ReportRun
+) -> dict[str, list[Path]]:
+    """Evaluation files by the model they are of.
+
+    Raises:
+        UserError: one was made on another scan set, or there is none of a model that is compared.
+    """
+    from pesbench.files.evaluation import Evaluation
+
+    found: dict[str, list[Path]] = {}
+    for path in sorted(files):
+        with Evaluation(path) as evaluation:
+            if evaluation.scan_set_sha256 != scan_set.sha256:
+                raise UserError(f"{path}: was made on another scan set; remove it")
+            found.setdefault(evaluation.model, []).append(path)
+    if missing := [name for name in comparison.evaluated(run) if name not in found]:
+        raise UserError(f"--evaluations: none is of model {missing[0]!r}; add its files")
+    return found
+
+
+def _sections(arguments: argparse.Namespace, scan_set: ScanSet) -> list[StoredSection]:
+    """The sections of a folder of results, and where those of a merged one are from."""
+    from pesbench.report import merged
+    from pesbench.report.board import read_sections
+
+    found = read_sections(arguments.results, scan_set, arguments.sections)
+    manifest = arguments.results / MERGED
+    return [*found, *([merged.section(manifest)] if manifest.is_file() else [])]
+
+
+def _title(scan_set: ScanSet) -> str:
+    return f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
 
 
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.files import provenance
     from pesbench.files.scan_set import ScanSet
-    from pesbench.report import tables
+    from pesbench.report import tables as text
+    from pesbench.report.board import board_of
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = _inputs(arguments, scan_set)
-        title = f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
+        sections = _sections(arguments, scan_set)
         dropped = [i for i in scan_set.ids if scan_set.quality(i)[0] == "dropped"]
         made = [
             ("dropped by the gate on references, not planned", ", ".join(dropped) or "no scan"),
             *provenance.describe(scan_set.sha256),
         ]
-    board = inputs.board(arguments.rank_by)
-    more = inputs.more(
-        arguments.parity, board, arguments.association, arguments.ladder, arguments.merged
-    )
-    tables.write(board, arguments.csv, arguments.markdown, title, made, more)
+        csv, md = (arguments.results / name for name in LEADERBOARD)
+        text.write(board_of(sections), csv, md, _title(scan_set), made, sections)
+
+
+def _page(arguments: argparse.Namespace) -> None:
+    from pesbench.files import provenance
+    from pesbench.files.atomic import write_text
+    from pesbench.files.scan_set import ScanSet
+    from pesbench.report import page
+    from pesbench.report.answer import sentences
+    from pesbench.report.board import board_of, model_sections_of
+
+    with ScanSet(arguments.scan_set) as scan_set:
+        sections = _sections(arguments, scan_set)
+        board = board_of(sections)
+        there = {one.name for one in sections}
+        answers = [one.answer for one in sections if one.answer]
+        answers += [c.unasked for c in comparisons().values() if c.unasked and c.name not in there]
+        skipped = arguments.results / SKIPPED
+        html = page.render(
+            board,
+            title=_title(scan_set),
+            facts=page.facts_of(scan_set),
+            answers=sentences(board, answers),
+            skipped=page.read_skipped(skipped) if skipped.is_file() else None,
+            sections=sections,
+            of_models=model_sections_of(arguments.results, scan_set, board, sections),
+            made=provenance.describe(scan_set.sha256),
+        )
+    write_text(arguments.results / PAGE, html)
 
 
 def _strict(arguments: argparse.Namespace) -> int:
     from pesbench.files.atomic import write_text
     from pesbench.files.scan_set import ScanSet
-    from pesbench.report.inputs import read_inputs
     from pesbench.report.strict import model_failures
 
     with ScanSet(arguments.scan_set) as scan_set:
-        inputs = read_inputs(
-            arguments.results,
-            arguments.models,
-            arguments.models_file,
-            scan_set,
-            arguments.dynamics,
-            arguments.vibrations,
-        )
-    failures = model_failures(
-        {
-            "scans": inputs.scores,
-            "trajectories": inputs.dynamics,
-            "molecules": inputs.vibrations,
-        }
-    )
+        found = _read(arguments, scan_set)
+    failures = model_failures({tasks()[name].rows: some for name, some in found.tables.items()})
     logger = logging.getLogger("pesbench")
     if not failures:
         write_text(arguments.out, f"no failure of {len(arguments.models)} models\n")
@@ -311,38 +310,52 @@ def _strict(arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _figures(arguments: argparse.Namespace) -> None:
+def _report(arguments: argparse.Namespace) -> None:
+    """The report of what a folder holds: all models of its models.json that have scores."""
+    from pesbench.files.layout import check_layout
     from pesbench.files.scan_set import ScanSet
-    from pesbench.report import figures
+    from pesbench.models.record import read_record
+    from pesbench.report.inputs import read_entries
 
-    with ScanSet(arguments.scan_set) as scan_set:
-        inputs = _inputs(arguments, scan_set)
-    board = inputs.board(arguments.rank_by)
-    figures.save(figures.fsd_by_bond(board, inputs.scores, inputs.facts), arguments.by_bond)
-    figures.save(figures.control_ladders(board, inputs.facts), arguments.ladders)
-
-
-def _page(arguments: argparse.Namespace) -> None:
-    from pesbench.files.scan_set import ScanSet
-    from pesbench.report import page
-
-    with ScanSet(arguments.scan_set) as scan_set:
-        inputs = _inputs(arguments, scan_set)
-        page.write_leaderboard(
-            arguments.html,
-            inputs,
-            scan_set,
-            results=arguments.results,
+    results = arguments.results
+    check_layout(results)
+    scan_set = arguments.scan_set or results / f"{results.absolute().name}.h5"
+    models_file = arguments.models_file or results / MODELS
+    recorded = read_record(results / MODELS)
+    names = [name for name in recorded if scores_file(results, BONDS, name).is_file()]
+    ran = {
+        task: [name for name in names if scores_file(results, task, name).is_file()]
+        for task in tasks()
+    }
+    files = {
+        task: {name: sorted((results / name / task).glob("*.h5")) for name in some}
+        for task, some in ran.items()
+    }
+    with ScanSet(scan_set) as opened:
+        level = opened.level_of_theory
+    scored_only = [name for name in names if not files[BONDS][name]]
+    run = ReportRun(read_entries(models_file, names), level, ran, arguments.ladder, scored_only)
+    run_commands(
+        report_commands(
+            results,
+            run,
+            scan_set=scan_set,
+            models_file=models_file,
             rank_by=arguments.rank_by,
-            by_bond=arguments.by_bond,
-            ladders=arguments.ladders,
-            skipped=arguments.skipped,
-            parity=arguments.parity,
-            association=arguments.association,
-            association_figure=arguments.association_figure,
-            dose_figure=arguments.dose_figure,
-            dose_metrics_figure=arguments.dose_metrics_figure,
-            ladder=arguments.ladder,
-            ladder_figure=arguments.ladder_figure,
-            merged=arguments.merged,
+            files=files,
         )
+    )
+
+
+def run_commands(commands: Sequence[Sequence[str]]) -> None:
+    """Run commands of this package one after the other in this process.
+
+    Args:
+        commands: Words of each, of `pesbench.report.graph.report_commands`.
+    """
+    from pesbench import cli
+
+    parser = cli.parser()
+    for words in commands:
+        arguments = parser.parse_args(words)
+        arguments.run(arguments)

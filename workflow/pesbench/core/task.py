@@ -86,6 +86,8 @@ class Task:
         keys: Columns of the scores that name a row, such as `("scan",)`.
         identity: Columns that say what a row is of, the same for all models.
         text: Columns of the scores that hold text.
+        others: More columns that the scores always have, of numbers or truth values.
+        rows: What a row of the scores is of, in the plural, for messages.
         words: The words that a column of text may hold, by column.
         unstable: Columns of the scores that the last digit of a model may change, so that two runs
             of one model need not agree in them.
@@ -113,6 +115,8 @@ class Task:
     keys: ClassVar[tuple[str, ...]]
     identity: ClassVar[tuple[str, ...]] = ()
     text: ClassVar[tuple[str, ...]] = ()
+    others: ClassVar[tuple[str, ...]] = ()
+    rows: ClassVar[str] = "rows"
     words: ClassVar[Mapping[str, frozenset[str]]] = {}
     unstable: ClassVar[tuple[str, ...]] = ()
     absent: ClassVar[Mapping[str, Any]] = {}
@@ -125,6 +129,13 @@ class Task:
     asks_controls: ClassVar[bool] = False
     asks_reference: ClassVar[bool] = False
     needs_molecules: ClassVar[bool] = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the scores always have."""
+        metrics = (metric.name for metric in self.metrics)
+        found = (*self.keys, *self.identity, "status", "message", *self.text, *metrics)
+        return tuple(dict.fromkeys((*found, *self.others)))
 
     def shards(
         self,

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pesbench.compare.comparison import ReportRun
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
 from pesbench.core.names import BESIDE_RESULTS, alike, closest, select, why_unfit
@@ -101,11 +103,11 @@ class Run:
         """The potential of each model that is a seed of one."""
         return {n: e.potential for n, e in self.models.items() if e.potential != n}
 
-    @property
-    def ladder_cards(self) -> list[Path]:
-        """Model cards beside the weights of the ladder's models, those that are there."""
-        paths = (self.models[name].card_path for name in self.ladder)
-        return sorted({path for path in paths if path is not None and path.is_file()})
+    @cached_property
+    def report(self) -> ReportRun:
+        """What the report is of."""
+        ran = {name: run.models for name, run in self.tasks.items()}
+        return ReportRun(self.models, self.level_of_theory, ran, self.ladder)
 
     @property
     def level_of_theory(self) -> str:

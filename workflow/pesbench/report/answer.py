@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from pesbench.report.tables import number, unit_of
+from pesbench.core.text import number
+from pesbench.report.tables import unit_of
 
 
-def sentences(board: pd.DataFrame, verdict: str | None) -> list[str]:
+def sentences(board: pd.DataFrame, answers: Sequence[str]) -> list[str]:
     """The answers of a run.
 
     Args:
-        board: Of `tables.leaderboard`.
-        verdict: Whether smoothness predicts stability, of `association.verdict`; None where no
-            model ran dynamics.
+        board: Of `pesbench.report.board`.
+        answers: Of the sections, and what was not asked.
 
     Returns:
-        The smoothest model with its reservations; the verdict; what could not be scored.
+        The smoothest model with its reservations; the answers; what could not be scored.
     """
     models = board[board["role"] == "model"]
-    found = [_smoothest(models)]
-    if verdict is None:
-        found.append("No model ran dynamics: whether smoothness predicts stability is not asked.")
-    else:
-        found.append(f"Does smoothness predict stability here? {verdict}")
+    found = [_smoothest(models), *answers]
     missing = models[models["n_scored"] < models["n_planned"]]
     if len(missing):
         parts = [f"{r['model']} {_unscored(r)}" for r in missing.to_dict("records")]

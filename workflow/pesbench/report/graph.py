@@ -65,6 +65,11 @@ def _common(folder: Path, run: ReportRun, scan_set: Path, models_file: Path) -> 
     return [*places, "--models-file", str(models_file), "--models", *run.entries]
 
 
+def section_ran(run: ReportRun, name: str) -> dict[str, Sequence[str]]:
+    """Models by task whose scores the section of a task reads: its own, and what always runs."""
+    return {task: some for task, some in run.ran.items() if task == name or tasks()[task].always}
+
+
 def section_command(
     folder: Path,
     run: ReportRun,
@@ -76,7 +81,7 @@ def section_command(
 ) -> list[str]:
     """Words of the command that makes the section of a task."""
     common = _common(folder, run, scan_set, models_file)
-    return ["section", name, *common, *_ran(run.ran), "--rank-by", rank_by]
+    return ["section", name, *common, *_ran(section_ran(run, name)), "--rank-by", rank_by]
 
 
 def model_section_command(
@@ -124,12 +129,15 @@ def compare_command(
     return words
 
 
-def board_command(
-    folder: Path, run: ReportRun, *, scan_set: Path, models_file: Path, page: bool
-) -> list[str]:
+def board_command(folder: Path, run: ReportRun, *, scan_set: Path, page: bool) -> list[str]:
     """Words of the command that makes the leaderboard, or the page, from sections."""
-    common = _common(folder, run, scan_set, models_file)
-    return ["page" if page else "leaderboard", *common, "--sections", *section_names(run)]
+    places = ["--results", str(folder), "--scan-set", str(scan_set)]
+    return ["page" if page else "leaderboard", *places, "--sections", *section_names(run)]
+
+
+def strict_command(folder: Path, run: ReportRun, *, scan_set: Path, models_file: Path) -> list[str]:
+    """Words of the command that tells which models failed, but for `--out`."""
+    return ["strict", *_common(folder, run, scan_set, models_file), *_ran(run.ran)]
 
 
 def report_commands(
@@ -171,5 +179,5 @@ def report_commands(
         compare_command(folder, run, name, files=evaluated, **places)
         for name in comparison_sections(run)
     ]
-    commands += [board_command(folder, run, page=page, **places) for page in (False, True)]
-    return commands
+    boards = (board_command(folder, run, scan_set=scan_set, page=page) for page in (False, True))
+    return [*commands, *boards]

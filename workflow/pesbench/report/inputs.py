@@ -1,172 +1,107 @@
-"""What the report reads: the registry and the scores of every model of a run."""
+"""What sections are made from: the registry and the scores of every model of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from pesbench.compare import association, ladder_text, parity
 from pesbench.core.errors import UserError
+from pesbench.core.found import tasks
 from pesbench.core.names import closest
+from pesbench.core.task import Task
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_scores
-from pesbench.models.models_file import read_models
+from pesbench.models.facts import ModelFacts, model_facts
+from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import is_record, recorded_entries
-from pesbench.models.registry import ModelEntry, role
-from pesbench.report import merged
-from pesbench.report.tables import ModelFacts, More, leaderboard
-from pesbench.tasks.bonds import score as scan_scores
-from pesbench.tasks.bonds import seen
-from pesbench.tasks.dynamics import score as dynamics_scores
-from pesbench.tasks.dynamics import section as dynamics
-from pesbench.tasks.vibrations import score as vibration_scores
+from pesbench.models.registry import ModelEntry
+from pesbench.report.graph import scores_file
 
 
 @dataclass(frozen=True)
-class ReportInputs:
-    """Scores and facts of every model of a run.
+class RunScores:
+    """Scores and facts of the models of a run.
 
     Attributes:
-        facts: Of every model, in the order asked for.
-        scores: One row a scan, by model.
-        dynamics: One row a trajectory, by model that ran dynamics.
-        vibrations: One row a molecule, by model whose frequencies were found.
+        entries: Of every model, resolved, in the order asked for.
+        facts: The same, what tables say of them.
+        tables: Scores by task and model.
     """
 
-    facts: list[ModelFacts]
-    scores: dict[str, pd.DataFrame]
-    dynamics: dict[str, pd.DataFrame]
-    vibrations: dict[str, pd.DataFrame] = field(default_factory=dict)
-
-    @property
-    def reference(self) -> str | None:
-        """The reference that failures are counted in excess of; None if none ran dynamics."""
-        references = (fact.name for fact in self.facts if fact.role == "reference")
-        return next((name for name in references if name in self.dynamics), None)
-
-    def board(self, rank_by: str) -> pd.DataFrame:
-        """The leaderboard, with the columns of dynamics."""
-        board = leaderboard(self.scores, self.facts, rank_by)
-        board = board.merge(
-            dynamics.dynamics_columns(self.dynamics, self.reference), on="model", how="left"
-        )
-        for column in ("md_n_planned", "md_n_finished", "md_n_counted", "md_n_reference_failed"):
-            board[column] = board[column].astype("Int64")
-        seconds = {  # scores of an older version do not tell those of the command
-            name: float(frame["command_s"].sum(skipna=False))
-            for name, frame in self.scores.items()
-            if "command_s" in frame
-        }
-        return board.assign(scan_seconds=board["model"].map(seconds))
-
-    def more(
-        self,
-        parity_csv: Path | None,
-        board: pd.DataFrame,
-        association_csv: Path | None = None,
-        ladder_csvs: Sequence[Path] | None = None,
-        merged_json: Path | None = None,
-    ) -> list[More]:
-        """The sections below the leaderboard that have something to say.
-
-        Args:
-            parity_csv: Of `parity`.
-            board: Of `board`.
-            association_csv: Of `associate`.
-            ladder_csvs: The two of `ladder`: its numbers, and what they say of the claims.
-            merged_json: Of `merge`.
-        """
-        asked = ("model", "reference")  # a perturbed model has seen what its base has
-        others = {f.name: self.scores[f.name] for f in self.facts if f.role in asked}
-        found = [dynamics.section(board)]
-        if association_csv is not None:
-            found.append(
-                association.section(association_csv, has_reference=self.reference is not None)
-            )
-        if ladder_csvs is not None:
-            found.append(ladder_text.section(*ladder_csvs))
-        found.append(seen.section(others))
-        if parity_csv is not None:
-            found.append(parity.section(parity_csv))
-        if merged_json is not None:
-            found.append(merged.section(merged_json))
-        return [section for section in found if section is not None]
+    entries: Mapping[str, ModelEntry]
+    facts: Mapping[str, ModelFacts]
+    tables: Mapping[str, Mapping[str, pd.DataFrame]]
 
 
-def model_facts(entry: ModelEntry, level_of_theory: str) -> ModelFacts:
-    """What the tables need to know of an entry, against a scan set's level of theory."""
-    settings = entry.settings
-    what = role(entry, level_of_theory)
-    own = str(settings.get("level_of_theory", ""))
-    return ModelFacts(
-        name=entry.name,
-        family=entry.family,
-        role=what,
-        level_of_theory=own,
-        # a perturbed model has its base's
-        theory_gap=what in ("model", "perturbed") and own != level_of_theory,
-        control=(settings["control"], settings.get("dose")) if what == "control" else None,
-        perturbation=(
-            (str(settings["perturbation"]), float(settings["dose"]))
-            if what == "perturbed"
-            else None
-        ),
-        base=str(settings["base"]) if what == "perturbed" else "",
-    )
+def read_entries(models_file: Path, models: Sequence[str]) -> dict[str, ModelEntry]:
+    """The models of a report, resolved: two ways to write one path are one checkpoint.
+
+    Args:
+        models_file: The registry, or `models.json` of a folder of results.
+        models: Their names.
+
+    Raises:
+        UserError: the file is wrong, or lacks one.
+    """
+    recorded = is_record(models_file)
+    entries = recorded_entries(models_file) if recorded else read_models(models_file)
+    for name in models:
+        if name not in entries:
+            raise UserError(f"{models_file}: no model {name!r}; {closest(name, entries)}")
+    if recorded:  # weights need not be here; their sha256 tells them apart
+        return {name: entries[name] for name in models}
+    return {name: resolve_entry(entries[name], models_file, Path.cwd()) for name in models}
 
 
-def read_inputs(
+def read_run(
     results: Path,
     models: Sequence[str],
     models_file: Path,
     scan_set: ScanSet,
-    with_dynamics: Sequence[str] = (),
-    with_vibrations: Sequence[str] = (),
-) -> ReportInputs:
-    """Facts and scores of some models.
+    ran: Mapping[str, Sequence[str]],
+) -> RunScores:
+    """Facts of some models and the scores of those that ran a task.
 
     Args:
         results: Folder of the scan set's results.
         models: Names of the models.
         models_file: The registry, or `models.json` of a folder of results, for their facts.
         scan_set: What they were scored on.
-        with_dynamics: Which of them ran dynamics.
-        with_vibrations: Of which of them frequencies were found.
+        ran: Models by task.
 
     Raises:
-        UserError: a file is missing, or scores belong to another scan set.
+        UserError: a file is missing, scores belong to another scan set, or there is no such task.
     """
-    read = recorded_entries if is_record(models_file) else read_models
-    registry = read(models_file)
-    facts, scores = [], {}
-    for model in models:
-        if model not in registry:
-            raise UserError(f"{models_file}: no model {model!r}; {closest(model, registry)}")
-        facts.append(model_facts(registry[model], scan_set.level_of_theory))
-        scores[model] = _read_scores(
-            results / model / "scores" / "bonds.parquet", scan_set, scan_scores
-        )
-    trajectories, vibrations = (
+    entries = read_entries(models_file, models)
+    for task, some in ran.items():
+        if task not in tasks():
+            raise UserError(f"--ran: no task {task!r}; {closest(task, tasks())}")
+        if absent := sorted(set(some) - set(models)):
+            raise UserError(f"--ran {task}: {absent[0]!r} is not among --models; add it")
+    return RunScores(
+        entries,
+        {name: model_facts(entry, scan_set.level_of_theory) for name, entry in entries.items()},
         {
-            model: _read_scores(results / model / "scores" / file, scan_set, kind)
-            for model in models
-            if model in chosen
-        }
-        for file, chosen, kind in (
-            ("dynamics.parquet", with_dynamics, dynamics_scores),
-            ("vibrations.parquet", with_vibrations, vibration_scores),
-        )
+            task: {
+                name: read_task_scores(scores_file(results, task, name), scan_set, tasks()[task])
+                for name in models
+                if name in some
+            }
+            for task, some in ran.items()
+        },
     )
-    return ReportInputs(facts, scores, trajectories, vibrations)
 
 
-def _read_scores(path: Path, scan_set: ScanSet, kind: Any) -> pd.DataFrame:
-    columns = getattr(kind, "ALWAYS", kind.COLUMNS)
-    found = read_scores(path, columns, kind.TEXT, getattr(kind, "WORDS", ()))
+def read_task_scores(path: Path, scan_set: ScanSet, task: Task) -> pd.DataFrame:
+    """The scores of one model.
+
+    Raises:
+        UserError: they are missing, damaged, empty or of another scan set.
+    """
+    found = read_scores(path, task.columns, task.text)
     if found.attrs["scan_set_sha256"] != scan_set.sha256:
         raise UserError(
             f"{path}: scored on another scan set than {scan_set.path}; remove it and score again"

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pesbench.core.errors import reading
-from pesbench.report.tables import More
+from pesbench.report.sections import StoredSection, StoredTable
 
 HEADING = "Where the results are from"
 KINDS = {"bonds": "scans", "dynamics": "trajectories"}
@@ -100,12 +100,13 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     return [*found, *(f"{warning}." for warning in manifest["warnings"])]
 
 
-def section(merged_json: Path) -> More:
-    """The section of the leaderboard.
+def section(merged_json: Path) -> StoredSection:
+    """The section of the leaderboard and the page.
 
     Raises:
         UserError: the file is missing or something else.
     """
     with reading(merged_json, "not what `pesbench merge` writes", "merge again"):
         manifest = json.loads(merged_json.read_text(encoding="utf-8"))
-        return More(HEADING, text_table(manifest["models"]), tuple(notes(manifest)))
+        table = StoredTable("merged.csv", text_table(manifest["models"]))
+        return StoredSection("merged", "", HEADING, tables=(table,), notes=tuple(notes(manifest)))

@@ -22,7 +22,7 @@ class ModelFailure:
 
     Attributes:
         model: Its name.
-        what: What it was asked for: `scans`, `trajectories` or `molecules`.
+        what: What it was asked for, such as `scans` or `trajectories`.
         status: How.
         count: On how many of them.
         planned: Of how many.

@@ -36,7 +36,7 @@ def add(stages: Stages) -> None:
 def _merge(arguments: argparse.Namespace) -> None:
     from pesbench.cli import parser
     from pesbench.commands.merge.assembly import merge
-    from pesbench.commands.merge.commands import report_commands, write_worst_tables
+    from pesbench.commands.merge.commands import report_commands
     from pesbench.commands.merge.options import choices
     from pesbench.commands.merge.place import new_folder
     from pesbench.report.tables import check_rank_by
@@ -51,7 +51,6 @@ def _merge(arguments: argparse.Namespace) -> None:
             scan_set=arguments.scan_set,
             strict=arguments.strict,
         )
-        write_worst_tables(folder, merged)
         for command in report_commands(folder, merged, arguments.rank_by):
             stage = parser().parse_args(command)
             stage.run(stage)

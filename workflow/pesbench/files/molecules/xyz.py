@@ -96,13 +96,21 @@ def write_extxyz(path: Path, frames: Iterable[Atoms]) -> None:
         path: Written in place: wrap it in `atomic.atomic_path`.
         frames: Left as they are.
     """
+    path.write_text(extxyz_text(frames), encoding="utf-8")
+
+
+def extxyz_text(frames: Iterable[Atoms]) -> str:
+    """What `write_extxyz` writes; "" of no frame."""
     written = []
     for atoms in frames:
         copy = atoms.copy()
         copy.calc = atoms.calc
         copy.info = {key: _kept(value) for key, value in atoms.info.items()}
         written.append(copy)
-    ase.io.write(path, written, format="extxyz")
+    buffer = io.StringIO()
+    if written:
+        ase.io.write(buffer, written, format="extxyz")
+    return buffer.getvalue()
 
 
 def read_records(path: Path, text: str) -> Iterator[Record]:

@@ -139,7 +139,7 @@ def _force_constant(row: Row) -> tuple[str, float, float, str] | None:
 
 
 _CEILING = (
-    "below the energy ceiling (10 eV above its minimum, unless `worst.energy_ceiling_ev` of the "
+    "below the energy ceiling (10 eV above its minimum, unless `bonds.energy_ceiling_ev` of the "
     "config says another)"
 )
 KINDS = (

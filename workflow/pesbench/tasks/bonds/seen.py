@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from pesbench.core.section import Table
+from pesbench.core.text import number
 from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics import aggregate
-from pesbench.report.tables import More, number
 
 SHOWN = {
     "fsd_full": "FSD (Å⁻¹)",
@@ -93,7 +94,9 @@ def text_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def section(scores: Mapping[str, pd.DataFrame]) -> More | None:
-    """The section of the leaderboard; None where no model tells what it was trained on."""
+def table(scores: Mapping[str, pd.DataFrame]) -> Table | None:
+    """The table for readers; None where no model tells what it was trained on."""
     rows = seen_rows(scores)
-    return More("Seen and unseen molecules", text_table(rows), notes(rows)) if len(rows) else None
+    if rows.empty:
+        return None
+    return Table("seen", text_table(rows), "Seen and unseen molecules", notes(rows))

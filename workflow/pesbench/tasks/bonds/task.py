@@ -72,6 +72,8 @@ class Bonds(Task):
     keys = ("scan",)
     identity = ("scan", "system", "bond", "n_atoms", "n_frames")
     text = ("model", "scan", "system", "bond", "seen", "status", "message")
+    others = ("wall_s",)
+    rows = "scans"
     # where a curve breaks follows from the forces, by comparisons that the last digit may turn
     unstable = (
         "missing_extrema", "missing_extrema_force", "fsd_windowed_coordinate", "fsd_below_ceiling",

@@ -15,12 +15,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
-from pesbench.core.text import csv_table
-from pesbench.files.atomic import atomic_path, write_text
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
-from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.stored_tables import read_csv
 from pesbench.tasks.bonds import faults
 from pesbench.tasks.bonds.faults import COUNT, Fault
 
@@ -96,21 +92,6 @@ def _line(fault: Fault) -> dict[str, Any]:
         "unit": fault.unit,
         "note": fault.note + also,
     }
-
-
-def read(csv: Path) -> pd.DataFrame:
-    """The table of `worst_scans` from its csv.
-
-    Raises:
-        UserError: it is of an earlier version, or no such table.
-    """
-    text = [c for c in COLUMNS if c not in (*_INTEGERS, *_NUMBERS)]
-    kinds = dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(text, str)
-    empty = {column: [""] for column in (*_INTEGERS, *_NUMBERS)}  # an id may be called NA
-    cure = "of an earlier version perhaps: make it again with `python -m pesbench worst`"
-    return read_csv(
-        csv, COLUMNS, _NUMBERS, cure, dtype=kinds, keep_default_na=False, na_values=empty
-    )
 
 
 @contextlib.contextmanager
@@ -201,36 +182,3 @@ def fault_frames(
                 for frame in either_side(scan, evaluation, row["distance_angstrom"])
             ]
     return frames
-
-
-def write(
-    csv: Path,
-    extxyz: Path,
-    *,
-    scan_set: ScanSet,
-    evaluations: Sequence[Path],
-    scores: pd.DataFrame,
-    count: int = COUNT,
-) -> pd.DataFrame:
-    """Write `worst.csv` and `worst.extxyz` of one model, each whole or not at all.
-
-    Args:
-        csv: Table of `worst_scans`.
-        extxyz: Frames of `fault_frames`; an empty file if no scan has a fault.
-        scan_set: The scans.
-        evaluations: Shards of the model's evaluation.
-        scores: Of the model, one row a scan.
-        count: How many faults a list at most.
-
-    Returns:
-        What is in the csv.
-    """
-    table = worst_scans(scores, count)
-    name = str(scores["model"].iloc[0]) if len(scores) else ""
-    frames = fault_frames(table, scan_set, evaluations, name)
-    write_text(csv, csv_table(table))
-    with atomic_path(extxyz) as part:
-        part.touch()
-        if frames:
-            write_extxyz(part, frames)
-    return table

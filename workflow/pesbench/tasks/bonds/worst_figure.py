@@ -16,10 +16,10 @@ from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
 from pesbench.core.text import label
 from pesbench.files.evaluation import ScanEvaluation
+from pesbench.files.figures import GREY, PALETTE, saying, style
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics import smoothness
 from pesbench.metrics.curves import integrated_energy
-from pesbench.report.figures import GREY, PALETTE, saying, style
 from pesbench.tasks.bonds.breaks import MISSING, ExtremumFault
 from pesbench.tasks.bonds.faults import Fault, fault_lists, headlines, older_scores
 from pesbench.tasks.bonds.score import ENERGY_CEILING_EV, curve_faults

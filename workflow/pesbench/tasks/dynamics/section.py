@@ -1,62 +1,17 @@
-"""Dynamics on the leaderboard: how long runs live, how well energy is kept, what it cost."""
+"""What a reader is told of dynamics: how long runs live, how well energy is kept, what it cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pesbench.metrics import aggregate
-from pesbench.metrics.survival import Outcome, in_excess_of_reference, survival
-from pesbench.report.tables import More, number
-from pesbench.tasks.dynamics import conservation
-from pesbench.tasks.dynamics.elsewhere import lambench_board
+from pesbench.core.section import Section, SectionInputs, Table
+from pesbench.core.text import number
+from pesbench.metrics.board import frame_columns
+from pesbench.tasks.dynamics.board import MEANS, dynamics_columns
 
-COLUMNS = (
-    "md_n_planned",
-    "md_n_finished",
-    "md_n_counted",
-    "md_n_reference_failed",
-    "survival",
-    "survival_low",
-    "survival_high",
-    "survival_all_fail",
-    "survival_all_survive",
-    "survival_horizon_ps",
-    "temperature_spike",
-    "n_spike",
-    "energy_drift",
-    "n_drift",
-    "energy_rms",
-    "n_rms",
-    "energy_rms_order",
-    "n_orders",
-    "n_orders_planned",
-    "fu_stable_ps",
-    "mlipaudit_stability",
-    "mlipaudit_energy_conservation",
-    "lambench_instability",
-    "n_others",
-    "lambench_slope_ev_per_atom_ps",
-    "n_lambench_slope",
-    "md_missing",
-    "md_seconds",
-    "md_worker_deaths",
-)
-_MEANS = {  # of the runs with the nominal time step: column of the scores, column of the number
-    "temperature_spike": ("temperature_spike", "n_spike"),
-    "energy_drift": ("energy_drift_mev_per_atom_ps", "n_drift"),
-    "energy_rms": ("energy_rms_mev_per_atom", "n_rms"),
-}
-_MEANS_OF_OTHERS = (
-    "fu_stable_ps",
-    "mlipaudit_stability",
-    "mlipaudit_energy_conservation",
-    "lambench_instability",
-)
-_COUNTS = [column for column in COLUMNS if column.startswith("n_")]
 _IN_EXCESS = (
     "Failures are counted in excess of the reference: a molecule and temperature at which the "
     "reference itself fails is left out and counted."
@@ -94,147 +49,9 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def main_runs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The runs with the nominal time step; those with half of it serve the order only."""
-    return rows[np.isclose(rows["timestep_fs"], rows["timestep_fs"].max())]
-
-
-def rms_orders(rows: pd.DataFrame) -> pd.Series:
-    """The order at which the RMS of the energy falls, of every run planned with two time steps.
-
-    NaN for a run that did not survive with both: its RMS would have the explosion in it.
-    """
-    lived = rows["outcome"] == Outcome.SURVIVED.value
-    kept = rows.assign(rms=rows["energy_rms_mev_per_atom"].astype(float).where(lived))
-    by_step = {
-        step: part.set_index("trajectory")["rms"] for step, part in kept.groupby("timestep_fs")
-    }
-    if len(by_step) < 2:
-        return pd.Series(dtype=float)
-    dt, half_dt = max(by_step), min(by_step)
-    coarse, fine = by_step[dt], by_step[half_dt]
-    found = {
-        name: conservation.rms_order(coarse[name], fine[name], dt, half_dt)
-        for name in coarse.index.intersection(fine.index)
-    }
-    return pd.Series(found, dtype=float)
-
-
-def _conditions(rows: pd.DataFrame) -> list[tuple[str, float]]:
-    return list(zip(rows["system"], rows["temperature_k"], strict=True))
-
-
-def _outcomes(rows: pd.DataFrame) -> list[Outcome]:
-    return [Outcome(value) for value in rows["outcome"]]
-
-
-def dynamics_columns(dynamics: Mapping[str, pd.DataFrame], reference: str | None) -> pd.DataFrame:
-    """One row a model that ran dynamics.
-
-    Args:
-        dynamics: One row a trajectory, by model, the columns of `scores/dynamics.parquet`.
-        reference: The model whose failures do not count, or None: then all are counted.
-
-    Returns:
-        `model` and the columns `COLUMNS`, see README.md: times in ps, drift in meV/atom/ps,
-        RMS in meV/atom, seconds of wall time.
-    """
-    counts = dict.fromkeys(_COUNTS, "Int64")
-    if not dynamics:
-        return pd.DataFrame(columns=["model", *COLUMNS]).astype(counts)
-    runs = {name: main_runs(rows).reset_index(drop=True) for name, rows in dynamics.items()}
-    horizon = min(float(rows["planned_ps"].min()) for rows in runs.values())
-    return pd.DataFrame(
-        [
-            {"model": name} | _row(name, rows, dynamics[name], runs.get(reference), horizon)
-            for name, rows in runs.items()
-        ],
-        columns=["model", *COLUMNS],
-    ).astype(counts)
-
-
-def _row(
-    name: str,
-    rows: pd.DataFrame,
-    every: pd.DataFrame,
-    reference: pd.DataFrame | None,
-    horizon_ps: float,
-) -> dict[str, Any]:
-    outcomes = _outcomes(rows)
-    # without a reference every failure counts, as beside one that never fails
-    against = rows if reference is None else reference
-    lived = [Outcome.SURVIVED] * len(rows) if reference is None else _outcomes(reference)
-    selection = in_excess_of_reference(outcomes, _conditions(rows), lived, _conditions(against))
-    counted = rows[selection.counted]
-    row: dict[str, Any] = {
-        "md_n_planned": len(rows),
-        "md_n_finished": sum(how is Outcome.SURVIVED for how in outcomes),
-        "md_n_counted": len(counted),
-        "md_n_reference_failed": int(selection.reference_failed.sum()),
-        "survival_horizon_ps": horizon_ps,
-        "md_missing": _missing(rows),
-        "md_seconds": float(every["wall_s"].sum()),
-        # scores of earlier versions do not tell
-        "md_worker_deaths": float(every["worker_deaths"].sum()) if "worker_deaths" in every else 0,
-    }
-    if len(counted):
-        lives = survival(
-            counted["time_ps"].to_numpy(),
-            _outcomes(counted),
-            counted["system"].tolist(),
-            horizon_ps,
-            f"survival {name}",
-        )
-        row |= {
-            "survival": lives.mean,
-            "survival_low": lives.low,
-            "survival_high": lives.high,
-            "survival_all_fail": lives.all_fail,
-            "survival_all_survive": lives.all_survive,
-        }
-    for column, (score, number_of) in _MEANS.items():
-        values = rows[score].astype(float).dropna()
-        if column == "energy_drift":  # those of both signs must not cancel
-            values = values.abs()
-        row[column] = aggregate.mean(values) if len(values) else float("nan")
-        row[number_of] = len(values)
-    planned = rms_orders(every)
-    orders = planned.dropna()
-    row["energy_rms_order"] = aggregate.median(orders) if len(orders) else float("nan")
-    row |= {"n_orders": len(orders), "n_orders_planned": len(planned)}
-    return row | _of_others(rows)
-
-
-def _of_others(rows: pd.DataFrame) -> dict[str, Any]:
-    """Means by the definitions of other benchmarks, over the runs that survived or failed.
-
-    They know no reference: runs where it fails itself are in these means.
-    """
-    ended = rows["outcome"].isin([Outcome.SURVIVED.value, Outcome.FAILED.value])
-    runs = rows[ended & rows[list(_MEANS_OF_OTHERS)].notna().all(axis=1)]
-    if runs.empty:
-        return {"n_others": 0, "n_lambench_slope": 0}
-    slopes = runs["lambench_slope_ev_per_atom_ps"].astype(float)
-    board = lambench_board(slopes.tolist(), (runs["outcome"] == Outcome.SURVIVED.value).tolist())
-    return {column: aggregate.mean(runs[column]) for column in _MEANS_OF_OTHERS} | {
-        "n_others": board.n,
-        "lambench_slope_ev_per_atom_ps": board.slope,
-        "n_lambench_slope": board.n_successful,
-    }
-
-
-def _missing(rows: pd.DataFrame) -> str:
-    """What became of the runs that did not finish, by cause."""
-    ended = rows[rows["outcome"] != Outcome.SURVIVED.value]
-    causes = ended["failure"].where(ended["failure"] != "", ended["status"])
-    return ", ".join(
-        f"{count} {str(cause).replace('_', ' ')}" for cause, count in causes.value_counts().items()
-    )
-
-
 def _mean_cell(row: Mapping[str, Any], column: str) -> str:
     """A mean, with its number of runs where these are fewer than planned."""
-    text, n = number(row[column]), row[_MEANS[column][1]]
+    text, n = number(row[column]), row[MEANS[column][1]]
     planned = row["md_n_planned"]
     return text if pd.isna(row[column]) or n == planned else f"{text} ({n} of {planned})"
 
@@ -253,39 +70,49 @@ def _not_finished(row: Mapping[str, Any]) -> str:
     return f"{text}; process lost {lost:.0f} times" if lost > 0 else text
 
 
-def section(board: pd.DataFrame) -> More | None:
-    """The section of the leaderboard; None where no model ran dynamics.
+def section(inputs: SectionInputs) -> Section:
+    """The section of dynamics; a row that is no model says what it is."""
+    columns = dynamics_columns(inputs.scores, inputs.reference)
+    ran = columns.assign(
+        role=[inputs.facts[name].role for name in columns["model"]],
+        scan_seconds=[_scan_seconds(inputs, name) for name in columns["model"]],
+    )
+    shown = [_text_row(row) for row in ran.to_dict("records")]
+    return Section(
+        title="Dynamics",
+        tables=[Table("dynamics", pd.DataFrame(shown), models=ran["model"].tolist())],
+        notes=notes(ran),
+        board=frame_columns(columns),
+    )
 
-    In the order of the leaderboard: models, then the reference, then perturbed models by kind and
-    dose of their defect; a row that is no model says what it is.
-    """
-    if "md_n_planned" not in board or board["md_n_planned"].isna().all():
-        return None
-    shown, ran = [], board[board["md_n_planned"].notna()]
-    for row in ran.to_dict("records"):
-        name = row["model"] if row["role"] == "model" else f"{row['model']} ({row['role']})"
-        lived = "n/a"
-        if not pd.isna(row["survival"]):
-            lived = f"{row['survival']:.2f}"
-            if not pd.isna(row["survival_low"]):
-                lived += f" ({row['survival_low']:.2f}–{row['survival_high']:.2f})"
-            if row["survival_all_fail"] != row["survival_all_survive"]:
-                lived += (
-                    f", bounds {row['survival_all_fail']:.2f}–{row['survival_all_survive']:.2f}"
-                )
-        shown.append(
-            {
-                "model": name,
-                "finished / planned": f"{row['md_n_finished']:.0f} / {row['md_n_planned']:.0f}",
-                "counted": f"{row['md_n_counted']:.0f}",
-                f"survival (ps of {row['survival_horizon_ps']:g})": lived,
-                "spike (σ)": _mean_cell(row, "temperature_spike"),
-                "drift (meV/atom/ps)": _mean_cell(row, "energy_drift"),
-                "RMS (meV/atom)": _mean_cell(row, "energy_rms"),
-                "order": _order_cell(row),
-                "not finished": _not_finished(row),
-                "dynamics (s)": number(row["md_seconds"]),
-                "scans (s)": number(row["scan_seconds"]),
-            }
-        )
-    return More("Dynamics", pd.DataFrame(shown), notes(ran))
+
+def _scan_seconds(inputs: SectionInputs, model: str) -> float:
+    """Wall time of the model's scans, to compare with; NaN where their scores do not tell."""
+    scans = inputs.others.get("bonds", {}).get(model)
+    if scans is None or "command_s" not in scans:
+        return float("nan")
+    return float(scans["command_s"].sum(skipna=False))
+
+
+def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
+    name = row["model"] if row["role"] == "model" else f"{row['model']} ({row['role']})"
+    lived = "n/a"
+    if not pd.isna(row["survival"]):
+        lived = f"{row['survival']:.2f}"
+        if not pd.isna(row["survival_low"]):
+            lived += f" ({row['survival_low']:.2f}–{row['survival_high']:.2f})"
+        if row["survival_all_fail"] != row["survival_all_survive"]:
+            lived += f", bounds {row['survival_all_fail']:.2f}–{row['survival_all_survive']:.2f}"
+    return {
+        "model": name,
+        "finished / planned": f"{row['md_n_finished']:.0f} / {row['md_n_planned']:.0f}",
+        "counted": f"{row['md_n_counted']:.0f}",
+        f"survival (ps of {row['survival_horizon_ps']:g})": lived,
+        "spike (σ)": _mean_cell(row, "temperature_spike"),
+        "drift (meV/atom/ps)": _mean_cell(row, "energy_drift"),
+        "RMS (meV/atom)": _mean_cell(row, "energy_rms"),
+        "order": _order_cell(row),
+        "not finished": _not_finished(row),
+        "dynamics (s)": number(row["md_seconds"]),
+        "scans (s)": number(row["scan_seconds"]),
+    }

@@ -75,6 +75,8 @@ class Dynamics(Task):
     text = (
         "model", "trajectory", "system", "seen", "status", "message", "failure", "outcome",
     )  # fmt: skip
+    others = ("time_ps", "relaxed", "relax_steps", "wall_s")
+    rows = "trajectories"
     words = MappingProxyType({"outcome": OUTCOMES})
     absent = MappingProxyType({"outcome": "not_at_risk", "time_ps": 0.0})
     shard_size = 15

@@ -19,7 +19,8 @@ class Vibrations(Task):
     metrics = (
         Metric("mae_cm1", "frequency MAE", "cm⁻¹", "lower", on_board=True,
                help="Mean absolute error of the harmonic frequencies."),
-        Metric("bias_cm1", "frequency bias", "cm⁻¹", help="Mean error of the frequencies."),
+        Metric("bias_cm1", "frequency bias", "cm⁻¹", on_board=True,
+               help="Mean error of the frequencies."),
         Metric("largest_cm1", "largest frequency error", "cm⁻¹", "lower",
                help="Largest absolute error of a frequency."),
         Metric("n_imaginary", "imaginary frequencies", "", "lower",
@@ -38,6 +39,8 @@ class Vibrations(Task):
     keys = ("system",)
     identity = ("system", "n_atoms", "n_modes")
     text = ("model", "system", "seen", "status", "message", "reference", "reference_status")
+    others = ("relaxed", "relax_steps", "relax_fmax", "reference_relaxed")
+    rows = "molecules"
     unstable = ("relax_steps", "relax_fmax", "external_cm1", "asymmetry")  # noise of the forces
     shard_size = 1_000_000  # one job a model
     asks_reference = True

@@ -4,7 +4,7 @@ Each claim names who makes it: arXiv:2602.04861 (smoother neighbours, attention 
 the FSD), the public reviews of an earlier version of it (hard neighbours and direct forces do not
 keep the energy), a practitioner (a repulsive core, alone and with a bounded readout, leaves fewer
 holes in the repulsive wall) or this project. What they were claimed of, and what they are asked of
-here, is told beside the findings (`pesbench.compare.ladder_text`). A pair is judged against the
+here, is told beside the findings (`pesbench.compare.ladder.text`). A pair is judged against the
 noise of training seeds.
 """
 
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pesbench.compare.cards import switched
-from pesbench.compare.ladder import QUANTITIES, Ladder, Quantity, Row
-from pesbench.compare.ladder_noise import Finding, finding
-from pesbench.report.tables import number
+from pesbench.compare.ladder.cards import switched
+from pesbench.compare.ladder.noise import Finding, finding
+from pesbench.compare.ladder.quantities import QUANTITIES, Quantity
+from pesbench.compare.ladder.rungs import DesignLadder, Row
+from pesbench.core.text import number
 
 PAPER = "arXiv:2602.04861"
 REVIEWS = "reviews of arXiv:2602.04861"
@@ -129,7 +130,7 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def findings(ladder: Ladder, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+def findings(ladder: DesignLadder, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
     """Every claim of which the ladder holds a pair, pair by pair.
 
     Of a choice with many values each is compared with the baseline's, where the baseline is among
@@ -149,7 +150,7 @@ def findings(ladder: Ladder, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def pairs(ladder: Ladder, claim: Claim) -> list[tuple[Row, Row]]:
+def pairs(ladder: DesignLadder, claim: Claim) -> list[tuple[Row, Row]]:
     """The rows that a claim is asked of: with its choice, and without."""
     found = [
         (one, other)
@@ -176,7 +177,7 @@ def _names(pair: tuple[Row, Row]) -> set[str]:
     return {row.name for row in pair}
 
 
-def _finding(ladder: Ladder, claim: Claim, one: Row, other: Row) -> dict[str, Any]:
+def _finding(ladder: DesignLadder, claim: Claim, one: Row, other: Row) -> dict[str, Any]:
     quantity = QUANTITIES[claim.quantity]
     found = ladder.compare(claim.quantity, one, other)
     decided = finding(found.difference, claim.expected)
@@ -198,7 +199,7 @@ def _finding(ladder: Ladder, claim: Claim, one: Row, other: Row) -> dict[str, An
 
 
 def _pair_text(
-    ladder: Ladder, claim: Claim, one: Row, other: Row, quantity: Quantity, decided: Finding
+    ladder: DesignLadder, claim: Claim, one: Row, other: Row, quantity: Quantity, decided: Finding
 ) -> str:
     found = ladder.compare(claim.quantity, one, other)
     names = f"{one.name} against {other.name}"
@@ -224,7 +225,7 @@ def _pair_text(
     )
 
 
-def _apart(ladder: Ladder, column: str, one: Row, other: Row) -> str:
+def _apart(ladder: DesignLadder, column: str, one: Row, other: Row) -> str:
     quantity = QUANTITIES[column]
     found = ladder.compare(column, one, other)
     value = found.difference.value

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench.report.tables import number
+from pesbench.core.text import number
 
 COLUMNS = (
     "model",

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pesbench.compare.ladder import BASELINE, NOISE, QUANTITIES, Ladder, table
-from pesbench.compare.ladder_claims import PRACTITIONER, findings, lines
-from pesbench.compare.ladder_noise import CONFIDENCE, quantile
-from pesbench.core.errors import reading
+from pesbench.compare.ladder.claims import PRACTITIONER, findings, lines
+from pesbench.compare.ladder.comparison import COMPARISON
+from pesbench.compare.ladder.noise import CONFIDENCE, quantile
+from pesbench.compare.ladder.quantities import QUANTITIES
+from pesbench.compare.ladder.rungs import DesignLadder
+from pesbench.compare.ladder.table import BASELINE, NOISE, table
 from pesbench.core.text import (
-    csv_table,
     markdown,
     markdown_list,
     markdown_paragraph,
     markdown_table,
+    number,
 )
-from pesbench.files.atomic import write_text
-from pesbench.files.stored_tables import AGAIN, read_csv
-from pesbench.report.tables import More, number
 
-HEADING = "Ladder"
+HEADING = COMPARISON.title
 PAPER_NOTE = (
     "arXiv:2602.04861 gives an FSD of 97.4, 76.3 and 43.2 Å⁻¹ for three ablations of its model; "
     "which is which is not known here. They are of other data, another model and another level of "
@@ -240,18 +238,18 @@ def notes(rows: pd.DataFrame) -> list[str]:
     return found
 
 
-def section(csv: Path, claims_csv: Path) -> More:
-    """The section of the leaderboard and the page, from ladder.csv and ladder_claims.csv."""
-    names = {"model": str, "members": str, "other": str}  # which may look like numbers
-    with reading(csv, "not a table that `ladder` writes", AGAIN):
-        # `n/a` is a word here: of no card
-        words = {"keep_default_na": False, "na_values": [""]}
-        rows = read_csv(csv, ("kind", "model"), converters=names, **words).convert_dtypes()
-        shown = [{**_identity(row), **_cells(row, _SHOWN)} for row in rows.to_dict("records")]
-        claims = read_csv(claims_csv, ("claim", "source", "text"), converters=names)
-        more = "Every column, with its denominators: ladder.md and ladder.csv."
-        said = lines(claims) or [NO_CLAIM]
-        return More(HEADING, pd.DataFrame(shown), (*notes(rows), more, *said, *_sources(claims)))
+def shown_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table of the section as text cells, from the rows of `table`."""
+    return pd.DataFrame(
+        [{**_identity(row), **_cells(row, _SHOWN)} for row in rows.to_dict("records")]
+    )
+
+
+def shown_notes(rows: pd.DataFrame, claims: pd.DataFrame) -> tuple[str, ...]:
+    """How to read the section, and what the ladder says of the claims."""
+    more = "Every column, with its denominators: ladder.md and ladder.csv."
+    said = lines(claims) or [NO_CLAIM]
+    return (*notes(rows), more, *said, *_sources(claims))
 
 
 def _sources(claims: pd.DataFrame) -> list[str]:
@@ -263,8 +261,16 @@ def _sources(claims: pd.DataFrame) -> list[str]:
 _LEFT = ("model", "change")
 
 
-def to_markdown(ladder: Ladder, title: str = HEADING) -> str:
-    """The ladder as Markdown: what it says of the claims, then its numbers."""
+def to_markdown(
+    ladder: DesignLadder, title: str = HEADING, made: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The ladder as Markdown: what it says of the claims, then its numbers.
+
+    Args:
+        ladder: Of `pesbench.compare.ladder.rungs.make_ladder`.
+        title: Heading.
+        made: Names and values at the foot: how it was made.
+    """
     rows = table(ladder)
     claims = findings(ladder)
     reference = f"The reference is {ladder.reference}." if ladder.reference else ""
@@ -282,31 +288,6 @@ def to_markdown(ladder: Ladder, title: str = HEADING) -> str:
         "## How to read it",
         markdown_list([*notes(rows), *([reference] if reference else [])]),
     ]
-    return "\n\n".join(parts) + "\n"
-
-
-def write(
-    ladder: Ladder,
-    csv: Path,
-    claims_csv: Path,
-    md: Path,
-    title: str = HEADING,
-    made: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Write the ladder as csv and md, each whole or not at all.
-
-    Args:
-        ladder: Of `pesbench.compare.ladder.make_ladder`.
-        csv: Where its numbers go.
-        claims_csv: Where what it says of the claims goes.
-        md: Where the text goes.
-        title: Heading of the md.
-        made: Names and values at the foot of the md: how it was made.
-    """
-    write_text(csv, csv_table(table(ladder)))
-    write_text(claims_csv, csv_table(findings(ladder)))
-    text = to_markdown(ladder, title)
     if made:
-        items = markdown_list(f"{name}: {value}" for name, value in made)
-        text += f"\n## How it was made\n\n{items}\n"
-    write_text(md, text)
+        parts += ["## How it was made", markdown_list(f"{name}: {value}" for name, value in made)]
+    return "\n\n".join(parts) + "\n"

@@ -15,9 +15,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
-from pesbench.compare.ladder import QUANTITIES, Ladder, Row
-from pesbench.compare.ladder_noise import difference
-from pesbench.report.figures import GREY, PALETTE, saying, style
+from pesbench.compare.ladder.noise import difference
+from pesbench.compare.ladder.quantities import QUANTITIES
+from pesbench.compare.ladder.rungs import DesignLadder, Row
+from pesbench.files.figures import GREY, PALETTE, saying, style
 
 Array = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ _INSTEAD = {  # of a panel with this quantity, where it has any value
 }
 
 
-def figure(ladder: Ladder) -> Figure:
+def figure(ladder: DesignLadder) -> Figure:
     """The figure of a ladder: seeds as small dots, their mean as a large one.
 
     The band about the baseline is what chance makes of the difference to a potential with one seed,
@@ -95,18 +96,18 @@ def figure(ladder: Ladder) -> Figure:
     return made
 
 
-def _drawn(ladder: Ladder, panel: _Panel) -> bool:
+def _drawn(ladder: DesignLadder, panel: _Panel) -> bool:
     instead = _INSTEAD.get(panel.columns[0])
     if instead is not None and _any(ladder, instead):
         return False
     return any(_any(ladder, column) for column in panel.columns)
 
 
-def _any(ladder: Ladder, column: str) -> bool:
+def _any(ladder: DesignLadder, column: str) -> bool:
     return any(len(ladder.seeds(column, row)) for row in ladder.rows)
 
 
-def _draw(axes: Axes, panel: _Panel, ladder: Ladder) -> None:
+def _draw(axes: Axes, panel: _Panel, ladder: DesignLadder) -> None:
     scale = QUANTITIES[panel.columns[0]].scale
     seeds = {
         column: [scale * ladder.seeds(column, row) for row in ladder.rows]
@@ -157,7 +158,7 @@ def _axis(axes: Axes, values: Array) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _baseline(axes: Axes, column: str, ladder: Ladder, scale: float, *, dashed: bool) -> None:
+def _baseline(axes: Axes, column: str, ladder: DesignLadder, scale: float, *, dashed: bool) -> None:
     """The baseline's mean, and what chance makes of one seed beside it."""
     found = ladder.seeds(column, ladder.baseline)
     if not len(found):
@@ -174,7 +175,7 @@ def _baseline(axes: Axes, column: str, ladder: Ladder, scale: float, *, dashed: 
         axes.set_xlim(low, high)
 
 
-def _shade(ladder: Ladder, column: str, row: Row) -> Any:
+def _shade(ladder: DesignLadder, column: str, row: Row) -> Any:
     """Colour by the ladder's judgement of a row against the baseline."""
     if row is ladder.baseline:
         return "0.25"
@@ -184,7 +185,7 @@ def _shade(ladder: Ladder, column: str, row: Row) -> Any:
     return _BETTER if found.value * QUANTITIES[column].better > 0 else _WORSE
 
 
-def _legend(made: Figure, ladder: Ladder, panels: Sequence[_Panel]) -> None:
+def _legend(made: Figure, ladder: DesignLadder, panels: Sequence[_Panel]) -> None:
     def dot(colour: Any, label: str, **look: Any) -> Line2D:
         return Line2D([], [], ls="", marker="o", color=colour, label=label, **{"ms": 5} | look)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pesbench.compare.association_statistics import rounded
+from pesbench.compare.association.statistics import rounded
 from pesbench.metrics.stability import FailureCause
 from pesbench.metrics.survival import (
     Outcome,

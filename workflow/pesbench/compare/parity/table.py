@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pesbench.core.errors import UserError, reading
+from pesbench.compare.inputs import ENERGY_METRICS, FORCE_METRICS
+from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
-from pesbench.files.stored_tables import AGAIN, read_csv
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import repeat_key, variants
-from pesbench.report.tables import More
-from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
 
 ENERGY, FORCE = "energy_mev", "force_mev_per_angstrom"
 COLUMNS = (
@@ -199,11 +197,3 @@ def files_by_model(evaluations: Iterable[Path], scan_set_sha256: str) -> dict[st
                 raise UserError(f"{path}: was made on another scan set; remove it")
             found.setdefault(evaluation.model, []).append(path)
     return found
-
-
-def section(csv: Path) -> More:
-    """The section of the leaderboard, from parity.csv."""
-    names = {"model": str, "base": str}  # which may look like numbers
-    with reading(csv, "not a table that `parity` writes", AGAIN):
-        table = read_csv(csv, COLUMNS, converters=names)
-        return More("Numerical variants", text_table(table), notes(table))

@@ -16,11 +16,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from pesbench.compare.association import Associations
-from pesbench.compare.association_metrics import Association
+from pesbench.compare.association.compared import Associations
+from pesbench.compare.association.correlations import Association
 from pesbench.compare.decades import with_zero
+from pesbench.files.figures import PALETTE, saying, style
 from pesbench.models.variants import LEAST_VARIANTS
-from pesbench.report.figures import PALETTE, saying, style
 
 Array = NDArray[np.float64]
 

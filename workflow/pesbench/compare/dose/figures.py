@@ -18,9 +18,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from pesbench.compare.decades import with_zero
-from pesbench.compare.dose import BASE
+from pesbench.compare.dose.table import BASE
+from pesbench.files.figures import GREY, PALETTE, style
 from pesbench.models.families import perturbed
-from pesbench.report.figures import GREY, PALETTE, style
 
 Array = NDArray[np.float64]
 Incomplete = Callable[[pd.Series], bool]

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from pesbench.compare.association_panel import CHEAP_METRICS, start_failures
-from pesbench.core.text import csv_table
-from pesbench.files.atomic import write_text
+from pesbench.compare.association.panel import CHEAP_METRICS, start_failures
+from pesbench.compare.inputs import CompareInputs, dynamics_columns, main_runs
+from pesbench.models.facts import DOSE_UNITS, ModelFacts
 from pesbench.models.families.perturbed import PARAMETERS
 from pesbench.models.registry import ModelEntry
-from pesbench.report.tables import DOSE_UNITS, ModelFacts
-from pesbench.tasks.dynamics.section import dynamics_columns, main_runs
-
-if TYPE_CHECKING:
-    from pesbench.report.inputs import ReportInputs
 
 BASE = "none"  # kind of defect of a model without one
 _LIVES = {  # column of the table, of the leaderboard
@@ -58,7 +52,7 @@ COLUMNS = (
 )
 
 
-def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.DataFrame:
+def dose_table(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> pd.DataFrame:
     """The perturbed models that ran dynamics, and their bases.
 
     Args:
@@ -95,7 +89,7 @@ def dose_table(inputs: ReportInputs, entries: Mapping[str, ModelEntry]) -> pd.Da
 
 
 def _row(
-    fact: ModelFacts, entry: ModelEntry, inputs: ReportInputs, lives: pd.DataFrame
+    fact: ModelFacts, entry: ModelEntry, inputs: CompareInputs, lives: pd.DataFrame
 ) -> dict[str, Any]:
     name = fact.name
     row: dict[str, Any] = {"model": name, "base": name, "kind": BASE, "series": name}
@@ -127,13 +121,3 @@ def _of_scans(scores: pd.DataFrame) -> dict[str, Any]:
         values = scored[metric].astype("Float64").astype(float).dropna()
         row |= {metric: float(values.mean()), f"n_{metric}": len(values)}
     return row
-
-
-def write(doses: pd.DataFrame, csv: Path) -> None:
-    """Write the table, whole or not at all.
-
-    Args:
-        doses: Of `dose_table`.
-        csv: Where to.
-    """
-    write_text(csv, csv_table(doses))

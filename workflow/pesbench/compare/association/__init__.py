@@ -1,0 +1,1 @@
+"""Does smoothness predict stability? Models compared with each other."""

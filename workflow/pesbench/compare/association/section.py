@@ -1,0 +1,51 @@
+"""What a reader is told of whether smoothness predicts stability."""
+
+from __future__ import annotations
+
+from pesbench.compare.association.compared import Associations, associate
+from pesbench.compare.association.figure import association
+from pesbench.compare.association.text import (
+    HEADING,
+    NO_REFERENCE,
+    named_tests_table,
+    to_markdown,
+)
+from pesbench.compare.inputs import CompareInputs
+from pesbench.core.section import Drawing, Section, Table
+from pesbench.core.text import csv_table
+from pesbench.models.variants import can_be_resolved
+
+
+def section(inputs: CompareInputs) -> Section:
+    """The two named tests, and every number in `association.csv` and `association.md`."""
+    found = associate(inputs, inputs.entries)
+    ran = [fact.name for fact in inputs.facts if fact.role == "model"]
+    compared = {name: inputs.entries[name] for name in ran if name in inputs.dynamics}
+    title = f"{inputs.scan_set}: {HEADING.lower()}"
+    return Section(
+        title=HEADING,
+        answer=f"Does smoothness predict stability here? {found.answer.primary_verdict.sentence}",
+        tables=[Table("named_tests", named_tests_table(found.table))],
+        figures=_figures(found) if can_be_resolved(compared) else [],
+        notes=_notes(found),
+        files={
+            "association.csv": csv_table(found.table),
+            "association.md": to_markdown(found, title, inputs.made),
+        },
+    )
+
+
+def _figures(found: Associations) -> list[Drawing]:
+    caption = "Smoothness against the survival time lost: one point a variant of a model."
+    return [Drawing("association", association(found), caption)]
+
+
+def _notes(found: Associations) -> tuple[str, ...]:
+    return (
+        f"Primary: {found.answer.primary_verdict.sentence}",
+        f"Secondary: {found.answer.secondary_verdict.sentence}",
+        "Rank correlation of the mean metric of the scans with the survival time lost in the "
+        "dynamics, one point a variant of a model, its seeds averaged. Who was left out, the "
+        "exploratory tests and what both sides cost: association.md.",
+        *(() if found.compared.reference is not None else (NO_REFERENCE,)),
+    )

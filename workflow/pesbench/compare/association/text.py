@@ -1,0 +1,268 @@
+"""The tests of a run for readers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.compare.association import cost
+from pesbench.compare.association.compared import Associations, Compared
+from pesbench.compare.association.comparison import COMPARISON
+from pesbench.compare.association.correlations import Association, Level
+from pesbench.compare.association.panel import CHEAP_METRICS, FAILED, RESPONSES, TIME_LOST
+from pesbench.compare.association.verdicts import PRIMARY, SECONDARY, Answer
+from pesbench.core.text import markdown, markdown_list, markdown_paragraph, markdown_table, number
+
+HEADING = COMPARISON.title
+_SHORT = {
+    TIME_LOST: "time lost",
+    FAILED: "failures",
+    "temperature_spike": "spike",
+    "energy_drift_mev_per_atom_ps": "drift, absolute",
+    "energy_rms_mev_per_atom": "RMS",
+    "energy_excursion_mev_per_atom": "excursion",
+    "energy_jump_mev": "jump",
+}
+_NO_MODELS = {"reference": "the reference", "control": "the controls"}
+NO_REFERENCE = "No reference ran dynamics: every failure counts, none is in excess of one."
+_WHY_NOT = {
+    "reference_failed": "where the reference itself fails",
+    "reference_unknown": "where the reference was cut or is missing",
+}
+
+
+def _interval(low: float, high: float) -> str:
+    return "none" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
+
+
+def _decimal(value: float, form: str = ".2f") -> str:
+    return "n/a" if value is None or np.isnan(value) else format(value, form)
+
+
+def named_tests_table(found: pd.DataFrame) -> pd.DataFrame:
+    """The two named tests as text cells, from rows of the table."""
+    rows = found.set_index("role").loc[["primary", "secondary"]].reset_index()
+    return pd.DataFrame(
+        [
+            {
+                "test": row["role"],
+                "metric": row["metric"],
+                "n": f"{row['n']:.0f}",
+                "Spearman ρ": _decimal(row["spearman"]),
+                "95 % interval": _interval(row["spearman_low"], row["spearman_high"]),
+                "ρ, start failures lose all": _start_failed_cell(row),
+                "p": _decimal(row["p"], ".2g"),
+                "given force MAE": _decimal(row["partial"]),
+                "scans": f"{row['n_scans']:.0f}",
+                "trajectories": f"{row['n_runs']:.0f}",
+                "molecules": f"{row['n_systems']:.0f}",
+            }
+            for row in rows.to_dict("records")
+        ]
+    )
+
+
+def _start_failed_cell(row: Mapping[str, Any]) -> str:
+    """The bound, with its n where that is another one."""
+    if pd.isna(row["n_start_failed"]):
+        return "n/a"
+    text = _decimal(row["spearman_start_failed"])
+    same = row["n_start_failed"] == row["n"]
+    return text if same else f"{text} (n = {row['n_start_failed']:.0f})"
+
+
+def _points(found: Associations) -> pd.DataFrame:
+    """The variants of the two named tests as text cells, smoothest first."""
+    rows: dict[str, dict[str, Any]] = {}
+    for test in (found.answer.primary, found.answer.secondary):
+        for k, variant in enumerate(test.variants):
+            row = rows.setdefault(variant, {"variant": variant})
+            row[test.metric] = test.x[k]
+            row["lost"], row["failed"] = test.y[k], test.failed[k]
+    keys = sorted(rows, key=lambda name: (rows[name].get(PRIMARY, np.inf), name))
+    members = found.compared.cost.groupby("variant")["model"].agg(", ".join)
+    return pd.DataFrame(
+        [
+            {
+                "variant": name,
+                "models": members[name],
+                "FSD (Å⁻¹)": number(rows[name].get(PRIMARY, np.nan)),
+                "windowed (Å⁻¹)": number(rows[name].get(SECONDARY, np.nan)),
+                "time lost (ps)": number(rows[name]["lost"]),
+                "failed (%)": number(100 * rows[name]["failed"]),
+            }
+            for name in keys
+        ]
+    )
+
+
+def _exploratory(table: pd.DataFrame, level: str) -> pd.DataFrame:
+    """ρ and adjusted p of one level as text cells: a row a metric, a column a response."""
+    rows = table[table["level"] == level].set_index(["metric", "response"])
+    cells = []
+    for metric in (name for name in CHEAP_METRICS if name in set(table["metric"])):
+        row = {"metric": metric}
+        for response in RESPONSES:
+            one = rows.loc[(metric, response)]
+            text = _decimal(one["spearman"])
+            if one["role"] != "exploratory":
+                text = f"{one['role']} test"
+            elif not np.isnan(one["p_adjusted"]):
+                text += f" ({one['p_adjusted']:.2g})"
+            row[_SHORT[response]] = text
+        cells.append(row)
+    return pd.DataFrame(cells)
+
+
+def _left_out(data: Compared, answer: Answer) -> list[str]:
+    """Who and what is in no test, and why."""
+    said = [f"{model}: {why}." for model, why in sorted(data.left_out.items())]
+    tests: dict[tuple[str, str], list[str]] = {}
+    for test in (answer.primary, answer.secondary):
+        for model, why in test.left_out.items():
+            tests.setdefault((model, why), []).append(test.metric)
+    said += [
+        f"{model}: {why}" + ("." if len(metrics) > 1 else f" (test of {metrics[0]}).")
+        for (model, why), metrics in sorted(tests.items())
+    ]
+    said += [
+        f"{model}: another seed of {variant}; the seeds of a potential are one point, their mean."
+        if model in data.seeds
+        else f"{model}: the same checkpoint as {variant}; the two are one point, their mean."
+        for model, variant in sorted(data.variants.items())
+    ]
+    if data.perturbed:
+        kinds = Counter(data.perturbed.values())
+        said.append(
+            f"{len(data.perturbed)} perturbed models "
+            f"({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}): another "
+            "model plus a defect of known size, hence not independent of it; dose and response are "
+            "a figure of their own."
+        )
+    absent, failed = data.runs_left_out["not_at_risk"], int(data.start_failures["n"].sum())
+    if absent:
+        said.append(
+            f"{absent} trajectories not at risk: {failed} failed before the first step, "
+            f"{absent - failed} were not put to the model (unsupported)."
+        )
+    said += [
+        f"{data.runs_left_out[why]} trajectories {words}."
+        for why, words in _WHY_NOT.items()
+        if data.runs_left_out[why]
+    ]
+    if data.n_half:
+        said.append(f"{data.n_half} trajectories with half the time step.")
+    known = [words for role, words in _NO_MODELS.items() if role in data.roles]
+    if known:
+        said.append(f"{' and '.join(known).capitalize()}, which are no models.")
+    return said or ["Nothing."]
+
+
+def _bounds(test: Association) -> list[str]:
+    if test.if_all_fail is None or test.if_all_survive is None:
+        return []
+    return [
+        f"{test.metric}: runs were cut. ρ is {test.if_all_fail:.2f} if all of them had failed "
+        f"then, {test.if_all_survive:.2f} if all had lived."
+    ]
+
+
+def _start_failed_bound(test: Association) -> list[str]:
+    bound = test.if_start_failed
+    if bound is None:
+        return []
+    return [
+        f"{test.metric}: ρ is {_decimal(bound.spearman)} (n = {bound.n}) if what failed before its "
+        f"first step (trajectories: {bound.n_runs}) had lost all of its time; "
+        f"{_decimal(test.spearman)} (n = {test.n}) leaves that out, for all models."
+    ]
+
+
+def _start_failures_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Start failures of each model as text cells, most first."""
+    rows = found.sort_values(["n", "model"], ascending=[False, True]).to_dict("records")
+    return pd.DataFrame(
+        [
+            {
+                "model": row["model"],
+                "failed before the first step": f"{row['n']} of {row['n_planned']}",
+                "where the reference survives": str(row["n_counted"]),
+                "molecules": str(row["n_systems"]),
+                "how": row["how"],
+            }
+            for row in rows
+        ]
+    )
+
+
+def _grid(table: pd.DataFrame) -> str:
+    words = ("test", "metric", "variant", "models", "model", "device", "how")
+    return markdown_table(table, words)
+
+
+def to_markdown(
+    found: Associations, title: str = HEADING, made: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The tests of a run as Markdown: the verdict first, then what it rests on.
+
+    Args:
+        found: Of `pesbench.compare.association.compared.associate`.
+        title: Heading.
+        made: Names and values at the foot: how it was made.
+    """
+    data, answer = found.compared, found.answer
+    parts = [f"# {markdown(title)}", f"**{markdown(answer.primary_verdict.sentence)}**"]
+    if data.reference is None:
+        parts.append(NO_REFERENCE)
+    parts += [
+        "## The two named tests",
+        "Of the survival time lost, one point a variant of a model. Decided before there was an "
+        "answer: fsd_full is the test, fsd_windowed stands beside it.",
+        _grid(named_tests_table(found.table)),
+        markdown(f"Secondary: {answer.secondary_verdict.sentence}"),
+        *_bounds(answer.primary),
+        *_bounds(answer.secondary),
+        *_start_failed_bound(answer.primary),
+        *_start_failed_bound(answer.secondary),
+    ]
+    if len(data.cost):
+        parts.append(markdown_paragraph(cost.sentence(data.cost)))
+    points = _points(found)
+    if len(points):
+        parts += [
+            "Means over the scans and trajectories that all models of a test share:",
+            _grid(points),
+        ]
+    parts += ["## Left out", markdown_list(_left_out(data, answer))]
+    if len(data.start_failures):
+        parts += [
+            "## Failed before the first step",
+            "In no test, and their molecules and temperatures for no model; models without such a "
+            "failure are not listed. What they could change stands beside the named tests.",
+            _grid(_start_failures_table(data.start_failures)),
+        ]
+    if len(data.cost):
+        parts += [
+            "## What both sides cost",
+            _grid(cost.cells(data.cost)),
+            markdown_paragraph(cost.explained(data.cost)),
+        ]
+    tested = int(found.table["p_adjusted"].notna().sum())
+    parts += [
+        "## Exploratory",
+        f"Questions for other models, no results: Spearman's ρ, in brackets p after Benjamini and "
+        f"Hochberg over the {tested} exploratory tests that have one. Every number, with intervals "
+        "and denominators, stands in association.csv.",
+    ]
+    for level, heading in (
+        (Level.MODEL, "Over models"),
+        (Level.MODEL_SYSTEM, "Over (model, molecule) pairs"),
+    ):
+        parts += [f"### {heading}", _grid(_exploratory(found.table, level.value))]
+    if made:
+        parts += ["## How it was made", markdown_list(f"{name}: {value}" for name, value in made)]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,1 @@
+"""Dose and response: one defect at a time, added to a model."""

@@ -1,0 +1,65 @@
+"""What comparisons read: facts and scores of models, by task.
+
+This module is the one place where comparisons reach into tasks: what they need of how `bonds` and
+`dynamics` are scored, they import from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from pesbench.compare.comparison import BONDS, DYNAMICS, VIBRATIONS
+from pesbench.models.facts import ModelFacts
+from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
+from pesbench.tasks.dynamics.board import dynamics_columns, main_runs
+
+__all__ = ["ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "dynamics_columns", "main_runs"]
+
+
+@dataclass(frozen=True)
+class CompareInputs:
+    """What `section` of a comparison gets.
+
+    Attributes:
+        facts: Of every model, in the order of the run.
+        tables: Scores by task and model.
+        entries: Of every model, resolved, by name.
+        ladder: Models of the design ladder, the baseline first.
+        evaluations: Files of the models whose evaluations are compared, by name.
+        scan_set: Name of the scan set.
+        made: Names and values that say how the section is made, for texts of its own.
+    """
+
+    facts: Sequence[ModelFacts]
+    tables: Mapping[str, Mapping[str, pd.DataFrame]]
+    entries: Mapping[str, ModelEntry] = field(default_factory=dict)
+    ladder: Sequence[str] = ()
+    evaluations: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    scan_set: str = ""
+    made: Sequence[tuple[str, str]] = ()
+
+    @property
+    def scores(self) -> Mapping[str, pd.DataFrame]:
+        """One row a scan, by model."""
+        return self.tables.get(BONDS, {})
+
+    @property
+    def dynamics(self) -> Mapping[str, pd.DataFrame]:
+        """One row a trajectory, by model that ran dynamics."""
+        return self.tables.get(DYNAMICS, {})
+
+    @property
+    def vibrations(self) -> Mapping[str, pd.DataFrame]:
+        """One row a molecule, by model whose frequencies were found."""
+        return self.tables.get(VIBRATIONS, {})
+
+    @property
+    def reference(self) -> str | None:
+        """The reference that failures are counted in excess of; None if none ran dynamics."""
+        references = (fact.name for fact in self.facts if fact.role == "reference")
+        return next((name for name in references if name in self.dynamics), None)

@@ -1,0 +1,1 @@
+"""Models one design choice apart, side by side."""

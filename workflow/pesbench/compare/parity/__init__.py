@@ -1,0 +1,1 @@
+"""Numerical variants of one checkpoint, side by side."""

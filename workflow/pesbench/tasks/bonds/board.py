@@ -1,0 +1,296 @@
+"""Columns of the leaderboard: one row a model, from the scores of its scans.
+
+Rules (design.md): only the role `model` is ranked; the reference, the perturbed models and the
+controls stand beside it. A scan without a score is never a 0 and never leaves a mean in silence:
+`n_scored` of `n_planned` is printed, and `missing` says what became of the rest. Ranks compare
+models on the scans all of them share, or say that they share none.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.core.errors import UserError
+from pesbench.files.split import SEEN, UNSEEN
+from pesbench.metrics import aggregate
+from pesbench.models.facts import ROLES, ModelFacts
+from pesbench.tasks.bonds.control_ladders import CONTROL_LADDERS, equivalents, ladder_scores
+
+NEAR_EQUILIBRIUM_ANGSTROM = 0.15
+MESSAGE_CHARACTERS = 160
+# Zero forces computed in float32 must not pass as better than zero forces.
+_EQUAL = 1e-6
+
+
+def leaderboard(
+    scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts], rank_by: str = "fsd_full"
+) -> pd.DataFrame:
+    """The leaderboard, one row a model: ranked models, unranked ones, then the other roles.
+
+    Args:
+        scores: One row a scan for every model, the columns of `scores/bonds.parquet`.
+        facts: Of every model in `scores`.
+        rank_by: Column of the scores that ranks, lower is better.
+
+    Returns:
+        Columns as in tasks/bonds/README.md. Numbers that do not exist are missing; the
+        `equivalent_...` columns are infinite where a score lies beyond the ladder.
+
+    Raises:
+        UserError: no model is given.
+    """
+    facts = list(facts)
+    if not facts:
+        raise UserError("no model to put on a leaderboard; check `models`")
+    scored = {fact.name: scored_rows(scores[fact.name]) for fact in facts}
+    full = {name: scan_values(rows, "fsd_full") for name, rows in scored.items()}
+    ladders = {ladder.kind: ladder_scores(ladder, facts, full) for ladder in CONTROL_LADDERS}
+    zeros = [fact for fact in facts if fact.control is not None and fact.control[0] == "zero"]
+    zero = scan_values(scored[zeros[0].name], "fsd_full") if zeros else None
+    board = pd.DataFrame(
+        [_row(fact, scores[fact.name], scored[fact.name], ladders, zero) for fact in facts]
+    )
+    candidates = {fact.name: scored[fact.name] for fact in facts if fact.role == "model"}
+    board = board.merge(_rank_columns(candidates, rank_by), on="model", how="left")
+    whole = ("rank", "rank_low", "rank_high", "rank_windowed", "n_shared", "n_seen", "n_unseen")
+    for column in whole:
+        board[column] = board[column].astype("Int64")
+    for column in ("no_better_than_zero", "theory_gap"):
+        board[column] = board[column].astype("boolean")
+    board["rank_by"] = rank_by
+    return _in_order(board)[list(_COLUMNS)]
+
+
+_COLUMNS = (
+    "rank",
+    "model",
+    "family",
+    "role",
+    "n_planned",
+    "n_scored",
+    "fsd_full",
+    "fsd_full_low",
+    "fsd_full_high",
+    "fsd_compress",
+    "fsd_stretch",
+    "fsd_windowed",
+    "force_mae",
+    "energy_mae",
+    "energy_mae_aligned",
+    "spurious_extrema",
+    "equivalent",
+    "rank_low",
+    "rank_high",
+    "rank_windowed",
+    "n_shared",
+    "fsd_full_shared",
+    "fsd_full_median",
+    "fsd_full_macro",
+    "fsd_slope_p95",
+    "fsd_peak_near_equilibrium",
+    "spurious_extrema_force",
+    "energy_force_inconsistency",
+    "compression_monotone",
+    "compression_monotone_force",
+    "n_seen",
+    "n_unseen",
+    "fsd_full_seen",
+    "fsd_full_unseen",
+    "force_mae_seen",
+    "force_mae_unseen",
+    "level_of_theory",
+    "theory_gap",
+    "base",
+    "defect",
+    "dose",
+    "no_better_than_zero",
+    "missing",
+    "missing_example",
+    *(ladder.column for ladder in CONTROL_LADDERS),
+    "seconds_per_frame",
+    "worker_deaths",
+    "rank_by",
+    "rank_score",
+)
+_MEANS = (
+    "fsd_full",
+    "fsd_compress",
+    "fsd_stretch",
+    "fsd_windowed",
+    "fsd_slope_p95",
+    "force_mae",
+    "energy_mae",
+    "energy_mae_aligned",
+    "spurious_extrema",
+    "spurious_extrema_force",
+    "energy_force_inconsistency",
+    "compression_monotone",
+    "compression_monotone_force",
+)
+_DERIVED = (
+    "fsd_full_low",
+    "fsd_full_high",
+    "fsd_full_median",
+    "fsd_full_macro",
+    "fsd_peak_near_equilibrium",
+    *(f"{column}_{group}" for column in ("n", "fsd_full", "force_mae") for group in (SEEN, UNSEEN)),
+    *(ladder.column for ladder in CONTROL_LADDERS),
+    "seconds_per_frame",
+)
+
+
+def scored_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of scans that have scores, indexed by scan."""
+    return rows[rows["status"] == "ok"].set_index("scan")
+
+
+def scan_values(scored: pd.DataFrame, column: str) -> pd.Series:
+    """A score of the scans that have it, indexed by scan; flags are 0 and 1."""
+    # a column with flags and gaps comes as objects
+    return scored[column].astype("Float64").dropna().astype(float)
+
+
+def _row(
+    fact: ModelFacts,
+    rows: pd.DataFrame,
+    scored: pd.DataFrame,
+    ladders: Mapping[str, pd.DataFrame],
+    zero: pd.Series | None,
+) -> dict[str, Any]:
+    """What a model's row says without looking at the other ranked models."""
+    values = {column: scan_values(scored, column) for column in _MEANS}
+    defect, dose = fact.perturbation or fact.control or ("", None)
+    row: dict[str, Any] = {
+        "model": fact.name,
+        "family": fact.family,
+        "role": fact.role,
+        "level_of_theory": fact.level_of_theory,
+        "theory_gap": fact.theory_gap,
+        "base": fact.base,
+        "defect": defect,
+        "dose": float("nan") if dose is None else dose,
+        "n_planned": len(rows),
+        "n_scored": len(scored),
+        # scores of earlier versions do not tell
+        "worker_deaths": int(rows["worker_deaths"].sum()) if "worker_deaths" in rows else 0,
+        "no_better_than_zero": pd.NA,
+        "equivalent": "n/a",
+    }
+    row |= _missing(rows, values, len(scored))
+    row |= dict.fromkeys((*_MEANS, *_DERIVED), float("nan"))
+    row |= {column: aggregate.mean(v) for column, v in values.items() if len(v)}
+    full = values["fsd_full"]
+    if not len(full):
+        return row
+    about = scored.loc[full.index]
+    row["fsd_full_low"], row["fsd_full_high"] = aggregate.mean_interval(
+        full, about["system"].tolist(), "leaderboard"
+    )
+    row["fsd_full_median"] = aggregate.median(full)
+    row["fsd_full_macro"] = aggregate.macro_mean(full, about["bond"].tolist())
+    rough = full > 0  # the reference has no slope, hence no peak
+    if rough.any():
+        offset = scan_values(about[rough], "fsd_peak_offset").abs()
+        row["fsd_peak_near_equilibrium"] = aggregate.mean(offset <= NEAR_EQUILIBRIUM_ANGSTROM)
+    row |= _by_split(scored)
+    row["seconds_per_frame"] = float(scored["wall_s"].sum() / scored["n_frames"].sum())
+    if fact.role == "model":
+        row |= equivalents(full, ladders)
+        if zero is not None and len(both := full.index.intersection(zero.index)):
+            floor = aggregate.mean(zero[both]) * (1 - _EQUAL)
+            row["no_better_than_zero"] = bool(aggregate.mean(full[both]) >= floor)
+    return row
+
+
+def _by_split(scored: pd.DataFrame) -> dict[str, Any]:
+    """Means over the systems that a model was trained on, and over those it never saw."""
+    found: dict[str, Any] = {}
+    for group in (SEEN, UNSEEN):
+        part = scored[scored["seen"] == group]
+        found[f"n_{group}"] = len(part)
+        for column in ("fsd_full", "force_mae"):
+            values = scan_values(part, column)
+            if len(values):
+                found[f"{column}_{group}"] = aggregate.mean(values)
+    return found
+
+
+def _missing(rows: pd.DataFrame, values: Mapping[str, pd.Series], n_scored: int) -> dict[str, str]:
+    """What became of the scans without a score, and scores that only some scans have."""
+    failed = rows[rows["status"] != "ok"]
+    counts = failed["status"].value_counts(sort=True)
+    parts = [f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items()]
+    parts += [
+        f"{column} of {len(v)} scans only" for column, v in values.items() if 0 < len(v) < n_scored
+    ]
+    example = ""
+    if len(failed):
+        first = failed[failed["status"] == counts.index[0]].iloc[0]
+        message = textwrap.shorten(str(first["message"]), MESSAGE_CHARACTERS, placeholder=" …")
+        example = f"{first['scan']}: {message or first['status']}"
+    return {"missing": ", ".join(parts), "missing_example": example}
+
+
+def _shared(scored: Mapping[str, pd.DataFrame], column: str) -> tuple[pd.DataFrame, list[str]]:
+    """Scores of the models that have any, on the scans all of those have.
+
+    Returns:
+        One row a scan, one column a model, and the system of each row.
+    """
+    values = {name: scan_values(rows, column) for name, rows in scored.items()}
+    values = {name: v for name, v in values.items() if len(v)}
+    if not values:
+        return pd.DataFrame(), []
+    table = pd.concat(values, axis=1, join="inner").sort_index()
+    systems = next(scored[name]["system"] for name in values)
+    return table, systems.loc[table.index].tolist()
+
+
+def _rank_columns(scored: Mapping[str, pd.DataFrame], rank_by: str) -> pd.DataFrame:
+    """Ranks of the models on the scans they share; no rank for a model without the score."""
+    columns = ["rank", "rank_low", "rank_high", "rank_windowed", "n_shared", "rank_score"]
+    ranks = pd.DataFrame(index=list(scored), columns=[*columns, "fsd_full_shared"], dtype=float)
+    ranks.index.name = "model"
+    shared, systems = _shared(scored, rank_by)
+    ranks.loc[shared.columns, "n_shared"] = len(shared)
+    if len(shared):
+        found = aggregate.rank_intervals(shared.to_numpy().T, systems, "leaderboard")
+        names = list(shared.columns)
+        ranks.loc[names, "rank"] = found.rank
+        ranks.loc[names, "rank_low"] = found.low
+        ranks.loc[names, "rank_high"] = found.high
+        for name in names:
+            ranks.loc[name, "rank_score"] = aggregate.mean(shared[name])
+            full = scan_values(scored[name].loc[shared.index], "fsd_full")
+            if len(full) == len(shared):
+                ranks.loc[name, "fsd_full_shared"] = aggregate.mean(full)
+    windowed, systems = _shared(scored, "fsd_windowed")
+    if len(windowed):
+        found = aggregate.rank_intervals(windowed.to_numpy().T, systems, "leaderboard")
+        ranks.loc[windowed.columns, "rank_windowed"] = found.rank
+    return ranks.reset_index()
+
+
+def _natural(name: str) -> tuple[tuple[str, float], ...]:
+    """A key that sorts `step_2` before `step_10`."""
+    parts = re.findall(r"(\D*)(\d+\.?\d*)?", name)
+    return tuple((text, float(number or 0)) for text, number in parts)
+
+
+def _in_order(board: pd.DataFrame) -> pd.DataFrame:
+    def key(index: int) -> tuple[Any, ...]:
+        row = board.loc[index]
+        rank = np.inf if pd.isna(row["rank"]) else int(row["rank"])
+        own = row["fsd_full"] if np.isfinite(row["fsd_full"]) else np.inf
+        if row["role"] != "model":  # the place of a known defect is its dose, not its score
+            own = 0.0
+        known = (row["defect"], row["dose"]) if row["role"] == "perturbed" else ()
+        return ROLES.index(row["role"]), rank, own, known, _natural(row["model"])
+
+    return board.loc[sorted(board.index, key=key)].reset_index(drop=True)

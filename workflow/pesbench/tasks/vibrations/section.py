@@ -1,0 +1,107 @@
+"""What a reader is told of harmonic frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from pesbench.core.section import Drawing, Section, SectionInputs, Table
+from pesbench.files.figures import GREY, PALETTE, saying, style
+from pesbench.metrics.aggregate import seed_of
+from pesbench.metrics.board import mean_columns, mean_table, scored_values
+from pesbench.tasks.vibrations.task import TASK
+
+_ERROR = "mae_cm1"
+
+
+def section(inputs: SectionInputs) -> Section:
+    """The section of frequencies; a row that is no model says what it is."""
+    labels = {
+        name: name if (role := inputs.facts[name].role) == "model" else f"{name} ({role})"
+        for name in inputs.scores
+    }
+    return Section(
+        title=TASK.title,
+        tables=[
+            Table(
+                "vibrations",
+                mean_table(TASK.metrics, inputs.scores, labels),
+                models=list(inputs.scores),
+            )
+        ],
+        figures=[
+            Drawing(
+                "frequency_errors",
+                frequency_errors(inputs.scores),
+                "Frequency MAE of every molecule, with the mean over molecules (diamonds).",
+            )
+        ],
+        notes=notes(inputs.scores),
+        board=mean_columns(inputs.task, TASK.metrics, inputs.scores),
+    )
+
+
+def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+    """How to read the section: what a number is, and what is missing of it."""
+    found = [
+        "Harmonic frequencies at the model's own minimum of each molecule, against those of the "
+        "reference at its own: mean absolute error, mean error (bias), and the imaginary "
+        "frequencies that the reference does not have. Means are over the molecules that are "
+        "scored; a failure is counted and is in no mean (tasks/vibrations/README.md)."
+    ]
+    for name, frame in scores.items():
+        failed = frame[frame["status"] != "ok"]
+        if len(failed):
+            first = failed.iloc[0]
+            said = str(first["message"]) or str(first["status"])
+            found.append(f"{name}: {len(failed)} of {len(frame)} molecules failed; for example "
+                         f"{first['system']}: {said}.")  # fmt: skip
+        ok = frame["status"] == "ok"
+        unknown = int((ok & (frame["reference_status"] != "ok")).sum())
+        if unknown:
+            found.append(f"{name}: of {unknown} molecules the reference has no frequencies.")
+        resting = int((ok & ~frame["relaxed"].astype(bool)).sum())
+        if resting:
+            found.append(
+                f"{name}: {resting} molecules did not relax; their frequencies are those of where "
+                "they were left."
+            )
+    return tuple(found)
+
+
+def frequency_errors(scores: Mapping[str, pd.DataFrame]) -> Figure:
+    """The frequency MAE of every molecule, a row a model, with the mean."""
+    errors = {name: scored_values(frame, _ERROR) for name, frame in scores.items()}
+    errors = {name: values for name, values in errors.items() if len(values)}
+    if not errors:
+        return saying("No model has a molecule with frequencies to compare.")
+    with style():
+        figure = Figure(figsize=(6.4, 0.9 + 0.28 * len(errors)), layout="constrained")
+        axes = figure.subplots()
+        for y, ((name, values), colour) in enumerate(
+            zip(errors.items(), cycle(PALETTE), strict=False)
+        ):
+            # seaborn's own jitter draws from the global generator: the file would differ each time
+            generator = np.random.default_rng(seed_of(f"jitter {name}"))
+            sns.scatterplot(
+                x=values.to_numpy(),
+                y=y + generator.uniform(-0.2, 0.2, len(values)),
+                color=colour,
+                s=14,
+                alpha=0.6,
+                linewidth=0,
+                legend=False,
+                ax=axes,
+            )
+            axes.plot(values.mean(), y, "D", ms=5, mfc=colour, mec="black", mew=0.8, zorder=5)
+        axes.set_yticks(range(len(errors)), list(errors))
+        axes.set(xlabel="frequency MAE (cm⁻¹)", ylabel="", ylim=(len(errors) - 0.5, -0.5))
+        axes.set_xlim(left=0)
+        axes.axvline(0, color=GREY, lw=0.8)
+        axes.grid(visible=True, axis="x")
+    return figure
