@@ -29,7 +29,7 @@ ITEM = "3 parallel"
 SPEED_UP = 1.8
 THROUGHPUT = 2.3
 DTYPE = "float32"
-N_SHARD_SCANS = 25  # `shard_size` of config/bsct_spice.yaml
+N_SHARD_SCANS = 25
 POLL_S = 0.005
 # what a user has without the package: processes and threads of each; the same target for all
 _LOOPS = {

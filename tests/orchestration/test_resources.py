@@ -151,7 +151,7 @@ def test_a_wrong_key_of_the_cluster_is_told(tmp_path):
 def test_the_shipped_site_is_valid_and_every_key_has_the_default_of_the_schema():
     shipped = yaml.safe_load((REPO / "slurm" / "site.yaml").read_text())
     assert read_cluster(shipped, REPO / "none") == Cluster(cpu_partition="cpu", gpu_partition="gpu")
-    assert set(shipped) == {"cluster", "shard_size"}  # what a task's jobs hold is the config's
+    assert set(shipped) == {"cluster"}  # with or without the profile: the same files
 
 
 # --- models --------------------------------------------------------------------------------------
