@@ -93,7 +93,7 @@ _SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+) ")
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that Slurm got: a rule and the values of its wildcards, and its id."""
+    """A job that Slurm got: a rule and its task, the values of other wildcards, and its id."""
 
     rule: str
     wildcards: tuple[str, ...]
@@ -112,8 +112,9 @@ def submissions(log: str) -> list[Submitted]:
             job = fact[2]
             jobs[job] = (rule, ())
         elif fact:
-            values = (word.partition("=")[2] for word in fact[2].split(", "))
-            jobs[job] = (rule, tuple(values))
+            values = dict(word.split("=", maxsplit=1) for word in fact[2].split(", "))
+            task = values.pop("task", "")
+            jobs[job] = (f"{rule} {task}".strip(), tuple(values.values()))
         elif submitted := _SUBMITTED.match(line):
             found.append(Submitted(*jobs[submitted[1]], submitted[2]))
     return found
@@ -229,11 +230,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
         try:
             with ThreadPoolExecutor() as at_a_time:
                 losses = [
-                    at_a_time.submit(_lose, made, limited, running[1], "evaluate_on_cpu",
+                    at_a_time.submit(_lose, made, limited, running[1], "run_on_cpu bonds",
                                      lambda one: one.wildcards == ("slow", "0001"), piece=True),
-                    at_a_time.submit(_lose, made, whole, running[0], "evaluate",
+                    at_a_time.submit(_lose, made, whole, running[0], "run bonds",
                                      lambda one: one.wildcards[-1] == "0001", piece=False),
-                    at_a_time.submit(_lose, made, whole, running[0], "dynamics",
+                    at_a_time.submit(_lose, made, whole, running[0], "run dynamics",
                                      lambda one: True, piece=True),
                 ]  # fmt: skip
                 kill = at_a_time.submit(_kill_and_continue, made)
@@ -265,7 +266,7 @@ def _piece(workflow: Workflow, one: Submitted) -> Path:
     """The first piece of a job's checkpoint."""
     model, shard = one.wildcards
     (scan_set,) = (path.stem for path in workflow.root.glob("*.extxyz"))
-    stage = "dynamics" if one.rule.startswith("dynamics") else "scans"
+    stage = one.rule.partition(" ")[2]
     folder = workflow.root / "results" / scan_set / model / stage / f"{shard}.h5.checkpoint"
     return folder / "000000.npz"
 
@@ -306,14 +307,14 @@ def _kill_and_continue(done: Done) -> Killed:
     first = workflow.start("scores")
     end = time.monotonic() + BOUND_S
     try:
-        while not list(workflow.root.glob("results/few/slow/scans/*.checkpoint/000000.npz")):
+        while not list(workflow.root.glob("results/few/slow/bonds/*.checkpoint/000000.npz")):
             assert first.poll() is None, workflow.log
             assert time.monotonic() < end, workflow.log
             time.sleep(POLL_S)
     finally:
         first.kill()
         first.wait()
-    jobs = [one.slurm_id for one in submissions(workflow.log) if one.rule == "evaluate_on_cpu"]
+    jobs = [one.slurm_id for one in submissions(workflow.log) if one.rule == "run_on_cpu bonds"]
     unlocked = finish(workflow.start("scores", "--unlock"))
     before = len(workflow.log)
     finish(workflow.start("scores"))
@@ -338,7 +339,7 @@ def test_a_benchmark_runs_through_the_profile(done: Done) -> None:
 
 def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
     """The job that follows a lost one, too."""
-    jobs = [job for rule in ("evaluate", "dynamics") for _, job in done.jobs(done.whole, rule)]
+    jobs = [job for rule in ("run bonds", "run dynamics") for _, job in done.jobs(done.whole, rule)]
     used = {}
     for job in jobs:
         assert job["Partition"] == "gpu"
@@ -354,7 +355,9 @@ def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
             assert used[one["JobId"]] != used[other["JobId"]]
 
 
-@pytest.mark.parametrize("rule", ["evaluate_on_cpu", "dynamics_on_cpu", "reference", "molecules"])
+@pytest.mark.parametrize(
+    "rule", ["run_on_cpu bonds", "run_on_cpu dynamics", "reference", "molecules"]
+)
 def test_a_model_without_a_gpu_asks_for_none(done: Done, rule: str) -> None:
     jobs = [job for _, job in done.jobs(done.whole, rule)]
     assert jobs
@@ -370,9 +373,8 @@ def test_what_reads_results_is_no_job_of_the_cluster(done: Done) -> None:
         for job in done.node.jobs()
         if job["WorkDir"] == str(done.whole.root)
     }
-    assert rules == {one.rule for one in submissions(done.whole.log)}
-    on_gpu, on_cpu = {"evaluate", "dynamics"}, {"evaluate_on_cpu", "dynamics_on_cpu"}
-    assert rules == {"molecules", "reference", "controls"} | on_gpu | on_cpu
+    assert rules == {one.rule.partition(" ")[0] for one in submissions(done.whole.log)}
+    assert rules == {"molecules", "reference", "controls_bonds", "run", "run_on_cpu"}
 
 
 def test_a_rerun_does_nothing(done: Done) -> None:
@@ -385,7 +387,7 @@ def test_a_rerun_does_nothing(done: Done) -> None:
 # --- a lost job ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["evaluate", "dynamics"])
+@pytest.mark.parametrize("rule", ["run bonds", "run dynamics"])
 def test_a_lost_job_is_made_again_and_costs_no_other(done: Done, rule: str) -> None:
     lost = done.lost[rule]  # else nothing was lost in time
     states: dict[tuple[str, ...], list[str]] = {}
@@ -395,12 +397,12 @@ def test_a_lost_job_is_made_again_and_costs_no_other(done: Done, rule: str) -> N
     assert set(map(tuple, states.values())) == {("COMPLETED",)}
     (_, before), (_, after) = done.jobs(done.whole, rule, *lost.wildcards)
     assert _minutes(after) > _minutes(before)
-    folder = done.whole.results / "mace-mini" / {"evaluate": "scans"}.get(rule, rule)
+    folder = done.whole.results / "mace-mini" / rule.partition(" ")[2]
     assert not list(folder.glob("*.checkpoint"))
 
 
 def test_a_lost_job_of_dynamics_continues_from_its_checkpoint(done: Done) -> None:
-    lost = done.lost["dynamics"]
+    lost = done.lost["run dynamics"]
     for path in matches(done.whole.results / "mace-mini" / "dynamics", "*"):
         with Trajectories(path) as trajectories:
             interrupted = trajectories.attributes["times_interrupted"]
@@ -420,7 +422,7 @@ def test_a_lost_job_is_tried_again_with_more_and_continues(
     done: Done, shard: str, how: str
 ) -> None:
     assert done.codes["limited"] == 0, done.limited.log + done.node.log()[-3000:]
-    jobs = done.jobs(done.limited, "evaluate_on_cpu", "slow", shard)
+    jobs = done.jobs(done.limited, "run_on_cpu bonds", "slow", shard)
     states = [job["JobState"] for _, job in jobs]
     assert states[-1] == "COMPLETED"
     assert how in states[:-1]
@@ -436,7 +438,7 @@ def test_a_lost_job_is_tried_again_with_more_and_continues(
 
 def test_lost_jobs_leave_no_damage(done: Done, tmp_path: Path) -> None:
     """The numbers of an undisturbed run, no piece left over, at most one scan twice a loss."""
-    lost = len(done.jobs(done.limited, "evaluate_on_cpu")) - 2
+    lost = len(done.jobs(done.limited, "run_on_cpu bonds")) - 2
     _same_as_undisturbed(done.limited, tmp_path, lost)
 
 
@@ -472,7 +474,7 @@ def test_after_a_killed_snakemake_the_next_one_names_the_jobs_that_are_left(done
 def test_once_they_are_cancelled_the_same_command_continues(done: Done, tmp_path: Path) -> None:
     assert isinstance(done.kill, Killed), done.kill
     assert done.kill.code == 0, done.killed.log + done.node.log()[-3000:]
-    jobs = done.jobs(done.killed, "evaluate_on_cpu")
+    jobs = done.jobs(done.killed, "run_on_cpu bonds")
     states: dict[tuple[str, ...], list[str]] = {}
     for one, job in jobs:
         states.setdefault(one.wildcards, []).append(job["JobState"])
@@ -484,4 +486,4 @@ def test_once_they_are_cancelled_the_same_command_continues(done: Done, tmp_path
     assert 1 in interrupted
     assert set(interrupted) <= {0, 1}  # 0 where it had just begun
     _same_as_undisturbed(done.killed, tmp_path, lost=2)
-    assert (done.killed.results / "slow" / "scores" / "scans.parquet").is_file()
+    assert (done.killed.results / "slow" / "scores" / "bonds.parquet").is_file()
