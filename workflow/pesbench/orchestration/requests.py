@@ -1,7 +1,7 @@
 """What a job asks of a scheduler: time, memory and a GPU, from what it holds and what was measured.
 
-An estimate need only be about right. Too little costs another attempt, which asks for more and
-continues from the checkpoint; too much costs waiting.
+A request is an estimate. If it is too small, the job is submitted again, asks for more and
+continues from its checkpoint; if it is too large, the job waits longer in the queue.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.cluster import Cluster
 from pesbench.orchestration.config import Run
 
-START_MIN = 10.0  # of a job: imports on a cold file system, loading, choosing the batch
-MARGIN = 2.0  # on the time in the model: nodes differ, and so do molecules of one size
-MEASURED_FILES = 2  # of a model and task that are read; more would slow the start of every job
-OTHER_MIN = 120.0  # of a job whose work is not known
-TRAINING_MIN = 360.0  # of training a small potential, which takes one to two hours on one core
-# A model that hangs is waited for as a batch, alone, and at a worker's start, on so many molecules.
+START_MIN = 10.0  # for imports on a cold file system, loading and choosing the batch
+MARGIN = 2.0  # on the measured time, because nodes and molecules of one size differ
+MEASURED_FILES = 2  # are read of a model and task; more would slow the start of every job
+OTHER_MIN = 120.0  # for a job whose work is not known
+TRAINING_MIN = 360.0  # for training a small potential, which takes one to two hours on one core
+# A model that hangs is waited for in a batch, alone and at the start of a worker, on each of
+# `GIVE_UP_AFTER` molecules.
 WAITS = 3 * GIVE_UP_AFTER
-PROBE_MIN = 15.0  # of timing a model (planning/probe.py), which ends by itself
-_OTHER_MEMORY_MB = 8000  # of a job without a model
-_COMMAND_MB = 1000  # the process that feeds the model's
+PROBE_MIN = 15.0  # for timing a model (commands/plan/probe.py), which ends by itself
+_OTHER_MEMORY_MB = 8000  # for a job without a model
+_COMMAND_MB = 1000  # for the process of the command, beside that of the model
 _MEMORY_MARGIN = 1.5
-REFERENCE, SCAN_SET = "reference", "scan_set"  # the method that makes the scan set, and that work
-_TYPICAL_ATOMS = 30  # of a molecule that is not known before the scan set is built
+# The method that the scan set is made with has a folder like a model; its work for the scan set
+# is listed beside that for the tasks.
+REFERENCE, SCAN_SET = "reference", "scan_set"
+_TYPICAL_ATOMS = 30  # are assumed of a molecule before the scan set is built
 _TYPICAL_SCAN, _TYPICAL_SYSTEM = Size(N_FRAMES, _TYPICAL_ATOMS), Size(1, _TYPICAL_ATOMS)
 
 
@@ -48,11 +51,11 @@ class Request:
     """What a job asks for at its first attempt.
 
     Attributes:
-        minutes: Until it has ended.
-        memory_mb: Peak.
+        minutes: Its expected duration, with a margin.
+        memory_mb: Its expected peak of memory, with a margin.
         gpu: Whether it needs a GPU.
-        waiting_min: Longest that it waits for a model that hangs, which the first attempt does not
-            count on.
+        waiting_min: Longest time that it waits for a model that hangs; it is added from the second
+            attempt on.
     """
 
     minutes: float
@@ -61,7 +64,12 @@ class Request:
     waiting_min: float = 0.0
 
     def runtime_min(self, attempt: int, cluster: Cluster) -> int:
-        """Whole minutes of an attempt, more with each, within what the cluster allows."""
+        """Whole minutes that an attempt asks for, within the longest time that the cluster allows.
+
+        Args:
+            attempt: Its number from 1; each asks for more than the one before.
+            cluster: Its limits.
+        """
         longest = 60.0 * (cluster.gpu_hours if self.gpu else cluster.cpu_hours)
         wanted = attempt * max(1, math.ceil(self.minutes * cluster.time_factor))
         if attempt > 1:
@@ -69,14 +77,14 @@ class Request:
         return max(1, math.floor(min(wanted, longest)))
 
     def memory_of_attempt_mb(self, attempt: int, cluster: Cluster) -> int:
-        """Memory of an attempt, more with each, within what the cluster has."""
+        """Memory that an attempt asks for, within that of a node; see `runtime_min`."""
         most_gb = cluster.gpu_memory_gb if self.gpu else cluster.cpu_memory_gb
         wanted = attempt * self.memory_mb
         return wanted if most_gb is None else min(wanted, math.floor(1000 * most_gb))
 
 
 def minutes(atom_frames: float, seconds_per_atom_frame: float) -> float:
-    """Time of a job that evaluates so many frames times atoms, with a margin."""
+    """Minutes of a job by the atoms of all frames that it evaluates, with a margin."""
     return START_MIN + MARGIN * atom_frames * seconds_per_atom_frame / 60.0
 
 
@@ -84,23 +92,23 @@ def minutes(atom_frames: float, seconds_per_atom_frame: float) -> float:
 
 
 def uses_gpu(entry: ModelEntry, device: str) -> bool:
-    """Whether a model can use an accelerator, and may.
+    """Whether jobs of a model need a GPU.
 
     Args:
-        entry: Its entry; a perturbed one is asked for its base.
-        device: Of the config.
+        entry: Entry of the model; for a perturbed model its base counts.
+        device: `device` of the config.
     """
     return device != "cpu" and family_of(entry.families[-1]).gpu
 
 
 def seconds_per_atom_frame(entry: ModelEntry, gpu: bool) -> float:
-    """A generous guess for a model that has not run yet."""
+    """Seconds for an atom of a frame, a generous guess for a model that has not run yet."""
     family = family_of(entry.families[-1])
     return family.seconds_on_gpu if gpu else family.seconds_on_cpu
 
 
 def memory_mb(entry: ModelEntry) -> int:
-    """The same of its memory."""
+    """Memory of a job in MB, a generous guess for a model that has not run yet."""
     base = entry.base or entry
     return family_of(base.family).memory_mb(base.settings)
 
@@ -113,10 +121,12 @@ class Measured:
     """What an earlier job of a model took.
 
     Attributes:
-        task: Name of the task; `SCAN_SET` of the scan set's own evaluation, "" of a timing.
-        on_gpu: Whether it had a GPU.
-        seconds_per_atom_frame: Of the whole command.
-        memory_mb: Peak of model and command; None where it was not recorded.
+        task: Name of the task; `SCAN_SET` for the evaluation that makes the scan set, "" for a
+            timing of the plan.
+        on_gpu: Whether it ran on a GPU.
+        seconds_per_atom_frame: Seconds of the whole command, divided by the atoms of all frames
+            that the model answered.
+        memory_mb: Peak of model and command with a margin; None if it was not recorded.
     """
 
     task: str
@@ -126,7 +136,7 @@ class Measured:
 
     @classmethod
     def of(cls, task: str, usage: Usage) -> Measured | None:
-        """From what a file says; None where the model answered nothing."""
+        """What a file tells; None if the model answered nothing."""
         if usage.atom_frames <= 0 or not usage.wall_s > 0:
             return None
         peak_mb = usage.peak_memory_bytes / 1e6
@@ -139,7 +149,7 @@ class Measured:
 
 
 def measured_probe(path: Path) -> list[Measured]:
-    """What a model took when it was timed for a plan; nothing where it was not.
+    """What a model took when it was timed for a plan; an empty list if it was not.
 
     Args:
         path: JSON made by `pesbench probe`; it may be missing.
@@ -168,10 +178,10 @@ def measured_probe(path: Path) -> list[Measured]:
 def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
     """What a few of a model's earlier jobs took.
 
-    A file that cannot be read says nothing here: the stage that needs it tells of it.
+    A file that cannot be read is skipped here; the stage that needs it reports it.
 
     Args:
-        files: By task; the first few of each are read.
+        files: Files of results by task; the first few of each task are read.
     """
     found = []
     for task, paths in files.items():
@@ -185,7 +195,7 @@ def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
 
 
 def closest(found: Sequence[Measured], task: str, gpu: bool) -> Measured | None:
-    """The slowest measurement of the same task, else of another one; None of other hardware."""
+    """The slowest measurement on the same kind of device, of the task if there is one; or None."""
     same = [one for one in found if one.on_gpu == gpu]
     of_task = [one for one in same if one.task == task] or same
     return max(of_task, key=lambda one: one.seconds_per_atom_frame, default=None)
@@ -199,8 +209,8 @@ class Sizes:
     """Sizes of the scans of a set and of their molecules, as far as they are known.
 
     Attributes:
-        scans: By id.
-        systems: By id.
+        scans: Size of each scan by its id.
+        systems: Size of each molecule by its id.
     """
 
     scans: Mapping[str, Size]
@@ -242,7 +252,7 @@ class Requests:
     """The requests of a run's jobs. Each file is read once a process, whatever the number of jobs.
 
     Args:
-        run: What the run consists of.
+        run: The run.
     """
 
     def __init__(self, run: Run) -> None:
@@ -280,7 +290,7 @@ class Requests:
         return Request(minutes(atom_frames, speed), memory, gpu, waiting_s / 60.0)
 
     def _timed(self, folder: str) -> list[Measured]:
-        """By a plan: what there is before a model's first run."""
+        """What a plan has measured, which is there before the first run of the model."""
         if folder not in self._probes:
             self._probes[folder] = measured_probe(self._run.results / folder / "probe.json")
         return self._probes[folder]
@@ -295,11 +305,14 @@ class Requests:
         return found
 
     def shard(self, model: str, task: str, shard: str) -> Request:
-        """Of one job of a task.
+        """The request of one job of a task.
+
+        Time and memory follow what was measured of the same model in the same task, else in
+        another task, else in the timing of a plan; else the guess of its family.
 
         Args:
-            model: Its name, or `REFERENCE` for the method that the scan set is made with.
-            task: Its name.
+            model: Name of the model, or `REFERENCE` for the method that the scan set is made with.
+            task: Name of the task.
             shard: Name of the job.
         """
         asked = self._run.tasks[task]
@@ -314,26 +327,26 @@ class Requests:
         return self._of_model(entry, model, task, work)
 
     def reference(self, shard: str) -> Request:
-        """Of one shard of the scan set's reference."""
+        """The request of one job of the reference that makes the scan set."""
         sizes = self._sizes_of(self._run.results / "reference" / "scans.h5")
         work = sizes.of_scans(self._run.reference_shards[shard])
         return self._of_model(self._run.method(REFERENCE), REFERENCE, SCAN_SET, work)
 
     def probe(self, entry: ModelEntry) -> Request:
-        """Of timing a model before the run: some minutes, whatever the run is."""
+        """The request of timing a model, which takes some minutes, whatever the run is."""
         return Request(START_MIN + PROBE_MIN, memory_mb(entry), uses_gpu(entry, self._run.device))
 
     def molecules(self) -> Request:
-        """Of preparing the molecules, relaxed or not."""
+        """The request of preparing the molecules, relaxed or not."""
         if self._run.relax is None:
             return self.other()
         gpu = uses_gpu(self._run.relax, self._run.device)
         return Request(OTHER_MIN, memory_mb(self._run.relax), gpu)
 
     def training(self) -> Request:
-        """Of sampling frames for a small potential, or of training one, on CPUs."""
+        """The request of sampling frames for a small potential, or of training one, on CPUs."""
         return Request(TRAINING_MIN, _OTHER_MEMORY_MB, False)
 
     def other(self) -> Request:
-        """Of a job without a model."""
+        """The request of a job without a model."""
         return Request(OTHER_MIN, _OTHER_MEMORY_MB, False)

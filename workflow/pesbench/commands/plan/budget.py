@@ -37,14 +37,14 @@ class Proposal:
     """A smaller run.
 
     Attributes:
-        run: What it consists of.
-        per_bond: Scans of each bond type, at most.
-        hours: That the budget counts.
-        of_gpu: Whether those are hours of a GPU.
-        uncounted_hours: Of jobs that need no GPU, where they are.
-        dropped: Models that are too dear, the dearest first.
-        unknown: Models that could not be timed, and are left out for that.
-        whole: Whether nothing had to go.
+        run: The smaller run.
+        per_bond: Most scans of a bond type.
+        hours: Hours that the budget counts.
+        of_gpu: Whether these are hours of a GPU.
+        uncounted_hours: Hours of jobs that need no GPU, if the budget counts hours of a GPU.
+        dropped: Models that are too expensive, the most expensive first.
+        unknown: Models that are left out because they could not be timed.
+        whole: Whether it is the whole run.
     """
 
     run: Run
@@ -62,10 +62,10 @@ class Budget:
     """What a number of hours counts.
 
     Attributes:
-        hours: At most so many.
-        of_gpu: Whether they are of a GPU: jobs that need none cost nothing of them.
-        device: Of the config.
-        built: Whether the scan set is there, so that its reference costs nothing more.
+        hours: The limit.
+        of_gpu: Whether it counts hours of a GPU; jobs that need none then cost nothing.
+        device: `device` of the config.
+        built: Whether the scan set exists, so that its reference costs nothing more.
     """
 
     hours: float
@@ -75,12 +75,19 @@ class Budget:
 
     @classmethod
     def of(cls, run: Run, predictions: Sequence[Prediction], hours: float, built: bool) -> Budget:
-        """Of a run, from the predictions of the whole of it."""
+        """The budget of a run.
+
+        Args:
+            run: The run.
+            predictions: Predictions of all of it.
+            hours: The limit.
+            built: Whether the scan set exists.
+        """
         of_gpu = any(one.gpu and not math.isnan(one.hours) for one in predictions)
         return cls(hours, of_gpu, run.device, built)
 
     def counted(self, one: Prediction) -> float:
-        """Its hours that count; NaN where they are not known."""
+        """The hours of a prediction that count; NaN if they are not known."""
         left = _hours_left(one, self.built)
         if not self.of_gpu or one.gpu:
             return left
@@ -88,21 +95,25 @@ class Budget:
         return math.nan if may_count else 0.0
 
     def cost(self, predictions: Sequence[Prediction]) -> float:
-        """Sum of the hours that count."""
+        """The sum of the hours that count."""
         return sum(self.counted(one) for one in predictions)
 
     def uncounted(self, predictions: Sequence[Prediction]) -> float:
-        """Sum of those that do not."""
+        """The sum of the hours that do not count."""
         return sum(_hours_left(one, self.built) - self.counted(one) for one in predictions)
 
 
 def least_scans(most: int) -> int:
-    """Scans of a bond type below which a model is dropped; `most` are there of the commonest."""
+    """Scans of each bond type below which a model is dropped.
+
+    Args:
+        most: Scans of the commonest bond type.
+    """
     return min(LEAST_SCANS, math.ceil(most / 2))
 
 
 def _hours_left(one: Prediction, built: bool) -> float:
-    """Its hours without what the scan set is made with, where that is built."""
+    """The hours of a prediction, without those for the scan set if that exists."""
     if not built or one.model not in (REFERENCE, RELAX):
         return one.hours
     # what tasks ask of the reference is no part of the scan set
@@ -110,7 +121,7 @@ def _hours_left(one: Prediction, built: bool) -> float:
 
 
 def in_order(ids: Sequence[str]) -> list[str]:
-    """Names in a random order that is always the same."""
+    """Names in a random order that never changes."""
     return sorted(ids, key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
 
 
@@ -119,7 +130,10 @@ def _tasks_of_systems(run: Run) -> dict[str, TaskRun]:
 
 
 def _by_bond(run: Run, facts: Mapping[str, Facts]) -> dict[str, list[str]]:
-    """The scans of each bond type as they are kept, those of molecules of most tasks first."""
+    """The scans of each bond type in the order in which they are kept.
+
+    Those whose molecules take part in the most tasks come first.
+    """
     asked = Counter(item for one in _tasks_of_systems(run).values() for item in one.selected)
     found: dict[str, list[str]] = {}
     for scan_id in in_order(run.scans):
@@ -224,7 +238,7 @@ def propose(
 
 
 def timed_models(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """What a run can be made of: its models that could be timed; controls alone are no run."""
+    """The models that could be timed, without controls, which alone are no run."""
     models = [one for one in predictions if one.role not in ("control", "method")]
     return [one for one in models if not math.isnan(one.hours)]
 

@@ -18,11 +18,11 @@ class Facts:
     """What a scan asks of a model.
 
     Attributes:
-        id: Of the scan.
-        system: Its molecule.
+        id: Id of the scan.
+        system: Id of its molecule.
         bond: Bond type.
-        frames: None are left of a scan that the quality gate dropped.
-        atoms: Of each frame.
+        frames: Number of frames; 0 for a scan that the quality gate dropped.
+        atoms: Number of atoms.
         elements: Atomic numbers.
         charged: Whether the molecule has a total charge.
     """

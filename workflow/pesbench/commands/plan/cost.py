@@ -19,9 +19,9 @@ class Timing:
     """A call that was timed.
 
     Attributes:
-        atoms: Of each of its frames.
-        frames: In it.
-        seconds: It took.
+        atoms: Atoms of each frame.
+        frames: Number of frames.
+        seconds: Duration of the call.
     """
 
     atoms: int
@@ -34,10 +34,10 @@ class Cost:
     """Seconds of a model.
 
     Attributes:
-        call_s: Of a call, whatever is in it.
-        frame_s: Of each frame more; below 0 where the cost grows faster than the atoms.
-        atom_s: Of each atom of a frame more.
-        least_s: Of each atom of a frame at least, where `frame_s` is below 0.
+        call_s: Seconds of a call, whatever it holds.
+        frame_s: Seconds for each frame; below 0 if the cost grows faster than the atoms.
+        atom_s: Seconds for each atom of a frame.
+        least_s: Least seconds for each atom of a frame, used if `frame_s` is below 0.
     """
 
     call_s: float

@@ -1,8 +1,8 @@
 """What every model of a run will take: hours, memory, storage, shards and jobs.
 
-Counted from nothing: what is there already is not taken off. Hours are those that the commands
-record (`wall_s`): from the start of the model's process to the written file. A trajectory that
-fails early, and a molecule that the model fails on, cost less than is said here.
+Everything is counted from nothing: results that exist are not subtracted. Hours are those that the
+commands record (`wall_s`), from the start of the model's process to the finished file. A trajectory
+that fails early, and a molecule on which the model fails, cost less than is predicted here.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pesbench.orchestration.requests import (
 )
 from pesbench.references import bsct_spice
 
-RELAX = "relax"  # beside `REFERENCE`: row of the method that relaxes the molecules of a scan set
-EMBEDDED_RELAX_STEPS = 60  # of a molecule from a force field's minimum
-CONTROL_LOAD_S = 1.0  # a process is started; nothing is loaded
-FILE_BYTES = 10_000  # that HDF5 and the provenance take of a file
+RELAX = "relax"  # row of the method that relaxes the molecules of a scan set
+EMBEDDED_RELAX_STEPS = 60  # to relax a molecule from the minimum of a force field
+CONTROL_LOAD_S = 1.0  # to start a process that loads nothing
+FILE_BYTES = 10_000  # for the provenance and the structure of a file
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Part:
     """What a model takes for one task, or for the scan set.
 
     Attributes:
-        shards: Its jobs.
-        hours: Of all of them.
-        longest_min: Of the longest.
-        storage_gb: Of their files.
+        shards: Number of jobs.
+        hours: Hours of all jobs.
+        longest_min: Minutes of the longest job.
+        storage_gb: Size of all files.
         atom_frames: Atoms of all frames that the model is asked for.
     """
 
@@ -54,7 +54,7 @@ class Part:
 
     @classmethod
     def unknown(cls, shards: int) -> Part:
-        """Of a model that was not timed."""
+        """The part of a model that was not timed."""
         return cls(shards, math.nan, math.nan, math.nan, math.nan)
 
 
@@ -66,21 +66,21 @@ class Prediction:
     """What a model will take.
 
     Attributes:
-        model: Its name, or `REFERENCE` or `RELAX`.
-        entry: Of the registry.
-        role: `model`, `perturbed`, `control` or `reference`; of the methods that the scan set is
-            made with `method`.
-        status: `ok`, `assumed` (a control, which costs next to nothing) or how the probe failed:
-            then hours and memory are NaN.
-        reason: Why, or what else matters.
-        device: That it was timed on.
-        gpu: Whether its hours are of a GPU.
-        jobs: Of Snakemake, with all that is not a shard.
-        memory_gb: Peak of the process of the model.
-        device_memory_gb: The same on its GPU.
-        probe: It comes from; None of a control.
-        n_scans: That it can be asked about.
-        parts: By task; `SCAN_SET` is what the scan set is made with.
+        model: Name of the model, or `REFERENCE` or `RELAX`.
+        entry: Entry of the registry.
+        role: `model`, `perturbed`, `control` or `reference`; `method` for the methods that the
+            scan set is made with.
+        status: `ok`, `assumed` (a control, which costs next to nothing) or how the probe failed,
+            in which case hours and memory are NaN.
+        reason: Why it failed, or another remark.
+        device: Device on which it was timed.
+        gpu: Whether its hours are hours of a GPU.
+        jobs: Number of Snakemake's jobs, those that are no shards included.
+        memory_gb: Peak memory of the process of the model.
+        device_memory_gb: Peak memory on its GPU.
+        probe: Timing that the prediction is made from; None for a control.
+        n_scans: Number of scans that the model can be asked about.
+        parts: What it takes by task; `SCAN_SET` is the work that makes the scan set.
     """
 
     model: str
@@ -103,17 +103,17 @@ class Prediction:
 
     @property
     def hours(self) -> float:
-        """Of all jobs in which the model runs; NaN where nothing was timed."""
+        """Hours of all jobs in which the model runs; NaN if it was not timed."""
         return sum(part.hours for part in self.parts.values())
 
     @property
     def storage_gb(self) -> float:
-        """Of all its files."""
+        """Size of all its files."""
         return sum(part.storage_gb for part in self.parts.values())
 
     @property
     def longest_min(self) -> float:
-        """Of its longest job."""
+        """Minutes of its longest job; NaN if it was not timed."""
         every = [part.longest_min for part in self.parts.values()]
         return math.nan if any(map(math.isnan, every)) else max(every, default=0.0)
 
@@ -125,8 +125,8 @@ class Speed:
     """Seconds of a model by what its jobs hold.
 
     Args:
-        entry: Of the model.
-        probe: That went well; None of a control.
+        entry: Entry of the model.
+        probe: Its timing, which must have succeeded; None for a control.
     """
 
     def __init__(self, entry: ModelEntry, probe: Probe | None) -> None:
@@ -151,7 +151,7 @@ class Speed:
         )
 
     def _calls(self, frames: int, atoms: int) -> float:
-        """Calls of frames of one size; less than one where others share the call."""
+        """Number of calls for frames of one size; a fraction if other frames share the call."""
         if self._limit is None:
             return 0.0
         a_call = math.inf
@@ -165,8 +165,9 @@ class Speed:
         """Seconds of frames that are evaluated in common batches, of all their steps.
 
         Args:
-            together: How they are evaluated; batches of what is evaluated once are full.
-            frames: How many of how many atoms each.
+            together: How they are evaluated. Frames that are evaluated once fill their batches;
+                those of several steps need a whole number of calls in each step.
+            frames: Pairs of a number of frames and the atoms of each.
         """
         cost = self._costs[ALONG_SCAN if together.along_scan else NEAR_MINIMUM]
         calls = sum(self._calls(count, atoms) for count, atoms in frames)
@@ -188,7 +189,7 @@ class Together(NamedTuple):
 def common_batches(
     task: Task, settings: Any, sizes: Iterable[Size]
 ) -> dict[Together, list[tuple[int, int]]]:
-    """The evaluations of one job: how many frames of how many atoms each are evaluated together."""
+    """The evaluations of one job: pairs (frames, atoms of each) that share batches."""
     found: dict[Together, list[tuple[int, int]]] = defaultdict(list)
     for size in sizes:
         for place, phase in enumerate(task.phases(size, settings)):
@@ -202,8 +203,8 @@ class Contents:
     """Which scans and molecules jobs hold.
 
     Attributes:
-        scans: By id.
-        systems: A scan of each molecule, by its name.
+        scans: Facts of each scan by its id.
+        systems: Facts of one scan of each molecule, by the id of the molecule.
     """
 
     scans: Mapping[str, Facts]
@@ -211,7 +212,7 @@ class Contents:
 
     @classmethod
     def of(cls, facts: Mapping[str, Facts]) -> Contents:
-        """From the facts of all scans. A molecule whose scans were all dropped is not there."""
+        """From the facts of all scans; molecules whose scans were all dropped are left out."""
         systems: dict[str, Facts] = {}
         for scan_id in sorted(facts):
             if facts[scan_id].frames:
@@ -268,9 +269,9 @@ def predict(run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe]) -
     """What every model of a run will take, and the methods that its scan set is made with.
 
     Args:
-        run: What the run consists of.
-        facts: Of all scans of its set.
-        probes: By model, `REFERENCE` and `RELAX` among them; none of controls.
+        run: The run.
+        facts: Facts of all scans of its set.
+        probes: Timings by model, `REFERENCE` and `RELAX` among them; controls have none.
 
     Returns:
         The methods first, then models in the order of the run.
@@ -297,7 +298,7 @@ def predict(run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe]) -
 
 
 def _about(entry: ModelEntry, run: Run, probe: Probe | None) -> dict[str, Any]:
-    """What a probe tells, whatever the jobs."""
+    """The fields of a prediction that follow from the timing alone."""
     if probe is None:
         reason = "not timed: it costs next to nothing"
         return {
@@ -327,7 +328,7 @@ def _filled(
     asked: Mapping[str, _Asked],
     scans: Iterable[str],
 ) -> Prediction:
-    """A prediction with its parts; of a model that was not timed, shards and jobs alone."""
+    """A prediction with its parts; those of a model that was not timed have shards only."""
     probe = prediction.probe
     if probe is not None and not probe.timings:
         parts = {name: Part.unknown(len(one.shards)) for name, one in asked.items()}
@@ -338,7 +339,7 @@ def _filled(
 
 
 def _of_reference(run: Run, contents: Contents, probe: Probe) -> Prediction:
-    """Of the reference: all scans of the set, as a model runs them, and the tasks that ask it."""
+    """The reference evaluates all scans of the set as a model does, and some tasks ask it."""
     entry = run.method(REFERENCE)
     always = next(one for one in run.tasks.values() if one.task.always and one.task.item == SCAN)
     shards = [Shard(tuple(ids), always.settings) for ids in run.reference_shards.values()]
@@ -354,7 +355,7 @@ def _of_reference(run: Run, contents: Contents, probe: Probe) -> Prediction:
 
 
 def _of_relaxation(run: Run, contents: Contents, probe: Probe) -> Prediction:
-    """Of the method that relaxes all molecules, one after another."""
+    """The method that relaxes all molecules, one after another."""
     entry = run.method(RELAX)
     jobs, about = method_jobs(run, RELAX), _about(entry, run, probe)
     prediction = Prediction(model=RELAX, entry=entry, role="method", jobs=jobs, **about)

@@ -90,7 +90,7 @@ def write_probe_scans(run: Run, facts: Mapping[str, Facts], base: Path, out: Pat
 
 
 class _Geometries:
-    """Scans of a run's set with their frames, of the file if it is there, else of the molecules."""
+    """Scans of a run with their frames, from the scan set if it exists, else from the molecules."""
 
     def __init__(self, run: Run, facts: Mapping[str, Facts], base: Path) -> None:
         self._run, self._facts, self._base = run, facts, base
@@ -108,7 +108,7 @@ class _Geometries:
             self._file.__exit__(None, None, None)
 
     def scan(self, scan_id: str) -> Scan | None:
-        """One scan; None of a molecule that no geometry is found of."""
+        """A scan; None if no geometry of its molecule is found."""
         if self._file is not None:
             return self._file.scan(scan_id)
         system = self._facts[scan_id].system
