@@ -79,6 +79,10 @@ def test_the_reference_itself_has_the_best_scores(scan):
     without = pesbench.score_scan(scan, scan.forces)
     assert without["fsd_full"] == 0
     assert np.isnan(without["energy_mae"])
+    # as stored of a model that has no energies
+    assert pesbench.score_scan(scan, scan.forces, np.full(scan.n_frames, np.nan)) == pytest.approx(
+        without, nan_ok=True
+    )
 
 
 def test_a_model_of_a_file_has_the_score_that_the_study_tells(repo, study, scan):

@@ -98,7 +98,8 @@ def score_scan(
     Args:
         scan: With its reference; frames without one are left out.
         forces: eV/Å, shape (F, N, 3).
-        energy: eV, shape (F,); without it the metrics that need energies are NaN.
+        energy: eV, shape (F,); without it, or with NaN on all frames, the metrics that need
+            energies are NaN.
 
     Returns:
         One value for each metric, such as `fsd_full` in Å⁻¹ (docs/metrics.md has all of them).
@@ -108,9 +109,8 @@ def score_scan(
             reference: a model that fails on a frame has no score; or the scan has no reference.
     """
     given = np.asarray(forces, dtype=np.float64)
-    energies = (
-        np.full(scan.n_frames, np.nan) if energy is None else np.asarray(energy, dtype=np.float64)
-    )
+    nothing = np.full(scan.n_frames, np.nan)
+    energies = nothing if energy is None else np.asarray(energy, dtype=np.float64)
     counted = np.isfinite(scan.energy)
     if not counted.any():
         raise UserError(f"{scan.id}: the scan has no reference; take another")
@@ -120,7 +120,8 @@ def score_scan(
     ):
         if values.shape != shape:
             raise UserError(f"{scan.id}: `{name}` has the shape {values.shape}; give {shape}")
-        if (name == "forces" or energy is not None) and not np.isfinite(values[counted]).all():
+        without = name == "energy" and np.isnan(values).all()
+        if not without and not np.isfinite(values[counted]).all():
             raise UserError(f"{scan.id}: `{name}` holds what is no number; give numbers alone")
     status = np.full(scan.n_frames, Status.OK.code, dtype=np.int8)
     evaluation = ScanEvaluation(scan.id, energies, given, status, Status.OK, "", 0.0)
