@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 from pesbench.core.family import EntrySettings, Family, families
-from pesbench.core.settings import Key, Setting, keys, table
+from pesbench.core.found import tasks
+from pesbench.core.settings import Declared, Key, Setting, declared, keys, table
+from pesbench.core.task import Task
+from pesbench.orchestration.cluster import Cluster
+from pesbench.orchestration.config_keys import LadderKeys, block_keys, config_keys
+from pesbench.references.settings import SOURCES, MoleculeSettings
 
 README = Path(__file__).parents[2] / "config" / "README.md"
 
@@ -26,7 +31,47 @@ def blocks() -> dict[str, str]:
     found = {"entry": table([family, *keys(EntrySettings)])}
     for name, one in families().items():
         found[f"family {name}"] = f"**Family `{name}`.** {one.about}\n\n{table(_own(one))}"
-    return found
+    every = tasks().values()
+    beside = {*tasks(), "ladder", "cluster"}
+    general = [one for one in declared(config_keys()) if one.name not in beside]
+    return found | {
+        "config": table(map(_row, general)),
+        "source bsct_spice": table(_rows(SOURCES["bsct_spice"])),
+        "source molecules": table(_rows(SOURCES["molecules"])),
+        "molecules": table(_rows(MoleculeSettings)),
+        "tasks": "\n".join(map(_of_task, every)),
+        "ladder": table(_rows(LadderKeys)),
+        "cluster": table(_rows(Cluster)),
+    }
+
+
+def _row(one: Declared, above: str = "") -> Key:
+    default = None if is_dataclass(one.default) else one.default
+    return Key(f"{above}{one.name}", one.about, str, many=False, optional=False, default=default)
+
+
+def _rows(cls: type, above: str = "") -> Iterator[Key]:
+    """The keys of a block but for `source`, which is in its heading, and of blocks in it."""
+    for one in declared(cls):
+        if one.name != "source":
+            yield _row(one, above)
+        if is_dataclass(one.hint):
+            yield from _rows(one.hint, f"{above}{one.name}.")
+
+
+def _of_task(task: Task) -> str:
+    """The part of a task: what its block is, and its keys."""
+    page = f"workflow/pesbench/tasks/{task.name}/README.md"
+    said = [f"{task.summary.removesuffix('.')} ([{page.partition('pesbench/')[2]}](../{page}))."]
+    if task.always:
+        said.append("It runs for all models on the selected scans, with or without this block.")
+    else:
+        said.append("Without this block, or with `models: []`, there is none.")
+    if task.asks_reference:
+        said.append("The scan set's reference is asked beside the models, in the run or not.")
+    if task.needs_molecules:
+        said.append("The scan set must have `source: molecules`.")
+    return f"### `{task.name}`\n\n{' '.join(said)}\n\n{table(_rows(block_keys(task)))}"
 
 
 def _own(family: Family) -> Iterator[Key]:

@@ -273,7 +273,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, str | dict):
         return f"`{value}`"
     if isinstance(value, tuple):
-        return f"`[{', '.join(map(exactly, value))}]`"
+        items = (f'"{one}"' if isinstance(one, str) else exactly(one) for one in value)
+        return f"`[{', '.join(items)}]`"
     return exactly(value)
 
 

@@ -31,12 +31,14 @@ class Cluster:
     )
     gpu_model: str | None = setting(
         None,
-        help="Type of GPU as Slurm calls it, such as `a100`; without it any.",
+        help="Type of GPU as Slurm calls it, such as `a100`; without it any, and a job that comes "
+        "back on another type starts anew.",
         pattern="^[a-zA-Z0-9_.]+$",
     )
     cpu_hours: float = setting(
         24.0,
-        help="Longest time that a job without a GPU may ask for, in hours.",
+        help="Longest time that a job without a GPU may ask for, in hours; one that needs more "
+        "continues at its next attempt.",
         at_least=0.01,
         at_most=100_000,
     )

@@ -18,10 +18,14 @@ DEVICE = "^(auto|cpu|cuda(:[0-9]{1,3})?)$"
 class LadderKeys:
     """Models one design choice apart, side by side; without this block there is no such table."""
 
-    baseline: str = setting(help="Name of the run's model that the others are compared with.")
+    baseline: str = setting(
+        help="Name of the entry that the others are compared with; it must be in `models` of the "
+        "run."
+    )
     models: tuple[str, ...] = setting(
-        help="Names or globs of the run's models, in the order of the rows; seeds of a potential "
-        "are one row. May be empty.",
+        help="Names or globs of entries of the run, controls and perturbed models excepted, in "
+        "the order of the rows. The seeds of a potential (`seed_of`) that are in the run are one "
+        "row, whichever of them is named. May be empty.",
         empty=True,
     )
 
@@ -31,11 +35,16 @@ class CommonKeys:
     """Keys of the block of every task that does not always run."""
 
     models: tuple[str, ...] = setting(
-        help="Names or globs of the run's models that the task is put to, the reference among "
-        "them where it shall have a row of its own. May be empty.",
+        help="Names or globs of the run's models; a name that is not in the run is refused. The "
+        "scan set's reference may always be named: it is added to the run. Where `models` of the "
+        "run is said later, as by `--config` over a config, it narrows these, too. May be empty.",
         empty=True,
     )
-    systems: tuple[str, ...] = setting(("*",), help="Ids or globs of the molecules.")
+    systems: tuple[str, ...] = setting(
+        ("*",),
+        help="Ids or globs of the molecules; those without a selected scan are left out, and "
+        "named in a line.",
+    )
     systems_file: str | None = setting(
         None, help="Text file with one id a line, instead of all molecules.", path=PATH
     )
@@ -96,9 +105,9 @@ class GeneralKeys:
     )
     software: str = setting(
         "current",
-        help="Where models find their packages: `current` (the environment that Snakemake runs "
-        "in), `venv` or `conda` (one of their family's own, which the workflow or Snakemake "
-        "makes, [docs/environments.md](../docs/environments.md)).",
+        help="Where models find their packages: in the environment that Snakemake runs in, or in "
+        "one of their family's own, which the workflow (`venv`) or Snakemake (`conda`) makes "
+        "([docs/environments.md](../docs/environments.md)).",
         choices=("current", "venv", "conda"),
     )
     strict: bool = setting(
@@ -124,7 +133,7 @@ def block_keys(task: Task) -> type:
         return joined(task.name, *parts)
     size = setting(
         task.shard_size,
-        help="Scans a job." if task.item == SCAN else "Molecules a job.",
+        help=f"{'Scans' if task.item == SCAN else 'Molecules'} a job.",
         at_least=1,
         at_most=1_000_000,
     )

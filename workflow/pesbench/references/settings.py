@@ -81,8 +81,8 @@ class QualityLimits:
     )
     energy_jump_ev: float = setting(
         0.02,
-        help="Largest step of the energy beside the work of the forces, |ΔE − W|, beyond 1.2 "
-        "equilibrium bond lengths, in eV. A larger one means another electronic state.",
+        help="Largest difference between a step of the energy and the work of the forces beyond "
+        "1.2 equilibrium bond lengths, in eV. A larger one means another electronic state.",
         above=0,
         at_most=1_000_000,
     )

@@ -17,7 +17,7 @@ class DynamicsSettings:
 
     temperatures_k: tuple[float, ...] = setting(
         (300.0, 500.0, 1000.0),
-        help="Nominal temperatures in K; every start has twice of one.",
+        help="Nominal temperatures in K; every start has twice of one, on a relaxed geometry.",
         above=0,
         at_most=1e4,
     )

@@ -30,7 +30,9 @@ class DynamicsBlock:
     """Which jobs there are beside those of every molecule."""
 
     halved: tuple[str, ...] = setting(
-        (), help="Ids or globs of molecules that run with half the time step, too."
+        (),
+        help="Ids or globs of molecules that run with half the time step, too, which shows the "
+        "order at which the RMS of the energy falls.",
     )
 
 
