@@ -1,6 +1,6 @@
 """What the words of a command line may be: numbers within limits, devices, cores.
 
-Each function is a `type` of argparse, or gives one; what is refused is one line with the cure.
+What is refused is one line with the cure.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import math
 import os
 import re
 from collections.abc import Callable
+from dataclasses import MISSING
+from typing import Any
+
+from pesbench.core.settings import Key, keys
 
 DEVICES = "auto, cpu, cuda or cuda:N"
 
@@ -61,3 +65,51 @@ threads = whole(1, 4096)
 def cores(text: str) -> int:
     """The type of a number of cores, or `all` of this machine."""
     return len(os.sched_getaffinity(0)) if text == "all" else whole(1, 1_000_000)(text)
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: type, stage: str) -> None:
+    """Add the settings of a stage as options, with their defaults and limits.
+
+    Args:
+        parser: Of the command.
+        settings: A dataclass, see `pesbench.core.settings`.
+        stage: That the command is of.
+    """
+    for key in keys(settings):
+        if key.about.stage != stage:
+            continue
+        options: dict[str, Any] = {"dest": key.name, "help": key.about.help}
+        options |= {"default": key.default} if key.default is not MISSING else {"required": True}
+        if key.type is bool:
+            parser.add_argument(key.option, action=argparse.BooleanOptionalAction, **options)
+            continue
+        if key.about.choices:
+            options["choices"] = key.about.choices
+        if key.many:
+            options["nargs"] = "+"
+        parser.add_argument(key.option, type=_type_of(key), **options)
+
+
+def settings_of(arguments: argparse.Namespace, settings: type) -> Any:
+    """The settings that were given, those of another stage with their defaults."""
+    given = {}
+    for key in keys(settings):
+        value = getattr(arguments, key.name, key.default)
+        given[key.name] = tuple(value) if key.many and value is not None else value
+    return settings(**given)
+
+
+def _type_of(key: Key) -> Callable[[str], Any]:
+    """The type of argparse that refuses what lies beyond the limits of a setting."""
+    if key.type is str:
+        return str
+    about = key.about
+    least = about.above if about.above is not None else about.at_least
+    if key.type is int:
+        most = {"most": int(about.at_most)} if about.at_most is not None else {}
+        return whole(int(least or 0), **most)
+    limits = {} if about.at_most is None else {"most": about.at_most}
+    return number(least or 0.0, **limits, above=about.above is not None)

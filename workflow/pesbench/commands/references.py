@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pesbench.commands.arguments import DEVICES, device, number, threads, whole
+from pesbench.commands.arguments import DEVICES, add_settings, device, settings_of, threads
 from pesbench.commands.parsing import ENTRY_SHA256, Stages
 from pesbench.core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
+from pesbench.references.settings import QualityLimits
 
 
 def add(stages: Stages) -> None:
@@ -62,10 +59,7 @@ def add(stages: Stages) -> None:
     stage.add_argument("--skipped-bonds", type=Path, required=True,
                        help="made by `scan-molecules`")  # fmt: skip
     stage.add_argument("--level-of-theory", required=True, help="of the reference")
-    stage.add_argument("--failed-frames", type=whole(), default=5)
-    stage.add_argument("--energy-jump-ev", type=number(above=True), default=0.02)
-    stage.add_argument("--wall-jump-ev", type=number(above=True), default=0.15)
-    stage.add_argument("--prominence-ev", type=number(above=True), default=0.01)
+    add_settings(stage, QualityLimits, "run")
     stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.add_argument("--skipped", action="output", required=True,
                        help="CSV of skipped, marked and dropped scans")  # fmt: skip
@@ -134,7 +128,6 @@ def _scan_molecules(arguments: argparse.Namespace) -> None:
 
 def _collect_references(arguments: argparse.Namespace) -> None:
     from pesbench.references.calculators import collect_references
-    from pesbench.references.quality import QualityLimits
 
     collect_references(
         arguments.scans,
@@ -143,10 +136,5 @@ def _collect_references(arguments: argparse.Namespace) -> None:
         arguments.skipped,
         skipped=arguments.skipped_bonds,
         level_of_theory=arguments.level_of_theory,
-        limits=QualityLimits(
-            failed_frames=arguments.failed_frames,
-            energy_jump_ev=arguments.energy_jump_ev,
-            wall_jump_ev=arguments.wall_jump_ev,
-            prominence_ev=arguments.prominence_ev,
-        ),
+        limits=settings_of(arguments, QualityLimits),
     )

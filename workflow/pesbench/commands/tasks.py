@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pesbench.commands.arguments import number, whole
+from pesbench.commands.arguments import add_settings, settings_of
 from pesbench.commands.parsing import Stages, add_model, all_scans, entry_of
 from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.jobs import PrepareJob, RunJob, ScoreJob
-from pesbench.core.settings import Key, keys
 from pesbench.core.task import SCAN, Task
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ def add(stages: Stages) -> None:
 
 def _add_prepare(parser: argparse.ArgumentParser, task: Task) -> None:
     _add_items(parser, task)
-    _add_settings(parser, task, "run")
+    add_settings(parser, task.settings, "run")
     parser.add_argument("--out", action="output", required=True, help="file of inputs")
     parser.set_defaults(run=_prepare)
 
@@ -50,7 +48,7 @@ def _add_prepare(parser: argparse.ArgumentParser, task: Task) -> None:
 def _add_run(parser: argparse.ArgumentParser, task: Task) -> None:
     add_model(parser)
     _add_items(parser, task)
-    _add_settings(parser, task, "run")
+    add_settings(parser, task.settings, "run")
     _add_prepared(parser, task)
     parser.add_argument("--out", action="output", required=True, help="file of answers (HDF5)")
     parser.set_defaults(run=_run)
@@ -61,8 +59,8 @@ def _add_controls(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--models-file", type=Path, default=MODELS_FILE)
     _add_items(parser, task)
     _add_selected(parser, task)
-    _add_settings(parser, task, "run")
-    _add_settings(parser, task, "score")
+    add_settings(parser, task.settings, "run")
+    add_settings(parser, task.settings, "score")
     parser.add_argument("--results", type=Path, required=True, help="folder of the scan set")
     parser.set_defaults(run=_controls)
 
@@ -80,7 +78,7 @@ def _add_score(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
                         help="scans that the model was trained on: no score")  # fmt: skip
     _add_selected(parser, task)
-    _add_settings(parser, task, "score")
+    add_settings(parser, task.settings, "score")
     _add_prepared(parser, task)
     parser.add_argument("--out", action="output", required=True, help="scores (parquet)")
     parser.set_defaults(run=_score)
@@ -102,44 +100,6 @@ def _add_prepared(parser: argparse.ArgumentParser, task: Task) -> None:
         parser.add_argument("--prepared", type=Path, required=True, help="made by `prepare`")
 
 
-def _add_settings(parser: argparse.ArgumentParser, task: Task, stage_name: str) -> None:
-    """The settings of a stage as options, with their defaults and limits."""
-    for key in keys(task.settings):
-        if key.about.stage != stage_name:
-            continue
-        options: dict[str, Any] = {"dest": key.name, "default": key.default, "help": key.about.help}
-        if key.type is bool:
-            parser.add_argument(key.option, action=argparse.BooleanOptionalAction, **options)
-            continue
-        if key.about.choices:
-            options["choices"] = key.about.choices
-        if key.many:
-            options["nargs"] = "+"
-        parser.add_argument(key.option, type=_type_of(key), **options)
-
-
-def _type_of(key: Key) -> Callable[[str], Any]:
-    """The type of argparse that refuses what lies beyond the limits of a setting."""
-    if key.type is str:
-        return str
-    about = key.about
-    least = about.above if about.above is not None else about.at_least
-    limits = {} if about.at_most is None else {"most": about.at_most}
-    if key.type is int:
-        most = {"most": int(about.at_most)} if about.at_most is not None else {}
-        return whole(int(least or 0), **most)
-    return number(least or 0.0, **limits, above=about.above is not None)
-
-
-def _settings(arguments: argparse.Namespace, task: Task) -> Any:
-    """The settings of a task, those of another stage with their defaults."""
-    given = {}
-    for key in keys(task.settings):
-        value = getattr(arguments, key.name, key.default)
-        given[key.name] = tuple(value) if key.many and value is not None else value
-    return task.settings(**given)
-
-
 def _items(arguments: argparse.Namespace, task: Task) -> Sequence[str]:
     """The ids that were given, else all of the scan set."""
     if arguments.items:
@@ -156,7 +116,10 @@ def _items(arguments: argparse.Namespace, task: Task) -> Sequence[str]:
 def _prepare(arguments: argparse.Namespace) -> None:
     task = tasks()[arguments.task]
     job = PrepareJob(
-        arguments.scan_set, _items(arguments, task), _settings(arguments, task), arguments.out
+        arguments.scan_set,
+        _items(arguments, task),
+        settings_of(arguments, task.settings),
+        arguments.out,
     )
     stage(task.name, "prepare")(job)
 
@@ -167,7 +130,7 @@ def _run(arguments: argparse.Namespace) -> None:
         entry_of(arguments),
         arguments.scan_set,
         _items(arguments, task),
-        _settings(arguments, task),
+        settings_of(arguments, task.settings),
         arguments.out,
         device=arguments.device,
         threads=arguments.threads,
@@ -187,7 +150,7 @@ def _controls(arguments: argparse.Namespace) -> None:
         arguments.results,
         scan_set=arguments.scan_set,
         items=_items(arguments, task),
-        settings=_settings(arguments, task),
+        settings=settings_of(arguments, task.settings),
         selected=arguments.selected,
     )
 
@@ -205,7 +168,7 @@ def _score(arguments: argparse.Namespace) -> None:
     job = ScoreJob(
         files=sorted(arguments.files),
         scan_set=arguments.scan_set,
-        settings=_settings(arguments, task),
+        settings=settings_of(arguments, task.settings),
         entry=_scored_entry(arguments),
         reference=sorted(getattr(arguments, "reference", ())),
         split=arguments.seen_systems,

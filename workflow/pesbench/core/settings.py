@@ -261,6 +261,9 @@ def words(settings: Any, stage: str) -> list[str]:
         value = getattr(settings, key.name)
         if key.about.stage != stage or value is None:
             continue
+        if key.type is bool:
+            found.append(key.option if value else f"--no-{key.option.removeprefix('--')}")
+            continue
         values = value if key.many else (value,)
         found += [key.option, *map(exactly, values)]
     return found
