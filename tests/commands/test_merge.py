@@ -8,6 +8,7 @@ import logging
 import math
 import re
 import shutil
+import subprocess
 from dataclasses import asdict, replace
 
 import h5py
@@ -19,12 +20,14 @@ import pytest
 from examples import fake_entry, write_toys
 from pesbench import cli
 from pesbench.commands.merge.assembly import merge
-from pesbench.commands.merge.commands import report_commands
 from pesbench.commands.merge.contents import Choice
 from pesbench.commands.merge.options import choices
 from pesbench.commands.merge.place import new_folder
+from pesbench.commands.scoring import write_scores
 from pesbench.core.errors import UserError
+from pesbench.core.found import tasks
 from pesbench.core.interface import Status
+from pesbench.core.jobs import ScoreJob
 from pesbench.files.atomic import write_json
 from pesbench.files.evaluation import Evaluation, ScanEvaluation, write_evaluation
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
@@ -42,7 +45,9 @@ from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Segment, Trajectories, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
-from shards import evaluate_shard, write_dynamics_scores, write_scores
+from pesbench.tasks.vibrations.settings import VibrationSettings
+from pesbench.tasks.vibrations.stored import MoleculeVibrations, write_vibrations
+from shards import evaluate_shard
 
 SETTINGS = DynamicsSettings(
     temperatures_k=(300.0,), replicates=1, duration_ps=0.5, timestep_fs=1.0, store_every=10
@@ -159,21 +164,49 @@ class Group:
         )  # fmt: skip
         return path
 
+    def vibrations(
+        self, entry, systems=("a", "b"), *, stiffness=30.0, settings=None, reference=False,
+        shard="0000", **how,
+    ):  # fmt: skip
+        """Diatomics with one spring; of the reference, as the workflow asks it."""
+        molecules = []
+        for name in systems:
+            hessian = np.zeros((6, 6))
+            hessian[::3, ::3] = stiffness * np.array([[1, -1], [-1, 1]])
+            molecules.append(
+                MoleculeVibrations(
+                    system=name, numbers=np.array([6, 7]), hessian=hessian,
+                    positions=np.array([[0.0, 0, 0], [1.3, 0, 0]]),
+                    frequencies_cm1=np.array([300 * np.sqrt(stiffness)]), external_cm1=np.zeros(5),
+                    asymmetry=0.0, status=Status.OK, message="", relaxed=True, relax_steps=3,
+                    relax_fmax=0.001,
+                )
+            )  # fmt: skip
+        attributes = self.attributes(entry, "pesbench.tasks.vibrations.run", **how)
+        attributes |= {"settings": asdict(settings or VibrationSettings())}
+        if reference:
+            write_json(self.folder / "reference.json", entry.deciding())
+        own = "reference" if reference else entry.name
+        path = self.folder / own / "vibrations" / f"{shard}.h5"
+        write_vibrations(path, molecules, attributes=attributes)
+        return path
+
     def score(self):
-        """What the rules `score` and `score_dynamics` do."""
+        """What the rule `score` does, in each task."""
         for name in self.described:
-            own = self.folder / name
-            entry = deciding_entry(own / "model.json")
-            if files := sorted((own / "scans").glob("*.h5")):
-                made = own / "scores" / "bonds.parquet"
-                write_scores(self.folder / "toys.h5", files, made, entry=entry)
-            if files := sorted((own / "dynamics").glob("*.h5")):
-                write_dynamics_scores(files, own / "scores" / "dynamics.parquet", entry=entry)
+            entry = deciding_entry(self.folder / name / "model.json")
+            for task in tasks().values():
+                if files := sorted((self.folder / name / task.name).glob("*.h5")):
+                    reference = sorted((self.folder / "reference" / task.name).glob("*.h5"))
+                    job = ScoreJob(files, self.folder / "toys.h5", task.settings(), entry=entry,
+                                   reference=reference)  # fmt: skip
+                    made = self.folder / name / "scores" / f"{task.name}.parquet"
+                    write_scores(task.name, job, made)
 
     def only_scores(self):
         self.score()
-        for kind in ("scans", "dynamics"):
-            for path in self.folder.glob(f"*/{kind}"):
+        for task in tasks():
+            for path in self.folder.glob(f"*/{task}"):
                 shutil.rmtree(path)
         (self.folder / "toys.h5").unlink()
 
@@ -212,10 +245,10 @@ def refused(folders, out, **options) -> str:
 
 
 def tables(folders, out, **options) -> pd.DataFrame:
-    """The leaderboard alone, without figures and page."""
+    """The leaderboard alone, without sections of models and page."""
     found = merged(folders, out, **options)
-    for command in report_commands(out, found, "fsd_full"):
-        if command[0] in ("parity", "associate", "leaderboard"):
+    for command in found.report("fsd_full"):
+        if command[0] not in ("model-section", "page"):
             assert cli.main(command) == 0
     return board(out)
 
@@ -228,7 +261,13 @@ def board(folder) -> pd.DataFrame:
     return pd.read_csv(folder / "leaderboard.csv").set_index("model")
 
 
-def rows(folder, model, kind="scans") -> pd.DataFrame:
+def parts_of(folder, model, task="bonds") -> list[dict]:
+    """What `merged.json` says of the files of a model."""
+    content = json.loads((folder / "merged.json").read_text())
+    return content["models"][model]["tasks"][task]["parts"]
+
+
+def rows(folder, model, kind="bonds") -> pd.DataFrame:
     return pd.read_parquet(folder / model / "scores" / f"{kind}.parquet")
 
 
@@ -269,7 +308,10 @@ def test_two_groups_on_one_leaderboard(groups, tmp_path):
     page = (out / "leaderboard.html").read_text()
     assert "Where the results are from" in page
     assert str(b.folder) in page
-    for name in ("association.md", "figures/fsd_by_bond.png", "theirs/worst.png", "toys.h5"):
+    for name in (
+        "sections/association/association.md", "sections/bonds/fsd_by_bond.png",
+        "theirs/sections/bonds/worst.png", "toys.h5",
+    ):  # fmt: skip
         assert (out / name).is_file(), name
     assert (out / "theirs/bonds/0000.h5").samefile(b.folder / "theirs/bonds/0000.h5")
     with Evaluation(out / "theirs" / "bonds" / "0000.h5") as evaluation:
@@ -288,19 +330,19 @@ def test_the_manifest_says_where_everything_is_from(groups, tmp_path):
     manifest = json.loads((out / "merged.json").read_text())
     assert manifest["scan_set"]["sha256"] == a.sha256
     assert manifest["folders"] == [str(a.folder), str(b.folder)]
-    (part,) = manifest["models"]["theirs"]["scans"]["parts"]
+    (part,) = manifest["models"]["theirs"]["tasks"]["bonds"]["parts"]
     assert (part["folder"], part["file"]) == (str(b.folder), "theirs/bonds/0000.h5")
     assert part["n"] == 6
-    assert (part["as"], part["same_code"]) == ("evaluations", True)
+    assert (part["as"], part["same_code"]) == ("files", True)
     code = stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(["mace"]))
     assert part["made_from"] == [
         {"git_commit": COMMIT, "code": code, "device": "cpu", "dtype": "float64",
          "platform": "Linux"}
     ]  # fmt: skip
-    assert manifest["dynamics"] is None
+    assert manifest["tasks"] == {"bonds": {"settings": None, "n_planned": 6}}
     digest = json.dumps(net("theirs", "b").deciding(), sort_keys=True).encode()
     assert manifest["models"]["theirs"]["entry_sha256"] == hashlib.sha256(digest).hexdigest()
-    assert "dynamics" not in manifest["models"]["theirs"]
+    assert "dynamics" not in manifest["models"]["theirs"]["tasks"]
 
 
 def test_shards_of_one_model_complete_each_other(groups, toys, tmp_path):
@@ -316,7 +358,7 @@ def test_shards_of_one_model_complete_each_other(groups, toys, tmp_path):
     out = tmp_path / "out"
     merged(groups, out)
     pd.testing.assert_frame_equal(rows(out, "ours"), rows(whole.folder, "ours"), check_exact=True)
-    assert sorted(p.name for p in (out / "ours" / "scans").iterdir()) == ["0000.h5", "0001.h5"]
+    assert sorted(p.name for p in (out / "ours" / "bonds").iterdir()) == ["0000.h5", "0001.h5"]
 
 
 def test_results_that_are_there_twice_are_taken_once(groups, toys, tmp_path):
@@ -327,11 +369,11 @@ def test_results_that_are_there_twice_are_taken_once(groups, toys, tmp_path):
     merged(groups, out)
     assert len(rows(out, "ours")) == 6
     manifest = json.loads((out / "merged.json").read_text())
-    assert [p["n"] for p in manifest["models"]["ours"]["scans"]["parts"]] == [6]
+    assert [p["n"] for p in manifest["models"]["ours"]["tasks"]["bonds"]["parts"]] == [6]
     out = tmp_path / "two"  # in the other order two scans are new, four are not
     merged([b, a], out)
     pd.testing.assert_frame_equal(rows(out, "ours"), rows(tmp_path / "one", "ours"))
-    parts = json.loads((out / "merged.json").read_text())["models"]["ours"]["scans"]["parts"]
+    parts = parts_of(out, "ours")
     assert [(p["n"], p["n_elsewhere"]) for p in parts] == [(4, 0), (2, 4)]
     with Evaluation(out / "ours" / "bonds" / "0001.h5") as evaluation:
         assert set(evaluation.ids) == {*toys} - {*some}
@@ -342,7 +384,7 @@ def test_other_results_for_one_scan_are_refused_and_can_be_left_out(groups, tmp_
     b.scans(b.add(net("ours")), ["C-N/b"], rough=0.05 + 1e-6)
     said = refused(groups, tmp_path / "out")
     assert "model 'ours' has other results for 'C-N/b' than" in said
-    assert f"--without '{b.folder}:ours'" in said
+    assert f"--without {b.folder}:ours" in said
     chosen = choices([], [f"{b.folder}:ou*"], [])
     assert tables(groups, tmp_path / "left", choices=chosen).loc["ours", "n_scored"] == 6
     # of controls, the cure takes all of them
@@ -361,11 +403,11 @@ def test_differences_of_rounding_are_taken_and_told(groups, tmp_path, caplog):
     merged(groups, out)
     told = json.loads((out / "merged.json").read_text())["warnings"]
     assert re.search(
-        r"b/ours/bonds/0000.h5: 6 scans .*at most \S+e-1\d eV and \S+e-1\d eV/Å", told[0]
+        r"b/ours/bonds/0000.h5: 6 results of bonds .*at most \S+e-1\d eV and \S+e-1\d eV/Å", told[0]
     )
-    assert re.search(r"2 trajectories .*, which 2 of them do not stay at", told[1])
+    assert re.search(r"2 results of dynamics .*, which 2 of them do not stay at", told[1])
     assert all(one in caplog.text for one in told)
-    parts = json.loads((out / "merged.json").read_text())["models"]["ours"]["scans"]["parts"]
+    parts = parts_of(out, "ours")
     assert [part["folder"] for part in parts] == [str(a.folder)]
     # scores that stand for them are compared as closely
     b.only_scores()
@@ -426,7 +468,7 @@ def test_numerical_variants_of_one_checkpoint_are_told_by_its_sha256(groups, tmp
     b.scans(b.add(net("ours-float32", dtype="float32", weights="/b/x.model")), rough=0.0501)
     out = tmp_path / "out"
     tables([a, b], out)
-    table = pd.read_csv(out / "parity.csv")
+    table = pd.read_csv(out / "sections" / "parity" / "parity.csv")
     assert set(zip(table["model"], table["base"], strict=True)) == {("ours-float32", "ours")}
     assert "## Numerical variants" in (out / "leaderboard.md").read_text()
 
@@ -460,10 +502,10 @@ def test_dynamics_of_other_settings_are_refused_and_can_be_left_out(groups, tmp_
     a.dynamics(net("ours"))
     b.dynamics(net("theirs", "b"), settings=replace(SETTINGS, duration_ps=0.4))
     said = refused(groups, tmp_path / "out")
-    assert "ran dynamics of other settings than 'ours'" in said
+    assert "other settings than those of 'ours'" in said
     assert "`duration_ps` 0.4 and 0.5" in said
-    assert f"--without-dynamics {b.folder}" in said
-    table = tables(groups, tmp_path / "left", choices=choices([], [], [str(b.folder)]))
+    assert f"--without-task {b.folder}:dynamics" in said
+    table = tables(groups, tmp_path / "left", choices=choices([], [], [f"{b.folder}:dynamics"]))
     assert table["md_n_planned"].dropna().to_dict() == {"ours": 2}
     # half the time step beside the common one is no other setting, alone it is
     (b.folder / "theirs" / "dynamics" / "0000.h5").unlink()
@@ -494,9 +536,10 @@ def test_beside_a_time_step_stands_its_half_only(groups, tmp_path, step, as_scor
         merged(groups, tmp_path / "out")
         return
     said = refused(groups, tmp_path / "out")
-    assert said.startswith(f"{path}: model 'ours' ran dynamics with a time step of {step:g} fs")
-    assert f"and with 1 fs in {a.folder / 'ours' / 'dynamics' / '0000.h5'}" in said
-    assert f"--without-dynamics {b.folder}" in said
+    assert said.startswith(f"{path}: results of 'ours' for dynamics were made with other settings")
+    assert f"those of 'ours' in {a.folder / 'ours' / 'dynamics' / '0000.h5'}" in said
+    assert f"(`timestep_fs` {step!r} and 1.0)" in said
+    assert f"--without-task {b.folder}:dynamics" in said
 
 
 @pytest.mark.parametrize(
@@ -549,7 +592,7 @@ def test_an_entry_has_seen_the_same_everywhere(toys, toy_set, tmp_path, told, se
 def test_trajectories_alone_are_no_row(groups, tmp_path):
     _, b = groups
     b.dynamics(b.add(net("third", "c")))
-    assert "trajectories of 'third' without any scan" in refused(groups, tmp_path / "out")
+    assert "results of 'third' for dynamics and none for bonds" in refused(groups, tmp_path / "out")
 
 
 # --- what is missing ----------------------------------------------------------------------------
@@ -566,8 +609,8 @@ def test_missing_scans_and_trajectories_are_counted(groups, toys, tmp_path, capl
     out = tmp_path / "out"
     with caplog.at_level(logging.WARNING):
         row = tables(groups, out).loc["theirs"]
-    assert "theirs: 2 of 6 scans are in none of the merged results" in caplog.text
-    assert "theirs: 1 of 2 trajectories are in none" in caplog.text
+    assert "theirs: 2 of 6 results of bonds are in none of the merged results" in caplog.text
+    assert "theirs: 1 of 2 results of dynamics are in none" in caplog.text
     assert (row["n_planned"], row["n_scored"], row["n_shared"]) == (6, 3, 3)
     assert row["missing"] == "2 not evaluated, 1 error"
     assert (row["md_n_planned"], row["md_n_finished"], row["md_n_counted"]) == (2, 1, 1)
@@ -583,7 +626,7 @@ def test_missing_scans_and_trajectories_are_counted(groups, toys, tmp_path, capl
     assert "4 of 6" in text
     assert "never asked" in text
     # what is absent is no result: merged once more, as scores, it stays to be filled in
-    shutil.rmtree(out / "theirs" / "scans")
+    shutil.rmtree(out / "theirs" / "bonds")
     c = Group(tmp_path / "c", a.folder / "toys.h5", toys)
     c.scans(c.add(theirs, seen={"a": "seen", "f": "unseen"}), sorted(toys)[4:], rough=0.01)
     merged([out, c], tmp_path / "filled")
@@ -607,9 +650,9 @@ def test_a_bond_that_no_model_has_a_score_of_has_its_panel(toys, toy_set, tmp_pa
     a.scans(a.add(net("ours")), rough=0.1, failed=["C-C/a"])
     out = tmp_path / "out"
     found = merged([a], out)
-    (figures,) = (c for c in report_commands(out, found, "fsd_full") if c[0] == "figures")
+    (figures,) = (c for c in found.report("fsd_full") if c[:2] == ["section", "bonds"])
     assert cli.main(figures) == 0
-    assert (out / "figures" / "fsd_by_bond.png").stat().st_size > 0
+    assert (out / "sections" / "bonds" / "fsd_by_bond.png").stat().st_size > 0
 
 
 def test_part_of_a_file_of_trajectories_keeps_its_share_of_the_time(groups, tmp_path):
@@ -625,7 +668,7 @@ def test_part_of_a_file_of_trajectories_keeps_its_share_of_the_time(groups, tmp_
         assert opened.names == ("b_300K_0", "c_300K_0")
         assert not [name for name in h5py.File(opened.path)["observables"] if name.startswith("a")]
     b.dynamics(net("ours"), ["a", "b"], drift=0.1)
-    assert "has other results for 'a_300K_0 at 1 fs'" in refused(groups, tmp_path / "other")
+    assert "has other results for 'a_300K_0 (timestep_fs 1)'" in refused(groups, tmp_path / "other")
 
 
 # --- scores without what they were made of ------------------------------------------------------
@@ -639,21 +682,21 @@ def test_scores_alone_stand_beside_a_fresh_run(groups, tmp_path):
     want = tables(groups, tmp_path / "raw")
     b.only_scores()
     assert sorted(p.name for p in b.folder.rglob("*") if p.is_file()) == [
-        "dynamics.parquet", "model.json", "models.json", "bonds.parquet",
+        "bonds.parquet", "dynamics.parquet", "model.json", "models.json",
     ]  # fmt: skip
     out = tmp_path / "out"
     assert run(a.folder, b.folder, "--out", out) == 0
     pd.testing.assert_frame_equal(board(out), want, check_exact=True)
     text = (out / "leaderboard.md").read_text()
     assert "Scores taken as they came" in text
-    assert "theirs (scans), theirs (trajectories)" in text
+    assert "theirs (bonds), theirs (dynamics)" in text
     assert "6 (scores)" in text
     assert "Made by other code" not in text  # they tell by which, and it is this version's
-    parts = json.loads((out / "merged.json").read_text())["models"]["theirs"]["scans"]["parts"]
+    parts = parts_of(out, "theirs")
     assert [(p["as"], p["made_from"][0]["git_commit"]) for p in parts] == [("scores", COMMIT)]
     page = (out / "leaderboard.html").read_text()
-    assert '<details id="worst-theirs">' in page
-    assert not (out / "theirs" / "worst.png").exists()
+    assert '<details id="bonds-theirs">' in page
+    assert not (out / "theirs" / "sections" / "bonds" / "worst.png").exists()
     # merged once more, and alone: of its scan set it has but the name
     pd.testing.assert_frame_equal(tables([out], tmp_path / "again"), want, check_exact=True)
     assert "no folder holds the scan set; give its file with --scan-set" in refused(
@@ -671,8 +714,8 @@ def test_scores_fill_in_what_evaluations_do_not_hold(groups, toys, tmp_path):
     out = tmp_path / "out"
     merged(groups, out)
     pd.testing.assert_frame_equal(rows(out, "ours"), want, check_exact=True)
-    parts = json.loads((out / "merged.json").read_text())["models"]["ours"]["scans"]["parts"]
-    assert [(p["as"], p["n"]) for p in parts] == [("evaluations", 2), ("scores", 4)]
+    parts = parts_of(out, "ours")
+    assert [(p["as"], p["n"]) for p in parts] == [("files", 2), ("scores", 4)]
     merged([out], tmp_path / "again")
     pd.testing.assert_frame_equal(rows(tmp_path / "again", "ours"), want, check_exact=True)
 
@@ -686,15 +729,15 @@ def test_scores_are_compared_with_evaluations_of_the_same_scans(groups, toys, tm
     b.only_scores()
     merged(groups, tmp_path / "out")
     models = json.loads((tmp_path / "out" / "merged.json").read_text())["models"]
-    assert [p["as"] for p in models["ours"]["scans"]["parts"]] == ["evaluations"]
+    assert [p["as"] for p in models["ours"]["tasks"]["bonds"]["parts"]] == ["files"]
     merged([b, a], tmp_path / "other")  # scores first: the other half is scored here
     models = json.loads((tmp_path / "other" / "merged.json").read_text())["models"]
-    parts = models["ours"]["scans"]["parts"]
-    assert [(p["as"], p["n"]) for p in parts] == [("scores", 3), ("evaluations", 3)]
+    parts = models["ours"]["tasks"]["bonds"]["parts"]
+    assert [(p["as"], p["n"]) for p in parts] == [("scores", 3), ("files", 3)]
     pd.testing.assert_frame_equal(rows(tmp_path / "other", "ours"), rows(tmp_path / "out", "ours"))
     a.scans(net("ours"), rough=0.051, failed=failed)
     said = refused(groups, tmp_path / "no")
-    assert "scores/scans.parquet: model 'ours' has other results for 'C-N/b' than" in said
+    assert "scores/bonds.parquet: model 'ours' has other results for 'C-N/b' than" in said
 
 
 def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path):
@@ -706,7 +749,7 @@ def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path)
     table.to_parquet(path)
     out = tmp_path / "out"
     merged(groups, out)
-    (part,) = json.loads((out / "merged.json").read_text())["models"]["theirs"]["scans"]["parts"]
+    (part,) = parts_of(out, "theirs")
     assert part["same_code"] is False
     assert "not made by this version's code" in refused(groups, tmp_path / "s", strict=True)
     # beside evaluations they stay what they are, however often they are merged
@@ -714,7 +757,7 @@ def test_scores_of_another_version_are_marked_or_refused(groups, toys, tmp_path)
     merged(groups, tmp_path / "mixed")
     merged([tmp_path / "mixed"], tmp_path / "again")
     manifest = json.loads((tmp_path / "again" / "merged.json").read_text())
-    parts = manifest["models"]["theirs"]["scans"]["parts"]
+    parts = manifest["models"]["theirs"]["tasks"]["bonds"]["parts"]
     assert [(p["n"], p["same_code"]) for p in parts] == [(2, True), (4, False)]
     (b.folder / "theirs" / "bonds" / "0000.h5").unlink()
     table.drop(columns="n_frames").to_parquet(path)
@@ -728,7 +771,7 @@ def edited(path, **attributes):
     table.to_parquet(path)
 
 
-@pytest.mark.parametrize("kind", ["scans", "dynamics"])
+@pytest.mark.parametrize("kind", ["bonds", "dynamics"])
 def test_scores_of_another_entry_are_refused(groups, toys, tmp_path, kind, caplog):
     """Weights were replaced, and their scores not made again."""
     a, b = groups
@@ -740,7 +783,7 @@ def test_scores_of_another_entry_are_refused(groups, toys, tmp_path, kind, caplo
     write_json(b.folder / "theirs" / "model.json", net("theirs", "d").deciding())
     said = refused(groups, tmp_path / "out")
     if kind == "dynamics":  # scans are read first
-        assert "scores/scans.parquet: made with another entry" in said
+        assert "scores/bonds.parquet: made with another entry" in said
         edited(
             b.folder / "theirs" / "scores" / "bonds.parquet", entry=net("theirs", "d").deciding()
         )
@@ -751,7 +794,7 @@ def test_scores_of_another_entry_are_refused(groups, toys, tmp_path, kind, caplo
     b.dynamics(net("theirs", "d"))
     shutil.copy(a.folder / "toys.h5", b.folder)
     merged(groups, tmp_path / "anew")
-    if kind == "scans":
+    if kind == "bonds":
         b.scans(net("theirs", "d"), sorted(toys)[:5], rough=0.01)
     else:
         b.dynamics(net("theirs", "d"), ["a"])
@@ -794,7 +837,7 @@ def test_scores_keep_their_entry_under_another_name(groups, tmp_path):
     other = bent.with_base(replace(base, settings=base.settings | {"sha256": "d" * 64}))
     write_json(b.folder / "bent" / "model.json", other.deciding())
     said = refused(groups, tmp_path / "no", choices=chosen)
-    assert "bent/scores/scans.parquet: made with another entry" in said
+    assert "bent/scores/bonds.parquet: made with another entry" in said
     assert "`base_entry.settings.sha256`" in said
 
 
@@ -808,7 +851,7 @@ def test_a_damaged_table_of_scores_is_refused(groups, tmp_path, of_merge):
         merged(groups, folder)
     else:
         b.score()
-    shutil.rmtree(folder / "theirs" / "scans")
+    shutil.rmtree(folder / "theirs" / "bonds")
     path = folder / "theirs" / "scores" / "bonds.parquet"
     whole = path.read_bytes()
     column = next(
@@ -831,10 +874,10 @@ def test_other_code_is_told_and_refused_if_asked(groups, tmp_path):
     merged(groups, tmp_path / "same", strict=True)
     b.scans(net("theirs", "b"), rough=0.01, code="0" * 16, commit="fedcba9876543210")
     said = refused(groups, tmp_path / "strict", strict=True)
-    assert "theirs/bonds/0000.h5 (theirs, evaluations by commit fedcba98)" in said
+    assert "theirs/bonds/0000.h5 (theirs, bonds by commit fedcba98)" in said
     out = tmp_path / "out"
     tables([a, b], out)
-    assert "without telling by which: theirs (scans)." in (out / "leaderboard.md").read_text()
+    assert "without telling by which: theirs (bonds)." in (out / "leaderboard.md").read_text()
     b.scans(net("theirs", "b"), rough=0.01, code="")  # made before files told
     refused(groups, tmp_path / "untold", strict=True)
 
@@ -845,7 +888,7 @@ def test_a_family_that_this_version_does_not_have(groups, tmp_path):
     b.scans(b.add(new), rough=0.03, code="1" * 16)
     out = tmp_path / "out"
     assert tables([a, b], out).loc["seven", "family"] == "sevennet"
-    assert "seven (scans)" in (out / "leaderboard.md").read_text()
+    assert "seven (bonds)" in (out / "leaderboard.md").read_text()
 
 
 def test_an_evaluation_tells_by_which_code_it_was_made(toy_set, tmp_path):
@@ -854,7 +897,8 @@ def test_an_evaluation_tells_by_which_code_it_was_made(toy_set, tmp_path):
         made = summary(evaluation.attributes, "pesbench.tasks.bonds.run")
     assert made["code"] == stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(["ase"]))
     assert made["device"] == "calculator"  # an ASE calculator knows
-    write_scores(toy_set, [tmp_path / "e.h5"], tmp_path / "s.parquet")
+    job = ScoreJob([tmp_path / "e.h5"], toy_set, tasks()["bonds"].settings())
+    write_scores("bonds", job, tmp_path / "s.parquet")
     assert pd.read_parquet(tmp_path / "s.parquet").attrs["made_from"] == [made]
 
 
@@ -881,6 +925,21 @@ def test_a_folder_must_say_what_its_models_are(groups, repo, tmp_path, monkeypat
     assert "elements" not in found["emt"].description  # which it asks for, and so decide
     assert found["mace-off23-small"].description["license"].startswith("ASL")
     assert found["control-zero"] == Described()
+
+
+@pytest.mark.parametrize("file", ["theirs/scans/0000.h5", "theirs/scores/scans.parquet"])
+def test_a_folder_of_an_older_layout_is_refused(groups, tmp_path, file):
+    """In one line with the command that renames its files, which does so."""
+    _, b = groups
+    b.score()
+    old = b.folder / file
+    (b.folder / file.replace("scans", "bonds")).parent.rename(old.parent)
+    if old.suffix == ".parquet":
+        old.with_name("bonds.parquet").rename(old)
+    said = refused(groups, tmp_path / "out")
+    assert f"{file} has the name that an earlier version gave it" in said
+    subprocess.run(["bash", "-c", said.split("rename such files: ")[1]], check=True)
+    merged(groups, tmp_path / "renamed")
 
 
 @pytest.mark.parametrize(
@@ -954,7 +1013,10 @@ def test_a_damaged_file_leaves_nothing_behind(groups, tmp_path, caplog):
         (["--without", "{b}:thiers"], "did you mean 'theirs'?"),
         (["--without", "{b}"], "give RESULTS:MODEL"),
         (["--without", "{b}c:theirs"], "none of RESULTS"),
-        (["--without-dynamics", "nowhere"], "none of RESULTS"),
+        (["--without-task", "nowhere:dynamics"], "none of RESULTS"),
+        (["--without-task", "{b}"], "give RESULTS:TASK"),
+        (["--without-task", "{b}:dynamic"], "did you mean 'dynamics'?"),
+        (["--without-dynamics", "{b}"], "--without-task RESULTS:dynamics"),
         (["{b}"], "is given twice"),
         (["{b}/.."], "--out"),
         (["{b}x"], "no such folder"),
@@ -1088,9 +1150,7 @@ def test_a_file_without_a_link_is_copied(groups, tmp_path, monkeypatch):
 
 
 def test_a_mistake_of_our_own_is_no_damage(groups, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "pesbench.commands.merge.assembly.write_scores", lambda *_, **__: {}["mine"]
-    )
+    monkeypatch.setattr("pesbench.commands.merge.rows.write_scores", lambda *_, **__: {}["mine"])
     with pytest.raises(KeyError, match="mine"):
         merged(groups, tmp_path / "out")
     path = groups[1].folder / "theirs" / "bonds" / "0000.h5"

@@ -59,12 +59,12 @@ def _spoilt_text(group, toys):
     group.dynamics(scored, drift=1.0, **how)
     group.score()
     for name in ("raw", "scored"):
-        for stored in matches(group.folder / name, "s*/*.h5"):
+        for stored in matches(group.folder / name, "bonds/*.h5"):
             with h5py.File(stored, "r+") as file:
                 file.attrs["device"] = file.attrs["dtype"] = HOSTILE
                 for scan_id in ("C-O/c", "C-N/b"):
                     file[scan_id].attrs["message"] = HOSTILE
-    for kind, column in (("scans", "message"), ("dynamics", "failure")):
+    for kind, column in (("bonds", "message"), ("dynamics", "failure")):
         stored = group.folder / "scored" / "scores" / f"{kind}.parquet"
         table = pd.read_parquet(stored)
         table[column] = HOSTILE
@@ -93,8 +93,10 @@ def shown(toys, toy_set, tmp_path_factory):
 def test_only_the_merged_folder_is_written(shown):
     out, before, after = shown
     assert before == after
-    assert {path.parent.name for path in out.rglob("*.json")} <= {"out", "raw", "scored", "truth",
-                                                                 "control-zero"}  # fmt: skip
+    folders = {str(path.parent.relative_to(out)) for path in matches(out, "**/*.json")}
+    models = {"raw", "scored", "truth", "control-zero"}
+    sections = {f"sections/{name}" for name in ("association", "bonds", "dynamics")}
+    assert folders == {".", *models, *sections, "raw/sections/bonds", "scored/sections/bonds"}
 
 
 class _Tags(HTMLParser):
@@ -248,7 +250,7 @@ def stopped(group, place) -> str:
 def test_scores_may_not_say_of_a_scan_what_the_scan_set_does_not(field, toys, toy_set, tmp_path):
     group = _small(tmp_path, toys, toy_set)
     group.score()
-    shutil.rmtree(group.folder / "net" / "scans")
+    shutil.rmtree(group.folder / "net" / "bonds")
     path = group.folder / "net" / "scores" / "bonds.parquet"
     table = pd.read_parquet(path)
     table[field] = table[field].astype(object)
@@ -274,7 +276,7 @@ def _tamper(group, toys, *, told):
         return
     write_scan_set(path, scans, name="toys", level_of_theory=LEVEL, source="", provenance={})
     with ScanSet(path) as opened:
-        for stored in matches(group.folder, "*/scans/*.h5"):
+        for stored in matches(group.folder, "*/bonds/*.h5"):
             with h5py.File(stored, "r+") as file:
                 file.attrs["scan_set_sha256"] = opened.sha256
 
@@ -362,7 +364,7 @@ def test_nothing_that_a_folder_names_is_loaded(toys, toy_set, tmp_path, monkeypa
             group.folder / name / "model.json",
             {"name": name, "family": family, "settings": settings},
         )
-    shutil.rmtree(group.folder / "unpickled" / "scans")
+    shutil.rmtree(group.folder / "unpickled" / "bonds")
     group.scans(ModelEntry("unpickled", "mace", {}), rough=0.1)
     assert run(group.folder, "--out", tmp_path / "out") == 0
     assert not ran.exists()

@@ -12,6 +12,7 @@ import pytest
 from test_merge import METHOD, SETTINGS, Group, board, control, net, rows, run
 
 from pesbench.commands.merge.assembly import merge
+from pesbench.core.found import tasks
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.score import PLACES
 
@@ -40,7 +41,7 @@ def _failed(group, name):
 def _scores(group, name):
     _fewer(group, name)
     group.score()
-    shutil.rmtree(group.folder / name / "scans")
+    shutil.rmtree(group.folder / name / "bonds")
 
 
 def _old_scores(group, name):
@@ -91,14 +92,20 @@ def _variants(group, name):
         group.scans(group.add(entry), rough=0.03 if dtype == "float64" else 0.031)
     for file in ("ladder.csv", "ladder_claims.csv", "parity.csv", "association.csv"):
         (group.folder / file).write_text("model\n")
-    frequencies = group.folder / f"{name}-float64" / "scores" / "vibrations.parquet"
-    frequencies.parent.mkdir()
-    frequencies.write_bytes(b"no merge reads this")
-    (group.folder / f"{name}-float64" / "vibrations.h5").write_bytes(b"nor this")
+    section = group.folder / "sections" / "ladder"
+    section.mkdir(parents=True)
+    (section / "section.json").write_bytes(b"no merge reads this")
+    (group.folder / f"{name}-float64" / "notes.h5").write_bytes(b"nor this")
+
+
+def _vibrations(group, name):
+    _scans(group, name)
+    group.vibrations(METHOD, ["a", "b"], reference=True)
+    group.vibrations(net(name, name), ["a", "b"], stiffness=31.0)
 
 
 KINDS = [_scans, _fewer, _failed, _scores, _old_scores, _older_scores, _mixed, _dynamics,
-         _dynamics_scores, _perturbed, _variants]  # fmt: skip
+         _dynamics_scores, _perturbed, _variants, _vibrations]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -128,26 +135,27 @@ def test_every_kind_of_folder_stands_beside_every_other(folders, one, other, tmp
 def test_all_of_them_on_one_leaderboard_and_again(folders, tmp_path):
     found, base = folders
     assert run(base, *found.values(), "--out", tmp_path / "out") == 0
-    assert len(board(tmp_path / "out")) == 15
+    assert len(board(tmp_path / "out")) == 16
     for place, given in (
         ("again", [tmp_path / "out"]),
         ("beside", [found[_dynamics], tmp_path / "again", found[_old_scores]]),
     ):
         (tmp_path / place).mkdir()
         merged = merge(given, tmp_path / place)
-        assert len(merged.models) == 15
+        assert len(merged.models) == 16
         for name, one in merged.models.items():
-            for kind in ("scans", "dynamics"):
-                if one.of(kind):
-                    before = rows(tmp_path / "out", name, kind)
-                    after = rows(tmp_path / place, name, kind)
+            for task in tasks().values():
+                if one.of(task):
+                    before = rows(tmp_path / "out", name, task.name)
+                    after = rows(tmp_path / place, name, task.name)
                     pd.testing.assert_frame_equal(before, after, check_dtype=False)
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "without energy_jump_mev, fu_stable_ps: n/a" in text
     # the reference ran no dynamics
     assert "every failure counts, none is in excess of one" in text
     assert "in excess of the reference" not in text
-    assert "in excess of the reference" not in (tmp_path / "out" / "association.md").read_text()
+    section = tmp_path / "out" / "sections" / "association"
+    assert "in excess of the reference" not in (section / "association.md").read_text()
     assert "in excess of the reference" not in (tmp_path / "out" / "leaderboard.html").read_text()
     assert json.loads((tmp_path / "out" / "merged.json").read_text())["warnings"]
 

@@ -13,7 +13,6 @@ from pesbench.core.errors import reading
 from pesbench.report.sections import StoredSection, StoredTable
 
 HEADING = "Where the results are from"
-KINDS = {"bonds": "scans", "dynamics": "trajectories"}
 _EMPTY = "–"
 
 
@@ -21,41 +20,42 @@ def _words(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(value or "unknown" for value in values)) or "unknown"
 
 
-def _cell(of_kind: Mapping[str, Any] | None) -> str:
-    if of_kind is None:
+def _cell(results: Mapping[str, Any] | None) -> str:
+    if results is None:
         return _EMPTY
-    text = f"{of_kind['n']}"
-    if of_kind["n_absent"]:
-        text += f" of {of_kind['n'] + of_kind['n_absent']}"
-    as_they_are = sum(part["n"] for part in of_kind["parts"] if part["as"] == "scores")
+    text = f"{results['n']}"
+    if results["n_absent"]:
+        text += f" of {results['n'] + results['n_absent']}"
+    as_they_are = sum(part["n"] for part in results["parts"] if part["as"] == "scores")
     if as_they_are:
-        every = as_they_are == of_kind["n"]
+        every = as_they_are == results["n"]
         text += " (scores)" if every else f" ({as_they_are} as scores)"
     return text
 
 
-def text_table(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a model, controls left out, as text cells.
+def text_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a model, controls left out, as text cells; a column of numbers of results a task.
 
     Args:
-        models: As in `merged.json`.
+        manifest: Content of `merged.json`.
     """
+    tasks = list(manifest["tasks"])
     rows = []
-    for name, one in models.items():
+    for name, one in manifest["models"].items():
         if one["family"] == "control":
             continue
-        parts = [part for kind in KINDS if kind in one for part in one[kind]["parts"]]
+        parts = [part for results in one["tasks"].values() for part in results["parts"]]
         made = [how for part in parts for how in part["made_from"]]
         rows.append(
             {
                 "model": name,
                 "from": _words(part["folder"] for part in parts),
-                **{title: _cell(one.get(kind)) for kind, title in KINDS.items()},
+                **{task: _cell(one["tasks"].get(task)) for task in tasks},
                 "device": _words(how["device"] for how in made),
                 "commit": _words(how["git_commit"][:8] for how in made),
             }
         )
-    columns = ["model", "from", *KINDS.values(), "device", "commit"]
+    columns = ["model", "from", *tasks, "device", "commit"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -63,22 +63,20 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     """What a reader must know: scores as they came, other code, other names, what is left out."""
     models = manifest["models"]
     found = []
-    of_kind = [
-        (name, kind, one[kind]) for name, one in models.items() for kind in KINDS if kind in one
+    merged = [
+        (f"{name} ({task})", results)
+        for name, one in models.items()
+        for task, results in one["tasks"].items()
     ]
     if taken := [
-        f"{name} ({KINDS[kind]})"
-        for name, kind, results in of_kind
-        if any(part["as"] == "scores" for part in results["parts"])
+        name for name, results in merged if any(part["as"] == "scores" for part in results["parts"])
     ]:
         found.append(
-            "Scores taken as they came, not made again by this version, since evaluations or "
-            f"trajectories are not there: {', '.join(taken)}."
+            "Scores taken as they came, not made again by this version, because the files of "
+            f"results are not there: {', '.join(taken)}."
         )
     if other := [
-        f"{name} ({KINDS[kind]})"
-        for name, kind, results in of_kind
-        if not all(part["same_code"] for part in results["parts"])
+        name for name, results in merged if not all(part["same_code"] for part in results["parts"])
     ]:
         found.append(
             "Made by other code than this version's, or without telling by which: "
@@ -86,10 +84,14 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
         )
     for name, one in models.items():
         found += [f"{name}: called {old} in {folder}." for folder, old in one["renamed"].items()]
-    if any(results["n_absent"] for _, _, results in of_kind):
+    found += [
+        f"The reference of {task} is from {_words(part['folder'] for part in parts)}."
+        for task, parts in manifest["reference"].items()
+    ]
+    if any(results["n_absent"] for _, results in merged):
         found.append(
-            "not evaluated: scans or trajectories that other models have and this one was never "
-            "asked. They are counted as planned, and in no mean."
+            "not evaluated: what other models have and this one was never asked. It counts as "
+            "planned, and in no mean."
         )
     scans = manifest["scan_set"]
     if scans["n_planned"] < scans["n_scans"]:
@@ -108,5 +110,5 @@ def section(merged_json: Path) -> StoredSection:
     """
     with reading(merged_json, "not what `pesbench merge` writes", "merge again"):
         manifest = json.loads(merged_json.read_text(encoding="utf-8"))
-        table = StoredTable("merged.csv", text_table(manifest["models"]))
+        table = StoredTable("merged.csv", text_table(manifest))
         return StoredSection("merged", "", HEADING, tables=(table,), notes=tuple(notes(manifest)))

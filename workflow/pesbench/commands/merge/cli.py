@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pesbench.commands.parsing import Stages
-
-if TYPE_CHECKING:
-    pass
+from pesbench.core.errors import UserError
 
 
 def add(stages: Stages) -> None:
@@ -25,8 +22,9 @@ def add(stages: Stages) -> None:
                        help="another name for a model of one folder")  # fmt: skip
     stage.add_argument("--without", action="append", default=[], metavar="RESULTS:MODEL",
                        help="leave a model of one folder out; a name or a glob")  # fmt: skip
-    stage.add_argument("--without-dynamics", action="append", default=[], metavar="RESULTS",
-                       help="leave the trajectories of one folder out")  # fmt: skip
+    stage.add_argument("--without-task", action="append", default=[], metavar="RESULTS:TASK",
+                       help="leave the results of one folder for a task out")  # fmt: skip
+    stage.add_argument("--without-dynamics", help=argparse.SUPPRESS)  # of earlier versions
     stage.add_argument("--strict", action="store_true",
                        help="refuse what was not made by this version's code")  # fmt: skip
     stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
@@ -36,13 +34,14 @@ def add(stages: Stages) -> None:
 def _merge(arguments: argparse.Namespace) -> None:
     from pesbench.cli import parser
     from pesbench.commands.merge.assembly import merge
-    from pesbench.commands.merge.commands import report_commands
     from pesbench.commands.merge.options import choices
     from pesbench.commands.merge.place import new_folder
     from pesbench.report.tables import check_rank_by
 
+    if arguments.without_dynamics is not None:
+        raise UserError("--without-dynamics: give --without-task RESULTS:dynamics in its place")
     check_rank_by(arguments.rank_by)
-    chosen = choices(arguments.rename, arguments.without, arguments.without_dynamics)
+    chosen = choices(arguments.rename, arguments.without, arguments.without_task)
     with new_folder(arguments.out, arguments.results) as folder:
         merged = merge(
             arguments.results,
@@ -51,7 +50,7 @@ def _merge(arguments: argparse.Namespace) -> None:
             scan_set=arguments.scan_set,
             strict=arguments.strict,
         )
-        for command in report_commands(folder, merged, arguments.rank_by):
+        for command in merged.report(arguments.rank_by):
             stage = parser().parse_args(command)
             stage.run(stage)
     print(f"{len(merged.models)} models: {arguments.out / 'leaderboard.md'}, .csv and .html")

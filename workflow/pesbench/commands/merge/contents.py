@@ -1,60 +1,44 @@
 """What a folder of results holds: `results/<set>` as the workflow writes it, or a part of it.
 
-Evaluations and trajectories are taken where they are there, else the scores that were made of them.
+Of each task the files of results are taken where they are there, else the scores that were made of
+them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pesbench.core.errors import UserError, reading
-from pesbench.core.interface import Status
+from pesbench.commands.merge.scores import read_scores, row_keys
+from pesbench.core.errors import UserError
+from pesbench.core.found import has_stage, stage_module, tasks
 from pesbench.core.names import closest
 from pesbench.core.paths import real_path
-from pesbench.files import provenance, stored_tables
+from pesbench.core.task import SCAN, Key, Task, key_words
+from pesbench.files import provenance
 from pesbench.files.csv_files import read_rows
-from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import check_owner, readable
+from pesbench.files.layout import check_layout
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.split import SEEN, UNSEEN
-from pesbench.metrics.survival import Outcome
+from pesbench.files.stored_results import stored_results
 from pesbench.models import record
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.bonds import score as scores
-from pesbench.tasks.dynamics import score as dynamics_scores
-from pesbench.tasks.dynamics.stored import Trajectories
 
-SCANS, DYNAMICS = "bonds", "dynamics"
-KINDS = (SCANS, DYNAMICS)
-RAW = {SCANS: "evaluations", DYNAMICS: "trajectories"}
-STAGES = {SCANS: "pesbench.tasks.bonds.run", DYNAMICS: "pesbench.tasks.dynamics.run"}
-COLUMNS = {SCANS: scores.COLUMNS, DYNAMICS: dynamics_scores.COLUMNS}
-IDENTITY = {SCANS: scores.IDENTITY, DYNAMICS: dynamics_scores.IDENTITY}
-_TEXT = (
-    *("model", "scan", "trajectory", "system", "bond", "seen", "status", "message", "failure"),
-    *("outcome", "extremum", "bond_class"),
+REFERENCE = "reference"  # folder of what the scan set's own method said, and `reference.json`
+_READ = (  # of a folder, beside the files of results
+    *("*.h5", "models.json", "reference.json", "skipped.csv", "*/model.json", "inputs/*.h5"),
+    *("*/scores/*.parquet",),
 )
-_READ = (  # of a folder
-    *("*.h5", "models.json", "skipped.csv", "*/model.json"),
-    *("*/bonds/*.h5", "*/dynamics/*.h5", "*/scores/*.parquet"),
-)
-_WHOLE = ("n_atoms", "n_frames", "replicate", "relax_steps")
-_WORDS = {
-    "status": frozenset(Status),
-    "outcome": frozenset(Outcome),
-    "seen": frozenset(("", SEEN, UNSEEN)),
-}
 OTHER = "remove it, or run `snakemake` there again"
 DAMAGED = "ask for it again, or leave the model out with --without"
-ABSENT = "not_evaluated"  # status of what other models have and this one was never asked
 logger = logging.getLogger("pesbench")
 
 
@@ -64,44 +48,51 @@ class Choice:
 
     Attributes:
         without: Names or globs of models to leave out.
-        without_dynamics: Whether all trajectories are left out.
+        without_tasks: Names of tasks to leave out.
         renamed: New names of models, by the name they have there.
     """
 
     without: tuple[str, ...] = ()
-    without_dynamics: bool = False
+    without_tasks: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Results of one model from one file.
+    """Results of one model for one task from one file.
 
     Attributes:
-        path: An evaluation, a file of trajectories, or scores.
-        kind: `SCANS` or `DYNAMICS`.
+        path: Of a file of results, or of scores.
+        task: It is of.
         raw: Whether scores can be made from it.
-        keys: What it holds, as of `row_keys`, sorted.
+        items: Scan or system of each row, by the row's key, sorted.
         scan_set_sha256: Of the scan set that it was made on.
-        made_from: How the evaluations or trajectories were made, see `provenance.summary`.
+        made_from: How the files of results were made, see `provenance.summary`.
         scored: Commit and fingerprint of the code of the scores, where it is scores.
         entry_told: Whether it tells the entry that it was made with, so that this was compared.
-        settings: Of the dynamics but for the time step, `DynamicsSettings` as a mapping.
-        timesteps_fs: Of the dynamics.
+        settings: Of the task, as far as it tells them; scores may have been made of several files.
         lacks: Columns of scores that its version did not write.
     """
 
     path: Path
-    kind: str
+    task: Task
     raw: bool
-    keys: tuple[str, ...]
+    items: Mapping[Key, str]
     scan_set_sha256: str
     made_from: tuple[Mapping[str, str], ...]
     scored: Mapping[str, str] | None = None
     entry_told: bool = True
-    settings: Mapping[str, Any] | None = None
-    timesteps_fs: tuple[float, ...] = ()
+    settings: tuple[Mapping[str, Any], ...] = ()
     lacks: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Keys of the rows, sorted."""
+        return tuple(self.items)
+
+    def words(self, key: Key) -> str:
+        """A key for readers."""
+        return key_words(self.task.keys, key)
 
 
 @dataclass(frozen=True)
@@ -114,6 +105,7 @@ class ModelResults:
         entry: What decides and describes it, under the name it shall have.
         seen: `seen` or `unseen` by system, of a model that tells.
         pieces: By file.
+        is_reference: Whether they are those of the scan set's own method that tasks compare with.
     """
 
     folder: Path
@@ -121,6 +113,13 @@ class ModelResults:
     entry: ModelEntry
     seen: Mapping[str, str]
     pieces: tuple[Piece, ...]
+    is_reference: bool = False
+
+    def left_out(self, task: Task, model: str = "") -> str:
+        """The option that leaves these results out, or those of the reference for a task."""
+        if self.is_reference:
+            return f"--without-task {shlex.quote(f'{self.folder}:{task.name}')}"
+        return f"--without {shlex.quote(f'{self.folder}:{model or self.named}')}"
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ class Folder:
         scan_set: The scan set, where it is there.
         skipped: Bonds and scans that no model is scored on, and why, where a file tells.
         models: By the name they shall have.
+        reference: What the scan set's own method said, for tasks that compare with it.
         warnings: What is left out without having been asked for.
     """
 
@@ -139,24 +139,8 @@ class Folder:
     scan_set: Path | None
     skipped: pd.DataFrame | None
     models: Mapping[str, ModelResults]
+    reference: ModelResults | None
     warnings: tuple[str, ...]
-
-
-def row_keys(rows: pd.DataFrame, kind: str) -> pd.Series:
-    """What a row of scores is of: the scan, or the trajectory with its time step."""
-    if kind == SCANS:
-        return rows["scan"].astype(str)
-    steps = rows["timestep_fs"].astype(float)
-    return pd.Series(
-        [trajectory_key(n, dt) for n, dt in zip(rows["trajectory"], steps, strict=True)],
-        index=rows.index,
-        dtype=object,
-    )
-
-
-def trajectory_key(name: str, timestep_fs: float) -> str:
-    """What a trajectory is called where those of two time steps stand together."""
-    return f"{name} at {timestep_fs:g} fs"
 
 
 def read_folder(path: Path, choice: Choice) -> Folder:
@@ -167,11 +151,12 @@ def read_folder(path: Path, choice: Choice) -> Folder:
         choice: What is taken of it.
 
     Raises:
-        UserError: it is no folder of results, a file is damaged or of another model or entry than
-            its place says, or a name of the choice is not there.
+        UserError: it is no folder of results, or one of an earlier layout, a file is damaged or of
+            another model or entry than its place says, or a name of the choice is not there.
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; give that of a scan set, such as results/mini")
+    check_layout(path)
     _check_inside(path)
     folders = sorted(p.parent.name for p in path.glob("*/model.json"))
     for name in folders:
@@ -198,24 +183,21 @@ def read_folder(path: Path, choice: Choice) -> Folder:
     }
     _check_names(path, entries, choice.renamed)
     models: dict[str, ModelResults] = {}
+    wanted = [task for name, task in tasks().items() if name not in choice.without_tasks]
     for name, entry in entries.items():
-        pieces = [
-            piece
-            for kind in KINDS
-            if kind == SCANS or not choice.without_dynamics
-            for piece in _pieces(path / name, name, entry, kind)
-        ]
+        pieces = [one for task in wanted for one in _pieces(path / name, name, entry, task)]
         if not pieces:
             warnings.append(f"{path}: no result of {name}; left out")
             continue
         new = _renamed(entry, choice.renamed)
         models[new.name] = ModelResults(path, name, new, described[name].seen, tuple(pieces))
-    warnings += _of_old_scores(path, models.values())
+    warnings += [*_of_old_scores(path, models.values()), *_of_other_tasks(path)]
     if missing := sorted({n for n in described if n not in folders}):
         warnings.append(f"{path}: no result of {', '.join(missing)}; left out")
     for warning in warnings:
         logger.warning("%s", warning)
-    return Folder(path, _scan_set(path), _skipped(path / "skipped.csv"), models, tuple(warnings))
+    skipped, reference = _skipped(path / "skipped.csv"), _reference(path, wanted)
+    return Folder(path, _scan_set(path), skipped, models, reference, tuple(warnings))
 
 
 def _skipped(path: Path) -> pd.DataFrame | None:
@@ -229,7 +211,8 @@ def _skipped(path: Path) -> pd.DataFrame | None:
 def _check_inside(folder: Path) -> None:
     """Refuse what leads out of a folder through a link: it would be shown and passed on."""
     own = real_path(folder)
-    for path in (path for pattern in _READ for path in sorted(folder.glob(pattern))):
+    patterns = [*_READ, *(f"*/{name}/*.h5" for name in tasks())]
+    for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
         if not real_path(path).is_relative_to(own):
             raise UserError(f"{path}: a link leads out of the folder; put a copy there")
 
@@ -243,23 +226,31 @@ def _some(names: Sequence[str]) -> str:
 def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
     """What scores of an older version do not tell."""
     found = []
-    for kind in KINDS:
-        of_kind = [(one.named, p) for one in models for p in one.pieces if p.kind == kind]
-        if silent := [name for name, piece in of_kind if not piece.entry_told]:
+    for task in tasks().values():
+        of_task = [(one.named, p) for one in models for p in one.pieces if p.task is task]
+        if silent := [name for name, piece in of_task if not piece.entry_told]:
             found.append(
-                f"{folder}: scores/{kind}.parquet of {_some(silent)} does not tell the entry "
+                f"{folder}: scores/{task.name}.parquet of {_some(silent)} does not tell the entry "
                 "it was made with; taken to be that of model.json"
             )
         lacking: dict[str, list[str]] = {}
-        for name, piece in of_kind:
+        for name, piece in of_task:
             if piece.lacks:
                 lacking.setdefault(", ".join(piece.lacks), []).append(name)
         found += [
-            f"{folder}: scores/{kind}.parquet of {_some(names)} is of an older version, "
+            f"{folder}: scores/{task.name}.parquet of {_some(names)} is of an older version, "
             f"without {columns}: n/a"
             for columns, names in lacking.items()
         ]
     return found
+
+
+def _of_other_tasks(folder: Path) -> list[str]:
+    """Scores of tasks that this version does not have."""
+    others = {path.stem for path in folder.glob("*/scores/*.parquet")} - {*tasks()}
+    if not others:
+        return []
+    return [f"{folder}: scores of {_some(sorted(others))}, no task of this version; left out"]
 
 
 _OF_A_PLAN = "probe_scans.h5"  # what `pesbench plan` times models on
@@ -314,115 +305,71 @@ def _renamed(entry: ModelEntry, renamed: Mapping[str, str]) -> ModelEntry:
     return new.with_base(ModelEntry(name, base.family, base.settings))
 
 
-def _pieces(folder: Path, name: str, entry: ModelEntry, kind: str) -> list[Piece]:
-    """The files of one model and kind; scores of what they do not hold last."""
-    found = [
-        _evaluation(path, name, entry) if kind == SCANS else _trajectories(path, name, entry)
-        for path in sorted((folder / kind).glob("*.h5"))
+def _reference(folder: Path, wanted: Iterable[Task]) -> ModelResults | None:
+    """What the scan set's own method said, for the tasks that compare with it."""
+    asked = [
+        (task, sorted((folder / REFERENCE / task.name).glob("*.h5")))
+        for task in wanted
+        if task.asks_reference
     ]
-    path = folder / "scores" / f"{kind}.parquet"
+    if not any(paths for _, paths in asked):
+        return None
+    entry = record.deciding_entry(folder / f"{REFERENCE}.json")
+    pieces = [_results(path, entry.name, entry, task) for task, paths in asked for path in paths]
+    return ModelResults(folder, entry.name, entry, {}, tuple(pieces), is_reference=True)
+
+
+def _pieces(folder: Path, name: str, entry: ModelEntry, task: Task) -> list[Piece]:
+    """The files of one model and task; scores of what they do not hold last."""
+    paths = sorted((folder / task.name).glob("*.h5"))
+    found = [_results(path, name, entry, task) for path in paths]
+    path = folder / "scores" / f"{task.name}.parquet"
     if path.is_file():
         held = {key for piece in found for key in piece.keys}
-        piece = _scores(path, name, entry, kind, held)
+        piece = _scores(path, name, entry, task, held)
         found += [piece] if piece.keys else []
     return found
 
 
-def _evaluation(path: Path, name: str, entry: ModelEntry) -> Piece:
-    with readable(path, DAMAGED), Evaluation(path) as opened:
+def _results(path: Path, name: str, entry: ModelEntry, task: Task) -> Piece:
+    """A file of results."""
+    with readable(path, DAMAGED), stored_results(task, path) as opened:
         attributes = opened.attributes
         check_owner(path, attributes, name, entry.deciding(), OTHER)
         return Piece(
             path,
-            SCANS,
+            task,
             raw=True,
-            keys=opened.ids,
+            items=dict(sorted(opened.items.items())),
             scan_set_sha256=opened.scan_set_sha256,
-            made_from=(provenance.summary(attributes, STAGES[SCANS]),),
+            made_from=(provenance.summary(attributes, stage_module(task.name, "run")),),
+            settings=(opened.settings,) if opened.settings else (),
         )
 
 
-def _trajectories(path: Path, name: str, entry: ModelEntry) -> Piece:
-    with readable(path, DAMAGED), Trajectories(path) as opened:
-        attributes = opened.attributes
-        check_owner(path, attributes, name, entry.deciding(), OTHER)
-        keys = (trajectory_key(one, opened.timestep_fs) for one in opened.names)
-        return Piece(
-            path,
-            DYNAMICS,
-            raw=True,
-            keys=tuple(sorted(keys)),
-            scan_set_sha256=str(attributes["scan_set_sha256"]),
-            made_from=(provenance.summary(attributes, STAGES[DYNAMICS]),),
-            settings=_but_timestep(json.loads(attributes["settings"])),
-            timesteps_fs=(opened.timestep_fs,),
-        )
-
-
-def _but_timestep(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "timestep_fs"}
-
-
-def read_scores(path: Path, kind: str) -> pd.DataFrame:
-    """Stored scores without the rows of what was never evaluated.
-
-    Columns that an older version did not write are there, without a value; `attrs["lacks"]` names
-    them.
-
-    Raises:
-        UserError: they are no scores, are damaged, or hold what no score is.
-        HostError: the system failed, and not the file.
-    """
-    cure = "score again with `python -m pesbench score` (or score-dynamics)"
-    identity = [column for column in IDENTITY[kind] if column != "seen"]
-    texts = [column for column in _TEXT if column in identity]
-    gaps = [column for column in _TEXT if column in COLUMNS[kind] and column not in identity]
-    rows = stored_tables.read_scores(path, identity, texts, gaps, cure)
-    attributes = rows.attrs | {"lacks": [c for c in COLUMNS[kind] if c not in rows]}
-    rows = rows[rows["status"] != ABSENT].reindex(columns=list(COLUMNS[kind]))
-    rows = rows.reset_index(drop=True)
-    with reading(path, "not readable scores", cure):
-        for column in COLUMNS[kind]:
-            if column in _TEXT:
-                rows[column] = rows[column].fillna("").astype(str)
-            elif not pd.api.types.is_numeric_dtype(rows[column]):
-                # a column with flags and gaps comes as objects
-                rows[column] = rows[column].astype("Float64").astype("float64")
-            if column in _WHOLE:
-                rows[column] = rows[column].astype("int64")
-    for column, known in _WORDS.items():
-        if column in rows and (others := sorted(set(rows[column]) - known)):
-            raise UserError(f"{path}: {column} {others[0]!r} is none of this version; {cure}")
-    rows.attrs = attributes
-    return rows
-
-
-def _scores(path: Path, name: str, entry: ModelEntry, kind: str, held: Collection[str]) -> Piece:
-    """Scores of what is not held by an evaluation or trajectory file."""
-    rows = read_scores(path, kind)
+def _scores(path: Path, name: str, entry: ModelEntry, task: Task, held: Collection[Key]) -> Piece:
+    """Scores of what is not held by a file of results."""
+    rows = read_scores(path, task)
     if others := sorted(set(rows["model"]) - {name}):
         raise UserError(f"{path}: belongs to model {others[0]!r}, not {name!r}; remove it")
-    keys = row_keys(rows, kind)
+    keys = row_keys(rows, task)
     if (twice := keys[keys.duplicated()]).size:
-        raise UserError(f"{path}: {twice.iloc[0]!r} occurs twice; score again")
-    wanted = tuple(sorted(set(keys) - {*held}))
+        raise UserError(
+            f"{path}: {key_words(task.keys, twice.iloc[0])!r} occurs twice; score again"
+        )
+    wanted = rows[~keys.isin({*held})]
     told = rows.attrs.get("entry")
-    if wanted and told is not None:  # what evaluations hold is scored anew, whatever stands here
+    if len(wanted) and told is not None:  # what files hold is scored anew, whatever stands here
         attributes = {"model": name, "entry": json.dumps(told)}
         check_owner(path, attributes, name, entry.deciding(), OTHER)
-    settings, steps = None, ()
-    if kind == DYNAMICS:
-        if not isinstance(rows.attrs.get("settings"), Mapping):
-            raise UserError(f"{path}: does not tell the settings of the dynamics; score again")
-        settings = _but_timestep(rows.attrs["settings"])
-        steps = tuple(sorted({float(step) for step in rows["timestep_fs"]}))
     made = _mapping(rows.attrs.get("provenance"))
     how = rows.attrs.get("made_from")
+    items = dict(zip(row_keys(wanted, task), wanted[task.item].astype(str), strict=True))
     return Piece(
         path,
-        kind,
+        task,
         raw=False,
-        keys=wanted,
+        items=dict(sorted(items.items())),
         scan_set_sha256=str(rows.attrs["scan_set_sha256"]),
         made_from=tuple(
             {key: str(_mapping(one).get(key, "")) for key in _MADE_FROM}
@@ -433,10 +380,27 @@ def _scores(path: Path, name: str, entry: ModelEntry, kind: str, held: Collectio
             "code": str(rows.attrs.get("code", "")),
         },
         entry_told=told is not None,
-        settings=settings,
-        timesteps_fs=steps,
+        settings=_settings_of(path, rows, task),
         lacks=tuple(rows.attrs["lacks"]),
     )
+
+
+def _settings_of(path: Path, rows: pd.DataFrame, task: Task) -> tuple[Mapping[str, Any], ...]:
+    """The settings that scores tell, one for each value of those that name a row, too.
+
+    Raises:
+        UserError: they tell none, and the task has such as name a row.
+    """
+    named = [key for key in task.keys if key in {one.name for one in fields(task.settings)}]
+    told = rows.attrs.get("settings")
+    if not isinstance(told, Mapping):
+        if named:
+            raise UserError(f"{path}: does not tell the settings of `{task.name}`; score again")
+        return ()
+    values = rows[named].drop_duplicates().sort_values(named) if named else None
+    if values is None:
+        return (told,)
+    return tuple({**told, **one} for one in values.to_dict("records"))
 
 
 _MADE_FROM = ("git_commit", "code", "device", "dtype", "platform")  # of `provenance.summary`
@@ -444,6 +408,36 @@ _MADE_FROM = ("git_commit", "code", "device", "dtype", "platform")  # of `proven
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def prepared(folder: Path, task: Task) -> Path | None:
+    """Inputs of a task that all models share; None for a task without."""
+    return folder / "inputs" / f"{task.name}.h5" if has_stage(task.name, "prepare") else None
+
+
+def shared_inputs(folders: Collection[Folder]) -> dict[str, Path]:
+    """Inputs that all models share, by name of the task, where there are files to be scored.
+
+    Raises:
+        UserError: a folder lacks those of its results, or has others than another folder.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        pieces = [piece for model in folder.models.values() for piece in model.pieces]
+        for name, task in tasks().items():
+            path = prepared(folder.path, task)
+            if path is None or not any(piece.task is task and piece.raw for piece in pieces):
+                continue
+            left_out = f"leave its results out with --without-task {folder.path}:{name}"
+            if not path.is_file():
+                raise UserError(f"{path}: no such file, which results are scored with; {left_out}")
+            first = found.setdefault(name, path)
+            if first.read_bytes() != path.read_bytes():
+                raise UserError(
+                    f"{path}: other inputs than {first}; share that file and run again, or "
+                    f"{left_out}"
+                )
+    return found
 
 
 def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
@@ -470,16 +464,17 @@ def check_scan_sets(folders: Collection[Folder], scan_set: ScanSet) -> None:
                         f"{folder.path}: its scan set {own.path.name} ({own.sha256[:12]}) is "
                         f"another than {here}; {cure}"
                     )
-        for model in folder.models.values():
-            for piece in model.pieces:
+        for model in (*folder.models.values(), folder.reference):
+            for piece in model.pieces if model is not None else ():
                 if piece.scan_set_sha256 != scan_set.sha256:
                     raise UserError(
                         f"{piece.path}: model {model.named!r} was evaluated on another scan set "
                         f"({piece.scan_set_sha256[:12]}) than {here}; {cure} with "
-                        f"--without {folder.path}:{model.named}"
+                        f"{model.left_out(piece.task)}"
                     )
-                known = scan_set.ids if piece.kind == SCANS else systems
-                for key in piece.keys:
-                    name = key if piece.kind == SCANS else key.rsplit("_", 2)[0]
-                    if name not in known:
-                        raise UserError(f"{piece.path}: {key!r} is not in {here}; {OTHER}")
+                known = scan_set.ids if piece.task.item == SCAN else systems
+                for key, item in piece.items.items():
+                    if item not in known:
+                        raise UserError(
+                            f"{piece.path}: {piece.words(key)!r} is not in {here}; {OTHER}"
+                        )

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pesbench.commands.merge.contents import (
-    DYNAMICS,
-    KINDS,
-    RAW,
-    SCANS,
-    STAGES,
-    Folder,
-    ModelResults,
-    Piece,
-    trajectory_key,
-)
-from pesbench.commands.merge.duplicates import Rounding, first_difference
+from pesbench.commands.merge.contents import Folder, ModelResults, Piece
+from pesbench.commands.merge.duplicates import first_difference
+from pesbench.commands.merge.scores import score_fingerprint
 from pesbench.core.errors import UserError
+from pesbench.core.found import stage_module, tasks
+from pesbench.core.task import Key, Task, row_key
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.integrity import differences
+from pesbench.files.rounding import Rounding
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
-SCORE_STAGES = {SCANS: "pesbench.tasks.bonds.score", DYNAMICS: "pesbench.tasks.dynamics.score"}
 # of a description, what tables and tests go by
 TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
@@ -42,12 +34,12 @@ class Taken:
         piece: The file.
         keys: What of it is in no file before, sorted.
         folder: It is from.
-        same_code: Whether what made the evaluations or trajectories is this version's code, and,
-            of scores, what scored them.
+        same_code: Whether what made the files of results is this version's code, and, of scores,
+            what scored them.
     """
 
     piece: Piece
-    keys: tuple[str, ...]
+    keys: tuple[Key, ...]
     folder: Path
     same_code: bool
 
@@ -74,12 +66,12 @@ class Joined:
     taken: list[Taken] = field(default_factory=list)
     rounding: list[str] = field(default_factory=list)
 
-    def of(self, kind: str, *, raw: bool | None = None) -> list[Taken]:
-        """What of one kind is taken; evaluations and trajectories only, or scores only."""
+    def of(self, task: Task, *, raw: bool | None = None) -> list[Taken]:
+        """What of one task is taken; files of results only, or scores only."""
         return [
             one
             for one in self.taken
-            if one.piece.kind == kind and (raw is None or one.piece.raw == raw)
+            if one.piece.task is task and (raw is None or one.piece.raw == raw)
         ]
 
 
@@ -87,8 +79,8 @@ def join(folders: Sequence[Folder], scan_set: ScanSet) -> dict[str, Joined]:
     """The models of several folders, by name, controls last.
 
     Raises:
-        UserError: one name for two entries, two results for one scan or trajectory, dynamics of
-            other settings, trajectories of a model that has no scan, or no result at all.
+        UserError: one name for two entries, two results for one row, files made with other
+            settings, a model without results of a task that every model has, or no result at all.
     """
     joined: dict[str, Joined] = {}
     for folder in folders:
@@ -103,15 +95,55 @@ def join(folders: Sequence[Folder], scan_set: ScanSet) -> dict[str, Joined]:
             "--without"
         )
     for name, one in joined.items():
-        if not one.of(SCANS):
-            raise UserError(
-                f"{one.sources[0].folder}: trajectories of {name!r} without any scan; add the "
-                f"folder that holds its scans, or --without {one.sources[0].folder}:{name}"
-            )
+        for task in tasks().values():
+            if task.always and not one.of(task):
+                others = sorted({taken.piece.task.name for taken in one.taken})
+                raise UserError(
+                    f"{one.sources[0].folder}: results of {name!r} for {', '.join(others)} and "
+                    f"none for {task.name}; add the folder that holds those, or "
+                    f"--without {one.sources[0].folder}:{name}"
+                )
     _check_bases(joined)
     _check_settings(joined)
     order = sorted(joined, key=lambda name: (joined[name].entry.family == "control", name))
     return {name: joined[name] for name in order}
+
+
+def join_references(
+    folders: Sequence[Folder], joined: Mapping[str, Joined], scan_set: ScanSet
+) -> Joined | None:
+    """What the scan set's own method said for tasks that compare with it; None where none does.
+
+    Raises:
+        UserError: two folders asked two methods or have two results for one item, settings differ
+            from those of the models, or there is no result for an item that is to be scored.
+    """
+    found: Joined | None = None
+    for folder in folders:
+        if (model := folder.reference) is None:
+            continue
+        found = found or Joined(model.entry, {})
+        if found.entry.deciding() != model.entry.deciding():
+            said = differences(model.entry.deciding(), found.entry.deciding())
+            raise UserError(
+                f"{model.folder}: its reference is another entry than in "
+                f"{found.sources[0].folder} ({said}); leave one out with "
+                f"{model.left_out(model.pieces[0].task)}"
+            )
+        _add(found, model, scan_set)
+    for task in (task for task in tasks().values() if task.asks_reference):
+        there = found.of(task) if found is not None else []
+        items = {item for taken in there for item in taken.piece.items.values()}
+        for name, one in joined.items():
+            for taken in one.of(task, raw=True):
+                if lost := sorted({taken.piece.items[key] for key in taken.keys} - items):
+                    raise UserError(
+                        f"{taken.piece.path}: no folder holds what the reference says of "
+                        f"{lost[0]!r} (reference/{task.name}/*.h5), with which {name!r} is "
+                        f"compared; add its folder, or --without-task {taken.folder}:{task.name}"
+                    )
+    _check_settings({**joined, "the reference": found} if found is not None else joined)
+    return found
 
 
 # --- one model -----------------------------------------------------------------------------------
@@ -159,23 +191,26 @@ def _add(one: Joined, model: ModelResults, scan_set: ScanSet) -> None:
     """Add what one folder holds of a model, without what is there already.
 
     Raises:
-        UserError: a scan or trajectory is there already, with another result.
+        UserError: a row is there already, with another result.
     """
     one.sources.append(model)
     for piece in model.pieces:
-        shared: dict[int, list[str]] = {}
+        shared: dict[int, list[Key]] = {}
         for index, taken in enumerate(one.taken):
-            if taken.piece.kind == piece.kind and (both := {*taken.keys} & {*piece.keys}):
+            if taken.piece.task is piece.task and (both := {*taken.keys} & {*piece.keys}):
                 shared[index] = sorted(both)
         for index, keys in shared.items():
             before, found = one.taken[index], Rounding()
             if (key := first_difference(before.piece, piece, keys, scan_set, found)) is not None:
                 cure = "remove the older file"
                 if model.folder != before.folder:
-                    cure = f"leave one out, such as --without '{model.folder}:{_pattern(model)}'"
+                    option = model.left_out(piece.task, _pattern(model))
+                    cure = f"leave one out, such as {option}"
                 raise UserError(
-                    f"{piece.path}: model {model.named!r} has other results for {key!r} than "
-                    f"{before.piece.path}" + (f" ({found})" if str(found) else "") + f"; {cure}"
+                    f"{piece.path}: model {model.named!r} has other results for "
+                    f"{piece.words(key)!r} than {before.piece.path}"
+                    + (f" ({found})" if str(found) else "")
+                    + f"; {cure}"
                 )
             if found.largest:
                 one.rounding.append(_rounding(before.piece, piece, len(keys), found))
@@ -185,8 +220,10 @@ def _add(one: Joined, model: ModelResults, scan_set: ScanSet) -> None:
 
 
 def _rounding(first: Piece, second: Piece, n: int, found: Rounding) -> str:
-    what = "scans" if first.kind == SCANS else "trajectories"
-    said = f"{n} {what} are there and in {first.path}, with differences of rounding ({found})"
+    said = (
+        f"{n} results of {first.task.name} are there and in {first.path}, with differences of "
+        f"rounding ({found})"
+    )
     if found.apart:
         said += (
             f", which {found.apart} of them do not stay at: what grows from them is not compared"
@@ -199,14 +236,13 @@ def _pattern(model: ModelResults) -> str:
     return "control-*" if model.named.startswith("control-") else model.named
 
 
-def _taken(piece: Piece, keys: tuple[str, ...], model: ModelResults) -> Taken:
+def _taken(piece: Piece, keys: tuple[Key, ...], model: ModelResults) -> Taken:
     try:
-        here = stage_fingerprint(STAGES[piece.kind], *family_modules(model.entry.families))
+        families = family_modules(model.entry.families)
+        here = stage_fingerprint(stage_module(piece.task.name, "run"), *families)
     except KeyError:  # of a family that this version does not have
         here = "unknown"
-    scored = piece.scored is None or piece.scored["code"] == stage_fingerprint(
-        SCORE_STAGES[piece.kind]
-    )
+    scored = piece.scored is None or piece.scored["code"] == score_fingerprint(piece.task)
     made = bool(piece.made_from) and all(how.get("code") == here for how in piece.made_from)
     return Taken(piece, keys, model.folder, made and scored)
 
@@ -239,84 +275,68 @@ def _check_bases(joined: Mapping[str, Joined]) -> None:
 
 
 def _check_settings(joined: Mapping[str, Joined]) -> None:
-    """Refuse dynamics of other settings, or of another time step than the common one or its half.
+    """Refuse results of a task that were made with other settings.
 
     Raises:
-        UserError: naming the setting that differs, or both time steps.
+        UserError: naming the setting that differs.
     """
-    first: tuple[str, Taken, Mapping[str, Any]] | None = None
-    for name, one in joined.items():
-        taken = one.of(DYNAMICS)
-        if not taken:
-            continue
-        coarse = max(taken, key=lambda each: max(each.piece.timesteps_fs))
-        coarsest = max(coarse.piece.timesteps_fs)
-        for each in taken:
-            settings = {**(each.piece.settings or {}), "timestep_fs": coarsest}
-            first = first or (name, each, settings)
-            if settings != first[2]:
-                raise UserError(
-                    f"{each.piece.path}: model {name!r} ran dynamics of other settings than "
-                    f"{first[0]!r} in {first[1].piece.path} ({differences(settings, first[2])}); "
-                    "run it again with those, or leave the dynamics of a folder out with "
-                    f"--without-dynamics {each.folder}"
-                )
-            _check_timesteps(name, each, coarsest, coarse.piece.path)
+    for task in tasks().values():
+        first: tuple[str, Taken, Mapping[str, Any]] | None = None
+        for name, one in joined.items():
+            told = [(each, one) for each in one.of(task) for one in each.piece.settings]
+            alike = task.comparable([settings for _, settings in told])
+            for (each, _), settings in zip(told, alike, strict=True):
+                first = first or (name, each, settings)
+                if settings != first[2]:
+                    raise UserError(
+                        f"{each.piece.path}: results of {name!r} for {task.name} were made with "
+                        f"other settings than those of {first[0]!r} in {first[1].piece.path} "
+                        f"({differences(settings, first[2])}); make them again with those, or "
+                        f"leave them out with --without-task {each.folder}:{task.name}"
+                    )
 
 
-def _check_timesteps(name: str, taken: Taken, coarsest_fs: float, path: Path) -> None:
-    """Refuse trajectories of one model with a time step that is neither the common one nor half.
-
-    Args:
-        name: Of the model.
-        taken: Some of its trajectories.
-        coarsest_fs: Its largest time step.
-        path: Of the trajectories with that.
-
-    Raises:
-        UserError: naming both.
-    """
-    for step in taken.piece.timesteps_fs:
-        if not any(math.isclose(step, fs) for fs in (coarsest_fs, coarsest_fs / 2)):
-            raise UserError(
-                f"{taken.piece.path}: model {name!r} ran dynamics with a time step of {step:g} fs, "
-                f"and with {coarsest_fs:g} fs in {path}; beside a time step only its half, "
-                f"{coarsest_fs / 2:g} fs, can stand: leave the dynamics of a folder out with "
-                f"--without-dynamics {taken.folder}"
-            )
+def common_settings(joined: Mapping[str, Joined], task: Task) -> Mapping[str, Any] | None:
+    """The settings that the results of a task were made with; None where no file tells them."""
+    for one in joined.values():
+        told = [settings for each in one.of(task) for settings in each.piece.settings]
+        if told:
+            return task.comparable(told)[0]
+    return None
 
 
-def planned(joined: Mapping[str, Joined], kind: str) -> set[str]:
-    """What at least one model has: scans, or trajectories with the common time step."""
-    keys = {key for one in joined.values() for each in one.of(kind) for key in each.keys}
-    if kind == SCANS or not keys:
-        return keys
-    steps = (s for one in joined.values() for t in one.of(kind) for s in t.piece.timesteps_fs)
-    coarsest = max(steps)
-    return {key for key in keys if key.endswith(trajectory_key("", coarsest))}
-
-
-def other_code(joined: Mapping[str, Joined]) -> list[str]:
-    """What was made by other code than this version's, or does not tell, in words."""
-    found = []
-    for name, one in joined.items():
-        for kind in KINDS:
-            for each in one.of(kind):
-                if not each.same_code:
-                    found.append(f"{each.piece.path} ({name}, {made_by(each)})")
+def planned(joined: Mapping[str, Joined], task: Task) -> set[Key]:
+    """Rows that at least one model has, made with the common settings."""
+    found = {key for one in joined.values() for each in one.of(task) for key in each.keys}
+    settings = common_settings(joined, task) or {}
+    for column, name in enumerate(task.keys):
+        if name in settings:
+            (value,) = row_key([settings[name]])
+            found = {key for key in found if key[column] == value}
     return found
+
+
+def other_code(joined: Collection[Joined]) -> list[str]:
+    """What was made by other code than this version's, or does not tell, in words."""
+    return [
+        f"{each.piece.path} ({one.entry.name}, {made_by(each)})"
+        for one in joined
+        for task in tasks().values()
+        for each in one.of(task)
+        if not each.same_code
+    ]
 
 
 def made_by(taken: Taken) -> str:
     """By what code a file was made, in words."""
     made = sorted({how.get("git_commit", "")[:8] or "unknown" for how in taken.piece.made_from})
-    said = f"{RAW[taken.piece.kind]} by commit {', '.join(made) or 'unknown'}"
+    said = f"{taken.piece.task.name} by commit {', '.join(made) or 'unknown'}"
     if taken.piece.scored is not None:
         said += f", scores by commit {taken.piece.scored['git_commit'][:8] or 'unknown'}"
     return said
 
 
-def check_code(joined: Mapping[str, Joined]) -> None:
+def check_code(joined: Collection[Joined]) -> None:
     """Refuse what was not made by this version's code, as `--strict` asks.
 
     Raises:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pesbench.commands.merge.contents import Choice
 from pesbench.core.errors import UserError
-from pesbench.core.names import why_unfit
+from pesbench.core.found import tasks
+from pesbench.core.names import closest, why_unfit
 from pesbench.core.paths import given_path, real_path
 
 _RENAME = re.compile(r"(?P<folder>.+):(?P<old>[^:=]+)=(?P<new>[^:=]+)")
@@ -16,14 +17,14 @@ _WITHOUT = re.compile(r"(?P<folder>.+):(?P<model>[^:]+)")
 
 
 def choices(
-    rename: Sequence[str], without: Sequence[str], without_dynamics: Sequence[str]
+    rename: Sequence[str], without: Sequence[str], without_task: Sequence[str]
 ) -> dict[Path, Choice]:
     """What is taken of each folder that an option names.
 
     Args:
         rename: `RESULTS:OLD=NEW`.
         without: `RESULTS:MODEL`, a name or a glob.
-        without_dynamics: `RESULTS`.
+        without_task: `RESULTS:TASK`.
 
     Returns:
         By folder, as an absolute path.
@@ -50,12 +51,24 @@ def choices(
                 f"--without {text}: give RESULTS:MODEL, such as 'results/mini:control-*'"
             )
         left_out.setdefault(real_path(given_path(found["folder"])), []).append(found["model"])
-    still = {real_path(given_path(text)) for text in without_dynamics}
+    tasks_out: dict[Path, list[str]] = {}
+    for text in without_task:
+        if (found := _WITHOUT.fullmatch(text)) is None:
+            raise UserError(
+                f"--without-task {text}: give RESULTS:TASK, such as results/mini:dynamics"
+            )
+        if found["model"] not in tasks():
+            raise UserError(
+                f"--without-task {text}: no task {found['model']!r}; "
+                f"{closest(found['model'], tasks())}"
+            )
+        folder = real_path(given_path(found["folder"]))
+        tasks_out.setdefault(folder, []).append(found["model"])
     return {
         folder: Choice(
             without=tuple(left_out.get(folder, ())),
-            without_dynamics=folder in still,
+            without_tasks=tuple(tasks_out.get(folder, ())),
             renamed=renamed.get(folder, {}),
         )
-        for folder in {*renamed, *left_out, *still}
+        for folder in {*renamed, *left_out, *tasks_out}
     }
