@@ -364,7 +364,7 @@ def _interpreters(text: str) -> dict[str, set[str]]:
     """What runs each command of a dry run; those that run a model with its name."""
     found: dict[str, set[str]] = {}
     for python, what, rest in re.findall(
-        r"Shell command: (.*?) -m pesbench (.*?) (.*)$", text, re.M
+        r"Shell command: (.*?) -m pesbench (run \w+|\S+) (.*)$", text, re.M
     ):
         model = re.search(r"--entry \S*?([^/\s]+)(?:/model)?\.json", rest)
         found.setdefault(f"{what} {model[1]}" if model else what, set()).add(python)
@@ -372,10 +372,10 @@ def _interpreters(text: str) -> dict[str, set[str]]:
 
 
 RUN_A_MODEL = {
-    *(f"evaluate {model}" for model in MODELS[:-1]),  # controls are a job without a model
-    *("dynamics mace-mini", "dynamics 7net-0", "vibrations 7net-0"),
+    *(f"run bonds {model}" for model in MODELS[:-1]),  # controls are a job without a model
+    *("run dynamics mace-mini", "run dynamics 7net-0", "run vibrations 7net-0"),
     *(f"probe {model}" for model in MODELS[:-1]),  # for a plan; a control is not timed
-    *(f"{stage} reference" for stage in ("evaluate", "vibrations", "probe")),
+    *(f"{stage} reference" for stage in ("run bonds", "run vibrations", "probe")),
 }
 
 
@@ -390,7 +390,7 @@ def test_every_rule_that_runs_a_model_takes_the_interpreter_of_its_family(
     folder = checkout / "results" / "environments"
     for what in RUN_A_MODEL:
         (python,) = found.pop(what)
-        family = {"mace": "mace", "7net": "sevennet"}.get(what.partition(" ")[2][:4])
+        family = {"mace": "mace", "7net": "sevennet"}.get(what.rpartition(" ")[2][:4])
         if family is None:
             assert python == sys.executable, what
         elif mode == "venv":
