@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pesbench.core.errors import HostError, UserError
+from pesbench.orchestration.start import Given, start
+
 REPO = Path(__file__).parents[2]
 
 
@@ -37,9 +40,18 @@ class Copy:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Snakemake in the copy, with the calculators of the tests at hand."""
+        return self._start("-m", "snakemake", "--cores", "2", *arguments)
+
+    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The interpreter of the copy, until it has ended."""
+        process = self._start(*words)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def _start(self, *words: str) -> subprocess.Popen[str]:
         paths = os.pathsep.join(map(str, (self.root / "workflow", REPO / "tests/helpers")))
         return subprocess.Popen(
-            [self.root / "environment/bin/python", "-m", "snakemake", "--cores", "2", *arguments],
+            [self.root / "environment/bin/python", *words],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": paths},
             stdout=subprocess.PIPE,
@@ -50,9 +62,7 @@ class Copy:
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same, until it has ended."""
-        process = self.start(*arguments)
-        out, err = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return self.python("-m", "snakemake", "--cores", "2", *arguments)
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Number of jobs by rule that a run would start."""
@@ -65,3 +75,31 @@ class Copy:
     @property
     def results(self) -> Path:
         return self.root / self._results / "mini"
+
+
+def refusal(checkout: Path, *words: str) -> str:
+    """What a start of Snakemake in the working folder ends with, without starting it.
+
+    The Snakefile shows this text as one line; that it does is for few tests to ask, as each start
+    takes seconds.
+
+    Args:
+        checkout: Folder of the Snakefile.
+        words: `--configfile FILE ...` and `--config KEY=VALUE ...`, as on the command line.
+
+    Raises:
+        AssertionError: nothing is refused.
+    """
+    given: dict[str, list[str]] = {"--configfile": [], "--config": []}
+    option = ""
+    for word in words:
+        if word in given:
+            option = word
+        else:
+            given[option].append(word)
+    files = [Path(file) for file in given["--configfile"]]
+    try:
+        start(Given(files, given["--config"], alone=False, home=checkout, on_slurm=False))
+    except (HostError, UserError) as error:
+        return str(error)
+    raise AssertionError(f"{' '.join(words)}: was not refused")

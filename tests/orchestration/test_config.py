@@ -35,6 +35,7 @@ from pesbench.orchestration import config
 from pesbench.orchestration.config import resolve
 from pesbench.orchestration.config_keys import config_keys
 from pesbench.references.quality import QualityLimits
+from workflow_copy import refusal
 
 SCANS = ("C-C/ethanol", "C-O/ethanol", "C-N/methylamine", "C-S/methanethiol")
 MODELS = {
@@ -693,7 +694,7 @@ def _unreadable_molecules(checkout):
     path.write_text(path.read_text().replace("resources/mini/molecules.extxyz", "bad.xyz"))
 
 
-THROUGH_SNAKEMAKE = {
+BAD_INPUT = {
     "an unknown key": (None, ["--config", "modelz=[a]"], "'modelz'; did you mean 'models'?"),
     "an empty selection": (None, ["--config", "systems=[C-F/*]"], "'C-F/*' matches nothing"),
     "no archive": (
@@ -742,11 +743,31 @@ THROUGH_SNAKEMAKE = {
 }
 
 
-@pytest.mark.parametrize("case", THROUGH_SNAKEMAKE)
-def test_bad_input_through_snakemake_is_one_line(checkout, case):
-    edit, arguments, said = THROUGH_SNAKEMAKE[case]
+def _refused(checkout, case):
+    """The words of a case, once what it needs is there, and what is said."""
+    edit, arguments, said = BAD_INPUT[case]
     if edit:
         edit(checkout)
+    return arguments, said
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_before_any_work(checkout, case, monkeypatch):
+    arguments, said = _refused(checkout, case)
+    before = {p.name for p in checkout.iterdir()}
+    monkeypatch.chdir(checkout)
+    message = refusal(checkout, *arguments)
+    assert said in message
+    assert "\n" not in message
+    assert {p.name for p in checkout.iterdir()} == before
+
+
+# by the command line, by a file, by both
+@pytest.mark.parametrize(
+    "case", ["an unknown key", "a key twice in a config of one's own", "no archive"]
+)
+def test_bad_input_through_snakemake_is_one_line(checkout, case):
+    arguments, said = _refused(checkout, case)
     before = {p.name for p in checkout.iterdir()}
     done = _snakemake(checkout, *arguments)
     assert done.returncode != 0
@@ -758,10 +779,11 @@ def test_bad_input_through_snakemake_is_one_line(checkout, case):
     assert {p.name for p in checkout.iterdir()} - before <= {".snakemake"}
 
 
-def test_a_bad_configuration_is_named_by_its_file(checkout):
+def test_a_bad_configuration_is_named_by_its_file(checkout, monkeypatch):
     with (checkout / "config/config.yaml").open("a") as file:
         file.write("modelz: [a]\n")
-    assert "config/config.yaml" in _snakemake(checkout).stderr.replace(str(checkout), "")
+    monkeypatch.chdir(checkout)
+    assert "config/config.yaml" in refusal(checkout).replace(str(checkout), "")
 
 
 def test_selections_through_snakemake(checkout):
