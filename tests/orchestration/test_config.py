@@ -284,7 +284,7 @@ def test_the_shipped_configurations_resolve(repo):
     assert mini.reference.settings["level_of_theory"] == "GFN2-xTB"
     bsct = resolve(read_yaml(repo / "config/bsct_spice.yaml"), repo)
     assert len(bsct.scans) == 485
-    assert len(bsct.tasks["bonds"].shards) == 20
+    assert len(bsct.tasks["bonds"].shards) == 5
 
 
 def test_hints():

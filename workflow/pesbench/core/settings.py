@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -143,18 +143,20 @@ class Declared:
         return self.about.empty or (self.default is not MISSING and self.default in ((), {}))
 
 
-def declared(cls: type) -> Iterator[Declared]:
+@functools.cache
+def declared(cls: type) -> tuple[Declared, ...]:
     """The fields of a dataclass of settings, in order.
 
     Raises:
         TypeError: a field was not made by `setting`.
     """
-    hints = get_type_hints(cls)
+    hints, found = get_type_hints(cls), []
     for one in dataclasses.fields(cls):
         if _META not in one.metadata:
             raise TypeError(f"{cls.__name__}.{one.name}: declare it with `setting`")
         default = one.default if one.default_factory is MISSING else one.default_factory()
-        yield Declared(one.name, hints[one.name], one.metadata[_META], default)
+        found.append(Declared(one.name, hints[one.name], one.metadata[_META], default))
+    return tuple(found)
 
 
 def joined(name: str, *parts: type, more: Sequence[tuple[str, Any, Any]] = ()) -> type:

@@ -117,7 +117,7 @@ def filled(cls: type, value: Any, place: str) -> dict[str, Any]:
         UserError: see `validate`.
     """
     found = validate(cls, value, place)
-    every = list(declared(cls))
+    every = declared(cls)
     defaults = {one.name: _plain(one.default) for one in every if one.default is not MISSING}
     paths = {one.name for one in every if one.about.path and one.name in value}
     return (
@@ -141,6 +141,8 @@ def _plain(value: Any) -> Any:
         return plain(value)
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pesbench.compare.comparison import ReportRun
 from pesbench.core.errors import UserError
+from pesbench.core.family import CONTROL, MODEL, PERTURBED, family_of
 from pesbench.core.found import tasks
 from pesbench.core.names import BESIDE_RESULTS, alike, closest, select, why_unfit
 from pesbench.core.settings import words
@@ -124,16 +125,6 @@ class Run:
     def models_of(self, task: str) -> list[str]:
         """Names of the models that a task asks; none where it asks nothing, or is not there."""
         return self.tasks[task].models if task in self.tasks else []
-
-    @property
-    def dynamics(self) -> list[str]:
-        """Until `report.smk` asks `models_of`."""
-        return self.models_of("dynamics")
-
-    @property
-    def vibrations(self) -> list[str]:
-        """Until `report.smk` asks `models_of`."""
-        return self.models_of("vibrations")
 
     @property
     def archive(self) -> str:
@@ -277,7 +268,7 @@ def _entries(
         relaxes its molecules, if it has any.
     """
     models_file = base / config.models_file
-    controls = {n for n, e in registry.items() if e.family == "control"}
+    controls = {n for n, e in registry.items() if family_of(e.family).role == CONTROL}
     chosen = select(config.models, registry, f"{places['models']}: `models`")
     # a registry of one's own need not hold any control
     shown = (
@@ -320,7 +311,7 @@ def _ladder(
     where = f"{place}: `ladder"
     if block is None or not block.models:
         return []
-    able = [n for n, e in registry.items() if e.family not in ("control", "perturbed")]
+    able = [n for n, e in registry.items() if family_of(e.family).role == MODEL]
     in_run = [name for name in able if name in models]
     absent = "is not in the run; add it to `models`, or write `ladder: {models: []}` for no ladder"
     baseline = block.baseline
@@ -398,9 +389,10 @@ def _method(
     """An entry that a scan set is made with."""
     if name not in registry:
         raise UserError(f"{place}: no model {name!r} in {models_file}; {closest(name, registry)}")
-    if registry[name].family == "control":
+    role = family_of(registry[name].family).role
+    if role == CONTROL:
         raise UserError(f"{place}: {name!r} is a control, made from a reference; name a method")
-    if registry[name].family == "perturbed":
+    if role == PERTURBED:
         raise UserError(f"{place}: {name!r} is a model with a defect; name a method")
     return registry[name]
 
