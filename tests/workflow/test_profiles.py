@@ -18,7 +18,7 @@ MODELS = "models=[mace-mini,gfn1-xtb,gfn2-curl_0.001]"
 
 
 def dry_run(tmp_path: Path, *arguments: str, start: Path = REPO) -> dict[str, set[str]]:
-    """Resources that the jobs of each rule ask for, one string a distinct set."""
+    """Resources that the jobs of each rule and task ask for, one string a distinct set."""
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", *arguments, f"results={tmp_path}"],
         cwd=start,
@@ -27,12 +27,12 @@ def dry_run(tmp_path: Path, *arguments: str, start: Path = REPO) -> dict[str, se
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    jobs = re.findall(
-        r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", done.stdout, re.MULTILINE
-    )
     found: dict[str, set[str]] = {}
-    for rule, asked in jobs:
-        found.setdefault(rule, set()).add(asked)
+    for rule, facts, asked in re.findall(
+        r"^rule (\w+):\n((?:    .*\n)*?)    resources: (.*)$", done.stdout, re.MULTILINE
+    ):
+        task = re.search(r"\btask=(\w+)", facts)
+        found.setdefault(f"{rule} {task[1]}" if task else rule, set()).add(asked)
     return found
 
 
@@ -43,9 +43,9 @@ def on_slurm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
 
 
 def test_a_model_on_a_gpu_goes_to_its_partition_and_any_other_to_the_other(on_slurm):
-    for asked in on_slurm["evaluate"]:
+    for asked in on_slurm["run bonds"]:
         assert "slurm_partition=gpu, gpu=1, " in asked
-    for asked in on_slurm["evaluate_on_cpu"] | on_slurm["dynamics_on_cpu"]:
+    for asked in on_slurm["run_on_cpu bonds"] | on_slurm["run_on_cpu dynamics"]:
         assert "slurm_partition=cpu, " in asked
         assert "gpu=" not in asked
     every = set.union(*on_slurm.values())
@@ -62,7 +62,7 @@ def test_a_config_on_the_command_line_takes_its_place(tmp_path):
     found = dry_run(tmp_path, "--profile", "slurm", *config, "--config", MODELS)
     assert "scan_set_from_archive" not in found
     assert all("slurm_partition=cpu" in asked for asked in found["reference"])
-    assert all("slurm_partition=gpu" in asked for asked in found["evaluate"])  # site.yaml is read
+    assert all("slurm_partition=gpu" in asked for asked in found["run bonds"])  # site.yaml is read
 
 
 def test_the_site_counts_wherever_the_work_is_done(tmp_path):
@@ -79,11 +79,11 @@ def test_the_site_counts_wherever_the_work_is_done(tmp_path):
     site.write_text(site.read_text().replace("# account: my_project", "account: chem"))
     run = ("--profile", "slurm", "--configfile", "config/own_molecules.yaml")
     there = ("--directory", str(folder), "--config", "models=[mace-mini]", "controls=[]")
-    for asked in dry_run(tmp_path / "r", *run, *there, start=checkout)["evaluate"]:
+    for asked in dry_run(tmp_path / "r", *run, *there, start=checkout)["run bonds"]:
         assert "slurm_account=chem, slurm_partition=gpu, " in asked
     (folder / "slurm").mkdir()
     (folder / "slurm" / "site.yaml").write_text("cluster: {gpu_partition: fast}")
-    for asked in dry_run(tmp_path / "r", *run, *there, start=checkout)["evaluate"]:
+    for asked in dry_run(tmp_path / "r", *run, *there, start=checkout)["run bonds"]:
         assert "slurm_account" not in asked
         assert "slurm_partition=fast, " in asked
 
@@ -94,12 +94,12 @@ def test_a_config_may_name_another_cluster(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"cluster": cluster, "dynamics": dynamics}))
     config = ("--configfile", str(tmp_path / "run.yaml"))
     found = dry_run(tmp_path, "--profile", "slurm", *config, "--config", MODELS)
-    for asked in found["dynamics"]:
+    for asked in found["run dynamics"]:
         assert "runtime=60, " in asked
         assert "slurm_account=chem" in asked
         assert "slurm_partition=a," in asked
         assert "gpu_model=a100" in asked
-    for asked in found["evaluate_on_cpu"]:
+    for asked in found["run_on_cpu bonds"]:
         assert "slurm_account=chem" in asked
         assert "slurm_partition" not in asked
 
@@ -108,8 +108,8 @@ def test_a_workstation_has_one_gpu_and_knows_of_no_partition(tmp_path):
     profile = yaml.safe_load((REPO / "workstation" / "config.yaml").read_text())
     assert profile["resources"] == {"gpu": 1}
     found = dry_run(tmp_path, "--profile", "workstation", "--config", MODELS)
-    assert all(re.search(r"\bgpu=1\b", asked) for asked in found["evaluate"])
-    assert not any("gpu=" in asked for asked in found["evaluate_on_cpu"])
+    assert all(re.search(r"\bgpu=1\b", asked) for asked in found["run bonds"])
+    assert not any("gpu=" in asked for asked in found["run_on_cpu bonds"])
     assert not any("slurm" in asked for asked in set.union(*found.values()))
 
 
@@ -117,7 +117,7 @@ def test_what_goes_to_a_node_says_what_it_needs():
     """Every rule is local or states its time and memory."""
     stated = re.compile(r"localrule: True|resources:\n +\*\*")
     files = matches(REPO / "workflow/rules", "*.smk")
-    assert len(files) > 9
+    assert len(files) > 7
     for text in (file.read_text() for file in files if file.name != "common.smk"):
         for rule in re.split(r"^ *(?:use )?rule ", text, flags=re.MULTILINE)[1:]:
             name = re.match(r"\w+(?: as (\w+) with)?", rule)

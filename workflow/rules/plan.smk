@@ -52,7 +52,7 @@ rule probe:
 
 if RUN.reference is not None:
 
-    rule probe_reference:
+    use rule probe as probe_reference with:
         input:
             scans=RESULTS / "probe_scans.h5",
             entry=RESULTS / "reference.json",
@@ -63,20 +63,16 @@ if RUN.reference is not None:
             RESULTS / "logs" / "reference" / "probe.log",
         conda:
             conda_file(of_reference)
-        threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.probe(RUN.reference), on_gpu(RUN.reference)),
         params:
             **asking("pesbench.commands.plan.probe", of_reference),
-        shell:
-            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
-            " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
-            " --out {output:q} 2> {log:q}"
 
 
 if RUN.relax is not None:
 
-    rule probe_relax:
+    # beside RDKit, where Snakemake runs
+    use rule probe as probe_relax with:
         input:
             scans=RESULTS / "probe_scans.h5",
             entry=RESULTS / "relax.json",
@@ -86,20 +82,12 @@ if RUN.relax is not None:
             RESULTS / "logs" / "relax_probe.log",
         conda:
             BASE_ENVIRONMENT
-        threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.probe(RUN.relax), on_gpu(RUN.relax)),
         params:
-            python=where(PYTHON),
+            **plain("pesbench.commands.plan.probe", *family_modules(RUN.relax.families)),
             device=RUN.device,
             loading=where(loading_options(RUN.relax)),
-            code=stage_fingerprint(
-                "pesbench.commands.plan.probe", *family_modules(RUN.relax.families)
-            ),
-        shell:
-            "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
-            " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
-            " --out {output:q} 2> {log:q}"
 
 
 rule plan:
