@@ -102,20 +102,25 @@ def _run(**changes):
 @pytest.mark.parametrize("systems", [["C-N/*"], ["*/ethanol*"], ["N-O/*", "C-C/ethanol_0-1"]])
 @pytest.mark.parametrize("size", [1, 4, 100])
 def test_the_job_of_a_scan_does_not_depend_on_the_selection(systems, size):
-    whole, some = _run(shard_size=size), _run(shard_size=size, systems=systems)
+    whole, some = (
+        _run(shard_size=size, **selected).tasks["bonds"] for selected in ({}, {"systems": systems})
+    )
     for model in ("gfn1-xtb", "control-zero"):
-        jobs = {scan: name for name, ids in whole.shards(model).items() for scan in ids}
-        found = {scan: name for name, ids in some.shards(model).items() for scan in ids}
-        assert found == {scan: jobs[scan] for scan in some.scans}
-        assert whole.shards(model) == some.shards(model, selected=False)
-    assert list(some.shards("control-zero")) == ["0000"]
+        jobs = {scan: name for name, job in whole.shards_of(model).items() for scan in job.items}
+        found = {scan: name for name, job in some.shards_of(model).items() for scan in job.items}
+        assert found == {scan: jobs[scan] for scan in some.selected}
+        assert whole.shards_of(model) == some.shards_of(model, selected=False)
+    assert list(some.shards_of("control-zero")) == ["0000"]
 
 
 def test_the_job_of_a_molecule_does_not_depend_on_the_selected_scans():
     block = {"halved": ["ethanol", "hydrazine"], "shard_size": 2}
-    whole, some = _run(dynamics=block), _run(dynamics=block, systems=["N-*/*", "C-O/eth*"])
-    jobs = {s: n for n, shard in whole.dynamics_shards.items() for s in shard.systems}
-    found = {s: n for n, shard in some.dynamics_shards.items() for s in shard.systems}
+    whole, some = (
+        _run(dynamics=block, **selected).tasks["dynamics"].shards
+        for selected in ({}, {"systems": ["N-*/*", "C-O/eth*"]})
+    )
+    jobs = {system: name for name, shard in whole.items() for system in shard.items}
+    found = {system: name for name, shard in some.items() for system in shard.items}
     assert 0 < len(found) < len(jobs)
     assert found == {system: jobs[system] for system in found}
 

@@ -70,10 +70,11 @@ def test_files_of_one_trajectory_twice_or_two_models_are_refused(shard, tmp_path
         trajectory_rows([tmp_path / "none.h5"])
 
 
-def test_the_split_is_carried(shard, tmp_path):
+def test_the_split_is_carried(shard, toy_set, tmp_path):
     system = trajectory_rows([shard])[0]["system"]
     (tmp_path / "s.csv").write_text(f"system,split\n{system},unseen\n")
-    write_dynamics_scores([shard], tmp_path / "d.parquet", split=tmp_path / "s.csv")
+    split = tmp_path / "s.csv"
+    write_dynamics_scores([shard], tmp_path / "d.parquet", scan_set=toy_set, split=split)
     frame = pd.read_parquet(tmp_path / "d.parquet")
     assert frame.set_index("system").loc[system, "seen"] == "unseen"
     assert frame.attrs["settings"]["duration_ps"] == 1.0
