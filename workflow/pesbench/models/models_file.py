@@ -1,4 +1,4 @@
-"""The registry of models: entries read, checked against their family's schema, and resolved."""
+"""The registry of models: entries read, checked against the keys of their family, and resolved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INHERITED = (  # of its base by a perturbed model, where its entry says nothing
 
 
 def read_models(path: Path) -> dict[str, ModelEntry]:
-    """The registry, every entry checked against its family's schema; weights not yet looked at.
+    """The registry, every entry checked against the keys of its family; weights not yet looked at.
 
     Args:
         path: YAML with one entry a model.
@@ -108,7 +108,7 @@ def _on_its_base(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: s
 
 
 def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
-    """An entry checked against its family's schema, defaults filled in.
+    """An entry checked against the keys of its family, defaults filled in.
 
     Args:
         name: Of the entry.

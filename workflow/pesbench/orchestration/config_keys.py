@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,10 +143,15 @@ def block_keys(task: Task) -> type:
 
 def config_keys() -> type:
     """The dataclass of a config, with a block of every task that is there."""
-    ranks = tuple(one.name for task in tasks().values() for one in task.metrics if one.ranks)
+    return _config_keys(tuple(tasks().values()))
+
+
+@functools.cache
+def _config_keys(every: tuple[Task, ...]) -> type:
+    ranks = tuple(one.name for task in every for one in task.metrics if one.ranks)
     rank_by = setting(ranks[0], help="Score that ranks the models, lower is better.", choices=ranks)
     more = [("rank_by", str, rank_by)]
-    for task in tasks().values():
+    for task in every:
         block = block_keys(task)
         hint = block if task.always else block | None
         more.append((task.name, hint, setting(block() if task.always else None, help=task.summary)))

@@ -150,7 +150,7 @@ def predict(kind: str, dose: float | None, scan: Scan) -> Prediction:
     """The control of a kind and dose on one scan.
 
     Raises:
-        KeyError: unknown kind, or a dose missing or not wanted (the schema refuses those first).
+        KeyError: unknown kind, or a dose missing or not wanted (the entry is refused before).
     """
     return WITHOUT_DOSE[kind](scan) if dose is None else WITH_DOSE[kind](scan, dose)
 

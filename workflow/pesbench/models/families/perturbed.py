@@ -238,7 +238,7 @@ class PairDefect:
         parameters: The other keys of the kind.
 
     Raises:
-        KeyError: unknown kind (the schema refuses it first).
+        KeyError: unknown kind (the entry is refused before).
     """
 
     def __init__(self, kind: str, dose: float, parameters: Mapping[str, Any]) -> None:
