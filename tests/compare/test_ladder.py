@@ -49,12 +49,13 @@ from pesbench.files import figures
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.download import cache_path
 from pesbench.models.facts import model_facts
+from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import potentials
 from pesbench.orchestration.config import read_models, resolve
 from pesbench.tasks.dynamics.score import METRICS as RUN_METRICS
 from pesbench.tasks.vibrations.score import METRICS as VIBRATION_METRICS
-from pesbench.testbed.settings import PotentialSettings, TrainingSettings
+from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import read_variants
 
 PNG = b"\x89PNG\r\n"

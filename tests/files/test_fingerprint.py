@@ -192,7 +192,7 @@ CHANGES = {
     "models/frame_by_frame.py": (
         {*_of("tblite"), *_of("ase"), *_of("pyscf")}, {*SCORES, *_of("mace"), *_of("control")},
     ),
-    "testbed/network.py": (_of("testbed"), {*SCORES, *_of("mace"), *_of("control")}),
+    "models/families/testbed/network.py": (_of("testbed"), {*SCORES, *_of("mace")}),
     "tasks/vibrations/metrics.py": ({"vibration scores"}, {"scores", *RUNS}),
     "tasks/vibrations/normal_modes.py": (VIBRATIONS, {*SCORES, *EVALUATIONS, *TRAJECTORIES}),
     "tasks/bonds/run.py": (EVALUATIONS, {*SCORES, "page", "archive", *TRAJECTORIES, *VIBRATIONS}),

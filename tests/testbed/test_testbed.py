@@ -31,22 +31,34 @@ from pesbench.metrics.smoothness import equilibrium_index, force_smoothness_devi
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.families.testbed.model import TestbedModel, like_sizes
-from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
-from pesbench.models.torch_devices import choose_device
-from pesbench.models.weights import Weights, read_weights
-from pesbench.testbed.cards import rotation_variance
-from pesbench.testbed.neighbours import edge_coordinate, hard_ranks, log_bias, soft_ranks
-from pesbench.testbed.network import (
+from pesbench.models.families.testbed.neighbours import (
+    edge_coordinate,
+    hard_ranks,
+    log_bias,
+    soft_ranks,
+)
+from pesbench.models.families.testbed.network import (
     REPULSION_CUTOFF_ANGSTROM,
     Attention,
     AttentionPotential,
     Block,
     own,
 )
-from pesbench.testbed.repulsion import zbl
-from pesbench.testbed.settings import CHOICES, PotentialSettings, TrainingSettings
+from pesbench.models.families.testbed.repulsion import zbl
+from pesbench.models.families.testbed.settings import CHOICES, PotentialSettings
+from pesbench.models.families.testbed.weights import (
+    FORMAT,
+    VERSION,
+    Trained,
+    potential_of,
+    write_weights,
+)
+from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
+from pesbench.models.torch_devices import choose_device
+from pesbench.models.weights import Weights, read_weights
+from pesbench.testbed.cards import rotation_variance
+from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
-from pesbench.testbed.weights import FORMAT, VERSION, Trained, potential_of, write_weights
 from shards import evaluate_shard
 
 REPO = Path(__file__).parents[2]

@@ -33,6 +33,8 @@ from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
+from pesbench.models.families.testbed.settings import PotentialSettings
+from pesbench.models.families.testbed.weights import potential_of
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.models.weights import read_weights
 from pesbench.testbed.cards import (
@@ -43,20 +45,11 @@ from pesbench.testbed.cards import (
     read_scans,
     train_variant,
 )
-from pesbench.testbed.settings import PotentialSettings, TrainingSettings
+from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
-from pesbench.testbed.training import (
-    CHECKPOINT,
-    HISTORY,
-    SETTINGS,
-    Training,
-    atomic_energies,
-    batches,
-    frame_tensors,
-    rotated,
-)
+from pesbench.testbed.tensors import atomic_energies, batches, frame_tensors, rotated
+from pesbench.testbed.training import CHECKPOINT, HISTORY, SETTINGS, Training
 from pesbench.testbed.variants import Variant, find_variant, read_variants
-from pesbench.testbed.weights import potential_of
 from pesbench.training.frames import errors, read_parts
 
 REPO = Path(__file__).parents[2]

@@ -7,46 +7,18 @@ its packages and of the tasks, that has a function `add`.
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pesbench import __version__
-from pesbench.commands.parsing import WRITES, Parser, Stages, bounded
+from pesbench.commands.parsing import WRITES, bounded, parser
 from pesbench.core.errors import HostError, UserError, disk_failure
 from pesbench.core.paths import check_outputs
 from pesbench.core.text import LineFormatter
 from pesbench.orchestration import running
 from pesbench.orchestration.surroundings import check_environment, check_python, shut_out
-
-_PACKAGE = Path(__file__).parent
-
-
-def _modules() -> list[str]:
-    """The dotted names of the modules with subcommands, sorted."""
-    patterns = ("commands/*.py", "commands/*/cli.py", "tasks/*/cli.py")
-    files = sorted(file for pattern in patterns for file in _PACKAGE.glob(pattern))
-    names = [file.relative_to(_PACKAGE).with_suffix("").parts for file in files]
-    return [".".join(("pesbench", *parts)) for parts in names if parts[-1] != "__init__"]
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
-    made = Parser(
-        prog="pesbench",
-        description="Smoothness of machine-learning potentials.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("--version", action="version", version=__version__)
-    stages = Stages(made.add_subparsers(dest="stage", required=True, metavar="COMMAND"))
-    for name in _modules():
-        if (add := getattr(importlib.import_module(name), "add", None)) is not None:
-            add(stages)
-    made.epilog = stages.listing
-    return made
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pesbench import __version__
 from pesbench.commands.arguments import DEVICES, device, threads
 from pesbench.core.errors import UserError
 from pesbench.core.paths import path_argument
@@ -14,6 +16,7 @@ from pesbench.core.text import printable
 if TYPE_CHECKING:
     from pesbench.models.registry import ModelEntry
 
+_PACKAGE = Path(__file__).parents[1]
 LONGEST_LINE = 1500  # characters of a message
 WRITES = "writes "  # before the name of an output, in the parsed arguments
 ENTRY_SHA256 = (
@@ -119,3 +122,27 @@ def entry_of(arguments: argparse.Namespace) -> ModelEntry:
     from pesbench.models.registry import ModelEntry
 
     return ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256)
+
+
+def _modules() -> list[str]:
+    """The dotted names of the modules with subcommands, sorted."""
+    patterns = ("commands/*.py", "commands/*/cli.py", "tasks/*/cli.py")
+    files = sorted(file for pattern in patterns for file in _PACKAGE.glob(pattern))
+    names = [file.relative_to(_PACKAGE).with_suffix("").parts for file in files]
+    return [".".join(("pesbench", *parts)) for parts in names if parts[-1] != "__init__"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    made = Parser(
+        prog="pesbench",
+        description="Smoothness of machine-learning potentials.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=__version__)
+    stages = Stages(made.add_subparsers(dest="stage", required=True, metavar="COMMAND"))
+    for name in _modules():
+        if (add := getattr(importlib.import_module(name), "add", None)) is not None:
+            add(stages)
+    made.epilog = stages.listing
+    return made

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pesbench.commands.parsing import Stages
+from pesbench.commands.parsing import Stages, parser
 from pesbench.compare.comparison import BONDS, Comparison, ReportRun, comparisons, section_of
 from pesbench.core.errors import UserError
 from pesbench.core.found import has_stage, stage, tasks
@@ -353,9 +353,7 @@ def run_commands(commands: Sequence[Sequence[str]]) -> None:
     Args:
         commands: Words of each, of `pesbench.report.graph.report_commands`.
     """
-    from pesbench import cli
-
-    parser = cli.parser()
+    made = parser()
     for words in commands:
-        arguments = parser.parse_args(words)
+        arguments = made.parse_args(words)
         arguments.run(arguments)

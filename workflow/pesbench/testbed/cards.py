@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,13 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
+from pesbench.models.families.testbed.settings import PotentialSettings
+from pesbench.models.families.testbed.weights import write_weights
 from pesbench.models.registry import ModelEntry, file_sha256, load
 from pesbench.models.torch_devices import choose_device
-from pesbench.testbed.settings import PotentialSettings
-from pesbench.testbed.training import (
-    HISTORY,
-    ScanTensors,
-    Training,
-    check_elements,
-    scan_tensors,
-)
+from pesbench.testbed.tensors import ScanTensors, check_elements, scan_tensors
+from pesbench.testbed.training import HISTORY, Training
 from pesbench.testbed.variants import Variant
-from pesbench.testbed.weights import write_weights
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import TEST_SEEN, TEST_UNSEEN, TRAIN, VALID, seed_of
 
@@ -126,24 +121,7 @@ def train_variant(
     judged = [part for part in (TRAIN, TEST_SEEN, TEST_UNSEEN) if part in parts]
     for part in judged:
         check_elements(parts[part], variant.potential.elements)
-    training = variant.training
-    train, valid = parts[TRAIN], parts[VALID]
-    if smoke:
-        training = type(training)(**{**asdict(training), "epochs": SMOKE_EPOCHS})
-        train, valid = train[::SMOKE_EVERY], valid[::SMOKE_EVERY]
-    needs_scans = bool(training.fsd_weight or variant.fsd_every)
-    run = Training(
-        variant.name,
-        variant.potential,
-        training,
-        train,
-        valid,
-        work,
-        {"frames_sha256": file_sha256(sources.frames), "smoke": smoke},
-        scans=read_scans(sources.scan_set, variant.fsd_scans) if needs_scans else (),
-        fsd_every=variant.fsd_every,
-        device=choose_device(device),
-    )
+    run = _training(variant, sources, parts, work, device=device, smoke=smoke)
     write_weights(run.run(), out)
     entry = ModelEntry(
         variant.name,
@@ -160,8 +138,8 @@ def train_variant(
         "smoke": smoke,
         "level_of_theory": record["level_of_theory"],
         "switches": variant.potential.to_dict(),
-        "training": asdict(training),
-        "fsd_scans": list(variant.fsd_scans) if training.fsd_weight else [],
+        "training": asdict(run.settings),
+        "fsd_scans": list(variant.fsd_scans) if run.settings.fsd_weight else [],
         "errors": {part: errors(model, parts[part][::every]) for part in judged},
         "rotation": rotation_variance(model, parts.get(TEST_SEEN, parts[VALID])[::every]),
         "best_epoch": run.best["epoch"],
@@ -184,6 +162,36 @@ def train_variant(
             epoch["fsd_per_angstrom"] = None
     write_json(out.with_suffix(".json"), card)
     write_text(out.with_suffix(".md"), card_text(card))
+
+
+def _training(
+    variant: Variant,
+    sources: Sources,
+    parts: Mapping[str, Sequence[Atoms]],
+    work: Path,
+    *,
+    device: str,
+    smoke: bool,
+) -> Training:
+    """The training of a variant, as `train_variant` has its arguments; `parts` are the frames."""
+    training = variant.training
+    train, valid = parts[TRAIN], parts[VALID]
+    if smoke:
+        training = type(training)(**{**asdict(training), "epochs": SMOKE_EPOCHS})
+        train, valid = train[::SMOKE_EVERY], valid[::SMOKE_EVERY]
+    needs_scans = bool(training.fsd_weight or variant.fsd_every)
+    return Training(
+        variant.name,
+        variant.potential,
+        training,
+        train,
+        valid,
+        work,
+        {"frames_sha256": file_sha256(sources.frames), "smoke": smoke},
+        scans=read_scans(sources.scan_set, variant.fsd_scans) if needs_scans else (),
+        fsd_every=variant.fsd_every,
+        device=choose_device(device),
+    )
 
 
 def rotation_variance(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:

@@ -8,7 +8,6 @@ one, on a CPU with the same number of threads.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import logging
@@ -23,76 +22,32 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pesbench.core.errors import UserError, reading
 from pesbench.core.progress import track
-from pesbench.core.scans import Scan
 from pesbench.files.atomic import atomic_path, write_json, write_text
 from pesbench.metrics.smoothness import force_smoothness_deviation
-from pesbench.testbed.network import AttentionPotential
-from pesbench.testbed.settings import PotentialSettings, TrainingSettings
+from pesbench.models.families.testbed.network import AttentionPotential
+from pesbench.models.families.testbed.settings import PotentialSettings
+from pesbench.models.families.testbed.weights import Trained
+from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
-from pesbench.testbed.weights import Trained
-from pesbench.training.sampling import ENERGY, FORCES, seed_of
+from pesbench.testbed.tensors import (
+    FrameTensors,
+    ScanTensors,
+    atomic_energies,
+    batches,
+    frame_tensors,
+    rotated,
+    rotations,
+)
+from pesbench.training.sampling import seed_of
 
 CHECKPOINT, SETTINGS, HISTORY = "checkpoint.pt", "settings.json", "history.csv"
 EVALUATED_FRAMES = 64  # a call
 logger = logging.getLogger("pesbench")
-
-
-@dataclass(frozen=True)
-class FrameTensors:
-    """Labelled frames, padded: positions and forces (F, N, 3), numbers (F, N), energies (F,).
-
-    Energies are those beyond the atoms' own, eV; `sizes` (F,) counts atoms.
-    """
-
-    positions: Tensor
-    numbers: Tensor
-    forces: Tensor
-    energies: Tensor
-    sizes: NDArray[np.int64]
-
-    def pick(self, index: NDArray[np.int64]) -> FrameTensors:
-        """Some of the frames, padded to the largest of them."""
-        sizes = self.sizes[index]
-        n = int(sizes.max())
-        return FrameTensors(
-            self.positions[index, :n],
-            self.numbers[index, :n],
-            self.forces[index, :n],
-            self.energies[index],
-            sizes,
-        )
-
-
-@dataclass(frozen=True)
-class ScanTensors:
-    """A scan to train or to look at: its frames with a reference.
-
-    Attributes:
-        id: Of the scan.
-        frames: Of it; energies are not used.
-        coordinate: Å, shape (F,).
-        q: Index of the reference minimum.
-    """
-
-    id: str
-    frames: FrameTensors
-    coordinate: Tensor
-    q: int
-
-    @property
-    def fingerprint(self) -> str:
-        """Of its geometries and reference forces."""
-        digest = hashlib.sha256()
-        for array in (self.coordinate, self.frames.positions, self.frames.forces):
-            digest.update(array.numpy().tobytes())
-        return digest.hexdigest()[:16]
 
 
 @dataclass
@@ -108,121 +63,6 @@ class Epoch:
     valid_energy_mae_mev_per_atom: float
     fsd_per_angstrom: float = math.nan
     wall_s: float = 0.0
-
-
-def check_elements(frames: Sequence[Atoms], elements: Sequence[str]) -> None:
-    """Refuse frames that the potential cannot know.
-
-    Raises:
-        UserError: a frame holds an element that is not among the potential's.
-    """
-    for atoms in frames:
-        for symbol in atoms.symbols:
-            if symbol not in elements:
-                raise UserError(
-                    f"a frame of {atoms.info.get('system', atoms.symbols)} holds {symbol}, which "
-                    f"is not among the potential's elements {', '.join(elements)}; add it to "
-                    "`elements`, or take the frame out"
-                )
-
-
-def atomic_energies(frames: Sequence[Atoms], elements: Sequence[str]) -> NDArray[np.float64]:
-    """Energies of the elements that sum to those of the frames as closely as can be.
-
-    Args:
-        frames: Labelled.
-        elements: Symbols; a frame with another is refused.
-
-    Returns:
-        eV, one an element; least squares of least norm where the frames do not tell.
-
-    Raises:
-        UserError: see `check_elements`.
-    """
-    check_elements(frames, elements)
-    counts = np.zeros((len(frames), len(elements)))
-    for row, atoms in zip(counts, frames, strict=True):
-        for symbol in atoms.symbols:
-            row[elements.index(symbol)] += 1
-    energies = np.array([atoms.info[ENERGY] for atoms in frames])
-    return np.linalg.lstsq(counts, energies, rcond=None)[0]
-
-
-def frame_tensors(
-    frames: Sequence[Atoms], elements: Sequence[str], atomic: NDArray[np.float64]
-) -> FrameTensors:
-    """Frames as tensors in float32; energies less those of their atoms."""
-    n = max(len(atoms) for atoms in frames)
-    positions, forces = np.zeros((len(frames), n, 3)), np.zeros((len(frames), n, 3))
-    numbers = np.zeros((len(frames), n), dtype=np.int64)
-    energies = np.zeros(len(frames))
-    for f, atoms in enumerate(frames):
-        size = len(atoms)
-        positions[f, :size] = atoms.positions - atoms.positions.mean(axis=0)
-        forces[f, :size] = atoms.arrays[FORCES]
-        numbers[f, :size] = atoms.numbers
-        base = sum(atomic[elements.index(symbol)] for symbol in atoms.symbols)
-        energies[f] = atoms.info[ENERGY] - base
-    return FrameTensors(
-        torch.tensor(positions, dtype=torch.float32),
-        torch.tensor(numbers),
-        torch.tensor(forces, dtype=torch.float32),
-        torch.tensor(energies, dtype=torch.float32),
-        np.array([len(atoms) for atoms in frames]),
-    )
-
-
-def scan_tensors(scan: Scan, q: int, used: NDArray[np.bool_]) -> ScanTensors:
-    """A scan as tensors.
-
-    Args:
-        scan: With its reference.
-        q: Index of the reference minimum among the used frames.
-        used: Which frames have a reference, shape (F,).
-    """
-    f = int(used.sum())
-    frames = FrameTensors(
-        torch.tensor(scan.positions[used], dtype=torch.float32),
-        torch.tensor(np.tile(scan.numbers, (f, 1)).astype(np.int64)),
-        torch.tensor(scan.forces[used], dtype=torch.float32),
-        torch.zeros(f),
-        np.full(f, scan.n_atoms),
-    )
-    return ScanTensors(scan.id, frames, torch.tensor(scan.coordinate[used], dtype=torch.float32), q)
-
-
-def batches(
-    sizes: NDArray[np.int64], batch_frames: int, generator: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """All frames once, in batches of molecules of like size: padding costs time.
-
-    Args:
-        sizes: Atoms of each frame, shape (F,).
-        batch_frames: Frames of a batch, at most.
-        generator: Decides which frames share a batch, and the order of the batches.
-    """
-    order = np.lexsort((generator.random(len(sizes)), sizes))
-    found = [order[k : k + batch_frames] for k in range(0, len(order), batch_frames)]
-    generator.shuffle(found)
-    return found
-
-
-def rotated(frames: FrameTensors, generator: np.random.Generator) -> FrameTensors:
-    """Each frame turned by a rotation of its own, its forces with it."""
-    turn = _rotations(len(frames.sizes), generator).to(frames.positions)
-    return FrameTensors(
-        frames.positions @ turn,
-        frames.numbers,
-        frames.forces @ turn,
-        frames.energies,
-        frames.sizes,
-    )
-
-
-def _rotations(count: int, generator: np.random.Generator) -> Tensor:
-    """Random rotations, uniform over all, shape (count, 3, 3), float32."""
-    quaternions = generator.standard_normal((count, 4))
-    return torch.tensor(Rotation.from_quat(quaternions).as_matrix(), dtype=torch.float32)
 
 
 def _optimisers(
@@ -512,7 +352,7 @@ class Training:
 
     def _fsd_term(self, scan: ScanTensors, generator: np.random.Generator) -> Tensor:
         """The smooth FSD of a scan, turned as a whole."""
-        turn = _rotations(1, generator)[0]
+        turn = rotations(1, generator)[0]
         positions = (scan.frames.positions @ turn).to(self.device)
         _, forces = self.network(positions, scan.frames.numbers.to(self.device))
         reference = (scan.frames.forces @ turn).to(self.device)

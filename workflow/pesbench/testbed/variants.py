@@ -12,7 +12,8 @@ from pesbench.core.names import closest, is_path_name
 from pesbench.core.settings import setting
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.validation import validate
-from pesbench.testbed.settings import PotentialSettings, TrainingSettings
+from pesbench.models.families.testbed.settings import PotentialSettings
+from pesbench.testbed.settings import TrainingSettings
 
 
 @dataclass(frozen=True)

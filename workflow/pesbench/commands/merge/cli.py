@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pesbench.commands.parsing import Stages
+from pesbench.commands.parsing import Stages, parser
 from pesbench.core.errors import UserError
 
 
@@ -32,7 +32,6 @@ def add(stages: Stages) -> None:
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    from pesbench.cli import parser
     from pesbench.commands.merge.assembly import merge
     from pesbench.commands.merge.options import choices
     from pesbench.commands.merge.place import new_folder

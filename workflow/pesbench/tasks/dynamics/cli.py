@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pesbench.commands.parsing import Stages
 from pesbench.core.errors import UserError
 from pesbench.core.text import printable
+
+if TYPE_CHECKING:
+    from pesbench.commands.parsing import Stages
 
 
 def add(stages: Stages) -> None:

@@ -17,9 +17,9 @@ from pesbench.core.interface import (
     Status,
     is_out_of_device_memory,
 )
+from pesbench.models.families.testbed.weights import Trained, potential_of
 from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
 from pesbench.models.weights import Weights
-from pesbench.testbed.weights import Trained, potential_of
 
 
 class TestbedModel:

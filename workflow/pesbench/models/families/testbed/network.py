@@ -22,9 +22,9 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pesbench.testbed.neighbours import FAR_ANGSTROM, edge_coordinate, log_bias
-from pesbench.testbed.repulsion import zbl
-from pesbench.testbed.settings import PotentialSettings
+from pesbench.models.families.testbed.neighbours import FAR_ANGSTROM, edge_coordinate, log_bias
+from pesbench.models.families.testbed.repulsion import zbl
+from pesbench.models.families.testbed.settings import PotentialSettings
 
 torch.serialization.add_safe_globals([slice])  # in a table that e3nn 0.4 reads on import
 from e3nn import o3  # noqa: E402

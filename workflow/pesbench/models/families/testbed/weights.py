@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.text import quoted
 from pesbench.files.atomic import atomic_path
+from pesbench.models.families.testbed.network import AttentionPotential
+from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.weights import Weights
-from pesbench.testbed.network import AttentionPotential
-from pesbench.testbed.settings import PotentialSettings
 
 FORMAT, VERSION = "pesbench-testbed", 1
 
