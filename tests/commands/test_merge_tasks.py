@@ -279,6 +279,19 @@ def package(repo, tmp_path_factory):
     return copy / "workflow"
 
 
+def test_a_task_that_was_removed_is_left_out_and_named(package, groups, tmp_path):
+    """A version without `tasks/vibrations` merges everything else."""
+    shutil.copytree(package, tmp_path / "workflow")
+    shutil.rmtree(tmp_path / "workflow" / "pesbench" / "tasks" / "vibrations")
+    a, b = groups
+    out = tmp_path / "out"
+    done = _merge(tmp_path / "workflow", a.folder, b.folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert f"{a.folder}: results of vibrations, no task of this version; left out" in done.stderr
+    assert not any(name.startswith("vibrations") for name in board(out))
+    assert set(board(out).index) == {"ours", "theirs", "truth", "control-zero"}
+
+
 def _merge(package, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "pesbench", "merge", *map(str, arguments)],
@@ -331,4 +344,4 @@ def test_a_made_up_task_is_merged_from_two_folders(package, tmp_path, toy_set, t
     # a version that does not have the task says so
     assert run(out, "--out", tmp_path / "without") == 0
     text = (tmp_path / "without" / "leaderboard.md").read_text()
-    assert "scores of stiffness, no task of this version; left out" in text
+    assert "results of stiffness, no task of this version; left out" in text

@@ -191,7 +191,7 @@ def read_folder(path: Path, choice: Choice) -> Folder:
             continue
         new = _renamed(entry, choice.renamed)
         models[new.name] = ModelResults(path, name, new, described[name].seen, tuple(pieces))
-    warnings += [*_of_old_scores(path, models.values()), *_of_other_tasks(path)]
+    warnings += [*_of_old_scores(path, models.values()), *_of_other_tasks(path, folders)]
     if missing := sorted({n for n in described if n not in folders}):
         warnings.append(f"{path}: no result of {', '.join(missing)}; left out")
     for warning in warnings:
@@ -245,12 +245,13 @@ def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
     return found
 
 
-def _of_other_tasks(folder: Path) -> list[str]:
-    """Scores of tasks that this version does not have."""
-    others = {path.stem for path in folder.glob("*/scores/*.parquet")} - {*tasks()}
-    if not others:
+def _of_other_tasks(folder: Path, models: Iterable[str]) -> list[str]:
+    """Results of tasks that this version does not have."""
+    found = {path.stem for path in folder.glob("*/scores/*.parquet")}
+    found |= {path.parent.name for name in models for path in (folder / name).glob("*/*.h5")}
+    if not (others := sorted(found - {*tasks()})):
         return []
-    return [f"{folder}: scores of {_some(sorted(others))}, no task of this version; left out"]
+    return [f"{folder}: results of {_some(others)}, no task of this version; left out"]
 
 
 _OF_A_PLAN = "probe_scans.h5"  # what `pesbench plan` times models on
