@@ -22,6 +22,7 @@ from examples import matches
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.family import families
+from pesbench.core.found import tasks
 from pesbench.files.atomic import write_json
 from pesbench.models import registry as registry_
 from pesbench.models import trust
@@ -297,9 +298,7 @@ def test_a_stored_entry_of_others_is_not_loaded(
     place = ["--weights", str(weights)] if "network" in what else []
     named = ["--entry", "model.json", *place, *told]
     for stage in (
-        ["run", "bonds", *named, "--scan-set", str(toy_set), "--out", "out"],
-        ["dynamics", *named, "--scan-set", str(toy_set), "--out", "out", "--temperatures-k", "300"],
-        ["vibrations", *named, "--scan-set", str(toy_set), "--out", "out"],
+        *(["run", task, *named, "--scan-set", str(toy_set), "--out", "out"] for task in tasks()),
         ["probe", *named, "--scan-set", str(toy_set), "--out", "out"],
         ["prepare-molecules", "--relax", *named[1:], "--molecules", "x.csv", "--out", "out"],
     ):
