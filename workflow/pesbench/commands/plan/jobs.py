@@ -1,24 +1,26 @@
-"""How many jobs Snakemake makes of a run, from nothing."""
+"""How many jobs Snakemake makes of a run, from nothing.
+
+The jobs of models follow from the tasks of the run, those of the report from `report/graph.py`.
+"""
 
 from __future__ import annotations
 
 from pesbench.core.found import has_stage
-from pesbench.models.registry import role
-from pesbench.models.variants import variants
 from pesbench.orchestration.config import Run
 from pesbench.orchestration.environments import PROJECT
 from pesbench.orchestration.requests import REFERENCE
 from pesbench.orchestration.software import Software
 from pesbench.references import bsct_spice
+from pesbench.report import graph
 
 
 def model_jobs(run: Run, model: str) -> int:
-    """Jobs that belong to one model: its entry, and of each task the shards and the scores."""
+    """Jobs that belong to one model: its entry, the shards and scores of tasks, its sections."""
     if run.models[model].family == "control":
         return 0  # one job a task is that of all controls
     asked = [one for one in run.tasks.values() if model in one.models]
-    worst = role(run.models[model], run.level_of_theory) == "model"
-    return 1 + sum(len(one.shards_of(model)) + 1 for one in asked) + worst
+    sections = sum(name == model for _, name in graph.model_sections(run.report))
+    return 1 + sum(len(one.shards_of(model)) + 1 for one in asked) + sections
 
 
 def method_jobs(run: Run, method: str) -> int:
@@ -30,18 +32,14 @@ def method_jobs(run: Run, method: str) -> int:
 
 
 def other_jobs(run: Run) -> int:
-    """All other jobs: what else makes the scan set, tables, figures, `all`."""
-    roles = {name: role(entry, run.level_of_theory) for name, entry in run.models.items()}
-    # the reference's entry, geometries, the set; and molecules, or the entry that relaxes them
-    scan_set = 1 if run.source == bsct_spice.NAME else 4
-    dynamics = run.tasks["dynamics"].models if "dynamics" in run.tasks else []
-    associate = any(roles[name] in ("model", "perturbed") for name in dynamics)
-    parity = bool(variants(run.models.values()))
-    tables = 4 + associate + parity + bool(run.ladder)  # models.json, leaderboard, figures, page
+    """All other jobs: environments, what else makes the scan set, controls, the report, `all`."""
     environments = len(software_of(run).to_build(run.running))
+    # the entry of the reference, geometries, the set; and molecules, or the entry that relaxes them
+    scan_set = 1 if run.source == bsct_spice.NAME else 4
     controls = sum(bool(one.controls) for one in run.tasks.values())
     prepared = sum(has_stage(name, "prepare") for name in run.tasks)
-    return environments + scan_set + controls + prepared + tables + run.strict + 1
+    report = 3 + len(graph.section_names(run.report))  # models.json, leaderboard and page
+    return environments + scan_set + controls + prepared + report + run.strict + 1
 
 
 def software_of(run: Run) -> Software:
