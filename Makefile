@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct study-pages format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench
@@ -40,20 +40,27 @@ weights-testbed: $(STAMP)
 # What README and docs show of dynamics and of the ladder; hours, and a second call continues.
 study: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
-	$(call keep,mini,mini.h5 skipped.csv association.* dose* ladder*)
+	$(call keep,mini,mini.h5 skipped.csv)
 
 # A public foundation model on all of BSCT-SPICE. ARCHIVE=PATH: a copy of the data, instead of a download.
 study-bsct: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/bsct_spice.yaml --config software=venv \
 		'models=[7net-0]' 'dynamics={models: []}' $(if $(ARCHIVE),"archive=$$ARCHIVE")
-	$(call keep,bsct_spice,7net-0/worst.*)
+	$(call keep,bsct_spice,7net-0/sections)
 
 # $(call keep,SCAN_SET,MORE): tables, figures and scores of results/, not what they were made from
 define keep
 	mkdir -p resources/study/$(1)
-	cd results/$(1) && cp --parents leaderboard.csv leaderboard.md models.json $(2) \
-		figures/*.png */model.json */scores/*.parquet ../../resources/study/$(1)
+	cd results/$(1) && cp -r --parents leaderboard.csv leaderboard.md models.json $(2) \
+		sections */model.json */scores/*.parquet ../../resources/study/$(1)
 endef
+
+# Sections and tables of the kept scores, made anew. SCAN_SET: that of BSCT-SPICE, which is not kept.
+study-pages: $(STAMP)
+	PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/mini \
+		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
+	$(if $(SCAN_SET),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/bsct_spice \
+		--scan-set "$(SCAN_SET)")
 
 setup: $(STAMP)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -91,7 +92,8 @@ def add(stages: Stages) -> None:
     one.add_argument("--models-file", type=Path,
                      help="registry that tells where weights and model cards lie "
                      "(default: models.json of the folder)")  # fmt: skip
-    one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL", help=_LADDER)
+    one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL",
+                     help=f"{_LADDER}; names or globs")  # fmt: skip
     one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
     one.set_defaults(run=_report)
 
@@ -334,7 +336,9 @@ def _report(arguments: argparse.Namespace) -> None:
     with ScanSet(scan_set) as opened:
         level = opened.level_of_theory
     scored_only = [name for name in names if not files[BONDS][name]]
-    run = ReportRun(read_entries(models_file, names), level, ran, arguments.ladder, scored_only)
+    matching = (fnmatch.filter(names, pattern) for pattern in arguments.ladder)
+    ladder = [*dict.fromkeys(name for some in matching for name in some)]
+    run = ReportRun(read_entries(models_file, names), level, ran, ladder, scored_only)
     run_commands(
         report_commands(
             results,
