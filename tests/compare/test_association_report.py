@@ -573,6 +573,12 @@ def test_scatter_has_two_panels_with_every_name_and_the_sentence(nine):
     assert one == two
 
 
+def _shared_area(one, other):
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(width, 0.0) * max(height, 0.0)
+
+
 def test_names_cover_neither_points_nor_each_other():
     """Seven models of which five lose nothing: all on one line."""
     extra = [(entry(f"a-longer-name-{k}"), 4.0 + k, runs("", HORIZON)) for k in range(4)]
@@ -583,11 +589,7 @@ def test_names_cover_neither_points_nor_each_other():
     for axes in figure.axes:
         boxes = [t.get_window_extent() for t in axes.texts if t.get_text()]
         assert len(boxes) == 7
-        shared = [
-            association_figures._shared_area(a, b)
-            for k, a in enumerate(boxes)
-            for b in boxes[k + 1 :]
-        ]
+        shared = [_shared_area(a, b) for k, a in enumerate(boxes) for b in boxes[k + 1 :]]
         assert max(shared) < 25  # square pixels
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
 import numpy as np
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from pesbench.compare.association.compared import Associations
@@ -24,6 +23,8 @@ from pesbench.models.variants import LEAST_VARIANTS
 
 Array = NDArray[np.float64]
 
+_STEPS = 200  # of the placement of names
+_DOT_POINTS = 4.5  # radius of a dot
 _LOG_FROM = 20.0  # span of values beyond which an axis is logarithmic
 _METRICS = {"fsd_full": "FSD (Å⁻¹)", "fsd_windowed": "windowed FSD (Å⁻¹)"}
 _TITLES = {"fsd_full": "primary test", "fsd_windowed": "secondary test"}
@@ -111,105 +112,33 @@ def _lost_axis(axes: Axes, lost: Array) -> None:
     axes.set_ylabel("survival time lost (ps)")
 
 
-# Where a name may go: the middle of its nearest edge from its point, in points, and its side.
-_PLACES = (
-    (7, 0, 1),
-    (-7, 0, -1),
-    (0, 11, 0),
-    (0, -11, 0),
-    *(
-        (side * out, rise, side)
-        for rise in (9, -9, 14, 22, 32, 42, 52, 62, 72, -14, -22, -32, -42, -52)
-        for out in (6, 14, 26, 40)
-        for side in (1, -1)
-    ),
-)
-_ALIGNED = {1: "left", -1: "right", 0: "center"}
-_NEXT_TO = 12.0  # points; a name further away has a line that leads to it
-_PASSES = 4
-
-
 def _place_labels(axes: Axes, x: Array, y: Array, names: Sequence[str]) -> None:
-    """Names beside their points, where they cover neither a point nor another name.
+    """Names beside their points, moved apart; a line leads to a name that is not next to its own.
 
-    Each takes the cheapest of `_PLACES` given where the others stand, a few times over: covering
-    something costs most, then a line through something, then to be nearer to another point than to
-    its own, then the distance.
+    The number of steps is limited and not the time, which would differ from run to run.
     """
+    texts = [
+        axes.text(a, b, name, fontsize=7.5, ha="center", va="center", color="0.15", zorder=6)
+        for name, a, b in zip(names, x, y, strict=True)
+    ]
+    if not texts:
+        return
     figure = axes.get_figure()
     figure.draw_without_rendering()
-    pixels = figure.dpi / 72
-    points = axes.transData.transform(np.column_stack([x, y])) if len(x) else np.empty((0, 2))
-    room = axes.get_window_extent().padded(-3 * pixels)  # at another resolution widths differ
-    dots = [Bbox.from_extents(*(point - 4 * pixels), *(point + 4 * pixels)) for point in points]
-    texts = [
-        axes.annotate(
-            name, (a, b), xytext=(0, 0), textcoords="offset points", fontsize=7.5, va="center",
-            color="0.15", zorder=6, annotation_clip=False,
-        )
-        for name, a, b in zip(names, x, y, strict=True)
-    ]  # fmt: skip
-    sizes = [text.get_window_extent() for text in texts]
-    chosen: dict[int, tuple[int, Bbox]] = {}
-    order = np.argsort(x, kind="stable").tolist()
-    for k in order * _PASSES:
-        others = [dot for j, dot in enumerate(dots) if j != k]
-        others += [box for j, (_, box) in chosen.items() if j != k]
-        lines = [
-            (points[j], box)
-            for j, (place, box) in chosen.items()
-            if j != k and math.hypot(*_PLACES[place][:2]) > _NEXT_TO
-        ]
-        least = math.inf
-        width, height = sizes[k].width, sizes[k].height
-        for place, (dx, dy, side) in enumerate(_PLACES):
-            cost = far = math.hypot(dx, dy)
-            if cost >= least:
-                continue
-            left = points[k, 0] + dx * pixels - {1: 0.0, 0: width / 2, -1: width}[side]
-            bottom = points[k, 1] + dy * pixels - height / 2
-            box = Bbox.from_bounds(left, bottom, width, height)
-            outside = width * height - _shared_area(box, room)
-            covered = [area for other in others if (area := _shared_area(box, other)) > 0]
-            cost += 200 * len(covered) + sum(covered) + 200 * (outside > 1) + outside
-            if cost >= least:
-                continue
-            cost += 60 * sum(_crosses(point, label, box) for point, label in lines)
-            if far > _NEXT_TO:
-                cost += 60 * sum(_crosses(points[k], box, other) for other in others)
-            else:
-                gaps = [_gap(box, point) for point in points]
-                cost += 40 * (min(gaps) < gaps[k] - 1e-6)
-            if cost < least:
-                least, chosen[k] = cost, (place, box)
-    for k, (place, _) in chosen.items():
-        dx, dy, side = _PLACES[place]
-        texts[k].set_position((dx, dy))
-        texts[k].set_horizontalalignment(_ALIGNED[side])
-        if np.hypot(dx, dy) > _NEXT_TO:
-            axes.annotate(
-                "", (x[k], y[k]), xytext=(dx, dy), textcoords="offset points", zorder=3,
-                arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkA": 0,
-                            "shrinkB": 2},
-            )  # fmt: skip
-
-
-def _gap(box: Bbox, point: Array) -> float:
-    """Distance of a point from a box."""
-    dx = max(box.x0 - point[0], 0.0, point[0] - box.x1)
-    dy = max(box.y0 - point[1], 0.0, point[1] - box.y1)
-    return float(np.hypot(dx, dy))
-
-
-def _crosses(point: Array, label: Bbox, other: Bbox) -> bool:
-    """Whether the line from a point to the nearest place of its label runs through another box."""
-    end = np.clip(point, [label.x0, label.y0], [label.x1, label.y1])
-    inside = point + np.linspace(0.1, 0.95, 15)[:, None] * (end - point)
-    low, high = np.array([other.x0, other.y0]), np.array([other.x1, other.y1])
-    return bool(((inside > low) & (inside < high)).all(axis=1).any())
-
-
-def _shared_area(one: Bbox, other: Bbox) -> float:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return max(width, 0.0) * max(height, 0.0)
+    # a point is a dot: names keep away from its edge, too
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    edge = _DOT_POINTS * figure.dpi / 72 * np.column_stack([np.cos(angle), np.sin(angle)])
+    middle = axes.transData.transform(np.column_stack([x, y]))
+    around = axes.transData.inverted().transform((middle[:, None] + edge).reshape(-1, 2))
+    adjust_text(
+        texts,
+        x=around[:, 0],
+        y=around[:, 1],
+        target_x=x,
+        target_y=y,
+        ax=axes,
+        expand=(1.1, 1.3),
+        iter_lim=_STEPS,
+        min_arrow_len=8,
+        arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6},
+    )
