@@ -47,6 +47,8 @@ study-bsct: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/bsct_spice.yaml --config software=venv \
 		'models=[7net-0]' 'dynamics={models: []}' $(if $(ARCHIVE),"archive=$$ARCHIVE")
 	$(call keep,bsct_spice,7net-0/sections)
+	cp results/bsct_spice/7net-0/sections/bonds/worst.png results/bsct_spice/7net-0/sections/bonds/worst.extxyz \
+		resources/study/bsct_spice/7net-0/
 
 # $(call keep,SCAN_SET,MORE): tables, figures and scores of results/, not what they were made from
 define keep
@@ -61,6 +63,7 @@ study-pages: $(STAMP)
 		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
 	$(if $(SCAN_SET),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/bsct_spice \
 		--scan-set "$(SCAN_SET)")
+	rm -f resources/study/*/leaderboard.html
 
 setup: $(STAMP)
 
