@@ -37,7 +37,6 @@ try:
         create_model,
         model_validator,
     )
-    from pydantic_core import PydanticCustomError
 except ImportError as error:  # the base package is without
     raise UserError(
         f"entries and configurations need {error.name}, which is not installed; "
@@ -148,6 +147,15 @@ def _plain(value: Any) -> Any:
 
 # --- from a dataclass to pydantic ----------------------------------------------------------------
 
+
+class _RefusedError(ValueError):
+    """What a check of ours refuses, which pydantic puts among its own errors."""
+
+    def __init__(self, kind: str, told: str = "") -> None:
+        super().__init__(told)
+        self.kind = kind
+
+
 _DATACLASSES: dict[type, type] = {}  # by the model that pydantic has of them
 
 
@@ -231,19 +239,19 @@ def _path(about: Setting, value: str) -> str:
         path = _PATHS[about.path](value)
         check_no_stream(Path(path))
     except UserError as error:
-        raise PydanticCustomError("path", "{told}", {"told": str(error)}) from error
+        raise _RefusedError("path", str(error)) from error
     return str(path)
 
 
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
-        raise PydanticCustomError("unique", "holds one value twice")
+        raise _RefusedError("unique")
     return values
 
 
 def _one_of(keys: tuple[str, ...], model: BaseModel) -> BaseModel:
     if len(set(keys) & model.model_fields_set) != 1:
-        raise PydanticCustomError("one_of", "{keys}", {"keys": " or ".join(f"`{k}`" for k in keys)})
+        raise _RefusedError("one_of", " or ".join(f"`{key}`" for key in keys))
     return model
 
 
@@ -298,6 +306,8 @@ class _Error:
             path = tuple(above)
             kind, key = ("length", "") if isinstance(last, int) else (kind, last)
         limit = next(iter(error.get("ctx", {"": None}).values()))
+        if isinstance(limit, _RefusedError):
+            kind, limit = limit.kind, str(limit)
         return cls(kind, path, key, error["input"], limit, *_at(top, path))
 
     @property
