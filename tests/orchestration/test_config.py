@@ -743,7 +743,7 @@ BAD_INPUT = {
 }
 
 
-def _refused(checkout, case):
+def _case(checkout, case):
     """The words of a case, once what it needs is there, and what is said."""
     edit, arguments, said = BAD_INPUT[case]
     if edit:
@@ -753,7 +753,7 @@ def _refused(checkout, case):
 
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_one_line_before_any_work(checkout, case, monkeypatch):
-    arguments, said = _refused(checkout, case)
+    arguments, said = _case(checkout, case)
     before = {p.name for p in checkout.iterdir()}
     monkeypatch.chdir(checkout)
     message = refusal(checkout, *arguments)
@@ -767,7 +767,7 @@ def test_bad_input_is_one_line_before_any_work(checkout, case, monkeypatch):
     "case", ["an unknown key", "a key twice in a config of one's own", "no archive"]
 )
 def test_bad_input_through_snakemake_is_one_line(checkout, case):
-    arguments, said = _refused(checkout, case)
+    arguments, said = _case(checkout, case)
     before = {p.name for p in checkout.iterdir()}
     done = _snakemake(checkout, *arguments)
     assert done.returncode != 0
