@@ -131,10 +131,10 @@ class LoadJob:
     """What `Family.load` gets.
 
     Attributes:
-        name: Of the entry, for messages.
-        settings: Of the entry, defaults filled in.
+        name: Name of the entry, for messages.
+        settings: Keys of the entry, defaults filled in.
         weights: Content of its weight file; None for an entry without one.
-        scan_set: Of the run; only controls need it.
+        scan_set: Scan set of the run; only controls need it.
         device: `auto`, `cpu` or `cuda`; families without a choice run on the CPU.
         base: The loaded model that a perturbed one is made from; None for any other.
     """
@@ -154,7 +154,7 @@ class Family:
     version may name one: nothing is assumed to be harmless.
 
     Attributes:
-        name: Of the module and of `family` in entries.
+        name: Name of the module, and value of `family` in entries.
         about: A sentence for the documentation.
         settings: Frozen dataclass of the keys of an entry, derived from `EntrySettings`.
         kind_key: Key whose value decides which further keys there are; "" for none.
@@ -165,7 +165,7 @@ class Family:
         extra: Extra of this package that installs them; "" for none.
         gpu: Whether it can use one.
         seconds_on_cpu: A generous guess of the seconds an atom and frame take.
-        seconds_on_gpu: The same on a GPU.
+        seconds_on_gpu: A generous guess of the seconds an atom and frame take on a GPU.
         peak_memory_mb: A generous guess of the memory that it needs.
         weights: What its weight files are; None for a family without.
         runs_code: Whether loading an entry can run code that the entry or its weights name, so
@@ -211,8 +211,8 @@ class Family:
         """Refuse an entry that cannot work, before any work starts.
 
         Args:
-            name: Of the entry, for the message.
-            settings: Of the entry, defaults filled in.
+            name: Name of the entry, for the message.
+            settings: Keys of the entry, defaults filled in.
 
         Raises:
             UserError: one line with the entry, the reason and the cure.

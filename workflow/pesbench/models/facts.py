@@ -22,10 +22,11 @@ class ModelFacts:
     """What a leaderboard says about a model beside its scores.
 
     Attributes:
-        name: Of the entry.
-        family: Of the entry.
+        name: Name of the entry.
+        family: Family of the entry.
         role: `model`, `reference`, `perturbed` or `control`.
-        level_of_theory: Of the method, or of the data a model was trained on; "" if unknown.
+        level_of_theory: Level of the method, or of the data a model was trained on; "" if
+            unknown.
         theory_gap: Whether that differs from the scan set's, so that scores contain the gap.
         control: Kind and dose of a control, None for the other roles.
         perturbation: Kind and dose of a perturbed model, None for the other roles.

@@ -30,7 +30,7 @@ def evaluate_frame_by_frame(
     """Evaluate the systems of a batch one by one; a system that raises costs only itself.
 
     Args:
-        batch: Of any number of systems.
+        batch: Any number of systems.
         single: Energy in eV (one number in any container; None where the method has none) and
             forces in eV/Å, shape (N, 3), of a batch of one system.
 

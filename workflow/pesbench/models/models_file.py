@@ -111,7 +111,7 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
     """An entry checked against the keys of its family, defaults filled in.
 
     Args:
-        name: Of the entry.
+        name: Name of the entry.
         entry: Its keys, `family` among them.
         source: What messages start with, such as the file.
 

@@ -57,7 +57,7 @@ def describe(entries: Iterable[ModelEntry], base: Path) -> dict[str, Described]:
     """What describes some models.
 
     Args:
-        entries: Of a registry; weights are not looked at.
+        entries: Entries of a registry; weights are not looked at.
         base: Folder that relative paths start from.
 
     Raises:
@@ -122,7 +122,7 @@ def read_json(path: Path, cure: str) -> Any:
     """The content of a JSON file of any origin.
 
     Args:
-        path: Of a file that may be missing.
+        path: A file that may be missing.
         cure: What messages end with.
 
     Raises:
@@ -144,7 +144,7 @@ def check_name(name: str, place: str, what: str) -> None:
     """Refuse a name from a file that a user could not give either: it becomes a path.
 
     Args:
-        name: As it stands there.
+        name: The name as it stands there.
         place: Where, for the message.
         what: It is the name of: "model", "scan set", "family", "system" or "part of a scan's id".
 
@@ -202,7 +202,7 @@ def recorded_entry(model_json: Path, described: Described) -> ModelEntry:
 
     Args:
         model_json: Written by `python -m pesbench entry`.
-        described: Of the same model.
+        described: What describes the same model.
 
     Raises:
         UserError: the file is missing or something else.

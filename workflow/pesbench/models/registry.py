@@ -30,7 +30,7 @@ class ModelEntry:
     """One model, resolved: defaults filled in, paths absolute, hashes known.
 
     Attributes:
-        name: Of the entry.
+        name: Name of the entry.
         family: Name of its family.
         settings: Every other key of the entry, with its default where it was left out. Family
             `perturbed` has the entry it is made from as `base_entry`.
@@ -43,8 +43,8 @@ class ModelEntry:
     def deciding(self) -> dict[str, Any]:
         """What of the entry decides a model's numbers: not where weights lie, but what they are.
 
-        Of an address without `sha256` nothing else is known, whether it has been downloaded or
-        not: there the address decides.
+        Where weights are an address without `sha256`, the address decides: nothing else is known
+        of them, whether they have been downloaded or not.
         """
         describing = family_of(self.family).describing
         settings = {k: v for k, v in self.settings.items() if k not in describing}
@@ -61,7 +61,7 @@ class ModelEntry:
         return entry_sha256(self.deciding())
 
     def trusted(self) -> ModelEntry:
-        """The same with the user's word that its weights may run code."""
+        """The entry with the user's word that its weights may run code."""
         if (base := self.base) is not None:
             return self.with_base(base.trusted())
         return ModelEntry(self.name, self.family, self.settings | {"trust": True})
@@ -87,7 +87,7 @@ class ModelEntry:
         return cls(name, family, settings)
 
     def with_base(self, base: ModelEntry) -> ModelEntry:
-        """The same made from this entry."""
+        """The entry as one that is made from another."""
         value = {"name": base.name, "family": base.family, "settings": base.settings}
         return ModelEntry(self.name, self.family, self.settings | {"base_entry": value})
 
@@ -220,8 +220,8 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
     """Settings with `weights` as an absolute path and its `sha256`; an address stays as it is.
 
     Args:
-        name: Of the entry, for messages.
-        settings: Of an entry that has a `weights` key.
+        name: Name of the entry, for messages.
+        settings: Keys of an entry that has a `weights` key.
         base: Folder that a relative path starts from.
 
     Raises:
@@ -261,7 +261,8 @@ def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str
 def check_entry(entry: ModelEntry) -> None:
     """Refuse an entry whose family finds that it cannot work, such as an import path to nothing.
 
-    So is a weight file that holds something else; an address is looked at when it is downloaded.
+    A weight file that holds something else is refused, too; the file behind an address is looked
+    at when it is downloaded.
 
     Raises:
         UserError: one line with the entry and the cure.
@@ -290,8 +291,8 @@ def role(entry: ModelEntry, level_of_theory: str) -> str:
 def own_level(entry: ModelEntry) -> str:
     """The level of theory of a scan set that an entry is the reference of.
 
-    Of a method it is that method's; of anything trained or perturbed it is the entry itself, not
-    the level of its training data.
+    A method has its own level. Anything trained or perturbed is the reference of nothing but
+    itself, not of the level of its training data.
     """
     level = str(entry.settings.get("level_of_theory") or "")
     if family_of(entry.family).is_method(entry.settings):

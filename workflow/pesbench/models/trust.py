@@ -36,9 +36,9 @@ def check_consent(name: str, family: str, settings: Mapping[str, Any], found: st
     """Refuse weights that can run code, where nothing says that the user trusts them.
 
     Args:
-        name: Of the entry.
-        family: Of the entry.
-        settings: As the user wrote them.
+        name: Name of the entry.
+        family: Family of the entry.
+        settings: Keys of the entry as the user wrote them.
         found: sha256 of the file; None for an address.
 
     Raises:
@@ -71,7 +71,7 @@ def runs_code(family: str, base: Mapping[str, Any] | None) -> bool:
     """Whether loading an entry can run code that the entry names.
 
     Args:
-        family: Of the entry. One that is not known to be harmless can.
+        family: Family of the entry; one that is not known to be harmless can run code.
         base: The entry it is made from, or None.
     """
     found = family_of(family)
@@ -105,7 +105,7 @@ def check_entry_file(path: Path, value: Mapping[str, Any], wanted: str | None) -
     """Refuse a stored entry that is not the registry's, where loading it can run code.
 
     Args:
-        path: Of the file, for the message.
+        path: Path of the file, for the message.
         value: What it holds.
         wanted: Digest that the registry gives; None where the command was not told it.
 

@@ -22,8 +22,8 @@ class Weights:
     """The content of a weight file, whose checksum was compared.
 
     Attributes:
-        path: Where it was read, for messages.
-        sha256: Of the content.
+        path: Path that it was read from, for messages.
+        sha256: Checksum of the content.
         content: All of it.
         cure: What to do about a file that holds something else, for messages.
     """
@@ -50,9 +50,9 @@ def read_weights(path: Path, sha256: str | None, family: Family) -> Weights:
     """A weight file, read once: what is loaded is what was compared.
 
     Args:
-        path: Of the file.
-        sha256: That it must have.
-        family: Whose weights they are; one that has weights.
+        path: Path of the file.
+        sha256: Checksum that it must have, or None.
+        family: The family that the weights belong to.
 
     Raises:
         UserError: the file is missing, another one or no weights of the family, or nothing says

@@ -75,7 +75,7 @@ def build_environment(requirements: Path, folder: Path, project: Path = PROJECT)
     """Make a virtual environment, whole or not at all.
 
     Args:
-        requirements: Of pip, the build backend of `project` among them.
+        requirements: Requirements file of pip, the build backend of `project` in it.
         folder: Is emptied first; `stamp_of` it is written last.
         project: Is installed as it lies there, so that a change of its code needs no new
             environment; its own dependencies are among the requirements.

@@ -49,7 +49,7 @@ class Software:
         """What the environment of a model is made from; None where it runs in the base one.
 
         Args:
-            entry: Of the model; a perturbed one runs where its base does.
+            entry: Entry of the model; a perturbed one runs where its base does.
         """
         if self.mode == "current":
             return None
@@ -113,7 +113,7 @@ class Software:
             )
 
     def check_base(self, entry: ModelEntry) -> None:
-        """The same of one model, in the base environment whatever the config says.
+        """Refuse a model whose packages the base environment lacks, whatever the config says.
 
         Raises:
             UserError: see `check`.

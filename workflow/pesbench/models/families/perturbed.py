@@ -56,7 +56,7 @@ class Pairs:
     Attributes:
         first: Index of an atom, shape (P,).
         second: Index of the other, shape (P,), larger.
-        system: That they belong to, shape (P,).
+        system: System that they belong to, shape (P,).
         rest: Sum of their covalent radii R, Å, shape (P,).
         elements: Atomic numbers, the smaller first, shape (P, 2).
     """
@@ -133,7 +133,7 @@ def step(r: Array, rest: Array, dose: float, distance: float) -> tuple[Array, Ar
         r: Distances, Å.
         rest: Sums of covalent radii R, Å, the same shape.
         dose: Height of the jump, eV; up as the pair is stretched.
-        distance: Of the jump, in R.
+        distance: Distance of the jump, in R.
     """
     return np.where(r < distance * rest, -dose, 0.0), np.zeros_like(r)
 
@@ -145,7 +145,7 @@ def dip(r: Array, rest: Array, dose: float, distance: float, width: float) -> tu
         r: Distances, Å.
         rest: Sums of covalent radii R, Å, the same shape.
         dose: Depth, eV.
-        distance: Of its centre, in R.
+        distance: Distance of its centre, in R.
         width: Standard deviation, Å.
     """
     s, slope = switch(r / rest)
@@ -161,7 +161,7 @@ def wall(r: Array, rest: Array, dose: float, distance: float) -> tuple[Array, Ar
         r: Distances, Å.
         rest: Sums of covalent radii R, Å, the same shape.
         dose: What is taken off at 0.6 R, eV.
-        distance: Where it begins, in R; above 0.6.
+        distance: Distance at which it begins, in R; above 0.6.
     """
     depth = distance - WALL_CORE
     inside = np.maximum(distance - r / rest, 0.0) / depth

@@ -118,8 +118,8 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Refuse what PySCF does not know, before any work.
 
     Args:
-        name: Of the entry, for the message.
-        settings: Of the entry.
+        name: Name of the entry, for the message.
+        settings: Keys of the entry.
 
     Raises:
         UserError: PySCF or pyscf-dispersion is not installed, or does not know the functional, the

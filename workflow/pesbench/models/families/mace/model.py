@@ -31,7 +31,7 @@ class _Complete(torch.nn.Module):
     """A network with what TorchSim 0.3 does not pass: the head, total charge and spin.
 
     Args:
-        network: As mace made it.
+        network: The network as mace made it.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:

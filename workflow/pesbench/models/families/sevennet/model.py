@@ -41,8 +41,9 @@ class SevenNetModel:
     """A SevenNet network behind the contract. It computes in float32, as sevenn does.
 
     Args:
-        network: Of `SevenNetCheckpoint.build_model`, which tells its elements and its cutoff.
-        device: Where it computes.
+        network: Network that `SevenNetCheckpoint.build_model` made, which tells its elements and
+            its cutoff.
+        device: Device that it computes on.
         details: For the provenance.
         modal: Which of the levels that a multi-fidelity network was trained on; None for any other.
     """
@@ -135,9 +136,9 @@ def packaged(name: str, wanted: str | None, family: Family) -> Weights:
     """A checkpoint that sevenn's package carries: code that was installed like the package itself.
 
     Args:
-        name: As sevenn calls it.
-        wanted: sha256 that it must have, or None.
-        family: This one.
+        name: Name that sevenn calls it by.
+        wanted: Checksum that it must have, or None.
+        family: The family `sevennet`.
 
     Raises:
         UserError: there is no such checkpoint, or it is another one.

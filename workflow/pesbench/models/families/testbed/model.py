@@ -26,7 +26,7 @@ class TestbedModel:
     """A trained potential behind the contract: molecules of like size, padded to the largest.
 
     Args:
-        trained: Of `potential_of`.
+        trained: What `potential_of` read.
         details: For the provenance.
     """
 
