@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,9 +28,11 @@ from test_merge import (
 )
 
 from pesbench.commands.merge.options import choices
+from pesbench.core.errors import FileError
 from pesbench.core.found import tasks
 from pesbench.files.atomic import atomic_path
 from pesbench.files.hdf5 import writing
+from pesbench.files.stored_results import Groups
 from pesbench.metrics.survival import Outcome
 from pesbench.tasks.bonds.score import PLACES
 from pesbench.tasks.vibrations.settings import VibrationSettings
@@ -290,6 +293,16 @@ def test_a_task_that_was_removed_is_left_out_and_named(package, groups, tmp_path
     assert f"{a.folder}: results of vibrations, no task of this version; left out" in done.stderr
     assert not any(name.startswith("vibrations") for name in board(out))
     assert set(board(out).index) == {"ours", "theirs", "truth", "control-zero"}
+
+
+def test_links_in_files_of_any_task_are_not_followed(groups, tmp_path):
+    path = _pushed(groups[0], net("ours"), {"a": 1.0})
+    with h5py.File(path, "r+") as file:
+        file["a"]["more"] = h5py.ExternalLink(groups[0].folder / "toys.h5", "/")
+    with Groups(path, "file of a task") as opened:
+        assert opened.names == ("a",)
+        with pytest.raises(FileError, match="is a link, which is not followed"):
+            opened.outcome("a")
 
 
 def _merge(package, *arguments):

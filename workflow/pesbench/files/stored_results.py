@@ -62,8 +62,10 @@ class Groups(Reader):
         group, file = self._groups[name], self._file
         arrays = {}
         for key in file.names(group):
-            kind = group.get(key, getclass=True)
-            if kind is h5py.Dataset and (held := group[key]).dtype.kind == "f":
+            if group.get(key, getclass=True, getlink=True) is not h5py.HardLink:
+                raise file.wrong(f"{group.name}/{key}", "is a link, which is not followed")
+            held = group[key]
+            if isinstance(held, h5py.Dataset) and held.dtype.kind == "f":
                 shape = (None,) * held.ndim
                 arrays[key] = file.array(group, key, np.float64, shape, values="any")
         return self.status(group), arrays
