@@ -286,7 +286,7 @@ def _entries(
             task,
             block.models,
             registry,
-            chosen,
+            [*chosen, *shown],
             reference and reference.name,
             places[task.name],
             narrowed=said.before(f"{task.name}.models", "models"),
@@ -297,7 +297,8 @@ def _entries(
         if not task.always
     }
     # the reference, where it is named for a task alone, has a row of its own
-    chosen = sorted({*chosen, *(one for names in asked.values() for one in names)})
+    named = {one for names in asked.values() for one in names}
+    chosen = sorted({*chosen, *(named - {*shown})})
     return [*chosen, *(n for n in shown if n not in chosen)], asked, reference, method.get("relax")
 
 
