@@ -245,7 +245,7 @@ def _molecule_files() -> list[tuple[str, str]]:
 _MOLECULES: list[tuple[str, str]] = []
 
 
-_STORED = ("toys.h5", "scans.h5", "dynamics.h5", "bonds.parquet", "model.json")
+_STORED = ("toys.h5", "scans.h5", "dynamics.h5", "fake/scores/bonds.parquet", "model.json")
 
 
 @dataclass
@@ -281,18 +281,19 @@ def stored_files(folder: Path) -> Stored:
     made = Stored(folder)
     scans, trajectories = results / "bonds/0000.h5", results / "dynamics/0000.h5"
     _main(["score", "bonds", "--scan-set", str(folder / "toys.h5"), "--files", str(scans),
-           "--out", str(results / "scores/scans.parquet")])  # fmt: skip
+           "--out", str(results / "scores/bonds.parquet")])  # fmt: skip
     _main(["score", "dynamics", "--scan-set", str(folder / "toys.h5"), "--files", str(trajectories),
            "--out", str(results / "scores/dynamics.parquet")])  # fmt: skip
     score = ["score", "bonds", "--scan-set", "toys.h5", "--files", "scans.h5", "--out", "s.parquet"]
-    worst = ["worst", *score[1:5], "--scores", "bonds.parquet", "--csv", "w.csv"]
-    worst += ["--extxyz", "w.extxyz", "--figure", "w.png"]
+    worst = ["model-section", "bonds", "--model", "fake", "--results", ".", "--scan-set",
+             "toys.h5", "--files", "scans.h5"]  # fmt: skip
     for name, path in {
         "scans.h5": scans,
         "dynamics.h5": trajectories,
-        "bonds.parquet": results / "scores/scans.parquet",
+        "fake/scores/bonds.parquet": results / "scores/bonds.parquet",
         "model.json": results / "model.json",
     }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / name)
     evaluate = ["run", "bonds", "--entry", "model.json", "--scan-set", "toys.h5", "--scans",
                 "no/scan", "--out", "e.h5"]  # fmt: skip
@@ -306,7 +307,7 @@ def stored_files(folder: Path) -> Stored:
         (Path("dynamics.h5"), ["export", "--trajectories", "dynamics.h5", "--list"]),
         (Path("dynamics.h5"), ["export", "a_300K_0", "--trajectories", "dynamics.h5", "--out",
                                "a.extxyz"]),
-        (Path("bonds.parquet"), worst),
+        (Path("fake/scores/bonds.parquet"), worst),
         (Path("model.json"), evaluate),
     ]  # fmt: skip
     return made
@@ -317,6 +318,7 @@ def stored(made: Stored) -> Callable[[Path, random.Random], list[str]]:
 
     def kind(here: Path, draw: random.Random) -> list[str]:
         for name in _STORED:
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(made.folder / name, here / name)
         path, words = draw.choice(made.commands)
         if path.suffix == ".h5" and draw.random() < 0.6:
@@ -364,6 +366,7 @@ def command_lines(made: Stored) -> Callable[[Path, random.Random], list[str]]:
 
     def kind(here: Path, draw: random.Random) -> list[str]:
         for name in _STORED:
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(made.folder / name, here / name)
         return _mutated_words(list(draw.choice(_COMMANDS)), draw)
 

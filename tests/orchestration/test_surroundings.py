@@ -178,7 +178,7 @@ import sys
 from pesbench.cli import main
 try: main(["--version"])
 except SystemExit: pass
-from pesbench.report import figures
+from pesbench.files import figures
 import hashlib
 figure = figures.saying("FSD (\\u00c5\\u207b\\u00b9) 50% a_b \\u22121")
 print(hashlib.sha256(figures.png(figure)).hexdigest())

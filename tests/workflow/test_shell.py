@@ -161,13 +161,11 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
     assert every - set(asked) == {"build-environment"}
     # the results of each are in one folder, whose name nobody took to pieces
     folder = _without_braces(text)
-    for parsed in asked["page"] + asked["leaderboard"] + asked["ladder"]:
+    for parsed in asked["page"] + asked["leaderboard"] + asked["section"] + asked["compare"]:
         assert parsed.results.parent.name == folder
-        assert (
-            parsed.models
-            == ["method", "own", "own-again", "own-perturbed", "zero"][: len(parsed.models)]
-            or parsed.stage == "ladder"
-        )
+    names = ["method", "own", "own-again", "own-perturbed", "zero"]
+    for parsed in asked["section"] + asked["compare"]:
+        assert parsed.models == names[: len(parsed.models)]
         assert parsed.models_file.name == f"{folder} models.yaml"
     assert {p.seen_systems and p.seen_systems.name for p in asked["score"]} == {
         None, f"{folder} seen.csv",

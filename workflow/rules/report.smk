@@ -24,6 +24,11 @@ def scores_of(ran):
     return [graph.scores_file(RESULTS, task, model) for task in ran for model in ran[task]]
 
 
+def section_code(module):
+    """What decides a section: the module that makes it, how scores are read, how it is written."""
+    return stage_fingerprint(module, "pesbench.report.inputs", "pesbench.report.sections")
+
+
 def section_words(wildcards, input):
     """A parameter: the command that makes the section of a task."""
     return graph.section_command(RESULTS, REPORT, wildcards.task, rank_by=RUN.rank_by, **PLACES)
@@ -92,7 +97,7 @@ rule model_section:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        code=lambda wildcards: stage_fingerprint(stage_module(wildcards.task, "model_section")),
+        code=lambda wildcards: section_code(stage_module(wildcards.task, "model_section")),
         words=model_section_words,
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"
@@ -120,7 +125,7 @@ rule section:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        code=lambda wildcards: stage_fingerprint(stage_module(wildcards.task, "section")),
+        code=lambda wildcards: section_code(stage_module(wildcards.task, "section")),
         descriptions=given(DESCRIPTIONS),
         rank_by=RUN.rank_by,
         words=section_words,
@@ -154,7 +159,7 @@ rule compare:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        code=lambda wildcards: stage_fingerprint(section_module(wildcards.comparison)),
+        code=lambda wildcards: section_code(section_module(wildcards.comparison)),
         descriptions=given(DESCRIPTIONS),
         ladder=list(RUN.ladder),
         words=compare_words,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pesbench.core.errors import UserError, check_writable
+from pesbench.files.layout import check_layout
 from pesbench.orchestration.at_work import take
 from pesbench.orchestration.cluster import Cluster, read_cluster
 from pesbench.orchestration.config import Run, resolve
@@ -66,9 +67,11 @@ class Start:
 
         Raises:
             HostError: the results cannot be written.
-            UserError: another run is at work in them, or its jobs are in Slurm's queue.
+            UserError: another run is at work in them, or its jobs are in Slurm's queue; or the
+                results are of an earlier version, whose files have other names.
         """
         check_writable(self.run.results)
+        check_layout(self.run.results)
         take(self.run.results, Path.cwd())
         if self.on_slurm:
             refuse_left_over(Path.cwd())
