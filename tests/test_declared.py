@@ -32,7 +32,8 @@ NEEDS = {
 }
 # What runs in the environment of a family imports at first nothing beside the base package.
 IN_ANY_ENVIRONMENT = re.compile(
-    r"core/|engine/|models/(?!torch)[^/]+$|tasks/[^/]+/(run|settings|task)\.py$"
+    r"core/|engine/|models/(?!torch)[^/]+$|models/families/([^/]+|[^/]+/family)\.py$"
+    r"|tasks/[^/]+/(run|settings|task)\.py$"
 )
 
 
@@ -70,7 +71,8 @@ def third_party(path: Path, *, at_first: bool = False) -> set[str]:
 def declared(path: Path) -> set[str]:
     """Names of the packages that a module of the workflow may import."""
     place = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else ""
-    family = path.stem if place.startswith("models/families/") else None
+    within = place.removeprefix("models/families/")
+    family = within.partition("/")[0].removesuffix(".py") if within != place else None
     if family in EXTRAS:
         return _names(family)
     pins = REPO / "envs" / f"{family}.txt"
