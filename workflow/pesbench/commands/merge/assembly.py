@@ -305,6 +305,8 @@ def _adapt(taken: Taken, one: Joined, target: Path) -> None:
         if without:
             work = opened.work()
             left = sum(size for key, size in work.items() if key not in without)
-            file.attrs["wall_s"] = opened.attributes["wall_s"] * left / sum(work.values())
+            share = left / sum(work.values())
+            file.attrs["wall_s"] = opened.attributes["wall_s"] * share
+            file.attrs["atom_frames"] = round(opened.attributes.get("atom_frames", 0) * share)
             opened.remove(file, sorted(without))
     seal(target)
