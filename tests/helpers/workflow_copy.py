@@ -68,13 +68,17 @@ class Copy:
         """Number of jobs by rule that a run would start."""
         done = self.snakemake("-n", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
-        text = done.stdout + done.stderr
-        counts = re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE)
-        return {rule: int(n) for rule, n in counts if rule not in ("total", "all")}
+        return jobs_of(done)
 
     @property
     def results(self) -> Path:
         return self.root / self._results / "mini"
+
+
+def jobs_of(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Number of jobs by rule, as Snakemake tells them before it begins."""
+    counts = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, flags=re.MULTILINE)
+    return {rule: int(n) for rule, n in counts if rule not in ("total", "all")}
 
 
 def refusal(checkout: Path, *words: str) -> str:

@@ -117,10 +117,10 @@ def test_requirements_that_cannot_be_read_are_one_line(tmp_path, content, said):
 # --- making one ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that is called as this one, and installs without network."""
-    folder = tmp_path / "project"
+    folder = tmp_path_factory.mktemp("making") / "project"
     (folder / "there").mkdir(parents=True)
     (folder / "there" / "pesbench.py").write_text("import tiny\n")
     (folder / "backend.py").write_text(BACKEND)
@@ -130,7 +130,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def requirements(project: Path) -> Path:
     """Requirements of one package, in a file beside them."""
     scope: dict[str, object] = {}
@@ -143,17 +143,25 @@ def requirements(project: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def built(project: Path, requirements: Path) -> Path:
+    """An environment that was made once; a test leaves it whole."""
+    folder = project.parent / "environments" / "tiny"
+    build_environment(requirements, folder, project)
+    return folder
+
+
 def _runs(folder: Path, code: str) -> bool:
     command = [python_of(folder), "-c", code]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return subprocess.run(command, env=clean, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.xdist_group("an environment")  # which is made once
 def test_an_environment_holds_its_requirements_and_the_package_and_nothing_else(
-    tmp_path: Path, project: Path, requirements: Path
+    built: Path, project: Path, requirements: Path
 ) -> None:
-    folder = tmp_path / "environments" / "tiny"
-    build_environment(requirements, folder, project)
+    folder = built
     assert _runs(folder, "import pesbench, tiny")
     assert not _runs(folder, "import numpy")
     stamp = json.loads(stamp_of(folder).read_text())
@@ -161,8 +169,11 @@ def test_an_environment_holds_its_requirements_and_the_package_and_nothing_else(
     assert any(line.startswith("tiny ") for line in stamp["packages"]), stamp["packages"]
     assert not any("pesbench" in line for line in stamp["packages"])  # as it lies there
     # the code of the package is that of the project, without a new environment
-    (project / "there" / "pesbench.py").write_text("raise SystemExit(3)\n")
+    code = project / "there" / "pesbench.py"
+    before = code.read_text()
+    code.write_text("raise SystemExit(3)\n")
     assert not _runs(folder, "import pesbench")
+    code.write_text(before)
 
 
 def test_what_pip_cannot_install_is_one_line_and_no_environment(
@@ -186,12 +197,12 @@ build_environment(*map(Path, sys.argv[1:]))
 """
 
 
+@pytest.mark.xdist_group("an environment")  # which is made once
 def test_an_interrupted_one_is_not_taken_for_whole(
-    tmp_path: Path, project: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+    built: Path, project: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even where a whole one stood before; and the next attempt waits for what goes on."""
-    folder = tmp_path / "tiny"
-    build_environment(requirements, folder, project)
+    folder = built
     monkeypatch.setenv("TINY_SLEEP", "5")  # the installation of the project takes that long
     arguments = [str(path) for path in (requirements, folder, project)]
     before = (folder / "pyvenv.cfg").stat().st_mtime_ns

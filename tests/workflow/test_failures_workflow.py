@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ase import Atoms
 
-from workflow_copy import Copy
+from workflow_copy import Copy, refusal
 
 LENGTHS = {"co": ("CO", 1.13), "n2": ("NN", 1.10), "cs": ("CS", 1.54), "pn": ("PN", 1.49)}
 BROKEN = {
@@ -122,7 +122,7 @@ def test_the_leaderboard_is_built_whatever_models_do_and_strict_tells_of_it(copy
         assert said in board.loc[model, "missing_example"], model
         assert status in board.loc[model, "md_missing"]
         assert model in page
-        for what, kind in (("scans", "scans"), ("trajectories", "dynamics"),
+        for what, kind in (("scans", "bonds"), ("trajectories", "dynamics"),
                            ("molecules", "vibrations")):  # fmt: skip
             scores = pd.read_parquet(results / model / "scores" / f"{kind}.parquet")
             failed = scores[scores["status"] != "ok"]
@@ -139,7 +139,7 @@ def test_the_leaderboard_is_built_whatever_models_do_and_strict_tells_of_it(copy
 
 def test_a_damaged_file_is_refused_and_made_again_on_request(copy: Copy) -> None:
     """By the steps that the message and config/README.md tell."""
-    run = ("results/toys/morse/scores/scans.parquet", "--configfile", "few.yaml")
+    run = ("results/toys/morse/scores/bonds.parquet", "--configfile", "few.yaml")
     assert copy.snakemake(*run).returncode == 0
     path = copy.root / "results" / "toys" / "morse" / "bonds" / "0000.h5"
     before = path.read_bytes()
@@ -253,9 +253,10 @@ def test_a_read_only_results_folder_is_one_line_before_any_work(copy: Copy) -> N
     assert "Traceback" not in _text(done)
 
 
-def test_a_config_says_whether_it_is_strict(copy: Copy) -> None:
-    done = copy.snakemake("-n", "--configfile", "few.yaml", "--config", "strict=perhaps")
-    assert "`strict` must be true or false, not 'perhaps'" in done.stderr
+def test_a_config_says_whether_it_is_strict(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy.root)
+    said = refusal(copy.root, "--configfile", "few.yaml", "--config", "strict=perhaps")
+    assert "`strict` must be true or false, not 'perhaps'" in said
     assert "strict" not in copy.planned("--configfile", "few.yaml")
     assert copy.planned("--configfile", "few.yaml", "--config", "strict=True")["strict"] == 1
     assert Path(copy.root / "config" / "README.md").read_text().count("| `strict` |") == 1

@@ -179,7 +179,7 @@ def test_both_are_ranked_on_one_leaderboard(copy: Copy, board: pd.DataFrame) -> 
         assert row["family"] == family
         assert row["n_scored"] == row["n_planned"] == 3
         assert row["md_n_planned"] == 1
-        for stage in ("scans", "dynamics"):
+        for stage in ("bonds", "dynamics"):
             with h5py.File(copy.results / model / stage / "0000.h5") as file:
                 packages = json.loads(file.attrs["provenance"])["packages"]
             assert packages["e3nn"] == {"mace": "0.4.4", "sevennet": "0.6.0"}[family]
@@ -198,9 +198,9 @@ def test_other_packages_run_the_models_of_their_family_again(
     pins.write_text(before.replace("tqdm==", "# tqdm=="))
     jobs = copy.planned(*FEW)
     pins.write_text(before)
-    assert (jobs["environment"], jobs["evaluate"], jobs["dynamics"]) == (1, 1, 1)
-    assert jobs["score"] == 1
-    assert not {"reference", "evaluate_on_cpu"} & set(jobs)
+    # bonds and dynamics of the one model
+    assert (jobs["environment"], jobs["run"], jobs["score"]) == (1, 2, 2)
+    assert not {"reference", "run_on_cpu"} & set(jobs)
 
 
 def test_the_same_packages_made_again_run_nothing(copy: Copy, board: pd.DataFrame) -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from workflow_copy import RESULTS, Copy
+from examples import matches
+from workflow_copy import RESULTS, Copy, jobs_of
 
 MODELS = ["gfn1-xtb", "gfn2-xtb", "emt", "mace-mini"]
 DYNAMICS = {
@@ -97,15 +98,18 @@ def test_frequencies_are_compared_with_those_of_the_reference(copy: Copy) -> Non
     assert scores["mae_cm1"].between(1, 100).all()
     assert (scores["n_imaginary_reference"] == 0).all()
     assert scores["seen"].isin(["seen", "unseen"]).all()
-    assert not (copy.results / "gfn1-xtb" / "vibrations.h5").exists()
-    with h5py.File(copy.results / "reference" / "vibrations.h5") as file:
+    assert not (copy.results / "gfn1-xtb" / "vibrations").exists()
+    (answers,) = matches(copy.results / "reference" / "vibrations", "*.h5")
+    with h5py.File(answers) as file:
         assert set(file) == {"hydrazine", "methanethiol"}
         assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
 
 
 def test_the_ladder_repeats_the_numbers_of_the_leaderboard(copy: Copy) -> None:
     board = pd.read_csv(copy.results / "leaderboard.csv").set_index("model")
-    table = pd.read_csv(copy.results / "ladder.csv", keep_default_na=False, na_values=[""])
+    table = pd.read_csv(
+        copy.results / "sections" / "ladder" / "ladder.csv", keep_default_na=False, na_values=[""]
+    )
     table = table.set_index("model")
     assert list(table.index) == ["mace-mini", "gfn1-xtb", "seed noise"]
     assert table.loc["gfn1-xtb", "change"] == "n/a"  # tight binding has no card
@@ -122,8 +126,8 @@ def test_the_ladder_repeats_the_numbers_of_the_leaderboard(copy: Copy) -> None:
     assert mace["frames_force_mae_unseen_mev_per_angstrom"] == errors["force_mae_mev_per_angstrom"]
     scores = pd.read_parquet(copy.results / "mace-mini" / "scores" / "vibrations.parquet")
     assert mace["frequency_mae_cm1"] == pytest.approx(scores["mae_cm1"].mean())
-    assert (copy.results / "ladder.png").stat().st_size > 0
-    for file in ("ladder.md", "leaderboard.md", "leaderboard.html"):
+    assert (copy.results / "sections" / "ladder" / "ladder.png").stat().st_size > 0
+    for file in ("sections/ladder/ladder.md", "leaderboard.md", "leaderboard.html"):
         assert "Seed noise is unknown" in (copy.results / file).read_text()
 
 
@@ -131,10 +135,12 @@ def test_numerical_variants_are_compared(copy: Copy) -> None:
     """A repeat differs in the last digits at most (its batches may); float32 by more."""
     more = _models("mace-mini-repeat", "mace-mini-float32")
     arguments = (*SMALL, *more, "--until", "leaderboard")
-    assert copy.planned(*arguments)["evaluate"] == 2
     done = copy.snakemake(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    table = pd.read_csv(copy.results / "parity.csv").set_index(["model", "quantity"])
+    assert jobs_of(done)["run"] == 2  # scans of the two that are new
+    table = pd.read_csv(copy.results / "sections" / "parity" / "parity.csv").set_index(
+        ["model", "quantity"]
+    )
     assert set(table["base"]) == {"mace-mini"}
     assert (table.loc["mace-mini-repeat", "largest_difference"] < 1e-6).all()
     assert table.loc[("mace-mini-float32", "energy_mev"), "largest_difference"] > 1e-4
@@ -169,7 +175,7 @@ def test_every_output_says_how_it_was_made(copy: Copy) -> None:
     with h5py.File(copy.results / "gfn1-xtb" / "bonds" / "0000.h5") as file:
         assert json.loads(file.attrs["provenance"])["packages"]["tblite"]
         assert file.attrs["wall_s"] > 0
-    assert (copy.results / "gfn1-xtb" / "worst.extxyz").stat().st_size > 0
+    assert (copy.results / "gfn1-xtb" / "sections" / "bonds" / "worst.extxyz").stat().st_size > 0
     models = json.loads((copy.results / "models.json").read_text())["models"]
     assert models["gfn2-xtb"]["description"]["level_of_theory"] == "GFN2-xTB"
     assert set(models["mace-mini"]["seen"].values()) == {"seen", "unseen"}
@@ -201,8 +207,8 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
     finally:
         registry.write_text(before)
     once = (
-        *("entry", "evaluate_on_cpu", "score", "worst", "leaderboard", "figures", "page"),
-        *("associate", "describe"),
+        *("entry", "run_on_cpu", "score", "model_section", "section", "leaderboard", "page"),
+        *("describe",),
     )
     assert jobs == dict.fromkeys(once, 1)
 
@@ -213,11 +219,11 @@ def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Cop
     try:
         registry.write_text(before.replace("method: GFN1-xTB", "method: GFN1-xTB\n  accuracy: 0.5"))
         jobs = copy.planned(*SMALL)
-        assert (jobs["evaluate_on_cpu"], jobs["score"]) == (1, 1)
-        assert (jobs["dynamics_on_cpu"], jobs["score_dynamics"]) == (2, 1)
+        # a shard of scans, two of dynamics; both scores
+        assert (jobs["run_on_cpu"], jobs["score"]) == (3, 2)
         registry.write_text(before.replace("Grimme, Bannwarth", "S. Grimme, Bannwarth"))
         jobs = copy.planned(*SMALL)
-        assert not {"evaluate", "evaluate_on_cpu"} & set(jobs)
+        assert not {"run", "run_on_cpu"} & set(jobs)
         assert "score" not in jobs
     finally:
         registry.write_text(before)
@@ -233,8 +239,8 @@ def test_a_changed_metric_recomputes_scores_only(copy: Copy) -> None:
         jobs = copy.planned(*SMALL)
     finally:
         module.write_text(before)
-    assert (jobs["score"], jobs["controls"]) == (4, 1)  # evaluations of controls are kept
-    assert not {"evaluate", "evaluate_on_cpu", "entry", "scan_set_from_molecules"} & set(jobs)
+    assert (jobs["score"], jobs["controls_bonds"]) == (4, 1)  # evaluations of controls are kept
+    assert not {"run", "run_on_cpu", "entry", "scan_set_from_molecules"} & set(jobs)
 
 
 def test_another_place_of_the_interpreter_or_results_is_no_reason_to_run(copy: Copy) -> None:
@@ -253,7 +259,7 @@ def test_a_printed_command_can_be_run_by_hand(copy: Copy) -> None:
     command = next(
         line.partition("Shell command:")[2].strip() or line.strip()
         for line in (done.stdout + done.stderr).splitlines()
-        if "pesbench score" in line and "gfn1-xtb" in line
+        if "pesbench score bonds" in line and "gfn1-xtb" in line
     )
     out = copy.results / "gfn1-xtb" / "scores" / "bonds.parquet"
     before = pd.read_parquet(out)
