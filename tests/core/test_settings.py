@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pesbench.commands.arguments import add_settings, settings_of
 from pesbench.core.errors import UserError
@@ -55,19 +57,19 @@ GOOD = {"name": "a", "needed": []}
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "made",
     [Made(), Made(9, 1 / 3, (0.1 + 0.2,), "b", fresh=True, more=0.0, later=7.0)],
 )
-def test_settings_reach_a_command_and_a_config_as_they_are(settings):
+def test_settings_reach_a_command_and_a_config_as_they_are(made):
     for stage in ("run", "score"):
         parser = argparse.ArgumentParser()
         add_settings(parser, Made, stage)
-        found = settings_of(parser.parse_args(words(settings, stage)), Made)
+        found = settings_of(parser.parse_args(words(made, stage)), Made)
         for key in keys(Made):
             if key.about.stage == stage:
-                assert getattr(found, key.name) == getattr(settings, key.name)
-    assert validate(Made, plain(settings), "here") == settings
-    check_limits(settings, "here")
+                assert getattr(found, key.name) == getattr(made, key.name)
+    assert validate(Made, plain(made), "here") == made
+    check_limits(made, "here")
 
 
 def test_an_option_is_refused_beyond_the_limits_of_the_setting(capsys):
@@ -176,3 +178,24 @@ def test_a_field_that_was_not_declared_is_an_error():
 
     with pytest.raises(TypeError, match=r"Wrong\.size: declare it with `setting`"):
         list(keys(Wrong))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("aB1-{\n", max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([one.name for one in declared(Outer)]), VALUES))
+def test_whatever_is_written_is_taken_or_refused_in_one_line(value):
+    told = ""
+    try:
+        found = validate(Outer, GOOD | value, "here")
+    except UserError as error:
+        told = str(error)
+    assert not told or told.startswith("here")
+    assert "\n" not in told
+    assert len(told) < 400
+    assert told or validate(Outer, plain(found), "here") == found

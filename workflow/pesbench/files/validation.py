@@ -224,10 +224,10 @@ def _beside_none(hint: Any) -> tuple[Any, ...]:
 
 
 def _text(about: Setting, value: Any, other: Callable[[Any], Any]) -> Any:
-    """A text, where it is the word or a path that may stand there, or something else."""
-    if isinstance(value, str) and about.path:
-        return _path(about, value)
-    return value if about.word and value == about.word else other(value)
+    """A text that may stand there, the only one where there is a `word`, or something else."""
+    if isinstance(value, str) and about.word in ("", value):
+        return _path(about, value) if about.path else value
+    return other(value)
 
 
 def _path(about: Setting, value: str) -> str:
