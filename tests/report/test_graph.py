@@ -1,0 +1,120 @@
+"""What a report is made of: which sections belong to a run, and the commands that make it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pesbench.cli import parser
+from pesbench.compare.comparison import ReportRun, comparisons
+from pesbench.core.found import tasks
+from pesbench.files.layout import check_layout
+from pesbench.models.registry import ModelEntry
+from pesbench.report import graph
+
+LEVEL = "GFN2-xTB"
+
+
+def entry(name, family="ase", **settings):
+    return ModelEntry(name, family, {"calculator": name} | settings)
+
+
+ENTRIES = {
+    one.name: one
+    for one in (
+        entry("a"),
+        entry("a-again", calculator="a", repeat=2),
+        entry("bent", "perturbed", base="a", perturbation="curl", dose=0.1),
+        entry("ref", "tblite", method="GFN2-xTB", level_of_theory=LEVEL),
+        entry("zero", "control", control="zero"),
+    )
+}
+
+
+def a_run(ran=(), ladder=(), scored_only=()):
+    every = {"bonds": list(ENTRIES)} | {task: ["a", "ref"] for task in ran}
+    return ReportRun(ENTRIES, LEVEL, every, ladder, scored_only)
+
+
+def commands(run, files=None):
+    files = {"bonds": {name: [Path(f"r/{name}/0000.h5")] for name in ENTRIES}}
+    for name in run.scored_only:
+        files["bonds"].pop(name)
+    return graph.report_commands(
+        Path("r"), run, scan_set=Path("r/s.h5"), models_file=Path("m.yaml"), rank_by="fsd_full",
+        files=files,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("run", "names"),
+    [
+        (a_run(), ["bonds", "parity"]),
+        (a_run(["dynamics"]), ["bonds", "dynamics", "association", "parity"]),
+        (a_run(["vibrations"], ["a"]), ["bonds", "vibrations", "ladder", "parity"]),
+        (a_run(scored_only=["a-again"]), ["bonds"]),
+    ],
+)
+def test_sections_are_those_that_a_run_has_tasks_before_comparisons(run, names):
+    assert graph.section_names(run) == names
+
+
+def test_perturbed_models_that_ran_dynamics_have_dose_and_response():
+    run = ReportRun(ENTRIES, LEVEL, {"bonds": list(ENTRIES), "dynamics": ["bent"]})
+    assert graph.comparison_sections(run) == ["association", "dose", "parity"]
+
+
+def test_only_models_have_sections_of_their_own():
+    assert graph.model_sections(a_run()) == [("bonds", "a"), ("bonds", "a-again")]
+
+
+def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_each_other():
+    run = a_run(["dynamics", "vibrations"], ["a"])
+    made = commands(run)
+    assert [words[0] for words in made] == [
+        *["model-section"] * 2, *["section"] * 3, *["compare"] * 3, "leaderboard", "page",
+    ]  # fmt: skip
+    assert made[-1][-7:] == ["--sections", *graph.section_names(run)]
+    for words in made:
+        parsed = parser().parse_args(words)
+        assert parsed.results == Path("r")
+    dynamics = next(words for words in made if words[:2] == ["section", "dynamics"])
+    ran = parser().parse_args(dynamics).ran
+    assert ran == [["bonds", *ENTRIES], ["dynamics", "a", "ref"]]  # nothing of vibrations
+
+
+def test_a_model_with_scores_only_is_asked_for_no_file():
+    made = commands(a_run(scored_only=["a"]))
+    one, other = (words for words in made if words[0] == "model-section")
+    assert "--files" not in one
+    assert other[-2:] == ["--files", "r/a-again/0000.h5"]
+
+
+def test_what_there_is_is_found_by_looking():
+    root = Path(graph.__file__).parents[1]
+    for room, found in (("tasks", tasks()), ("compare", comparisons())):
+        folders = {path.parent.name for path in (root / room).glob("*/section.py")}
+        assert folders == set(found)
+        for name, one in found.items():
+            assert one.name == name
+            assert one.title
+            assert one.summary
+
+
+@pytest.mark.parametrize("old", ["m/scans/0000.h5", "m/scores/scans.parquet", "m/vibrations.h5"])
+def test_results_of_an_earlier_layout_are_refused_with_the_command_that_renames(tmp_path, old):
+    import subprocess
+
+    results = tmp_path / "it's [a] folder"
+    check_layout(results)
+    path = results / old
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    with pytest.raises(Exception, match="an earlier version") as refused:
+        check_layout(results)
+    said = str(refused.value)
+    assert "\n" not in said
+    subprocess.run(["bash", "-c", said.partition("rename such files: ")[2]], check=True)
+    check_layout(results)
+    assert [p.read_text() for p in results.rglob("*") if p.is_file()] == ["x"]
