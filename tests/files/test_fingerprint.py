@@ -169,6 +169,7 @@ STAGES = RUNS | {
     "archive": ("pesbench.references.bsct_spice",),
     "molecules": ("pesbench.references.molecules",),
     "references": ("pesbench.references.calculators",),
+    "section": (f"{BONDS}.section", "pesbench.report.inputs", "pesbench.report.sections"),
     "page": ("pesbench.report.page",),
     "train": ("pesbench.testbed.cards",),
 }
@@ -184,7 +185,7 @@ CHANGES = {
     "metrics/smoothness.py": ({"scores", "train"}, {"references", "archive", *RUNS}),
     "tasks/bonds/score.py": ({"scores"}, {"references", "archive", *RUNS}),
     "tasks/bonds/breaks.py": ({"scores"}, {"references", "archive", *RUNS}),
-    "metrics/aggregate.py": ({"page"}, {"scores", "vibration scores", *RUNS}),
+    "metrics/aggregate.py": ({"section"}, {"scores", "vibration scores", *RUNS}),
     "models/families/mace/model.py": (_of("mace"), {*SCORES, *_of("tblite"), *_of("control")}),
     "models/families/tblite.py": (_of("tblite"), {*SCORES, *_of("mace"), *_of("control")}),
     "models/families/control.py": (_of("control"), {*SCORES, *_of("mace"), *_of("tblite")}),
@@ -210,7 +211,10 @@ CHANGES = {
     "files/evaluation.py": (
         {*EVALUATIONS, "scores", "references"}, {*TRAJECTORIES, "archive", "dynamics scores"},
     ),
-    "models/registry.py": ({"page", *RUNS}, {"archive"}),  # `role` decides who is ranked
+    "models/roles.py": ({"section"}, {*SCORES, *RUNS, "archive"}),  # who is ranked
+    "models/registry.py": (set(RUNS), {"archive"}),
+    "models/download.py": (set(), {*SCORES, *RUNS}),
+    "models/transfer.py": ({"archive"}, {*SCORES, *RUNS}),
     "references/bsct_spice.py": ({"archive"}, {"scores", *RUNS}),
     "references/quality.py": ({"references"}, {"scores", "archive", *RUNS}),
     "report/page.html.jinja": ({"page"}, {*SCORES, *RUNS}),

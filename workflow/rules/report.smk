@@ -25,8 +25,11 @@ def scores_of(ran):
 
 
 def section_code(module):
-    """What decides a section: the module that makes it, how scores are read, how it is written."""
-    return stage_fingerprint(module, "pesbench.report.inputs", "pesbench.report.sections")
+    """What decides a section: what makes, reads and writes it, and the roles of the families."""
+    families = sorted({family for entry in RUN.models.values() for family in entry.families})
+    return stage_fingerprint(
+        module, "pesbench.report.inputs", "pesbench.report.sections", *family_modules(families)
+    )
 
 
 def section_words(wildcards, input):
