@@ -25,7 +25,8 @@ from benchmarks.models import Size, write_mace
 
 from pesbench.files.atomic import write_json
 from pesbench.files.scan_set import ScanSet
-from pesbench.models.registry import ModelEntry, file_sha256
+from pesbench.models.addresses import file_sha256
+from pesbench.models.registry import ModelEntry
 
 ROOT = Path(__file__).resolve().parent.parent
 _ARCHIVE = ROOT.parent / "shared" / "data" / "bsct-79d915b0.tar.gz"

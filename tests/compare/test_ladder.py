@@ -47,7 +47,7 @@ from pesbench.compare.ladder.section import section as ladder_section
 from pesbench.core.errors import UserError
 from pesbench.files import figures
 from pesbench.files.scan_set import ScanSet
-from pesbench.models.download import cache_path
+from pesbench.models.addresses import cache_path
 from pesbench.models.facts import model_facts
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.registry import ModelEntry

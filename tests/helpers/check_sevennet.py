@@ -25,9 +25,10 @@ from pesbench.core.interface import Batch, Result
 from pesbench.core.systems import System
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set
+from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.sevennet.model import SevenNetModel
-from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.models.registry import ModelEntry, load
 from shards import evaluate_shard
 
 NAMES = ("CH3CH2OH", "CH4", "C6H6", "H2O", "CH3NO2", "CH3SH", "H")

@@ -261,7 +261,7 @@ def stored_files(folder: Path) -> Stored:
     sys.path.insert(0, str(REPO / "tests/helpers"))
     from examples import TOYS, fake_entry, toy_scan, write_toys
     from pesbench.files.atomic import write_json
-    from pesbench.models.registry import settle
+    from pesbench.models.fetching import settle
     from pesbench.tasks.dynamics.settings import DynamicsSettings
     from shards import evaluate_shard, run_dynamics_shard
 

@@ -26,8 +26,10 @@ import yaml
 from pesbench import cli
 from pesbench.core.errors import HostError, UserError
 from pesbench.models import download, transfer
-from pesbench.models.download import cache_path, fetch, pin_path, read_pin
-from pesbench.models.registry import ModelEntry, check_entry, fetch_weights, settle
+from pesbench.models.addresses import Pin, cache_path, pin_path, read_pin
+from pesbench.models.download import fetch
+from pesbench.models.fetching import fetch_weights, settle
+from pesbench.models.registry import ModelEntry, check_entry
 from pesbench.orchestration.config import loading_options, read_models, resolve_entry
 
 NETWORK = b"\x80\x02cmace.modules.models\nScaleShiftMACE\nq\x00)\x81."
@@ -285,7 +287,7 @@ def test_a_checksum_that_is_known_beforehand(server: Server, cache: Path) -> Non
 
 def test_several_at_once_download_once(server: Server) -> None:
     server.pause_s = 0.2
-    found: list[download.Pin] = []
+    found: list[Pin] = []
     threads = [
         threading.Thread(target=lambda: found.append(fetch(server.address()))) for _ in range(4)
     ]

@@ -117,7 +117,8 @@ from pesbench.core.family import names
 from pesbench.core.interface import molecules_batch
 from pesbench.files.provenance import package_versions
 from pesbench.models.models_file import make_entry, read_models, resolve_entry
-from pesbench.models.registry import ModelEntry, load, role
+from pesbench.models.registry import ModelEntry, load
+from pesbench.models.roles import role
 from pesbench.models.trust import runs_code
 from pesbench.orchestration.requests import memory_mb, seconds_per_atom_frame, uses_gpu
 from pesbench.orchestration.software import Software

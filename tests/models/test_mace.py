@@ -24,9 +24,10 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, molecules_batch
 from pesbench.engine.worker import Worker
 from pesbench.models import registry
-from pesbench.models.download import cache_path, is_address, pin_path
+from pesbench.models.addresses import cache_path, file_sha256, is_address, pin_path
 from pesbench.models.families.mace.model import MACE
-from pesbench.models.registry import ModelEntry, check_entry, file_sha256, settle
+from pesbench.models.fetching import settle
+from pesbench.models.registry import ModelEntry, check_entry
 from pesbench.orchestration.config import read_models, resolve_entry
 
 REPO = Path(__file__).parents[2]

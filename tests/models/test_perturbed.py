@@ -34,7 +34,9 @@ from pesbench.models.families.perturbed import (
     all_pairs,
     switch,
 )
-from pesbench.models.registry import ModelEntry, load, role, settle
+from pesbench.models.fetching import settle
+from pesbench.models.registry import ModelEntry, load
+from pesbench.models.roles import role
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import config
 from pesbench.orchestration.config import loading_options, read_models, resolve_entry
@@ -599,7 +601,7 @@ def test_a_job_gets_the_weights_of_the_base(tmp_path):
 
 
 def test_weights_from_an_address_are_fetched_for_the_base(tmp_path, monkeypatch):
-    from pesbench.models import registry
+    from pesbench.models import fetching, registry
 
     cached = tmp_path / "cached.model"
     cached.write_bytes(b"\x80")
@@ -608,14 +610,15 @@ def test_weights_from_an_address_are_fetched_for_the_base(tmp_path, monkeypatch)
         assert (address, sha256) == ("https://example.org/a.model", None)
         return type("Pin", (), {"sha256": "a" * 64})
 
-    monkeypatch.setattr(registry.download, "fetch", fetch)
-    monkeypatch.setattr(registry, "cache_path", lambda address: cached)
+    monkeypatch.setattr(fetching.download, "fetch", fetch)
+    for module in (fetching, registry):
+        monkeypatch.setattr(module, "cache_path", lambda address: cached)
     base = ModelEntry("network", "mace", {"weights": "https://example.org/a.model"})
     entry = _made(base)
     assert loading_options(entry)[2:] == ["--weights", str(cached)]
     assert settle(entry)["settings"]["base_entry"]["settings"]["sha256"] == "a" * 64
     assert entry_sha256(settle(entry)) == entry.sha256
-    assert registry.fetch_weights(entry).base.settings["weights"] == str(cached)
+    assert fetching.fetch_weights(entry).base.settings["weights"] == str(cached)
 
 
 def test_through_the_worker_from_a_file(tmp_path):

@@ -26,7 +26,8 @@ from pesbench.engine.worker import Worker
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.families import pyscf as family
 from pesbench.models.families.pyscf import PySCFModel
-from pesbench.models.registry import ModelEntry, check_entry, load, role
+from pesbench.models.registry import ModelEntry, check_entry, load
+from pesbench.models.roles import role
 from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.references.bsct_spice import LEVEL_OF_THEORY
 

@@ -24,13 +24,14 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import families
 from pesbench.core.found import tasks
 from pesbench.files.atomic import write_json
+from pesbench.models import fetching, trust
 from pesbench.models import registry as registry_
-from pesbench.models import trust
-from pesbench.models.download import cache_path
+from pesbench.models.addresses import cache_path
 from pesbench.models.families import ase
+from pesbench.models.fetching import settle
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import description
-from pesbench.models.registry import ModelEntry, load, settle
+from pesbench.models.registry import ModelEntry, load
 from pesbench.models.trust import runs_code
 from pesbench.models.weight_file import defect
 from pesbench.models.weights import check_weights, read_weights
@@ -349,8 +350,9 @@ def test_nothing_is_loaded_to_merge_results(
     toy_set: Path, toys: dict, weights: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a folder names: programs of its own, and places of files in its record."""
-    for door in ("load", "fetch_weights", "read_weights"):
+    for door in ("load", "read_weights"):
         monkeypatch.setattr(registry_, door, None)
+    monkeypatch.setattr(fetching, "fetch_weights", None)
     for door in ("import_object", "check_import"):
         monkeypatch.setattr(ase, door, None)
     groups = [Group(Path(name).absolute(), toy_set, toys) for name in ("a", "b")]

@@ -28,7 +28,7 @@ from pesbench.core.settings import declared, words
 from pesbench.core.task import split_shards
 from pesbench.files.atomic import write_json
 from pesbench.files.strict_yaml import read_yaml
-from pesbench.models.download import is_address
+from pesbench.models.addresses import is_address
 from pesbench.models.models_file import read_models
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration import config

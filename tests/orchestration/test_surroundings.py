@@ -23,7 +23,7 @@ from pesbench.core.paths import given_path
 from pesbench.core.settings import declared
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
-from pesbench.models.download import cache_path
+from pesbench.models.addresses import cache_path
 from pesbench.models.models_file import make_entry
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration.config import resolve

@@ -467,7 +467,8 @@ def test_numbers(value, text):
 
 def test_a_model_trained_on_the_reference_level_is_ranked():
     """Only a method that *is* the level of theory is the reference."""
-    from pesbench.models.registry import ModelEntry, role
+    from pesbench.models.registry import ModelEntry
+    from pesbench.models.roles import role
 
     level = "wB97M-D3(BJ)/def2-TZVPPD"
     trained = ModelEntry("net", "mace", {"weights": "x", "level_of_theory": level})

@@ -28,6 +28,7 @@ from pesbench.core.interface import (
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index, force_smoothness_deviation
+from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.families.testbed.model import TestbedModel, like_sizes
@@ -53,7 +54,7 @@ from pesbench.models.families.testbed.weights import (
     potential_of,
     write_weights,
 )
-from pesbench.models.registry import ModelEntry, check_entry, file_sha256, load
+from pesbench.models.registry import ModelEntry, check_entry, load
 from pesbench.models.torch_devices import choose_device
 from pesbench.models.weights import Weights, read_weights
 from pesbench.testbed.cards import rotation_variance

@@ -31,11 +31,12 @@ from pesbench.core.errors import UserError
 from pesbench.files.atomic import write_json
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.metrics.smoothness import force_smoothness_deviation
+from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.families.testbed.weights import potential_of
-from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.models.registry import ModelEntry, load
 from pesbench.models.weights import read_weights
 from pesbench.testbed.cards import (
     SMOKE_EPOCHS,

@@ -28,9 +28,10 @@ from pesbench.core.systems import System
 from pesbench.files.atomic import write_json
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.split import read_split, write_split
+from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
-from pesbench.models.registry import ModelEntry, file_sha256, load, resolve_weights
+from pesbench.models.registry import ModelEntry, load, resolve_weights
 from pesbench.orchestration.config import read_models
 from pesbench.testbed.variants import find_variant
 from pesbench.training import sampling

@@ -60,7 +60,8 @@ def load_model(
     """
     from pesbench.commands.check.supervised import entry_of_weights
     from pesbench.commands.parsing import registered
-    from pesbench.models.registry import fetch_weights, load
+    from pesbench.models.fetching import fetch_weights
+    from pesbench.models.registry import load
 
     if family is None:
         entry = registered(str(model), Path(models_file), trust=trust)

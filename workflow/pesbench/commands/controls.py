@@ -13,7 +13,8 @@ from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.names import closest
 from pesbench.core.progress import track
 from pesbench.files.atomic import write_json
-from pesbench.models.registry import ModelEntry, settle
+from pesbench.models.fetching import settle
+from pesbench.models.registry import ModelEntry
 
 SHARD = "0000"
 

@@ -31,7 +31,7 @@ def add(stages: Stages) -> None:
 
 def _entry(arguments: argparse.Namespace) -> None:
     from pesbench.files.atomic import write_json
-    from pesbench.models.registry import settle
+    from pesbench.models.fetching import settle
 
     entry = registered(arguments.model, arguments.models_file, trust=arguments.trust)
     write_json(arguments.out, settle(entry))

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pesbench.models.registry import ModelEntry, role
+from pesbench.models.registry import ModelEntry
+from pesbench.models.roles import role
 
 BONDS, DYNAMICS, VIBRATIONS = "bonds", "dynamics", "vibrations"  # tasks whose scores are compared
 

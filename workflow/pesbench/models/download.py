@@ -9,92 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import logging
 import os
-import re
 import tempfile
-import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pesbench.core.errors import HostError, UserError, reading
-from pesbench.core.paths import given_path
+from pesbench.core.errors import HostError, UserError
 from pesbench.files.atomic import write_json
+from pesbench.models.addresses import (
+    CACHE_VARIABLE,
+    Pin,
+    cache_path,
+    file_sha256,
+    pin_path,
+    read_pin,
+)
 from pesbench.models.transfer import save
 
-CACHE_VARIABLE = "PESBENCH_CACHE"
-_LONGEST_NAME = 100
-
 logger = logging.getLogger("pesbench")
-
-
-@dataclass(frozen=True)
-class Pin:
-    """What an address held at first use.
-
-    Attributes:
-        address: Where the file came from.
-        sha256: Of its content.
-        size: In bytes.
-        date: Of the first use, UTC, ISO 8601.
-    """
-
-    address: str
-    sha256: str
-    size: int
-    date: str
-
-
-def is_address(text: object) -> bool:
-    """Whether something that may be a path is an http(s) address."""
-    return isinstance(text, str) and text.lower().startswith(("http://", "https://"))
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_path(address: str) -> Path:
-    """Where the download of an address is kept: the same for the same address, absolute.
-
-    Raises:
-        UserError: there is no such folder to be had, as without a home.
-    """
-    last = urllib.parse.unquote(urllib.parse.urlsplit(address).path).rpartition("/")[2]
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", last)[-_LONGEST_NAME:] or "weights"
-    digest = hashlib.sha256(address.encode()).hexdigest()[:12]
-    try:
-        folder = given_path(os.environ.get(CACHE_VARIABLE) or "~/.cache/pesbench/weights")
-    except UserError as error:
-        raise UserError(f"{CACHE_VARIABLE}: {error}") from error
-    return folder.absolute() / f"{digest}-{name}"
-
-
-def pin_path(path: Path) -> Path:
-    """Where the pin of a file in the cache lies."""
-    return path.with_name(path.name + ".json")
-
-
-def read_pin(path: Path) -> Pin | None:
-    """The pin of a file in the cache, or None if it has none.
-
-    Raises:
-        UserError: the pin is no pin.
-    """
-    place = pin_path(path)
-    with reading(place, "is no pin", f"delete it to pin {path.name} anew"):
-        if not place.exists():
-            return None
-        pin = Pin(**json.loads(place.read_text(encoding="utf-8")))
-        if re.fullmatch("[0-9a-f]{64}", pin.sha256) is None:
-            raise ValueError("`sha256` is no sha256")
-    return pin
 
 
 @contextlib.contextmanager

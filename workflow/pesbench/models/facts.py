@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pesbench.models.registry import ModelEntry, role
+from pesbench.models.registry import ModelEntry
+from pesbench.models.roles import role
 
 ROLES = ("model", "reference", "perturbed", "control")  # in the order of the leaderboard
 DOSE_UNITS = {  # of the kinds of `pesbench.models.families.perturbed`

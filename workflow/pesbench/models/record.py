@@ -23,7 +23,7 @@ from pesbench.core.names import BESIDE_RESULTS, IN_RESULTS, is_path_name, why_un
 from pesbench.files.atomic import write_json
 from pesbench.files.split import SEEN, UNSEEN, read_split
 from pesbench.files.validation import validate
-from pesbench.models.download import is_address
+from pesbench.models.addresses import is_address
 from pesbench.models.registry import ModelEntry
 
 NAME = "models.json"

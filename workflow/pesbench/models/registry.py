@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError, reading
-from pesbench.core.family import CONTROL, MODEL, PERTURBED, LoadJob, family_of, find, names
+from pesbench.core.family import CONTROL, PERTURBED, LoadJob, family_of, find, names
 from pesbench.core.interface import Model
 from pesbench.core.paths import real_path
-from pesbench.models import download
-from pesbench.models.download import cache_path, file_sha256, is_address
-from pesbench.models.transfer import why_no_address, without_secret
+from pesbench.models.addresses import (
+    cache_path,
+    file_sha256,
+    is_address,
+    pin_path,
+    why_no_address,
+    without_secret,
+)
 from pesbench.models.trust import check_entry_file, entry_sha256
-from pesbench.models.weight_file import defect
 from pesbench.models.weights import Weights, check_size, check_weights, read_weights
 
 
@@ -150,9 +154,7 @@ class ModelEntry:
                 f"model {entry.name!r}: no weight file at {weights}; put it there, or download "
                 f"the weights of an address with `{again}`"
             )
-        if download.pin_path(weights).is_file() and file_sha256(weights) != owner.settings.get(
-            "sha256"
-        ):
+        if pin_path(weights).is_file() and file_sha256(weights) != owner.settings.get("sha256"):
             raise UserError(
                 f"model {entry.name!r}: {weights} is not what {path} was made with (another "
                 f"sha256); delete it and download it again with `{again}`"
@@ -160,60 +162,6 @@ class ModelEntry:
         settings = owner.settings | {"weights": str(weights)}
         found = cls(owner.name, owner.family, resolve_weights(owner.name, settings, Path.cwd()))
         return found if owner is entry else entry.with_base(found)
-
-
-def fetch_weights(entry: ModelEntry) -> ModelEntry:
-    """The entry with its weights on this machine, downloaded if they are given by an address.
-
-    Args:
-        entry: Resolved entry.
-
-    Returns:
-        The entry with `weights` as a path, and their `sha256`; one without an address unchanged.
-
-    Raises:
-        UserError: the weights cannot be had, or are not what they should be.
-        HostError: the download failed; another attempt may not.
-    """
-    if (base := entry.base) is not None:
-        return entry.with_base(fetch_weights(base))
-    weights = entry.settings.get("weights")
-    if not is_address(weights):
-        return entry
-
-    form = family_of(entry.family).weights
-    assert form is not None  # a family without weights has no such key
-
-    def wrong(path: Path) -> str | None:
-        with path.open("rb") as file:
-            return defect(file, form.package)
-
-    try:
-        pin = download.fetch(weights, sha256=entry.settings.get("sha256"), defect=wrong)
-    except UserError as error:
-        raise UserError(f"model {entry.name!r}: {error}") from error
-    found = {"weights": str(cache_path(weights)), "sha256": pin.sha256}
-    return ModelEntry(entry.name, entry.family, entry.settings | found)
-
-
-def settle(entry: ModelEntry) -> dict[str, Any]:
-    """What jobs need of an entry: its deciding part, and the sha256 of its weights.
-
-    Weights are downloaded here and not by the jobs: a node that evaluates may have no network.
-
-    Args:
-        entry: Resolved entry.
-
-    Raises:
-        UserError: as `fetch_weights`.
-        HostError: as `fetch_weights`.
-    """
-    value = entry.deciding()
-    if (base := entry.base) is not None:
-        value["settings"]["base_entry"] = settle(base)
-    else:
-        value["settings"] |= fetch_weights(entry).deciding()["settings"]
-    return value
 
 
 def resolve_weights(name: str, settings: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -275,29 +223,6 @@ def check_entry(entry: ModelEntry) -> None:
         except UserError as error:
             raise UserError(f"model {entry.name!r}: {error}") from error
     family.check(entry.name, entry.settings)
-
-
-def role(entry: ModelEntry, level_of_theory: str) -> str:
-    """`control`, `perturbed`, `reference` (its method is the scan set's own level) or `model`.
-
-    A model that was *trained* on that level is no reference, but the best judged of the models. A
-    perturbed one is neither, whatever its base: its defect is known, as that of a control.
-    """
-    if (own := family_of(entry.family).role) != MODEL:
-        return own
-    return "reference" if own_level(entry) == level_of_theory else MODEL
-
-
-def own_level(entry: ModelEntry) -> str:
-    """The level of theory of a scan set that an entry is the reference of.
-
-    A method has its own level. Anything trained or perturbed is the reference of nothing but
-    itself, not of the level of its training data.
-    """
-    level = str(entry.settings.get("level_of_theory") or "")
-    if family_of(entry.family).is_method(entry.settings):
-        return level or entry.name
-    return f"{entry.name} (trained on {level})" if level else entry.name
 
 
 def _weights_of(entry: ModelEntry) -> Weights | None:

@@ -28,15 +28,14 @@ from typing import Any, BinaryIO
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.progress import track
 from pesbench.core.text import quoted
+from pesbench.models.addresses import MOST_BYTES, why_no_address, without_secret
 
 ATTEMPTS = 4
 BACKOFF_S = 2.0  # before the second attempt; twice as long before each further one
 READ_TIMEOUT_S = 60.0  # without a byte
 SLOWEST_BYTES_PER_S = 1000.0  # over twice that time, which the answer's head counts to
 LONGEST_S = 6 * 3600.0  # of one attempt
-MOST_BYTES = 20 * 10**9
 _MOST_REDIRECTS = 5
-_LONGEST_ADDRESS = 2000  # it stands in messages
 _BLOCK_BYTES = 1 << 20
 _TRANSIENT = (408, 425, 429)  # of the answers below 500
 
@@ -49,34 +48,6 @@ class _TransientError(Exception):
 
 class _RefusedError(Exception):
     """What is not taken from a server, whatever it is asked."""
-
-
-def why_no_address(address: str) -> str:
-    """Why an address cannot be downloaded or shall not be written into records, or ""."""
-    try:
-        parts = urllib.parse.urlsplit(address)
-        parts.port  # noqa: B018 - is parsed here
-    except ValueError as error:
-        return f"is not valid ({quoted(error)}); correct it"
-    if parts.username is not None or parts.password is not None:
-        return (
-            "holds a user name or password, which would stand in messages and records; download "
-            "the file by other means and give its path"
-        )
-    if parts.scheme.lower() == "file":
-        return ""
-    if not parts.hostname:
-        return "names no host; correct it"
-    if len(address) > _LONGEST_ADDRESS:
-        return f"is longer than {_LONGEST_ADDRESS} characters; correct it"
-    if not address.isascii() or not address.isprintable() or " " in address:
-        return "holds a space or a character that addresses write as %XX; correct it"
-    return ""
-
-
-def without_secret(address: str) -> str:
-    """An address for a message, without user name and password."""
-    return quoted(re.sub(r"//[^/?#]*@", "//***@", address))
 
 
 def save(address: str, path: Path, cure: str, most_bytes: int = MOST_BYTES) -> str:

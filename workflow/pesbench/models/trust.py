@@ -22,7 +22,7 @@ from typing import Any
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import PERTURBED, family_of
-from pesbench.models.download import cache_path, is_address, pin_path, read_pin
+from pesbench.models.addresses import cache_path, is_address, pin_path, read_pin
 
 _ROOT = 0
 

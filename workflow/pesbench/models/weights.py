@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import Family
-from pesbench.models.transfer import MOST_BYTES
+from pesbench.models.addresses import MOST_BYTES
 from pesbench.models.weight_file import defect
 
 

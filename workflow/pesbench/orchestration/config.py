@@ -19,9 +19,10 @@ from pesbench.core.names import BESIDE_RESULTS, alike, closest, select, why_unfi
 from pesbench.core.settings import words
 from pesbench.core.task import split_shards
 from pesbench.files.validation import check_block, plain, validate
+from pesbench.models.addresses import why_no_address, without_secret
 from pesbench.models.models_file import read_models, resolve_entry
-from pesbench.models.registry import ModelEntry, own_level
-from pesbench.models.transfer import why_no_address, without_secret
+from pesbench.models.registry import ModelEntry
+from pesbench.models.roles import own_level
 from pesbench.orchestration.config_files import Config
 from pesbench.orchestration.config_keys import LadderKeys, config_keys
 from pesbench.orchestration.task_runs import Scans, TaskRun, asked_models, task_run

@@ -19,11 +19,12 @@ from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.smoothness import equilibrium_index
+from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.families.testbed.weights import write_weights
-from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.models.registry import ModelEntry, load
 from pesbench.models.torch_devices import choose_device
 from pesbench.testbed.tensors import ScanTensors, check_elements, scan_tensors
 from pesbench.testbed.training import HISTORY, Training

@@ -22,8 +22,9 @@ from pesbench.engine.supervisor import die_with_parent
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json, write_text
 from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.models.addresses import file_sha256
 from pesbench.models.families.mace.family import MACE
-from pesbench.models.registry import ModelEntry, file_sha256, load
+from pesbench.models.registry import ModelEntry, load
 from pesbench.training.frames import errors, read_parts
 from pesbench.training.sampling import (
     ENERGY,

@@ -75,7 +75,7 @@ def _check(arguments: argparse.Namespace) -> int:
         entry_of_calculator,
         entry_of_weights,
     )
-    from pesbench.models.registry import fetch_weights
+    from pesbench.models.fetching import fetch_weights
 
     if [arguments.model, arguments.weights, arguments.calculator].count(None) != 2:
         raise UserError(

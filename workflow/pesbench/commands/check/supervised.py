@@ -21,10 +21,9 @@ from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files import provenance
-from pesbench.models.download import is_address
+from pesbench.models.addresses import is_address, why_no_address, without_secret
 from pesbench.models.families import ase
 from pesbench.models.registry import ModelEntry
-from pesbench.models.transfer import why_no_address, without_secret
 
 MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
 FRAMES_A_CALL = 100  # of an entry that leaves the batch size to be measured: that takes too long

@@ -47,7 +47,7 @@ from pesbench.files.integrity import readable, seal
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_results import stored_results
 from pesbench.models import record
-from pesbench.models.registry import role
+from pesbench.models.roles import role
 from pesbench.report.graph import report_commands
 
 _NUMBERED = re.compile(r"(?P<kind>.*?)[0-9]*")  # what files of a task are called

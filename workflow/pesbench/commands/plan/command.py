@@ -25,8 +25,9 @@ from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.validation import COMMAND_LINE
-from pesbench.models.download import cache_path, is_address
-from pesbench.models.registry import ModelEntry, settle
+from pesbench.models.addresses import cache_path, is_address
+from pesbench.models.fetching import settle
+from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run, loading_options, resolve
 from pesbench.orchestration.config_files import DEFAULT_CONFIG, Config
 from pesbench.orchestration.requests import REFERENCE

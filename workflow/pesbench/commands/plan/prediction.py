@@ -18,7 +18,8 @@ from pesbench.commands.plan.cost import Cost, fit
 from pesbench.commands.plan.jobs import method_jobs, model_jobs
 from pesbench.commands.plan.probe import ALONG_SCAN, KINDS, NEAR_MINIMUM, Probe
 from pesbench.core.task import SCAN, Shard, Size, Task
-from pesbench.models.registry import ModelEntry, role
+from pesbench.models.registry import ModelEntry
+from pesbench.models.roles import role
 from pesbench.orchestration.config import Run
 from pesbench.orchestration.requests import (
     REFERENCE,
