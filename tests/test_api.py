@@ -91,7 +91,7 @@ def test_a_model_of_a_file_has_the_score_that_the_study_tells(repo, study, scan)
     evaluation = pesbench.evaluate_scan(model, scan)
     assert evaluation.status is pesbench.Status.OK
     scores = pesbench.score_scan(scan, evaluation.forces, evaluation.energy)
-    stored = pd.read_parquet(study / "testbed-base/scores/scans.parquet").set_index("scan")
+    stored = pd.read_parquet(study / "testbed-base/scores/bonds.parquet").set_index("scan")
     assert scores["fsd_full"] == pytest.approx(stored.loc[scan.id, "fsd_full"], rel=1e-3)
     assert scores["force_mae"] == pytest.approx(stored.loc[scan.id, "force_mae"], rel=1e-3)
 
@@ -100,7 +100,7 @@ def test_a_model_of_the_registry_is_loaded_by_its_name(repo, study, scan, monkey
     monkeypatch.chdir(repo)
     model = pesbench.load_model("control-noise_0.01", scan_set=study / "mini.h5")
     forces = pesbench.evaluate_scan(model, scan).forces
-    stored = pd.read_parquet(study / "control-noise_0.01/scores/scans.parquet").set_index("scan")
+    stored = pd.read_parquet(study / "control-noise_0.01/scores/bonds.parquet").set_index("scan")
     fsd = pesbench.score_scan(scan, forces)["fsd_full"]
     assert fsd == pytest.approx(stored.loc[scan.id, "fsd_full"], rel=1e-6)
 

@@ -27,9 +27,8 @@ def scores_of(ran):
 def section_code(module):
     """What decides a section: what makes, reads and writes it, and the roles of the families."""
     families = sorted({family for entry in RUN.models.values() for family in entry.families})
-    return stage_fingerprint(
-        module, "pesbench.report.inputs", "pesbench.report.sections", *family_modules(families)
-    )
+    others = ("pesbench.report.inputs", "pesbench.report.sections", *family_modules(families))
+    return stage_fingerprint(module, *others)
 
 
 def section_words(wildcards, input):
