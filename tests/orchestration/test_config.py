@@ -794,7 +794,7 @@ def test_selections_through_snakemake(checkout):
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
     commands = [line.removeprefix("Shell command:").strip() for line in text.splitlines()
-                if "-m pesbench evaluate" in line
+                if "-m pesbench run bonds" in line
                 and "reference.json" not in line]  # fmt: skip
     assert commands
     assert all("gfn1-xtb" in line for line in commands)
