@@ -60,6 +60,7 @@ ReturnToService=2
 MessageTimeout=60
 MinJobAge=3600
 KillWait=5
+UnkillableStepTimeout=600
 SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} Boards=1 SocketsPerBoard=1 CoresPerSocket={cores} \
 ThreadsPerCore=1 RealMemory=100000 Gres=gpu:fake:{gpus} State=UNKNOWN
