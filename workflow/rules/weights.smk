@@ -8,6 +8,9 @@ from pesbench.testbed.variants import find_variant, read_variants
 
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
+# a registry of one's own need not hold the method; the command says so where it is asked for
+TRAINING_METHOD = read_models(RUN.models_file).get("gfn2-xtb")
+TRAINING_FAMILIES = TRAINING_METHOD.families if TRAINING_METHOD else ()
 TESTBED_FILE = Path("config/testbed.yaml")
 # hot frames for potentials to be used, frames near equilibrium for those that scans test beyond them
 SAMPLING = {
@@ -52,8 +55,7 @@ rule sample:
         python=where(PYTHON),
         options=lambda wildcards: SAMPLING[wildcards.frames],
         code=lambda wildcards: stage_fingerprint(
-            "pesbench.training.sampling",
-            *family_modules(read_models(RUN.models_file)["gfn2-xtb"].families),
+            "pesbench.training.sampling", *family_modules(TRAINING_FAMILIES)
         ),
     shell:
         "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
