@@ -23,7 +23,7 @@ from pesbench.models.variants import LEAST_VARIANTS
 
 Array = NDArray[np.float64]
 
-_STEPS = 200  # of the placement of names
+_STEPS = 500  # of the placement of names
 _DOT_POINTS = 4.5  # radius of a dot
 _LOG_FROM = 20.0  # span of values beyond which an axis is logarithmic
 _METRICS = {"fsd_full": "FSD (Å⁻¹)", "fsd_windowed": "windowed FSD (Å⁻¹)"}
@@ -43,9 +43,9 @@ def association(found: Associations) -> Figure:
     families = sorted(set(found.compared.families.values()))
     colour = dict(zip(families, cycle(PALETTE), strict=False))
     with style():
-        figure = Figure(figsize=(9.2, 4.6))
+        figure = Figure(figsize=(9.2, 6.0))
         panels = figure.subplots(1, 2, sharey=True)
-        figure.subplots_adjust(left=0.075, right=0.985, top=0.85, bottom=0.245, wspace=0.06)
+        figure.subplots_adjust(left=0.075, right=0.985, top=0.88, bottom=0.2, wspace=0.06)
         for axes, test in zip(panels, tests, strict=True):
             _scatter(axes, test, {v: colour[f] for v, f in found.compared.families.items()})
         lost = np.concatenate([test.y for test in tests])
@@ -62,7 +62,7 @@ def association(found: Associations) -> Figure:
         )  # fmt: skip
         figure.text(0.075, 0.975, "Does smoothness predict stability?", va="top", fontsize=12)
         figure.text(
-            0.075, 0.115, "\n".join(textwrap.wrap(sentence, 142)), va="top", fontsize=8.5,
+            0.075, 0.1, "\n".join(textwrap.wrap(sentence, 142)), va="top", fontsize=8.5,
             color="0.25", linespacing=1.35,
         )  # fmt: skip
     return figure
@@ -118,7 +118,7 @@ def _place_labels(axes: Axes, x: Array, y: Array, names: Sequence[str]) -> None:
     The number of steps is limited and not the time, which would differ from run to run.
     """
     texts = [
-        axes.text(a, b, name, fontsize=7.5, ha="center", va="center", color="0.15", zorder=6)
+        axes.text(a, b, name, fontsize=6.5, ha="center", va="center", color="0.15", zorder=6)
         for name, a, b in zip(names, x, y, strict=True)
     ]
     if not texts:
@@ -137,7 +137,10 @@ def _place_labels(axes: Axes, x: Array, y: Array, names: Sequence[str]) -> None:
         target_x=x,
         target_y=y,
         ax=axes,
-        expand=(1.1, 1.3),
+        expand=(1.3, 1.9),
+        force_text=(0.4, 0.8),
+        force_static=(0.1, 0.2),
+        force_pull=(0.002, 0.002),
         iter_lim=_STEPS,
         min_arrow_len=8,
         arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6},
