@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -306,3 +308,31 @@ def test_all_stages_are_fast_once_their_sources_are_known(package):
 
 def test_a_stage_of_this_package_has_a_fingerprint(package):
     assert stage_fingerprint(f"{BONDS}.score") == Code(package).fingerprint(f"{BONDS}.score")
+
+
+RUN = """
+import sys
+from pathlib import Path
+from pesbench.tasks.bonds.run import run
+from pesbench.core.jobs import RunJob
+from pesbench.models.registry import ModelEntry
+
+entry = ModelEntry("noisy", "control", {"control": "noise", "dose": 0.1})
+run(RunJob(entry, Path(sys.argv[1]), sys.argv[3:], None, Path(sys.argv[2]), device="cpu"))
+print(*(name for name, module in sys.modules.items()
+        if name.startswith("pesbench.") and not hasattr(module, "__path__")))
+"""
+
+
+def test_what_a_run_imports_is_in_its_closure(repo, toy_set, toys, tmp_path):
+    """Modules that are loaded by their names are told, or the fingerprint would miss them."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, toy_set, tmp_path / "out.h5", *toys],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    code = Code(repo / "workflow/pesbench")
+    # the provenance lists the packages that any family declares, which decide no number here
+    declared = code.closure("pesbench.models.families")
+    found = set(done.stdout.split())
+    assert {"pesbench.engine.worker", "pesbench.models.registry"} <= found
+    assert found <= code.closure(*RUNS["bonds control"]) | declared
