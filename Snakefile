@@ -46,6 +46,8 @@ wildcard_constraints:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/task_functions.smk"
+include: "workflow/rules/report_functions.smk"
 include: "workflow/rules/environments.smk"
 include: "workflow/rules/references.smk"
 include: "workflow/rules/tasks.smk"

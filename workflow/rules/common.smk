@@ -3,11 +3,11 @@
 import functools
 import json
 import re
-import shlex
 import sys
 from pathlib import Path
 
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
+from pesbench.models.models_file import read_models
 from pesbench.orchestration.config import loading_options
 from pesbench.orchestration.cluster import PLACE
 from pesbench.orchestration.requests import Requests, uses_gpu
@@ -43,11 +43,6 @@ def from_here(paths):
     """Input files relative to the working folder: where that lies is no reason to run again."""
     here = Path.cwd()
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
-
-
-def quoted(words):
-    """Words of a command as text for a shell: thousands are quoted once, and not for each job."""
-    return shlex.join(map(str, words))
 
 
 def one_of(names):
@@ -174,3 +169,16 @@ def model_on_gpu(wildcards):
 def seen_option(wildcards, input):
     """A parameter: the file that tells what the model of the wildcard `model` was trained on."""
     return option("--seen-systems", RUN.seen_systems(wildcards.model))
+
+
+# --- weights that are trained here --------------------------------------------------------------
+
+
+@functools.cache
+def training_method():
+    """The modules that decide the numbers of the method that frames for training are made with.
+
+    A registry of one's own need not hold it: the command says so where it is asked for.
+    """
+    entry = read_models(RUN.models_file).get("gfn2-xtb")
+    return family_modules(entry.families if entry else ())

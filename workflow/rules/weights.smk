@@ -3,14 +3,10 @@
 
 from dataclasses import asdict
 
-from pesbench.models.models_file import read_models
 from pesbench.testbed.variants import find_variant, read_variants
 
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
-# a registry of one's own need not hold the method; the command says so where it is asked for
-TRAINING_METHOD = read_models(RUN.models_file).get("gfn2-xtb")
-TRAINING_FAMILIES = TRAINING_METHOD.families if TRAINING_METHOD else ()
 TESTBED_FILE = Path("config/testbed.yaml")
 # hot frames for potentials to be used, frames near equilibrium for those that scans test beyond them
 SAMPLING = {
@@ -54,9 +50,7 @@ rule sample:
     params:
         python=where(PYTHON),
         options=lambda wildcards: SAMPLING[wildcards.frames],
-        code=lambda wildcards: stage_fingerprint(
-            "pesbench.training.sampling", *family_modules(TRAINING_FAMILIES)
-        ),
+        code=lambda wildcards: stage_fingerprint("pesbench.training.sampling", *training_method()),
     shell:
         "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
         " --split {input.split:q} --method {input.method:q} {params.options:q}"
