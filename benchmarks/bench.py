@@ -309,7 +309,7 @@ class Inputs:
                 "--molecules", ROOT / "resources/mini/molecules.extxyz", log=log,
             ).wait()  # fmt: skip
             Command(
-                "evaluate", "--entry", entry, "--scan-set", scans, "--out", reference, log=log,
+                "run", "bonds", "--entry", entry, "--scan-set", scans, "--out", reference, log=log,
             ).wait()  # fmt: skip
             Command(
                 "collect-references", "--scans", scans, "--references", reference, "--out", path,

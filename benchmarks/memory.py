@@ -68,7 +68,7 @@ def _beyond(
     """Evaluate some scans by the command line and read the peaks of both processes."""
     out = inputs.folder / "memory.h5"
     done = Command(
-        "evaluate", *inputs.entry_arguments(entry), "--scan-set", inputs.bsct,
+        "run", "bonds", *inputs.entry_arguments(entry), "--scan-set", inputs.bsct,
         "--device", "cpu", "--out", out, "--scans", *ids, log=inputs.folder / "memory.log",
     ).wait()  # fmt: skip
     with Evaluation(out) as evaluation:

@@ -53,7 +53,7 @@ class Shard:
 
 
 class _Running:
-    """`python -m pesbench evaluate` on a shard, started; notes when its worker is ready."""
+    """A started `python -m pesbench run bonds`; notes when its worker is ready."""
 
     def __init__(
         self, inputs: Inputs, entry_arguments: Sequence[str | Path], name: str, ids: Sequence[str]
@@ -64,7 +64,7 @@ class _Running:
         self._start = time.perf_counter()
         self._ready: float | None = None
         self._command = Command(
-            "evaluate", *entry_arguments, "--scan-set", inputs.bsct, "--device", "cpu",
+            "run", "bonds", *entry_arguments, "--scan-set", inputs.bsct, "--device", "cpu",
             "--out", out, "--scans", *ids, log=inputs.folder / f"{name}.log",
         )  # fmt: skip
 

@@ -50,7 +50,7 @@ def measure_scores(inputs: Inputs) -> Iterator[Row]:
     evaluation = inputs.folder / "noise.h5"
     scans = ("--scans", *inputs.scan_ids("bsct_spice", 20)) if inputs.quick else ()
     made = Command(
-        "evaluate", *inputs.entry_arguments(entry), "--scan-set", inputs.bsct, *scans,
+        "run", "bonds", *inputs.entry_arguments(entry), "--scan-set", inputs.bsct, *scans,
         "--out", evaluation, log=inputs.folder / "noise.log",
     ).wait()  # fmt: skip
     count, times = isolated(_score, inputs.bsct, evaluation, inputs.repeats)
@@ -59,11 +59,11 @@ def measure_scores(inputs: Inputs) -> Iterator[Row]:
         "5 scores", what, median(times), "s", SCORES_S, False, low=min(times), high=max(times)
     )
     command = Command(
-        "score", "--scan-set", inputs.bsct, "--evaluations", evaluation,
+        "score", "bonds", "--scan-set", inputs.bsct, "--files", evaluation,
         "--out", inputs.folder / "noise.parquet", log=inputs.folder / "score.log",
     ).wait()  # fmt: skip
-    yield Row("5 scores", "the whole command `score`, start-up included", command.seconds, "s")
-    yield Row("5 scores", "the `evaluate` of a control before it", made.seconds, "s")
+    yield Row("5 scores", "the command `score bonds`, start-up included", command.seconds, "s")
+    yield Row("5 scores", "the command `run bonds` of a control before it", made.seconds, "s")
 
 
 def _score(scan_set_path: Path, evaluation: Path, repeats: int) -> tuple[int, list[float]]:
