@@ -172,7 +172,7 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
         None, f"{folder} seen.csv",
     }  # fmt: skip
     assert {tuple(p.seen_scans) for p in asked["score"]} == {(), (f"C-O/{text}",)}
-    assert {p.weights and p.weights.name for p in asked["evaluate"]} == {
+    assert {p.weights and p.weights.name for p in asked["run"]} == {
         None, f"{folder} weights.pt",
     }  # fmt: skip
     assert asked["collect-references"][0].level_of_theory == text
