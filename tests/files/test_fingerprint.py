@@ -287,7 +287,7 @@ def test_a_new_module_changes_nothing_that_does_not_import_it(package, new):
 FOREIGN = ("report", "compare", "commands", "orchestration", "references", "training", "cli")
 
 
-@pytest.mark.parametrize("stage", [*RUNS, *SCORES])
+@pytest.mark.parametrize("stage", sorted({*RUNS, *SCORES}))
 def test_closures_are_narrow(package, stage):
     rooms = {module.split(".")[1] for module in Code(package).closure(*STAGES[stage])}
     assert not rooms & set(FOREIGN)
