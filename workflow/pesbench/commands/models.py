@@ -15,17 +15,21 @@ if TYPE_CHECKING:
 
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
-    stage = stages.add_parser("entry", help="resolve one entry of the registry", for_people=True)
+    stage = stages.add_parser(
+        "entry", help="resolve one entry of the registry, and fetch its weights", for_people=True
+    )
     stage.add_argument("model", help="name of the entry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
     stage.add_argument("--trust", action="store_true", help=TRUST)
     stage.add_argument("--out", action="output", required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)
 
-    stage = stages.add_parser("build-environment", help="a virtual environment for one family")
+    stage = stages.add_parser("build-environment", help="make a virtual environment for one family")
     stage.add_argument("--requirements", type=Path, required=True,
-                       help="of pip, such as envs/mace.txt")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="folder; emptied first")
+                       help="requirements file of pip, such as envs/mace.txt")  # fmt: skip
+    stage.add_argument(
+        "--out", type=Path, required=True, help="folder of the environment; it is emptied first"
+    )
     stage.set_defaults(run=_build_environment)
 
 

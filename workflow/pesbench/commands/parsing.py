@@ -20,9 +20,9 @@ _PACKAGE = Path(__file__).parents[1]
 LONGEST_LINE = 1500  # characters of a message
 WRITES = "writes "  # before the name of an output, in the parsed arguments
 ENTRY_SHA256 = (
-    "digest of the entry as `pesbench entry` tells it; needed where loading the entry can run code"
+    "digest of the entry that `pesbench entry` prints; needed if loading the entry can run code"
 )
-TRUST = "weights that run code when they are loaded may do so"
+TRUST = "allow weights that run code when they are loaded"
 
 
 class Output(argparse.Action):

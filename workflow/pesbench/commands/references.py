@@ -13,54 +13,72 @@ from pesbench.references.settings import QualityLimits
 
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
-    stage = stages.add_parser("import-archive", help="BSCT-SPICE from its archive to a scan set")
-    stage.add_argument("--archive", required=True, help="address, tarball or folder")
-    stage.add_argument("--name", default="bsct_spice", help="of the scan set")
+    stage = stages.add_parser(
+        "import-archive", help="convert the archive of BSCT-SPICE to a scan set"
+    )
+    stage.add_argument("--archive", required=True, help="address, tarball or folder of the archive")
+    stage.add_argument("--name", default="bsct_spice", help="name of the scan set")
     stage.add_argument("--cache", type=Path, default=Path("resources/bsct_spice/cache"),
-                       help="folder a download is kept in")  # fmt: skip
+                       help="folder that keeps the download")  # fmt: skip
     stage.add_argument("--manifest", type=Path,
                        default=Path("resources/bsct_spice/files.sha256.gz"))  # fmt: skip
-    stage.add_argument("--out", action="output", required=True, help="scan set")
+    stage.add_argument("--out", action="output", required=True, help="scan set file")
     stage.set_defaults(run=_import_archive)
 
     stage = stages.add_parser(
-        "relax-molecules", help="SMILES to geometries, with GFN2-xTB", for_people=True
+        "relax-molecules",
+        help="make geometries from SMILES, relaxed with GFN2-xTB",
+        for_people=True,
     )
-    stage.add_argument("--smiles", type=Path, required=True, help="CSV with id and smiles")
+    stage.add_argument(
+        "--smiles", type=Path, required=True, help="CSV with the columns id and smiles"
+    )
     stage.add_argument("--out", action="output", required=True, help="extxyz of the geometries")
     stage.set_defaults(run=_relax_molecules)
 
-    stage = stages.add_parser("prepare-molecules", help="molecules of a config, with geometries")
+    stage = stages.add_parser(
+        "prepare-molecules", help="make the geometries of a config's molecules"
+    )
     stage.add_argument("--molecules", required=True,
-                       help="a file, or `molecules` of the config as JSON")  # fmt: skip
-    stage.add_argument("--relax", type=Path, help="resolved entry (JSON) that relaxes them")
-    stage.add_argument("--weights", type=Path, help="of that entry, if it has any")
+                       help="file of molecules, or `molecules` of the config as JSON")  # fmt: skip
+    stage.add_argument(
+        "--relax", type=Path, help="resolved entry (JSON) of the method that relaxes them"
+    )
+    stage.add_argument("--weights", type=Path, help="weight file of that entry, if it has one")
     stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
     stage.add_argument("--device", type=device, default="auto", help=DEVICES)
     stage.add_argument("--threads", type=threads, default=1)
-    stage.add_argument("--out", action="output", required=True, help="extxyz")
+    stage.add_argument("--out", action="output", required=True, help="extxyz of the molecules")
     stage.set_defaults(run=_prepare_molecules)
 
-    stage = stages.add_parser("scan-molecules", help="bond scans of molecules, without a reference")
-    stage.add_argument("--molecules", type=Path, required=True, help="made by `prepare-molecules`")
-    stage.add_argument("--name", required=True, help="of the scan set")
+    stage = stages.add_parser(
+        "scan-molecules", help="make bond scans of molecules, without a reference"
+    )
+    stage.add_argument(
+        "--molecules", type=Path, required=True, help="file made by `prepare-molecules`"
+    )
+    stage.add_argument("--name", required=True, help="name of the scan set")
     stage.add_argument("--bonds-to-hydrogen", action="store_true")
     stage.add_argument("--bonds", nargs="+", default=["*"], metavar="TYPE",
                        help="bond types, such as C-N, or globs of them")  # fmt: skip
-    stage.add_argument("--out", action="output", required=True, help="scan set without a reference")
+    stage.add_argument(
+        "--out", action="output", required=True, help="scan set file without a reference"
+    )
     stage.add_argument("--skipped", action="output", required=True,
-                       help="CSV of what is passed over")  # fmt: skip
+                       help="CSV of the bonds that are not scanned")  # fmt: skip
     stage.set_defaults(run=_scan_molecules)
 
-    stage = stages.add_parser("collect-references", help="scans and their reference, judged")
-    stage.add_argument("--scans", type=Path, required=True, help="made by `scan-molecules`")
+    stage = stages.add_parser(
+        "collect-references", help="combine scans with their reference, and apply the quality gate"
+    )
+    stage.add_argument("--scans", type=Path, required=True, help="file made by `scan-molecules`")
     stage.add_argument("--references", type=Path, nargs="+", required=True, metavar="FILE",
                        help="evaluations of the reference method")  # fmt: skip
     stage.add_argument("--skipped-bonds", type=Path, required=True,
-                       help="made by `scan-molecules`")  # fmt: skip
-    stage.add_argument("--level-of-theory", required=True, help="of the reference")
+                       help="file made by `scan-molecules`")  # fmt: skip
+    stage.add_argument("--level-of-theory", required=True, help="level of theory of the reference")
     add_settings(stage, QualityLimits, "run")
-    stage.add_argument("--out", action="output", required=True, help="scan set")
+    stage.add_argument("--out", action="output", required=True, help="scan set file")
     stage.add_argument("--skipped", action="output", required=True,
                        help="CSV of skipped, marked and dropped scans")  # fmt: skip
     stage.set_defaults(run=_collect_references)

@@ -32,66 +32,70 @@ if TYPE_CHECKING:
 
 MODELS_FILE = Path("config/models.yaml")
 MERGED, SKIPPED, MODELS = "merged.json", "skipped.csv", "models.json"
-_RANK_BY = "score that ranks, lower is better"
+_RANK_BY = "score that ranks the models; lower is better"
 _LADDER = "models of the design ladder, the baseline first"
 
 
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
     one = stages.add_parser(
-        "describe", help="models.json: what the registry says of the models of a run"
+        "describe", help="write models.json, the registry's description of the models of a run"
     )
     one.add_argument("--models", nargs="+", required=True, metavar="MODEL")
     one.add_argument("--models-file", type=Path, default=MODELS_FILE)
     one.add_argument("--out", action="output", required=True, help="models.json")
     one.set_defaults(run=_describe)
 
-    one = stages.add_parser("section", help="what a task tells a reader: tables and figures")
+    one = stages.add_parser("section", help="make the tables and figures of a task")
     one.add_argument("task", metavar="TASK", help=", ".join(tasks()))
     _add_run(one)
     one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
     one.set_defaults(run=_section)
 
-    one = stages.add_parser("model-section", help="where one model fails in a task")
+    one = stages.add_parser("model-section", help="show where one model fails in a task")
     having = [name for name in tasks() if has_stage(name, "model_section")]
     one.add_argument("task", metavar="TASK", help=", ".join(having))
     one.add_argument("--model", required=True)
     _add_places(one)
     one.add_argument("--files", type=Path, nargs="+", default=[], metavar="FILE",
-                     help="made by `run`; without any, there are tables only")  # fmt: skip
+                     help="files made by `run`; without them, only tables are made")  # fmt: skip
     one.set_defaults(run=_model_section)
 
-    one = stages.add_parser("compare", help="a question across models and tasks")
+    one = stages.add_parser("compare", help="compare models across tasks")
     one.add_argument("name", metavar="NAME", help=", ".join(comparisons()))
     _add_run(one)
     one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL", help=_LADDER)
     one.add_argument("--evaluations", type=Path, nargs="+", default=[], metavar="FILE",
-                     help="of the models whose evaluations are compared")  # fmt: skip
+                     help="evaluations of the models that are compared")  # fmt: skip
     one.set_defaults(run=_compare)
 
     for name, line, function in (
-        ("leaderboard", "one row a model, as csv and md, from the sections", _leaderboard),
-        ("page", "leaderboard, sections and figures as one HTML page", _page),
+        ("leaderboard", "write the leaderboard (CSV, Markdown) from the sections", _leaderboard),
+        ("page", "write leaderboard, sections and figures as one HTML page", _page),
     ):
         one = stages.add_parser(name, help=line)
         _add_places(one)
         one.add_argument("--sections", nargs="+", metavar="NAME",
-                         help="which, in order (default: all that are there)")  # fmt: skip
+                         help="sections to show, in order (default: all that exist)")  # fmt: skip
         one.set_defaults(run=function)
 
-    one = stages.add_parser("strict", help="exit code 1 where a model failed")
+    one = stages.add_parser("strict", help="exit with code 1 if a model failed")
     _add_run(one)
-    one.add_argument("--out", action="output", required=True, help="written if none failed")
+    one.add_argument(
+        "--out", action="output", required=True, help="file that is written if no model failed"
+    )
     one.set_defaults(run=_strict)
 
     one = stages.add_parser(
-        "report", help="sections, leaderboard and page of a folder of results", for_people=True
+        "report", help="make sections, leaderboard and page of a folder of results", for_people=True
     )
-    one.add_argument("results", type=Path, help="such as results/mini, with its models.json")
-    one.add_argument("--scan-set", type=Path, help="where the folder does not hold it")
+    one.add_argument(
+        "results", type=Path, help="folder of results with its models.json, such as results/mini"
+    )
+    one.add_argument("--scan-set", type=Path, help="scan set file, if the folder does not hold it")
     one.add_argument("--models-file", type=Path,
-                     help="registry that tells where weights and model cards lie "
-                     "(default: models.json of the folder)")  # fmt: skip
+                     help="registry with the places of weights and model cards (default: "
+                     "models.json of the folder)")  # fmt: skip
     one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL",
                      help=f"{_LADDER}; names or globs")  # fmt: skip
     one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
@@ -108,7 +112,8 @@ def _add_run(one: argparse.ArgumentParser) -> None:
     one.add_argument("--models", nargs="+", required=True, metavar="MODEL")
     one.add_argument("--models-file", type=Path, default=MODELS_FILE)
     one.add_argument("--ran", nargs="+", action="append", default=[], metavar="WORD",
-                     help="a task and the models that ran it; once a task")  # fmt: skip
+                     help="a task and the models that ran it; give this option once for each "
+                     "task")  # fmt: skip
 
 
 def _check_known(name: str, names: Sequence[str], what: str) -> None:

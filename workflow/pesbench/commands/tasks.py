@@ -23,10 +23,10 @@ MODELS_FILE = Path("config/models.yaml")
 def add(stages: Stages) -> None:
     """The subcommands of this module: one a stage, with one of its own a task."""
     for name, line, options in (
-        ("prepare", "inputs of a task that all models share", _add_prepare),
-        ("run", "put the question of a task to a model", _add_run),
-        ("controls", "entries, answers and scores of all controls in a task", _add_controls),
-        ("score", "scores of what a model answered in a task", _add_score),
+        ("prepare", "make the inputs of a task that all models share", _add_prepare),
+        ("run", "run a task for a model", _add_run),
+        ("controls", "run and score all controls in a task", _add_controls),
+        ("score", "score the answers of a model in a task", _add_score),
     ):
         of_stage = stages.add_parser(name, help=line)
         each = of_stage.add_subparsers(dest="task", required=True, metavar="TASK")
@@ -41,7 +41,7 @@ def add(stages: Stages) -> None:
 def _add_prepare(parser: argparse.ArgumentParser, task: Task) -> None:
     _add_items(parser, task)
     add_settings(parser, task.settings, "run")
-    parser.add_argument("--out", action="output", required=True, help="file of inputs")
+    parser.add_argument("--out", action="output", required=True, help="file of inputs (HDF5)")
     parser.set_defaults(run=_prepare)
 
 
@@ -67,16 +67,17 @@ def _add_controls(parser: argparse.ArgumentParser, task: Task) -> None:
 
 def _add_score(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--files", type=Path, nargs="+", required=True, metavar="FILE",
-                        help="made by `run`")  # fmt: skip
+                        help="files made by `run`")  # fmt: skip
     if task.asks_reference:
         parser.add_argument("--reference", type=Path, nargs="+", required=True, metavar="FILE",
-                            help="made by `run` with the method of the scan set")  # fmt: skip
+                            help="files made by `run` with the reference method of the scan "
+                            "set")  # fmt: skip
     parser.add_argument("--entry", type=Path, help="resolved entry (JSON) of the model")
     parser.add_argument("--scan-set", type=Path, required=True)
     parser.add_argument("--seen-systems", type=Path,
-                        help="CSV with the columns system and split, of the model")  # fmt: skip
+                        help="CSV with the columns system and split, for this model")  # fmt: skip
     parser.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
-                        help="scans that the model was trained on: no score")  # fmt: skip
+                        help="scans that the model was trained on; they get no score")  # fmt: skip
     _add_selected(parser, task)
     add_settings(parser, task.settings, "score")
     _add_prepared(parser, task)
@@ -97,7 +98,7 @@ def _add_selected(parser: argparse.ArgumentParser, task: Task) -> None:
 
 def _add_prepared(parser: argparse.ArgumentParser, task: Task) -> None:
     if has_stage(task.name, "prepare"):
-        parser.add_argument("--prepared", type=Path, required=True, help="made by `prepare`")
+        parser.add_argument("--prepared", type=Path, required=True, help="file made by `prepare`")
 
 
 def _items(arguments: argparse.Namespace, task: Task) -> Sequence[str]:

@@ -17,55 +17,74 @@ if TYPE_CHECKING:
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
     stage = stages.add_parser("split-molecules", help="divide molecules into seen and unseen")
-    stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
-    stage.add_argument("--out", action="output", required=True, help="CSV with system and split")
+    stage.add_argument(
+        "--molecules", type=Path, required=True, help="file of molecules (extxyz, SDF, ...)"
+    )
+    stage.add_argument(
+        "--out", action="output", required=True, help="CSV with the columns system and split"
+    )
     stage.set_defaults(run=_split_molecules)
 
-    stage = stages.add_parser("sample", help="frames to train on, from Langevin dynamics")
-    stage.add_argument("--molecules", type=Path, required=True, help="extxyz, SDF, ...")
-    stage.add_argument("--split", type=Path, required=True, help="CSV with system and split")
+    stage = stages.add_parser("sample", help="make training frames by Langevin dynamics")
+    stage.add_argument(
+        "--molecules", type=Path, required=True, help="file of molecules (extxyz, SDF, ...)"
+    )
+    stage.add_argument(
+        "--split", type=Path, required=True, help="CSV with the columns system and split"
+    )
     stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
     stage.add_argument("--temperatures-k", type=number(0, 1e4, above=True), nargs="+", metavar="K",
-                       help="300 600 without it: near equilibrium")  # fmt: skip
-    stage.add_argument("--interval-steps", type=whole(1), default=60, help="between two frames")
-    stage.add_argument("--frames", type=whole(1, 1_000_000), default=15, help="of a trajectory")
-    stage.add_argument("--out", action="output", required=True, help="extxyz")
-    stage.add_argument("--record", action="output", required=True, help="JSON: how they were made")
+                       help="temperatures in K (default: 300 600, near equilibrium)")  # fmt: skip
+    stage.add_argument(
+        "--interval-steps", type=whole(1), default=60, help="steps between two frames"
+    )
+    stage.add_argument(
+        "--frames", type=whole(1, 1_000_000), default=15, help="frames of a trajectory"
+    )
+    stage.add_argument("--out", action="output", required=True, help="extxyz of the frames")
+    stage.add_argument(
+        "--record", action="output", required=True, help="JSON of how the frames were made"
+    )
     stage.set_defaults(run=_sample)
 
-    stage = stages.add_parser("train-mace", help="a small MACE model, with mace_run_train")
-    stage.add_argument("name", help="of the model")
-    stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
-    stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
+    stage = stages.add_parser("train-mace", help="train a small MACE model with mace_run_train")
+    stage.add_argument("name", help="name of the model")
+    stage.add_argument("--frames", type=Path, required=True, help="file made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="file made by `sample`")
     stage.add_argument("--pair-repulsion", action="store_true", help="add a ZBL term")
     stage.add_argument("--num-channels", type=whole(1, 4096), default=32)
     stage.add_argument("--epochs", type=whole(1, 1_000_000), default=140)
     stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
-                       help="folder of checkpoints; what is there is continued")  # fmt: skip
+                       help="folder of checkpoints; a training found there is "
+                       "continued")  # fmt: skip
     stage.add_argument("--out", action="output", required=True,
-                       help="the .model file; its card is put beside it")  # fmt: skip
+                       help="the .model file; its card is written beside it")  # fmt: skip
     stage.set_defaults(run=_train_mace)
 
-    stage = stages.add_parser("train", help="a potential of the testbed")
-    stage.add_argument("name", help="of the variant")
-    stage.add_argument("--variants", type=Path, required=True, help="such as config/testbed.yaml")
-    stage.add_argument("--frames", type=Path, required=True, help="made by `sample`")
-    stage.add_argument("--record", type=Path, required=True, help="made by `sample`")
-    stage.add_argument("--scan-set", type=Path, help="with the scans whose FSD is looked at")
+    stage = stages.add_parser("train", help="train a potential of the testbed")
+    stage.add_argument("name", help="name of the variant")
+    stage.add_argument(
+        "--variants", type=Path, required=True, help="file of variants, such as config/testbed.yaml"
+    )
+    stage.add_argument("--frames", type=Path, required=True, help="file made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="file made by `sample`")
+    stage.add_argument("--scan-set", type=Path, help="scan set with the scans whose FSD is logged")
     stage.add_argument("--fsd-every", type=whole(), metavar="EPOCHS",
-                       help="between two looks at the FSD, 0 for none")  # fmt: skip
+                       help="epochs between two logs of the FSD; 0 for none")  # fmt: skip
     stage.add_argument("--fsd-weight", type=number(), metavar="W",
-                       help="of the differentiable FSD in the loss, eV·Å")  # fmt: skip
+                       help="weight of the differentiable FSD in the loss, in eV·Å")  # fmt: skip
     stage.add_argument("--smoke", action="store_true",
-                       help="few frames and epochs: a test of the machinery")  # fmt: skip
+                       help="train on few frames for two epochs, to test the "
+                       "installation")  # fmt: skip
     stage.add_argument("--device", type=device, default="cpu", help=DEVICES)
     stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
-                       help="folder of the checkpoint; what is there is continued")  # fmt: skip
+                       help="folder of the checkpoint; a training found there is "
+                       "continued")  # fmt: skip
     stage.add_argument("--out", action="output", required=True,
-                       help="the weights; their card is put beside them")  # fmt: skip
+                       help="the weights; their card is written beside them")  # fmt: skip
     stage.set_defaults(run=_train)
 
 

@@ -47,69 +47,73 @@ class EntrySettings:
 
     level_of_theory: str | None = setting(
         None,
-        help="What it was trained on, or what method it is (of a family of methods, or `ase` with "
-        "`trained: false`). A method equal to the scan set's is the reference and not ranked. "
-        "Another level than the scan set's is marked †: the scores contain the gap between the "
-        "theories.",
+        help="Level of theory of the training data, or of the method itself (a family of "
+        "methods, or `ase` with `trained: false`). A method of the scan set's level is the "
+        "reference and is not ranked. A level that differs from the scan set's is marked †: "
+        "the scores then contain the gap between the theories.",
     )
     batch_size: int | str = setting(
         "auto",
-        help="Frames a call, or `auto`: measured on a molecule of median size. On a CPU it is the "
-        "smallest size within 3 % of the best throughput, on a GPU as large as memory allows; when "
-        "memory runs out it is halved. Fix it for results that are equal to the bit between runs.",
+        help="Frames of a call, or `auto`: measured on a molecule of median size. On a CPU "
+        "`auto` takes the smallest size within 3 % of the best throughput, on a GPU the "
+        "largest that fits in memory; when memory runs out it is halved. Fix it for results "
+        "that are equal to the bit between runs.",
         at_least=1,
         at_most=1_000_000,
         word="auto",
     )
     timeout_s: float = setting(
         600,
-        help="Longest time that a call of the model may take, in seconds. A call is a batch, or "
-        "about a second of frames of a method that goes frame by frame.",
+        help="Longest time that a call of the model may take, in seconds. A call is a batch or, "
+        "for a method that goes frame by frame, about a second of frames.",
         above=0,
         at_most=10_000_000,
     )
     training_dispersion: str | None = setting(
         None,
-        help="Whether the energies and forces that it was trained on include dispersion, by a "
+        help="Whether the energies and forces of the training data include dispersion, by a "
         "correction or by the functional itself.",
         choices=("included", "none", "unknown"),
     )
     elements: tuple[str, ...] | None = setting(
         None,
-        help="Symbols that the model was made for, for readers. What it knows is read from its "
-        "weights.",
+        help="Symbols of the elements that the model was made for, as information. The workflow "
+        "reads the known elements from the weights.",
         pattern="^[A-Z][a-z]?$",
         unique=True,
     )
     seen_systems: str | None = setting(
         None,
         help="CSV file with the columns `system` and `split` (`seen` or `unseen`): which systems "
-        "the model was trained on. Scores and tables carry it; it needs no new evaluation.",
+        "the model was trained on. Scores and tables show it; a change needs no new "
+        "evaluation.",
         path=PATH,
     )
     seen_scans: tuple[str, ...] | None = setting(
         None,
         help="Ids of the scans that the model was trained on, by a smoothness loss or by their "
-        "frames. They are no test of it and get no score; it needs no new evaluation.",
+        "frames. They get no score, because they do not test the model; a change needs no "
+        "new evaluation.",
         pattern="^[A-Z]",  # an option of a command begins with a dash
         unique=True,
     )
     seed_of: str | None = setting(
         None,
-        help="Name of the entry, of the same family, that is the same potential trained with "
-        "another seed. Seeds are ranked like any model; the tests of association count them as "
-        "one point, the ladder shows them as one row.",
+        help="Name of the entry of the same family that is the same potential trained with "
+        "another seed. Seeds are ranked like any model; the tests of association count them "
+        "as one point, and the ladder shows them as one row.",
     )
     repeat: int | None = setting(
         None,
         help="1, 2, ...: marks an entry that is otherwise equal to another. Its evaluation is a "
-        "repeat, and the difference is the noise that numerical variants are compared with.",
+        "repeat; the differences between repeats are the noise to which numerical variants "
+        "are compared.",
         at_least=1,
         at_most=1_000_000,
     )
-    description: str | None = setting(None, help="One line for readers.")
-    license: str | None = setting(None, help="Licence of the weights, for readers.")
-    citation: str | None = setting(None, help="What to cite for the model.")
+    description: str | None = setting(None, help="One line of information.")
+    license: str | None = setting(None, help="Licence of the weights, as information.")
+    citation: str | None = setting(None, help="Publication to cite for the model.")
 
 
 @dataclass(frozen=True)

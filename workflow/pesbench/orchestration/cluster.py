@@ -19,20 +19,22 @@ class Cluster:
     """The block `cluster` of a config, or of `slurm/site.yaml`."""
 
     account: str | None = setting(
-        None, help="Account that is charged; without it the user's own.", pattern="."
+        None, help="Account that is charged; without this key the user's default.", pattern="."
     )
     cpu_partition: str | None = setting(
         None,
-        help="Partition of jobs without a GPU; without it the cluster's default.",
+        help="Partition of jobs without a GPU; without this key the cluster's default.",
         pattern=".",
     )
     gpu_partition: str | None = setting(
-        None, help="Partition of jobs with a GPU; without it the cluster's default.", pattern="."
+        None,
+        help="Partition of jobs with a GPU; without this key the cluster's default.",
+        pattern=".",
     )
     gpu_model: str | None = setting(
         None,
-        help="Type of GPU as Slurm calls it, such as `a100`; without it any, and a job that comes "
-        "back on another type starts anew.",
+        help="Slurm's name of the type of GPU, such as `a100`; without this key any type. A job "
+        "that is resubmitted and gets another type starts from the beginning.",
         pattern="^[a-zA-Z0-9_.]+$",
     )
     cpu_hours: float = setting(
@@ -50,19 +52,20 @@ class Cluster:
     )
     cpu_memory_gb: float | None = setting(
         None,
-        help="Most memory that a job without a GPU may ask for, in GB; without it no limit.",
+        help="Largest memory that a job without a GPU may ask for, in GB; without this key no "
+        "limit.",
         at_least=0.1,
         at_most=1_000_000,
     )
     gpu_memory_gb: float | None = setting(
         None,
-        help="Most memory that a job with a GPU may ask for, in GB; without it no limit.",
+        help="Largest memory that a job with a GPU may ask for, in GB; without this key no limit.",
         at_least=0.1,
         at_most=1_000_000,
     )
     time_factor: float = setting(
         1.0,
-        help="Factor on every estimate of time; 2 for nodes half as fast.",
+        help="Factor on all estimates of time, such as 2 for nodes half as fast.",
         at_least=0.001,
         at_most=1000,
     )

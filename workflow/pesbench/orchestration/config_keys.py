@@ -20,12 +20,12 @@ class LadderKeys:
     """Models one design choice apart, side by side; without this block there is no such table."""
 
     baseline: str = setting(
-        help="Name of the entry that the others are compared with; it must be in `models` of the "
+        help="Name of the entry to which the others are compared; it must be in `models` of the "
         "run."
     )
     models: tuple[str, ...] = setting(
-        help="Names or globs of entries of the run, controls and perturbed models excepted, in "
-        "the order of the rows. The seeds of a potential (`seed_of`) that are in the run are one "
+        help="Names or globs of entries of the run in the order of the rows; no controls and no "
+        "perturbed models. The seeds of a potential (`seed_of`) that are in the run are one "
         "row, whichever of them is named. May be empty.",
         empty=True,
     )
@@ -37,17 +37,20 @@ class CommonKeys:
 
     models: tuple[str, ...] = setting(
         help="Names or globs of the run's models; a name that is not in the run is refused. The "
-        "scan set's reference may always be named: it is added to the run. Where `models` of the "
-        "run is said later, as by `--config` over a config, it narrows these, too. May be empty.",
+        "scan set's reference may always be named: it is added to the run. If `models` of "
+        "the run is given later, for example by `--config`, it restricts these, too. May be "
+        "empty.",
         empty=True,
     )
     systems: tuple[str, ...] = setting(
         ("*",),
-        help="Ids or globs of the molecules; those without a selected scan are left out, and "
-        "named in a line.",
+        help="Ids or globs of the molecules. Molecules without a selected scan are left out, and "
+        "a message names them.",
     )
     systems_file: str | None = setting(
-        None, help="Text file with one id a line, instead of all molecules.", path=PATH
+        None,
+        help="Text file with one id on each line, to run these molecules instead of all.",
+        path=PATH,
     )
 
 
@@ -56,7 +59,8 @@ class GeneralKeys:
     """Keys of a config beside the blocks of the tasks."""
 
     scan_set: str = setting(
-        help="Which of `scan_sets` is run; the results go to `<results>/<scan_set>`."
+        help="Name of the scan set (of `scan_sets`) to run; the results go to "
+        "`<results>/<scan_set>`."
     )
     scan_sets: Mapping[str, Mapping[str, Any]] = setting(
         help="The scan sets by name; their keys depend on `source`, see below."
@@ -65,65 +69,68 @@ class GeneralKeys:
     models: tuple[str, ...] = setting(help="Names or globs of the registry's entries to run.")
     controls: tuple[str, ...] = setting(
         ("control-*",),
-        help="Names or globs of the controls to show beside the models; `[]` for none, and then "
-        "no equivalents.",
+        help="Names or globs of the controls to show beside the models. With `[]` there are "
+        "none, and no equivalents.",
         empty=True,
     )
     systems: tuple[str, ...] = setting(
         ("*",),
-        help="Ids or globs of the scans to run, such as `C-N/*` or `C-N/25729`. A wider selection "
-        "evaluates only what is missing, a narrower one nothing; scores and tables are of the "
-        "selected scans. Other tasks keep their jobs: one whose molecules are the same is not run "
-        "again.",
+        help="Ids or globs of the scans to run, such as `C-N/*` or `C-N/25729`. A wider "
+        "selection evaluates only the missing scans, a narrower one nothing. Scores and "
+        "tables contain the selected scans. A job of another task whose molecules stay the "
+        "same is not run again.",
     )
     archive: str | None = setting(
         None,
-        help="Overrides `archive` of a scan set that is read from one, for `--config "
+        help="Overrides `archive` of a scan set that is read from an archive, for `--config "
         "archive=PATH`.",
         path=ADDRESS,
     )
     results: str = setting(
         "results",
-        help="Folder of the results; one run at a time, whatever folders runs are started from.",
+        help="Folder of the results. Only one run at a time may use it, from whatever folder it "
+        "is started.",
         path=PATH,
     )
     shard_size: int = setting(
         100,
-        help="Scans a job, counted in the whole scan set; all controls together are one job.",
+        help="Number of scans of a job, counted in the whole scan set; all controls together are "
+        "one job.",
         at_least=1,
         at_most=1_000_000,
     )
     threads: int = setting(
         1,
-        help="Threads of a job that runs a model; one a core is fastest for small molecules.",
+        help="Threads of a job that runs a model. For small molecules, one thread and as many "
+        "jobs as cores is fastest.",
         at_least=1,
         at_most=4096,
     )
     device: str = setting(
         "auto",
-        help="Where models run: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`.",
+        help="Device of the models: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.",
         pattern=DEVICE,
     )
     software: str = setting(
         "current",
-        help="Where models find their packages: in the environment that Snakemake runs in, or in "
-        "one of their family's own, which the workflow (`venv`) or Snakemake (`conda`) makes "
+        help="Environment of the models' packages: that of Snakemake (`current`), or one for "
+        "each family, which the workflow (`venv`) or Snakemake (`conda`) makes "
         "([docs/environments.md](../docs/environments.md)).",
         choices=("current", "venv", "conda"),
     )
     strict: bool = setting(
         False,
-        help="`true` (`--config strict=True` on the command line): a run in which a model failed "
-        "(crashed, gave NaN, ran out of device memory, hung, ...) ends with an exit code other "
-        "than 0 and the models' names and reasons, once everything is built. Otherwise a failure "
-        "is a result like any other. An element that a model does not take, and a molecule that "
-        "breaks in dynamics, are no failures.",
+        help="With `true` (`--config strict=True` on the command line), a run in which a model "
+        "failed (crashed, gave NaN, ran out of device memory, hung, ...) builds everything, "
+        "then ends with a nonzero exit code and lists models and reasons. With `false`, a "
+        "failure is a result like any other. An element that a model does not support and a "
+        "molecule that breaks in dynamics are no failures.",
     )
     ladder: LadderKeys | None = setting(
-        None, help="Models one design choice apart, side by side, see below."
+        None, help="Comparison of models that differ in one design choice, see below."
     )
     cluster: Cluster | None = setting(
-        None, help="What differs between clusters; without this block `slurm/site.yaml` tells."
+        None, help="Properties of the cluster; without this block those of `slurm/site.yaml`."
     )
 
 
@@ -149,7 +156,7 @@ def config_keys() -> type:
 @functools.cache
 def _config_keys(every: tuple[Task, ...]) -> type:
     ranks = tuple(one.name for task in every for one in task.metrics if one.ranks)
-    rank_by = setting(ranks[0], help="Score that ranks the models, lower is better.", choices=ranks)
+    rank_by = setting(ranks[0], help="Score that ranks the models; lower is better.", choices=ranks)
     more = [("rank_by", str, rank_by)]
     for task in every:
         block = block_keys(task)

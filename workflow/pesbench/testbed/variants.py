@@ -39,10 +39,10 @@ class Variant:
 class VariantKeys:
     """What a file says of one variant; its switches are checked by `pesbench.testbed.settings`."""
 
-    potential: Mapping[str, Any] = setting(dict, help="Switches of this one.")
-    training: Mapping[str, Any] = setting(dict, help="Schedule of this one.")
+    potential: Mapping[str, Any] = setting(dict, help="Switches of this variant.")
+    training: Mapping[str, Any] = setting(dict, help="Schedule of this variant.")
     like: str | None = setting(
-        None, help="Another variant; this one is the same with another seed."
+        None, help="Name of the variant that is the same potential with another seed."
     )
 
 
@@ -54,14 +54,14 @@ class VariantsFile:
     training: Mapping[str, Any] = setting(dict, help="Schedule of all variants.")
     fsd_scans: tuple[str, ...] = setting(
         (),
-        help="Ids of the scans whose FSD is logged during training, or trained with.",
+        help="Ids of the scans whose FSD is logged during training or is part of the loss.",
         unique=True,
     )
     fsd_every: int = setting(
-        0, help="Epochs between two looks at their FSD; 0 for none.", at_least=0
+        0, help="Epochs between two logs of their FSD; 0 for none.", at_least=0
     )
     variants: Mapping[str, VariantKeys] = setting(
-        help="One a potential, by its name, from which its seed is derived."
+        help="The potentials by name; the seed of each is derived from its name."
     )
 
 

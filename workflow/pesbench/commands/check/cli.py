@@ -19,18 +19,18 @@ def add(stages: Stages) -> None:
     """The subcommands of this module."""
     stage = stages.add_parser(
         "check",
-        help="conformance, smoothness and dynamics of one model, for its CI",
+        help="test conformance, smoothness and dynamics of one model, for its CI",
         for_people=True,
     )
     stage.add_argument("model", nargs="?", help="name of an entry of the registry")
     stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
-    stage.add_argument("--weights", help="a weight file or its address, in place of an entry")
-    stage.add_argument("--family", help="of the weights, such as mace")
+    stage.add_argument("--weights", help="a weight file or its address, instead of an entry")
+    stage.add_argument("--family", help="family of the weights, such as mace")
     stage.add_argument("--calculator", metavar="MODULE:CLASS",
-                       help="an ASE calculator made without arguments, in place of an entry; "
-                       "its module is imported")  # fmt: skip
+                       help="an ASE calculator without arguments, instead of an entry; its "
+                       "module is imported")  # fmt: skip
     stage.add_argument("--parts", nargs="+", metavar="PART",
-                       help="conformance, scans, dynamics (default: all)")  # fmt: skip
+                       help="some of conformance, scans and dynamics (default: all)")  # fmt: skip
     stage.add_argument("--scans", nargs="+", metavar="ID",
                        help="scans to score, such as 'C-N/*' (default: all)")  # fmt: skip
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
@@ -38,8 +38,10 @@ def add(stages: Stages) -> None:
     stage.add_argument("--device", type=device, default="auto", help=DEVICES)
     stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--timeout-s", type=number(above=True), default=120.0,
-                       help="longest time of one call")  # fmt: skip
-    stage.add_argument("--out", action="output", help="JSON (default: check-MODEL.json)")
+                       help="longest time of one call, in seconds")  # fmt: skip
+    stage.add_argument(
+        "--out", action="output", help="JSON of the results (default: check-MODEL.json)"
+    )
     limits = stage.add_argument_group("limits", "beyond one of them the exit code is 1")
     for option, help_ in (
         ("energy-difference", "eV, between evaluations that must agree"),
@@ -58,8 +60,13 @@ def add(stages: Stages) -> None:
         limits.add_argument(f"--max-{option}", type=number(), metavar="X", help=help_)
     stage.set_defaults(run=_check)
 
-    stage = stages.add_parser("check-scans", help="choose the scans that `check` ships with")
-    stage.add_argument("--scan-set", type=Path, required=True, help="with reference, such as mini")
+    stage = stages.add_parser("check-scans", help="choose the scans that ship with `check`")
+    stage.add_argument(
+        "--scan-set",
+        type=Path,
+        required=True,
+        help="scan set with reference energies, such as mini",
+    )
     stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_check_scans)
 

@@ -12,22 +12,25 @@ from pesbench.core.errors import UserError
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
     stage = stages.add_parser(
-        "merge", help="results of several groups on one leaderboard", for_people=True
+        "merge", help="combine results of several groups into one leaderboard", for_people=True
     )
     stage.add_argument("results", type=Path, nargs="+", metavar="RESULTS",
                        help="folders of one scan set, such as results/mini")  # fmt: skip
-    stage.add_argument("--out", type=Path, required=True, help="folder that is made")
-    stage.add_argument("--scan-set", type=Path, help="where no folder holds it")
+    stage.add_argument("--out", type=Path, required=True, help="folder of the merged results")
+    stage.add_argument("--scan-set", type=Path, help="scan set file, if no folder holds it")
     stage.add_argument("--rename", action="append", default=[], metavar="RESULTS:OLD=NEW",
                        help="another name for a model of one folder")  # fmt: skip
     stage.add_argument("--without", action="append", default=[], metavar="RESULTS:MODEL",
-                       help="leave a model of one folder out; a name or a glob")  # fmt: skip
+                       help="leave out a model of one folder; a name or a glob")  # fmt: skip
     stage.add_argument("--without-task", action="append", default=[], metavar="RESULTS:TASK",
-                       help="leave the results of one folder for a task out")  # fmt: skip
+                       help="leave out the results of one folder for a task")  # fmt: skip
     stage.add_argument("--without-dynamics", help=argparse.SUPPRESS)  # of earlier versions
     stage.add_argument("--strict", action="store_true",
-                       help="refuse what was not made by this version's code")  # fmt: skip
-    stage.add_argument("--rank-by", default="fsd_full", help="score that ranks, lower is better")
+                       help="refuse results that were not made by the code of this "
+                       "version")  # fmt: skip
+    stage.add_argument(
+        "--rank-by", default="fsd_full", help="score that ranks the models; lower is better"
+    )
     stage.set_defaults(run=_merge)
 
 

@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
     stage = stages.add_parser(
-        "plan", help="what a run will take, and what fits a budget", for_people=True
+        "plan", help="predict the cost of a run, and propose a run within a budget", for_people=True
     )
     _add_plan_config(stage)
     stage.add_argument("--budget-hours", type=number(above=True), metavar="H",
-                       help="propose what fits; of a GPU where one was timed")  # fmt: skip
+                       help="propose a run that fits; hours of a GPU if a model was timed on "
+                       "one")  # fmt: skip
     stage.add_argument("--out", action="output",
-                       help="CSV, Markdown beside it (default: plan.csv in results)")  # fmt: skip
+                       help="CSV file; Markdown is written beside it (default: plan.csv in "
+                       "results)")  # fmt: skip
     stage.add_argument("--no-network", action="store_true", help="download no weights")
     stage.add_argument("--no-probe", action="store_true",
-                       help="take the probes that are there, make none")  # fmt: skip
-    stage.add_argument("--again", action="store_true", help="time models that were timed before")
+                       help="use the timings that exist, make none")  # fmt: skip
+    stage.add_argument("--again", action="store_true", help="time all models again")
     stage.add_argument("--cores", type=cores, default="all", metavar="N",
-                       help="of the machine, for hours of wall time (default: all)")  # fmt: skip
+                       help="cores of the machine, for the hours of wall time (default: "
+                       "all)")  # fmt: skip
     _add_probe_seconds(stage)
     stage.set_defaults(run=_plan)
 
-    stage = stages.add_parser("probe-scans", help="choose the scans that models are timed on")
+    stage = stages.add_parser("probe-scans", help="choose the scans on which models are timed")
     _add_plan_config(stage)
     stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_probe_scans)
@@ -45,26 +48,33 @@ def add(stages: Stages) -> None:
     stage.add_argument("--device", type=device, default="auto", help=DEVICES)
     stage.add_argument("--threads", type=threads, default=1)
     _add_probe_seconds(stage)
-    stage.add_argument("--out", action="output", required=True, help="JSON")
+    stage.add_argument("--out", action="output", required=True, help="JSON of the timings")
     stage.set_defaults(run=_probe)
 
-    stage = stages.add_parser("plan-actual", help="what a run took beside what was predicted")
+    stage = stages.add_parser(
+        "plan-actual", help="compare the actual cost of a run with the prediction"
+    )
     stage.add_argument("--plan", type=Path, required=True, help="CSV made by `plan`")
     stage.add_argument("--results", type=Path, required=True, help="folder of the scan set")
-    stage.add_argument("--out", action="output", required=True, help="CSV")
+    stage.add_argument(
+        "--out", action="output", required=True, help="CSV of predicted and actual cost"
+    )
     stage.set_defaults(run=_plan_actual)
 
 
 def _add_plan_config(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--configfile", type=Path, nargs="+", default=[], metavar="FILE",
-                       help="over config/config.yaml, as Snakemake takes it")  # fmt: skip
+                       help="config files that override config/config.yaml, as for "
+                       "Snakemake")  # fmt: skip
     stage.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE",
-                       help="over the files, as Snakemake takes it; or all as JSON")  # fmt: skip
+                       help="values that override the files, as for Snakemake; or the whole "
+                       "config as JSON")  # fmt: skip
 
 
 def _add_probe_seconds(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--seconds", type=number(above=True), default=120.0, metavar="S",
-                       help="longest time of a call; after it no other is begun")  # fmt: skip
+                       help="longest time of a call, in seconds; after it no other call is "
+                       "made")  # fmt: skip
 
 
 def _plan_config(arguments: argparse.Namespace) -> Config:

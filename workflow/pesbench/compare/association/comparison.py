@@ -10,7 +10,7 @@ class AssociationComparison(Comparison):
 
     name = "association"
     title = "Does smoothness predict stability?"
-    summary = "Rank correlation of smoothness with the survival time lost in dynamics, over models."
+    summary = "Rank correlation of smoothness with the survival time lost, over models."
     unasked = "No model ran dynamics: whether smoothness predicts stability is not asked."
 
     def applies(self, run: ReportRun) -> bool:

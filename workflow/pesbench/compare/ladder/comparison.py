@@ -12,7 +12,7 @@ class LadderComparison(Comparison):
 
     name = "ladder"
     title = "Ladder"
-    summary = "Models one design choice apart from a baseline, side by side."
+    summary = "Comparison of models that differ from a baseline in one design choice."
 
     def applies(self, run: ReportRun) -> bool:
         """Where the config names the models of a ladder."""

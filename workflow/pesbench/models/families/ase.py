@@ -35,27 +35,28 @@ class ASESettings(EntrySettings):
     """Keys of an entry."""
 
     calculator: str = setting(
-        help="Import path of the calculator, `module:Class` or `module:function`. A module may lie "
-        "in the working folder, which is looked at after all packages.",
+        help="Import path of the calculator, `module:Class` or `module:function`. The module may "
+        "lie in the working folder, which is searched after all packages.",
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
     )
     arguments: Mapping[str, Any] = setting(dict, help="Keyword arguments of the calculator.")
     fresh: bool = setting(
-        False, help="A new calculator for every frame; self-consistent methods need it."
+        False, help="Whether every frame gets a new calculator; self-consistent methods need this."
     )
     elements: tuple[str, ...] | None = setting(
         None,
-        help="Symbols that the calculator knows; scans with others are `unsupported` without being "
-        "tried.",
+        help="Symbols of the elements that the calculator knows; scans with other elements are "
+        "`unsupported` and not tried.",
     )
     trained: bool = setting(
         True,
-        help="Whether `level_of_theory` is what a potential was trained on; `false` for a method "
-        "of quantum chemistry, which is a scan set's reference where the two agree.",
+        help="Whether `level_of_theory` is that of the training data of a potential. Set `false` "
+        "for a method of quantum chemistry, which is the reference of a scan set of the "
+        "same level.",
     )
     charges: bool = setting(
         False,
-        help='Whether it takes account of `atoms.info["charge"]`; if not, charged molecules are '
+        help='Whether the calculator uses `atoms.info["charge"]`; if not, charged molecules are '
         "`unsupported`.",
     )
 

@@ -332,7 +332,7 @@ class PerturbedSettings(EntrySettings):
     """Keys of an entry of any kind. What it leaves out of what describes a model is the base's."""
 
     base: str = setting(
-        help="Name of the entry that the defect is added to, any but a control or a perturbed one."
+        help="Name of the entry that the defect is added to; no control and no perturbed entry."
     )
     perturbation: str = setting(
         help="Kind of defect ([how](../workflow/pesbench/tasks/bonds/README.md)).",
@@ -345,7 +345,7 @@ class PerturbedSettings(EntrySettings):
         at_most=1_000_000,
     )
     batch_size: int | str | None = setting(
-        None, help="Frames a call.", at_least=1, at_most=1_000_000, word="auto"
+        None, help="Frames of a call.", at_least=1, at_most=1_000_000, word="auto"
     )
     timeout_s: float | None = setting(
         None,
@@ -359,7 +359,7 @@ class PerturbedSettings(EntrySettings):
 class RippleSettings(PerturbedSettings):
     """Keys of `ripple`."""
 
-    wavelength: float = setting(0.1, help="Of the ripple, in Å.", above=0, at_most=100)
+    wavelength: float = setting(0.1, help="Wavelength, in Å.", above=0, at_most=100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,7 +368,7 @@ class StepSettings(PerturbedSettings):
 
     distance: float = setting(
         1.1,
-        help="Where the energy jumps, in sums of the covalent radii of the pair.",
+        help="Distance of the jump of the energy, in sums of the covalent radii of the pair.",
         above=0,
         at_most=2,
     )
@@ -380,7 +380,7 @@ class DipSettings(PerturbedSettings):
 
     distance: float = setting(
         1.2,
-        help="Of the centre, in sums of the covalent radii of the pair.",
+        help="Distance of the centre, in sums of the covalent radii of the pair.",
         above=0,
         at_most=2,
     )
@@ -393,8 +393,8 @@ class WallSettings(PerturbedSettings):
 
     distance: float = setting(
         0.9,
-        help="Where the wall begins to be softer, in sums of the covalent radii of the pair; at "
-        "0.6 it is by the dose.",
+        help="Distance below which the wall is softer, in sums of the covalent radii of the "
+        "pair; at 0.6 it is lower by the dose.",
         above=WALL_CORE,
         at_most=2,
     )

@@ -44,19 +44,19 @@ class PySCFSettings(EntrySettings):
     )
     dispersion: str = setting(
         NO_DISPERSION,
-        help="Dispersion correction. D3 and D4 take the place of a functional's own VV10: "
-        "`wb97m-v` with `d3bj` is ωB97M-D3(BJ).",
+        help="Dispersion correction. D3 and D4 replace the functional's own VV10: `wb97m-v` with "
+        "`d3bj` is ωB97M-D3(BJ).",
         choices=(NO_DISPERSION, "d3bj", "d3zero", "d4"),
     )
     basis: str = setting(
-        help="Name of a basis set in PySCF, such as `def2-tzvppd`, with the effective core "
-        "potentials that belong to it; scans with other elements are `unsupported`."
+        help="PySCF's name of the basis set, such as `def2-tzvppd`, with its effective core "
+        "potentials; scans with elements that it lacks are `unsupported`."
     )
-    density_fit: bool = setting(True, help="Fit Coulomb and exchange integrals.")
+    density_fit: bool = setting(True, help="Whether Coulomb and exchange integrals are fitted.")
     grid_level: int = setting(
         4,
-        help="PySCF's integration grid, 1 to 9, larger is finer. Forces on its level 0 are not the "
-        "slope of the energy, by tenths of an eV/Å.",
+        help="Level of PySCF's integration grid, 1 to 9; larger is finer. (On level 0, forces "
+        "differ from the slope of the energy by tenths of an eV/Å.)",
         at_least=1,
         at_most=9,
     )
@@ -68,13 +68,14 @@ class PySCFSettings(EntrySettings):
     )
     max_memory_mb: int = setting(
         4000,
-        help="What PySCF's buffers may take, in MB.",
+        help="Largest memory of PySCF's buffers, in MB.",
         at_least=1,
         at_most=100_000_000,
     )
     batch_size: int = setting(
         1,
-        help="Frames a call; a frame may take minutes, and measuring would take many.",
+        help="Frames of a call; `auto` would measure for a long time, because a frame may take "
+        "minutes.",
         at_least=1,
         at_most=1_000_000,
     )

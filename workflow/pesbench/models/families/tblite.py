@@ -27,7 +27,7 @@ class TBLiteSettings(EntrySettings):
 
     method: str = setting(help="Parametrisation.", choices=("GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"))
     accuracy: float = setting(
-        1.0, help="tblite's numerical accuracy, smaller is tighter.", above=0, at_most=1_000_000
+        1.0, help="tblite's numerical accuracy; smaller is tighter.", above=0, at_most=1_000_000
     )
 
 

@@ -13,8 +13,8 @@ class BondSettings:
 
     energy_ceiling_ev: float = setting(
         10.0,
-        help="Abrupt changes of the force, and false and missing extrema, count where the "
-        "reference is at most so far above its minimum, in eV.",
+        help="Energy of the reference above its minimum, in eV, up to which abrupt changes of "
+        "the force and false and missing extrema count.",
         above=0,
         at_most=1000,
         stage="score",

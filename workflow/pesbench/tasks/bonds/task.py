@@ -24,7 +24,7 @@ class Bonds(Task):
     metrics = (
         Metric("fsd_full", "FSD", "Å⁻¹", "lower", ranks=True,
                help="Force Smoothness Deviation, mean over the scored scans, with its 95 % "
-               "interval where there is one."),
+               "interval if there is one."),
         Metric("fsd_compress", "compressed", "Å⁻¹", "lower", ranks=True,
                help="FSD of the compressed side."),
         Metric("fsd_stretch", "stretched", "Å⁻¹", "lower", ranks=True,
@@ -34,13 +34,13 @@ class Bonds(Task):
         Metric("fsd_slope_p95", "fsd_slope_p95", "Å⁻¹", "lower", ranks=True,
                help="95th percentile of the slopes, whose largest is the FSD."),
         Metric("fsd_peak_index", "index of the FSD's peak",
-               help="Number of the frame at the largest slope."),
+               help="Number of the frame before the largest slope."),
         Metric("fsd_peak_index_next", "next index of the FSD's peak",
-               help="Number of the frame at the other end of the largest slope."),
+               help="Number of the frame after the largest slope."),
         Metric("fsd_peak_coordinate", "place of the FSD's peak", "Å",
                help="Coordinate of the largest slope."),
         Metric("fsd_peak_offset", "offset of the FSD's peak", "Å",
-               help="The same from the reference minimum."),
+               help="Coordinate of the largest slope minus that of the reference minimum."),
         Metric("force_mae", "force MAE", "eV/Å", "lower", ranks=True,
                help="Mean absolute error of force components."),
         Metric("force_mae_compress", "force_mae_compress", "eV/Å", "lower", ranks=True,
@@ -48,7 +48,8 @@ class Bonds(Task):
         Metric("force_mae_stretch", "force_mae_stretch", "eV/Å", "lower", ranks=True,
                help="Force MAE of the stretched side."),
         Metric("spurious_extrema_force", "spurious extrema, integrated force", "per scan", "lower",
-               help="Extrema of the integrated force the reference does not have.", ranks=True),
+               help="Extrema of the integrated force that the reference does not "
+               "have.", ranks=True),
         Metric("compression_monotone_force", "monotone under compression, integrated force",
                better="higher", help="Whether the integrated force rises under compression."),
         Metric("energy_mae", "energy MAE, raw", "eV", "lower", needs_energy=True, ranks=True,
@@ -61,11 +62,11 @@ class Bonds(Task):
                help="Mean absolute error of energies relative to the reference minimum.",
                ranks=True),
         Metric("spurious_extrema", "spurious extrema", "per scan", "lower", needs_energy=True,
-               help="Extrema of the energy the reference does not have.", ranks=True),
+               help="Extrema of the energy that the reference does not have.", ranks=True),
         Metric("energy_force_inconsistency", "energy_force_inconsistency", "eV", "lower",
                needs_energy=True, ranks=True,
-               help="Largest difference between energy and work of the forces, less that of "
-               "the reference."),
+               help="Largest difference between the change of the energy and the work of the "
+               "forces, minus that of the reference."),
         Metric("compression_monotone", "monotone under compression", better="higher",
                needs_energy=True, help="Whether the energy rises under compression."),
     )  # fmt: skip

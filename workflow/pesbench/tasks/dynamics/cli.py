@@ -15,14 +15,22 @@ if TYPE_CHECKING:
 
 def add(stages: Stages) -> None:
     """The subcommands of this task."""
-    stage = stages.add_parser("export", help="one trajectory for other programs", for_people=True)
-    stage.add_argument("trajectory", nargs="?", help="its name, such as ethanol_300K_0")
+    stage = stages.add_parser(
+        "export", help="convert one trajectory for other programs", for_people=True
+    )
+    stage.add_argument(
+        "trajectory", nargs="?", help="name of the trajectory, such as ethanol_300K_0"
+    )
     stage.add_argument("--list", action="store_true",
-                       help="show what the file holds and how it ended, instead")  # fmt: skip
+                       help="list the trajectories of the file and how they ended, "
+                       "instead")  # fmt: skip
     stage.add_argument("--trajectories", type=Path, required=True, help="trajectory file")
     stage.add_argument("--last-steps", action="store_true",
-                       help="those before its failure, not the thinned frames")  # fmt: skip
-    stage.add_argument("--out", action="output", help=".h5md, .extxyz, .xyz or .traj")
+                       help="export all of the last steps before a failure, not the stored "
+                       "frames")  # fmt: skip
+    stage.add_argument(
+        "--out", action="output", help="file to write: .h5md, .extxyz, .xyz or .traj"
+    )
     stage.set_defaults(run=_export)
 
 

@@ -17,7 +17,8 @@ class DynamicsSettings:
 
     temperatures_k: tuple[float, ...] = setting(
         (300.0, 500.0, 1000.0),
-        help="Nominal temperatures in K; every start has twice of one, on a relaxed geometry.",
+        help="Nominal temperatures in K. A trajectory starts from a relaxed geometry with "
+        "velocities for twice the temperature.",
         above=0,
         at_most=1e4,
     )
@@ -37,13 +38,13 @@ class DynamicsSettings:
     )
     relax_steps: int = setting(
         200,
-        help="Most steps of the relaxation with the model before the start.",
+        help="Largest number of steps of the relaxation with the model before the start.",
         at_least=0,
         at_most=1_000_000,
     )
     relax_fmax: float = setting(
         0.05,
-        help="A molecule is relaxed when no atom's force is larger, in eV/Å.",
+        help="Largest force on an atom of a relaxed molecule, in eV/Å.",
         at_least=1e-6,
         at_most=10,
     )

@@ -31,8 +31,8 @@ class DynamicsBlock:
 
     halved: tuple[str, ...] = setting(
         (),
-        help="Ids or globs of molecules that run with half the time step, too, which shows the "
-        "order at which the RMS of the energy falls.",
+        help="Ids or globs of molecules that also run with half the time step. This shows the "
+        "order at which the RMS of the energy falls with the time step.",
     )
 
 
@@ -50,7 +50,7 @@ class Dynamics(Task):
         Metric("energy_drift_mev_per_atom_ps", "energy drift", "meV/atom/ps",
                needs_energy=True, help="Slope of the total energy."),
         Metric("energy_drift_error_mev_per_atom_ps", "standard error of the drift", "meV/atom/ps",
-               needs_energy=True, help="Standard error of that slope."),
+               needs_energy=True, help="Standard error of the slope of the total energy."),
         Metric("energy_rms_mev_per_atom", "energy RMS", "meV/atom", "lower", needs_energy=True,
                help="Root mean square of the total energy about its drift."),
         Metric("energy_excursion_mev_per_atom", "largest excursion of the energy", "meV/atom",

@@ -14,17 +14,19 @@ class VibrationSettings:
 
     displacement_angstrom: float = setting(
         0.01,
-        help="Displacement of an atom to either side, in Å; beyond 0.1 a difference is no "
-        "derivative.",
+        help="Displacement of an atom to either side, in Å, at most 0.1.",
         above=0,
         at_most=0.1,
     )
     relax_steps: int = setting(
-        500, help="Most steps of the relaxation with the model.", at_least=0, at_most=1_000_000
+        500,
+        help="Largest number of steps of the relaxation with the model.",
+        at_least=0,
+        at_most=1_000_000,
     )
     relax_fmax: float = setting(
         0.01,
-        help="A molecule is relaxed when no atom's force is larger, in eV/Å.",
+        help="Largest force on an atom of a relaxed molecule, in eV/Å.",
         above=0,
         at_most=10,
     )

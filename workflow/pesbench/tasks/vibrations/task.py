@@ -31,10 +31,10 @@ class Vibrations(Task):
         Metric("lowest_cm1", "lowest frequency", "cm⁻¹"),
         Metric("lowest_reference_cm1", "lowest frequency of the reference", "cm⁻¹"),
         Metric("external_cm1", "largest external frequency", "cm⁻¹",
-               help="Frequency of translation or rotation of largest size, ideally 0."),
+               help="Frequency farthest from 0 among translations and rotations; ideally 0."),
         Metric("asymmetry", "asymmetry of the Hessian", "", "lower"),
         Metric("rmsd_angstrom", "RMSD of the minimum", "Å", "lower",
-               help="Of the model's minimum from the reference's."),
+               help="Root mean square distance of the model's minimum from the reference's."),
     )  # fmt: skip
     keys = ("system",)
     identity = ("system", "n_atoms", "n_modes")

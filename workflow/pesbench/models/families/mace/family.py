@@ -14,30 +14,33 @@ class MACESettings(EntrySettings):
     """Keys of an entry."""
 
     weights: str = setting(
-        help="A `.model` file as `mace_run_train` writes it: a path, or an http(s) address, whose "
-        "download is kept in a cache and pinned at first use "
-        "([weights from an address](#weights-from-an-address)).",
+        help="A `.model` file of `mace_run_train`: a path, or an http(s) address, whose download "
+        "is kept in a cache and pinned at first use ([weights from an "
+        "address](#weights-from-an-address)).",
         path=ADDRESS,
     )
     sha256: str | None = setting(
         None,
-        help="Checksum of the weight file, a pickled program: with it this file may run, and "
-        "another is refused ([weights that run code](#weights-that-run-code)).",
+        help="Checksum of the weight file, which is a pickled program. It is your consent to run "
+        "this file; any other file is refused ([weights that run "
+        "code](#weights-that-run-code)).",
         pattern="^[0-9a-f]{64}$",
     )
     trust: bool | None = setting(
         None,
-        help="`true`, in place of `sha256`: whatever the file or the address holds may run on this "
-        "machine. What an address holds is pinned at the first download.",
+        help="`true`, instead of `sha256`: any content of the file or the address may run on "
+        "this machine. The content of an address is pinned at the first download.",
     )
     head: str | None = setting(
         None,
-        help="Which readout of a network with several; without the key, the one named `default`.",
+        help="Name of the readout, for a network with several; without the key, `default`.",
     )
     dtype: str = setting(
         "float64", help="Precision of the arithmetic.", choices=("float32", "float64")
     )
-    compile: bool = setting(False, help="Compile with TorchScript before use.")
+    compile: bool = setting(
+        False, help="Whether the model is compiled with TorchScript before use."
+    )
 
 
 class MACE(Family):

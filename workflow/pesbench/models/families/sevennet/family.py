@@ -19,31 +19,30 @@ class SevenNetSettings(EntrySettings):
 
     pretrained: str | None = setting(
         None,
-        help="Name of a checkpoint that sevenn's package carries, as sevenn calls it; nothing is "
-        "downloaded. It is installed code and needs neither `sha256` nor `trust`.",
+        help="sevenn's name of a checkpoint in its package; nothing is downloaded. The "
+        "checkpoint is installed code and needs neither `sha256` nor `trust`.",
         choices=("7net-0", "7net-0_22may2024", "7net-l3i5", "7net-mf-0"),
     )
     weights: str | None = setting(
         None,
-        help="Instead: a `.pth` checkpoint as sevenn writes it, by its path or by an http(s) "
+        help="A `.pth` checkpoint of sevenn, instead of `pretrained`: a path or an http(s) "
         "address.",
         path=ADDRESS,
     )
     sha256: str | None = setting(
         None,
-        help="Checksum of the checkpoint, which may run code: with it this file may, and another "
-        "is refused.",
+        help="Checksum of the checkpoint, which may run code. It is your consent to run this "
+        "file; any other file is refused.",
         pattern="^[0-9a-f]{64}$",
     )
     trust: bool | None = setting(
         None,
-        help="`true`, in place of `sha256`, for `weights`: whatever the file or the address holds "
-        "may run on this machine. What an address holds is pinned at the first download.",
+        help="`true`, instead of `sha256`, for `weights`: any content of the file or the address "
+        "may run on this machine. The content of an address is pinned at the first download.",
     )
     modal: str | None = setting(
         None,
-        help="Which of the levels that a multi-fidelity network was trained on, as sevenn calls "
-        "it.",
+        help="sevenn's name of the level of theory, for a multi-fidelity network.",
     )
 
 

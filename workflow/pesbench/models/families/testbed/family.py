@@ -16,14 +16,14 @@ class TestbedSettings(EntrySettings):
     __test__ = False  # no test, whatever pytest makes of its name
 
     weights: str = setting(
-        help="A `.pt` file as `pesbench train` writes it, by its path or by an http(s) address. "
-        "The switches of the potential are in it.",
+        help="A `.pt` file of `pesbench train`: a path or an http(s) address. It contains the "
+        "switches of the potential.",
         path=ADDRESS,
     )
     sha256: str | None = setting(
         None,
-        help="Checksum of the weight file; another file is refused. The file holds tensors and "
-        "plain values only: loading it runs no code, and needs no consent.",
+        help="Checksum of the weight file; any other file is refused. The file holds only "
+        "tensors and plain values: loading it runs no code and needs no consent.",
         pattern="^[0-9a-f]{64}$",
     )
     dtype: str = setting(
