@@ -18,8 +18,8 @@ shut_out(str(HOME))  # before anything else is imported
 from pesbench.core.errors import HostError, UserError
 from pesbench.orchestration.start import Given, start
 
-# One line for bad input, before any work. The files and the words of --config are read here and not
-# by Snakemake, which takes the last of two equal keys and reads `017` as 15.
+# Bad input is reported in one line before any work. The config files and --config are read here and not by
+# Snakemake, which takes the last of two equal keys and reads `017` as 15.
 given_config = workflow.config_settings
 try:
     START = start(

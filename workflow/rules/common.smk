@@ -1,4 +1,4 @@
-# What more than one file of rules uses.
+# Functions that more than one file of rules uses.
 
 import functools
 import json
@@ -17,52 +17,52 @@ from pesbench.report.terminal import summary
 
 
 def where(place):
-    """A parameter that says where something lies: another place is no reason to run again.
+    """A parameter that is a path: another path is no reason to run again.
 
-    Snakemake compares the parameters of earlier runs, but not those derived from the input.
+    Snakemake compares parameters with those of earlier runs, except those derived from the input.
     """
     return lambda wildcards, input: place
 
 
 def given(value):
-    """A parameter that is taken as it stands: in a text, Snakemake would look for wildcards."""
+    """A literal parameter: in a plain string, Snakemake would look for wildcards."""
     return lambda wildcards: value
 
 
 def as_text(value):
-    """A parameter as JSON: of a dictionary Snakemake would compare the keys only."""
+    """A parameter as JSON, because Snakemake compares only the keys of a dictionary."""
     return json.dumps(value, sort_keys=True)
 
 
 def option(name, values):
-    """An option and its values as words of a command, each of which is quoted; none without."""
+    """An option and its quoted values as words of a command; nothing if there are no values."""
     return [name, *map(str, values)] if values else []
 
 
 def from_here(paths):
-    """Input files relative to the working folder: where that lies is no reason to run again."""
+    """Input files relative to the working folder: another place of it is no reason to run again."""
     here = Path.cwd()
     return [path.relative_to(here) if path.is_relative_to(here) else path for path in paths]
 
 
 def one_of(names):
-    """A wildcard's pattern that matches these names and nothing else."""
+    """A pattern of a wildcard that matches only these names."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-# --- rules that ask no model --------------------------------------------------------------------
+# --- rules that run no model --------------------------------------------------------------------
 
 PYTHON = sys.executable
-# `snakemake --lint` wants an environment for every rule. With `software: conda` these rules run with
-# Snakemake's own interpreter, too.
+# `snakemake --lint` requires an environment for every rule. With `software: conda` these rules still run
+# with Snakemake's own interpreter.
 BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yaml"
 
 
 def plain(*modules):
-    """Parameters `python` and `code` of a rule that asks no model.
+    """Parameters `python` and `code` of a rule that runs no model.
 
-    `code` is what decides its output beside its input: these modules and what they import. A module
-    that differs from job to job is given by the wildcards.
+    `code` is the fingerprint of the code that decides the output: these modules and their imports. A
+    module that differs from job to job follows from the wildcards.
     """
 
     def code(wildcards):
@@ -76,7 +76,7 @@ def plain(*modules):
     return {"python": where(PYTHON), "code": code}
 
 
-# --- rules that ask a model ---------------------------------------------------------------------
+# --- rules that run a model ---------------------------------------------------------------------
 
 
 def of_model(wildcards):
@@ -90,9 +90,10 @@ def of_reference(wildcards):
 
 
 def asking(module, entry_of):
-    """Parameters `python`, `device`, `loading` and `code` of a rule that asks a model.
+    """Parameters `python`, `device`, `loading` and `code` of a rule that runs a model.
 
-    `module` names what runs, or gives the name by the wildcards; `entry_of` gives the model's entry.
+    `module` is the name of the module that runs, or a function of the wildcards that returns it;
+    `entry_of` returns the entry of the model.
     """
 
     def code(wildcards):
@@ -102,7 +103,7 @@ def asking(module, entry_of):
         return stage_fingerprint(name, *families) + START.software.requirements(entry)
 
     return {
-        # where the interpreter and the weights lie is no reason to run again
+        # another path of the interpreter or of the weights is no reason to run again
         "python": lambda wildcards, input: START.software.python(entry_of(wildcards)),
         "loading": lambda wildcards, input: loading_options(entry_of(wildcards)),
         "device": RUN.device,
@@ -111,20 +112,20 @@ def asking(module, entry_of):
 
 
 def environment(entry_of):
-    """Input: the file that says that an environment is there, and what it holds."""
+    """Input: the stamp of an environment, which lists its content."""
     if RUN.software != "venv":
         return []
     return lambda wildcards: START.software.stamps(entry_of(wildcards))
 
 
 def conda_file(entry_of):
-    """What Snakemake would make an environment from."""
+    """File from which Snakemake makes an environment."""
     if RUN.software != "conda":
         return BASE_ENVIRONMENT
     return lambda wildcards: START.software.conda_file(entry_of(wildcards))
 
 
-# --- what jobs ask a scheduler for --------------------------------------------------------------
+# --- requests to a scheduler --------------------------------------------------------------------
 
 REQUESTS = Requests(RUN)
 CONTROLS = [name for name, entry in RUN.models.items() if entry.family == "control"]
@@ -132,10 +133,10 @@ NO_CONTROLS = [name for name in RUN.models if name not in CONTROLS]
 
 
 def asks(request, gpu):
-    """Resources of a rule: time and memory that grow with each attempt, and where the job goes.
+    """Resources of a rule: time and memory, which grow with each attempt, and the partition.
 
-    `request` gives those of a job by its wildcards; `gpu` says whether it needs a GPU, or says so
-    by the wildcards.
+    `request` returns those of a job from its wildcards; `gpu` is whether it needs a GPU, or a function
+    of the wildcards that returns this.
     """
 
     def place(key):
@@ -154,7 +155,7 @@ def asks(request, gpu):
 
 
 def on_gpu(entry):
-    """Whether jobs of an entry get a GPU; None, which is no entry, does not."""
+    """Whether jobs of an entry get a GPU; False for None, which stands for no entry."""
     return entry is not None and uses_gpu(entry, RUN.device)
 
 
@@ -167,7 +168,7 @@ def model_on_gpu(wildcards):
 
 
 def seen_option(wildcards, input):
-    """A parameter: the file that tells what the model of the wildcard `model` was trained on."""
+    """A parameter: the file of the systems that the model of the wildcard `model` was trained on."""
     return option("--seen-systems", RUN.seen_systems(wildcards.model))
 
 
@@ -176,9 +177,9 @@ def seen_option(wildcards, input):
 
 @functools.cache
 def training_method():
-    """The modules that decide the numbers of the method that frames for training are made with.
+    """The modules that decide the numbers of the method that makes frames for training.
 
-    A registry of one's own need not hold it: the command says so where it is asked for.
+    The registry of a user may lack this method; the command that needs it then says so.
     """
     entry = read_models(RUN.models_file).get("gfn2-xtb")
     return family_modules(entry.families if entry else ())

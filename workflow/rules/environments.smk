@@ -1,4 +1,4 @@
-# With `software: venv`: an environment a family of models, from its pinned requirements.
+# With `software: venv`: one environment for each family of models, from its pinned requirements.
 
 from pesbench.orchestration.environments import requirements_sha256
 
@@ -7,7 +7,7 @@ ENVIRONMENTS = START.software.to_build([*RUN.running, *filter(None, [RUN.relax])
 
 if ENVIRONMENTS:
 
-    # what makes it is no parameter: the same pins in a new way would run all its models again
+    # the code is no parameter: its change would run all models of the family again with the same pins
     rule environment:
         output:
             START.software.built / "{family}.json",

@@ -1,11 +1,11 @@
-# What a run will take, before it starts: `snakemake plan`; and after it, beside what it took:
-# `snakemake plan_actual`. Neither is part of the run.
+# `snakemake plan` predicts the cost of a run before it starts; `snakemake plan_actual` compares it with the
+# actual cost afterwards. Neither is part of the run.
 
 TIMED = [name for name, entry in RUN.models.items() if entry.family != "control"]
 METHODS = [use for use in ("reference", "relax") if getattr(RUN, use) is not None]
 
 
-# of the scan set, or, as long as a reference would have to be computed first, of the molecules
+# Scans come from the scan set or, if its reference would have to be computed first, from the molecules.
 rule probe_scans:
     input:
         SCAN_SET if RUN.source == "bsct_spice" else RUN.molecule_files,
@@ -25,7 +25,7 @@ rule probe_scans:
         " --out {output:q} 2> {log:q}"
 
 
-# where and as the run would ask the model; what goes wrong is a row of the plan
+# The model runs where and as in the run itself; a failure is a row of the plan.
 rule probe:
     input:
         scans=RESULTS / "probe_scans.h5",
@@ -71,7 +71,7 @@ if RUN.reference is not None:
 
 if RUN.relax is not None:
 
-    # beside RDKit, where Snakemake runs
+    # in the environment of Snakemake, where RDKit is
     use rule probe as probe_relax with:
         input:
             scans=RESULTS / "probe_scans.h5",

@@ -15,7 +15,7 @@ rule entry:
         **plain(),
         models_file=where(RUN.models_file),
         name=lambda wildcards: wildcards.model,
-        # what of the entry decides numbers: a new citation rewrites nothing
+        # the part of the entry that decides numbers: a new citation changes no file
         entry=lambda wildcards: as_text(of_model(wildcards).deciding()),
     shell:
         "{params.python:q} -m pesbench entry {params.name:q} --models-file {params.models_file:q}"
@@ -45,7 +45,7 @@ if RUN.source == "bsct_spice":
 
 if RUN.source == "molecules":
 
-    # a rule that inherits is not local by itself
+    # a rule that inherits from another is not local unless it says so
     localrules:
         method_entry,
 
@@ -81,7 +81,7 @@ if RUN.source == "molecules":
                 *family_modules(RUN.relax.families if RUN.relax else ()),
             ),
             molecules=given(as_text(RUN.settings["molecules"])),
-            # what relaxes is in relax.json; where its weights lie decides nothing
+            # relax.json describes the method; the path of its weights changes nothing
             relax=where(
                 ["--relax", str(RESULTS / "relax.json"), *loading_options(RUN.relax)]
                 if RUN.relax
@@ -111,7 +111,7 @@ if RUN.source == "molecules":
             "{params.python:q} -m pesbench scan-molecules --name {params.name:q}"
             " --molecules {input:q} {params.options:q} --out {output.scans:q} --skipped {output.skipped:q} 2> {log:q}"
 
-    # the reference is an evaluation like any other: sharded, resumable, supervised
+    # The reference is an evaluation like any other: in shards, with checkpoints, in a supervised process.
     rule reference:
         input:
             scans=RESULTS / "reference" / "scans.h5",

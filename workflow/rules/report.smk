@@ -1,7 +1,7 @@
 # Sections, leaderboard and page, from stored scores.
 
 
-# what `pesbench merge` needs to know of the models where the registry is not
+# What `pesbench merge` needs to know about the models if it does not have the registry.
 rule describe:
     input:
         seen=RUN.seen_files,

@@ -1,5 +1,5 @@
-# What the rules of the report use. Which sections there are, and what the commands say, is asked of
-# `report/graph.py`: no task and no comparison is named here.
+# Functions of the rules of the report. `report/graph.py` gives the sections and the commands: no task and no
+# comparison is named here.
 
 from pesbench.compare.comparison import BONDS, comparisons, section_module
 from pesbench.core.found import stage_module
@@ -15,17 +15,17 @@ MODEL_SECTIONS = [
 ]
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 PLACES = {"scan_set": SCAN_SET, "models_file": RUN.models_file}
-# what the registry says of the models, beside what decides their numbers
+# The keys of the registry that describe models and decide no number.
 DESCRIPTIONS = as_text({name: description(entry) for name, entry in RUN.models.items()})
 
 
 def scores_of(ran):
-    """The scores of models by task."""
+    """Input: the scores of models by task."""
     return [graph.scores_file(RESULTS, task, model) for task in ran for model in ran[task]]
 
 
 def section_code(module):
-    """What decides a section: what makes, reads and writes it, and the roles of the families."""
+    """The code that decides a section: its modules, reading, writing, and the roles of families."""
     families = sorted({family for entry in RUN.models.values() for family in entry.families})
     others = ("pesbench.report.inputs", "pesbench.report.sections", *family_modules(families))
     return stage_fingerprint(module, *others)
@@ -37,19 +37,19 @@ def section_words(wildcards, input):
 
 
 def model_section_words(wildcards, input):
-    """The same of one model."""
+    """A parameter: the command that makes the model section of a task."""
     return graph.model_section_command(
         RESULTS, wildcards.task, wildcards.model, scan_set=SCAN_SET, files=input.files
     )
 
 
 def compared_files(comparison):
-    """The evaluations that a comparison reads, by model."""
+    """Input: the evaluations that a comparison reads, by model."""
     evaluated = comparisons()[comparison].evaluated(REPORT)
     return {model: answers(BONDS, model) for model in evaluated}
 
 
 def compare_words(wildcards, input):
-    """The same of a comparison."""
+    """A parameter: the command that makes the section of a comparison."""
     name = wildcards.comparison
     return graph.compare_command(RESULTS, REPORT, name, files=compared_files(name), **PLACES)

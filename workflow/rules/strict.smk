@@ -1,4 +1,4 @@
-# With `strict: true` the last of all: a run in which a model failed ends with an exit code.
+# With `strict: true` the last rule of a run: it ends with a nonzero exit code if a model failed.
 
 STRICT = [RESULTS / "strict.txt"] if RUN.strict else []
 
@@ -13,7 +13,7 @@ if STRICT:
             STRICT,
         log:
             RESULTS / "logs" / "strict.log",
-        retries: 0  # the results stay what they are
+        retries: 0  # a second attempt would have the same result
         localrule: True
         conda:
             BASE_ENVIRONMENT

@@ -1,4 +1,4 @@
-# What the rules of tasks use: files, words of commands and requests of each task.
+# Functions of the rules of tasks: files, words of commands and requests of each task.
 
 from pesbench.core.found import has_stage, stage_module
 from pesbench.core.settings import words
@@ -18,7 +18,7 @@ def answers(task, model):
 
 
 def reference_answers(wildcards):
-    """Input: the answers of the method that the scan set was made with, where the task asks it."""
+    """Input: the answers of the scan set's reference method, if the task needs them."""
     run = RUN.tasks[wildcards.task]
     if not run.task.asks_reference:
         return []
@@ -26,22 +26,22 @@ def reference_answers(wildcards):
 
 
 def prepared(wildcards):
-    """Input: what all models share, of a task that has such."""
+    """Input: the file that all models share, for a task that has one."""
     if not has_stage(wildcards.task, "prepare"):
         return []
     return RESULTS / "inputs" / f"{wildcards.task}.h5"
 
 
 def prepared_option(wildcards, input):
-    """A parameter: the same as an option."""
+    """A parameter: the file that all models share, as an option."""
     return option("--prepared", [input.prepared] if input.prepared else [])
 
 
 @functools.cache
 def items_of(task, model, shard):
-    """The items of a job: those selected, and what its file already holds beside them.
+    """The items of a job: the selected ones and those that its file already holds.
 
-    So a wider selection asks for what is missing, and a narrower one is no reason to run again.
+    A wider selection therefore runs only the missing items, and a narrower one runs nothing.
     """
     run = RUN.tasks[task]
     held = run.task.held(RESULTS / model / task / f"{shard}.h5")
@@ -56,26 +56,26 @@ def items(wildcards):
 
 
 def run_settings(wildcards):
-    """A parameter: what decides the answers, as options."""
+    """A parameter: the settings that decide the answers, as options."""
     return words(RUN.tasks[wildcards.task].shards[wildcards.shard].settings, "run")
 
 
 def score_settings(wildcards):
-    """A parameter: what decides the scores, as options."""
+    """A parameter: the settings that decide the scores, as options."""
     return words(RUN.tasks[wildcards.task].settings, "score")
 
 
 def selected_option(wildcards):
-    """A parameter: the items to score; files may hold others, too."""
+    """A parameter: the items to score; the files may hold more."""
     scans = RUN.tasks[wildcards.task].task.item == SCAN
     return option("--selected", RUN.selected if scans else [])
 
 
 def shard_request(wildcards):
-    """What a job asks a scheduler for."""
+    """Time and memory that a job asks a scheduler for."""
     return REQUESTS.shard(wildcards.model, wildcards.task, wildcards.shard)
 
 
 def reference_request(wildcards):
-    """The same of a job of the method that the scan set was made with."""
+    """Time and memory that a job of the scan set's reference method asks a scheduler for."""
     return REQUESTS.shard("reference", wildcards.task, wildcards.shard)

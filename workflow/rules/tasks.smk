@@ -1,4 +1,4 @@
-# Tasks: each question put to each model, in jobs of some scans or molecules; and the scores of the answers.
+# Tasks: each task runs for each model in jobs of some scans or molecules, and its answers are scored.
 
 
 rule prepare:
@@ -29,7 +29,7 @@ rule run:
         environment=environment(of_model),
         prepared=prepared,
     output:
-        update(RESULTS / "{model}" / "{task}" / "{shard}.h5"),  # what it holds is kept
+        update(RESULTS / "{model}" / "{task}" / "{shard}.h5"),  # its content is kept
     log:
         RESULTS / "logs" / "{task}" / "{model}" / "{shard}.log",
     benchmark:
@@ -54,7 +54,7 @@ rule run:
         " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
 
-# models that take no GPU
+# Models that use no GPU.
 use rule run as run_on_cpu with:
     wildcard_constraints:
         model=one_of(REQUESTS.on_cpu),
@@ -62,7 +62,7 @@ use rule run as run_on_cpu with:
         **asks(shard_request, gpu=False),
 
 
-# the method that the scan set was made with, whether the run shows it as a model or not
+# The reference method of the scan set, whether the run shows it as a model or not.
 use rule run as run_reference with:
     input:
         scan_set=SCAN_SET,
@@ -125,7 +125,7 @@ rule score:
         " --out {output:q} 2> {log:q}"
 
 
-# entry, answers and scores of all controls: one of them costs less than starting a process
+# Entry, answers and scores of all controls in one job: one control takes less time than the start of a process.
 for one in CONTROL_TASKS:
 
     rule:
@@ -156,7 +156,7 @@ for one in CONTROL_TASKS:
             models_file=where(RUN.models_file),
             results=where(RESULTS),
             models=where(CONTROLS),
-            # those that are there stay as they are: another choice of controls runs none of them again
+            # existing files are kept: another choice of controls runs none of them again
             entries=as_text({name: RUN.models[name].deciding() for name in CONTROLS}),
             asked=given(items_of(one, CONTROLS[0], "0000")),
             selected=given(option("--selected", RUN.selected)),

@@ -1,5 +1,4 @@
-# The small potentials of resources/weights, trained from nothing: `make weights-mace`,
-# `make weights-testbed`.
+# Training of the small potentials in resources/weights: `make weights-mace`, `make weights-testbed`.
 
 from dataclasses import asdict
 
@@ -8,7 +7,7 @@ from pesbench.testbed.variants import find_variant, read_variants
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
 TESTBED_FILE = Path("config/testbed.yaml")
-# hot frames for potentials to be used, frames near equilibrium for those that scans test beyond them
+# Hot frames for the MACE potentials; frames near equilibrium for the testbed, which scans test beyond its frames.
 SAMPLING = {
     "frames": "--temperatures-k 300 600 1000 1500".split(),
     "near_equilibrium": "--temperatures-k 300 600 --interval-steps 20 --frames 60".split(),
@@ -104,7 +103,7 @@ rule train:
         **plain("pesbench.testbed.cards"),
         variants=where(TESTBED_FILE),
         work=where(WEIGHTS / "training"),
-        # another variant's switches are no reason to train this one again
+        # a change in another variant is no reason to train this one again
         variant=lambda wildcards: as_text(asdict(find_variant(TESTBED_FILE, wildcards.name))),
     shell:
         "{params.python:q} -m pesbench train {wildcards.name:q}"
