@@ -688,7 +688,7 @@ def test_scores_alone_stand_beside_a_fresh_run(groups, tmp_path):
     assert run(a.folder, b.folder, "--out", out) == 0
     pd.testing.assert_frame_equal(board(out), want, check_exact=True)
     text = (out / "leaderboard.md").read_text()
-    assert "Scores taken as they came" in text
+    assert "Scores used as they are" in text
     assert "theirs (bonds), theirs (dynamics)" in text
     assert "6 (scores)" in text
     assert "Made by other code" not in text  # they tell by which, and it is this version's
@@ -877,7 +877,7 @@ def test_other_code_is_told_and_refused_if_asked(groups, tmp_path):
     assert "theirs/bonds/0000.h5 (theirs, bonds by commit fedcba98)" in said
     out = tmp_path / "out"
     tables([a, b], out)
-    assert "without telling by which: theirs (bonds)." in (out / "leaderboard.md").read_text()
+    assert "without a record of the code: theirs (bonds)." in (out / "leaderboard.md").read_text()
     b.scans(net("theirs", "b"), rough=0.01, code="")  # made before files told
     refused(groups, tmp_path / "untold", strict=True)
 

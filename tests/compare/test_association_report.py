@@ -321,9 +321,9 @@ def test_start_failures_are_told_by_model_and_bounded_beside_both_tests():
     told = readers._start_failures_table(found.compared.start_failures)
     assert told.iloc[0].tolist() == ["model-0", "3 of 6", "2", "3", "3 close pair"]
     assert readers._grid(told) in text
-    assert "- 6 trajectories not at risk: 4 failed before the first step, 2 were not put" in text
+    assert "- 6 trajectories not at risk: 4 failed before the first step, 2 are unsupported" in text
     bound = found.answer.primary.if_start_failed.spearman
-    assert f"fsd_full: ρ is {bound:.2f} (n = 6) if what failed before its first step" in text
+    assert f"fsd_full: ρ is {bound:.2f} (n = 6) if trajectories that failed before" in text
     cells = readers.named_tests_table(found.table)["ρ, start failures lose all"]
     assert cells.tolist() == [f"{bound:.2f}"] * 2
 
@@ -351,7 +351,7 @@ def test_too_few_models_are_not_resolved_in_whole_sections(monkeypatch, n):
     monkeypatch.setattr(association_section, "associate", quick)
     inputs, _ = a_run(n, ladder())
     section = association_section.section(inputs)
-    assert f"**not resolved at n = {n}: 8 independent" in section.files["association.md"]
+    assert f"**not resolved at n = {n}: at least 8 independent" in section.files["association.md"]
     assert len(pd.read_csv(io.StringIO(section.files["association.csv"]))) == 2 * 7 * 3
     assert section.tables[0].rows["n"].tolist() == [str(n)] * 2
     assert not section.figures  # of fewer than 8 variants there is nothing to see

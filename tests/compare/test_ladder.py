@@ -257,7 +257,7 @@ def test_seeds_are_one_point_of_the_association_their_mean():
     assert primary.y[0] == pytest.approx(0.6 / 3)
     assert primary.x[1:] == pytest.approx(one.answer.primary.x[1:])
     words = association_text.to_markdown(found)
-    assert "- model-0-seed_2: another seed of model-0; the seeds of a potential are one" in words
+    assert "- model-0-seed_2: another seed of model-0; the mean of the seeds of a" in words
     assert "the same checkpoint" not in words
     # on the leaderboard every seed is ranked
     board = run_board(inputs).set_index("model")
@@ -700,7 +700,7 @@ def test_masked_scans_are_in_no_mean_and_in_no_comparison(maker):
     cells = text.smoothness_table(rows_of(found)).set_index("model")
     assert cells.loc["fsd", "scans scored / planned"] == "6 / 8"
     words = text.to_markdown(found)
-    assert "trained with them, and have no score: fsd 2." in words
+    assert "the model was trained with them: fsd 2." in words
     assert "on the scans, runs or molecules that all seeds of both have" in words
     assert "seen_scans" not in words
 
@@ -1055,7 +1055,7 @@ def test_how_the_noise_is_pooled_and_where_the_practitioner_looked_is_told(whole
     for words in (written, section):
         assert "Student's two-sided 95 % quantile, 2.78 for 4 degrees of freedom" in words
         assert (
-            f"Of the FSD (Å⁻¹): testbed-rough ± {spread[0]:#.2g}, testbed-smooth ± {spread[1]:#.2g}"
+            f"the FSD (Å⁻¹): testbed-rough ± {spread[0]:#.2g}, testbed-smooth ± {spread[1]:#.2g}"
         ) in words
         assert text.PRACTITIONER_NOTE in words
     for part in ("0.1 Å", "half the sum of the covalent radii", "14.4 times", "bounded readout"):

@@ -297,7 +297,7 @@ def test_perturbed_models_have_a_section_that_says_their_defect():
     assert "0.03 eV " in section
     assert "rank" not in section
     assert "‡" not in section
-    assert "Perturbed models, another entry with one defect" in text[places[4] :]
+    assert "Perturbed models are another entry with one defect" in text[places[4] :]
     assert "erturbed" not in tables.to_markdown(defects_beside(MODELS, role=None))
 
 

@@ -72,14 +72,14 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
         name for name, results in merged if any(part["as"] == "scores" for part in results["parts"])
     ]:
         found.append(
-            "Scores taken as they came, not made again by this version, because the files of "
-            f"results are not there: {', '.join(taken)}."
+            "Scores used as they are, not made again by this version, because the files of "
+            f"results are missing: {', '.join(taken)}."
         )
     if other := [
         name for name, results in merged if not all(part["same_code"] for part in results["parts"])
     ]:
         found.append(
-            "Made by other code than this version's, or without telling by which: "
+            "Made by the code of another version, or without a record of the code: "
             f"{', '.join(other)}."
         )
     for name, one in models.items():
@@ -90,8 +90,8 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     ]
     if any(results["n_absent"] for _, results in merged):
         found.append(
-            "not evaluated: what other models have and this one was never asked. It counts as "
-            "planned, and in no mean."
+            "not evaluated: scans that other models have and that were never run for this model. "
+            "They count as planned and enter no mean."
         )
     scans = manifest["scan_set"]
     if scans["n_planned"] < scans["n_scans"]:

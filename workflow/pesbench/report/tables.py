@@ -248,7 +248,7 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
         f"{name}, shared scans ({unit}",
         _significant("rank_score"),
         "rank_score",
-        "What the ranks are by: the mean over the scans that all ranked models share.",
+        "Score that decides the ranks: the mean over the scans that all ranked models share.",
     )
     told = rank_by == "fsd_full" and (ranked["n_scored"] == ranked["n_shared"]).all()
     ranked_by = () if told else (by,)
@@ -285,9 +285,9 @@ def notes(board: pd.DataFrame) -> list[str]:
     if perturbed:
         ran = "md_n_planned" in board and board.loc[bent, "md_n_planned"].notna().any()
         found.append(
-            "Perturbed models, another entry with one defect of known kind and size, are no models "
-            "to compare: they have no rank and change none"
-            + (", and are drawn in the figure of dose and response only." if ran else ".")
+            "Perturbed models are another entry with one defect of known kind and size. They are "
+            "not compared with models: they have no rank and change none"
+            + (", and stand only in the figure of dose and response." if ran else ".")
         )
     found += [
         f"{row['model']}: {row['n_scored']} of {row['n_planned']} scans scored"
@@ -299,7 +299,7 @@ def notes(board: pd.DataFrame) -> list[str]:
     ]
     found += [
         f"{row['model']}: its process died, hung or ran out of memory {row['worker_deaths']} times "
-        "on the scans and was started anew; what it answered at another attempt is scored."
+        "on the scans and was started again; answers of a later attempt are scored."
         for row in board.to_dict("records")
         if row["worker_deaths"]
     ]
@@ -360,9 +360,10 @@ _FSD = (
     "of the logarithm of the model's squared force change over the reference's."
 )
 _GUIDE = (
-    "FSD does not see what is smooth but wrong; read it beside the force MAE. A bond length off by "
-    "0.01 Å costs about as much as a visible step in the force, and its peak lies at the minimum: "
-    "the windowed FSD leaves that region out.",
+    "The FSD does not see errors that are smooth; read it beside the force MAE. A bond length off "
+    "by 0.01 Å costs about as much as a visible step in the force, with its peak at the minimum: "
+    "the "
+    "windowed FSD leaves that region out.",
     "n/a: the quantity does not exist, such as an energy of a model or control that has forces "
     "only. Every mean is over the scored scans only; a failed scan is counted, never scored as 0.",
 )

@@ -23,16 +23,16 @@ COLUMNS = (
 )
 _NOT_TOLD = "not told"
 _SECONDS = (
-    "Seconds are wall time of the commands `evaluate` and `dynamics`, whole: from the start of the "
-    "model's process to the written file, with loading, tuning of batches, relaxation, failure "
-    "checks and storing, summed over interruptions; a file's seconds are shared out over what is "
-    "in it. Not counted: references, scoring, frequencies and trajectories with half the time "
-    "step. Comparable only on one machine and device."
+    "Seconds are the wall time of the commands `run bonds` and `run dynamics`, from the start of "
+    "the model's process to the written file: loading, choice of the batch size, relaxation, "
+    "failure checks and storing, summed over interruptions. The seconds of a file are divided "
+    "among its items. References, scoring, frequencies and trajectories with half the time step "
+    "are not counted. Times are comparable only on one machine and device."
 )
-_GPU_SECONDS = " GPU-seconds are those seconds of a command that held one GPU."
+_GPU_SECONDS = " GPU-seconds are the seconds of commands that held one GPU."
 _OLD_SCORES = (
-    " n/a: scores that do not tell the seconds of their command, made by an older version; "
-    "score the evaluations again."
+    " n/a: scores of an older version, which do not hold the seconds of their command; score the "
+    "evaluations again."
 )
 
 

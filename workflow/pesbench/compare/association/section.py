@@ -45,7 +45,8 @@ def _notes(found: Associations) -> tuple[str, ...]:
         f"Primary: {found.answer.primary_verdict.sentence}",
         f"Secondary: {found.answer.secondary_verdict.sentence}",
         "Rank correlation of the mean metric of the scans with the survival time lost in the "
-        "dynamics, one point a variant of a model, its seeds averaged. Who was left out, the "
-        "exploratory tests and what both sides cost: association.md.",
+        "dynamics. A point is one variant of a model, averaged over its seeds. association.md "
+        "names the models left out and has the exploratory tests and the cost of scans and "
+        "dynamics.",
         *(() if found.compared.reference is not None else (NO_REFERENCE,)),
     )

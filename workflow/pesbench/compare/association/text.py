@@ -130,9 +130,9 @@ def _left_out(data: Compared, answer: Answer) -> list[str]:
         for (model, why), metrics in sorted(tests.items())
     ]
     said += [
-        f"{model}: another seed of {variant}; the seeds of a potential are one point, their mean."
+        f"{model}: another seed of {variant}; the mean of the seeds of a potential is one point."
         if model in data.seeds
-        else f"{model}: the same checkpoint as {variant}; the two are one point, their mean."
+        else f"{model}: the same checkpoint as {variant}; the mean of the two is one point."
         for model, variant in sorted(data.variants.items())
     ]
     if data.perturbed:
@@ -140,14 +140,14 @@ def _left_out(data: Compared, answer: Answer) -> list[str]:
         said.append(
             f"{len(data.perturbed)} perturbed models "
             f"({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}): another "
-            "model plus a defect of known size, hence not independent of it; dose and response are "
-            "a figure of their own."
+            "model plus a defect of known size, hence not independent of it; see the figure of "
+            "dose and response."
         )
     absent, failed = data.runs_left_out["not_at_risk"], int(data.start_failures["n"].sum())
     if absent:
         said.append(
             f"{absent} trajectories not at risk: {failed} failed before the first step, "
-            f"{absent - failed} were not put to the model (unsupported)."
+            f"{absent - failed} are unsupported by the model."
         )
     said += [
         f"{data.runs_left_out[why]} trajectories {words}."
@@ -166,8 +166,8 @@ def _bounds(test: Association) -> list[str]:
     if test.if_all_fail is None or test.if_all_survive is None:
         return []
     return [
-        f"{test.metric}: runs were cut. ρ is {test.if_all_fail:.2f} if all of them had failed "
-        f"then, {test.if_all_survive:.2f} if all had lived."
+        f"{test.metric}: some runs were cut. ρ is {test.if_all_fail:.2f} if all of these failed at "
+        f"that time, {test.if_all_survive:.2f} if all of them survived."
     ]
 
 
@@ -176,9 +176,9 @@ def _start_failed_bound(test: Association) -> list[str]:
     if bound is None:
         return []
     return [
-        f"{test.metric}: ρ is {_decimal(bound.spearman)} (n = {bound.n}) if what failed before its "
-        f"first step (trajectories: {bound.n_runs}) had lost all of its time; "
-        f"{_decimal(test.spearman)} (n = {test.n}) leaves that out, for all models."
+        f"{test.metric}: ρ is {_decimal(bound.spearman)} (n = {bound.n}) if trajectories that "
+        f"failed before their first step ({bound.n_runs}) lose all of their time; "
+        f"{_decimal(test.spearman)} (n = {test.n}) leaves them out, for all models."
     ]
 
 
@@ -220,8 +220,9 @@ def to_markdown(
         parts.append(NO_REFERENCE)
     parts += [
         "## The two named tests",
-        "Of the survival time lost, one point a variant of a model. Decided before there was an "
-        "answer: fsd_full is the test, fsd_windowed stands beside it.",
+        "The response is the survival time lost; a point is one variant of a model. Before there "
+        "was an answer, fsd_full was chosen as the primary and fsd_windowed as the secondary "
+        "metric.",
         _grid(named_tests_table(found.table)),
         markdown(f"Secondary: {answer.secondary_verdict.sentence}"),
         *_bounds(answer.primary),
@@ -241,8 +242,9 @@ def to_markdown(
     if len(data.start_failures):
         parts += [
             "## Failed before the first step",
-            "In no test, and their molecules and temperatures for no model; models without such a "
-            "failure are not listed. What they could change stands beside the named tests.",
+            "These trajectories are in no test, and their molecules and temperatures are left "
+            "out for all models. Models without such a failure are not listed. The bound beside "
+            "the named tests shows what they could change.",
             _grid(_start_failures_table(data.start_failures)),
         ]
     if len(data.cost):
@@ -254,9 +256,9 @@ def to_markdown(
     tested = int(found.table["p_adjusted"].notna().sum())
     parts += [
         "## Exploratory",
-        f"Questions for other models, no results: Spearman's ρ, in brackets p after Benjamini and "
-        f"Hochberg over the {tested} exploratory tests that have one. Every number, with intervals "
-        "and denominators, stands in association.csv.",
+        f"These are hypotheses to test on other models, not results: Spearman's ρ, in brackets p "
+        f"after Benjamini and Hochberg over the {tested} exploratory tests that have one. "
+        "association.csv has all numbers, with intervals and denominators.",
     ]
     for level, heading in (
         (Level.MODEL, "Over models"),

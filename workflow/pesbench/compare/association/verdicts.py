@@ -72,11 +72,11 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
         said += " in excess of the reference"
     what = f"whether {found.metric} predicts {said}"
     if n < LEAST_VARIANTS:
-        reason = f"{LEAST_VARIANTS} independent model variants are the least that can tell {what}"
+        reason = f"at least {LEAST_VARIANTS} independent model variants are needed to decide {what}"
         return _said(Finding.NOT_RESOLVED, n, reason, numbers)
     ceiling = _ceiling(found)
     if ceiling:
-        return _said(Finding.NOT_INFORMATIVE, n, f"{ceiling}, which cannot tell {what}", numbers)
+        return _said(Finding.NOT_INFORMATIVE, n, f"{ceiling}, which cannot decide {what}", numbers)
     sign = np.sign(found.spearman)
     kept = all(
         np.sign(b) == sign for b in (found.if_all_fail, found.if_all_survive) if b is not None
@@ -89,7 +89,7 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
         order = "lower" if found.expected > 0 else "higher"
         reason = f"models with a {order} {found.metric} show more {said}"
         return _said(Finding.CONTRADICTED, n, reason, numbers)
-    reason = f"the data do not tell {what}"
+    reason = f"the data do not decide {what}"
     return _said(Finding.NOT_RESOLVED, n, reason, numbers)
 
 
@@ -125,7 +125,7 @@ def _numbers(found: Association) -> str:
     if found.if_all_fail is not None and found.if_all_survive is not None:
         parts.append(
             f"ρ = {found.if_all_fail:.2f} if every run that was cut had failed, "
-            f"{found.if_all_survive:.2f} if it had lived"
+            f"{found.if_all_survive:.2f} if it had survived"
         )
     return f" ({', '.join(parts)})"
 

@@ -20,7 +20,7 @@ def section(inputs: CompareInputs) -> Section:
                 "dose_response",
                 dose_response(doses),
                 "Dose and response: one defect at a time, by kind and size, added to an "
-                "unperturbed model (dashed).",
+                "unperturbed model (dashed line).",
             ),
             Drawing(
                 "dose_metrics",

@@ -25,23 +25,25 @@ from pesbench.core.text import (
 HEADING = COMPARISON.title
 PAPER_NOTE = (
     "arXiv:2602.04861 gives an FSD of 97.4, 76.3 and 43.2 Å⁻¹ for three ablations of its model; "
-    "which is which is not known here. They are of other data, another model and another level of "
-    "theory: the absolute values are not comparable with those above, only the sign of a change "
-    "is. Its abstract says that differentiable neighbours and a temperature of the attention "
-    "reduce what its metric finds, and it broadens the smearing; that each alone lowers the FSD "
-    "is how it is read here. What is said of drift is from the public reviews of an earlier "
-    "version. These also tell that the ablation of the prediction head with the lowest FSD kept "
-    "the energy worst: no FSD of direct forces is claimed, it stands beside their drift."
+    "we do not know which value belongs to which ablation. Data, model and level of theory "
+    "differ from ours: the absolute values are not comparable, only the sign of a change is. Its"
+    " abstract says that differentiable neighbours and a temperature of the attention reduce the"
+    " defects that its metric finds, and the paper broadens the smearing; that each of these "
+    "alone lowers the FSD is our reading. The claims about drift are from the public reviews of "
+    "an earlier version. They also say that the ablation of the prediction head with the lowest "
+    "FSD conserved energy worst. No claim is made about the FSD of direct forces; it is shown "
+    "beside their drift."
 )
 PRACTITIONER_NOTE = (
-    "The practitioner moved nothing but two bonded atoms of ethanol, down to 0.1 Å, and judged "
-    "the curves by eye: a core of initial scale 1 with a bounded readout rises everywhere; a core "
-    "of scale 0.1 alone is better than none, but leaves a minimum at 0.6 Å; of a bounded readout "
-    "alone nothing is said. Those scales lack the Coulomb constant: 1 is 14.4 times weaker there "
-    "than here. Here rigid fragments approach to half the sum of the covalent radii (C-C: 0.76 "
-    "Å); nothing is said of what is closer, and less is asked: fewer scans with a hole, not none."
+    "The practitioner moved only two bonded atoms of ethanol, down to 0.1 Å, and judged the "
+    "curves by eye. A core of initial scale 1 with a bounded readout rises everywhere. A core of "
+    "scale 0.1 alone is better than none, but leaves a minimum at 0.6 Å. There is no statement "
+    "about a bounded readout alone. Those scales lack the Coulomb constant: 1 is 14.4 times "
+    "weaker there than here. Here, rigid fragments approach to half the sum of the covalent "
+    "radii (C-C: 0.76 Å), and shorter distances are not tested. The claim tested here is weaker: "
+    "fewer scans with a hole, not none."
 )
-NO_CLAIM = "No two potentials of the ladder differ in just one of the choices that are claimed of."
+NO_CLAIM = "No two potentials of the ladder differ in exactly one claimed choice."
 SCANS = "scans scored / planned"  # a column of the tables, none of the CSV
 _FSD = "fsd_full_per_angstrom"
 _ACCURACY = (
@@ -168,13 +170,14 @@ def _noise_notes(rows: pd.DataFrame) -> list[str]:
     found = [
         "Seeds of a potential are one row, their mean ± their standard deviation; counts are of "
         f"all of them. Seed noise is the standard deviation of one seed, {noise['change']}. ≈ "
-        "marks a difference from the baseline of at most t √(1/n₁ + 1/n₂) times that, for n₁ and "
-        f"n₂ seeds: it may be chance. t is Student's two-sided {100 * CONFIDENCE:g} % quantile, "
+        "marks a difference from the baseline that may be chance: it is at most t √(1/n₁ + 1/n₂) "
+        f"times the noise, for n₁ and n₂ seeds. t is Student's two-sided {100 * CONFIDENCE:g} % "
+        f"quantile, "
         f"{number(quantile(freedom))} for {freedom} degrees of freedom (larger where fewer seeds "
-        "have a score); of a hundred differences that are chance alone "
-        f"{100 * (1 - CONFIDENCE):.0f} go unmarked. Of drift and RMS, which span decades, this is "
-        "of the logarithm, and the noise a factor. Of walls, of which seeds may have all or none, "
-        "the noise is taken to be at least √(p(1 − p)/n), p the mean share of the two, n the scans."
+        "have a score). Of a hundred differences by chance alone "
+        f"{100 * (1 - CONFIDENCE):.0f} go unmarked. For drift and RMS, which span decades, the "
+        "logarithm is compared, and the noise is a factor. For walls, where seeds may have all or "
+        "none, the noise is at least √(p(1 − p)/n), with p the mean share of the two, n the scans."
     ]
     spread = [
         f"{row['model']} ± {number(row[f'{_FSD}_seed_sd'], 2)}"
@@ -183,10 +186,12 @@ def _noise_notes(rows: pd.DataFrame) -> list[str]:
     ]
     if len(spread) > 1:
         found.append(
-            "Pooling takes the noise to be the same for every potential, which so few seeds can "
-            f"neither show nor refute. Of the FSD (Å⁻¹): {', '.join(spread)}; of the rest see the "
-            "±. Where a potential has less noise than the pooled one it is judged too cautiously, "
-            "where more, too boldly."
+            "Pooling assumes that the noise is the same for every potential, which so few seeds "
+            "can "
+            f"neither show nor refute. For the FSD (Å⁻¹): {', '.join(spread)}; for the other "
+            f"columns "
+            "see the ±. The noise is overestimated for a potential with less noise than the pooled "
+            "one, and underestimated for one with more."
         )
     return found
 
@@ -194,34 +199,36 @@ def _noise_notes(rows: pd.DataFrame) -> list[str]:
 def notes(rows: pd.DataFrame) -> list[str]:
     """How to read a ladder: what is marked, what is missing, what a column means."""
     found = [
-        "A row's numbers are means over all that it has scores of; its denominators say of how "
-        "many. Two rows are compared, for marks and claims, on the scans, runs or molecules that "
-        "all seeds of both have: a difference need not be that of the two numbers shown."
+        "The numbers of a row are means over all items that have a score; the denominators give "
+        "their number. For marks and claims, two rows are compared on the scans, runs or "
+        "molecules that all seeds of both have, so that a difference need not equal that of the "
+        "two numbers shown."
     ]
     found += _noise_notes(rows)
     if masked := _told(rows, "scans_masked"):
         found.append(
-            "Masked scans are no test of the model, which was trained with them, and have no "
-            f"score: {masked}."
+            f"Masked scans have no score, because the model was trained with them: {masked}."
         )
     if trained := _told(rows, "scans_trained_with"):
         found.append(
-            "Scored, though the model was trained with them: their scores say nothing of it; name "
-            f"them as `seen_scans` of its entry. {trained}."
+            "These scans are scored although the model was trained with them, so that their "
+            "scores do "
+            f"not test it; name them as `seen_scans` of its entry: {trained}."
         )
     found.append(
-        "Change is what the model cards tell, against the baseline. Frames are the held-out ones "
-        "of the cards; seen are those, and scans, of molecules that were trained on; rotation "
-        "variance is that of their forces. Walls without a hole: scans whose energy rises all the "
-        "way into the wall."
+        "Change is the difference of the model card from that of the baseline. Frames are the "
+        "held-out frames of the cards. Seen frames and scans are of molecules of the training "
+        "set. Rotation variance is that of the forces on the frames. Walls without a hole are "
+        "scans whose energy rises all the way into the wall."
     )
     if rows["molecules_planned"].fillna(0).any():
-        found.append("Frequencies are those of the molecules at the model's own minima.")
+        found.append("Frequencies are calculated at the model's own minima.")
     if rows["runs_planned"].fillna(0).any():
         found.append(
-            "Survival is that of the leaderboard; drift is the mean of the absolute slopes of the "
-            "energy. Time a step: wall time of the dynamics of a model, relaxation included, over "
-            "the steps of all its trajectories; comparable on one idle machine only."
+            "Survival is that of the leaderboard; drift is the mean of the absolute slopes of "
+            "the energy. Time a step is the wall time of the dynamics of a model, including "
+            "relaxation, divided by the steps of all its trajectories; it is comparable only on "
+            "one idle machine."
         )
     missing = [
         f"{row['model']}: {row['missing']}"
@@ -229,10 +236,10 @@ def notes(rows: pd.DataFrame) -> list[str]:
         if isinstance(row["missing"], str) and row["missing"]
     ]
     if missing:
-        found.append(f"Known in part only, and the means of that part. {'. '.join(missing)}.")
+        found.append(f"Incomplete; means are over the existing part. {'. '.join(missing)}.")
     if unrelaxed := _told(rows, "molecules_not_relaxed"):
         found.append(
-            "Molecules that did not relax, whose frequencies are those of where they were left: "
+            "Molecules that did not relax; their frequencies are at the last geometry: "
             f"{unrelaxed}."
         )
     return found

@@ -140,12 +140,12 @@ def _force_constant(row: Row) -> tuple[str, float, float, str] | None:
 
 _CEILING = (
     "below the energy ceiling (10 eV above its minimum, unless `bonds.energy_ceiling_ev` of the "
-    "config says another)"
+    "config sets another)"
 )
 KINDS = (
     Kind("extrema", "False and missing barriers and wells",
-         "Extrema of the energy (or of the integrated force) that the reference does not have, and "
-         f"the other way round, where the reference is {_CEILING}; deepest first.",
+         "Extrema of the energy (or of the integrated force) that only the model or only the "
+         f"reference has, where the reference is {_CEILING}; deepest first.",
          _extremum, "depth", "eV"),
     Kind("slope", "Abrupt changes of the force",
          "Largest slope of the FSD beyond 0.25 Å from the reference minimum, where the reference "
@@ -153,14 +153,14 @@ KINDS = (
          _slope("fsd_below_ceiling", "fsd_below_ceiling_coordinate", "force changes most"),
          "slope", "Å⁻¹"),
     Kind("wall", "The repulsive wall gives way",
-         "The first bond length on the way in from which further compression does not raise the "
-         "energy; in the order of the reference's energy there, the lowest first.",
+         "The first bond length of the compression at which further compression does not raise the "
+         "energy; the lowest energy of the reference at that bond length first.",
          _wall, "reference energy", "eV", ascending=True),
     Kind("bond_length", "Bond length of the minimum",
-         "The model's minus the reference's, at each one's own minimum.",
+         "Bond length at the model's minimum minus that at the reference's minimum.",
          _bond_length, "shift", "Å"),
     Kind("force_constant", "Stiffness of the minimum",
-         "Force constant along the bond, the model's minus the reference's, at each one's own "
+         "Force constant along the bond, the model's minus the reference's, each at its own "
          "minimum.",
          _force_constant, "shift", "eV/Å²"),
     Kind("fsd_full", "Largest slope anywhere",

@@ -17,10 +17,11 @@ from pesbench.tasks.bonds.worst import NOT_SCORED, fault_frames, worst_scans
 
 FAILED_ROWS = 10
 _CAPTION = (
-    "Top: energy relative to the reference minimum. Bottom: squared force change relative to the "
-    "reference force there, summed over all atoms; FSD is the slope of the logarithm of their "
-    "ratio, and the bands mark where it is largest beyond 0.25 Å from the minimum. Triangles: "
-    "barriers (up) and wells (down) of the model alone, open ones of the reference alone."
+    "Top: energy relative to the reference minimum. Bottom: squared change of the force from the "
+    "reference force at that minimum, summed over all atoms. The FSD is the slope of the logarithm "
+    "of the ratio of both curves; bands mark where it is largest beyond 0.25 Å from the minimum. "
+    "Triangles mark barriers (up) and wells (down) of the model alone, open ones of the reference "
+    "alone."
 )
 
 

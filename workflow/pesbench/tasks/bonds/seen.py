@@ -27,8 +27,9 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
     text += ". The two groups are different molecules"
     if not rows["told"].all():
         text += (
-            ": the rows of models without a split, on the groups of the first model that has one, "
-            "show how much of the difference lies in the molecules"
+            ": the rows of models without a split, grouped as for the first model that has one, "
+            "show "
+            "how much of the difference comes from the molecules"
         )
     return (f"{text}.",)
 

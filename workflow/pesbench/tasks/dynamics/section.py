@@ -13,8 +13,8 @@ from pesbench.metrics.board import frame_columns
 from pesbench.tasks.dynamics.board import MEANS, dynamics_columns
 
 _IN_EXCESS = (
-    "Failures are counted in excess of the reference: a molecule and temperature at which the "
-    "reference itself fails is left out and counted."
+    "Failures count in excess of the reference: a molecule and temperature at which the reference "
+    "itself fails is left out, and their number is given."
 )
 _ALL_COUNT = "No reference ran dynamics: every failure counts, none is in excess of one."
 
@@ -35,15 +35,17 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
         "running median in units of the natural width; drift: mean of the absolute slopes; RMS: "
         "about the line"
         + (
-            "; order: at which the RMS falls with the time step, 2 for a smooth conservative "
-            "surface, the median over the runs that survive with both steps."
+            "; order: the order at which the RMS falls with the time step, 2 for a smooth "
+            "conservative "
+            "surface, as the median over the runs that survive with both steps."
             if halved
-            else "; order: n/a, for no run was repeated with half the time step."
+            else "; order: n/a, because no run was repeated with half the time step."
         ),
-        "A mean of fewer runs than planned has their number in brackets: a run that ends early has "
-        "no spike, drift or RMS, and a model that mostly fails shows those of the rest. dynamics "
-        "(s): all runs"
-        + (", those with half the time step among them" if halved else "")
+        "A mean of fewer runs than planned has their number in brackets. A run that ends early "
+        "has no "
+        "spike, drift or RMS, so that those of a model that mostly fails are from its other runs. "
+        "dynamics (s): all runs"
+        + (", including those with half the time step" if halved else "")
         + ". Means by the definitions of Fu et al., MLIPAudit and LAMBench are in leaderboard.csv "
         "(tasks/dynamics/README.md).",
     )

@@ -49,10 +49,11 @@ def section(inputs: SectionInputs) -> Section:
 def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     """How to read the section: what a number is, and what is missing of it."""
     found = [
-        "Harmonic frequencies at the model's own minimum of each molecule, against those of the "
-        "reference at its own: mean absolute error, mean error (bias), and the imaginary "
-        "frequencies that the reference does not have. Means are over the molecules that are "
-        "scored; a failure is counted and is in no mean (tasks/vibrations/README.md)."
+        "Harmonic frequencies of each molecule at the model's own minimum, compared with those "
+        "of the "
+        "reference at its own minimum: mean absolute error, mean error (bias), and imaginary "
+        "frequencies that the reference does not have. Means are over the scored molecules; "
+        "failures are counted and enter no mean (tasks/vibrations/README.md)."
     ]
     for name, frame in scores.items():
         failed = frame[frame["status"] != "ok"]
@@ -64,12 +65,12 @@ def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
         ok = frame["status"] == "ok"
         unknown = int((ok & (frame["reference_status"] != "ok")).sum())
         if unknown:
-            found.append(f"{name}: of {unknown} molecules the reference has no frequencies.")
+            found.append(f"{name}: the reference has no frequencies of {unknown} molecules.")
         resting = int((ok & ~frame["relaxed"].astype(bool)).sum())
         if resting:
             found.append(
-                f"{name}: {resting} molecules did not relax; their frequencies are those of where "
-                "they were left."
+                f"{name}: {resting} molecules did not relax; their frequencies are at the last "
+                "geometry."
             )
     return tuple(found)
 
