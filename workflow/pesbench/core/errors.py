@@ -68,7 +68,7 @@ def host_failure(error: BaseException, place: object) -> HostError | None:
 
     Args:
         error: What was raised while a file was read.
-        place: Which.
+        place: File or folder that the message names.
     """
     if (found := disk_failure(error, None)) is not None or isinstance(error, MemoryError):
         told = " ".join(str(error).split()) or "not enough memory"
@@ -115,7 +115,7 @@ def disk_failure(error: BaseException, place: Path | None) -> HostError | None:
 
     Args:
         error: What was raised.
-        place: Where the command writes, for errors that do not name a file.
+        place: Folder that the command writes, for errors that do not name a file.
     """
     number = _number(error)
     if number not in _CURES:
@@ -128,7 +128,7 @@ def check_writable(folder: Path) -> None:
     """Refuse to begin where nothing can be written.
 
     Args:
-        folder: Of the results; need not exist.
+        folder: Folder of the results; need not exist.
 
     Raises:
         HostError: its file system is full or read-only, or it belongs to somebody else.

@@ -53,7 +53,7 @@ class Batch:
     Attributes:
         numbers: Atomic numbers, shape (A,), int64.
         positions: Å, shape (A, 3), float64.
-        system: Which system an atom belongs to, shape (A,), int64, ascending from 0.
+        system: Index of the system of each atom, shape (A,), int64, ascending from 0.
         cell: Row vectors in Å, shape (S, 3, 3); zeros for a molecule.
         pbc: Periodic directions, shape (S, 3), bool.
         charge: Total charges in e, shape (S,), int64.
@@ -213,7 +213,7 @@ class ModelInfo:
         charges: Whether it takes account of a total charge other than 0.
         batched: Whether one call on S systems is cheaper than S calls.
         device: Such as `cpu` or `cuda:0`.
-        dtype: Of its arithmetic, such as `float64`.
+        dtype: Precision of its arithmetic, such as `float64`.
         details: Anything for the provenance: sha256 of weights, device name, ...
     """
 

@@ -19,10 +19,10 @@ class RunJob:
         entry: Resolved entry of the model.
         scan_set: Scan set file.
         items: Ids of scans or systems, sorted.
-        settings: Of the task.
+        settings: Settings of the task.
         out: File to write.
         device: `auto`, `cpu` or `cuda`.
-        threads: For the model's arithmetic.
+        threads: Number of threads of the model's arithmetic.
         prepared: File that `prepare` wrote, of a task that has that stage.
     """
 
@@ -51,10 +51,10 @@ class ScoreJob:
     """What `score` and `model_section` get.
 
     Attributes:
-        files: That `run` wrote for the model, sorted.
+        files: Files that `run` wrote for the model, sorted.
         scan_set: Scan set file.
-        settings: Of the task.
-        entry: That the files must be of; None where nobody tells.
+        settings: Settings of the task.
+        entry: Entry of the model that the files must have; None if it is not known.
         reference: Files that `run` wrote for the method of the scan set, of a task that asks it.
         split: CSV with the columns `system` and `split`, of what the model was trained on.
         seen_scans: Ids of scans that the model was trained on.

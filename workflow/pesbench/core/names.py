@@ -28,7 +28,7 @@ def why_unfit(name: object, taken: Iterable[str] = IN_RESULTS) -> str:
     """Why something cannot be the name of a model or a scan set, with the cure, or "".
 
     Args:
-        name: As it was read.
+        name: The name as it was read.
         taken: Names of what the workflow itself writes at that place.
     """
     if not isinstance(name, str) or not _FIT.fullmatch(name):

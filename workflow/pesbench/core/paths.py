@@ -44,7 +44,7 @@ def path_or_address(text: str) -> str:
 
 
 def path_argument(text: str) -> Path:
-    """The same as the type of an argument of a command."""
+    """`given_path` as the type of an argument of a command."""
     try:
         return given_path(text)
     except UserError as error:
@@ -74,7 +74,7 @@ def check_no_stream(path: Path) -> None:
 
 
 def file_to_write(path: Path) -> Path:
-    """Where a file of a name is written: behind a symbolic link, what the link leads to.
+    """The file that a command writes under a name: the target of a symbolic link.
 
     Raises:
         UserError: something else than a file stands there, a device or a folder, or nothing can.
@@ -98,7 +98,7 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Any]) -> None:
     """Refuse a command that would write over what it reads, or what is no file, or read a stream.
 
     Args:
-        outputs: By option.
+        outputs: Files to write, by option.
         inputs: What else the command is given; what is no path is passed over.
 
     Raises:

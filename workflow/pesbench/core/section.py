@@ -21,7 +21,7 @@ class Metric:
 
     Attributes:
         name: The column.
-        title: For readers, without the unit.
+        title: Name that readers see, without the unit.
         unit: "" where there is none.
         better: Whether lower or higher values are better; "" for neither.
         help: One sentence.
@@ -51,10 +51,10 @@ class SectionInputs:
     """What `section` gets.
 
     Attributes:
-        task: Its name.
+        task: Name of the task.
         scores: One table a model that ran the task, in the order of the run.
-        facts: Of every model of the run, by name, in the order of the run.
-        settings: Of the task; None where nobody tells.
+        facts: Facts about every model of the run, by name, in the order of the run.
+        settings: Settings of the task; None if they are not known.
         others: Scores of all tasks by task and model, for a section that compares.
         rank_by: Metric that ranks the models.
     """
@@ -78,11 +78,11 @@ class Table:
     """A table of a section.
 
     Attributes:
-        name: Of its CSV file, without the ending.
+        name: Name of its CSV file, without the ending.
         rows: Text cells; titles carry units.
         title: A heading of its own within the section, or "".
         notes: Paragraphs between the title and the table.
-        models: Of which model each row is, for rows that are shown in the order of the
+        models: Model of each row, for rows that are shown in the order of the
             leaderboard; empty for rows that stay as they are.
     """
 
@@ -107,8 +107,8 @@ class BoardColumn:
     """A column that a section adds to the leaderboard.
 
     Attributes:
-        metric: Its name is that of the column.
-        values: By model, those that have one.
+        metric: The metric, whose name is that of the column.
+        values: Values by model, for models that have one.
         counts: Number of rows behind each value, by model: a column `<name>_n` beside it, unless
             there is none.
         kind: `NUMBER`, `INTEGER`, `FLAG` or `TEXT`.

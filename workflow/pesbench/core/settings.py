@@ -95,9 +95,9 @@ class Key:
     """A field of a settings dataclass as a key of the config or an option of a command.
 
     Attributes:
-        name: As in the config, such as `duration_ps`.
+        name: Name in the config, such as `duration_ps`.
         about: Help and limits.
-        type: Of the value, or of each item where `many`; `dict` for a block of any keys.
+        type: Type of the value, or of each item if `many`; `dict` for a block of any keys.
         many: Whether the value is a tuple.
         optional: Whether the value may be None.
         default: `dataclasses.MISSING` where the key is required.
@@ -126,8 +126,8 @@ class Declared:
     """A field of a dataclass that `setting` made.
 
     Attributes:
-        name: Of the field.
-        hint: Its type.
+        name: Name of the field.
+        hint: Type of the field.
         about: Help and limits.
         default: `dataclasses.MISSING` where it must be given.
     """
@@ -163,8 +163,8 @@ def joined(name: str, *parts: type, more: Sequence[tuple[str, Any, Any]] = ()) -
     """A dataclass of settings with the fields of others, each given by its name.
 
     Args:
-        name: Of the class.
-        parts: Whose fields it has, in order.
+        name: Name of the class.
+        parts: Dataclasses whose fields it has, in order.
         more: Name, type and `setting` of further ones.
     """
     fields = [
@@ -204,7 +204,7 @@ def check_limits(settings: Any, place: str) -> None:
     """Refuse values of settings that no config gave, such as those of a function's caller.
 
     Args:
-        settings: Of a settings dataclass.
+        settings: An instance of a settings dataclass.
         place: What they are called in the message.
 
     Raises:

@@ -37,7 +37,7 @@ class Shard:
 
     Attributes:
         items: Ids of the scans or systems, sorted.
-        settings: Of the task, the same for all of them.
+        settings: Settings of the task, the same for all items.
     """
 
     items: tuple[str, ...]
@@ -75,8 +75,8 @@ class Task:
     """A question that is put to every model. Subclasses set the attributes and what differs.
 
     Attributes:
-        name: Of the folder, the config block and the folders of results.
-        title: For readers.
+        name: Name of the folder, of the config block and of the folders of results.
+        title: Name that readers see.
         summary: One sentence, for help texts and the documentation.
         settings: Frozen dataclass, see `pesbench.core.settings`.
         block: Frozen dataclass of the keys of the config block, beside the settings and `models`,
@@ -152,10 +152,10 @@ class Task:
 
         Args:
             items: Ids of all items that the config block names, sorted.
-            selected: Those that are run.
-            settings: Of the task.
+            selected: Items that are run.
+            settings: Settings of the task.
             shard_size: Items a job.
-            block: Of the type `block`.
+            block: Keys of the config block, of the type `block`.
 
         Raises:
             UserError: settings or keys contradict each other; one line with the key and the cure.
@@ -178,7 +178,7 @@ class Task:
         gives it one value here.
 
         Args:
-            settings: As the files tell them.
+            settings: Settings as the files state them.
         """
         return list(settings)
 
@@ -186,7 +186,7 @@ class Task:
         """Items that a file of answers holds and keeps when its job runs again.
 
         Args:
-            path: It may be missing or damaged.
+            path: The file; it may be missing or damaged.
         """
         return ()
 

@@ -23,8 +23,8 @@ class BatchLimit:
     """The largest batch: a number of systems, of atoms, or both.
 
     Attributes:
-        systems: At most so many systems; None for no limit.
-        atoms: At most so many atoms, but always one system; None for no limit.
+        systems: Largest number of systems; None for no limit.
+        atoms: Largest number of atoms, but always one system; None for no limit.
     """
 
     systems: int | None = None
@@ -66,9 +66,9 @@ def choose_limit(worker: Worker, frames: Callable[[int], Batch], n_atoms: int) -
     accelerator it grows until memory would be short.
 
     Args:
-        worker: With a loaded model.
+        worker: Worker with a loaded model.
         frames: A batch of so many frames of a typical molecule.
-        n_atoms: Of that molecule.
+        n_atoms: Number of atoms of that molecule.
 
     Raises:
         HostError: the machine failed. A failure of the model does not raise: it ends the search,

@@ -81,7 +81,7 @@ class Evaluator:
     """Sends batches to a worker and takes failures apart down to the frame.
 
     Attributes:
-        worker: Where the model lives.
+        worker: Worker that holds the model.
         limit: Largest batch; half of the batch that did not fit when device memory runs out, unless
             it was one system alone that did not.
         give_up_after: Once so many systems in a row ended the worker, the rest is not tried.

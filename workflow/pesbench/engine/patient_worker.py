@@ -25,8 +25,8 @@ class PatientWorker(Worker):
     Args:
         entry: Resolved model entry.
         systems: The molecules; the first that the model knows is the one to warm up with.
-        system_of: Which molecule a label of a batch is of, where it is not the molecule's own id.
-        settings: Of `Worker`.
+        system_of: Molecule of each label of a batch that is not the molecule's own id.
+        settings: Arguments of `Worker`.
 
     Attributes:
         deaths: Molecules on which it died or hung, since the last success.

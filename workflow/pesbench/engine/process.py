@@ -100,7 +100,7 @@ class Process:
 
         Args:
             largest: Most bytes that it may have.
-            deadline: By the monotonic clock.
+            deadline: Latest time, by the monotonic clock.
 
         Raises:
             DeathError, LateError, TooLargeError: the worker's end.
@@ -130,7 +130,7 @@ class Process:
         return content
 
     def _wait(self, poll: select.poll, deadline: float) -> None:
-        """Until there is something to do; learns of a death."""
+        """Wait until there is something to do; notes the end of the process."""
         while True:
             left = deadline - time.monotonic()
             if left <= 0:

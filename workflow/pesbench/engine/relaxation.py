@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Relaxed:
-    """Where the relaxation of a molecule ended.
+    """Result of the relaxation of a molecule.
 
     Attributes:
         positions: The last geometry that the model answered for, Å, shape (N, 3).
@@ -56,9 +56,9 @@ def relax(
     A model that fails on the way ends the relaxation of that molecule at the geometry before.
 
     Args:
-        systems: From where they start.
+        systems: Systems with their initial geometries.
         evaluate: The model.
-        max_steps: Of BFGS; each is one evaluation.
+        max_steps: Largest number of steps of BFGS; each is one evaluation.
         fmax: A molecule is relaxed when no atom's force is larger, eV/Å.
 
     Returns:

@@ -38,10 +38,10 @@ class Spent:
     """Time, work and starts of the worker of a command, summed over the calls it took.
 
     Attributes:
-        checkpoint: That keeps them.
-        worker: Of this call.
+        checkpoint: Checkpoint that keeps them.
+        worker: Worker of this call.
         before: What earlier calls spent, as `attributes`.
-        start: By the monotonic clock.
+        start: Time of the start, by the monotonic clock.
     """
 
     checkpoint: Checkpoint
@@ -68,7 +68,7 @@ class Spent:
         return cls(checkpoint, worker, before, time.monotonic())
 
     def attributes(self) -> dict[str, Any]:
-        """For the file: seconds, interruptions, atoms of answered frames, starts and losses."""
+        """Attributes of the file: seconds, interruptions, answered atoms, starts and losses."""
         deaths = Counter(self.before["worker_deaths"]) + self.worker.losses
         return {
             "wall_s": self.before["wall_s"] + time.monotonic() - self.start,
@@ -92,8 +92,8 @@ def load_model(
     kept in the checkpoint, which is cleared where it is of another one.
 
     Args:
-        worker: Where the model lives.
-        checkpoint: Of the shard.
+        worker: Worker that holds the model.
+        checkpoint: Checkpoint of the shard.
         first_limit: Gives the batch size where the checkpoint holds none yet.
 
     Raises:
@@ -141,12 +141,12 @@ def results_attributes(
     """What every file of results tells of how it was made.
 
     Args:
-        entry: Of the model.
+        entry: Entry of the model.
         scan_set: Name and sha256.
         info: What the model tells of itself; None if it did not load.
-        evaluator: That was used; its batch size and its peak of device memory.
+        evaluator: Evaluator that was used, with its batch size and peak of device memory.
         spent: Time and work.
-        threads: For the model's arithmetic.
+        threads: Number of threads of the model's arithmetic.
     """
     return {
         "model": entry.name,
@@ -186,6 +186,6 @@ def stored_limit(arrays: Arrays) -> BatchLimit:
 
 
 def caller_state(arrays: Arrays) -> tuple[BatchLimit, set[str]]:
-    """Of a piece of a long run: the batch size after it, and what had cost a worker by then."""
+    """State after a piece of a long run: batch size, and what had cost a worker by then."""
     deaths = stored_array(arrays, "deaths", "U", (None,))
     return stored_limit(arrays), {str(name) for name in deaths}

@@ -117,7 +117,7 @@ def _reap(model: int) -> tuple[int, int] | None:
 
 
 def _watch(model: int, control: socket.socket, printed: _Printed, wake: int) -> None:
-    """Until the model's process has ended or nobody is interested any more."""
+    """Watch until the model's process has ended or nobody needs it any more."""
     sources = [control.fileno(), wake, printed.source]
     while True:
         ready = select.select(sources, [], [])[0]
@@ -135,7 +135,7 @@ def _watch(model: int, control: socket.socket, printed: _Printed, wake: int) -> 
 
 
 def _become_model(data: socket.socket, paths: list[str], printed: int) -> None:
-    """In the child: load and serve. Does not return."""
+    """Load the model in the child process and serve. Does not return."""
     os.setsid()
     die_with_parent()
     with contextlib.suppress(OSError):  # the kernel takes the model, not the command

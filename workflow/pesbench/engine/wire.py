@@ -61,7 +61,7 @@ def question(number: int, content: Any) -> list[memoryview | bytes]:
 
 
 def read_question(connection: socket.socket) -> tuple[int, Any] | None:
-    """In the worker: the next question; None when there will be none."""
+    """Read the next question in the worker; None when there will be none."""
     length = _read(connection, LENGTH.size)
     if length is None:
         return None

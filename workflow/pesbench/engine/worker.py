@@ -63,14 +63,14 @@ class Worker:
         entry: Resolved model entry.
         scan_set: Needed by controls.
         device: `auto`, `cpu` or `cuda`.
-        threads: For the model's arithmetic.
+        threads: Number of threads of the model's arithmetic.
         timeout_s: Longest time a call may take.
 
     Attributes:
         info: What the model told when it was loaded; None while no worker runs.
-        starts: Of the process.
+        starts: Number of starts of the process.
         losses: How often the process was lost, by status (`crashed`, `timeout`, `out_of_memory`).
-        peak_bytes: Of its resident memory, as far as its end has told.
+        peak_bytes: Peak of its resident memory, as far as it is known.
         loaded_bytes: Resident memory with the model loaded and nothing evaluated.
         atom_frames: Atoms of all frames that it has answered, whatever they were for.
     """
@@ -113,7 +113,7 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """Of the model's process, while there is one."""
+        """Id of the model's process, while there is one."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> ModelInfo:

@@ -95,7 +95,7 @@ class Checkpoint:
         """A piece by its number.
 
         Args:
-            index: From 0.
+            index: Number of the piece, from 0.
             understand: What is made of its arrays, and no more: an error in it is a fault of the
                 piece. `stored_array` looks at one of them.
 
@@ -110,7 +110,7 @@ class Checkpoint:
             return understand(_load(path))
 
     def blaming(self, path: Path) -> AbstractContextManager[None]:
-        """For what is understood of a file of the checkpoint: one line for whatever it raises."""
+        """Context for reading a file of the checkpoint: any error becomes one line."""
         return reading(path, "damaged", _cure(self.folder))
 
     def verify(self) -> None:
@@ -164,7 +164,7 @@ class Checkpoint:
 
 
 def checkpoint_folder(target: Path) -> Path:
-    """Where the checkpoint of a file lies."""
+    """Path of the checkpoint of a file."""
     return target.with_name(target.name + ".checkpoint")
 
 
@@ -196,10 +196,10 @@ def stored_array(
     """One array of a piece.
 
     Args:
-        arrays: Of the piece.
-        name: Which.
+        arrays: Arrays of the piece.
+        name: Name of the array.
         kind: `f`, `i`, `b` or `U`, as NumPy's `dtype.kind`.
-        shape: That it must have; None is any size.
+        shape: Required shape; None stands for any size.
 
     Raises:
         KeyError, ValueError: it is missing or something else.

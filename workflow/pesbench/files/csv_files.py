@@ -14,7 +14,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, s
 
     Args:
         path: UTF-8, with or without a byte-order mark; the first line names the columns.
-        columns: That must be there.
+        columns: Columns that must be there.
 
     Returns:
         Place (file and line, for messages) and cells of every row, as text.

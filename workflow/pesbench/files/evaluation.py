@@ -26,7 +26,7 @@ class ScanEvaluation:
     """A model's energies and forces on the frames of one scan.
 
     Attributes:
-        scan_id: Which scan.
+        scan_id: Id of the scan.
         energy: eV, shape (F,); NaN where there is none.
         forces: eV/Å, shape (F, N, 3); NaN where there are none.
         frame_status: `Status` of every frame as its code, shape (F,), int8.
@@ -75,7 +75,7 @@ class Evaluation(Reader):
     Attributes:
         ids: Names of its scans, sorted.
         model: Name of the model entry.
-        scan_set_sha256: Of the scan set it was made on.
+        scan_set_sha256: sha256 of the scan set that it was made on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ class Evaluation(Reader):
         """One scan's energies and forces.
 
         Args:
-            scan_id: Its name.
+            scan_id: Id of the scan.
             shape: Numbers of frames and atoms it must have, those of `ScanSet.shape`.
 
         Raises:

@@ -48,7 +48,7 @@ class Code:
     """The modules of a package, each read once.
 
     Args:
-        package: Its folder.
+        package: Folder of the package.
     """
 
     def __init__(self, package: Path) -> None:
@@ -129,7 +129,7 @@ class _Known:
     A source is known by the hash of its bytes, so that nothing here can be out of date.
 
     Args:
-        path: Where it is kept, if the folder can be written.
+        path: File that keeps it, if its folder can be written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -76,12 +76,12 @@ class StoredFile:
     """An HDF5 file opened for reading.
 
     Args:
-        path: Of the file.
-        what: It should be, for messages.
+        path: Path of the file.
+        what: Kind of file that it should be, for messages.
         cure: What every message ends with.
 
     Attributes:
-        attributes: Of the file, those that are text, numbers or truth values; JSON as text.
+        attributes: Attributes of the file that are text, numbers or truth values; JSON as text.
 
     Raises:
         UserError: it is no HDF5 file, or an attribute of a known name is something else.
@@ -114,7 +114,7 @@ class StoredFile:
 
     @contextlib.contextmanager
     def closed_on_error(self) -> Iterator[None]:
-        """For what is looked at while the file is opened."""
+        """Context for reading while the file is opened: an error closes it."""
         try:
             yield
         except BaseException:
@@ -153,8 +153,8 @@ class StoredFile:
 
         Args:
             error: What was raised.
-            group: Where; None for the file as a whole.
-            name: Of the item in it.
+            group: Group of the item; None for the file as a whole.
+            name: Name of the item in it.
 
         Raises:
             FileError: the content is wrong.
@@ -193,7 +193,7 @@ class StoredFile:
         """The groups below one by name, a group of groups opened.
 
         Args:
-            parent: Where to look.
+            parent: Group or file that holds them.
             marker: An attribute that the groups have which are meant, whose names may hold
                 slashes; without it those two levels down.
 
@@ -264,10 +264,10 @@ class StoredFile:
         """A dataset, read once its link, place, type, shape and size are right.
 
         Args:
-            group: Where it lies.
+            group: Group that holds it.
             name: Below that; may be a path.
             dtype: What it is returned as. The file may hold a narrower one of the same kind.
-            shape: That it must have; None is any size.
+            shape: Required shape; None stands for any size.
             values: What numbers it may hold: finite ones, also NaN, or any.
 
         Raises:
@@ -299,11 +299,11 @@ class StoredFile:
         """An attribute, read once its type and shape are right.
 
         Args:
-            item: Whose.
-            name: Of the attribute.
+            item: Group, dataset or file that has the attribute.
+            name: Name of the attribute.
             kind: `str`, `int`, `float`, `bool`, `dict` (JSON, returned as text), or None for any
                 of these.
-            shape: Of an array of `int`; () is a single value.
+            shape: Shape of an array of `int`; () is a single value.
 
         Raises:
             UserError: it is missing, or something else.

@@ -138,9 +138,9 @@ def check_owner(
     """Refuse a file that is of another model or entry than the folder it lies in.
 
     Args:
-        path: Of the file, for the message.
-        attributes: Of the file.
-        name: Of the model.
+        path: Path of the file, for the message.
+        attributes: Attributes of the file.
+        name: Name of the model.
         deciding: `ModelEntry.deciding` of its entry.
         cure: What the message ends with.
 
@@ -163,10 +163,10 @@ def check_scan_set(path: Path, sha256: str, scan_set: Path, scan_set_sha256: str
     """Refuse a file that was made on another scan set.
 
     Args:
-        path: Of the file, for the message.
-        sha256: Of the scan set that it says it was made on.
-        scan_set: That it should have been made on.
-        scan_set_sha256: Of that.
+        path: Path of the file, for the message.
+        sha256: sha256 of the scan set that the file states.
+        scan_set: Scan set that it should have been made on.
+        scan_set_sha256: sha256 of `scan_set`.
 
     Raises:
         UserError: naming both.
@@ -182,7 +182,7 @@ def check_alike(made: Mapping[Path, Mapping[str, Any]]) -> None:
     cluster's job completed after Snakemake itself was killed.
 
     Args:
-        made: By file, what all files of the model must have in common.
+        made: What all files of the model must have in common, by file.
 
     Raises:
         UserError: naming the first two that differ.

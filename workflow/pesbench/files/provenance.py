@@ -80,7 +80,7 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
     """How an evaluation or trajectory file was made, in short.
 
     Args:
-        attributes: Of the file.
+        attributes: Attributes of the file.
         stage: The module that made it, such as `pesbench.tasks.bonds.run`.
 
     Returns:

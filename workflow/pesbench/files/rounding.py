@@ -14,7 +14,7 @@ class Rounding:
     """How far what two files hold of the same is apart.
 
     Attributes:
-        largest: By unit, over all items or rows.
+        largest: Largest difference by unit, over all items or rows.
         apart: Items that start alike and do not stay so, because rounding grows in them.
     """
 
@@ -43,7 +43,7 @@ def half_the_digits(dtypes: Iterable[str]) -> float:
     self-consistent field or a deep network makes more of it.
 
     Args:
-        dtypes: Of the arithmetic, as files tell it.
+        dtypes: Precisions of the arithmetic, as the files state them.
     """
     kind = np.float32 if any("32" in dtype for dtype in dtypes) else np.float64
     return float(np.sqrt(np.finfo(kind).eps))

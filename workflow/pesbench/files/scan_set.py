@@ -46,7 +46,7 @@ def _content_hash(scan: Scan) -> str:
 
 
 def _sha256_of(hashes: Mapping[str, str]) -> str:
-    """Of a whole scan set, from the sha256 of each scan's content."""
+    """sha256 of a whole scan set, from the sha256 of each scan's content."""
     lines = "".join(f"{hashes[scan_id]}  {scan_id}\n" for scan_id in sorted(hashes))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -63,12 +63,12 @@ def write_scan_set(
     """Write a scan set.
 
     Args:
-        path: Where to; written as `.part` and renamed.
+        path: File to write; it is written as `.part` and renamed.
         scans: Consumed one by one, so that a large set need not fit in memory; an exception
             from it leaves nothing behind.
-        name: Of the set.
-        level_of_theory: Of the reference energies and forces.
-        source: Where geometries and references come from.
+        name: Name of the set.
+        level_of_theory: Level of theory of the reference energies and forces.
+        source: Origin of geometries and references.
         provenance: How the file was made, stored as JSON.
     """
     with atomic_path(path) as part, writing(part) as file:

@@ -29,9 +29,9 @@ def open_stored(
     """A file of one of our HDF5 contracts, opened for reading.
 
     Args:
-        path: Of the file.
-        format_name: Its attribute `format`; None for any of this package.
-        what: It is called in messages.
+        path: Path of the file.
+        format_name: Required attribute `format`; None for any format of this package.
+        what: Name of this kind of file in messages.
         cure: How it is made.
         verify: Whether its content is compared with the sha256 behind it.
 
@@ -60,8 +60,8 @@ class Reader:
     """An open HDF5 file with groups of one kind, which are read one at a time.
 
     Attributes:
-        path: Of the file.
-        attributes: Of the file.
+        path: Path of the file.
+        attributes: Attributes of the file.
     """
 
     def __init__(self, file: StoredFile, marker: str | None = None) -> None:

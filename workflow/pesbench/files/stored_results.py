@@ -36,15 +36,15 @@ class Groups(Reader):
     """A file with a group an item, opened for reading.
 
     Attributes:
-        names: Of the items, sorted.
+        names: Names of the items, sorted.
     """
 
     def __init__(self, path: Path, what: str) -> None:
         """Open a file.
 
         Args:
-            path: Of the file.
-            what: It is called in messages.
+            path: Path of the file.
+            what: Name of this kind of file in messages.
 
         Raises:
             UserError: there is none, it is damaged, or it is something else.
@@ -75,14 +75,14 @@ class StoredResults:
     """Results of one model for one task from one file, opened for reading.
 
     Attributes:
-        path: Of the file.
-        attributes: Of the file.
+        path: Path of the file.
+        attributes: Attributes of the file.
         opened: Reader of the file.
         rows: Name of the item of each row that the scores of the file have, by the row's key.
         items: Id of the scan or system of each row, by the row's key.
         model: Name of the entry.
-        scan_set_sha256: Of the scan set.
-        settings: Of the task, as far as the file tells them.
+        scan_set_sha256: sha256 of the scan set.
+        settings: Settings of the task, as far as the file states them.
     """
 
     opened: Any
@@ -133,9 +133,9 @@ class StoredResults:
 
         Args:
             other: File of the same model.
-            key: Of a row that both hold.
+            key: Key of a row that both hold.
             digits: Largest difference, relative to the largest number of an array.
-            rounding: Is told the largest differences.
+            rounding: Receives the largest differences.
 
         Raises:
             UserError: one of them is damaged.

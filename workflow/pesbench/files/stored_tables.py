@@ -58,8 +58,8 @@ def read_scores(
 
     Args:
         path: Parquet, of `write_scores` or an older version.
-        columns: That must be there: numbers or truth values, where they are not among `text`.
-        text: Which of them hold text, in every row.
+        columns: Columns that must be there, with numbers or truth values if not in `text`.
+        text: Columns that hold text in every row.
         words: Text with gaps; need not be there.
         cure: What a message ends with.
 
@@ -143,10 +143,10 @@ def read_csv(
 
     Args:
         path: UTF-8; the first line names the columns.
-        columns: That must be there.
-        numbers: Which of them hold numbers or nothing.
+        columns: Columns that must be there.
+        numbers: Columns that hold numbers or nothing.
         cure: What a message ends with.
-        options: Of `pandas.read_csv`.
+        options: Options of `pandas.read_csv`.
 
     Raises:
         FileError: it is no such table.

@@ -138,7 +138,7 @@ def parse_yaml(text: str) -> Any:
     """The content of a text in YAML.
 
     Args:
-        text: As a user wrote it.
+        text: Text as a user wrote it.
 
     Returns:
         Dictionaries with text as keys, lists, text, numbers, truth values and None.
@@ -212,7 +212,7 @@ def check_plain(value: Any, place: str) -> None:
     """Refuse numbers that are not finite and text that cannot be printed or is a file of its own.
 
     Args:
-        value: Of YAML, JSON or a command line.
+        value: Value from YAML, JSON or a command line.
         place: What it is called in messages.
 
     Raises:

@@ -18,8 +18,8 @@ class Usage:
     Attributes:
         wall_s: Seconds of the command, summed over the calls it took; NaN where none is stored.
         atom_frames: Atoms of all frames that the model answered; 0 where none are stored.
-        peak_memory_bytes: Of the process of the model; 0 where none is stored.
-        device: That it was made on; "" where none is stored.
+        peak_memory_bytes: Peak memory of the model's process; 0 if none is stored.
+        device: Device that it was made on; "" if none is stored.
         times_interrupted: How often the command was continued.
     """
 

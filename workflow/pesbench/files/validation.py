@@ -87,7 +87,7 @@ def validate(
 
     Args:
         cls: The dataclass.
-        value: As it was read.
+        value: Value as it was read.
         place: What the block is called in messages, such as "models.yaml: model 'mine'".
         said: Another place for some keys, such as the command line.
         partial: Whether other keys may stand beside those of the dataclass.
@@ -275,12 +275,12 @@ class _Error:
     """One thing that is wrong.
 
     Attributes:
-        kind: Its type, as pydantic calls it.
+        kind: Type of the error, as pydantic calls it.
         path: Keys and numbers of items that lead to the place: for a key that is missing or
             unknown, to the block.
-        key: That is missing or unknown, "" otherwise.
-        value: That stands there.
-        limit: That it is beyond, or what else belongs in the message.
+        key: Key that is missing or unknown, "" otherwise.
+        value: Value that was given.
+        limit: Limit that it exceeds, or what else belongs in the message.
         field: What the dataclass says of the place; None at the top.
         hint: Type of what should stand there.
     """
@@ -295,7 +295,7 @@ class _Error:
 
     @classmethod
     def of(cls, error: Mapping[str, Any], top: type) -> _Error:
-        """From one of `ValidationError.errors`."""
+        """Make one from an item of `ValidationError.errors`."""
         kind, path, key = error["type"], tuple(error["loc"]), ""
         if kind == "invalid_key":  # no text: no key of ours
             kind, path = _UNKNOWN, (*path[:-1], str(path[-1]))

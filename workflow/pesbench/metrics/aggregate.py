@@ -1,4 +1,4 @@
-"""From scores of scans to scores of models: means, intervals, ranks, equivalents.
+"""Means, intervals, ranks and equivalents of models from the scores of scans.
 
 Everything here is a pure function of arrays. None of them passes over a NaN: a mean says how many
 values it is of, so the caller selects the scored rows first and a NaN among them is an error.
@@ -204,7 +204,7 @@ class EquivalentDose:
     """The dose of a control that scores like a model.
 
     Attributes:
-        dose: In the unit of the ladder; its last usable dose when the score lies beyond.
+        dose: Dose in the unit of the ladder; its last usable dose when the score lies beyond.
         beyond: Whether the score is higher than the ladder reaches.
     """
 
@@ -221,9 +221,9 @@ def equivalent_dose(
     the score no longer rises: beyond it one score would have two doses.
 
     Args:
-        score: Of the model, not negative.
-        doses: Of the controls, in any order, all on one side of `no_defect`, shape (D,).
-        ladder_scores: Of the controls, in the unit of `score`, shape (D,).
+        score: Score of the model, not negative.
+        doses: Doses of the controls, in any order, on one side of `no_defect`, shape (D,).
+        ladder_scores: Scores of the controls, in the unit of `score`, shape (D,).
         no_defect: The dose at which the control is the reference.
 
     Raises:

@@ -24,9 +24,9 @@ def mean_columns(
     """The mean of every metric with `on_board` over the rows that have it.
 
     Args:
-        task: Its name, which the columns begin with.
-        metrics: Of the task.
-        scores: By model.
+        task: Name of the task, with which the names of the columns begin.
+        metrics: Metrics of the task.
+        scores: Scores by model.
 
     Returns:
         `<task>_n_planned`, the number of rows; of each metric `<task>_<metric>`, with the number of
@@ -57,8 +57,8 @@ def mean_table(
     """The means of `mean_columns` as text cells: a row a model, a column a metric.
 
     Args:
-        metrics: Of the task; those with `on_board` are shown.
-        scores: By model.
+        metrics: Metrics of the task; those with `on_board` are shown.
+        scores: Scores by model.
         labels: What a model is called, by name.
 
     Returns:
@@ -106,8 +106,8 @@ def board_frame(columns: Sequence[BoardColumn], models: Sequence[str]) -> pd.Dat
     """The reverse of `frame_columns`: one row a model, missing values where there is none.
 
     Args:
-        columns: Of sections.
-        models: Which rows, in order.
+        columns: Columns of sections.
+        models: Models of the rows, in order.
     """
     found: dict[str, pd.Series] = {"model": pd.Series(list(models), dtype=object)}
     for column in columns:

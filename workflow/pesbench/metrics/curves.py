@@ -86,7 +86,7 @@ def extrema(coordinate: Array, energy: Array, prominence: float = PROMINENCE_EV)
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where a bond is at rest, between the frames.
+    """The equilibrium of a bond, interpolated between the frames.
 
     Attributes:
         frame: Index of the lowest frame.

@@ -54,7 +54,7 @@ def log_force_ratio(
     ℓ_f = ln max(Σ(F̂_f − F_q)², ε²) − ln max(Σ(F_f − F_q)², ε²), sums over atoms and xyz.
 
     Args:
-        forces: Of the model, shape (F, N, 3).
+        forces: Forces of the model, shape (F, N, 3).
         reference_forces: Shape (F, N, 3); its frame q is subtracted from both.
         q: Index of the reference minimum.
         epsilon: Floor of the norms in eV/Å; 1 in the official code, and frozen here.
@@ -122,10 +122,10 @@ def force_smoothness_deviation(
 
     Args:
         coordinate: Bond lengths in Å, shape (F,), ascending.
-        forces: Of the model, shape (F, N, 3).
+        forces: Forces of the model, shape (F, N, 3).
         reference_forces: Shape (F, N, 3).
         q: Index of the reference minimum, not an end.
-        epsilon: As in `log_force_ratio`.
+        epsilon: Floor of the force change, as in `log_force_ratio`.
         below: Frames at which the reference energy is at most the ceiling (`below_ceiling`),
             shape (F,); None for all.
 
@@ -212,7 +212,7 @@ def count_spurious_extrema(
 
     Args:
         coordinate: Å, shape (F,).
-        energy: Of the model in eV, shape (F,); total energy or `integrated_energy`.
+        energy: Energy of the model in eV, shape (F,); total energy or `integrated_energy`.
         reference_energy: eV, shape (F,).
         prominence: eV; extrema of the model below it are not counted. Those of the reference
             count from a quarter of it, so that a true shallow well is not held against a model.

@@ -275,10 +275,10 @@ class FailureCheck:
         Args:
             molecule: Index of the molecule.
             step: Number of the step, for the record.
-            positions: And the rest, of all molecules, as for `check`.
-            temperature: As for `check`.
-            energy: As for `check`.
-            forces: As for `check`.
+            positions: Positions of all molecules, like the other arrays as for `check`.
+            temperature: Temperatures, as for `check`.
+            energy: Energies, as for `check`.
+            forces: Forces, as for `check`.
         """
         code = self.check(positions, temperature, energy, forces)[molecule]
         cause = FailureCause.from_code(int(code))

@@ -57,7 +57,7 @@ def outcome(status: str, failure: str, time_ps: float) -> Outcome:
     """How a trajectory counts.
 
     Args:
-        status: Of the trajectory, as in `pesbench.core.interface.Status`.
+        status: Status of the trajectory, as in `pesbench.core.interface.Status`.
         failure: The `FailureCause` of a physical failure; "" or `NONE` if there was none.
         time_ps: How long it ran, 0 if it ended before the first step.
 
@@ -79,11 +79,11 @@ def outcome(status: str, failure: str, time_ps: float) -> Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Which trajectories count, and why the others do not; each is in exactly one mask, (n,).
+    """Trajectories that count and those that do not, by reason; each in exactly one mask, (n,).
 
     Attributes:
-        counted: At risk, and the reference survives in all replicates.
-        not_at_risk: See `Outcome`.
+        counted: Trajectories at risk where the reference survives in all replicates.
+        not_at_risk: Trajectories that are not at risk, see `Outcome`.
         reference_failed: The reference fails in this (molecule, temperature).
         reference_unknown: The reference does not fail there, but is missing, cut or not at risk.
     """
@@ -103,9 +103,9 @@ def in_excess_of_reference(
     """Selects the trajectories that are scored in excess of the reference.
 
     Args:
-        outcomes: Of the model's n trajectories.
+        outcomes: Outcomes of the model's n trajectories.
         conditions: (molecule, temperature) of each, shared by replicates.
-        reference_outcomes: Of the reference's trajectories, from the same seeds.
+        reference_outcomes: Outcomes of the reference's trajectories, from the same seeds.
         reference_conditions: (molecule, temperature) of each.
     """
     seen: dict[Hashable, set[Outcome]] = {}
@@ -143,7 +143,7 @@ def survival_curve(times_ps: ArrayLike, event: ArrayLike, horizon_ps: float) -> 
     Args:
         times_ps: When each trajectory ended, shape (n,).
         event: Whether it failed then; otherwise it was cut, or had survived, shape (n,).
-        horizon_ps: Where the curve ends.
+        horizon_ps: End of the curve.
 
     Returns:
         Times from 0 to the horizon and the share alive from each time on, both (m,). Beyond the
@@ -181,8 +181,8 @@ class Survival:
         all_survive: The mean if every run that was cut had lived to the horizon.
         horizon: The time the mean is restricted to.
         n: Trajectories in the mean.
-        n_failed: Of them failed before the horizon.
-        n_censored: Of them cut before the horizon. If any, print both bounds.
+        n_failed: Number of trajectories that failed before the horizon.
+        n_censored: Number of trajectories cut before the horizon. If any, print both bounds.
     """
 
     mean: float

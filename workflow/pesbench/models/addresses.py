@@ -25,10 +25,10 @@ class Pin:
     """What an address held at first use.
 
     Attributes:
-        address: Where the file came from.
-        sha256: Of its content.
-        size: In bytes.
-        date: Of the first use, UTC, ISO 8601.
+        address: Address of the file.
+        sha256: sha256 of its content.
+        size: Size in bytes.
+        date: Date of the first use, UTC, ISO 8601.
     """
 
     address: str
@@ -49,7 +49,7 @@ def file_sha256(path: Path) -> str:
 
 
 def cache_path(address: str) -> Path:
-    """Where the download of an address is kept: the same for the same address, absolute.
+    """Absolute path of the download of an address: the same for the same address.
 
     Raises:
         UserError: there is no such folder to be had, as without a home.
@@ -65,7 +65,7 @@ def cache_path(address: str) -> Path:
 
 
 def pin_path(path: Path) -> Path:
-    """Where the pin of a file in the cache lies."""
+    """Path of the pin of a file in the cache."""
     return path.with_name(path.name + ".json")
 
 

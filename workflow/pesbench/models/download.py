@@ -62,7 +62,7 @@ def fetch(
 
     Args:
         address: http(s).
-        sha256: That the content must have, if it is known beforehand.
+        sha256: sha256 that the content must have, if it is known beforehand.
         defect: Tells what is wrong with a file before it is pinned, or None.
 
     Returns:

@@ -112,7 +112,7 @@ def make_entry(name: Any, entry: Any, source: str = "") -> ModelEntry:
 
     Args:
         name: Name of the entry.
-        entry: Its keys, `family` among them.
+        entry: Keys of the entry, including `family`.
         source: What messages start with, such as the file.
 
     Raises:
@@ -154,7 +154,7 @@ def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntr
     """An entry with what it names found: weights with their hash, import paths tried.
 
     Args:
-        entry: From `read_models`.
+        entry: Entry from `read_models`.
         models_file: The registry, for the message.
         base: Folder that relative paths start from.
 

@@ -145,8 +145,8 @@ def check_name(name: str, place: str, what: str) -> None:
 
     Args:
         name: The name as it stands there.
-        place: Where, for the message.
-        what: It is the name of: "model", "scan set", "family", "system" or "part of a scan's id".
+        place: Place of the name, for the message.
+        what: What it names: "model", "scan set", "family", "system" or "part of a scan's id".
 
     Raises:
         UserError: it is unfit.

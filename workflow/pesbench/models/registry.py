@@ -102,7 +102,7 @@ class ModelEntry:
 
     @property
     def weights_path(self) -> Path | None:
-        """Where the weights lie, or will once they are downloaded; None without weights."""
+        """Path of the weights, also before they are downloaded; None without weights."""
         if (base := self.base) is not None:
             return base.weights_path
         weights = self.settings.get("weights")
@@ -112,7 +112,7 @@ class ModelEntry:
 
     @property
     def card_path(self) -> Path | None:
-        """Where a model card lies if there is one, beside the weights; None without weights."""
+        """Path of a model card, if there is one, beside the weights; None without weights."""
         weights = self.weights_path
         return weights and weights.with_suffix(".json")
 
@@ -129,7 +129,7 @@ class ModelEntry:
 
         Args:
             path: JSON of `settle`.
-            weights: Where the weights lie, for an entry that has them; an entry with an address
+            weights: Path of the weights, for an entry that has them; an entry with an address
                 need not be told.
             sha256: Digest of the entry in the user's registry. Without it no entry is taken whose
                 loading can run code: the file may have come with somebody else's results.

@@ -1,4 +1,4 @@
-"""Where and in what precision torch computes."""
+"""Device and precision of torch."""
 
 from __future__ import annotations
 

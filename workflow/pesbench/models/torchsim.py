@@ -28,7 +28,7 @@ class TorchSimModel:
     Args:
         model: The wrapped model.
         elements: Atomic numbers it knows.
-        details: For the provenance.
+        details: Details for the provenance.
         charges: Whether it takes account of the total charge; TorchSim 0.3 does not pass it on.
     """
 

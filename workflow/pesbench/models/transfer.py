@@ -55,7 +55,7 @@ def save(address: str, path: Path, cure: str, most_bytes: int = MOST_BYTES) -> s
 
     Args:
         address: http, https or file.
-        path: Is overwritten; on an error it may hold a part, which is the caller's to remove.
+        path: File that is overwritten. On an error it may hold a part, which the caller removes.
         cure: What a user can do if the address is no good, for the message.
         most_bytes: More is not taken.
 

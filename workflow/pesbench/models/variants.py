@@ -53,7 +53,7 @@ def potentials(entries: Mapping[str, ModelEntry]) -> dict[str, str]:
     """The potential of each entry: one name for its seeds, and for the numerical variants of each.
 
     Args:
-        entries: By name; the entry that others are seeds of need not be among them.
+        entries: Entries by name; the entry that others are seeds of need not be among them.
     """
     first = {name: group[0] for group in variants(entries.values()) for name in group}
     seed_of = {

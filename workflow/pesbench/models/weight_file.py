@@ -28,7 +28,7 @@ class _Bounded(io.BufferedReader):
     """A file of which only so much is read at a time; `zipfile` reads a directory at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file.
+        """Read `size` bytes as from any file.
 
         Raises:
             BadZipFile: more is asked for than a directory of tensors has.

@@ -28,7 +28,7 @@ class PlannedBond:
     """A bond that is scanned.
 
     Attributes:
-        id: Of the scan.
+        id: Id of the scan.
         bond: Bond type.
         atoms: Indices (i, j).
         fragment: 0 or 1 for every atom, shape (N,).

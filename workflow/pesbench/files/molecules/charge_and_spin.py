@@ -79,8 +79,8 @@ def whole_number(value: object, what: str, place: str = "", least: int | None = 
 
     Args:
         value: A number or its text, of at most six digits.
-        what: Its name, for the message.
-        place: Where it stands, for the message.
+        what: Name of the number, for the message.
+        place: Place of the number, for the message.
         least: The smallest that is allowed.
 
     Raises:
@@ -128,9 +128,9 @@ def charge_and_spin(
 
     Args:
         said: Names and values of the record; a value is None where a bare word stands.
-        place: Of the record, for messages.
-        charge: Of the config's block, or None.
-        spin: Likewise.
+        place: Place of the record, for messages.
+        charge: Charge of the config's block, or None.
+        spin: Multiplicity of the config's block, or None.
         protons: Sum of the atomic numbers: as many electrons are no charge.
 
     Returns:
@@ -238,7 +238,7 @@ def of_columns(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, object]]:
     """What the per-atom columns of a record state of the whole, as `charge_and_spin` takes it.
 
     Args:
-        columns: By name, each of shape (N, ...). Those of charges add up to the total charge,
+        columns: Columns by name, each of shape (N, ...). Charges add up to the total charge,
             those of magnetic moments to the number of unpaired electrons.
     """
     said: list[tuple[str, object]] = []

@@ -28,7 +28,7 @@ NITROGEN_TOLERANCE = 0.75  # bond orders, of a nitrogen without hydrogens in its
 def valences_left(
     numbers: NDArray[np.int64], positions: NDArray[np.float64], bonds: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """By how many bonds each atom stays below its valence, bond orders from bond lengths.
+    """Number of bonds that each atom lacks to its valence, with bond orders from bond lengths.
 
     Carbon is judged everywhere, nitrogen where no hydrogen is in its molecule, oxygen and nitrogen
     where they have no bond at all.
@@ -68,7 +68,7 @@ def why_incomplete(system: System, bond_orders: bool = False) -> str:
     """What shows that a geometry is a drawing or lacks hydrogens, with the cure, or "".
 
     Args:
-        system: With a geometry.
+        system: System with a geometry.
         bond_orders: Whether its record states them, so that hydrogens need no guess. A mapped
             SMILES says which there are, too.
     """

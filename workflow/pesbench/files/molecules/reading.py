@@ -91,8 +91,8 @@ def read_systems(path: Path, charge: int | None = None, spin: int | None = None)
     Args:
         path: extxyz or xyz, SDF or MOL, PDB, ASE's traj. `info` of an extxyz or traj may carry
             `id`, `charge`, `spin` and a mapped `smiles`.
-        charge: Of the config's block, with which a file that states charges must agree.
-        spin: Likewise the multiplicity.
+        charge: Charge of the config's block, with which a file that states charges must agree.
+        spin: Multiplicity of the config's block, with which the file must agree.
 
     Returns:
         Systems sorted by id; one without an id is called `<file stem>-<index>`.

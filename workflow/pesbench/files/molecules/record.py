@@ -29,11 +29,11 @@ class Record:
         numbers: Atomic numbers, shape (N,).
         positions: Å, shape (N, 3).
         said: Names and values of the record that may state charge or spin.
-        bonds: Of the record, shape (B, 2), or None where it states none.
+        bonds: Bonds of the record, shape (B, 2), or None if it states none.
         smiles: Mapped SMILES, or "".
         charge_of_atoms: Sum of the formal charges of its atoms.
         unpaired: Unpaired electrons that the record states atom by atom.
-        hydrogens_missing: That its bonds ask for and its atoms lack.
+        hydrogens_missing: Number of hydrogens that its bonds require and its atoms lack.
         kept: Keys and texts that only our own files may hold.
     """
 
@@ -63,7 +63,7 @@ def all_made(make: Callable[[Item], Made], items: Sequence[tuple[str, Item]]) ->
     """What is made of each record, or one line for all that are refused.
 
     Args:
-        make: Of one record.
+        make: Function that makes one result of one record.
         items: Names and records.
 
     Raises:
@@ -126,7 +126,7 @@ def check_masses(columns: Mapping[str, NDArray[Any]], numbers: NDArray[np.int64]
     The mass of an element's most common isotope, which other programs write, is no isotope label.
 
     Args:
-        columns: Per-atom columns of a record by name, each of shape (N, ...).
+        columns: Columns of a record with a value for each atom, by name, of shape (N, ...).
         numbers: Atomic numbers, shape (N,).
         at: The place, for the message.
 

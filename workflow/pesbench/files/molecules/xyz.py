@@ -230,7 +230,7 @@ def from_atoms(
 
     Args:
         atoms: Their arrays and results may state charges, moments and masses.
-        path: Of their file.
+        path: File of the atoms.
         number: Their place in it, from 0.
         said: Names and values of the record that may state charge or spin.
         texts: `id`, `smiles` and our own keys, where they are given.

@@ -83,7 +83,7 @@ def all_pairs(numbers: Index, system: Index) -> Pairs:
 
     Args:
         numbers: Atomic numbers, shape (A,).
-        system: Which system an atom belongs to, shape (A,), ascending from 0.
+        system: Index of the system of each atom, shape (A,), ascending from 0.
     """
     counts = np.bincount(system)
     upper = {n: np.triu_indices(n, 1) for n in set(counts.tolist())}
@@ -234,7 +234,7 @@ class PairDefect:
 
     Args:
         kind: One of `PARAMETERS`.
-        dose: Its size, in the unit of the kind.
+        dose: Size of the defect, in the unit of the kind.
         parameters: The other keys of the kind.
 
     Raises:

@@ -35,7 +35,7 @@ def leaderboard(
 
     Args:
         scores: One row a scan for every model, the columns of `scores/bonds.parquet`.
-        facts: Of every model in `scores`.
+        facts: Facts about every model in `scores`.
         rank_by: Column of the scores that ranks, lower is better.
 
     Returns:

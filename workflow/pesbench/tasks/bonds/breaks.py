@@ -1,4 +1,4 @@
-"""Where the curve of a model breaks: false and missing extrema, and the repulsive wall.
+"""Places where the curve of a model breaks: wrong extrema, and the repulsive wall.
 
 Pure functions of arrays. F frames; units Å and eV. Frames without a reference are removed by the
 caller. A curve is a total energy or `curves.integrated_energy`.
@@ -34,7 +34,7 @@ class ExtremumFault:
         is_minimum: Whether it is a well; else a barrier.
         frame: Index.
         coordinate: Å.
-        depth: Its prominence in eV; of `other depth` the difference of the two.
+        depth: Prominence in eV; for `other depth` the difference of the two prominences.
     """
 
     kind: str
@@ -65,7 +65,7 @@ def extremum_faults(
 
     Args:
         coordinate: Å, shape (F,).
-        energy: Of the model in eV, shape (F,).
+        energy: Energy of the model in eV, shape (F,).
         reference_energy: eV, shape (F,).
         q: Index of the reference minimum.
         prominence: eV; less is not counted.
@@ -125,7 +125,7 @@ def wall_gives_way(
 
     Args:
         coordinate: Å, shape (F,), ascending.
-        energy: Of the model in eV, shape (F,).
+        energy: Energy of the model in eV, shape (F,).
         reference_energy: eV, shape (F,).
         q: Index of the reference minimum.
         rest: Å; the model's own minimum, None where it has none.

@@ -56,9 +56,9 @@ def fsd_by_bond(
     Perturbed models are left out: there are dozens, and each is a point of a ladder.
 
     Args:
-        board: Of `tables.leaderboard`; gives the order of the models.
+        board: Board of `tables.leaderboard`; gives the order of the models.
         scores: One row a scan for every model.
-        facts: Of every model; tells which control has zero forces.
+        facts: Facts about every model; they show which control has zero forces.
     """
     models = board[(board["role"] == "model") & (board["n_scored"] > 0)]["model"].tolist()
     if not models:

@@ -48,8 +48,8 @@ def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
     Perturbed models are left out, as in `fsd_by_bond`.
 
     Args:
-        board: Of `tables.leaderboard`.
-        facts: Of every model; gives kind and dose of the controls.
+        board: Board of `tables.leaderboard`.
+        facts: Facts about every model; they give kind and dose of the controls.
     """
     score = board.set_index("model")["fsd_full"]
     doses: dict[str, list[tuple[float, float]]] = {}

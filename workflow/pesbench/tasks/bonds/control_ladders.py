@@ -18,8 +18,8 @@ class ControlLadder:
     """A kind of control whose dose a score is translated to.
 
     Attributes:
-        kind: Of the control.
-        column: Of the leaderboard, for the number.
+        kind: Kind of the control.
+        column: Column of the leaderboard that gets the number.
         no_defect: The dose that leaves the reference as it is.
         sentence: How a dose is said.
     """
@@ -30,7 +30,7 @@ class ControlLadder:
     sentence: Callable[[float], str]
 
     def size(self, dose: float) -> float | None:
-        """Where a control stands on the ladder; None if it has no place on it.
+        """Place of a control on the ladder; None if it has none.
 
         A shift to shorter and one to longer bonds have the same size.
         """

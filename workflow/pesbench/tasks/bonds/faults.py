@@ -1,4 +1,4 @@
-"""Where a model breaks, from its scores: one list a kind of fault, each with its own order.
+"""Faults of a model, from its scores: one list for each kind, with its own order.
 
 Needs no pandas, so that `pesbench check` of the base package names the same faults.
 """
@@ -23,13 +23,13 @@ class Fault:
 
     Attributes:
         list: Name of its list.
-        rank: In the list, from 1.
+        rank: Rank in the list, from 1.
         scan: Id.
-        kind: In words, such as `false barrier`.
+        kind: Kind in words, such as `false barrier`.
         distance: Bond length at which it is, Å.
         value: Size, in `unit`; what orders the list.
-        unit: Of the value.
-        note: For readers.
+        unit: Unit of the value.
+        note: Note for readers.
         row: The scores.
         twins: Ids of the scans of equivalent bonds that show the same.
     """
@@ -66,12 +66,12 @@ class Kind:
     """A list of faults.
 
     Attributes:
-        name: Of the list, in `worst.csv`.
-        title: For readers.
+        name: Name of the list, in `worst.csv`.
+        title: Title for readers.
         help: What is listed and in which order.
         find: The fault of a row: kind, distance, value, note; None where it has none.
         quantity: What the value is.
-        unit: Of the value.
+        unit: Unit of the value.
         ascending: Whether the smallest value is the worst.
     """
 

@@ -1,4 +1,4 @@
-"""Where one model breaks: its worst scans, with the frames on either side of each fault."""
+"""The worst scans of one model, with the frames on either side of each fault."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def model_section(job: ScoreJob, scores: pd.DataFrame) -> Section:
     """The worst scans of one model.
 
     Args:
-        job: Without files, where only scores are there: then there is no figure and no frame.
-        scores: Of the model, one row a scan.
+        job: The job; without files (if there are only scores) there is no figure and no frame.
+        scores: Scores of the model, one row a scan.
 
     Returns:
         `worst.csv`, the table of `worst.worst_scans`, and `worst.extxyz`, the frames on either side

@@ -100,8 +100,8 @@ def score_scan(
     official code does. Metrics that need energies are NaN for a model that defines forces only.
 
     Args:
-        scan: With its reference.
-        evaluation: Of the same scan, with status ok.
+        scan: Scan with its reference.
+        evaluation: Evaluation of the same scan, with status ok.
         ceiling_ev: How far above its minimum the reference may be where `fsd_below_ceiling` and
             `extremum` look, in eV.
 
@@ -198,7 +198,7 @@ def _places(
     q: int,
     below: NDArray[np.bool_],
 ) -> dict[str, float | str]:
-    """Where the curve breaks: arguments as of `curve_faults`, which see."""
+    """Places of the faults of a curve; the arguments are those of `curve_faults`."""
     nan = float("nan")
     found: dict[str, float | str] = {name: "" if name in WORDS else nan for name in _CURVE_PLACES}
     if faults := curve_faults(coordinate, pairs, q, below):
@@ -281,10 +281,10 @@ def score_rows(
         scan_set: What was evaluated.
         shards: The model's evaluation files.
         split: `seen` or `unseen` by system, of a model that tells what it was trained on.
-        entry: That the shards must be of; without one they must be of one model.
+        entry: Entry that the shards must be of; without one they must be of one model.
         seen_scans: Scans that the model was trained on: masked, with that reason. Ids that the
             scan set does not have are those of another one.
-        ceiling_ev: See `score_scan`.
+        ceiling_ev: Energy ceiling in eV, see `score_scan`.
 
     Raises:
         UserError: a shard is damaged, belongs to another scan set, entry or model than the first,

@@ -1,4 +1,4 @@
-"""Where a model breaks: its faults as a table, with the frames on either side of each."""
+"""Faults of a model as a table, with the frames on either side of each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def worst_scans(scores: pd.DataFrame, count: int = COUNT) -> pd.DataFrame:
     """Every list of `pesbench.tasks.bonds.faults`, then every scan without a score.
 
     Args:
-        scores: Of one model, the columns of `scores/bonds.parquet`.
+        scores: Scores of one model, with the columns of `scores/bonds.parquet`.
         count: How many faults a list at most.
 
     Returns:
@@ -146,8 +146,8 @@ def either_side(scan: Scan, evaluation: ScanEvaluation, distance: float) -> list
     """The scored frames next to a place: the last before it and the first behind it.
 
     Args:
-        scan: With its reference.
-        evaluation: Of the same scan.
+        scan: Scan with its reference.
+        evaluation: Evaluation of the same scan.
         distance: Å; a place on a frame is between its two neighbours.
 
     Returns:

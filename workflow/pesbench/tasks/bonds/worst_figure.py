@@ -45,7 +45,7 @@ def worst_scans(
     Args:
         scan_set: The scans.
         evaluations: Shards of the model's evaluation.
-        scores: Of the model, the columns of `scores/bonds.parquet`.
+        scores: Scores of the model, with the columns of `scores/bonds.parquet`.
         model: Name of the model.
         count: How many scans at most.
     """

@@ -64,8 +64,8 @@ class Drift:
     """Slope of the total energy in meV/atom/ps; both NaN for a series too short or not finite.
 
     Attributes:
-        slope: By least squares; positive if the energy grows.
-        standard_error: Of the slope.
+        slope: Least-squares slope; positive if the energy grows.
+        standard_error: Standard error of the slope.
     """
 
     slope: float
@@ -202,9 +202,9 @@ def rms_order(rms_a: float, rms_b: float, dt_a: float, dt_b: float) -> float:
 
     Args:
         rms_a: `detrended_rms` with the time step `dt_a`, any unit.
-        rms_b: With `dt_b`, in the same unit.
+        rms_b: RMS with `dt_b`, in the unit of `rms_a`.
         dt_a: Any unit.
-        dt_b: In the same unit.
+        dt_b: Time step in the unit of `dt_a`.
 
     Returns:
         NaN if a fluctuation is not a positive finite number.

@@ -47,7 +47,7 @@ def export_trajectory(path: Path, name: str, out: Path, *, last_steps: bool = Fa
 
     Args:
         path: A file of the trajectories contract.
-        name: Of the trajectory.
+        name: Name of the trajectory.
         out: Written whole or not at all.
         last_steps: Whether to write the last steps before its failure and not the thinned frames.
 

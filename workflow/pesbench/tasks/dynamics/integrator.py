@@ -69,14 +69,14 @@ class LockStep:
     Attributes:
         trajectories: What is integrated.
         batch: Their atoms; its positions and labels are not used.
-        timestep_fs: Between two steps.
+        timestep_fs: Time between two steps, in fs.
         evaluate: The model.
-        make_check: Of the trajectories under way; None to look for no physical failure.
+        make_check: Makes the check of the running trajectories; None for no check of failures.
         positions: Å, shape (A, 3).
         velocities: ASE units, shape (A, 3).
         forces: eV/Å, shape (A, 3).
-        running: Which trajectories are under way, shape (S,), bool.
-        step_number: Of the state; −1 before `start`.
+        running: Mask of the running trajectories, shape (S,), bool.
+        step_number: Number of the step of the state; −1 before `start`.
         potential: eV, shape (S,); NaN where the model gave none, or no more.
         kinetic: eV, shape (S,).
     """

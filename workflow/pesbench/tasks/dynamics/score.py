@@ -75,9 +75,9 @@ def score_trajectory(
 
     Args:
         trajectory: What it is and how it ended.
-        series: Of every step.
+        series: Values of every step.
         frames: Stored.
-        timestep_fs: Of the integrator.
+        timestep_fs: Time step of the integrator, in fs.
         n_steps: Planned.
 
     Returns:
@@ -179,7 +179,7 @@ def trajectory_rows(
     Args:
         shards: Trajectory files of one model.
         split: `seen` or `unseen` by system.
-        entry: That the files must be of; without one they must be of one model.
+        entry: Entry that the files must be of; without one they must be of one model.
 
     Raises:
         UserError: a damaged file, one of another entry, files of two models, or a trajectory that

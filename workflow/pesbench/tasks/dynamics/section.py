@@ -23,7 +23,7 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
     """How to read the section: what this run has, and nothing else.
 
     Args:
-        rows: Of the board, those that ran dynamics.
+        rows: Rows of the board that ran dynamics.
     """
     has_reference = (rows["role"] == "reference").any()
     interval = rows["survival_low"].notna().any()

@@ -1,4 +1,4 @@
-"""Where a trajectory starts: velocities that know nothing of the model."""
+"""Initial state of a trajectory: velocities that do not depend on the model."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def starting_velocities(
 
     Args:
         system: The molecule; its geometry decides how many degrees of freedom it has.
-        positions: Where it starts, Å, shape (N, 3).
+        positions: Initial positions, Å, shape (N, 3).
         temperature_k: T; the start has 2T.
-        replicate: From 0.
+        replicate: Number of the replicate, from 0.
 
     Returns:
         ASE units, shape (N, 3).

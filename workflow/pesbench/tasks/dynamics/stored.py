@@ -61,7 +61,7 @@ class Trajectory:
     Attributes:
         system: Name of the molecule.
         temperature_k: Nominal; the start has twice of it.
-        replicate: From 0.
+        replicate: Number of the replicate, from 0.
         numbers: Atomic numbers, shape (N,).
         bonds: Bond graph, shape (B, 2).
         charge: Total charge in e.
@@ -133,10 +133,10 @@ class Segment:
         first_step: Number of the first one.
         potential: eV, shape (n, S); NaN once a trajectory has ended.
         kinetic: eV, shape (n, S).
-        frame_steps: Which steps are stored as frames, shape (F,).
-        positions: Of these, Å, shape (F, A, 3).
+        frame_steps: Steps that are stored as frames, shape (F,).
+        positions: Positions of these frames, Å, shape (F, A, 3).
         velocities: ASE units, shape (F, A, 3).
-        black_boxes: Of the trajectories that failed in these steps, by index.
+        black_boxes: Last steps of the trajectories that failed in these steps, by index.
     """
 
     first_step: int
@@ -172,7 +172,7 @@ class Frames:
 
     @property
     def velocities_ase(self) -> NDArray[np.float64]:
-        """In ASE units, shape (F, N, 3)."""
+        """Velocities in ASE units, shape (F, N, 3)."""
         return self.velocities / _PS
 
 
@@ -202,9 +202,9 @@ class Trajectories(Reader):
     """The trajectories of one shard, opened for reading.
 
     Attributes:
-        names: Of all trajectories, sorted.
+        names: Names of all trajectories, sorted.
         model: Name of the model entry.
-        timestep_fs: Between two steps.
+        timestep_fs: Time between two steps, in fs.
         store_every: Steps from one stored frame to the next.
     """
 

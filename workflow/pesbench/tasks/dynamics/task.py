@@ -27,7 +27,7 @@ HALVED = "half-"  # how the names of jobs with half the time step begin
 
 @dataclass(frozen=True)
 class DynamicsBlock:
-    """Which jobs there are beside those of every molecule."""
+    """Keys that add jobs to those of every molecule."""
 
     halved: tuple[str, ...] = setting(
         (),

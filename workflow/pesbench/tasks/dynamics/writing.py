@@ -193,12 +193,12 @@ def write_trajectories(
     """Write the trajectories of one shard.
 
     Args:
-        path: Where to; written as `.part` and renamed.
+        path: File to write; it is written as `.part` and renamed.
         trajectories: How each ended.
         segments: Their data, in order of time; consumed one by one.
-        timestep_fs: Between two steps.
+        timestep_fs: Time between two steps, in fs.
         store_every: Steps from one stored frame to the next.
-        attributes: Of the file; mappings are stored as JSON.
+        attributes: Attributes of the file; mappings are stored as JSON.
     """
     ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
     with atomic_path(path) as part, writing(part) as file:

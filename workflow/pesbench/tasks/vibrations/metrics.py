@@ -29,7 +29,7 @@ class FrequencyErrors:
         bias_cm1: Mean error, model minus reference; below 0 where the model is too soft.
         largest_cm1: Largest absolute error.
         n_imaginary: Imaginary modes of the model beyond `IMAGINARY_CM1`.
-        n_imaginary_reference: The same of the reference.
+        n_imaginary_reference: Number of imaginary modes of the reference.
         n_imaginary_excess: How many more the model has, at least 0.
     """
 
@@ -56,7 +56,7 @@ def compare_frequencies(model_cm1: Array, reference_cm1: Array) -> FrequencyErro
     Args:
         model_cm1: Frequencies at the model's minimum, imaginary ones negative, shape (M,), any
             order.
-        reference_cm1: The same of the reference.
+        reference_cm1: Frequencies of the reference, in the same order and shape.
 
     Raises:
         ValueError: no modes, different numbers of them, or one that is not finite.

@@ -26,9 +26,9 @@ def find_vibrations(
     The number of vibrations is that of the scan set's geometry, the same for all models.
 
     Args:
-        systems: From where they relax.
+        systems: Systems with their initial geometries.
         evaluate: The model; energies are not needed.
-        settings: The same for all of them.
+        settings: Settings of the task, the same for all molecules.
 
     Returns:
         One a molecule, in order. A single atom is `unsupported`.

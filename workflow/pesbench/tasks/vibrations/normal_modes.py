@@ -28,8 +28,8 @@ class Frequencies:
     """Harmonic frequencies of one molecule.
 
     Attributes:
-        internal_cm1: Of the vibrations, ascending, imaginary ones negative, shape (M,).
-        external_cm1: Of the translations and rotations that were projected out, ascending, shape
+        internal_cm1: Frequencies of vibrations, ascending, imaginary ones negative, shape (M,).
+        external_cm1: Frequencies of the projected translations and rotations, ascending, shape
             (3N − M,); 0 at a minimum of an invariant potential.
     """
 

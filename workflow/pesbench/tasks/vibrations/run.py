@@ -135,8 +135,8 @@ class _Run:
     Attributes:
         entry: Resolved model entry.
         systems: All molecules, in order.
-        settings: The same for all of them.
-        worker: Where the model lives.
+        settings: Settings of the task, the same for all molecules.
+        worker: Worker that holds the model.
         checkpoint: What was done, by this call or an earlier one.
     """
 

@@ -107,10 +107,10 @@ def vibration_rows(
 
     Args:
         files: Files of vibrations of the model.
-        reference_files: The same of the scan set's reference.
+        reference_files: Files of the scan set's reference, as `files`.
         split: `seen` or `unseen` by system, of a model that tells what it was trained on.
-        entry: That the model's files must be of; without one they must be of one model.
-        scan_set: That all must have been made on.
+        entry: Entry that the model's files must be of; without one they must be of one model.
+        scan_set: Scan set that all files must have been made on.
 
     Raises:
         UserError: a file is damaged or of another entry or model, they belong to different scan

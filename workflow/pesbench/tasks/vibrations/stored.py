@@ -26,15 +26,15 @@ class MoleculeVibrations:
     """Hessian and harmonic frequencies of one molecule at a model's own minimum.
 
     Attributes:
-        system: Which molecule.
+        system: Id of the molecule.
         numbers: Atomic numbers, shape (N,).
-        positions: Where the Hessian was taken, Å, shape (N, 3).
+        positions: Positions at which the Hessian was taken, Å, shape (N, 3).
         hessian: eV/Å², shape (3N, 3N), as differences gave it and not made symmetric; NaN where
             there is none.
-        frequencies_cm1: Of the vibrations, ascending, imaginary ones negative, shape (M,); NaN
-            where there are none.
-        external_cm1: Of translations and rotations, which are projected out, shape (3N − M,).
-        asymmetry: Of the Hessian, `normal_modes.asymmetry`.
+        frequencies_cm1: Frequencies of vibrations, ascending, imaginary ones negative, shape (M,);
+            NaN where there are none.
+        external_cm1: Frequencies of projected translations and rotations, shape (3N − M,).
+        asymmetry: Asymmetry of the Hessian, see `normal_modes.asymmetry`.
         status: `ok`, or how the model failed.
         message: What went wrong, or "".
         relaxed: Whether the largest force is below the limit of the relaxation.
@@ -82,7 +82,7 @@ class Vibrations(Reader):
     Attributes:
         systems: Names of the molecules, sorted.
         model: Name of the model entry.
-        scan_set_sha256: Of the scan set that the molecules are from.
+        scan_set_sha256: sha256 of the scan set that the molecules are from.
         settings: How they were found, `VibrationSettings` as a mapping.
     """
 
@@ -102,7 +102,7 @@ class Vibrations(Reader):
             self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
 
     def molecule(self, system: str) -> MoleculeVibrations:
-        """Of one molecule.
+        """Results of one molecule.
 
         Raises:
             UserError: the file has no such molecule, or one that is not what it should be.

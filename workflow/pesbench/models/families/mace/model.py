@@ -52,7 +52,7 @@ class MACE(TorchSimModel):
     Args:
         model: TorchSim's model of it.
         elements: Atomic numbers it knows.
-        details: For the provenance.
+        details: Details for the provenance.
         head: Index of the readout of a network that has several, or None.
         embedded: Inputs of the network beside the geometry: `total_charge`, `total_spin` or none.
     """

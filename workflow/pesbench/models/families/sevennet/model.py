@@ -44,8 +44,8 @@ class SevenNetModel:
         network: Network that `SevenNetCheckpoint.build_model` made, which tells its elements and
             its cutoff.
         device: Device that it computes on.
-        details: For the provenance.
-        modal: Which of the levels that a multi-fidelity network was trained on; None for any other.
+        details: Details for the provenance.
+        modal: Level of a multi-fidelity network; None for any other network.
     """
 
     def __init__(

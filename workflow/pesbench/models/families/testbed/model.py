@@ -27,7 +27,7 @@ class TestbedModel:
 
     Args:
         trained: What `potential_of` read.
-        details: For the provenance.
+        details: Details for the provenance.
     """
 
     __test__ = False  # no test, whatever pytest makes of its name

@@ -128,7 +128,7 @@ class AttentionPotential(nn.Module):
     """Energy and forces of molecules.
 
     Args:
-        settings: Its switches.
+        settings: Switches of the potential.
     """
 
     def __init__(self, settings: PotentialSettings) -> None:
@@ -161,7 +161,7 @@ class AttentionPotential(nn.Module):
 
     @property
     def atomic_numbers(self) -> list[int]:
-        """Of the elements it knows."""
+        """Atomic numbers of the elements that it knows."""
         return [atomic_numbers[symbol] for symbol in self.settings.elements]
 
     def forward(self, positions: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:

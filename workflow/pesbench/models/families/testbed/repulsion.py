@@ -20,7 +20,7 @@ def zbl(distance: Tensor, first: Tensor, second: Tensor, cutoff: float) -> Tenso
     Args:
         distance: Å, any shape.
         first: Atomic numbers, broadcast with `distance`.
-        second: The same of the other atom.
+        second: Atomic numbers of the other atoms.
         cutoff: r_c in Å.
 
     Returns:

@@ -31,14 +31,14 @@ class PotentialSettings:
         forces: `gradient` of the energy, or `direct` from a readout of their own.
         repulsion: `zbl` adds the universal Ziegler-Biersack-Littmark potential.
         repulsion_scale: Initial value of its trainable factor; 1 is the physical one.
-        readout: Of the energy of an atom; `bounded` cannot fall without limit.
+        readout: Readout of the energy of an atom; `bounded` is bounded from below.
         k: Neighbours of an atom that a rank of 1 stands for, dimensionless.
         cutoff: Distance at which an edge vanishes, Å.
         rank_width: Distance over which two neighbours change ranks, Å.
         edge_sharpness: λ of the smooth maximum of the two ranks and the distance, dimensionless.
-        n_gaussians: Of the distance, between 0 and the cutoff.
-        channels: Of a token.
-        heads: Of the attention; divides `channels`.
+        n_gaussians: Number of Gaussians of the distance, between 0 and the cutoff.
+        channels: Number of channels of a token.
+        heads: Number of heads of the attention; divides `channels`.
         blocks: Attention blocks.
         elements: Symbols that the potential knows, in the order of its embedding.
     """
@@ -66,7 +66,7 @@ class PotentialSettings:
 
         Args:
             values: Keys as the attributes; what is left out has its default.
-            place: Where they stand, for messages, such as `config/testbed.yaml: soft`.
+            place: Place of the settings, for messages, such as `config/testbed.yaml: soft`.
 
         Raises:
             UserError: an unknown switch, or a value it cannot have.
@@ -94,7 +94,7 @@ class PotentialSettings:
         return made
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and YAML know it; `of` takes it back."""
+        """The settings as JSON and YAML know them; `of` reads them back."""
         return asdict(self) | {"elements": list(self.elements)}
 
 
@@ -109,8 +109,8 @@ def check_values(
 
     Args:
         kind: The dataclass.
-        values: By key.
-        place: Where they stand, for messages.
+        values: Values by key.
+        place: Place of the values, for messages.
         word: What a key is called in messages.
         may_be_zero: Keys whose value may be 0.
 

@@ -25,7 +25,7 @@ class Trained:
     """A potential and where its energy starts from.
 
     Attributes:
-        network: In the precision it was asked for, ready to evaluate.
+        network: The network in the requested precision, ready to evaluate.
         atomic_energies: eV, of an atom of each of the settings' elements; added to the network's.
         made_of: Name, sha256 of the frames, training settings, epoch.
     """
