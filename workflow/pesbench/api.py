@@ -77,8 +77,8 @@ def evaluate_scan(model: Model, scan: Scan) -> ScanEvaluation:
     What the model does wrong is no exception: it is the status of the frames it happened on.
 
     Args:
-        model: Of `load_model`, or anything with its `info` and `evaluate`.
-        scan: Its reference is not needed.
+        model: Model from `load_model`, or anything with its `info` and `evaluate`.
+        scan: The scan; its reference is not needed.
 
     Returns:
         Energies in eV, shape (F,), forces in eV/Å, shape (F, N, 3), and the status.
@@ -97,7 +97,7 @@ def score_scan(
     """Score forces, and energies where there are any, against the reference of a scan.
 
     Args:
-        scan: With its reference; frames without one are left out.
+        scan: Scan with its reference; frames without one are left out.
         forces: eV/Å, shape (F, N, 3).
         energy: eV, shape (F,); without it, or with NaN on all frames, the metrics that need
             energies are NaN.
@@ -148,7 +148,7 @@ def check(
 
     Args:
         calculator: Any ASE calculator, eV and Å.
-        name: Of the model in the report; the calculator's class if None.
+        name: Name of the model in the report; the calculator's class if None.
         scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
         parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
             `dynamics` (some 9000).

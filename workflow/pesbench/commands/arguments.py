@@ -74,9 +74,9 @@ def add_settings(parser: argparse.ArgumentParser, settings: type, stage: str) ->
     """Add the settings of a stage as options, with their defaults and limits.
 
     Args:
-        parser: Of the command.
+        parser: Parser of the command.
         settings: A dataclass, see `pesbench.core.settings`.
-        stage: That the command is of.
+        stage: Stage of the command.
     """
     for key in keys(settings):
         if key.about.stage != stage:

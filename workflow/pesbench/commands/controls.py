@@ -33,13 +33,13 @@ def make_controls(
     """Write entry, answers and scores of every control, as the rules of a model do.
 
     Args:
-        task: Its name.
-        names: Of the controls.
+        task: Name of the task.
+        names: Names of the controls.
         models_file: The registry.
         results: Folder of the scan set's results.
         scan_set: Scan set file, with its reference.
         items: Ids that the controls are asked about; what is there already is kept.
-        settings: Of the task.
+        settings: Settings of the task.
         selected: Ids or globs of the items to score.
 
     Raises:

@@ -14,9 +14,9 @@ def write_scores(task: str, job: ScoreJob, out: Path) -> None:
     """Score what a model answered in a task and write `scores/<task>.parquet`.
 
     Args:
-        task: Its name.
+        task: Name of the task.
         job: What is scored.
-        out: Where to.
+        out: File to write.
 
     Raises:
         UserError: see `score` of the task.

@@ -30,7 +30,7 @@ class ReportRun:
 
     Attributes:
         entries: All models by name, in the order of the run.
-        level_of_theory: Of the scan set.
+        level_of_theory: Level of theory of the scan set.
         ran: Models by task, in the order of the run; of `bonds`, which always runs, all of them.
         ladder: Models of the design ladder, the baseline first.
         scored_only: Models whose evaluations of scans are not there, only scores of them.
@@ -56,8 +56,8 @@ class Comparison:
     """A question across models and tasks. Subclasses set the attributes and what differs.
 
     Attributes:
-        name: Of the folder and the section.
-        title: For readers.
+        name: Name of the folder and of the section.
+        title: Title for readers.
         summary: One sentence, for help texts and the documentation.
         unasked: A sentence for the top of the page of a run that it does not apply to, or "".
     """

@@ -17,7 +17,7 @@ def with_zero(axes: Axes, values: Array, most_decades: int = MOST_DECADES) -> No
     """Scale y by decades, with a linear piece below them if a value is 0, negative or tiny.
 
     Args:
-        axes: Whose y axis.
+        axes: Axes whose y axis is scaled.
         values: All that is to be seen on it, at least one of them positive, finite.
         most_decades: Smaller values go to the linear piece.
     """

@@ -26,9 +26,9 @@ class CompareInputs:
     """What `section` of a comparison gets.
 
     Attributes:
-        facts: Of every model, in the order of the run.
+        facts: Facts about every model, in the order of the run.
         tables: Scores by task and model.
-        entries: Of every model, resolved, by name.
+        entries: Entries of all models, resolved, by name.
         ladder: Models of the design ladder, the baseline first.
         evaluations: Files of the models whose evaluations are compared, by name.
         scan_set: Name of the scan set.

@@ -32,10 +32,10 @@ class Marker:
 
     Attributes:
         host: Name of the machine.
-        place: In which process ids mean something: that machine, or a container on it.
-        pid: Of the process.
+        place: Place in which process ids mean something: that machine, or a container on it.
+        pid: Id of the process.
         started: When it was started, in the kernel's ticks; "" where that is not known.
-        folder: That it runs in.
+        folder: Folder that it runs in.
         since: Local time, for readers.
     """
 
@@ -84,7 +84,7 @@ def take(results: Path, folder: Path) -> None:
 
     Args:
         results: Folder; made if it is missing.
-        folder: That this process runs in. Others in the same one are Snakemake's to keep apart.
+        folder: Folder that this process runs in. Snakemake keeps others in the same folder apart.
 
     Raises:
         UserError: a run that was started in another folder is at work in them.

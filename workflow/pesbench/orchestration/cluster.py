@@ -90,8 +90,8 @@ def read_cluster(config: Mapping[str, Any], *paths: Path) -> Cluster:
     """The cluster of a configuration, or of the profile's own file where it names none.
 
     Args:
-        config: As Snakemake read it.
-        paths: Where `slurm/site.yaml` may be; the first that is there counts.
+        config: Config as Snakemake read it.
+        paths: Possible paths of `slurm/site.yaml`; the first that exists counts.
 
     Raises:
         UserError: one line for the first thing that is wrong.

@@ -37,7 +37,7 @@ class Run:
     Attributes:
         scan_set: Name of the scan set.
         source: `bsct_spice` or `molecules`.
-        settings: Of the scan set, defaults filled in.
+        settings: Settings of the scan set, defaults filled in.
         models_file: The registry.
         models: Resolved entries by name, models before controls, each sorted.
         reference: Entry that computes the reference, or None.
@@ -47,11 +47,11 @@ class Run:
         selected: Ids or globs that select them.
         shard_size: Scans a job.
         results: Folder of this scan set's results.
-        device: Where models run.
-        threads: Of a job that runs a model.
+        device: Device of the models.
+        threads: Threads of a job that runs a model.
         rank_by: Score that ranks.
         strict: Whether a model's failure shows in the exit code.
-        software: Where models find their packages: `current`, `venv` or `conda`.
+        software: Environment of the models' packages: `current`, `venv` or `conda`.
         tasks: What each task asks, by name; a task that asks nothing is not there.
         ladder: Names of the models that are compared with a baseline, which is the first; each
             potential is followed by its seeds.
@@ -113,7 +113,7 @@ class Run:
 
     @property
     def level_of_theory(self) -> str:
-        """Of the scan set's reference."""
+        """Level of theory of the scan set's reference."""
         if self.reference is None:
             return bsct_spice.LEVEL_OF_THEORY
         return own_level(self.reference)
@@ -182,7 +182,7 @@ def resolve(config: Config | Mapping[str, Any], base: Path, place: str = "config
     """A run from a configuration.
 
     Args:
-        config: As `read_config` gives it, or all keys as a mapping.
+        config: Config from `read_config`, or all keys as a mapping.
         base: Folder that relative paths start from.
         place: What a mapping is called in messages.
 

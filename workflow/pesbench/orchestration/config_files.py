@@ -35,7 +35,7 @@ class Config:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """By key, blocks inside of blocks."""
+        """Values by key, with blocks inside of blocks."""
         return merged(*(content for _, content in self.layers))
 
     @cached_property
@@ -54,7 +54,7 @@ class Config:
 
     @property
     def places(self) -> dict[str, str]:
-        """Where each key at the top was said last."""
+        """Place of the last value of each key at the top."""
         found = {key: number for number, (_, content) in enumerate(self.layers) for key in content}
         return {key: self.layers[number][0] for key, number in found.items()}
 
@@ -100,7 +100,7 @@ def read_config(
 
     Args:
         files: Configs of `--configfile`.
-        arguments: Of `--config`, each `KEY=VALUE` with a value in YAML.
+        arguments: Arguments of `--config`, each `KEY=VALUE` with a value in YAML.
         default: The default config; None for none.
 
     Raises:

@@ -76,8 +76,8 @@ def build_environment(requirements: Path, folder: Path, project: Path = PROJECT)
 
     Args:
         requirements: Requirements file of pip, the build backend of `project` in it.
-        folder: Is emptied first; `stamp_of` it is written last.
-        project: Is installed as it lies there, so that a change of its code needs no new
+        folder: Folder that is emptied first; its `stamp_of` is written last.
+        project: Project that is installed as a link, so that a change of its code needs no new
             environment; its own dependencies are among the requirements.
 
     Raises:

@@ -51,8 +51,8 @@ class Request:
     """What a job asks for at its first attempt.
 
     Attributes:
-        minutes: Its expected duration, with a margin.
-        memory_mb: Its expected peak of memory, with a margin.
+        minutes: Expected duration, with a margin.
+        memory_mb: Expected peak of memory, with a margin.
         gpu: Whether it needs a GPU.
         waiting_min: Longest time that it waits for a model that hangs; it is added from the second
             attempt on.
@@ -67,8 +67,8 @@ class Request:
         """Whole minutes that an attempt asks for, within the longest time that the cluster allows.
 
         Args:
-            attempt: Its number from 1; each asks for more than the one before.
-            cluster: Its limits.
+            attempt: Number of the attempt from 1; each asks for more than the one before.
+            cluster: Limits of the cluster.
         """
         longest = 60.0 * (cluster.gpu_hours if self.gpu else cluster.cpu_hours)
         wanted = attempt * max(1, math.ceil(self.minutes * cluster.time_factor))

@@ -25,7 +25,7 @@ class Queued:
     """A job that waits or runs.
 
     Attributes:
-        job: Its id.
+        job: Id of the job.
         ending: Whether it was cancelled, or has ended, and its processes are going.
     """
 
@@ -38,7 +38,7 @@ def queued(queue: str, folder: Path) -> list[Queued]:
 
     Args:
         queue: A line a job: id, name, folder and state, with bars between.
-        folder: That Snakemake runs in.
+        folder: Folder that Snakemake runs in.
     """
     found = []
     for line in queue.splitlines():
@@ -72,7 +72,7 @@ def refuse_left_over(folder: Path) -> None:
     submitting a job will tell.
 
     Args:
-        folder: That Snakemake runs in.
+        folder: Folder that Snakemake runs in.
 
     Raises:
         UserError: with the command that removes them.

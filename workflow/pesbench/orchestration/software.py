@@ -1,4 +1,4 @@
-"""Which interpreter runs a model: `software` in the config.
+"""Interpreter that runs a model: `software` in the config.
 
 The packages of two families need not fit into one environment. A family with a file in `envs/` may
 have one of its own; any other runs in the environment that Snakemake itself runs in.
@@ -31,7 +31,7 @@ def _sha256_of(requirements: Path, _mtime_ns: int) -> str:
 
 @dataclass(frozen=True)
 class Software:
-    """Where the models of a run find their packages.
+    """Environment of the packages of the models of a run.
 
     Attributes:
         mode: One of `MODES`.

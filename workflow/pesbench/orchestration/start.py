@@ -30,8 +30,8 @@ class Given:
     """What Snakemake was given on the command line or by a profile.
 
     Attributes:
-        files: Of `--configfile`.
-        arguments: Of `--config`, as they were written.
+        files: Files of `--configfile`.
+        arguments: Arguments of `--config`, as they were written.
         alone: Whether these take the place of `config/config.yaml` as a whole.
         home: Folder of the Snakefile.
         on_slurm: Whether jobs are Slurm's.
@@ -49,10 +49,10 @@ class Start:
     """What a run consists of.
 
     Attributes:
-        config: As the user gave it.
-        run: The same, resolved.
+        config: Config as the user gave it.
+        run: The resolved run.
         cluster: Partitions and limits; those of no cluster without Slurm.
-        software: Where the models find their packages.
+        software: Environment of the models' packages.
         on_slurm: Whether jobs are Slurm's.
     """
 

@@ -35,7 +35,7 @@ def shut_out(*folders: str) -> None:
     called like a package of others does not take its place.
 
     Args:
-        folders: To import from last, too.
+        folders: Folders from which modules are imported last, too.
     """
     os.environ.update(_SET)
     os.environ.pop("PYTHONOPTIMIZE", None)

@@ -38,11 +38,11 @@ class TaskRun:
         models: Names of those that are asked, in the order of the run: models before controls,
             each sorted.
         items: Ids of all scans or systems that the config names, selected or not, sorted.
-        selected: Those of them that are run, sorted.
-        settings: Of the task.
+        selected: Items that are run, sorted.
+        settings: Settings of the task.
         shard_size: Items a job.
-        block: Of the type `task.block`; None where that is None.
-        controls: Which of `models` are controls.
+        block: Keys of the type `task.block`; None if that is None.
+        controls: Names of `models` that are controls.
     """
 
     task: Task
@@ -63,7 +63,7 @@ class TaskRun:
         """The jobs of one model by name.
 
         Args:
-            model: Its name.
+            model: Name of the model.
             selected: Whether to leave out items that are not selected.
         """
         if model in self.controls:
@@ -113,7 +113,7 @@ def asked_models(
         registry: Entries by name.
         chosen: Models of the run.
         reference: The scan set's, if it has one.
-        place: Where the block was said, for messages.
+        place: Place of the block, for messages.
         narrowed: Whether `models` of the run was said after the block, as on a command line over a
             config, so that it narrows the task as well.
 
@@ -144,9 +144,9 @@ class Scans:
     """The scans of a run.
 
     Attributes:
-        source: Of the scan set.
+        source: Source of the scan set.
         planned: Ids of all scans of the set, sorted.
-        selected: Those that are run, sorted.
+        selected: Scans that are run, sorted.
         shard_size: Scans a job.
     """
 
@@ -183,11 +183,11 @@ def task_run(
 
     Args:
         task: The task.
-        block: Of the config, see `block_keys`; None where there is none.
+        block: Block of the config, see `block_keys`; None if there is none.
         models: Entries by name that it is put to, in the order of the run.
-        scans: Of the run.
+        scans: Scans of the run.
         base: Folder that relative paths start from.
-        place: Where the block was said, for messages.
+        place: Place of the block, for messages.
 
     Raises:
         UserError: one line with the key and the cure.

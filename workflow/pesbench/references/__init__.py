@@ -1,1 +1,1 @@
-"""Where reference energies and forces come from."""
+"""Origin of reference energies and forces."""

@@ -67,7 +67,7 @@ def fetch_archive(source: str, folder: Path) -> Path:
 
     Args:
         source: A path to an archive or an unpacked folder, or an http(s) address.
-        folder: Where a download is kept; a second call finds it there.
+        folder: Folder that keeps a download; a second call finds it there.
 
     Raises:
         UserError: there is no such path, or the address answers with an error.
@@ -145,7 +145,7 @@ def verified_folders(
 
     Args:
         path: Archive or folder.
-        manifest: As `read_manifest` gives it.
+        manifest: Manifest from `read_manifest`.
 
     Yields:
         Scan id and `{file name: content}`, in the order in which the archive completes them.

@@ -94,10 +94,10 @@ def write_geometries(
     """Every frame of every bond scan, without a reference yet.
 
     Args:
-        molecules: Of `pesbench prepare-molecules`.
+        molecules: File of `pesbench prepare-molecules`.
         out: Scan set whose energies and forces are NaN.
         skipped_out: CSV of the bonds and molecules passed over, with the reason.
-        name: Of the scan set.
+        name: Name of the scan set.
         bonds_to_hydrogen: Whether bonds with a hydrogen are scanned.
         types: Globs of bond types.
 
@@ -159,13 +159,13 @@ def collect_references(
     """Join geometries with the reference's evaluations into the scan set, through the gate.
 
     Args:
-        geometries: Of `write_geometries`.
+        geometries: File of `write_geometries`.
         references: The reference's evaluation files.
         out: Scan set.
         skipped_out: CSV of the bonds and scans that no model is scored on, with the reason.
         skipped: CSV of `write_geometries`.
-        level_of_theory: Of the reference.
-        limits: Of the quality gate.
+        level_of_theory: Level of theory of the reference.
+        limits: Limits of the quality gate.
 
     Raises:
         UserError: an evaluation belongs to other geometries, one is missing, or the gate drops

@@ -62,7 +62,7 @@ def system_from_smiles(
     of a SMILES that has 1 to N on its N atoms.
 
     Args:
-        smiles: Of one molecule.
+        smiles: SMILES of one molecule.
         name: Id; the sum formula if it is empty.
         charge: Must agree with the SMILES where it is given.
         spin: Multiplicity; a SMILES with unpaired electrons needs it.
@@ -307,7 +307,7 @@ def prepare_file(
         out: Written whole or not at all.
         relax: Method that relaxes every molecule, or None.
         device: `auto`, `cpu` or `cuda`.
-        threads: For that method.
+        threads: Threads of that method.
 
     Raises:
         UserError: a molecule is wrong, or none has a geometry.

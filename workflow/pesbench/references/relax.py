@@ -86,8 +86,8 @@ def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
     """Embedded conformers, lowest force-field energy first (MMFF94, UFF where that lacks atoms).
 
     Args:
-        molecule: From `parse_smiles`.
-        name: Of the molecule; the seed of the embedding is derived from it.
+        molecule: Molecule from `parse_smiles`.
+        name: Name of the molecule; the seed of the embedding is derived from it.
 
     Yields:
         Positions in Å, shape (N, 3).
@@ -142,7 +142,7 @@ def hessian(atoms: Atoms) -> NDArray[np.float64]:
     """Second derivatives of the energy by central differences of the forces.
 
     Args:
-        atoms: With a calculator; its positions are restored.
+        atoms: Atoms with a calculator; its positions are restored.
 
     Returns:
         eV/Å², symmetrised, shape (3N, 3N).
@@ -176,7 +176,7 @@ def relax(name: str, smiles: str) -> Atoms:
     """A molecule at a minimum of GFN2-xTB.
 
     Args:
-        name: Its id.
+        name: Id of the molecule.
         smiles: Any SMILES of one molecule.
 
     Returns:

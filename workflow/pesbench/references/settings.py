@@ -105,7 +105,7 @@ class QualityLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class MoleculesSettings:
-    """Where the molecules of a scan set come from."""
+    """Origin of the molecules of a scan set."""
 
     molecules: str | tuple[MoleculeSettings, ...] = setting(
         help="A file of molecules, or a list of blocks; see below.", path=PATH

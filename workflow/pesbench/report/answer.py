@@ -15,8 +15,8 @@ def sentences(board: pd.DataFrame, answers: Sequence[str]) -> list[str]:
     """The answers of a run.
 
     Args:
-        board: Of `pesbench.report.board`.
-        answers: Of the sections, and what was not asked.
+        board: Board of `pesbench.report.board`.
+        answers: Answers of the sections, and of questions that were not asked.
 
     Returns:
         The smoothest model with its reservations; the answers; what could not be scored.

@@ -25,8 +25,8 @@ def read_sections(
 
     Args:
         results: Folder of the scan set's results.
-        scan_set: That they must be of.
-        names: Which, in order; None for all that are there, tasks before comparisons.
+        scan_set: Scan set that they must be of.
+        names: Names of sections, in order; None for all that exist, tasks before comparisons.
 
     Raises:
         UserError: one is missing, damaged or of another scan set.
@@ -89,9 +89,9 @@ def model_sections_of(
 
     Args:
         results: Folder of the scan set's results.
-        scan_set: That they must be of.
-        board: Of `board_of`; models have sections, other roles have none.
-        sections: Those of their tasks.
+        scan_set: Scan set that they must be of.
+        board: Board of `board_of`; models have sections, other roles have none.
+        sections: Sections of their tasks.
 
     Raises:
         UserError: one is damaged or of another scan set.

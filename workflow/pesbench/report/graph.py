@@ -47,12 +47,12 @@ def model_sections(run: ReportRun) -> list[tuple[str, str]]:
 
 
 def model_section_folder(folder: Path, task: str, model: str) -> Path:
-    """Where a section of one model lies in a folder of results."""
+    """Folder of a section of one model in a folder of results."""
     return folder / model / SECTIONS / task
 
 
 def scores_file(folder: Path, task: str, model: str) -> Path:
-    """Where the scores of a model lie in a folder of results."""
+    """File of the scores of a model in a folder of results."""
     return folder / model / "scores" / f"{task}.parquet"
 
 
@@ -90,11 +90,11 @@ def model_section_command(
     """Words of the command that makes the section of a task of one model.
 
     Args:
-        folder: Of results.
-        task: Its name.
-        model: Its name.
+        folder: Folder of results.
+        task: Name of the task.
+        model: Name of the model.
         scan_set: Scan set file.
-        files: That `run` wrote for the model; none where there are scores only.
+        files: Files that `run` wrote for the model; none if there are only scores.
     """
     places = ["--results", str(folder), "--scan-set", str(scan_set)]
     given = ["--files", *map(str, files)] if files else []
@@ -113,9 +113,9 @@ def compare_command(
     """Words of the command that makes the section of a comparison.
 
     Args:
-        folder: Of results.
-        run: Of the report.
-        name: Of the comparison.
+        folder: Folder of results.
+        run: Run of the report.
+        name: Name of the comparison.
         scan_set: Scan set file.
         models_file: The registry, or `models.json`.
         files: Evaluations by model.
@@ -156,7 +156,7 @@ def report_commands(
     `skipped.csv` of the folder is found by leaderboard and page themselves.
 
     Args:
-        folder: Of results, with `<model>/scores/<task>.parquet` of every model of `run.ran`.
+        folder: Folder of results, with `<model>/scores/<task>.parquet` of every model of `run.ran`.
         run: Entries, level of theory, models by task, models of the design ladder.
         scan_set: Scan set file.
         models_file: The registry, or `models.json` of the folder.

@@ -26,8 +26,8 @@ class RunScores:
     """Scores and facts of the models of a run.
 
     Attributes:
-        entries: Of every model, resolved, in the order asked for.
-        facts: The same, what tables say of them.
+        entries: Entries of all models, resolved, in the requested order.
+        facts: Facts about these models, for tables.
         tables: Scores by task and model.
     """
 

@@ -1,4 +1,4 @@
-"""Where the results of a merged leaderboard are from: a section, from `merged.json`."""
+"""Origin of the results of a merged leaderboard: a section, from `merged.json`."""
 
 from __future__ import annotations
 

@@ -37,12 +37,12 @@ def render(
     """The page as HTML.
 
     Args:
-        board: Of `pesbench.report.board`.
+        board: Board of `pesbench.report.board`.
         title: Heading of the page.
         facts: Names and values of what was scored: scan set, level of theory, numbers of scans.
         answers: Sentences under the heading, of `answer.sentences`.
         skipped: Bonds and scans that no model is scored on, with the reason, or None.
-        sections: Of tasks and comparisons, below the leaderboard.
+        sections: Sections of tasks and comparisons, below the leaderboard.
         of_models: Sections of single models, by model.
         made: Names and values at the foot of the page: how it was made.
     """

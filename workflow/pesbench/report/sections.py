@@ -66,13 +66,13 @@ class StoredSection:
     """A section read back.
 
     Attributes:
-        name: Of its folder.
-        scan_set_sha256: Of the scan set that its scores are of.
+        name: Name of its folder.
+        scan_set_sha256: sha256 of the scan set that its scores are of.
         title: Heading.
         sentence: What was found.
-        answer: For the top of the page, or "".
-        tables: In order.
-        figures: In order.
+        answer: Answer for the top of the page, or "".
+        tables: Tables in order.
+        figures: Figures in order.
         notes: How to read it.
         board: Columns for the leaderboard.
         made: Names and values: how it was made.
@@ -107,7 +107,7 @@ def write_section(
         folder: Such as `sections/dynamics`.
         section: What is told; its `board` may be None.
         made: Names and values: how it was made.
-        scan_set_sha256: Of the scan set that its scores are of.
+        scan_set_sha256: sha256 of the scan set that its scores are of.
 
     Raises:
         UserError: the folder is a file, or holds what no section holds.

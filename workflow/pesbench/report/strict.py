@@ -21,11 +21,11 @@ class ModelFailure:
     """How often a model failed in one way.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         what: What it was asked for, such as `scans` or `trajectories`.
         status: How.
-        count: On how many of them.
-        planned: Of how many.
+        count: Number of items on which it failed.
+        planned: Number of planned items.
         message: What was said of the first of them.
     """
 
@@ -47,7 +47,7 @@ def model_failures(scores: Mapping[str, Mapping[str, pd.DataFrame]]) -> list[Mod
     """Every way in which models failed.
 
     Args:
-        scores: By what was asked for and by model, with the columns `status` and `message`.
+        scores: Scores by item and by model, with the columns `status` and `message`.
 
     Returns:
         By model, then what it was asked for, then status; each in the order given.

@@ -51,7 +51,7 @@ class Column:
     """A column of the printed leaderboard.
 
     Attributes:
-        title: With the unit.
+        title: Title with the unit.
         cell: Text of a row.
         sort: Column of the leaderboard that orders the rows.
         help: One sentence.
@@ -421,12 +421,12 @@ def write(
     """Write the leaderboard as csv and md, each whole or not at all.
 
     Args:
-        board: Of `pesbench.report.board`.
-        csv: Where to.
-        md: Where to.
+        board: Board of `pesbench.report.board`.
+        csv: CSV file to write.
+        md: Markdown file to write.
         title: Heading of the md.
         made: Names and values at the foot of the md: how it was made.
-        sections: Of tasks and comparisons, below the models.
+        sections: Sections of tasks and comparisons, below the models.
     """
     write_text(csv, csv_table(board))
     text = to_markdown(board, title, sections)

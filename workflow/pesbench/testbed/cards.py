@@ -42,9 +42,9 @@ class Sources:
     """What a training reads.
 
     Attributes:
-        frames: Of `pesbench sample`.
+        frames: File of `pesbench sample`.
         record: How they were made, of the same command.
-        scan_set: With the scans whose FSD is looked at; None for none.
+        scan_set: Scan set with the scans whose FSD is logged; None for none.
     """
 
     frames: Path
@@ -200,7 +200,7 @@ def rotation_variance(model: Model, frames: Sequence[Atoms]) -> dict[str, float]
 
     Args:
         model: Loaded.
-        frames: Of which about `ROTATED_FRAMES`, evenly spaced, are turned.
+        frames: Frames, of which about `ROTATED_FRAMES`, evenly spaced, are rotated.
 
     Returns:
         Root mean square of F(R x) − R F(x) over components in meV/Å, and of E(R x) − E(x) in

@@ -18,17 +18,17 @@ class TrainingSettings:
     of an atom's force error in eV/Å, the smooth FSD of one scan in Å⁻¹.
 
     Attributes:
-        epochs: At most.
+        epochs: Largest number of epochs.
         batch_frames: Frames a step.
-        learning_rate: Its highest value; it rises over the first 5 % of the steps and falls as a
-            cosine after that.
-        weight_decay: Of both optimisers.
+        learning_rate: Highest learning rate; it rises over the first 5 % of the steps, then falls
+            as a cosine.
+        weight_decay: Weight decay of both optimisers.
         energy_weight: w_E, dimensionless.
         force_weight: w_F in Å.
         fsd_weight: w_S in eV·Å; 0 leaves the term out.
-        ema_decay: Of the moving average of the weights, a step.
+        ema_decay: Decay of the moving average of the weights, a step.
         max_gradient_norm: A longer gradient is shortened to it.
-        patience_epochs: Without a better force error on the validation frames, then it stops.
+        patience_epochs: Epochs without a better force error on the validation frames until the end.
     """
 
     epochs: int = 36
@@ -48,7 +48,7 @@ class TrainingSettings:
 
         Args:
             values: Keys as the attributes; what is left out has its default.
-            place: Where they stand, for messages.
+            place: Place of the settings, for messages.
 
         Raises:
             UserError: an unknown setting, or a value it cannot have.

@@ -21,7 +21,7 @@ def smooth_fsd(
 
     Args:
         coordinate: Bond lengths in Å, shape (F,).
-        forces: Of the model, eV/Å, shape (F, N, 3).
+        forces: Forces of the model, eV/Å, shape (F, N, 3).
         reference_forces: Shape (F, N, 3).
         q: Index of the reference minimum.
         power: p.

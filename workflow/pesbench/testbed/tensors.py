@@ -49,8 +49,8 @@ class ScanTensors:
     """A scan to train or to look at: its frames with a reference.
 
     Attributes:
-        id: Of the scan.
-        frames: Of it; energies are not used.
+        id: Id of the scan.
+        frames: Frames of the scan; energies are not used.
         coordinate: Å, shape (F,).
         q: Index of the reference minimum.
     """
@@ -62,7 +62,7 @@ class ScanTensors:
 
     @property
     def fingerprint(self) -> str:
-        """Of its geometries and reference forces."""
+        """Hash of its geometries and reference forces."""
         digest = hashlib.sha256()
         for array in (self.coordinate, self.frames.positions, self.frames.forces):
             digest.update(array.numpy().tobytes())
@@ -135,9 +135,9 @@ def scan_tensors(scan: Scan, q: int, used: NDArray[np.bool_]) -> ScanTensors:
     """A scan as tensors.
 
     Args:
-        scan: With its reference.
+        scan: Scan with its reference.
         q: Index of the reference minimum among the used frames.
-        used: Which frames have a reference, shape (F,).
+        used: Mask of the frames that have a reference, shape (F,).
     """
     f = int(used.sum())
     frames = FrameTensors(

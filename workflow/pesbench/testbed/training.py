@@ -92,17 +92,17 @@ class Training:
     """A training under way.
 
     Args:
-        name: Of the model; all random numbers are drawn from it.
-        potential: Its switches.
-        settings: Its schedule.
+        name: Name of the model; all random numbers are drawn from it.
+        potential: Switches of the potential.
+        settings: Schedule of the training.
         train: Frames to train on.
         valid: Frames to choose the best epoch by.
-        folder: Of the checkpoint; what is there is continued.
+        folder: Folder of the checkpoint; a training found there is continued.
         made_of: What must not change between the calls of one training, sha256 of the frames
             among it.
         scans: Fixed scans, for `fsd_weight` and `fsd_every`.
         fsd_every: Epochs between two looks at their FSD; 0 for none.
-        device: Of torch.
+        device: Device of torch.
 
     Raises:
         UserError: nothing to train on, a scan with an element that the potential does not know, or

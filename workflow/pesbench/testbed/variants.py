@@ -21,9 +21,9 @@ class Variant:
     """What is trained under a name; all random numbers are drawn from the name.
 
     Attributes:
-        name: Of the potential.
-        potential: Its switches.
-        training: Its schedule.
+        name: Name of the potential.
+        potential: Switches of the potential.
+        training: Schedule of the training.
         fsd_scans: Scans whose FSD is looked at, or trained with.
         fsd_every: Epochs between two looks; 0 for none.
     """

@@ -51,7 +51,7 @@ class MACETraining:
         max_ell: Highest l of the spherical harmonics.
         correlation: Body order of the product, less one.
         r_max: Cutoff in Å.
-        epochs: Of the whole training; the energy weighs more in the last quarter (stage two).
+        epochs: Number of all epochs; the energy weighs more in the last quarter (stage two).
         batch_size: Frames a step.
         lr: Learning rate of stage one.
         pair_repulsion: Whether a Ziegler-Biersack-Littmark (ZBL) term is added.
@@ -67,7 +67,7 @@ class MACETraining:
     pair_repulsion: bool = False
 
     def options(self) -> list[str]:
-        """As options of `mace_run_train`."""
+        """The settings as options of `mace_run_train`."""
         stage_two = round(0.75 * self.epochs)
         pairs: dict[str, Any] = {
             "model": "MACE",
@@ -129,7 +129,7 @@ def drop_unfinished_checkpoints(folder: Path) -> None:
     elsewhere, nothing may be left that can run code.
 
     Args:
-        folder: Of the checkpoints; need not exist.
+        folder: Folder of the checkpoints; need not exist.
     """
     for path in sorted(folder.glob("*_epoch-*")):  # all that it may take for a checkpoint
         if path.is_file() and not _is_whole(path):
@@ -143,7 +143,7 @@ def drop_old_checkpoints(folder: Path) -> None:
     """Keep the last checkpoints of each stage, as many as a kill needs.
 
     Args:
-        folder: Of the checkpoints; need not exist.
+        folder: Folder of the checkpoints; need not exist.
     """
     for paths in _by_age(folder).values():
         for path in paths[:-KEPT_CHECKPOINTS]:
@@ -200,8 +200,8 @@ def train(
     emptied first: its checkpoints have seen other data.
 
     Args:
-        name: Of the model; its seed is derived from it.
-        frames: Of `pesbench sample`.
+        name: Name of the model; its seed is derived from it.
+        frames: File of `pesbench sample`.
         training: How.
         work: Folder of checkpoints and logs, kept.
 
@@ -265,8 +265,8 @@ def write_model(
     """Train, and write the weights with their card (`<out>.json`, `<out>.md`).
 
     Args:
-        name: Of the model.
-        frames: Of `pesbench sample`.
+        name: Name of the model.
+        frames: File of `pesbench sample`.
         record: How the frames were made, of the same command.
         training: How.
         work: Folder of checkpoints and logs; what is there is continued.

@@ -45,11 +45,11 @@ class Sampling:
     Attributes:
         temperatures_k: One trajectory a molecule, temperature and replicate; near equilibrium, so
             that scans and hot dynamics test what lies beyond the frames.
-        timestep_fs: Of the integrator.
-        friction_per_fs: Of the thermostat.
+        timestep_fs: Time step of the integrator.
+        friction_per_fs: Friction of the thermostat.
         equilibration_steps: Before the first frame.
-        interval_steps: Between two frames.
-        frames: Of a trajectory.
+        interval_steps: Steps between two frames.
+        frames: Frames of a trajectory.
         validation_every: Every so many-th trained frame is kept for validation.
     """
 
@@ -89,8 +89,8 @@ def langevin_frames(
     frames of this molecule.
 
     Args:
-        system: From where it starts.
-        temperature_k: Of the thermostat, K.
+        system: System with its initial geometry.
+        temperature_k: Temperature of the thermostat, K.
         replicate: Trajectories that differ in nothing else differ in it.
         sampling: How.
         evaluate: The method.

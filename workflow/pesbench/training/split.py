@@ -1,4 +1,4 @@
-"""Which molecules a potential is trained on, and which it never sees."""
+"""Molecules that a potential is trained on, and molecules that it never sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def split_systems(systems: Sequence[System], unseen_fraction: float = 1 / 3) -> 
 
     Args:
         systems: Any order.
-        unseen_fraction: At most this part is never seen.
+        unseen_fraction: Largest share of molecules that is never seen.
 
     Returns:
         `seen` or `unseen` for every id, sorted by id.

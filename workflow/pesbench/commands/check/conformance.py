@@ -41,7 +41,7 @@ class Difference:
 
     Attributes:
         energy: eV; None from a model without energies, NaN if nothing could be compared.
-        forces: Of any component, eV/Å; NaN if nothing could be compared.
+        forces: Largest difference of any component, eV/Å; NaN if nothing could be compared.
         failed: What the second evaluation said of a system that the first one answered, or "".
     """
 
@@ -80,7 +80,7 @@ def restrict(batch: Batch, result: Result, systems: Sequence[int]) -> tuple[Batc
 
 
 def _difference(batch: Batch, base: Result, other: Result) -> Difference:
-    """Of two results on the same systems and atoms."""
+    """Difference of two results on the same systems and atoms."""
     both = [s for s in healthy(base) if other.status[s] is Status.OK]
     lost = next((s for s in healthy(base) if other.status[s] is not Status.OK), None)
     failed = "" if lost is None else f"{other.status[lost]}: {other.messages[lost]}"
@@ -125,7 +125,7 @@ def single_and_batched(evaluate: Evaluate, batch: Batch, base: Result) -> Differ
 
 
 def repeated(evaluate: Evaluate, batch: Batch, base: Result, repeats: int = 2) -> Difference:
-    """The same call again, `repeats` times."""
+    """Difference between `repeats` repetitions of the same call."""
     return largest([_difference(batch, base, evaluate(batch)) for _ in range(repeats)])
 
 
@@ -167,7 +167,7 @@ class GradientError:
     Attributes:
         error: Largest |F·u + dE/du| over systems, atoms and directions at the best step, eV/Å; NaN
             if nothing could be measured.
-        step: That step, Å: the one with the smallest largest error. Too long a step errs by the
+        step: Step with the smallest largest error, Å. Too long a step errs by the
             curvature, too short a one by the rounding of the energy.
         force: Largest component of a force on the atoms that were moved, for comparison, eV/Å.
         count: Directions.
@@ -198,8 +198,8 @@ def gradient_error(
         evaluate: The model.
         batch: S systems, all of them ok in `base`.
         base: The model's answer, with energies.
-        atoms: Which atoms of each system are moved.
-        generator: Of the directions.
+        atoms: Indices of the atoms of each system that are moved.
+        generator: Random generator of the directions.
     """
     shift = np.concatenate([-STEPS_ANGSTROM[::-1], STEPS_ANGSTROM])
     copies, slopes, forces = [], [], []
@@ -253,7 +253,7 @@ def relative_noise(
         evaluate: The model.
         batch: S systems, all of them ok in `base`.
         base: The model's answer.
-        generator: Of the directions.
+        generator: Random generator of the directions.
 
     Returns:
         Median over the systems of the root mean square of what is left, over the largest force; NaN
@@ -326,7 +326,7 @@ _ROUNDING = 1e-5  # eV or eV/Å, as two calls may differ that ask for the same (
 
 
 def response(evaluate: Evaluate, batch: Batch, base: Result, charge: int, spin: int) -> Response:
-    """The same systems with another total charge and multiplicity."""
+    """Response to another total charge and multiplicity of the same systems."""
     count = batch.n_systems
     other = evaluate(replace(batch, charge=np.full(count, charge), spin=np.full(count, spin)))
     difference = _difference(batch, base, other)
@@ -389,7 +389,7 @@ def symbols(numbers: Sequence[int] | set[int] | frozenset[int]) -> str:
 
 @dataclass(frozen=True)
 class Elements:
-    """Which elements of the scans a model knows.
+    """Elements of the scans that a model knows.
 
     Attributes:
         known: Atomic numbers.
@@ -405,7 +405,7 @@ class Elements:
         """Why a molecule cannot be asked about, or "".
 
         Args:
-            numbers: Its atomic numbers, shape (N,).
+            numbers: Atomic numbers of the molecule, shape (N,).
         """
         unknown = set(numbers.tolist()) & self.refused
         return (self.message or f"unknown elements: {symbols(unknown)}") if unknown else ""

@@ -68,7 +68,7 @@ class Run:
 
     Attributes:
         trajectory: What it is and how it ended.
-        series: Of every step up to its last.
+        series: Values of every step up to its last.
         frames: Every `store_every`-th of them.
         relaxation: Why its start is not a minimum, or "".
     """
@@ -119,10 +119,10 @@ def check_dynamics(
 
     Args:
         evaluate: The model; a `ModelLoadError` that it raises is how the trajectories end.
-        elements: Which it knows; molecules of others are not put to it.
+        elements: Elements that the model knows; molecules with others are not run.
         limits: What passes.
         track: Progress, as `pesbench.core.progress.track`.
-        settings: With one temperature and one replicate.
+        settings: Settings with one temperature and one replicate.
     """
     systems = check_systems()
     reasons = {system.id: elements.refusal(system.numbers) for system in systems}
@@ -160,8 +160,8 @@ def run_trajectories(
 
     Args:
         evaluate: The model.
-        systems: At least one.
-        settings: With one temperature and one replicate.
+        systems: Molecules, at least one.
+        settings: Settings with one temperature and one replicate.
         track: Progress.
     """
     relaxed = relax(systems, evaluate, max_steps=settings.relax_steps, fmax=settings.relax_fmax)

@@ -21,8 +21,8 @@ class Ladder:
     """A kind of control with its doses.
 
     Attributes:
-        kind: Of the control.
-        doses: Those of config/models.yaml; both signs of a shift are averaged.
+        kind: Kind of the control.
+        doses: Doses of config/models.yaml; both signs of a shift are averaged.
         no_defect: The dose that leaves the reference as it is.
         sentence: How a dose is said.
     """

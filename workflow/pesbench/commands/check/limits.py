@@ -10,9 +10,9 @@ class Tolerance:
     """Default limits of a precision.
 
     Attributes:
-        energy: Between two evaluations that must agree, in eV.
-        forces: The same for any component of a force, in eV/Å.
-        gradient: Between a force and the finite difference of the energy, in eV/Å.
+        energy: Largest energy difference of two evaluations that must agree, in eV.
+        forces: Largest difference of any component of a force, in eV/Å.
+        gradient: Largest difference of a force from the finite difference of the energy, in eV/Å.
     """
 
     energy: float
@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         energy_difference: Batched and single, permuted, translated, repeated; eV.
-        force_difference: The same for forces; eV/Å.
+        force_difference: Largest difference of any component of a force; eV/Å.
         gradient_error: Force against the finite difference of the energy; eV/Å.
         failed_scans: Scans of elements the model knows that end without a score; 0 by default.
         rotation: Forces of a rotated molecule, rotated back; eV/Å, no limit by default.

@@ -42,7 +42,7 @@ class CalculatorModel:
     calculator changes the atoms it is given.
 
     Args:
-        calculator: With `calculate` and `implemented_properties`, as ASE's calculators have.
+        calculator: Calculator with `calculate` and `implemented_properties`, as in ASE.
         elements: Symbols it knows; None to ask it.
         dtype: Precision it claims, None if it claims none.
 
@@ -161,7 +161,7 @@ def check_calculator(
     elements: Sequence[str] | None = None,
     dtype: str | None = None,
 ) -> CheckReport:
-    """As `pesbench.check`, which documents the arguments."""
+    """Check a calculator like `pesbench.check`, which documents the arguments."""
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"check: no dtype {dtype!r}; give {' or '.join(DTYPES)}, or None")
     model = CalculatorModel(calculator, elements, dtype)

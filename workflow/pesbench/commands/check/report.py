@@ -31,12 +31,12 @@ class CheckRow:
 
     Attributes:
         section: Part of the check, such as `conformance`.
-        name: Of the row, stable between versions.
+        name: Name of the row, stable between versions.
         value: Measured; None where there is no number.
-        unit: Of the value, "" for a count or none.
+        unit: Unit of the value, "" for a count or none.
         limit: Largest value that passes; None for no limit.
-        verdict: Of the row.
-        note: For readers.
+        verdict: Verdict of the row.
+        note: Note for readers.
     """
 
     section: str
@@ -76,7 +76,7 @@ class CheckReport:
 
     Attributes:
         model: Name of the model.
-        rows: In the order they were looked at.
+        rows: Rows in the order of the checks.
         scores: Mean scores over the scored scans, such as `fsd_full` in Å⁻¹, with `n_scored` and
             `n_planned`; NaN where no scan has the score. Empty if no scan was asked for.
         scans: One mapping a scan: its id, status, message and scores.

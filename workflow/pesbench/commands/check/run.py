@@ -59,7 +59,7 @@ def chosen_scans(scans: Sequence[str] | None, parts: Sequence[str]) -> list[Scan
 
     Args:
         scans: Ids or globs; None for all of the 30.
-        parts: Which of `PARTS`.
+        parts: Parts from `PARTS`.
 
     Raises:
         UserError: unknown part or scan, or none; or scans where none is scored.
@@ -88,13 +88,13 @@ def run_check(
     """Check a model.
 
     Args:
-        evaluator: With its model.
-        name: Of the model, for the report.
+        evaluator: Evaluator with its model.
+        name: Name of the model, for the report.
         limits: What passes.
         claimed_dtype: Precision the model claims, None if it claims none.
         inputs_changed: Names of the arrays that the model changes in place, given a batch.
         scans: Ids or globs of the scans to score; None for all of the 30.
-        parts: Which of `PARTS`.
+        parts: Parts from `PARTS`.
         track: Progress, as `pesbench.core.progress.track`.
 
     Raises:

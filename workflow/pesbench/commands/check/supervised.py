@@ -36,7 +36,7 @@ class PatientWorker(Worker):
     _told: ModelInfo | None = None
 
     def start(self) -> ModelInfo:
-        """As `Worker.start`; where the model died too often, what it told when it was loaded."""
+        """Start like `Worker.start`; if the model died too often, return its last information."""
         if self._told is not None and self._is_given_up:
             return self._told
         self._told = super().start()
@@ -47,7 +47,7 @@ class PatientWorker(Worker):
         return self.info is None and self.starts >= MOST_STARTS
 
     def evaluate(self, batch: Batch) -> Timed:
-        """As `Worker.evaluate`; fails at once where the model died too often."""
+        """Evaluate like `Worker.evaluate`; fail at once if the model died too often."""
         if self._is_given_up:
             message = f"not tried: the worker died or hung {self.starts} times"
             raise ModelFailureError(Status.CRASHED, message)
@@ -119,10 +119,10 @@ def check_entry(
     Args:
         entry: Resolved.
         scans: Ids or globs of the scans to score; None for all of the 30.
-        parts: Which of `pesbench.commands.check.run.PARTS`.
+        parts: Parts from `pesbench.commands.check.run.PARTS`.
         limits: What passes.
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
-        threads: For the model's arithmetic.
+        threads: Number of threads of the model's arithmetic.
         timeout_s: Longest time a call may take; an entry's shorter one holds, too.
 
     Raises:
@@ -178,7 +178,7 @@ def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: f
 
 
 def watch(model: Model, entry: ModelEntry, batch: Batch) -> list[str]:
-    """In the worker: names of the arrays that the model changes."""
+    """Names of the arrays that the model changes; runs in the worker."""
     if entry.family == ase.FAMILY.name:
         factory = ase.import_object(entry.settings["calculator"])
         watched = CalculatorModel(factory(**entry.settings["arguments"]))
@@ -187,5 +187,5 @@ def watch(model: Model, entry: ModelEntry, batch: Batch) -> list[str]:
 
 
 def default_json(name: str) -> Path:
-    """Where the JSON of a check goes if nothing else is said."""
+    """Default path of the JSON of a check."""
     return Path(f"check-{name}.json")

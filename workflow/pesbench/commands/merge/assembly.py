@@ -59,10 +59,10 @@ class Merged:
     """What a merged folder holds.
 
     Attributes:
-        folder: Where it lies.
+        folder: Path of the folder.
         scan_set: Name of the scan set, whose file is `<name>.h5`.
-        level_of_theory: Of its reference.
-        models: By name, controls last.
+        level_of_theory: Level of theory of its reference.
+        models: Models by name, controls last.
         files: Files of results by model and task.
     """
 
@@ -163,11 +163,11 @@ class _Found:
     """What is to be written.
 
     Attributes:
-        folders: That are merged.
+        folders: Folders that are merged.
         joined: Models by name.
         reference: What the scan set's own method said, for tasks that compare with it.
-        settings: Of each task that a model has results of, by name.
-        inputs: That all models share, by name of the task.
+        settings: Settings of each task that a model has results of, by name.
+        inputs: Files that all models share, by name of the task.
     """
 
     folders: Sequence[Folder]
@@ -249,7 +249,7 @@ def _write(found: _Found, scan_set: ScanSet, out: Path) -> Merged:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy on another file system."""
+    """Link a file under another name, or copy it to another file system."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(real_path(source), target)

@@ -62,15 +62,15 @@ class Piece:
     """Results of one model for one task from one file.
 
     Attributes:
-        path: Of a file of results, or of scores.
-        task: It is of.
+        path: Path of a file of results, or of scores.
+        task: Task of the results.
         raw: Whether scores can be made from it.
         items: Scan or system of each row, by the row's key, sorted.
-        scan_set_sha256: Of the scan set that it was made on.
+        scan_set_sha256: sha256 of the scan set that it was made on.
         made_from: How the files of results were made, see `provenance.summary`.
         scored: Commit and fingerprint of the code of the scores, where it is scores.
         entry_told: Whether it tells the entry that it was made with, so that this was compared.
-        settings: Of the task, as far as it tells them; scores may have been made of several files.
+        settings: Settings of the task, as far as known; scores may have been made of several files.
         lacks: Columns of scores that its version did not write.
     """
 
@@ -100,11 +100,11 @@ class ModelResults:
     """Results of one model in one folder.
 
     Attributes:
-        folder: Where they lie.
+        folder: Folder of the results.
         named: The model's name there.
         entry: What decides and describes it, under the name it shall have.
         seen: `seen` or `unseen` by system, of a model that tells.
-        pieces: By file.
+        pieces: Pieces by file.
         is_reference: Whether they are those of the scan set's own method that tasks compare with.
     """
 
@@ -127,10 +127,10 @@ class Folder:
     """What a folder holds.
 
     Attributes:
-        path: As it was given.
+        path: Path as it was given.
         scan_set: The scan set, where it is there.
         skipped: Bonds and scans that no model is scored on, and why, where a file tells.
-        models: By the name they shall have.
+        models: Models by the name that they shall have.
         reference: What the scan set's own method said, for tasks that compare with it.
         warnings: What is left out without having been asked for.
     """

@@ -33,9 +33,9 @@ def first_difference(
     Args:
         one: A file.
         other: Another of the same model and task.
-        keys: Of rows that both hold.
+        keys: Keys of rows that both hold.
         scan_set: What they were made on.
-        found: Is told the largest differences.
+        found: Receives the largest differences.
 
     Raises:
         UserError: a file is damaged.

@@ -1,4 +1,4 @@
-"""Which results of several folders stand for each model, and whether they may stand together."""
+"""Results that stand for each model, and whether they may stand together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Taken:
     Attributes:
         piece: The file.
         keys: What of it is in no file before, sorted.
-        folder: It is from.
+        folder: Folder of the file.
         same_code: Whether what made the files of results is this version's code, and, of scores,
             what scored them.
     """
@@ -55,8 +55,8 @@ class Joined:
     Attributes:
         entry: What decides and describes it.
         seen: `seen` or `unseen` by system, of a model that tells.
-        sources: In the order of the folders.
-        taken: By file.
+        sources: Sources in the order of the folders.
+        taken: What is taken, by file.
         rounding: What is there twice and not equal to the bit, in words.
     """
 
@@ -328,7 +328,7 @@ def other_code(joined: Collection[Joined]) -> list[str]:
 
 
 def made_by(taken: Taken) -> str:
-    """By what code a file was made, in words."""
+    """Description of the code that made a file."""
     made = sorted({how.get("git_commit", "")[:8] or "unknown" for how in taken.piece.made_from})
     said = f"{taken.piece.task.name} by commit {', '.join(made) or 'unknown'}"
     if taken.piece.scored is not None:

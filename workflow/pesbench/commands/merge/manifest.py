@@ -29,7 +29,7 @@ def content(
     """The content of the file.
 
     Args:
-        folders: That were merged.
+        folders: Folders that were merged.
         joined: The models.
         reference: What the scan set's own method said, for tasks that compare with it.
         scan_set: They are of.

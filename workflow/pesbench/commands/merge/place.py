@@ -1,4 +1,4 @@
-"""Where a merged folder is made: nothing is removed or overwritten that `merge` did not make."""
+"""Place of a merged folder: nothing is removed or replaced that `merge` did not make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def new_folder(out: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     nothing is ever removed.
 
     Args:
-        out: Where nothing is, or an empty folder.
+        out: Path where nothing is, or an empty folder.
         inputs: Folders that are read: none of them may lie in `out`, or `out` in one of them.
 
     Raises:

@@ -41,7 +41,7 @@ class Maker:
 
     Attributes:
         scan_set: What the results were made on.
-        settings: Of each task, by name.
+        settings: Settings of each task, by name.
         reference: Files of what the scan set's own method said, by name of the task.
         inputs: Files of inputs that all models share, by name of the task.
     """
@@ -56,9 +56,9 @@ class Maker:
 
         Args:
             one: The model.
-            task: Which scores.
-            files: Of results.
-            folder: Of the model, where they are written.
+            task: Task of the scores.
+            files: Files of results.
+            folder: Folder of the model, where the scores are written.
 
         Raises:
             UserError: a file is damaged, or scores say of an item what the scan set does not.
@@ -136,7 +136,7 @@ def check_reference(name: str, rows: Mapping[str, pd.DataFrame], scan_set: ScanS
     The scan set is then not what its reference says, and no score on it means anything.
 
     Args:
-        name: Of a model of the scan set's own level of theory.
+        name: Name of a model of the scan set's own level of theory.
         rows: Its scores by task.
         scan_set: They are of.
 
@@ -166,7 +166,7 @@ def complete(
     Args:
         joined: The models.
         tables: Scores of those that have the task.
-        task: Which scores.
+        task: Task of the scores.
 
     Returns:
         Scores and how many rows were added, by model.

@@ -105,9 +105,9 @@ def absent_rows(
     """Rows of what a model was never asked, with the columns of its scores.
 
     Args:
-        table: Its scores.
-        task: Of the scores.
-        model: Its name.
+        table: Scores of the model.
+        task: Task of the scores.
+        model: Name of the model.
         told: Columns of each row that are known without asking the model.
         message: Why there is no score.
     """

@@ -45,7 +45,7 @@ class Spent:
         hours: Sum of their wall time, interrupted calls among it.
         memory_gb: Largest peak of the process of the model; 0 where none was recorded.
         storage_gb: Sum of their sizes.
-        devices: That they were made on, sorted.
+        devices: Devices that they were made on, sorted.
         atom_frames: Sum of the atoms of all frames that the model answered.
         interrupted: How often a job had to be continued.
     """
@@ -63,7 +63,7 @@ def spent(paths: Sequence[Path]) -> Spent:
     """What the files of one task took.
 
     Args:
-        paths: Its files.
+        paths: Files of the task.
 
     Raises:
         UserError: one of them cannot be read.
@@ -85,8 +85,8 @@ def files_of(results: Path, model: str, task: str) -> list[Path]:
 
     Args:
         results: Folder of the scan set.
-        model: Its name, or `REFERENCE`.
-        task: Its name, or `SCAN_SET` for what the reference evaluates to make the scan set.
+        model: Name of the model, or `REFERENCE`.
+        task: Name of the task, or `SCAN_SET` for the reference's evaluations of the scan set.
     """
     place = results / model
     if task != SCAN_SET:

@@ -1,4 +1,4 @@
-"""Which models and systems fit a number of hours.
+"""Models and systems that fit a number of hours.
 
 The proposal keeps all models as long as it can, because a leaderboard compares models: fewer
 systems widen the intervals, while a dropped model is missing. So the scans are reduced first, to
@@ -152,8 +152,8 @@ def thinned(run: Run, facts: Mapping[str, Facts], models: Sequence[str], per_bon
 
     Args:
         run: What the run consists of.
-        facts: Of its scans.
-        models: Which to keep, controls among them.
+        facts: Facts about its scans.
+        models: Models to keep, including controls.
         per_bond: Scans of each bond type, at most.
     """
     by_bond = _by_bond(run, facts)
@@ -217,9 +217,9 @@ def propose(
 
     Args:
         run: What the run consists of.
-        facts: Of all scans of its set.
-        probes: By model.
-        hours: At most so many; of a GPU where any model was timed on one.
+        facts: Facts about all scans of its set.
+        probes: Probes by model.
+        hours: Largest number of hours; of a GPU if any model was timed on one.
         built: Whether the scan set is there, so that its reference costs nothing more.
 
     Returns:
@@ -330,8 +330,8 @@ def cheapest_first(
 
     Args:
         run: What the run consists of.
-        predictions: Of it.
-        hours: At most so many.
+        predictions: Predictions of the run.
+        hours: Largest number of hours.
         built: Whether the scan set is there.
 
     Returns:
@@ -357,8 +357,8 @@ def overlay(run: Run, proposal: Proposal) -> dict[str, Any]:
     """The keys of a config that turn a run into the proposed one.
 
     Args:
-        run: That was too large.
-        proposal: Of `propose`.
+        run: Run that was too large.
+        proposal: Proposal of `propose`.
     """
     smaller = proposal.run
     controls = [n for n, entry in smaller.models.items() if entry.family == "control"]

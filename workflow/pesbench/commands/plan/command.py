@@ -44,7 +44,7 @@ def write_scans(config: Config, out: Path) -> None:
     """Write the scans that the models of a run are timed on.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         out: Scan set.
 
     Raises:
@@ -74,7 +74,7 @@ def probed(run: Run) -> dict[str, ModelEntry]:
 
 
 def probe_path(run: Run, name: str) -> Path:
-    """Where the probe of a model lies."""
+    """Path of the probe of a model."""
     return run.results / name / "probe.json"
 
 
@@ -115,9 +115,9 @@ def make_probe(
 
     Args:
         run: What the run consists of.
-        name: Of the model, or `REFERENCE` or `RELAX`.
-        entry: Of the registry.
-        scans: Made by `write_probe_scans`.
+        name: Name of the model, or `REFERENCE` or `RELAX`.
+        entry: Entry of the registry.
+        scans: Scans made by `write_probe_scans`.
         network: Whether weights may be downloaded.
         again: Whether to make it even if it is there.
         seconds: Longest time of a call.
@@ -205,7 +205,7 @@ def plan(
     """Price a run, and write the table as CSV and, beside it, as Markdown.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         files: Configs of one's own that it was read from.
         out: CSV; None for `plan.csv` in the folder of the results.
         budget_hours: Propose what fits so many; None for no proposal.
@@ -213,7 +213,7 @@ def plan(
         network: Whether weights may be downloaded.
         again: Whether to time models that were timed before.
         seconds: Longest time of a model's call in a probe.
-        cores: Of the machine that the whole would run on.
+        cores: Cores of the machine that would run everything.
 
     Returns:
         The table for readers, with what follows from it.
@@ -269,7 +269,7 @@ def plan_actual(plan_csv: Path, results: Path, out: Path) -> str:
     """Write predicted beside actual as CSV.
 
     Args:
-        plan_csv: Made by `plan`.
+        plan_csv: CSV made by `plan`.
         results: Folder of the scan set.
         out: CSV.
 

@@ -37,7 +37,7 @@ class Facts:
 
 
 def scan_set_path(run: Run) -> Path:
-    """Where the scan set of a run is, or will be."""
+    """Path of the scan set of a run, also before it exists."""
     return run.results / f"{run.scan_set}.h5"
 
 
@@ -46,7 +46,7 @@ def why_unknown(run: Run, command: str) -> str:
 
     Args:
         run: What the run consists of.
-        command: That makes the scan set.
+        command: Command that makes the scan set.
     """
     path = scan_set_path(run)
     if run.source != bsct_spice.NAME or path.is_file():

@@ -55,8 +55,8 @@ def fit(one: Timing, small: Timing, large: Timing, *, batched: bool) -> Cost:
 
     Args:
         one: One frame of the small molecule.
-        small: As many of them as a run puts into a call.
-        large: The same of the large molecule.
+        small: Timing of the small molecule, with as many copies as a run puts into a call.
+        large: Timing of the large molecule, with as many copies.
         batched: Whether frames share anything; of a method that takes one after another a call
             costs nothing by itself, and frames differ.
     """

@@ -43,5 +43,5 @@ def other_jobs(run: Run) -> int:
 
 
 def software_of(run: Run) -> Software:
-    """Where the models of a run find their packages, as the Snakefile has it."""
+    """Environment of the packages of the models of a run, as in the Snakefile."""
     return Software(run.software, PROJECT / "envs", run.results.parent / "environments")

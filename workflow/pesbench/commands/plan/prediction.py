@@ -127,7 +127,7 @@ class Speed:
 
     Args:
         entry: Entry of the model.
-        probe: Its timing, which must have succeeded; None for a control.
+        probe: Timing of the model, which must have succeeded; None for a control.
     """
 
     def __init__(self, entry: ModelEntry, probe: Probe | None) -> None:
@@ -201,7 +201,7 @@ def common_batches(
 
 @dataclass(frozen=True)
 class Contents:
-    """Which scans and molecules jobs hold.
+    """Scans and molecules of the jobs.
 
     Attributes:
         scans: Facts of each scan by its id.
@@ -213,7 +213,7 @@ class Contents:
 
     @classmethod
     def of(cls, facts: Mapping[str, Facts]) -> Contents:
-        """From the facts of all scans; molecules whose scans were all dropped are left out."""
+        """Make it from facts of all scans; molecules whose scans were all dropped are left out."""
         systems: dict[str, Facts] = {}
         for scan_id in sorted(facts):
             if facts[scan_id].frames:

@@ -52,15 +52,15 @@ class Probe:
         status: `ok`, or how the model failed.
         message: Why.
         info: What it tells of itself, once it is loaded.
-        load_s: Until it was.
-        tuning_s: To choose the batch.
+        load_s: Seconds until the model was loaded.
+        tuning_s: Seconds to choose the batch.
         limit: The batch.
-        timings: By kind of frames, `ALONG_SCAN` and `NEAR_MINIMUM`: of one frame of the small
+        timings: Timings by kind, `ALONG_SCAN` and `NEAR_MINIMUM`: of one frame of the small
             molecule, of a batch of it, and of one of the large molecule.
         host_bytes: Peak of the process of the model.
-        device_bytes: The same on its accelerator; 0 on a CPU.
+        device_bytes: Peak of memory on its accelerator; 0 on a CPU.
         load_average: Processes that the machine was running when the probe began, over a minute.
-        cores: Of the machine.
+        cores: Cores of the machine.
     """
 
     status: Status = Status.OK
@@ -81,7 +81,7 @@ class Probe:
         return self.load_average > self.cores
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored."""
+        """The probe as it is stored."""
         info = self.info
         return {
             "status": self.status.value,
@@ -103,7 +103,7 @@ class Probe:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Probe:
-        """As it was stored.
+        """Read a probe as it was stored.
 
         Raises:
             KeyError: something is missing.
@@ -155,9 +155,9 @@ def probe_model(
 
     Args:
         entry: Resolved model entry.
-        scan_set_path: Made by `write_probe_scans`.
+        scan_set_path: Scan set made by `write_probe_scans`.
         device: `auto`, `cpu` or `cuda`.
-        threads: For the model's arithmetic.
+        threads: Number of threads of the model's arithmetic.
         seconds: Longest time of a call; once so many have passed no other is begun.
 
     Returns:
@@ -287,10 +287,10 @@ def asked(entry: ModelEntry, scan_set_sha256: str, device: str, threads: int) ->
     """What decides a probe: one that was asked for the same need not be made again.
 
     Args:
-        entry: Of the model, deciding part.
-        scan_set_sha256: Of the scans.
-        device: As in the config.
-        threads: As in the config.
+        entry: Deciding part of the entry of the model.
+        scan_set_sha256: sha256 of the scans.
+        device: Device as in the config.
+        threads: Threads as in the config.
     """
     return {
         "entry": entry.deciding(),
@@ -314,10 +314,10 @@ def write_probe(
 
     Args:
         entry: Resolved model entry.
-        scan_set_path: Made by `write_probe_scans`.
+        scan_set_path: Scan set made by `write_probe_scans`.
         out: JSON.
         device: `auto`, `cpu` or `cuda`.
-        threads: For the model's arithmetic.
+        threads: Number of threads of the model's arithmetic.
         seconds: Longest time of a call; once so many have passed no other is begun.
 
     Raises:

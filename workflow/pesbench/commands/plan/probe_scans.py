@@ -21,12 +21,12 @@ N_FRAMES = 10  # of a scan, evenly spaced: a method that converges takes longer 
 
 
 def candidates(facts: Iterable[Facts]) -> tuple[tuple[float, float], list[list[str]]]:
-    """Which scans have the two sizes, for every set of elements that occurs.
+    """Scans of the two sizes, for every set of elements that occurs.
 
     A model need not know all elements; whatever it knows, there are two sizes to time it on.
 
     Args:
-        facts: Of the scans of a run.
+        facts: Facts about the scans of a run.
 
     Returns:
         The two sizes in atoms, and groups of scans, the first of each to be taken if it has a
@@ -62,7 +62,7 @@ def write_probe_scans(run: Run, facts: Mapping[str, Facts], base: Path, out: Pat
 
     Args:
         run: What the run consists of.
-        facts: Of the scans of its set.
+        facts: Facts about the scans of its set.
         base: Folder that relative paths start from.
         out: Scan set of a few scans of a few frames; where the run's own is not built yet, without
             a reference.

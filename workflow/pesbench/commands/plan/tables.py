@@ -152,8 +152,8 @@ def wall_hours(run: Run, known: Sequence[Prediction], cores: int) -> float:
 
     Args:
         run: What the run consists of.
-        known: Of it, without what could not be timed.
-        cores: Of the machine.
+        known: The run without models that could not be timed.
+        cores: Cores of the machine.
     """
     lanes = max(1, cores // run.threads)
     total = 0.0
@@ -328,7 +328,7 @@ def run_command(proposal: Proposal, files: str) -> str:
     """What runs a proposal: hours of a GPU were timed where the profile for Slurm sends jobs.
 
     Args:
-        proposal: Of `propose`.
+        proposal: Proposal of `propose`.
         files: The option that names the configs.
     """
     return f"snakemake {'--profile slurm' if proposal.of_gpu else '--cores all'}{files}"
@@ -340,9 +340,9 @@ def write_overlay(
     """Write the keys of the proposed run as a config to be given after the run's own.
 
     Args:
-        run: That was too large.
-        proposal: Of `propose`.
-        path: Where to.
+        run: Run that was too large.
+        proposal: Proposal of `propose`.
+        path: File to write.
         hours: The budget.
         more: What the command line said beside the files.
     """

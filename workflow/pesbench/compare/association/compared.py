@@ -44,20 +44,20 @@ class Compared:
         scans: One row a (model, scan), see `association_panel.panel`.
         runs: One row a (model, trajectory) that counts.
         variants: Name of the variant of each model that is a numerical variant or a seed of one.
-        seeds: The same of the models that say to be a seed.
-        families: Of each variant.
-        cost: Of both sides, see `pesbench.compare.association.cost.of_model`.
+        seeds: Name of the point of each model that states to be a seed.
+        families: Family of each variant.
+        cost: Cost of scans and dynamics, see `pesbench.compare.association.cost.of_model`.
         left_out: Why a model is in no test, by model.
         perturbed: Kind of defect of the perturbed models of the run, by model.
         start_failed: Trajectories that failed before their first step where the reference
             survives, as failures at time 0; in no test, see `association.if_start_failed`.
-        start_failures: Of each model that has any: `model`, `n` of `n_planned` trajectories that
+        start_failures: For each model that has any: `model`, `n` of `n_planned` trajectories that
             failed before their first step, `n_counted` of them where the reference survives,
             `n_systems` molecules, and `how` in words.
         runs_left_out: Number of trajectories by reason.
         n_half: Trajectories with half the time step, in no test.
         reference: What failures are counted in excess of, or None.
-        roles: Of all that was run.
+        roles: Roles of all entries that ran.
     """
 
     scans: pd.DataFrame
@@ -81,7 +81,7 @@ def compared(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> Compar
 
     Args:
         inputs: Facts and scores of a run.
-        entries: Of its models, resolved, by name.
+        entries: Entries of its models, resolved, by name.
     """
     candidates = [fact.name for fact in inputs.facts if fact.role == "model"]
     chosen = [name for name in candidates if name in inputs.dynamics]
@@ -179,7 +179,7 @@ class Associations:
     Attributes:
         compared: What they are of.
         answer: The two named tests.
-        table: Of `pesbench.compare.association.table.table`, and `verdict`: the sentence
+        table: Table of `pesbench.compare.association.table.table`, and `verdict`: the sentence
             of the two named tests, "" for the exploratory ones.
     """
 
@@ -198,9 +198,9 @@ def associate(
 
     Args:
         inputs: Facts and scores of a run.
-        entries: Of its models, resolved, by name.
+        entries: Entries of its models, resolved, by name.
         resamples: Bootstrap samples.
-        metrics: Of the table, `fsd_full` and `fsd_windowed` among them.
+        metrics: Metrics of the table, including `fsd_full` and `fsd_windowed`.
     """
     data = compared(inputs, entries)
     answer = named_tests(

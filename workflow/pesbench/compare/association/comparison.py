@@ -14,7 +14,7 @@ class AssociationComparison(Comparison):
     unasked = "No model ran dynamics: whether smoothness predicts stability is not asked."
 
     def applies(self, run: ReportRun) -> bool:
-        """Where models, or perturbed ones, ran dynamics."""
+        """Whether models, or perturbed models, ran dynamics."""
         return bool(run.ran_as(DYNAMICS, "model") or run.ran_as(DYNAMICS, "perturbed"))
 
 

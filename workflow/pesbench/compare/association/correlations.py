@@ -70,8 +70,8 @@ class Association:
 
     Attributes:
         level: What a point is.
-        metric: Of the scans.
-        response: Of the trajectories.
+        metric: Metric of the scans.
+        response: Response of the trajectories.
         expected: Sign ρ has if the metric predicts it.
         n: Independent variants.
         n_models: Models behind them.
@@ -81,13 +81,13 @@ class Association:
         n_runs: Trajectories shared by the models.
         spearman: ρ.
         kendall: Kendall's τ_b.
-        interval: Of ρ, two-way bootstrap over variants and molecules.
+        interval: Interval of ρ, from a two-way bootstrap over variants and molecules.
         p: Two-sided, permuting variants.
         partial: Rank correlation given the force MAE.
         partial_interval: Two-way bootstrap.
         if_all_fail: ρ if every run that was cut had failed then; None if none was cut.
         if_all_survive: ρ if every run that was cut had lived to the horizon.
-        auroc: Of the metric for "a trajectory failed" over (model, system) pairs, above 0.5 in the
+        auroc: AUROC for "a trajectory failed" over (model, system) pairs, above 0.5 in the
             expected direction; NaN for responses that trajectories that failed may not have.
         left_out: Why, by model.
         variants: Names, length n.
@@ -135,7 +135,7 @@ def over_models(
     that no sample is without either. There is no interval below two molecules of a kind.
 
     Args:
-        data: See `panel`.
+        data: The panel, see `panel`.
         name: What the seeds derive from.
         resamples: Bootstrap samples.
         level: Probability the intervals are to hold.
@@ -164,7 +164,7 @@ def over_pairs(
     (Owen's pigeonhole bootstrap): pairs are not independent, and their number is no sample size.
 
     Args:
-        data: See `panel`.
+        data: The panel, see `panel`.
         name: What the seeds derive from.
         resamples: Bootstrap samples.
         level: Probability the interval is to hold.
@@ -198,12 +198,12 @@ def if_start_failed(
     """The bound of a correlation over models, see `StartFailed`.
 
     Args:
-        scans: See `panel`.
-        runs: See `panel`.
+        scans: Scores of scans, see `panel`.
+        runs: Trajectories, see `panel`.
         start_failed: Rows of `failed_at_start` that `runs_in_excess` counted; None for no such.
-        metric: See `panel`.
-        response: See `panel`.
-        variants: See `panel`.
+        metric: Metric of the scans, see `panel`.
+        response: Response of the trajectories, see `panel`.
+        variants: Variant of each model, see `panel`.
 
     Returns:
         None where there is no such trajectory among those that count, or for a response that is not

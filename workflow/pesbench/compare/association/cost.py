@@ -42,8 +42,8 @@ def of_model(
     """What a model cost.
 
     Args:
-        model: Its name.
-        variant: Of which it is one point.
+        model: Name of the model.
+        variant: Variant to which it belongs.
         scores: One row a scan, with `command_s`, its share of the command that evaluated it, where
             the scores tell it.
         runs: One row a trajectory that is to be counted; `wall_s` is its share of the command.

@@ -77,8 +77,8 @@ def runs_in_excess(runs: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Data
     """The trajectories that count: at risk, where the reference survives.
 
     Args:
-        runs: Of one or more models, with `model`, `system`, `temperature_k` and `outcome`.
-        reference: Of the reference, the same columns, from the same seeds.
+        runs: Runs of one or more models, with `model`, `system`, `temperature_k` and `outcome`.
+        reference: Runs of the reference, with the same columns, from the same seeds.
 
     Returns:
         The rows that count, and how many rows did not, by the name of the mask in
@@ -98,7 +98,7 @@ def runs_in_excess(runs: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Data
 
 
 def start_failures(runs: pd.DataFrame) -> Mask:
-    """Which trajectories failed before their first step, shape (n,).
+    """Mask of the trajectories that failed before their first step, shape (n,).
 
     A molecule that breaks in relaxation, a step 0 that is not finite, an error or a crash. Not at
     risk, like what was not put to the model (unsupported, masked, in no merged result), which is no
@@ -118,7 +118,7 @@ def failed_at_start(runs: pd.DataFrame) -> pd.DataFrame:
     So they are at risk, lose all of the horizon, and `runs_in_excess` selects among them.
 
     Args:
-        runs: As for `start_failures`, with `time_ps`.
+        runs: Runs as for `start_failures`, with `time_ps`.
     """
     rows = runs[start_failures(runs)].reset_index(drop=True)
     return rows.assign(outcome=Outcome.FAILED.value, time_ps=0.0)
@@ -213,9 +213,9 @@ class Panel:
         z_sum: Force MAE as `x_sum`; None if it is the metric or misses on a shared scan.
         failed_sum: Failures before the horizon, as `y_sum`.
         y_all_fail: Mean response if what was cut had failed, (V,); None if nothing was cut.
-        y_all_survive: The same if it had lived.
+        y_all_survive: Response if every trajectory that was cut had survived.
         left_out: Why, by model.
-        n_start_failed: Of the shared trajectories of all models, those that failed at time 0: none
+        n_start_failed: Number of shared trajectories of all models that failed at time 0: none
             but where `failed_at_start` was added to them.
     """
 

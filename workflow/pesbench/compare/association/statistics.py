@@ -212,7 +212,7 @@ def block_permutation_p(
 
     Args:
         x: Shape (n,) or (n, S), n models on the same S systems.
-        y: The same shape.
+        y: Responses, of the shape of `x`.
         name: What the seed derives from.
         resamples: m.
 

@@ -65,14 +65,14 @@ def table(
     """All cheap metrics ranked by what they predict.
 
     Args:
-        scans: See `panel`.
-        runs: See `panel`.
-        variants: See `panel`.
-        metrics: Of `CHEAP_METRICS`.
-        responses: Of `RESPONSES`.
+        scans: Scores of scans, see `panel`.
+        runs: Trajectories, see `panel`.
+        variants: Variant of each model, see `panel`.
+        metrics: Metrics from `CHEAP_METRICS`.
+        responses: Responses from `RESPONSES`.
         name: What the seeds derive from.
         resamples: Bootstrap samples.
-        start_failed: See `if_start_failed`.
+        start_failed: Trajectories that failed at time 0, see `if_start_failed`.
 
     Returns:
         `TABLE_COLUMNS`, one row a level, response and metric; within a level and response the

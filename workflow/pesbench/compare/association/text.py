@@ -210,7 +210,7 @@ def to_markdown(
     """The tests of a run as Markdown: the verdict first, then what it rests on.
 
     Args:
-        found: Of `pesbench.compare.association.compared.associate`.
+        found: Tests of `pesbench.compare.association.compared.associate`.
         title: Heading.
         made: Names and values at the foot: how it was made.
     """

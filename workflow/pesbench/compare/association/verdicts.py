@@ -40,8 +40,8 @@ class Verdict:
     """A finding and the one sentence that the data support.
 
     Attributes:
-        finding: In a word.
-        sentence: With the numbers.
+        finding: The finding in a word.
+        sentence: The sentence with the numbers.
     """
 
     finding: Finding
@@ -63,7 +63,7 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
     4. Else not resolved.
 
     Args:
-        found: Of either level.
+        found: Association over models or over pairs.
         in_excess: Whether failures are counted in excess of a reference's.
     """
     n, numbers = found.n, _numbers(found)
@@ -110,7 +110,7 @@ def _said(finding: Finding, n: int, reason: str, numbers: str) -> Verdict:
 
 
 def _numbers(found: Association) -> str:
-    """In brackets, or what is missing."""
+    """Numbers of a verdict in brackets, or what is missing."""
     if not found.n:
         return ""
     if np.isnan(found.spearman):
@@ -154,7 +154,7 @@ class Answer:
         primary: `fsd_full` with the time lost.
         secondary: `fsd_windowed` with the time lost.
         primary_verdict: The answer.
-        secondary_verdict: Beside it, not instead of it.
+        secondary_verdict: Verdict that is shown beside the primary one and does not replace it.
     """
 
     primary: Association

@@ -13,7 +13,7 @@ class DoseComparison(Comparison):
     summary = "Metrics and stability of a model with one defect at a time, against its size."
 
     def applies(self, run: ReportRun) -> bool:
-        """Where perturbed models ran dynamics."""
+        """Whether perturbed models ran dynamics."""
         return bool(run.ran_as(DYNAMICS, "perturbed"))
 
 

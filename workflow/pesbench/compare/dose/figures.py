@@ -78,9 +78,9 @@ class _Family:
     """Metrics of one kind, that share an axis.
 
     Attributes:
-        label: Of the axis.
+        label: Label of the axis.
         metrics: Column and name in the legend.
-        decades: Of the logarithmic axis; 0 for a linear one.
+        decades: Number of decades of the logarithmic axis; 0 for a linear one.
     """
 
     label: str
@@ -152,7 +152,7 @@ def dose_response(doses: pd.DataFrame) -> Figure:
     a score of fewer than all scans. Crosses: no trajectory got to its first step.
 
     Args:
-        doses: Of `pesbench.compare.dose.dose_table`, not empty.
+        doses: Table of `pesbench.compare.dose.dose_table`, not empty.
     """
     ladder, base = _parts(doses)
     series = sorted(ladder["series"].unique())
@@ -195,7 +195,7 @@ def dose_metrics(doses: pd.DataFrame) -> Figure:
     base, or of other parameters of a defect, differ in their dashes.
 
     Args:
-        doses: Of `pesbench.compare.dose.dose_table`, not empty.
+        doses: Table of `pesbench.compare.dose.dose_table`, not empty.
     """
     ladder, base = _parts(doses)
     series = sorted(ladder["series"].unique())

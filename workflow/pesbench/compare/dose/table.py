@@ -57,7 +57,7 @@ def dose_table(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> pd.D
 
     Args:
         inputs: Facts and scores of a run.
-        entries: Of its models, by name.
+        entries: Entries of its models, by name.
 
     Returns:
         `COLUMNS`, sorted by kind, series and dose; none if no perturbed model ran dynamics. A base

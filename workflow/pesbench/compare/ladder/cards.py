@@ -27,10 +27,10 @@ class Card:
     """What a card tells.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         choices: The switches of the potential, its training's schedule, the frames it was trained
             on and whether it is a smoke test; empty of a card without switches.
-        force_mae_mev_per_angstrom: On held-out frames, by `seen` and `unseen`.
+        force_mae_mev_per_angstrom: Force MAE on held-out frames, by `seen` and `unseen`.
         rotation_mev_per_angstrom: Root mean square by which forces do not turn with the molecule;
             None if the card does not tell.
         trained_scans: Ids of the scans whose FSD was in its loss.
@@ -96,8 +96,8 @@ def changes(choices: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str
     """The choices that are other than the baseline's; a choice that says nothing is none.
 
     Args:
-        choices: Of a card.
-        baseline: Of the baseline's card.
+        choices: Choices of a card.
+        baseline: Choices of the baseline's card.
 
     Returns:
         The value of each, None where the baseline alone has the key.

@@ -52,7 +52,7 @@ class Claim:
     Attributes:
         text: What is claimed.
         source: Who claims it.
-        switches: In which two potentials must differ, and in nothing else.
+        switches: Switches in which two potentials must differ, and in nothing else.
         made: Whether the first of two potentials has made the choice, against the second.
         quantity: Column of the ladder that it is about.
         expected: −1 if the choice is claimed to lower it, +1 if to raise it.
@@ -75,7 +75,7 @@ def _more(key: str) -> Callable[[Choices, Choices], bool]:
 
 
 def _chosen(**values: tuple[Any, Any]) -> Callable[[Choices, Choices], bool]:
-    """Of each key the value of the first potential and that of the second."""
+    """Value of each key of the first potential and of the second."""
     return lambda one, other: all(
         (one.get(key), other.get(key)) == wanted for key, wanted in values.items()
     )

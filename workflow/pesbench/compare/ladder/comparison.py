@@ -15,11 +15,11 @@ class LadderComparison(Comparison):
     summary = "Comparison of models that differ from a baseline in one design choice."
 
     def applies(self, run: ReportRun) -> bool:
-        """Where the config names the models of a ladder."""
+        """Whether the config names the models of a ladder."""
         return bool(run.ladder)
 
     def scores(self, run: ReportRun) -> dict[str, list[str]]:
-        """Of the ladder, and of all that ran dynamics: horizon and reference are theirs."""
+        """Scores of the ladder, and of all that ran dynamics: they give horizon and reference."""
         ran = run.ran.get(DYNAMICS, ())
         return {
             BONDS: [name for name in run.entries if name in run.ladder or name in ran],

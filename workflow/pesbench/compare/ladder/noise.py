@@ -65,9 +65,9 @@ def of_a_share(noise: SeedNoise, share: float, n: int) -> SeedNoise:
     Seeds whose shares are all 0 or all 1 do not differ, and say nothing of one between.
 
     Args:
-        noise: As seeds have it.
+        noise: Noise from the seeds.
         share: p, between 0 and 1.
-        n: Of how many.
+        n: Number of items of the share.
     """
     least = float(np.sqrt(share * (1 - share) / n))
     return SeedNoise(float(np.maximum(noise.sd, least)), noise.degrees_of_freedom)
@@ -114,7 +114,7 @@ def difference(one: ArrayLike, other: ArrayLike, noise: SeedNoise) -> Difference
     Args:
         one: Scores of its seeds, shape (n_a,).
         other: Scores of the other's seeds, shape (n_b,).
-        noise: Of this score.
+        noise: Noise of this score.
 
     Raises:
         ValueError: a score is not finite.

@@ -21,13 +21,13 @@ class Quantity:
     """A column of the ladder.
 
     Attributes:
-        column: Of the CSV, with its unit.
-        title: For readers, without its unit.
-        unit: For readers.
+        column: Column of the CSV, with its unit.
+        title: Title for readers, without its unit.
+        unit: Unit for readers.
         better: −1 if lower is better, +1 if higher is.
         of: What it is the mean or sum over: `scans`, `runs`, `molecules`, or "" for a number of
             the whole model.
-        scale: From the CSV's unit to the readers'.
+        scale: Factor from the unit of the CSV to that for readers.
         total: Whether it is a sum and no mean.
         share: Whether it is the share of what it is of that has a property.
         log: Whether seeds differ by a factor rather than by an amount, as of what spans decades:
@@ -101,7 +101,7 @@ class Measured:
     """A quantity of one model.
 
     Attributes:
-        values: By scan, trajectory or molecule; a number of the whole model has one item.
+        values: Values by scan, trajectory or molecule; a number of the whole model has one item.
         planned: How many there would be if nothing failed.
     """
 
@@ -113,7 +113,7 @@ class Measured:
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Those that exist; flags are 0 and 1."""
+    """Values that exist, as numbers; flags are 0 and 1."""
     # a column with flags and gaps comes as objects
     return values.astype("Float64").dropna().astype(float)
 
@@ -124,7 +124,7 @@ def _scalar(value: float | None) -> pd.Series:
 
 
 def of_scans(rows: pd.DataFrame) -> dict[str, Measured]:
-    """Of the scores of the scans of one model."""
+    """Quantities from the scores of the scans of one model."""
     table = rows.set_index("scan")
     scored = table[table["status"] == Status.OK.value]
     found = {
@@ -140,7 +140,7 @@ def of_scans(rows: pd.DataFrame) -> dict[str, Measured]:
 
 
 def of_card(card: Card) -> dict[str, Measured]:
-    """Of the model card."""
+    """Quantities from the model card."""
     numbers = {
         f"frames_force_mae_{part}_mev_per_angstrom": card.force_mae_mev_per_angstrom.get(part)
         for part in (SEEN, UNSEEN)
@@ -154,7 +154,7 @@ def of_card(card: Card) -> dict[str, Measured]:
 
 
 def of_dynamics(rows: pd.DataFrame, survival_ps: float) -> dict[str, Measured]:
-    """Of the scores of the trajectories of one model."""
+    """Quantities from the scores of the trajectories of one model."""
     runs = main_runs(rows).set_index("trajectory")
     steps = float((1e3 * rows["time_ps"] / rows["timestep_fs"]).sum())
     seconds = float(rows["wall_s"].sum()) / steps if steps else None
@@ -169,7 +169,7 @@ def of_dynamics(rows: pd.DataFrame, survival_ps: float) -> dict[str, Measured]:
 
 
 def of_vibrations(rows: pd.DataFrame) -> dict[str, Measured]:
-    """Of the scores of the frequencies of one model."""
+    """Quantities from the scores of the frequencies of one model."""
     table = rows.set_index("system")
     return {
         "frequency_mae_cm1": Measured(_numbers(table["mae_cm1"]), len(table)),

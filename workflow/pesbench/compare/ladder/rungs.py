@@ -54,9 +54,9 @@ class Row:
     """A potential.
 
     Attributes:
-        name: That its seeds share.
+        name: Name that its seeds share.
         members: Models of the run that are seeds of it.
-        card: Of its seeds, whose choices are the same; None without a card.
+        card: Card of its seeds, whose choices are the same; None without a card.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Compared:
 
     Attributes:
         one: Mean of the seeds of the one; NaN if it has no number.
-        other: Of the other.
+        other: Value of the other row.
         difference: One minus other, of the logarithms where the quantity has `log`.
         n: Number of scans, trajectories or molecules; 1 for a number of the whole model.
     """
@@ -92,13 +92,13 @@ class DesignLadder:
 
     Attributes:
         rows: The baseline first.
-        measured: By column and model; a model without a number of a kind has no entry.
-        repeated: By column, of each potential with several seeds that have it, their numbers: one
+        measured: Values by column and model; a model without a number of a kind has no entry.
+        repeated: Numbers of each potential with several seeds that have them, by column: one
             column a seed, one row a scan, trajectory or molecule that all of them have.
-        noise: Of seeds, by column, on all of `repeated`.
+        noise: Noise of seeds, by column, on all of `repeated`.
         counts: One row a model, the columns `COUNTS`. Masked scans are no test of the model, so
             not scored; trained with are those that are scored although its loss held their FSD.
-        horizon_ps: Of the survival time; NaN without dynamics.
+        horizon_ps: Horizon of the survival time; NaN without dynamics.
         reference: The model that failures are counted in excess of; None if none ran dynamics.
     """
 
@@ -170,9 +170,9 @@ def make_ladder(
 
     Args:
         inputs: Facts and scores of its models, of the reference and of all that ran dynamics.
-        entries: Of the ladder's models, resolved, by name.
-        names: Of the ladder's models, a seed of the baseline first; rows are in the order in which
-            they occur.
+        entries: Entries of the ladder's models, resolved, by name.
+        names: Names of the ladder's models, a seed of the baseline first; rows are in the order in
+            which they occur.
 
     Raises:
         UserError: a card is that of other weights, or seeds of one potential differ in more than
@@ -222,7 +222,7 @@ def _row(potential: str, names: Sequence[str], cards: Mapping[str, Card | None])
 
 
 def _repeated(rows: Iterable[Row], measured: Mapping[str, Measured]) -> list[pd.DataFrame]:
-    """Of one quantity, the numbers of every potential's seeds on what all of them have."""
+    """Numbers of one quantity for every potential's seeds, on what all of them have."""
     found = []
     for row in rows:
         seeds = values_of(measured, row)
@@ -235,7 +235,7 @@ def _repeated(rows: Iterable[Row], measured: Mapping[str, Measured]) -> list[pd.
 def _noise(
     quantity: Quantity, repeated: Iterable[pd.DataFrame], among: pd.Index | None = None
 ) -> SeedNoise:
-    """Of one quantity, on what all seeds of a potential have, or on these among it."""
+    """Noise of one quantity, on what all seeds of a potential have, or on these among it."""
     kept = (seeds if among is None else seeds[seeds.index.isin(among)] for seeds in repeated)
     groups = [
         quantity.compared(quantity.statistic(seeds.to_numpy(dtype=float)))

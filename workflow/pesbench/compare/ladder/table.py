@@ -37,7 +37,7 @@ def table(ladder: DesignLadder) -> pd.DataFrame:
 
 
 def columns() -> list[str]:
-    """Of `table`, in order."""
+    """Columns of `table`, in order."""
     found = ["kind", "model", "members", "change", "n_seeds", "missing", "survival_horizon_ps"]
     found += COUNTS
     for quantity in QUANTITIES.values():

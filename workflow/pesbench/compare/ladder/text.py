@@ -152,7 +152,7 @@ def dynamics_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(rows: pd.DataFrame, count: str) -> str:
-    """Which models have how many of something that most have none of; "" for none."""
+    """Models with their counts of something that most have none of; "" for none."""
     some = rows[rows[count].fillna(0) > 0]
     return ", ".join(f"{row['model']} {row[count]}" for row in some.to_dict("records"))
 
@@ -274,7 +274,7 @@ def to_markdown(
     """The ladder as Markdown: what it says of the claims, then its numbers.
 
     Args:
-        ladder: Of `pesbench.compare.ladder.rungs.make_ladder`.
+        ladder: Ladder of `pesbench.compare.ladder.rungs.make_ladder`.
         title: Heading.
         made: Names and values at the foot: how it was made.
     """

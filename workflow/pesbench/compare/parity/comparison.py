@@ -14,11 +14,11 @@ class ParityComparison(Comparison):
     summary = "Entries of one checkpoint in several numerical settings, compared frame by frame."
 
     def applies(self, run: ReportRun) -> bool:
-        """Where a checkpoint is run in more than one setting."""
+        """Whether a checkpoint runs in more than one setting."""
         return bool(self.evaluated(run))
 
     def scores(self, run: ReportRun) -> dict[str, list[str]]:
-        """Of the variants."""
+        """Scores of the variants."""
         return {BONDS: self.evaluated(run)}
 
     def evaluated(self, run: ReportRun) -> list[str]:

@@ -91,7 +91,7 @@ def parity(
     """Every variant beside its base, quantity by quantity.
 
     Args:
-        entries: By name.
+        entries: Entries by name.
         files: Evaluation files by name.
         scores: One row a scan, by name.
 
