@@ -36,7 +36,7 @@ class UserError(Exception):
 
 
 class FileError(UserError):
-    """A stored file is not what it should be.
+    """A stored file is damaged, or not of the expected kind.
 
     Args:
         place: The file.
@@ -64,7 +64,7 @@ def _number(error: BaseException) -> int | None:
 
 
 def host_failure(error: BaseException, place: object) -> HostError | None:
-    """One line for an error of the system, which says nothing of a file's content; else None.
+    """One line for a system error that is independent of a file's content; None for other errors.
 
     Args:
         error: What was raised while a file was read.

@@ -1,4 +1,4 @@
-"""What a family of models is: one module of `pesbench.models.families` that exports FAMILY.
+"""Families of models: each is one module of `pesbench.models.families` that exports FAMILY.
 
 It is `models/families/<name>.py`, or a folder `models/families/<name>` with a `family.py`, for an
 adapter that needs a module of its own. Nothing outside names it: the functions here find it by
@@ -132,7 +132,7 @@ class WeightFormat:
 
 @dataclass(frozen=True)
 class LoadJob:
-    """What `Family.load` gets.
+    """Input of `Family.load`.
 
     Attributes:
         name: Name of the entry, for messages.
@@ -261,7 +261,7 @@ def find(name: str) -> Family | None:
 
 
 def family_of(name: str) -> Family:
-    """A family by its name; where there is no such family, one of which nothing is known."""
+    """A family by its name; a family with default properties if the name is unknown."""
     return find(name) or Family()
 
 

@@ -54,7 +54,7 @@ def total_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """What processes can still get; all of it where the system does not tell."""
+    """Memory that processes can still get; all memory if the system does not report it."""
     free = _number(Path("/proc/meminfo"), "MemAvailable:")
     machine = total_bytes() if free is None else free * 1024
     return min(machine, *(limit - used for limit, used in _groups()), machine)
@@ -83,7 +83,7 @@ def _held(pid: int) -> int:
 
 
 def held_bytes(pid: int) -> int:
-    """Resident memory of a process and of all that descend from it; 0 where that is not told."""
+    """Resident memory of a process and its descendants; 0 if the system does not report it."""
     if sys.platform != "linux":
         return 0
     children: dict[int, list[int]] = {}

@@ -129,7 +129,7 @@ def molecules_batch(
 
 @dataclass(frozen=True)
 class Result:
-    """What a model says of a batch.
+    """Answer of a model for a batch.
 
     Attributes:
         energies: eV, shape (S,), float64; None from a model that defines forces only.
@@ -159,7 +159,7 @@ def one_line(text: object, most: int = MESSAGE_CHARACTERS) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Kind and text of an error as one line, whatever the error does when it is asked for them."""
+    """Type and text of an error as one line, even if the error itself fails to provide them."""
     try:
         text = str(error)[: 4 * MESSAGE_CHARACTERS]
     except BaseException as again:
@@ -172,7 +172,7 @@ class DeviceOutOfMemoryError(Exception):
 
 
 def is_out_of_device_memory(error: BaseException) -> bool:
-    """Whether an error says so, of ours or of torch's.
+    """Whether an error is one of device memory, of this package or of torch.
 
     By name and text: this runs in environments without torch, and compiled code and CUDA's
     libraries raise a plain RuntimeError.
@@ -183,7 +183,7 @@ def is_out_of_device_memory(error: BaseException) -> bool:
 
 
 def is_lost_device(error: BaseException) -> bool:
-    """Whether an error says that the accelerator does not answer this process any more.
+    """Whether an error means that this process has lost the accelerator.
 
     After an illegal access, a failed assertion or a defect of its memory, CUDA refuses every
     further call of the process; after being out of memory it does not.
@@ -206,7 +206,7 @@ def is_host_failure(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a loaded model tells of itself.
+    """Information that a loaded model gives about itself.
 
     Attributes:
         elements: Atomic numbers it knows; None where it does not tell.

@@ -1,4 +1,4 @@
-"""What the stages of a task get: `prepare`, `run` and `score`."""
+"""Inputs of the stages of a task: `prepare`, `run` and `score`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunJob:
-    """What `run` gets.
+    """Input of `run`.
 
     Attributes:
         entry: Resolved entry of the model.
@@ -38,7 +38,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class PrepareJob:
-    """What `prepare` gets: see `RunJob`."""
+    """Input of `prepare`; for the attributes see `RunJob`."""
 
     scan_set: Path
     items: Sequence[str]
@@ -48,7 +48,7 @@ class PrepareJob:
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """What `score` and `model_section` get.
+    """Input of `score` and of `model_section`.
 
     Attributes:
         files: Files that `run` wrote for the model, sorted.

@@ -48,7 +48,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class SectionInputs:
-    """What `section` gets.
+    """Input of `section`.
 
     Attributes:
         task: Name of the task.
@@ -68,7 +68,7 @@ class SectionInputs:
 
     @property
     def reference(self) -> str | None:
-        """The method of the scan set, where it is among the models that ran the task."""
+        """Name of the scan set's reference, if it is among the models that ran the task."""
         roles = ((name, self.facts[name].role) for name in self.scores)
         return next((name for name, role in roles if role == "reference"), None)
 
@@ -122,7 +122,7 @@ class BoardColumn:
 
 @dataclass(frozen=True)
 class Section:
-    """What a task or a comparison tells a reader.
+    """Part of the report that a task or a comparison makes.
 
     Attributes:
         title: Heading.

@@ -29,7 +29,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field of a settings dataclass says of itself.
+    """Description of a field of a settings dataclass.
 
     Attributes:
         help: One sentence, with the unit.
@@ -112,7 +112,7 @@ class Key:
 
     @property
     def has_default(self) -> bool:
-        """Whether the key has a value where it is left out."""
+        """Whether the key has a default."""
         return self.default is not MISSING and self.default is not None
 
     @property
@@ -249,7 +249,7 @@ def _wanted(key: Key) -> str:
 
 
 def exactly(value: object) -> str:
-    """A value as a word of a command; a number is short where that says all, and never rounded."""
+    """A value as a word of a command; a number is as short as possible without rounding."""
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
     short = f"{value:g}"

@@ -1,4 +1,4 @@
-"""What a task is: a question that is put to every model, in one folder `tasks/<name>`.
+"""Tasks: a task is a test that every model runs, in one folder `tasks/<name>`.
 
 The folder holds
 
@@ -33,7 +33,7 @@ Key = tuple[str | float, ...]  # values of the columns `Task.keys` of a row of s
 
 @dataclass(frozen=True)
 class Shard:
-    """What one job of a task runs.
+    """Items and settings of one job of a task.
 
     Attributes:
         items: Ids of the scans or systems, sorted.

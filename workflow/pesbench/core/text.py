@@ -1,4 +1,4 @@
-"""Text that others wrote (names, messages, facts of a file), made fit for where it is shown.
+"""Text from outside (names, messages, content of files), made safe for the place where it is shown.
 
 One function a format. Every writer of Markdown, CSV, HTML, figures and logs in this package goes
 through these, so that no cell is a formula, a link, a tag, a new row or a command of a terminal.
@@ -58,7 +58,7 @@ def lines(text: object) -> str:
 
 
 def html_text(value: object) -> object:
-    """What a template is about to write, which escapes it afterwards: `printable` where text."""
+    """A value for a template, which escapes it afterwards; text is made `printable`."""
     return lines(value) if type(value) is str else value  # markup of the template itself stays
 
 
@@ -99,7 +99,7 @@ def markdown_table(table: pd.DataFrame, left: Sequence[str]) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: behind an apostrophe, where it would."""
+    """A cell that no spreadsheet reads as a formula, with an apostrophe in front if needed."""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -1,1 +1,1 @@
-"""How models are run: the supervised worker, batches, relaxation, dynamics."""
+"""Execution of models: the supervised worker, batches, relaxation, shards."""

@@ -1,4 +1,4 @@
-"""How many frames go through a model at once: chosen by measuring, halved when memory runs out."""
+"""Batch size: chosen by measuring, halved when memory runs out."""
 
 from __future__ import annotations
 

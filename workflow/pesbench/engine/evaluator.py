@@ -26,7 +26,7 @@ logger = logging.getLogger("pesbench")
 
 
 class Molecule(Protocol):
-    """What a scan and a system have in common."""
+    """Common interface of a scan and a system."""
 
     @property
     def numbers(self) -> NDArray[np.int64]:
@@ -40,7 +40,7 @@ class Molecule(Protocol):
 
 
 def why_unsupported(molecule: Molecule, info: ModelInfo) -> str:
-    """The reason why a model cannot be asked about a scan or a system, or ""."""
+    """Reason why a model does not support a scan or a system, or ""."""
     if info.elements is not None:
         unknown = sorted(set(molecule.numbers.tolist()) - info.elements)
         if unknown:

@@ -38,7 +38,7 @@ class LateError(Exception):
 
 
 class TooLargeError(Exception):
-    """The worker took the machine's memory; the text says how much."""
+    """The worker used up the machine's memory; the message says how much."""
 
 
 class Process:
@@ -218,7 +218,7 @@ class Process:
 
 
 def of_memory(held: int, total: int) -> str:
-    """How much of the machine's memory a process holds, both in bytes."""
+    """Memory of a process and of the machine, both in bytes."""
     return (
         f"{held / host_memory.GIB:.2f} of the {total / host_memory.GIB:.2f} GiB of memory that "
         "there are"

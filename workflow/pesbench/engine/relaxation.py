@@ -51,7 +51,7 @@ def relax(
     max_steps: int,
     fmax: float,
 ) -> list[Relaxed]:
-    """Relax molecules; one that does not get there stays where it is, with the reason.
+    """Relax molecules; one that does not reach a minimum keeps its last geometry, with the reason.
 
     A model that fails on the way ends the relaxation of that molecule at the geometry before.
 

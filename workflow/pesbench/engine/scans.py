@@ -67,7 +67,7 @@ def _scan_evaluation(scan: Scan, result: Result, wall_s: float, deaths: int) -> 
 
 
 def without_model(scan: Scan, status: Status, message: str) -> ScanEvaluation:
-    """A scan that was not put to the model at all."""
+    """Result of a scan that was not evaluated at all."""
     return ScanEvaluation(
         scan_id=scan.id,
         energy=np.full(scan.n_frames, np.nan),

@@ -43,7 +43,7 @@ def _host_bytes() -> int:
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
-    """What the worker says of an error of the model's."""
+    """Answer of the worker for an error of the model."""
     if is_host_failure(error):
         return {"kind": "host", "message": told(error)}
     if is_lost_device(error):

@@ -1,4 +1,4 @@
-"""What the shards of all tasks share: load, batch size, time spent, attributes of the file."""
+"""Common part of the shards of all tasks: loading, batch size, time, attributes of the file."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def results_attributes(
     spent: Spent,
     threads: int,
 ) -> dict[str, Any]:
-    """What every file of results tells of how it was made.
+    """Attributes of every file of results that describe how it was made.
 
     Args:
         entry: Entry of the model.

@@ -76,14 +76,14 @@ def _end_all(model: int) -> None:
 
 
 class _Printed:
-    """What a model prints, passed on up to a limit."""
+    """Output of a model, passed on up to a limit."""
 
     def __init__(self, source: int) -> None:
         self.source, self._left = source, PRINTED_BYTES
         os.set_blocking(source, False)
 
     def pass_on(self) -> bool:
-        """Pass on what is there; False once there is no more to come."""
+        """Pass on the available output; False after its end."""
         try:
             text = os.read(self.source, 65536)
         except BlockingIOError:

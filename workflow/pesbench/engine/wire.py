@@ -1,4 +1,4 @@
-"""What passes between a command and its model's process.
+"""Messages between a command and its model's process.
 
 A frame is its length (8 bytes) and its content. The command is trusted and sends pickles; the
 process of a model is not, so that it answers with JSON and plain arrays, which run no code when
@@ -36,7 +36,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Timed:
-    """A result and what it cost.
+    """A result and its cost.
 
     Attributes:
         result: Checked by `check_result`.
@@ -93,7 +93,7 @@ def answer(header: dict[str, Any], *arrays: NDArray[np.float64]) -> list[memoryv
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: numbers of NumPy, paths, sets, ..."""
+    """Conversion of values that JSON lacks: numbers of NumPy, paths, sets, ..."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return sorted(value, key=str) if isinstance(value, set | frozenset) else str(value)
@@ -174,7 +174,7 @@ def read_result(header: dict[str, Any], arrays: memoryview, batch: Batch) -> Tim
 
 
 def info_answer(info: ModelInfo, host_bytes: int) -> dict[str, Any]:
-    """The header of an answer that tells of a model that is loaded."""
+    """Header of the answer that describes a loaded model."""
     elements = None if info.elements is None else sorted(int(z) for z in info.elements)
     return {
         "kind": "ready",
@@ -189,7 +189,7 @@ def info_answer(info: ModelInfo, host_bytes: int) -> dict[str, Any]:
 
 
 def read_info(header: dict[str, Any]) -> tuple[ModelInfo, int]:
-    """What a model tells of itself, its texts made printable, and its memory.
+    """Information that a model gives about itself, made printable, and its memory.
 
     Raises:
         UnreadableError: it is something else.

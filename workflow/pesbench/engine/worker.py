@@ -167,7 +167,7 @@ class Worker:
         return timed
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function of a module returns in the model's process, which JSON must hold.
+        """Result of a function that runs in the model's process; it must fit into JSON.
 
         Args:
             function: Called with the model first.
@@ -200,7 +200,7 @@ class Worker:
         raise ModelFailureError(status, message)
 
     def _restart_if_large(self) -> None:
-        """Start anew where memory is nearly exhausted, before the kernel has to end something."""
+        """Restart the worker if memory is nearly exhausted, before the kernel ends a process."""
         if self._process is None or time.monotonic() - self._looked_s < 1.0:
             return
         self._looked_s = time.monotonic()
@@ -277,7 +277,7 @@ class Worker:
         return self._lost(Status.OUT_OF_MEMORY, message)
 
     def _lost(self, status: Status, message: str) -> ModelFailureError:
-        """End what is left of the worker, count it, and say so."""
+        """End the rest of the worker, count the loss and log it."""
         self._stop()
         self.losses[status] += 1
         return ModelFailureError(status, message, ended=True)
@@ -290,7 +290,7 @@ class Worker:
 
 
 def _failure(header: Mapping[str, Any]) -> tuple[Status | None, str]:
-    """What an answer says of a failure; no status where it is the machine's."""
+    """Failure that an answer reports; no status if it is a failure of the machine."""
     message = one_line(header.get("message", ""))
     if header["kind"] == "host":
         return None, message

@@ -1,1 +1,1 @@
-"""What is stored: how it is written, read and checked."""
+"""Stored files: writing, reading and checks."""

@@ -1,4 +1,4 @@
-"""What all figures share: their look, and how they become files.
+"""Common style of all figures, and how they are written to files.
 
 Figures are of matplotlib and no window system knows of them; `save` and `png` turn one into a file
 or bytes. Colours are those of seaborn's colour-blind palette.
@@ -73,7 +73,7 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
 
 
 def saying(text: str) -> Figure:
-    """A figure for when there is nothing to draw: it says so."""
+    """A figure with a message, for when there is nothing to draw."""
     with style():
         figure = Figure(figsize=(6, 1.2))
         figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY, fontsize=10)

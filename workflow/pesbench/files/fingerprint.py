@@ -31,7 +31,7 @@ _FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 @dataclass(frozen=True)
 class Source:
-    """What a module's source says.
+    """Content of a module's source.
 
     Attributes:
         meaning: Hash of `normalised`.
@@ -145,7 +145,7 @@ class _Known:
                 }
 
     def read(self, source: bytes) -> Source:
-        """What a source says."""
+        """Content of a source."""
         key = _hash(source)
         if key not in self._sources:
             self._sources[key], self._changed = _parsed(source), True

@@ -142,7 +142,7 @@ class StoredFile:
         return self._file
 
     def wrong(self, item: str, reason: str) -> FileError:
-        """The one line for an item that is not what it should be."""
+        """The error for an item that is not as expected, in one line."""
         return FileError(self.path, f"`{item.strip('/')}` {reason}", self.cure)
 
     def _reading(self, group: h5py.Group | None = None, name: str = "") -> _Reading:

@@ -1,4 +1,4 @@
-"""Whether a stored file is what was written, and whether it belongs where it lies.
+"""Checks whether a stored file is unchanged and belongs to its folder.
 
 Behind the content of an HDF5 file stands its sha256, where HDF5 does not look. Whoever changes the
 file through HDF5 cuts that off and leaves a file without; so does an older version of this package.
@@ -121,7 +121,7 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What of two mappings differs, in words."""
+    """Differences of two mappings, in words."""
     a, b = flat(one), flat(other)
     keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
     said = [f"`{k.removeprefix('settings.')}` {a.get(k)!r} and {b.get(k)!r}" for k in keys]
@@ -135,7 +135,7 @@ def check_owner(
     deciding: Mapping[str, Any],
     cure: str = AGAIN,
 ) -> None:
-    """Refuse a file that is of another model or entry than the folder it lies in.
+    """Refuse a file that belongs to another model or entry than its folder.
 
     Args:
         path: Path of the file, for the message.

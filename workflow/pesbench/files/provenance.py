@@ -1,4 +1,4 @@
-"""How an output was made: versions, commit, command, machine."""
+"""Provenance of an output: versions, commit, command, machine."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def describe(scan_set_sha256: str) -> list[tuple[str, str]]:
 
 
 def collect() -> dict[str, Any]:
-    """What every output carries."""
+    """Provenance that every output carries."""
     return {
         "command": ["python", "-m", "pesbench", *sys.argv[1:]],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -77,7 +77,7 @@ def collect() -> dict[str, Any]:
 
 
 def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
-    """How an evaluation or trajectory file was made, in short.
+    """Short provenance of a file of answers.
 
     Args:
         attributes: Attributes of the file.

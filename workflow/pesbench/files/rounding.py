@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass
 class Rounding:
-    """How far what two files hold of the same is apart.
+    """Comparison of the same numbers in two files.
 
     Attributes:
         largest: Largest difference by unit, over all items or rows.

@@ -1,4 +1,4 @@
-"""The table of which molecules a potential is trained on, and which it never sees."""
+"""Table of the molecules that a potential is trained on and of those that it never sees."""
 
 from __future__ import annotations
 

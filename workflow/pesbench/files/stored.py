@@ -1,4 +1,4 @@
-"""What all HDF5 contracts share: how a file is opened, and the reader of its groups.
+"""Common part of all HDF5 formats: opening a file and reading its groups.
 
 A file is compared with the sha256 behind it when it is opened.
 """

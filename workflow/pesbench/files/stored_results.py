@@ -1,4 +1,4 @@
-"""What a file of results says of itself, whatever task it is of.
+"""Common content of files of results of all tasks.
 
 Every file that `run` of a task writes is HDF5 with the attributes
 

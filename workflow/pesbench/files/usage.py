@@ -1,4 +1,4 @@
-"""What the files of results say of the time and memory they took, whatever the task."""
+"""Time and memory that files of results took, for all tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pesbench.files.integrity import AGAIN, is_intact
 
 @dataclass(frozen=True)
 class Usage:
-    """What one file of results took.
+    """Time and memory that one file of results took.
 
     Attributes:
         wall_s: Seconds of the command, summed over the calls it took; NaN where none is stored.
@@ -31,7 +31,7 @@ class Usage:
 
 
 def read_usage(path: Path) -> Usage:
-    """What a file of results took.
+    """Time and memory that a file of results took.
 
     Args:
         path: HDF5 file that a command which runs a model has written.

@@ -270,7 +270,7 @@ class FailureCheck:
         energy: Array | None = None,
         forces: Array | None = None,
     ) -> Failure | None:
-        """What `check` found in one molecule, in words; None if nothing.
+        """Failure that `check` found in one molecule, in words; None if there is none.
 
         Args:
             molecule: Index of the molecule.

@@ -1,4 +1,4 @@
-"""How long trajectories live: failures in excess of the reference, restricted mean survival time.
+"""Survival of trajectories: failures in excess of the reference, restricted mean survival time.
 
 - Event: a physical failure (`pesbench.metrics.stability`), a non-finite step, or a step at which
   the model raised an error or crashed.
@@ -33,7 +33,7 @@ Mask = NDArray[np.bool_]
 
 
 class Outcome(StrEnum):
-    """How a trajectory counts."""
+    """Outcome of a trajectory in the survival analysis."""
 
     SURVIVED = "survived"
     FAILED = "failed"
@@ -54,7 +54,7 @@ _OF_STATUS: Mapping[str, Outcome] = {
 
 
 def outcome(status: str, failure: str, time_ps: float) -> Outcome:
-    """How a trajectory counts.
+    """Outcome of a trajectory in the survival analysis.
 
     Args:
         status: Status of the trajectory, as in `pesbench.core.interface.Status`.

@@ -1,1 +1,1 @@
-"""The rooms where models live: a contract, a registry and one adapter a family."""
+"""Models: a registry and one adapter for each family."""

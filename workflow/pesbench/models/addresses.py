@@ -22,7 +22,7 @@ _LONGEST_ADDRESS = 2000  # it stands in messages
 
 @dataclass(frozen=True)
 class Pin:
-    """What an address held at first use.
+    """Content of an address at its first use.
 
     Attributes:
         address: Address of the file.

@@ -128,7 +128,7 @@ def _check(
     sha256: str | None,
     defect: Callable[[Path], str | None],
 ) -> None:
-    """Refuse content that is not what was asked for; `file` is `path` or not renamed yet."""
+    """Refuse content that is not the requested file; `file` is `path` or not yet renamed."""
     cure = "" if file != path else f", and delete {path} and its .json"
     if sha256 is not None and found != sha256:
         raise UserError(

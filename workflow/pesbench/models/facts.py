@@ -1,4 +1,4 @@
-"""What tables and figures say of a model beside its scores."""
+"""Facts about a model that tables and figures show beside its scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOSE_UNITS = {  # of the kinds of `pesbench.models.families.perturbed`
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a leaderboard says about a model beside its scores.
+    """Facts about a model that a leaderboard shows beside its scores.
 
     Attributes:
         name: Name of the entry.

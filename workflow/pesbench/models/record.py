@@ -1,4 +1,4 @@
-"""`models.json` of a folder of results: what the registry said of the models of a run.
+"""`models.json` of a folder of results: the registry's description of the models of a run.
 
 `<model>/model.json` holds what decides a model's numbers. What only describes it (its level of
 theory, what it was trained on) stands here, so that a folder of results can be read where neither
@@ -36,7 +36,7 @@ _LEFT_OUT = ("seen_systems", "trust", "weights")
 
 @dataclass(frozen=True)
 class Described:
-    """What describes a model.
+    """Keys that describe a model.
 
     Attributes:
         description: Keys of its entry that decide no number, places of files left out.
@@ -54,7 +54,7 @@ def description(entry: ModelEntry) -> dict[str, Any]:
 
 
 def describe(entries: Iterable[ModelEntry], base: Path) -> dict[str, Described]:
-    """What describes some models.
+    """Keys that describe some models.
 
     Args:
         entries: Entries of a registry; weights are not looked at.
@@ -81,7 +81,7 @@ def write_record(path: Path, models: Mapping[str, Described]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Described]:
-    """What `write_record` wrote.
+    """Read a file of `write_record`.
 
     Raises:
         UserError: the file is missing or something else.
@@ -212,7 +212,7 @@ def recorded_entry(model_json: Path, described: Described) -> ModelEntry:
 
 
 def deciding_entry(model_json: Path) -> ModelEntry:
-    """What decides an entry, whether or not its weights are on this machine.
+    """The deciding part of an entry, whether or not its weights are on this machine.
 
     Args:
         model_json: Written by `python -m pesbench entry`.

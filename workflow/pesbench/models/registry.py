@@ -61,7 +61,7 @@ class ModelEntry:
 
     @property
     def sha256(self) -> str:
-        """The digest of its deciding part, by which a job knows it again in a file."""
+        """Digest of the deciding part, by which a job recognises the entry in a file."""
         return entry_sha256(self.deciding())
 
     def trusted(self) -> ModelEntry:

@@ -1,4 +1,4 @@
-"""What a model is in a run: who is ranked, and who is shown beside the ranks."""
+"""Role of a model in a run: which are ranked, and which are shown beside the ranks."""
 
 from __future__ import annotations
 

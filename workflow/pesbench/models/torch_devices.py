@@ -25,7 +25,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def torch_details(device: torch.device) -> dict[str, Any]:
-    """What of torch and of a GPU decides rounding and speed, for the provenance."""
+    """Properties of torch and of a GPU that decide rounding and speed, for the provenance."""
     # as plain str: its own class would import torch in every process that reads it
     found: dict[str, Any] = {"torch": str(torch.__version__)}
     if device.type == "cuda":

@@ -47,7 +47,7 @@ class _TransientError(Exception):
 
 
 class _RefusedError(Exception):
-    """What is not taken from a server, whatever it is asked."""
+    """Content that is never accepted from a server."""
 
 
 def save(address: str, path: Path, cure: str, most_bytes: int = MOST_BYTES) -> str:

@@ -1,4 +1,4 @@
-"""What runs code when it is loaded, and the word of consent without which it is not loaded.
+"""Weights that run code when they are loaded, and the consent that loading them requires.
 
 A pickled network is a program. It is loaded only if the user's registry says so: with the `sha256`
 of the file, with `trust: true` (`--trust` on a command line), or, of an address, with the pin that
@@ -28,12 +28,12 @@ _ROOT = 0
 
 
 def _said_before(path: Path) -> bool:
-    """Whether the pin of a download is there, and is this user's word or the administrator's."""
+    """Whether a download has a pin that belongs to this user or to the administrator."""
     return read_pin(path) is not None and pin_path(path).stat().st_uid in (os.getuid(), _ROOT)
 
 
 def check_consent(name: str, family: str, settings: Mapping[str, Any], found: str | None) -> None:
-    """Refuse weights that can run code, where nothing says that the user trusts them.
+    """Refuse weights that can run code without the consent of the user.
 
     Args:
         name: Name of the entry.

@@ -23,12 +23,12 @@ def _key(entry: ModelEntry, passed_over: tuple[str, ...]) -> str:
 
 
 def checkpoint_key(entry: ModelEntry) -> str:
-    """What all variants of one checkpoint have in common."""
+    """Key that all variants of one checkpoint share."""
     return _key(entry, NUMERICAL)
 
 
 def repeat_key(entry: ModelEntry) -> str:
-    """What repeats of one entry have in common."""
+    """Key that repeats of one entry share."""
     return _key(entry, ("repeat",))
 
 

@@ -1,4 +1,4 @@
-"""What a weight file is, from its first bytes: cheap, and without the package that reads it.
+"""Kind of a weight file, from its first bytes: fast, and without the package that reads it.
 
 The file may be anybody's. Nothing of it is executed, and what is read of it is bounded whatever
 sizes it claims.
@@ -41,7 +41,7 @@ class _Bounded(io.BufferedReader):
 
 
 def defect(file: BinaryIO, package: str | None) -> str | None:
-    """What is wrong with a file that should hold a pickled network or dictionary, or None.
+    """Error of a file that should hold a pickled network or dictionary, or None.
 
     Only the kind of file and the class at the top of the pickle are looked at, nothing is
     unpickled: what passes may still not load.
@@ -109,7 +109,7 @@ def _defect_of_zip(file: BinaryIO, size: int, package: str | None) -> str | None
 
 
 def _defect_of_pickle(pickled: bytes, package: str | None) -> str | None:
-    """What is wrong with the object at the top of a pickle, as far as its first opcodes tell."""
+    """Error of the top object of a pickle, as far as its first opcodes show, or None."""
     texts: list[str] = []
     try:
         for opcode, argument, _ in pickletools.genops(pickled):

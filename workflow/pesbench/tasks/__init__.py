@@ -1,1 +1,1 @@
-"""One folder a task: a question that is put to every model."""
+"""One folder for each task, a test that every model runs."""

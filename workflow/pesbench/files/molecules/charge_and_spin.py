@@ -124,7 +124,7 @@ def charge_and_spin(
     spin: int | None = None,
     protons: int | None = None,
 ) -> tuple[int | None, int | None]:
-    """What a record says of its total charge and multiplicity.
+    """Total charge and multiplicity that a record states.
 
     Args:
         said: Names and values of the record; a value is None where a bare word stands.

@@ -1,4 +1,4 @@
-"""Whether a geometry is a complete molecule in three dimensions, judged by distances alone.
+"""Checks by distances alone whether a geometry is a complete molecule in three dimensions.
 
 Files without bond orders (xyz, PDB, ASE's traj) do not say that hydrogens were left out. Carbon
 tells: it has four bonds, and the length of a bond gives its order.

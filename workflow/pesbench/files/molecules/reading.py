@@ -1,4 +1,4 @@
-"""Files of molecules: what a user's file says is taken, or refused by name."""
+"""Files of molecules: everything that a user's file states is used, or refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one record of a file of molecules says, before anything is concluded from it."""
+"""Statements of one record of a file of molecules, before any interpretation."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class ASEModel:
 
 
 def ask(calculator: Any, atoms: Atoms) -> tuple[float | None, Any]:
-    """Energy in eV and forces in eV/Å that a calculator has for some atoms, computed anew.
+    """Energy in eV and forces in eV/Å of some atoms, computed again by a calculator.
 
     A calculator of ASE's fills `results` when `calculate` is called. One that overrides
     `get_property`, or has `get_potential_energy` and `get_forces` alone, is asked by these.

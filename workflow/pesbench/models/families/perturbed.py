@@ -256,7 +256,7 @@ class PairDefect:
         return self._pairs
 
     def __call__(self, batch: Batch) -> tuple[Array, Array]:
-        """What the defect adds to a batch.
+        """Energies and forces that the defect adds to a batch.
 
         Returns:
             Energies in eV, shape (S,), and forces in eV/Å, shape (A, 3). Two atoms in the same

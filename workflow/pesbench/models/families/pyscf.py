@@ -89,7 +89,7 @@ class PySCFSettings(EntrySettings):
 
 @dataclass(frozen=True)
 class KohnSham:
-    """What decides a calculation.
+    """Settings that decide a calculation.
 
     Attributes:
         functional: PySCF's name, without dispersion.
@@ -116,7 +116,7 @@ class SCFNotConvergedError(Exception):
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse what PySCF does not know, before any work.
+    """Refuse settings that PySCF does not support, before any work.
 
     Args:
         name: Name of the entry, for the message.

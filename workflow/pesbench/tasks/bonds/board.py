@@ -163,7 +163,7 @@ def _row(
     ladders: Mapping[str, pd.DataFrame],
     zero: pd.Series | None,
 ) -> dict[str, Any]:
-    """What a model's row says without looking at the other ranked models."""
+    """Part of a model's row that is independent of the other ranked models."""
     values = {column: scan_values(scored, column) for column in _MEANS}
     defect, dose = fact.perturbation or fact.control or ("", None)
     row: dict[str, Any] = {
@@ -222,7 +222,7 @@ def _by_split(scored: pd.DataFrame) -> dict[str, Any]:
 
 
 def _missing(rows: pd.DataFrame, values: Mapping[str, pd.Series], n_scored: int) -> dict[str, str]:
-    """What became of the scans without a score, and scores that only some scans have."""
+    """Outcome of the scans without a score, and scores that only some scans have."""
     failed = rows[rows["status"] != "ok"]
     counts = failed["status"].value_counts(sort=True)
     parts = [f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items()]

@@ -143,7 +143,7 @@ def wall_gives_way(
 
 
 def bond_class(numbers: NDArray[np.int64], bonds: NDArray[np.int64], atoms: tuple[int, int]) -> str:
-    """A name that bonds of one molecule share where the bond graph does not tell them apart.
+    """A name that equivalent bonds of one molecule share, by the bond graph.
 
     Atoms begin with their element and are told apart by what their neighbours are, again and again
     until no more are (colour refinement).

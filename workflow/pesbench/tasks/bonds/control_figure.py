@@ -21,7 +21,7 @@ from pesbench.tasks.bonds.by_bond_figure import FSD_LABEL
 
 @dataclass(frozen=True)
 class _Panel:
-    """How a kind of control is drawn."""
+    """Style of a kind of control."""
 
     kind: str
     title: str

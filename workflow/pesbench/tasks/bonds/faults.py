@@ -183,7 +183,7 @@ def is_older(row: Row) -> bool:
 
 
 def older_scores(rows: Sequence[Row]) -> str:
-    """How many scored scans say nothing of `KINDS` but the last, and the cure; "" if none."""
+    """Number of scored scans that lack all of `KINDS` but the last, and the remedy; "" if none."""
     scored = [row for row in rows if is_scored(row)]
     older = sum(map(is_older, scored))
     if not older:
@@ -228,7 +228,7 @@ def _ranked(kind: Kind, rows: Sequence[Row], count: int) -> list[Fault]:
 
 
 def _are_twins(one: Fault, other: Fault) -> bool:
-    """Whether two faults are one, on bonds that the bond graph does not tell apart."""
+    """Whether two faults on equivalent bonds count as one."""
     if is_older(one.row) or one.row["system"] != other.row["system"]:
         return False
     return (

@@ -1,4 +1,4 @@
-"""What an evaluation of bond scans holds, for `pesbench merge`."""
+"""Content of an evaluation of bond scans, for `pesbench merge`."""
 
 from __future__ import annotations
 

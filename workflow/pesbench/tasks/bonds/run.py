@@ -1,4 +1,4 @@
-"""Evaluations that are kept when more scans are asked for: only those that are missing are made.
+"""Evaluations of bond scans: when more scans are selected, only the missing ones are evaluated.
 
 An evaluation is kept where everything that decides its numbers is what it was: entry and weights,
 scan set, code, packages, device, precision and threads.

@@ -1,4 +1,4 @@
-"""What a reader is told of the scans: the leaderboard, FSD by bond type, the controls."""
+"""Section of the scans: the leaderboard, FSD by bond type, the controls."""
 
 from __future__ import annotations
 

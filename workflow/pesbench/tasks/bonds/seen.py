@@ -20,7 +20,7 @@ SHOWN = {
 
 
 def notes(rows: pd.DataFrame) -> tuple[str, ...]:
-    """How to read the rows of `seen_rows`."""
+    """Notes on how to read the rows of `seen_rows`."""
     text = "Seen molecules were in the training data, unseen ones were not"
     if rows["fsd_full_low"].notna().any():
         text += "; the intervals hold 95 % of bootstrap samples of the molecules"
@@ -96,7 +96,7 @@ def text_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(scores: Mapping[str, pd.DataFrame]) -> Table | None:
-    """The table for readers; None where no model tells what it was trained on."""
+    """The table for readers; None if no model states what it was trained on."""
     rows = seen_rows(scores)
     if rows.empty:
         return None

@@ -9,7 +9,7 @@ from pesbench.core.settings import setting
 
 @dataclass(frozen=True)
 class BondSettings:
-    """How bond scans are scored."""
+    """Settings of the scores of bond scans."""
 
     energy_ceiling_ev: float = setting(
         10.0,

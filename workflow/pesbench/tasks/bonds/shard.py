@@ -41,7 +41,7 @@ logger = logging.getLogger("pesbench")
 
 
 def evaluate_shard(job: RunJob) -> None:
-    """Evaluate a model on some scans and write an evaluation file, whatever is there.
+    """Evaluate a model on some scans and write an evaluation file, whether one exists or not.
 
     Continues from its checkpoint if an earlier call was killed; scans that the quality gate
     dropped are passed over.
@@ -102,7 +102,7 @@ def _shard_limit(
 
 
 def _next_unit(scan_set: ScanSet, ids: Sequence[str], limit: BatchLimit) -> int:
-    """How many of the next scans share batches: whole scans up to one batch, at least one."""
+    """Number of the next scans that share batches: whole scans up to one batch, at least one."""
     frames, atoms = 0, 0
     for count, scan_id in enumerate(ids[:UNIT_SCANS]):
         n_frames, n_atoms = scan_set.shape(scan_id)
@@ -170,7 +170,7 @@ def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:
 def _pieces(
     checkpoint: Checkpoint, scan_set: ScanSet, ids: Sequence[str]
 ) -> Iterator[tuple[list[ScanEvaluation], BatchLimit, int]]:
-    """What the checkpoint holds, compared with the scans that are asked for.
+    """Content of the checkpoint, compared with the requested scans.
 
     Raises:
         UserError: a piece is damaged, or of other scans.

@@ -114,7 +114,7 @@ def read_evaluation(holder: dict[str, Evaluation], scan: Scan) -> ScanEvaluation
 
 
 def frame_atoms(scan: Scan, evaluation: ScanEvaluation, frame: int, **info: Any) -> Atoms:
-    """One frame with what the model and the reference say about it.
+    """One frame with the results of the model and of the reference.
 
     `energy` and `forces` are the model's where finite; `reference_energy` in `info` and the array
     `reference_forces` are the reference's. Units: Å, eV, eV/Å.

@@ -1,4 +1,4 @@
-"""Columns of the leaderboard: how long runs live, how well energy is kept, what it cost."""
+"""Columns of the leaderboard: survival, conservation of energy, cost."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _of_others(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _missing(rows: pd.DataFrame) -> str:
-    """What became of the runs that did not finish, by cause."""
+    """Runs that did not finish, by cause."""
     ended = rows[rows["outcome"] != Outcome.SURVIVED.value]
     causes = ended["failure"].where(ended["failure"] != "", ended["status"])
     return ", ".join(

@@ -1,4 +1,4 @@
-"""How well a trajectory at constant energy conserves it: drift, fluctuation, jumps, hot spikes.
+"""Conservation of energy by a trajectory: drift, fluctuation, jumps, temperature spikes.
 
 The caller passes the series up to the failure, one value a step, time 0 being the start. The first
 0.2 ps are discarded: the start on a relaxed geometry with velocities of 2T is a spike itself, and

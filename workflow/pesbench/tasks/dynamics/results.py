@@ -1,4 +1,4 @@
-"""What a file of trajectories holds, for `pesbench merge`."""
+"""Content of a file of trajectories, for `pesbench merge`."""
 
 from __future__ import annotations
 

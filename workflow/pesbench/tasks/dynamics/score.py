@@ -67,7 +67,7 @@ TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure",
 def score_trajectory(
     trajectory: Trajectory, series: Series, frames: Frames, timestep_fs: float, n_steps: int
 ) -> dict[str, float]:
-    """All numbers of one trajectory that was put to the model.
+    """All scores of one trajectory that the model ran.
 
     Energies and temperatures are those of every step, bond lengths those of the stored frames.
     Fu's reference lengths are those of the relaxed start. A run that was cut by the clock or by
@@ -107,7 +107,7 @@ def score_trajectory(
 def _scores_of_others(
     trajectory: Trajectory, series: Series, frames: Frames, n_steps: int
 ) -> dict[str, float]:
-    """What other benchmarks would say of a run that survived or failed: `OTHERS_METRICS`."""
+    """Scores of other benchmarks for a run that survived or failed: `OTHERS_METRICS`."""
     total = series.total
     lengths = elsewhere.bond_lengths(frames.positions, trajectory.bonds)
     complete = trajectory.survived

@@ -1,4 +1,4 @@
-"""What a reader is told of dynamics: how long runs live, how well energy is kept, what it cost."""
+"""Section of dynamics: survival, conservation of energy, cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALL_COUNT = "No reference ran dynamics: every failure counts, none is in excess
 
 
 def notes(rows: pd.DataFrame) -> tuple[str, ...]:
-    """How to read the section: what this run has, and nothing else.
+    """Notes on how to read the section, for what this run has.
 
     Args:
         rows: Rows of the board that ran dynamics.
@@ -66,14 +66,14 @@ def _order_cell(row: Mapping[str, Any]) -> str:
 
 
 def _not_finished(row: Mapping[str, Any]) -> str:
-    """Runs that did not finish, by cause, and how often a model was started anew for the others."""
+    """Runs that did not finish, by cause, and how often a model was restarted for the others."""
     text = str(row["md_missing"] or "–")
     lost = row["md_worker_deaths"]
     return f"{text}; process lost {lost:.0f} times" if lost > 0 else text
 
 
 def section(inputs: SectionInputs) -> Section:
-    """The section of dynamics; a row that is no model says what it is."""
+    """The section of dynamics; rows of other roles than `model` state their role."""
     columns = dynamics_columns(inputs.scores, inputs.reference)
     ran = columns.assign(
         role=[inputs.facts[name].role for name in columns["model"]],
@@ -89,7 +89,7 @@ def section(inputs: SectionInputs) -> Section:
 
 
 def _scan_seconds(inputs: SectionInputs, model: str) -> float:
-    """Wall time of the model's scans, to compare with; NaN where their scores do not tell."""
+    """Wall time of the model's scans, for comparison; NaN if their scores do not hold it."""
     scans = inputs.others.get("bonds", {}).get(model)
     if scans is None or "command_s" not in scans:
         return float("nan")

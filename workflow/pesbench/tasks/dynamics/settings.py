@@ -13,7 +13,7 @@ MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: som
 
 @dataclass(frozen=True)
 class DynamicsSettings:
-    """How the trajectories of a run are made."""
+    """Settings of the trajectories of a run."""
 
     temperatures_k: tuple[float, ...] = setting(
         (300.0, 500.0, 1000.0),

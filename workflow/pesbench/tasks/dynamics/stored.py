@@ -56,7 +56,7 @@ def trajectory_name(system: str, temperature_k: float, replicate: int) -> str:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a trajectory is and how it ended, without its data.
+    """Description and outcome of a trajectory, without its data.
 
     Attributes:
         system: Name of the molecule.
@@ -246,7 +246,7 @@ class Trajectories(Reader):
         return self._groups[name]
 
     def trajectory(self, name: str) -> Trajectory:
-        """What a trajectory is and how it ended.
+        """Description and outcome of a trajectory.
 
         Raises:
             UserError: the file has no trajectory of that name, or one that is not what it should

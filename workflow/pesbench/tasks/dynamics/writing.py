@@ -1,4 +1,4 @@
-"""How trajectories are written, in the layout of `stored`."""
+"""Writing of trajectories, in the layout of `stored`."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class _Written:
             self._every_step[key] = _series(element, unit, None, (n_steps,), _CHUNK_STEPS)
 
     def add(self, segment: Segment, index: int, atoms: slice) -> None:
-        """What a segment holds of it."""
+        """Part of a segment that belongs to this trajectory."""
         start = segment.first_step
         stop = min(start + len(segment.potential), self._trajectory.last_step + 1)
         if stop > start:

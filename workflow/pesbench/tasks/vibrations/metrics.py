@@ -22,7 +22,7 @@ IMAGINARY_CM1 = -20.0
 
 @dataclass(frozen=True)
 class FrequencyErrors:
-    """How far a model's frequencies of one molecule are from the reference's.
+    """Errors of a model's frequencies of one molecule.
 
     Attributes:
         mae_cm1: Mean absolute error over the sorted modes.

@@ -1,4 +1,4 @@
-"""What a file of vibrations holds, for `pesbench merge`."""
+"""Content of a file of vibrations, for `pesbench merge`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader is told of harmonic frequencies."""
+"""Section of harmonic frequencies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ERROR = "mae_cm1"
 
 
 def section(inputs: SectionInputs) -> Section:
-    """The section of frequencies; a row that is no model says what it is."""
+    """The section of frequencies; rows of other roles than `model` state their role."""
     labels = {
         name: name if (role := inputs.facts[name].role) == "model" else f"{name} ({role})"
         for name in inputs.scores
@@ -47,7 +47,7 @@ def section(inputs: SectionInputs) -> Section:
 
 
 def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
-    """How to read the section: what a number is, and what is missing of it."""
+    """Notes on how to read the section: definitions and missing values."""
     found = [
         "Harmonic frequencies of each molecule at the model's own minimum, compared with those "
         "of the "

@@ -10,7 +10,7 @@ from pesbench.core.settings import check_limits, setting
 
 @dataclass(frozen=True)
 class VibrationSettings:
-    """How frequencies are found."""
+    """Settings of the frequencies."""
 
     displacement_angstrom: float = setting(
         0.01,

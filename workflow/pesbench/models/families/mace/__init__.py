@@ -1,1 +1,1 @@
-"""Family `mace`: what it is (`family.py`), and its adapter (`model.py`)."""
+"""Family `mace`: its description (`family.py`) and its adapter (`model.py`)."""

@@ -1,1 +1,1 @@
-"""Family `sevennet`: what it is (`family.py`), and its adapter (`model.py`)."""
+"""Family `sevennet`: its description (`family.py`) and its adapter (`model.py`)."""

@@ -1,1 +1,1 @@
-"""Family `testbed`: what it is (`family.py`), and its adapter (`model.py`)."""
+"""Family `testbed`: its description (`family.py`) and its adapter (`model.py`)."""

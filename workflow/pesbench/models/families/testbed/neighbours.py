@@ -1,4 +1,4 @@
-"""How much a neighbour counts: by distance, by rank, or by a differentiable rank.
+"""Weight of a neighbour: by distance, by rank, or by a differentiable rank.
 
 Every pair (i, j) of a molecule has an edge coordinate x that is symmetric, 0 for i = j and at
 least 1 where the edge has vanished. Attention takes it as an additive bias b(x), that is, a factor
