@@ -1,4 +1,4 @@
-"""What the words of a command line may be: numbers within limits, devices, cores.
+"""Types of arguments of a command line: numbers within limits, devices, cores.
 
 What is refused is one line with the cure.
 """

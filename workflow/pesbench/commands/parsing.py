@@ -1,4 +1,4 @@
-"""What all commands share of the command line: the parser, its outputs, common options."""
+"""Common part of all commands: the parser, its outputs, common options."""
 
 from __future__ import annotations
 

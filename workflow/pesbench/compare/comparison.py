@@ -1,4 +1,4 @@
-"""What a comparison is: a question that is put to the scores of several models and tasks.
+"""Comparisons: a comparison answers a question from the scores of several models and tasks.
 
 A comparison is one folder `compare/<name>`:
 
@@ -26,7 +26,7 @@ BONDS, DYNAMICS, VIBRATIONS = "bonds", "dynamics", "vibrations"  # tasks whose s
 
 @dataclass(frozen=True)
 class ReportRun:
-    """What a report is of; known before anything of it is computed.
+    """Models and tasks of a report, which are known before anything is computed.
 
     Attributes:
         entries: All models by name, in the order of the run.

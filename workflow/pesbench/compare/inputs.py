@@ -1,4 +1,4 @@
-"""What comparisons read: facts and scores of models, by task.
+"""Inputs of comparisons: facts and scores of models, by task.
 
 This module is the one place where comparisons reach into tasks: what they need of how `bonds` and
 `dynamics` are scored, they import from here.
@@ -23,7 +23,7 @@ __all__ = ["ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "dynamics_columns
 
 @dataclass(frozen=True)
 class CompareInputs:
-    """What `section` of a comparison gets.
+    """Input of `section` of a comparison.
 
     Attributes:
         facts: Facts about every model, in the order of the run.

@@ -51,7 +51,7 @@ _NOBODY = Marker("", "", 0, "", "", "")
 
 
 def _place() -> str:
-    """What tells this machine, or this container, from any other."""
+    """Identifier of this machine, or of this container."""
     told = [platform.node()]
     for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with contextlib.suppress(OSError):

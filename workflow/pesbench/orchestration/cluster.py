@@ -1,4 +1,4 @@
-"""What differs from one cluster to the next: account, partitions, and the limits of a job."""
+"""Properties of a cluster: account, partitions, and the limits of a job."""
 
 from __future__ import annotations
 

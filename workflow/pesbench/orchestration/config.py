@@ -87,13 +87,13 @@ class Run:
         return loading_options(self.models[model])
 
     def seen_systems(self, model: str) -> list[str]:
-        """The file that tells what a model was trained on, if it names one."""
+        """File of the systems that a model was trained on, if its entry names one."""
         path = self.models[model].settings.get("seen_systems")
         return [path] if path else []
 
     @property
     def seen_files(self) -> list[str]:
-        """The files that tell what the models were trained on."""
+        """Files of the systems that the models were trained on."""
         return sorted({file for model in self.models for file in self.seen_systems(model)})
 
     def seen_scans(self, model: str) -> list[str]:
@@ -107,7 +107,7 @@ class Run:
 
     @cached_property
     def report(self) -> ReportRun:
-        """What the report is of."""
+        """Models and tasks of the report."""
         ran = {name: run.models for name, run in self.tasks.items()}
         return ReportRun(self.models, self.level_of_theory, ran, self.ladder)
 
@@ -120,11 +120,11 @@ class Run:
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """What the tables say of each model beside its numbers."""
+        """Facts about each model that tables show beside its numbers."""
         return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
 
     def models_of(self, task: str) -> list[str]:
-        """Names of the models that a task asks; none where it asks nothing, or is not there."""
+        """Names of the models that run a task; none if it is not in the run."""
         return self.tasks[task].models if task in self.tasks else []
 
     @property
@@ -139,7 +139,7 @@ class Run:
         return entry
 
     def resolved(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A config with the models that each stage of this run asks, in place of those named."""
+        """A config that names the models of each task of this run explicitly."""
         return dict(config) | {
             name: config[name] | {"models": self.models_of(name)}
             for name, task in tasks().items()
@@ -172,7 +172,7 @@ class Run:
 
 
 def loading_options(entry: ModelEntry) -> list[str]:
-    """What tells a command that reads a resolved entry whose it is, and where its weights lie."""
+    """Options for a command that reads a resolved entry: its digest and the path of its weights."""
     weights = entry.weights_path
     where = ["--weights", str(weights)] if weights else []
     return ["--entry-sha256", entry.sha256, *where]
@@ -262,7 +262,7 @@ def _entries(
     base: Path,
     places: Mapping[str, str],
 ) -> tuple[list[str], dict[str, list[str]], ModelEntry | None, ModelEntry | None]:
-    """Names of the run's models, before its controls, and of those that each task asks.
+    """Names of the run's models, before its controls, and of those that run each task.
 
     Returns:
         The names, those by task, and the resolved entries of the scan set's reference and of what

@@ -1,4 +1,4 @@
-"""What a user says of a run: the default config, configs of one's own, the command line.
+"""Configuration of a run: the default config, the user's configs, the command line.
 
 Snakemake's own reading of the same files is not used: it takes the last of two equal keys, and
 reads `017` as 15 and `no` as false.
@@ -49,7 +49,7 @@ class Config:
 
     @property
     def name(self) -> str:
-        """What the whole is called in messages."""
+        """Name of the whole config in messages."""
         return " + ".join(name for name, _ in self.layers)
 
     @property
@@ -59,7 +59,7 @@ class Config:
         return {key: self.layers[number][0] for key, number in found.items()}
 
     def layer(self, name: str) -> Mapping[str, Any]:
-        """What one layer says; nothing where there is none of that name."""
+        """Content of one layer; empty if there is none of that name."""
         return dict(self.layers).get(name, {})
 
     def before(self, key: str, other: str) -> bool:
@@ -135,7 +135,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:
-    """What `--config KEY=VALUE ...` says, as Snakemake takes it.
+    """Content of `--config KEY=VALUE ...`, as Snakemake reads it.
 
     Raises:
         UserError: one is no such argument, or a key is given twice.

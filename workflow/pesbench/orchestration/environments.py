@@ -67,7 +67,7 @@ def python_of(folder: Path) -> Path:
 
 
 def stamp_of(folder: Path) -> Path:
-    """What says that an environment is whole, and what it holds."""
+    """Stamp that states that an environment is complete, and its content."""
     return folder.with_name(f"{folder.name}.json")
 
 

@@ -1,4 +1,4 @@
-"""What a job asks of a scheduler: time, memory and a GPU, from what it holds and what was measured.
+"""Requests to a scheduler: time, memory and a GPU, from the content of a job and measurements.
 
 A request is an estimate. If it is too small, the job is submitted again, asks for more and
 continues from its checkpoint; if it is too large, the job waits longer in the queue.
@@ -48,7 +48,7 @@ _TYPICAL_SCAN, _TYPICAL_SYSTEM = Size(N_FRAMES, _TYPICAL_ATOMS), Size(1, _TYPICA
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks for at its first attempt.
+    """Request of a job at its first attempt.
 
     Attributes:
         minutes: Expected duration, with a margin.
@@ -118,7 +118,7 @@ def memory_mb(entry: ModelEntry) -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """What an earlier job of a model took.
+    """Time and memory that an earlier job of a model took.
 
     Attributes:
         task: Name of the task; `SCAN_SET` for the evaluation that makes the scan set, "" for a
@@ -136,7 +136,7 @@ class Measured:
 
     @classmethod
     def of(cls, task: str, usage: Usage) -> Measured | None:
-        """What a file tells; None if the model answered nothing."""
+        """Measurement from a file; None if the model answered nothing."""
         if usage.atom_frames <= 0 or not usage.wall_s > 0:
             return None
         peak_mb = usage.peak_memory_bytes / 1e6
@@ -149,7 +149,7 @@ class Measured:
 
 
 def measured_probe(path: Path) -> list[Measured]:
-    """What a model took when it was timed for a plan; an empty list if it was not.
+    """Timings of a model for a plan; an empty list if there are none.
 
     Args:
         path: JSON made by `pesbench probe`; it may be missing.
@@ -176,7 +176,7 @@ def measured_probe(path: Path) -> list[Measured]:
 
 
 def measured(files: Mapping[str, Iterable[Path]]) -> list[Measured]:
-    """What a few of a model's earlier jobs took.
+    """Time and memory that some earlier jobs of a model took.
 
     A file that cannot be read is skipped here; the stage that needs it reports it.
 
@@ -290,7 +290,7 @@ class Requests:
         return Request(minutes(atom_frames, speed), memory, gpu, waiting_s / 60.0)
 
     def _timed(self, folder: str) -> list[Measured]:
-        """What a plan has measured, which is there before the first run of the model."""
+        """Measurement of a plan, which exists before the first run of the model."""
         if folder not in self._probes:
             self._probes[folder] = measured_probe(self._run.results / folder / "probe.json")
         return self._probes[folder]

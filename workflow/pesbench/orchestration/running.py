@@ -31,7 +31,7 @@ def started(pid: int) -> str:
 
 
 def announce() -> None:
-    """Tell the jobs that this process starts from now on which Snakemake they belong to."""
+    """Set the variable by which later jobs of this process know their Snakemake."""
     if since := started(os.getpid()):  # "" where there is no /proc to look at
         os.environ[RUN] = f"{platform.node()} {os.getpid()} {since}"
 

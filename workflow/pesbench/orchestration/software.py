@@ -46,7 +46,7 @@ class Software:
     base: str = sys.executable
 
     def file(self, entry: ModelEntry) -> Path | None:
-        """What the environment of a model is made from; None where it runs in the base one.
+        """File of an environment's requirements; None if the model runs in the base environment.
 
         Args:
             entry: Entry of the model; a perturbed one runs where its base does.
@@ -72,7 +72,7 @@ class Software:
         return [stamp_of(self.built / file.stem)] if file and self.mode == "venv" else []
 
     def requirements(self, entry: ModelEntry) -> str:
-        """What changes if other packages are asked for in a model's environment; "" without."""
+        """Text that changes with the packages of a model's environment; "" without one."""
         file = self.file(entry)
         return _sha256_of(file, file.stat().st_mtime_ns) if file and self.mode == "venv" else ""
 
@@ -82,7 +82,7 @@ class Software:
         return sorted(file.stem for file in files if file)
 
     def conda_file(self, entry: ModelEntry) -> str | None:
-        """What Snakemake makes the environment of a model from; None where it is to make none."""
+        """File from which Snakemake makes the environment of a model; None if it makes none."""
         file = self.file(entry)
         return str(file) if file and self.mode == "conda" else None
 

@@ -1,4 +1,4 @@
-"""What the Snakefile begins with: the config is read and checked before there is any job."""
+"""Start of the Snakefile: the config is read and checked before there is any job."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pesbench.orchestration.surroundings import (
 
 @dataclass(frozen=True)
 class Given:
-    """What Snakemake was given on the command line or by a profile.
+    """Config files and values that Snakemake got from the command line or a profile.
 
     Attributes:
         files: Files of `--configfile`.
@@ -46,7 +46,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Start:
-    """What a run consists of.
+    """Config, resolved run and software.
 
     Attributes:
         config: Config as the user gave it.

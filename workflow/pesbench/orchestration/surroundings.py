@@ -1,4 +1,4 @@
-"""What a user's session and working folder hold for other purposes does not reach a batch job.
+"""Protection of batch jobs from the user's session and working folder.
 
 A terminal of Jupyter or Colab names a backend of matplotlib that only a notebook has, a working
 folder may hold a `numpy.py`, a shell may turn warnings into errors. What is meant for a job

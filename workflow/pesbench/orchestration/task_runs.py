@@ -1,4 +1,4 @@
-"""What each task asks of which models, from the blocks of the config that are named as tasks."""
+"""Models and jobs of each task, from the blocks of the config that are named as tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("pesbench")
 
 @dataclass(frozen=True)
 class TaskRun:
-    """What a run asks of its models for one task.
+    """Models, items and settings of one task in a run.
 
     `shards` holds the jobs of every model, the scan set's method among them where the task asks
     it; `shards_of(model)` those of one model, which differ for a control: it has one job a
@@ -103,7 +103,7 @@ def asked_models(
     *,
     narrowed: bool,
 ) -> list[str]:
-    """Models of the run that a task's block asks, sorted.
+    """Models of the run that a task's block names, sorted.
 
     A name must be of the run; the scan set's reference is added to the run where it is named here.
 
@@ -177,7 +177,7 @@ def task_run(
     base: Path,
     place: str,
 ) -> TaskRun | None:
-    """What a task asks of the models of a run; None where it asks nothing.
+    """Jobs of a task in a run; None if no model runs it.
 
     Molecules without a selected scan are left out, and named where the block names them.
 

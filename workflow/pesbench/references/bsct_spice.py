@@ -116,7 +116,7 @@ class _Unpacked:
 
 
 def _archive_files(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name below `bsct_spice/`, size and content of every file, which is not read before asked."""
+    """Name below `bsct_spice/`, size and content of every file; the content is read on request."""
     if path.is_dir():
         roots = [path / _ROOT, *sorted(p / _ROOT for p in path.iterdir() if p.is_dir())]
         root = next((r for r in roots if r.is_dir()), path)

@@ -39,7 +39,7 @@ logger = logging.getLogger("pesbench")
 
 @dataclass(frozen=True)
 class Plan:
-    """What some molecules give.
+    """Scans of some molecules.
 
     Attributes:
         scans: Ids, sorted.
@@ -135,7 +135,7 @@ def nothing_to_scan(plan: Plan) -> str:
 
 
 def with_reference(scan: Scan, evaluation: ScanEvaluation, limits: QualityLimits) -> Scan:
-    """A scan with the energies and forces of the reference, judged by the quality gate."""
+    """A scan with the reference's energies and forces, checked by the quality gate."""
     failed = evaluation.frame_status != Status.OK.code
     energy, forces = evaluation.energy.copy(), evaluation.forces.copy()
     energy[failed] = np.nan

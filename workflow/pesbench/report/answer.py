@@ -1,4 +1,4 @@
-"""What a reader wants to know first, in a few sentences: who is smoothest, and what of it."""
+"""First answers for readers, in a few sentences: which model is smoothest, and what that means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report is made of, and the commands that make it.
+"""Parts of a report, and the commands that make them.
 
 The rules of the workflow, `pesbench merge`, `pesbench report` and `pesbench plan` all ask here, so
 that which sections belong to a run is written once.
@@ -34,7 +34,7 @@ def section_names(run: ReportRun) -> list[str]:
 
 
 def model_sections(run: ReportRun) -> list[tuple[str, str]]:
-    """Task and model of every section that tells where one model fails.
+    """Task and model of every section of a single model.
 
     Only models have one: nothing breaks in the reference, and where a known defect does is known.
     """
@@ -136,7 +136,7 @@ def board_command(folder: Path, run: ReportRun, *, scan_set: Path, page: bool) -
 
 
 def strict_command(folder: Path, run: ReportRun, *, scan_set: Path, models_file: Path) -> list[str]:
-    """Words of the command that tells which models failed, but for `--out`."""
+    """Words of the command that lists the models that failed, without `--out`."""
     return ["strict", *_common(folder, run, scan_set, models_file), *_ran(run.ran)]
 
 

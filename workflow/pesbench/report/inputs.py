@@ -1,4 +1,4 @@
-"""What sections are made from: the registry and the scores of every model of a run."""
+"""Inputs of sections: the registry and the scores of every model of a run."""
 
 from __future__ import annotations
 

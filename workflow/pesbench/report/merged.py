@@ -60,7 +60,7 @@ def text_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def notes(manifest: Mapping[str, Any]) -> list[str]:
-    """What a reader must know: scores as they came, other code, other names, what is left out."""
+    """Notes for readers: scores used as they are, other code, other names, what is left out."""
     models = manifest["models"]
     found = []
     merged = [

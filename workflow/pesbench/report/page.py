@@ -176,7 +176,7 @@ def _look(column: tables.Column, text: str) -> str:
 
 
 def _sort_key(value: Any) -> str:
-    """What the page sorts a cell by: empty if it has no value."""
+    """Sort key of a cell on the page; empty if it has no value."""
     if isinstance(value, str):
         return value
     return "" if pd.isna(value) or not np.isfinite(value) else repr(float(value))

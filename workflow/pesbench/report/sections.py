@@ -1,4 +1,4 @@
-"""Folders of sections: what tasks and comparisons tell a reader, written and read back.
+"""Folders of sections, the parts of a report, written and read back.
 
 A folder holds `section.json` (texts, cells of the tables, columns for the leaderboard, names of the
 files, how it was made), each table as CSV, each figure as PNG, and more files where a section has

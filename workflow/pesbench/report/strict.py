@@ -18,7 +18,7 @@ FAILED = (Status.NONFINITE, Status.ERROR, Status.OUT_OF_MEMORY, Status.TIMEOUT, 
 
 @dataclass(frozen=True)
 class ModelFailure:
-    """How often a model failed in one way.
+    """Number of failures of a model of one kind.
 
     Attributes:
         model: Name of the model.

@@ -275,7 +275,7 @@ def section(board: pd.DataFrame, role: str) -> pd.DataFrame:
 
 
 def notes(board: pd.DataFrame) -> list[str]:
-    """What a reader must know about this board: denominators, ranks, marks, what is missing."""
+    """Notes on this board: denominators, ranks, marks, missing values."""
     models = board[board["role"] == "model"]
     ranked = models[models["rank"].notna()]
     rank_by = board["rank_by"].iloc[0]
@@ -345,7 +345,7 @@ def _rank_note(models: pd.DataFrame, ranked: pd.DataFrame, rank_by: str, perturb
 
 
 def guide(board: pd.DataFrame) -> list[str]:
-    """How to read any board, with what this one has to compare to."""
+    """Notes on how to read any board, with the controls of this one."""
     known = []
     if (board["role"] == "reference").any():
         known.append("the reference scores 0")

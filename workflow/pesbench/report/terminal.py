@@ -1,4 +1,4 @@
-"""What a finished run says on the terminal: the first models, and where the rest is."""
+"""Summary of a finished run on the terminal: the first models, and the path of the page."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ SMOKE_EPOCHS, SMOKE_EVERY = 2, 8
 
 @dataclass(frozen=True)
 class Sources:
-    """What a training reads.
+    """Files that a training reads.
 
     Attributes:
         frames: File of `pesbench sample`.
@@ -80,7 +80,7 @@ def read_scans(scan_set: Path | None, ids: Sequence[str]) -> list[ScanTensors]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """How frames were made, for their card.
+    """Origin of frames, for their card.
 
     Raises:
         UserError: the file is missing or holds something else.
@@ -196,7 +196,7 @@ def _training(
 
 
 def rotation_variance(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
-    """How far a potential is from being symmetric under rotation.
+    """Deviation of a potential from symmetry under rotation.
 
     Args:
         model: Loaded.

@@ -18,7 +18,7 @@ from pesbench.testbed.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained under a name; all random numbers are drawn from the name.
+    """A potential to train; all random numbers are drawn from its name.
 
     Attributes:
         name: Name of the potential.
@@ -37,7 +37,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class VariantKeys:
-    """What a file says of one variant; its switches are checked by `pesbench.testbed.settings`."""
+    """Keys of one variant in a file; `pesbench.testbed.settings` checks its switches."""
 
     potential: Mapping[str, Any] = setting(dict, help="Switches of this variant.")
     training: Mapping[str, Any] = setting(dict, help="Schedule of this variant.")
@@ -48,7 +48,7 @@ class VariantKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantsFile:
-    """What `pesbench train` trains."""
+    """The variant that `pesbench train` trains."""
 
     potential: Mapping[str, Any] = setting(dict, help="Switches of all variants.")
     training: Mapping[str, Any] = setting(dict, help="Schedule of all variants.")

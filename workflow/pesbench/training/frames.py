@@ -1,4 +1,4 @@
-"""Labelled frames that potentials are trained and judged on."""
+"""Labelled frames for training and testing potentials."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ logger = logging.getLogger("pesbench")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How trajectories are run and sampled.
+    """Settings of trajectories and of their sampling.
 
     Attributes:
         temperatures_k: One trajectory a molecule, temperature and replicate; near equilibrium, so

@@ -162,7 +162,7 @@ def rotated(evaluate: Evaluate, batch: Batch, base: Result, rotation: Array) -> 
 
 @dataclass(frozen=True)
 class GradientError:
-    """How far forces are from the slope of the energy.
+    """Error of the forces against the slope of the energy.
 
     Attributes:
         error: Largest |F·u + dE/du| over systems, atoms and directions at the best step, eV/Å; NaN
@@ -306,7 +306,7 @@ def precision(noise: float) -> str:
 
 @dataclass(frozen=True)
 class Response:
-    """What a model makes of a charge or a spin multiplicity.
+    """Reaction of a model to a charge or a spin multiplicity.
 
     Attributes:
         kind: `accepted` (the answer changes), `ignored` (the same within rounding), or `refused`
@@ -402,7 +402,7 @@ class Elements:
     message: str = ""
 
     def refusal(self, numbers: NDArray[np.int64]) -> str:
-        """Why a molecule cannot be asked about, or "".
+        """Reason why a molecule cannot be evaluated, or "".
 
         Args:
             numbers: Atomic numbers of the molecule, shape (N,).
@@ -412,7 +412,7 @@ class Elements:
 
 
 def probe_elements(evaluate: Evaluate, scans: Sequence[Scan]) -> Elements:
-    """Ask a model that does not tell its elements: one equilibrium geometry a molecule.
+    """Test the elements of a model that does not state them: one equilibrium geometry a molecule.
 
     An element is refused if no molecule that holds it was answered. The message is that of a
     molecule of common elements: one that fails for another reason than a rare element tells it.

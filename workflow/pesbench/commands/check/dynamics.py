@@ -144,7 +144,7 @@ def check_dynamics(
 
 
 def settings_of_part(settings: DynamicsSettings = SETTINGS) -> dict[str, Any]:
-    """How the trajectories are made, for the record."""
+    """Settings of the trajectories, for the record."""
     return {"systems": list(SYSTEMS), **asdict(settings)}
 
 
@@ -258,7 +258,7 @@ def _cut(
     atoms: slice,
     settings: DynamicsSettings,
 ) -> tuple[Series, Frames]:
-    """What belongs to a trajectory, up to its last step."""
+    """Data of a trajectory, up to its last step."""
     count = trajectory.last_step + 1
     temperature = kinetic_temperature(kinetic[:count], trajectory.degrees_of_freedom)
     time_ps = np.arange(count) * (settings.timestep_fs / 1000.0)

@@ -1,4 +1,4 @@
-"""What an FSD means: the doses of known defects that score the same on the same scans.
+"""Meaning of an FSD: the doses of known defects that score the same on the same scans.
 
 Controls are functions of the reference alone, and on the scans of a check they cost less than a
 second, so that they are computed anew each time.

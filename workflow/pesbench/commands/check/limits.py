@@ -1,4 +1,4 @@
-"""What a check lets pass: defaults by the precision a model computes in, or the caller's own."""
+"""Limits of a check: defaults by the precision of a model, or the caller's own."""
 
 from __future__ import annotations
 

@@ -111,14 +111,14 @@ def _number(symbol: str) -> int:
 
 
 class InProcess:
-    """What an evaluator asks of a worker, without the process: a model that is loaded already."""
+    """Replacement of a worker without a process, for a model that is loaded already."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self.losses: Counter[str] = Counter()  # there is no process to lose
 
     def start(self) -> ModelInfo:
-        """What the model tells of itself."""
+        """Information that the model gives about itself."""
         return self._model.info
 
     def evaluate(self, batch: Batch) -> Timed:

@@ -1,4 +1,4 @@
-"""What a check found: rows with a verdict, as a table, as JSON and as an exit code."""
+"""Results of a check: rows with a verdict, as a table, as JSON and as an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TITLES = ("check", "value", "limit", "verdict", "note")
 
 
 class Verdict(StrEnum):
-    """How a row ended."""
+    """Verdict of a row."""
 
     PASS = "pass"
     FAIL = "fail"  # the value is beyond its limit
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One thing that was looked at.
+    """One row of a check.
 
     Attributes:
         section: Part of the check, such as `conformance`.

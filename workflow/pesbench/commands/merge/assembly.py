@@ -56,7 +56,7 @@ logger = logging.getLogger("pesbench")
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merged folder holds.
+    """Content of a merged folder.
 
     Attributes:
         folder: Path of the folder.
@@ -160,7 +160,7 @@ def merge(
 
 @dataclass(frozen=True)
 class _Found:
-    """What is to be written.
+    """Files and settings to write.
 
     Attributes:
         folders: Folders that are merged.
@@ -258,7 +258,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _files(one: Joined, folder: Path) -> dict[str, list[Path]]:
-    """Bring the files of results of a model together, numbered anew, by task.
+    """Collect the files of results of a model with new numbers, by task.
 
     A task that a model has scores of only has no file.
     """

@@ -1,4 +1,4 @@
-"""What a folder of results holds: `results/<set>` as the workflow writes it, or a part of it.
+"""Content of a folder of results: `results/<set>` as the workflow writes it, or a part of it.
 
 Of each task the files of results are taken where they are there, else the scores that were made of
 them.
@@ -44,7 +44,7 @@ logger = logging.getLogger("pesbench")
 
 @dataclass(frozen=True)
 class Choice:
-    """What is taken of a folder.
+    """Part of a folder that is used.
 
     Attributes:
         without: Names or globs of models to leave out.
@@ -124,7 +124,7 @@ class ModelResults:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds.
+    """Content of a folder.
 
     Attributes:
         path: Path as it was given.
@@ -144,7 +144,7 @@ class Folder:
 
 
 def read_folder(path: Path, choice: Choice) -> Folder:
-    """What a folder holds, every file opened and told apart.
+    """Content of a folder, with every file opened and classified.
 
     Args:
         path: `results/<set>`.
@@ -224,7 +224,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _of_old_scores(folder: Path, models: Iterable[ModelResults]) -> list[str]:
-    """What scores of an older version do not tell."""
+    """Information that scores of an older version lack."""
     found = []
     for task in tasks().values():
         of_task = [(one.named, p) for one in models for p in one.pieces if p.task is task]
@@ -307,7 +307,7 @@ def _renamed(entry: ModelEntry, renamed: Mapping[str, str]) -> ModelEntry:
 
 
 def _reference(folder: Path, wanted: Iterable[Task]) -> ModelResults | None:
-    """What the scan set's own method said, for the tasks that compare with it."""
+    """Answers of the scan set's reference method, for the tasks that compare with it."""
     asked = [
         (task, sorted((folder / REFERENCE / task.name).glob("*.h5")))
         for task in wanted

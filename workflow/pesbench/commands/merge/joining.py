@@ -67,7 +67,7 @@ class Joined:
     rounding: list[str] = field(default_factory=list)
 
     def of(self, task: Task, *, raw: bool | None = None) -> list[Taken]:
-        """What of one task is taken; files of results only, or scores only."""
+        """Files of one task that are used: files of results only, or scores only."""
         return [
             one
             for one in self.taken
@@ -112,7 +112,7 @@ def join(folders: Sequence[Folder], scan_set: ScanSet) -> dict[str, Joined]:
 def join_references(
     folders: Sequence[Folder], joined: Mapping[str, Joined], scan_set: ScanSet
 ) -> Joined | None:
-    """What the scan set's own method said for tasks that compare with it; None where none does.
+    """Answers of the reference method for tasks that compare with it; None if there are none.
 
     Raises:
         UserError: two folders asked two methods or have two results for one item, settings differ
@@ -297,7 +297,7 @@ def _check_settings(joined: Mapping[str, Joined]) -> None:
 
 
 def common_settings(joined: Mapping[str, Joined], task: Task) -> Mapping[str, Any] | None:
-    """The settings that the results of a task were made with; None where no file tells them."""
+    """The settings that the results of a task were made with; None if no file holds them."""
     for one in joined.values():
         told = [settings for each in one.of(task) for settings in each.piece.settings]
         if told:
@@ -317,7 +317,7 @@ def planned(joined: Mapping[str, Joined], task: Task) -> set[Key]:
 
 
 def other_code(joined: Collection[Joined]) -> list[str]:
-    """What was made by other code than this version's, or does not tell, in words."""
+    """Results that were made by other code or lack a record of it, in words."""
     return [
         f"{each.piece.path} ({one.entry.name}, {made_by(each)})"
         for one in joined
@@ -337,7 +337,7 @@ def made_by(taken: Taken) -> str:
 
 
 def check_code(joined: Collection[Joined]) -> None:
-    """Refuse what was not made by this version's code, as `--strict` asks.
+    """Refuse results that were not made by this version's code, for `--strict`.
 
     Raises:
         UserError: naming the first such file.

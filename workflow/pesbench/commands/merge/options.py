@@ -1,4 +1,4 @@
-"""What the options of `pesbench merge` say of each folder."""
+"""Options of `pesbench merge` for each folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHOUT = re.compile(r"(?P<folder>.+):(?P<model>[^:]+)")
 def choices(
     rename: Sequence[str], without: Sequence[str], without_task: Sequence[str]
 ) -> dict[Path, Choice]:
-    """What is taken of each folder that an option names.
+    """Part that is used of each folder that an option names.
 
     Args:
         rename: `RESULTS:OLD=NEW`.

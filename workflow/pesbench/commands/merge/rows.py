@@ -37,7 +37,7 @@ logger = logging.getLogger("pesbench")
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes the scores of a model.
+    """Scoring of the results of a model.
 
     Attributes:
         scan_set: What the results were made on.

@@ -102,7 +102,7 @@ def absent_rows(
     told: Collection[Mapping[str, Any]],
     message: str,
 ) -> pd.DataFrame:
-    """Rows of what a model was never asked, with the columns of its scores.
+    """Rows of items that a model never ran, with the columns of its scores.
 
     Args:
         table: Scores of the model.
@@ -130,7 +130,7 @@ def absent_rows(
 
 
 def settings_of(task: Task, told: Mapping[str, Any] | None) -> Any:
-    """Settings of a task from what a file tells of them; others have their defaults.
+    """Settings of a task from a file; settings that it lacks have their defaults.
 
     Raises:
         UserError: a value is none that the setting may have.

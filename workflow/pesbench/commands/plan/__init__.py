@@ -1,1 +1,1 @@
-"""What a run will cost before it starts, and what it did cost."""
+"""Predicted and actual cost of a run."""

@@ -1,4 +1,4 @@
-"""What a run took, beside what was predicted."""
+"""Actual cost of a run beside the prediction."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SHARDS = "_shards"
 
 @dataclass(frozen=True)
 class Spent:
-    """What the files of one task of a model tell.
+    """Cost that the files of one task of a model record.
 
     Attributes:
         files: How many there are.
@@ -60,7 +60,7 @@ class Spent:
 
 
 def spent(paths: Sequence[Path]) -> Spent:
-    """What the files of one task took.
+    """Cost of the files of one task.
 
     Args:
         paths: Files of the task.
@@ -144,7 +144,7 @@ def _rows(place: str, cells: dict[str, str], results: Path) -> Iterator[dict[str
 def _notes(
     cells: dict[str, str], took: Spent, shards: int, planned_atom_frames: float
 ) -> Iterator[str]:
-    """What a reader must know before the numbers are compared."""
+    """Notes that matter when the numbers are compared."""
     if cells["status"] not in ("ok", "assumed"):
         yield f"not predicted: {cells['reason']}"
     if took.files != shards:

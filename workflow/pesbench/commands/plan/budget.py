@@ -59,7 +59,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a number of hours counts.
+    """Kind of hours of a budget.
 
     Attributes:
         hours: The limit.
@@ -186,7 +186,7 @@ def _narrowed(one: TaskRun, models: set[str], items: set[str]) -> TaskRun | None
 
 
 def _ladder(run: Run, kept: set[str]) -> list[str]:
-    """What is left of the ladder; nothing without its baseline, or where that stands alone."""
+    """Remaining models of the ladder; none without its baseline, or if it is alone."""
     left = [name for name in run.ladder if name in kept]
     potentials = {run.models[name].potential for name in left}
     return left if run.ladder[:1] == left[:1] and len(potentials) > 1 else []

@@ -89,7 +89,7 @@ def read_probe(path: Path) -> Probe:
 
 
 def _why_no_environment(software: Software, name: str, entry: ModelEntry) -> str:
-    """Why a model cannot be asked by hand, where it needs an environment of its own; else ""."""
+    """Reason why a model cannot run here, if it needs its own environment; else ""."""
     if name == RELAX or software.file(entry) is None:
         try:
             software.check_base(entry)
@@ -111,7 +111,7 @@ def make_probe(
     run: Run, name: str, entry: ModelEntry, scans: Path, *, network: bool, again: bool,
     seconds: float,
 ) -> Probe:  # fmt: skip
-    """The probe of a model, taken where it lies, else made.
+    """The probe of a model: read if it exists, else made.
 
     Args:
         run: What the run consists of.

@@ -1,4 +1,4 @@
-"""What the molecules and scans of a run are, whether its scan set has been built or not."""
+"""Molecules and scans of a run, whether its scan set exists or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pesbench.references import bsct_spice
 
 @dataclass(frozen=True)
 class Facts:
-    """What a scan asks of a model.
+    """Number of evaluations of a scan.
 
     Attributes:
         id: Id of the scan.
@@ -42,7 +42,7 @@ def scan_set_path(run: Run) -> Path:
 
 
 def why_unknown(run: Run, command: str) -> str:
-    """Why the molecules of a run cannot be told yet, with the cure; "" where they can.
+    """Reason why the molecules of a run are not known yet, with the remedy; "" if they are.
 
     Args:
         run: What the run consists of.

@@ -1,4 +1,4 @@
-"""Seconds of a model by what it is asked: from timings at two sizes of molecule.
+"""Seconds of a model for any number of evaluations, from timings at two sizes of molecule.
 
 A call costs something by itself (kernels are launched, a graph is built), and more with each frame
 and each atom in it. Two sizes one standard deviation below and above the mean are the two-point
@@ -51,7 +51,7 @@ class Cost:
 
 
 def fit(one: Timing, small: Timing, large: Timing, *, batched: bool) -> Cost:
-    """The cost that three calls tell.
+    """The cost that follows from three calls.
 
     Args:
         one: One frame of the small molecule.

@@ -1,4 +1,4 @@
-"""How many jobs Snakemake makes of a run, from nothing.
+"""Number of Snakemake's jobs of a run that starts from nothing.
 
 The jobs of models follow from the tasks of the run, those of the report from `report/graph.py`.
 """

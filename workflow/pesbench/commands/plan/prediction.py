@@ -1,4 +1,4 @@
-"""What every model of a run will take: hours, memory, storage, shards and jobs.
+"""Predicted cost of every model of a run: hours, memory, storage, shards and jobs.
 
 Everything is counted from nothing: results that exist are not subtracted. Hours are those that the
 commands record (`wall_s`), from the start of the model's process to the finished file. A trajectory
@@ -37,7 +37,7 @@ FILE_BYTES = 10_000  # for the provenance and the structure of a file
 
 @dataclass(frozen=True)
 class Part:
-    """What a model takes for one task, or for the scan set.
+    """Cost of a model for one task, or for the scan set.
 
     Attributes:
         shards: Number of jobs.
@@ -64,7 +64,7 @@ NOTHING = Part()
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model will take.
+    """Predicted cost of a model.
 
     Attributes:
         model: Name of the model, or `REFERENCE` or `RELAX`.
@@ -99,7 +99,7 @@ class Prediction:
     parts: Mapping[str, Part] = field(default_factory=dict)
 
     def part(self, name: str) -> Part:
-        """What it takes for a task, which may be nothing."""
+        """Cost for a task, which may be nothing."""
         return self.parts.get(name, NOTHING)
 
     @property
@@ -143,7 +143,7 @@ class Speed:
                 self._costs[kind] = fit(*probe.timings[kind], batched=batched)
 
     def knows(self, facts: Facts) -> bool:
-        """Whether the model can be asked about a molecule."""
+        """Whether the model supports a molecule."""
         if self._info is None:
             return True
         elements = self._info.elements
@@ -221,12 +221,12 @@ class Contents:
         return cls(facts, systems)
 
     def scans_of(self, ids: Iterable[str], speed: Speed) -> list[Facts]:
-        """The scans that a model is asked about."""
+        """The scans that a model supports."""
         found = (self.scans[scan_id] for scan_id in ids)
         return [one for one in found if one.frames and speed.knows(one)]
 
     def sizes(self, task: Task, items: Iterable[str], speed: Speed) -> list[Size]:
-        """Sizes of the items of a job that a model is asked about."""
+        """Sizes of the items of a job that a model supports."""
         if task.item == SCAN:
             return [Size(one.frames, one.atoms) for one in self.scans_of(items, speed)]
         found = (self.systems.get(name) for name in items)
@@ -267,7 +267,7 @@ class _Asked:
 
 
 def predict(run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe]) -> list[Prediction]:
-    """What every model of a run will take, and the methods that its scan set is made with.
+    """Predicted cost of every model of a run, and of the methods that make its scan set.
 
     Args:
         run: The run.

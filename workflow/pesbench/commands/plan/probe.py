@@ -46,7 +46,7 @@ ALONG_SCAN, NEAR_MINIMUM = KINDS = ("scan", "minimum")  # of frames
 
 @dataclass
 class Probe:
-    """What a model took.
+    """Timings and memory of a model.
 
     Attributes:
         status: `ok`, or how the model failed.
@@ -284,7 +284,7 @@ def thermal_batch(scan: Scan) -> Batch:
 
 
 def asked(entry: ModelEntry, scan_set_sha256: str, device: str, threads: int) -> dict[str, Any]:
-    """What decides a probe: one that was asked for the same need not be made again.
+    """Settings that decide a probe: a probe with the same settings is not made again.
 
     Args:
         entry: Deciding part of the entry of the model.

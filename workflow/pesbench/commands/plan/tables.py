@@ -167,7 +167,7 @@ def wall_hours(run: Run, known: Sequence[Prediction], cores: int) -> float:
 
 
 def totals(run: Run, predictions: Sequence[Prediction], built: bool, cores: int) -> list[str]:
-    """What it comes to, and what is not in it."""
+    """The total, and what it does not include."""
     known = [one for one in predictions if not math.isnan(one.hours)]
     unknown = [one for one in predictions if math.isnan(one.hours)]
     gpu = sum(one.hours for one in known if one.gpu)
@@ -196,7 +196,7 @@ def totals(run: Run, predictions: Sequence[Prediction], built: bool, cores: int)
 
 
 def timed_when(predictions: Sequence[Prediction]) -> list[str]:
-    """How busy the machine was when the models were timed, and how to time them anew."""
+    """Load of the machine when the models were timed, and how to time them again."""
     timed = {one.model: one.probe for one in predictions if one.probe and one.probe.timings}
     if not timed:
         return []
@@ -242,7 +242,7 @@ def proposal_text(
     run: Run, predictions: Sequence[Prediction], proposal: Proposal | None, hours: float,
     instead: Sequence[str], built: bool,
 ) -> list[str]:  # fmt: skip
-    """What fits a budget, in words."""
+    """The run that fits a budget, in words."""
     budget = Budget.of(run, predictions, hours, built)
     if proposal is None:
         return [_why_nothing(predictions, budget)]
@@ -325,7 +325,7 @@ def _why_nothing(predictions: Sequence[Prediction], budget: Budget) -> str:
 
 
 def run_command(proposal: Proposal, files: str) -> str:
-    """What runs a proposal: hours of a GPU were timed where the profile for Slurm sends jobs.
+    """Command that runs a proposal; hours of a GPU were timed where the Slurm profile sends jobs.
 
     Args:
         proposal: Proposal of `propose`.

@@ -38,7 +38,7 @@ from pesbench.models.variants import potentials
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What enters the tests, and what does not.
+    """Data that enter the tests, and data that are left out.
 
     Attributes:
         scans: One row a (model, scan), see `association_panel.panel`.

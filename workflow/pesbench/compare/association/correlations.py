@@ -40,7 +40,7 @@ _CHUNK = 2_000_000  # doubles ranked at once
 
 
 class Level(StrEnum):
-    """What a point of a correlation is."""
+    """Kind of point of a correlation."""
 
     MODEL = "model"
     MODEL_SYSTEM = "model, system"
@@ -66,7 +66,7 @@ class StartFailed:
 
 @dataclass(frozen=True, eq=False)
 class Association:
-    """How far a cheap metric predicts a response.
+    """Correlation of a metric of the scans with a response.
 
     Attributes:
         level: What a point is.

@@ -1,4 +1,4 @@
-"""What scans and dynamics of the compared models cost, side by side.
+"""Cost of scans and of dynamics of the compared models.
 
 Both sides are seconds of wall time of whole commands: `wall_s` of a scan is the time in the model
 alone, that of a trajectory its share of the command, and the two must not be divided.
@@ -39,7 +39,7 @@ _OLD_SCORES = (
 def of_model(
     model: str, variant: str, scores: pd.DataFrame, runs: pd.DataFrame
 ) -> dict[str, float | str]:
-    """What a model cost.
+    """Cost of a model.
 
     Args:
         model: Name of the model.
@@ -69,7 +69,7 @@ def _device(scores: pd.DataFrame) -> str:
 
 
 def _gpu_seconds(row: Mapping[str, Any], side: str) -> float:
-    """Seconds of one side on a GPU: all or none; NaN where its files are of both or do not tell."""
+    """Seconds of one side on a GPU: all or none; NaN if its devices differ or are not known."""
     told = str(row[f"{side}_device"])
     on_gpu = {device.startswith("cuda") for device in told.split(", ")}
     if not told or len(on_gpu) > 1:

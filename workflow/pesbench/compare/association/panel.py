@@ -343,7 +343,7 @@ def panel(
 
 @dataclass(frozen=True, eq=False)
 class _Response:
-    """What M models did on T trajectories that all of them share."""
+    """Results of M models on T trajectories that all of them share."""
 
     value: Array  # (M, T)
     failed: Array  # 1 where it failed before the horizon, (M, T)

@@ -1,4 +1,4 @@
-"""What a reader is told of whether smoothness predicts stability."""
+"""Section of the question whether smoothness predicts stability."""
 
 from __future__ import annotations
 

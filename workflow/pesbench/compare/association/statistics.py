@@ -275,7 +275,7 @@ class Interval:
     high: float = _NAN
 
     def excludes(self, value: float) -> bool:
-        """Whether a value lies outside; never where there is no interval."""
+        """Whether a value lies outside; False if there is no interval."""
         return self.low > value or self.high < value
 
 

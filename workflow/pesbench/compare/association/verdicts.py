@@ -1,4 +1,4 @@
-"""What may be said of a correlation, by rules that were fixed before there was an answer.
+"""Verdict on a correlation, by rules that were fixed before there was an answer.
 
 Primary: Spearman's ρ of `fsd_full` with the survival time lost in excess of the reference, over
 models. Secondary: the same with `fsd_windowed`. All else is exploratory, under Benjamini–Hochberg.
@@ -27,7 +27,7 @@ _EQUAL = 1e-9  # sums of shares
 
 
 class Finding(StrEnum):
-    """What the data say of "the metric predicts the response"."""
+    """Finding on the claim that the metric predicts the response."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def verdict(found: Association, in_excess: bool = True) -> Verdict:
-    """What may be said of one association, by rules that were fixed before there was data.
+    """Verdict on one association, by rules that were fixed before there was data.
 
     In this order:
 

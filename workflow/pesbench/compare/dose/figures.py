@@ -35,7 +35,7 @@ _LEGEND_INCH = 1.6  # right of each row of families
 
 @dataclass(frozen=True)
 class _Kind:
-    """How a kind of defect is headed, and the dose that its sketch shows."""
+    """Heading of a kind of defect, and the dose that its sketch shows."""
 
     kind: str
     title: str
@@ -418,7 +418,7 @@ def _survival(axes: Axes, line: pd.DataFrame, shade: Any) -> bool:
 
 
 def _sketch(axes: Axes, kind: _Kind) -> None:
-    """What the defect does to the energy of a C-C bond, exaggerated; a curl has none."""
+    """Effect of the defect on the energy of a C-C bond, exaggerated; a curl has none."""
     axes.axis("off")
     axes.set_title(kind.title, fontsize=10, pad=3)
     if kind.kind == "curl":
@@ -466,7 +466,7 @@ def _sign(marker: str, colour: Any, label: str) -> Line2D:
 
 
 def _common_handles(base: pd.DataFrame, shade: Any, shaded: bool, open_: bool) -> list[Any]:
-    """What the legends of both figures have: the base, the shading, open symbols."""
+    """Legend entries of both figures: the base, the shading, open symbols."""
     handles: list[Any] = []
     if len(base):
         named = base.index[0] if len(base) == 1 else "the same"

@@ -1,4 +1,4 @@
-"""What a reader is told of dose and response."""
+"""Section of dose and response."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _APPLIES_WITH: Mapping[str, tuple[str, Any]] = {"repulsion_scale": ("repulsion",
 
 @dataclass(frozen=True)
 class Card:
-    """What a card tells.
+    """Content of a card.
 
     Attributes:
         path: Path of the file.

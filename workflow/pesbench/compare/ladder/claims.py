@@ -1,4 +1,4 @@
-"""What a ladder says of claims about design choices, from pairs that differ in one choice only.
+"""Test of claims about design choices, from pairs that differ in one choice only.
 
 Each claim names who makes it: arXiv:2602.04861 (smoother neighbours, attention and distances lower
 the FSD), the public reviews of an earlier version of it (hard neighbours and direct forces do not
@@ -151,7 +151,7 @@ def findings(ladder: DesignLadder, claims: Sequence[Claim] = CLAIMS) -> pd.DataF
 
 
 def pairs(ladder: DesignLadder, claim: Claim) -> list[tuple[Row, Row]]:
-    """The rows that a claim is asked of: with its choice, and without."""
+    """The rows that test a claim: with its choice, and without."""
     found = [
         (one, other)
         for one in ladder.rows

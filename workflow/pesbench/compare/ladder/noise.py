@@ -27,7 +27,7 @@ _EQUAL = 1e-12  # relative; what rounding alone makes of equal seeds
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """How far seeds of one potential are apart.
+    """Noise between seeds of one potential.
 
     Attributes:
         sd: Standard deviation of a single seed, in the unit of the score; NaN if unknown.
@@ -90,7 +90,7 @@ def quantile(degrees_of_freedom: int) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the mean of some seeds is from that of others.
+    """Difference between the means of two groups of seeds.
 
     Attributes:
         value: The one minus the other, in the unit of the score; NaN if either has no score.
@@ -132,7 +132,7 @@ def difference(one: ArrayLike, other: ArrayLike, noise: SeedNoise) -> Difference
 
 
 class Finding(StrEnum):
-    """What a difference says of a claim about its sign."""
+    """Decision on a claim about the sign of a difference."""
 
     HOLDS = "holds"
     DOES_NOT_HOLD = "does not hold"

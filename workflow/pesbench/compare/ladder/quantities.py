@@ -1,4 +1,4 @@
-"""What a design ladder compares: its columns, and how each is measured of one model."""
+"""Quantities of a design ladder: its columns, and how each is measured for one model."""
 
 from __future__ import annotations
 

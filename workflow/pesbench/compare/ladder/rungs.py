@@ -65,7 +65,7 @@ class Row:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What it was made of; empty if no card tells."""
+        """Design choices of the potential; empty without a card."""
         return {} if self.card is None else self.card.choices
 
 
@@ -150,7 +150,7 @@ def values_of(measured: Mapping[str, Measured], row: Row) -> list[pd.Series]:
 
 
 def _shared(series: Sequence[pd.Series]) -> pd.Index:
-    """What all of some have; nothing of none."""
+    """Items that all of some sets have; none for no sets."""
     indices = [values.index for values in series]
     return reduce(lambda a, b: a.intersection(b), indices) if indices else pd.Index([])
 

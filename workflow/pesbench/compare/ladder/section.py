@@ -1,4 +1,4 @@
-"""What a reader is told of the design ladder."""
+"""Section of the design ladder."""
 
 from __future__ import annotations
 

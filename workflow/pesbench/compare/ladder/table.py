@@ -97,7 +97,7 @@ def _noise_cells(ladder: DesignLadder) -> dict[str, Any]:
 
 
 def change(ladder: DesignLadder, row: Row) -> str:
-    """What a row's card says is other than the baseline's; "" for the baseline itself."""
+    """Differences of a row's card from the baseline's; "" for the baseline itself."""
     if row is ladder.baseline:
         return ""
     if not row.choices or not ladder.baseline.choices:
@@ -106,7 +106,7 @@ def change(ladder: DesignLadder, row: Row) -> str:
 
 
 def _missing(ladder: DesignLadder, row: Row) -> str:
-    """What a row has no number of, or only of some seeds, scans, trajectories or molecules."""
+    """Numbers that a row lacks, or has only for some seeds, scans, trajectories or molecules."""
     groups: dict[str, list[str]] = {}
     for column, quantity in QUANTITIES.items():
         found = ladder.measured[column]

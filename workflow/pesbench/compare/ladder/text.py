@@ -158,7 +158,7 @@ def _told(rows: pd.DataFrame, count: str) -> str:
 
 
 def _noise_notes(rows: pd.DataFrame) -> list[str]:
-    """What seed noise is, and how a difference is judged against it."""
+    """Notes on seed noise, and on how a difference is compared with it."""
     noise = rows[rows["kind"] == NOISE].iloc[0]
     repeated = rows[(rows["kind"] != NOISE) & (rows["n_seeds"] > 1)]
     if not len(repeated):
@@ -197,7 +197,7 @@ def _noise_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def notes(rows: pd.DataFrame) -> list[str]:
-    """How to read a ladder: what is marked, what is missing, what a column means."""
+    """Notes on how to read a ladder: marks, missing values, meaning of the columns."""
     found = [
         "The numbers of a row are means over all items that have a score; the denominators give "
         "their number. For marks and claims, two rows are compared on the scans, runs or "
@@ -253,14 +253,14 @@ def shown_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_notes(rows: pd.DataFrame, claims: pd.DataFrame) -> tuple[str, ...]:
-    """How to read the section, and what the ladder says of the claims."""
+    """Notes on how to read the section, and the results for the claims."""
     more = "Every column, with its denominators: ladder.md and ladder.csv."
     said = lines(claims) or [NO_CLAIM]
     return (*notes(rows), more, *said, *_sources(claims))
 
 
 def _sources(claims: pd.DataFrame) -> list[str]:
-    """What the claims were made of, and what they are asked of here."""
+    """Notes on the systems of the claims and on the systems of this test."""
     told = (claims["source"] == PRACTITIONER).any()
     return [PAPER_NOTE, *([PRACTITIONER_NOTE] if told else [])]
 

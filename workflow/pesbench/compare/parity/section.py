@@ -1,4 +1,4 @@
-"""What a reader is told of numerical variants of one checkpoint."""
+"""Section of numerical variants of one checkpoint."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ SHOWN = {
 
 
 def notes(table: pd.DataFrame) -> tuple[str, ...]:
-    """How to read the parity table."""
+    """Notes on how to read the parity table."""
     noise = table["noise_of_repeats"].notna().any()
     repeats = "≈ marks what is not above the noise of repeats, " if noise else ""
     return (
