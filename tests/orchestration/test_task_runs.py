@@ -6,13 +6,17 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from pesbench.core import found
 from pesbench.core.errors import UserError
-from pesbench.core.settings import setting
+from pesbench.core.section import Metric
+from pesbench.core.settings import declared, setting
 from pesbench.core.task import SCAN, SYSTEM, Task
 from pesbench.files.validation import validate
 from pesbench.models.registry import ModelEntry
+from pesbench.orchestration import config_keys
 from pesbench.orchestration.config_keys import block_keys
 from pesbench.orchestration.task_runs import Scans, asked_models, task_run
+from pesbench.report.tables import check_rank_by
 
 
 @dataclass(frozen=True)
@@ -134,3 +138,42 @@ def test_a_task_that_asks_controls_takes_their_names():
         "two"
     ]
     assert asked_models(Made(), ["two"], registry, ["one"], "two", "here", narrowed=True) == []
+
+
+def _beside(monkeypatch, task):
+    """The keys of a config by name, with a task beside those that there are."""
+    every = dict(sorted({task.name: task, **found.tasks()}.items()))
+    for module in (found, config_keys):
+        monkeypatch.setattr(module, "tasks", lambda: every)
+    return {one.name: one for one in declared(config_keys.config_keys())}
+
+
+def test_a_new_task_changes_nothing_of_how_models_are_ranked(monkeypatch):
+    """Only the task that always runs has scores of all models, wherever its name is sorted."""
+    metric = Metric("angle_mae", "angle MAE", "°", "lower", ranks=True)
+    before = {one.name: one for one in declared(config_keys.config_keys())}["rank_by"]
+    keys = _beside(monkeypatch, type("Angles", (Made,), {"name": "a", "metrics": (metric,)})())
+    assert "a" in keys
+    assert keys["rank_by"].default == before.default == "fsd_full"
+    assert keys["rank_by"].about.choices == before.about.choices
+    with pytest.raises(UserError, match="'angle_mae' cannot rank models; use one of fsd_full, "):
+        check_rank_by("angle_mae")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("ladder", "a comparison"),
+        ("association", "a comparison"),
+        ("cluster", "a key of a config"),
+        ("rank_by", "a key of a config"),
+        ("inputs", "a folder of results"),
+        ("sections", "a folder of results"),
+    ],
+)
+def test_a_task_has_a_name_of_its_own(monkeypatch, name, what):
+    with pytest.raises(
+        UserError, match=f"task {name!r}.* of {what}; give its folder another name"
+    ) as refused:
+        _beside(monkeypatch, type("Other", (Made,), {"name": name})())
+    assert "\n" not in str(refused.value)

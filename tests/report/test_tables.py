@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from pesbench.core.errors import UserError
+from pesbench.core.section import Metric
 from pesbench.core.text import number
 from pesbench.models.facts import ModelFacts, model_facts
 from pesbench.report import tables
 from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.by_bond_figure import scan_table
+from pesbench.tasks.bonds.task import TASK as BONDS
 
 ENERGY = (
     "energy_mae",
@@ -331,6 +333,23 @@ def test_rank_by_another_score_and_the_windowed_rank_beside_it():
     by_fsd = board_of({"a": a, "b": b})
     assert by_fsd["rank"].to_dict() == {"a": 1, "b": 2}
     assert by_fsd["rank_windowed"].to_dict() == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("rank_by", "title"),
+    [
+        ("fsd_windowed", "windowed, shared scans (Å⁻¹)"),
+        ("fsd_slope_p95", "fsd_slope_p95, shared scans (Å⁻¹)"),
+        ("energy_force_inconsistency", "energy_force_inconsistency, shared scans (eV)"),
+        ("spurious_extrema", "spurious extrema, shared scans (per scan)"),
+        ("roughness", "roughness, shared scans"),  # has no unit
+    ],
+)
+def test_what_ranks_is_called_as_its_task_says(rank_by, title, monkeypatch):
+    metrics = (*BONDS.metrics, Metric("roughness", "roughness", "", "lower", ranks=True))
+    monkeypatch.setattr(type(BONDS), "metrics", metrics)
+    board = board_of({"a": rows("a", SCANS).assign(roughness=1.0)}, rank_by=rank_by)
+    assert tables.columns_of(board, "model")[3].title == title
 
 
 def test_rank_by_energies_leaves_forces_only_models_unranked_and_says_so():

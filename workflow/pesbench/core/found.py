@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pesbench.core.task import Task
+
+if TYPE_CHECKING:
+    from pesbench.core.section import Metric
 
 _TASKS = Path(__file__).parents[1] / "tasks"
 STAGES = ("prepare", "run", "score", "section", "model_section", "results")
@@ -18,6 +22,18 @@ def tasks() -> dict[str, Task]:
     """All tasks by name, sorted."""
     names = sorted(path.parent.name for path in _TASKS.glob("*/task.py"))
     return {name: importlib.import_module(f"pesbench.tasks.{name}.task").TASK for name in names}
+
+
+def ranking(every: Iterable[Task] | None = None) -> dict[str, Metric]:
+    """The metrics that may rank the models, by name: those of the task that always runs.
+
+    Only this task has scores of all models; its first metric with `ranks` is the default.
+
+    Args:
+        every: Tasks to choose from; None for all.
+    """
+    chosen = tasks().values() if every is None else every
+    return {one.name: one for task in chosen if task.always for one in task.metrics if one.ranks}
 
 
 def stage_module(task: str, stage: str) -> str:

@@ -28,7 +28,7 @@ class Metric:
         needs_energy: Whether it does not exist for a model that has forces only.
         on_board: Whether its mean over the scored rows stands on the leaderboard as
             `<task>_<name>`, unless the task's section gives columns of its own.
-        ranks: Whether `rank_by` may name it.
+        ranks: Whether `rank_by` may name it, for the task that always runs.
     """
 
     name: str

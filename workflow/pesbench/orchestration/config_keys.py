@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pesbench.core.found import tasks
-from pesbench.core.settings import ADDRESS, PATH, joined, setting
+from pesbench.compare.comparison import comparisons
+from pesbench.core.errors import UserError
+from pesbench.core.found import ranking, tasks
+from pesbench.core.settings import ADDRESS, PATH, declared, joined, setting
 from pesbench.core.task import SCAN, Task
 from pesbench.orchestration.cluster import Cluster
 
+FOLDERS = ("inputs", "scores", "sections", "merged")  # of results; no task is called so
 DEVICE = "^(auto|cpu|cuda(:[0-9]{1,3})?)$"
 
 
@@ -149,16 +152,29 @@ def block_keys(task: Task) -> type:
 
 
 def config_keys() -> type:
-    """The dataclass of a config, with a block of every task that is there."""
+    """The dataclass of a config, with a block of every task that is there.
+
+    Raises:
+        UserError: a task has a name that is taken.
+    """
     return _config_keys(tuple(tasks().values()))
 
 
 @functools.cache
 def _config_keys(every: tuple[Task, ...]) -> type:
-    ranks = tuple(one.name for task in every for one in task.metrics if one.ranks)
+    ranks = tuple(ranking(every))
     rank_by = setting(ranks[0], help="Score that ranks the models; lower is better.", choices=ranks)
     more = [("rank_by", str, rank_by)]
+    taken = dict.fromkeys(FOLDERS, "a folder of results")
+    taken |= dict.fromkeys(
+        ["rank_by", *(one.name for one in declared(GeneralKeys))], "a key of a config"
+    )
+    taken |= dict.fromkeys(comparisons(), "a comparison")
     for task in every:
+        if what := taken.get(task.name):
+            raise UserError(
+                f"the task {task.name!r} has the name of {what}; give its folder another name"
+            )
         block = block_keys(task)
         hint = block if task.always else block | None
         more.append((task.name, hint, setting(block() if task.always else None, help=task.summary)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pesbench.core.errors import UserError
-from pesbench.core.found import tasks
+from pesbench.core.found import ranking
 from pesbench.core.section import FLAG, INTEGER, NUMBER, TEXT
 from pesbench.core.text import (
     csv_table,
@@ -69,9 +69,9 @@ def check_rank_by(rank_by: str) -> None:
     Raises:
         UserError: with those that can.
     """
-    ranks = [metric.name for task in tasks().values() for metric in task.metrics if metric.ranks]
-    if rank_by not in ranks:
-        raise UserError(f"rank_by: {rank_by!r} cannot rank models; use one of {', '.join(ranks)}")
+    if rank_by not in ranking():
+        known = ", ".join(ranking())
+        raise UserError(f"rank_by: {rank_by!r} cannot rank models; use one of {known}")
 
 
 def _fixed(column: str, decimals: int) -> Callable[[Mapping[str, Any]], str]:
@@ -243,9 +243,9 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     model, coverage, fsd, compress, stretch, windowed, *rest = _SCORES
     rank_by = board["rank_by"].iloc[0]
     ranked = board[board["rank"].notna()]
-    name, unit = _title_of(rank_by).split(" (")
+    score = ranking()[rank_by]
     by = Column(
-        f"{name}, shared scans ({unit}",
+        replace(score, title=f"{score.title}, shared scans").heading,
         _significant("rank_score"),
         "rank_score",
         "Score that decides the ranks: the mean over the scans that all ranked models share.",
@@ -256,16 +256,9 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     return (rank, model, coverage, *ranked_by, *fsds, rank_windowed, *rest, _TIME)
 
 
-def _title_of(score: str) -> str:
-    """A score as a title with its unit; its own printed title where it has one."""
-    titles = {column.sort: column.title for column in _SCORES}
-    return titles.get(score, f"{score} ({unit_of(score)})")
-
-
 def unit_of(score: str) -> str:
     """The unit of a score that ranks."""
-    units = {"fsd": "Å⁻¹", "force": "eV/Å", "energy": "eV", "spurious": "per scan"}
-    return units[score.partition("_")[0]]
+    return ranking()[score].unit
 
 
 def section(board: pd.DataFrame, role: str) -> pd.DataFrame:
