@@ -76,3 +76,25 @@ def test_the_script_finds_what_it_looks_for(tmp_path):
     assert packages_with_code(found) == ["pesbench.tasks"]
     assert long_modules(found) == ["pesbench.tasks.two 501"]
     assert long_functions(found) == ["pesbench.tasks.long.long 81"]
+
+
+def test_the_script_follows_relative_imports(tmp_path):
+    package = tmp_path / "workflow/pesbench"
+    sources = {
+        "__init__.py": "",
+        "core/__init__.py": "from .low import x\nfrom .. import cli",
+        "core/low.py": "from . import up\nfrom .up import _h\nup._k()",
+        "core/up.py": "from ..tasks import one",
+        "tasks/one.py": "def f():\n    from ..core.low import g",
+        "cli.py": "",
+    }
+    for name, source in sources.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(source)
+    found = read(tmp_path)
+    assert found["pesbench.core"].imports == {"pesbench.core.low", "pesbench.cli"}
+    assert found["pesbench.core.low"].imports == {"pesbench.core.up"}
+    assert found["pesbench.core.up"].imports == {"pesbench.tasks.one"}
+    assert found["pesbench.tasks.one"].later == {"pesbench.core.low"}
+    assert len(private_imports(found)) == 2
+    assert "pesbench.core.up -> pesbench.tasks.one" in violations(found)

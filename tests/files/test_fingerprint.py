@@ -97,14 +97,20 @@ IMPORTS = {
     "from pesbench import __version__": set(),
     "import pesbenchmark.core.b": set(),
     "from pesbench.core.d import f": {"core.d", "core.b"},
+    "from .core.b import f": {"core.b"},
+    "from .core import b": {"core.b"},
+    "from . import core": set(),
+    "from .core.e import f": {"core.e", "core.b", "core.c"},
+    "if TYPE_CHECKING:\n    from .core import b": set(),
 }
 
 
 @pytest.mark.parametrize("source", IMPORTS)
 def test_imports_are_followed(small, source):
     code = small(
-        a=source, core__b="f = 1", core__c="f = 2", core__d="def f():\n    import pesbench.core.b"
-    )
+        a=source, core__b="f = 1", core__c="f = 2", core__d="def f():\n    import pesbench.core.b",
+        core__e="from . import b\nfrom ..core.c import f",
+    )  # fmt: skip
     found = {name.removeprefix("pesbench.") for name in code.closure("pesbench.a")}
     assert found == IMPORTS[source] | {"a"}
 

@@ -79,7 +79,7 @@ def _module(name: str, path: Path, paths: Mapping[str, Path]) -> Module:
     module.statements = sum(not _is_future(node) for node in tree.body[documented:])
     aliases: dict[str, str] = {}  # names in this module that stand for modules of the package
     for node, inside in _imports(tree, inside=False):
-        for target, taken, alias in _targets(node, paths):
+        for target, taken, alias in _targets(node, name, paths):
             if target != name:
                 (module.later if inside else module.imports).add(target)
             if taken and is_private(taken):
@@ -118,19 +118,24 @@ def _imports(node: ast.AST, *, inside: bool) -> Iterator[tuple[ast.Import | ast.
 
 
 def _targets(
-    node: ast.Import | ast.ImportFrom, paths: Mapping[str, Path]
+    node: ast.Import | ast.ImportFrom, name: str, paths: Mapping[str, Path]
 ) -> Iterator[tuple[str, str, str]]:
-    """The module, the name that is taken from it or "", and what it is called here."""
+    """The module that a module imports, the name taken from it or "", and what it is called."""
+    place = ""
+    if isinstance(node, ast.ImportFrom):
+        inside = f"{name}.__init__" if paths[name].name == "__init__.py" else name
+        above = [inside.rsplit(".", node.level)[0]] if node.level else []
+        place = ".".join([*above, *([node.module] if node.module else [])])
     for alias in node.names:
         if isinstance(node, ast.Import):
             if alias.name in paths:
                 yield alias.name, "", alias.asname or alias.name
-        elif node.module in paths:
-            whole = f"{node.module}.{alias.name}"
+        elif place in paths:
+            whole = f"{place}.{alias.name}"
             if whole in paths:
                 yield whole, "", alias.asname or alias.name
             else:
-                yield node.module, alias.name, alias.asname or alias.name
+                yield place, alias.name, alias.asname or alias.name
 
 
 def cycles(modules: Mapping[str, Module], *, later: bool) -> list[list[str]]:

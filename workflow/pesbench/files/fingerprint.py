@@ -35,7 +35,7 @@ class Source:
 
     Attributes:
         meaning: Hash of `normalised`.
-        imports: Dotted names that may be modules.
+        imports: Dotted names that may be modules; a relative one begins with its dots.
         constants: Texts that may be names of files beside the module.
     """
 
@@ -108,7 +108,8 @@ class Code:
                 if name != f"{path.name}.py" and (path.parent / name).is_file():
                     beside = hashlib.sha256((path.parent / name).read_bytes()).hexdigest()
                     meaning += f" {name} {beside}"
-            self._read[module] = meaning, {one for one in map(self._target, source.imports) if one}
+            whole = (_absolute(name, module) for name in source.imports)
+            self._read[module] = meaning, {one for one in map(self._target, whole) if one}
         return self._read[module]
 
     @functools.cache  # noqa: B019 - there is one for each package
@@ -190,13 +191,21 @@ def _imports(node: ast.AST) -> Iterator[str]:
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names if _is_own(alias.name))
         elif isinstance(child, ast.ImportFrom):
-            if _is_own(child.module or ""):
-                yield from (f"{child.module}.{alias.name}" for alias in child.names)
+            place = "." * child.level + (f"{child.module}." if child.module else "")
+            if child.level or _is_own(place):
+                yield from (f"{place}{alias.name}" for alias in child.names)
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for other in child.orelse:
                 yield from _imports(ast.Module([other], []))
         else:
             yield from _imports(child)
+
+
+def _absolute(name: str, module: str) -> str:
+    """An import of a module, without the dots of a relative one."""
+    bare = name.lstrip(".")
+    level = len(name) - len(bare)
+    return f"{module.rsplit('.', level)[0]}.{bare}" if level else name
 
 
 def _is_own(module: str) -> bool:
