@@ -1,4 +1,4 @@
-"""A real Slurm of one node, two partitions and two GPUs that are none, without systemd.
+"""A real Slurm of one node, two partitions and two fake GPUs, without systemd.
 
 GPUs of the scheduler are device files: here two that lead to /dev/null. What a job is given can be
 tested, what it does with it cannot. Memory is not enforced.

@@ -342,7 +342,7 @@ def test_shards_of_one_model_that_were_made_otherwise_are_refused(
             change(how)
             file.attrs[attribute] = json.dumps(how)
         message = said()
-        assert f"{files[0]} and {files[1]}: made otherwise" in message
+        assert f"{files[0]} and {files[1]}: were made with different settings or code" in message
         assert ("'older'" if attribute == "provenance" else "`duration_ps`") in message
         assert "remove the older one" in message
 
@@ -471,14 +471,14 @@ def test_a_job_ends_with_a_snakemake_of_this_machine_that_is_killed(tmp_path, mo
 
 
 def test_a_job_that_starts_too_late_does_nothing(tmp_path):
-    """Its Snakemake is gone already."""
+    """Its Snakemake has ended already."""
     gone = f"{os.uname().nodename} {os.getpid()} 1"
     done = subprocess.run(
         [sys.executable, "-m", "pesbench", "entry", "emt", "--models-file",
          str(REPO / "config" / "models.yaml"), "--out", str(tmp_path / "entry.json")],
         env=os.environ | {running.RUN: gone}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    _one_line(done, "Snakemake is gone; the same command continues")
+    _one_line(done, "Snakemake has ended; the same command continues")
     assert not (tmp_path / "entry.json").exists()
 
 

@@ -103,7 +103,7 @@ def score_scan(
             energies are NaN.
 
     Returns:
-        One value for each metric, such as `fsd_full` in Å⁻¹ (docs/metrics.md has all of them).
+        One value for each metric, such as `fsd_full` in Å⁻¹ (tasks/bonds/README.md lists all).
 
     Raises:
         UserError: an array has another shape, or holds what is no number on a frame that has a

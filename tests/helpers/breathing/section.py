@@ -1,4 +1,4 @@
-"""What a reader is told of breathing molecules."""
+"""Section of breathing molecules."""
 
 from __future__ import annotations
 

@@ -352,14 +352,14 @@ def test_a_file_cut_short_is_refused_in_one_line(path, caplog, tmp_path, keep):
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert str(path) in line
     assert "not a readable trajectory file" in line
-    assert "remove it and make it with the rule `dynamics`" in line
+    assert "remove it and make it with the rule `run`" in line
     assert "\n" not in line
 
 
 def test_another_file_is_refused(tmp_path, toy_set):
     with pytest.raises(UserError, match="not a trajectory file of version 1"):
         Trajectories(toy_set)
-    with pytest.raises(UserError, match="no such trajectory file; make it with the rule"):
+    with pytest.raises(UserError, match="no such trajectory file; make it with the rule `run`"):
         Trajectories(tmp_path / "none.h5")
 
 

@@ -687,7 +687,7 @@ def test_what_is_refused(toys_set, tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             _run(fake_entry(), toys_set, out, settings=replace(SETTINGS, **change))
-    with pytest.raises(UserError, match="no such file of vibrations; make it with the rule"):
+    with pytest.raises(UserError, match="no such file of vibrations; make it with the rule `run`"):
         Vibrations(out)
     with pytest.raises(UserError, match="not a file of vibrations of version 1"):
         Vibrations(toys_set)

@@ -11,7 +11,7 @@ from pesbench.engine.worker import ModelFailureError, Timed, Worker
 
 MAX_FRAMES = 4096
 MEMORY_SHARE = 0.8  # of the accelerator, left for the model when a batch is chosen
-GOOD_ENOUGH = 0.97  # of the best throughput: a smaller batch is kinder to memory
+GOOD_ENOUGH = 0.97  # of the best throughput: a smaller batch uses less memory
 CALL_S = 1.0  # a frame-by-frame method is asked for about this long a call
 TUNING_S = 30.0
 HOST_BYTES = 400_000_000  # what a batch on a CPU may take beyond the loaded model

@@ -192,7 +192,7 @@ class Process:
         return held > max(LARGE * total, _GROWN * settled_bytes)
 
     def close(self) -> int:
-        """Let the worker end in peace, if it will.
+        """Let the worker end normally, or wait in vain until the time is up.
 
         Returns:
             Peak of its memory in bytes; 0 where it does not tell.

@@ -1,4 +1,4 @@
-"""The process in which a model lives: it loads it and answers one question after another."""
+"""Worker process that holds the model: it loads it and answers one question after another."""
 
 from __future__ import annotations
 

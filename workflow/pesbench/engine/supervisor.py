@@ -117,12 +117,12 @@ def _reap(model: int) -> tuple[int, int] | None:
 
 
 def _watch(model: int, control: socket.socket, printed: _Printed, wake: int) -> None:
-    """Watch until the model's process has ended or nobody needs it any more."""
+    """Watch until the model's process has ended or the command closes CONTROL."""
     sources = [control.fileno(), wake, printed.source]
     while True:
         ready = select.select(sources, [], [])[0]
         if printed.source in ready and not printed.pass_on():
-            sources.remove(printed.source)  # the model closed it; it lives
+            sources.remove(printed.source)  # the model closed its output but still runs
         if wake in ready:
             os.read(wake, 4096)
             if (ended := _reap(model)) is not None:

@@ -1,4 +1,4 @@
-"""The supervised process in which a model lives, as the command sees it.
+"""The supervised worker process that holds the model, as the command sees it.
 
 A hang, a segmentation fault or an `error stop` of a model ends the worker and not the command: the
 caller learns what happened and the next call starts a fresh worker; so does an error after which
@@ -207,16 +207,16 @@ class Worker:
         if self._process.is_growing_large(self._settled_bytes):
             logger.warning("the model's process holds most of the memory; it starts anew")
             self.losses[Status.OUT_OF_MEMORY] += 1
-            self._end_in_peace()
+            self._end_normally()
 
     def close(self) -> None:
-        """End the worker; its peak memory is known afterwards if it ended in peace."""
+        """End the worker; its peak memory is known afterwards if it ended normally."""
         if self._process is not None:
-            self._end_in_peace()
+            self._end_normally()
 
-    def _end_in_peace(self) -> None:
+    def _end_normally(self) -> None:
         assert self._process is not None
-        if not self._waiting:  # it would not listen, and the command is being interrupted
+        if not self._waiting:  # else the worker is busy and would not read a request
             self.peak_bytes = max(self.peak_bytes, self._process.close())
         self._stop()
 

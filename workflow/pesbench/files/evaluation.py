@@ -84,7 +84,7 @@ class Evaluation(Reader):
         Raises:
             UserError: there is none, it is damaged, or it is not an evaluation.
         """
-        cure = "make it with the rule `evaluate`"
+        cure = "make it with the rule `run`"
         super().__init__(open_stored(path, EVALUATION_FORMAT, "evaluation", cure))
         self.ids = tuple(self._groups)
         with self._file.closed_on_error():

@@ -191,6 +191,6 @@ def check_alike(made: Mapping[Path, Mapping[str, Any]]) -> None:
     for path in files[1:]:
         if said := differences(made[files[0]], made[path]):
             raise UserError(
-                f"{files[0]} and {path}: made otherwise ({said}), so that they are not of one "
-                "model; remove the older one, and the same snakemake command makes it again"
+                f"{files[0]} and {path}: were made with different settings or code "
+                f"({said}); remove the older one, and the same snakemake command makes it again"
             )

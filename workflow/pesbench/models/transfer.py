@@ -1,4 +1,4 @@
-"""The transfer of a file from a server that nobody here answers for, within limits.
+"""The transfer of a file from an untrusted server, within limits.
 
 A server may be slow, endless, lead elsewhere or say what a terminal acts on. How long and how much
 is waited for is limited whatever it sends, redirects stay with http and https and never leave the

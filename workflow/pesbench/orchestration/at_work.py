@@ -28,7 +28,7 @@ _PREFIX = ".at-work-"
 
 @dataclass(frozen=True)
 class Marker:
-    """Who is at work.
+    """The run that uses a results folder.
 
     Attributes:
         host: Name of the machine.

@@ -145,8 +145,8 @@ def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:
         key, equals, text = argument.partition("=")
         if not equals or not _KEY.fullmatch(key):
             raise UserError(
-                f"{COMMAND_LINE}: {shown(argument)} is no KEY=VALUE; write, for instance, "
-                "'models=[gfn1-xtb]'"
+                f"{COMMAND_LINE}: {shown(argument)} is not of the form KEY=VALUE; write, for "
+                "instance, 'models=[gfn1-xtb]'"
             )
         if key in found:
             raise UserError(f"{COMMAND_LINE}: `{key}` is given twice; give it once")

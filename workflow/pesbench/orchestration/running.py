@@ -64,5 +64,5 @@ def _end_with(run: str) -> None:
 
 def _end() -> None:
     with contextlib.suppress(OSError):
-        logger.error("pesbench: error: Snakemake is gone; the same command continues")
+        logger.error("pesbench: error: Snakemake has ended; the same command continues")
     os._exit(EXIT_CODE)

@@ -63,7 +63,7 @@ class Start:
     on_slurm: bool
 
     def begin(self) -> None:
-        """Check, once there are jobs to run and before the first one, that nobody is in the way.
+        """Check, before the first of the jobs, that no other run uses the results.
 
         Raises:
             HostError: the results cannot be written.

@@ -52,8 +52,8 @@ logger = logging.getLogger("pesbench")
 
 @dataclass
 class Epoch:
-    """What is told of an epoch: the rate it begins with, the mean loss of its steps, and errors on
-    the validation frames with the averaged weights.
+    """One epoch: the rate it begins with, the mean loss of its steps, and errors on the validation
+    frames with the averaged weights.
     """
 
     epoch: int

@@ -48,8 +48,8 @@ SYSTEMS = (
     "methanethiol",  # C-S
     "methylphosphine",  # C-P
 )
-# 9000 evaluations, about as dear as the scans; the spike index needs 0.7 ps. Hot: a run that lives
-# at 1000 K has seen what one at 500 K sees.
+# 9000 evaluations, which cost about as much as the scans; the spike index needs 0.7 ps. Hot: a run
+# that survives 1000 K has visited what one at 500 K visits.
 SETTINGS = DynamicsSettings(
     temperatures_k=(1000.0,),
     replicates=1,
@@ -99,7 +99,7 @@ class _Asked:
     def __call__(self, batch: Batch) -> Result:
         try:
             answer = self.evaluate(batch)
-        except ModelLoadError as failure:  # it died, and does not come up again
+        except ModelLoadError as failure:  # the worker ended, the model cannot be loaded again
             return failed_result(batch, failure.status, failure.message)
         if answer.energies is None and Status.OK in answer.status:
             raise _MissingError("no energy")

@@ -134,7 +134,7 @@ def run_check(
                 run_rows, per_run = check_dynamics(asked.evaluate, elements, limits, track)
             if batch is not None:  # last: it may take the model out of memory
                 checks.append(_inputs_row(inputs_changed, batch))
-    except ModelLoadError as failure:  # it died, and does not come up again
+    except ModelLoadError as failure:  # the worker ended, the model cannot be loaded again
         checks.append(CheckRow.error(conformance.SECTION, "model", failure.message))
     return CheckReport(
         model=name,

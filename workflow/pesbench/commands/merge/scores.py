@@ -77,7 +77,7 @@ def read_scores(path: Path, task: Task) -> pd.DataFrame:
             raise ValueError(f"a gap in one of {', '.join(numbers)}")
     for column, known in (_WORDS | dict(task.words)).items():
         if column in rows and (others := sorted(set(rows[column]) - known)):
-            raise UserError(f"{path}: {column} {others[0]!r} is none of this version; {cure}")
+            raise UserError(f"{path}: {column} {others[0]!r} is unknown to this version; {cure}")
     rows.attrs = attributes
     return rows
 

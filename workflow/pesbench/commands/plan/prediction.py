@@ -71,7 +71,7 @@ class Prediction:
         entry: Entry of the registry.
         role: `model`, `perturbed`, `control` or `reference`; `method` for the methods that the
             scan set is made with.
-        status: `ok`, `assumed` (a control, which costs next to nothing) or how the probe failed,
+        status: `ok`, `assumed` (a control, of negligible cost) or how the probe failed,
             in which case hours and memory are NaN.
         reason: Why it failed, or another remark.
         device: Device on which it was timed.
@@ -301,7 +301,7 @@ def predict(run: Run, facts: Mapping[str, Facts], probes: Mapping[str, Probe]) -
 def _about(entry: ModelEntry, run: Run, probe: Probe | None) -> dict[str, Any]:
     """The fields of a prediction that follow from the timing alone."""
     if probe is None:
-        reason = "not timed: it costs next to nothing"
+        reason = "not timed: its cost is negligible"
         return {
             "status": "assumed", "reason": reason, "device": "cpu", "gpu": False,
             "memory_gb": math.nan, "device_memory_gb": 0.0, "probe": None,

@@ -34,7 +34,7 @@ def association(found: Associations) -> Figure:
     """FSD, and windowed FSD beside it, against the survival time lost: one point a variant.
 
     Args:
-        found: Tests of `pesbench.compare.association.associate`.
+        found: Tests of `pesbench.compare.association.compared.associate`.
     """
     tests = (found.answer.primary, found.answer.secondary)
     sentence = found.answer.primary_verdict.sentence

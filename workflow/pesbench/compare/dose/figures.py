@@ -152,7 +152,7 @@ def dose_response(doses: pd.DataFrame) -> Figure:
     a score of fewer than all scans. Crosses: no trajectory got to its first step.
 
     Args:
-        doses: Table of `pesbench.compare.dose.dose_table`, not empty.
+        doses: Table of `pesbench.compare.dose.table.dose_table`, not empty.
     """
     ladder, base = _parts(doses)
     series = sorted(ladder["series"].unique())
@@ -195,7 +195,7 @@ def dose_metrics(doses: pd.DataFrame) -> Figure:
     base, or of other parameters of a defect, differ in their dashes.
 
     Args:
-        doses: Table of `pesbench.compare.dose.dose_table`, not empty.
+        doses: Table of `pesbench.compare.dose.table.dose_table`, not empty.
     """
     ladder, base = _parts(doses)
     series = sorted(ladder["series"].unique())

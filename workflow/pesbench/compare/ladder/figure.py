@@ -69,7 +69,7 @@ def figure(ladder: DesignLadder) -> Figure:
     card tells these.
 
     Args:
-        ladder: Ladder of `pesbench.compare.ladder.make_ladder`.
+        ladder: Ladder of `pesbench.compare.ladder.rungs.make_ladder`.
     """
     panels = [panel for panel in _PANELS if _drawn(ladder, panel)]
     if not panels:

@@ -185,7 +185,7 @@ def _system(record: Record, charge: int | None = None, spin: int | None = None) 
     missing = record.hydrogens_missing
     if missing > abs(system.charge - of_atoms) + system.spin - 1:
         raise UserError(
-            f"{record.place}: its bonds ask for {missing} more hydrogen{'s' * (missing > 1)}; "
+            f"{record.place}: {missing} hydrogen{'s are' if missing > 1 else ' is'} missing; "
             "give all atoms in 3D, or its SMILES (or its `charge` and `spin`, if it is complete)"
         )
     if not prepared and (reason := why_incomplete(system, bond_orders=record.bonds is not None)):

@@ -1,6 +1,6 @@
 """Columns of the leaderboard: one row a model, from the scores of its scans.
 
-Rules (design.md): only the role `model` is ranked; the reference, the perturbed models and the
+Rules: only the role `model` is ranked; the reference, the perturbed models and the
 controls stand beside it. A scan without a score is never a 0 and never leaves a mean in silence:
 `n_scored` of `n_planned` is printed, and `missing` says what became of the rest. Ranks compare
 models on the scans all of them share, or say that they share none.

@@ -56,7 +56,7 @@ def fsd_by_bond(
     Perturbed models are left out: there are dozens, and each is a point of a ladder.
 
     Args:
-        board: Board of `tables.leaderboard`; gives the order of the models.
+        board: Board of `pesbench.tasks.bonds.board.leaderboard`; gives the order of the models.
         scores: One row a scan for every model.
         facts: Facts about every model; they show which control has zero forces.
     """

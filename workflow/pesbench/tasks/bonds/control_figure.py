@@ -45,10 +45,10 @@ _PANELS = (
 def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
     """FSD against the size of a known defect, one panel a kind, with the models drawn in.
 
-    Perturbed models are left out, as in `fsd_by_bond`.
+    Perturbed models are left out, as in `pesbench.tasks.bonds.by_bond_figure.fsd_by_bond`.
 
     Args:
-        board: Board of `tables.leaderboard`.
+        board: Board of `pesbench.tasks.bonds.board.leaderboard`.
         facts: Facts about every model; they give kind and dose of the controls.
     """
     score = board.set_index("model")["fsd_full"]

@@ -224,7 +224,7 @@ def _run(
         else:
             try:
                 results = evaluate_scans(evaluator, scans)
-            except ModelLoadError as failure:  # it died, and does not come up again
+            except ModelLoadError as failure:  # the worker ended, the model cannot be loaded again
                 _give_up(scan_set, [*unit, *ids[done:]], failure, checkpoint)
                 break
         deaths = _deaths_in_a_row(results, deaths, evaluator.ended)

@@ -61,7 +61,7 @@ class Asked:
         """
         try:
             result = self.evaluator.evaluate(batch)
-        except ModelLoadError as failure:  # it died, and does not come up again
+        except ModelLoadError as failure:  # the worker ended, the model cannot be loaded again
             return failed_result(batch, failure.status, failure.message)
         if result.energies is None and Status.OK in result.status:
             self._refuse("energies")

@@ -214,7 +214,7 @@ class Trajectories(Reader):
         Raises:
             UserError: there is none, it was cut short, or it is something else.
         """
-        cure = "make it with the rule `dynamics`"
+        cure = "make it with the rule `run`"
         super().__init__(open_stored(path, TRAJECTORIES_FORMAT, "trajectory file", cure))
         self.names = tuple(self._groups)
         with self._file.closed_on_error():

@@ -179,7 +179,7 @@ class _Run:
         for first in track(firsts, len(firsts), what):
             try:
                 found = self._unit(self.systems[first : first + size], info)
-            except ModelLoadError as failure:  # it died, and does not come up again
+            except ModelLoadError as failure:  # the worker ended, the model cannot be loaded again
                 self._give_up(first, failure)
                 break
             self._keep(found)

@@ -92,7 +92,7 @@ class Vibrations(Reader):
         Raises:
             UserError: there is none, it is damaged, or it is something else.
         """
-        cure = "make it with the rule `vibrations`"
+        cure = "make it with the rule `run`"
         file = open_stored(path, VIBRATIONS_FORMAT, "file of vibrations", cure)
         super().__init__(file, marker="status")  # a name may hold a slash: a group of groups
         self.systems = tuple(self._groups)
