@@ -328,7 +328,8 @@ def test_all_that_are_refused_are_named_and_counted(tmp_path):
     content = "$$$$\n".join([_block("CO", title="a"), flat, _block("CS", title="d", flat=True)])
     _refused(tmp_path, content, "('b'): is a 2D", "; 1 more of 3 are refused: 'd'", name="m.sdf")
     content = "$$$$\n".join([skeleton, _block("CO", title="a"), skeleton.replace("c", "e", 1)])
-    _refused(tmp_path, content, "('c'): 5 hydrogens are missing", "; 1 more of 3 are refused: 'e'", name="m.sdf")
+    said = "('c'): 5 hydrogens are missing"
+    _refused(tmp_path, content, said, "; 1 more of 3 are refused: 'e'", name="m.sdf")
     _refused(
         tmp_path, _water("charge=x id=a") + _water("id=b") + _water("q=1 id=c"),
         "'a': `charge`", "; 1 more of 3 are refused: 'c'",

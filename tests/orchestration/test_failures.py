@@ -46,7 +46,7 @@ SHORT = DynamicsSettings(temperatures_k=(300.0,), duration_ps=0.02, replicates=1
 def _make(stage, entry, scan_set, out):
     """The file of a stage, of all molecules of the toys."""
     match stage:
-        case "evaluate":
+        case "bonds":
             ids = ("C-C/a", "C-N/b", "C-O/c", "N-N/d", "N-O/e", "O-S/f")
             evaluate_shard(entry, scan_set, ids, out, device="cpu")
         case "dynamics":
@@ -55,7 +55,7 @@ def _make(stage, entry, scan_set, out):
             run_vibrations(entry, scan_set, SYSTEMS, VibrationSettings(), out, device="cpu")
 
 
-STAGES = ("evaluate", "dynamics", "vibrations")
+STAGES = ("bonds", "dynamics", "vibrations")
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,10 @@ class _Device:
 
 def _read(stage, path):
     """Status, message and numbers by molecule; the limit of the batches."""
-    opened = {"evaluate": Evaluation, "dynamics": Trajectories, "vibrations": Vibrations}[stage]
+    opened = {"bonds": Evaluation, "dynamics": Trajectories, "vibrations": Vibrations}[stage]
     with opened(path) as file:
         limit = json.loads(file.attributes["batch_limit"])
-        if stage == "evaluate":
+        if stage == "bonds":
             found = {i[-1]: file.scan(i) for i in file.ids}
             numbers = {k: (one.energy, one.forces) for k, one in found.items()}
         elif stage == "vibrations":
@@ -169,7 +169,7 @@ def mounted(tmp_path):
 
 def _command(stage, made, toy_set, out):
     digest = entry_sha256(json.loads((made / "model.json").read_text()))
-    words = [sys.executable, "-m", "pesbench", stage, "--entry", made / "model.json",
+    words = [sys.executable, "-m", "pesbench", "run", stage, "--entry", made / "model.json",
              "--entry-sha256", digest, "--scan-set", toy_set, "--device", "cpu",
              "--out", out]  # fmt: skip
     if stage == "dynamics":
@@ -186,11 +186,11 @@ def _one_line(done, *words):
     assert done.returncode == os.EX_TEMPFAIL
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "dynamics"])
+@pytest.mark.parametrize("stage", ["bonds", "dynamics"])
 def test_a_full_disk_is_one_line_and_the_same_command_continues(made, toy_set, mounted, stage):
     folder = mounted("-o", "size=96k")
     earlier = folder / "earlier.h5"
-    earlier.write_bytes((made / "evaluate.h5").read_bytes())
+    earlier.write_bytes((made / "bonds.h5").read_bytes())
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:  # but for two pages, which take the settings
         file.write(bytes(shutil.disk_usage(folder).free - 2 * 4096))
@@ -212,20 +212,20 @@ def test_a_full_disk_is_one_line_and_the_same_command_continues(made, toy_set, m
 def test_a_full_disk_where_the_file_is_written(made, toy_set, mounted):
     """HDF5 tells of it when the file is closed, and not as an error of the system."""
     folder = mounted("-o", "size=64k")
-    out = folder / "evaluate.h5"
-    command = _command("evaluate", made, toy_set, out)
+    out = folder / "bonds.h5"
+    command = _command("bonds", made, toy_set, out)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     _one_line(done, str(out), "No space left on device")
-    assert sorted(path.name for path in folder.iterdir()) == ["evaluate.h5.checkpoint"]
-    assert len(list((folder / "evaluate.h5.checkpoint").glob("0*.npz"))) == 6
+    assert sorted(path.name for path in folder.iterdir()) == ["bonds.h5.checkpoint"]
+    assert len(list((folder / "bonds.h5.checkpoint").glob("0*.npz"))) == 6
 
 
 def test_a_read_only_folder_is_one_line_and_stays_as_it_is(made, toy_set, mounted):
     folder = mounted("-o", "size=1m")
     earlier = folder / "earlier.h5"
-    earlier.write_bytes((made / "evaluate.h5").read_bytes())
+    earlier.write_bytes((made / "bonds.h5").read_bytes())
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    for stage in ("evaluate", "dynamics"):
+    for stage in ("bonds", "dynamics"):
         command = _command(stage, made, toy_set, folder / "results" / f"{stage}.h5")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         _one_line(done, str(folder), "Read-only file system", "make it writable")
@@ -249,17 +249,10 @@ def test_a_run_does_not_begin_where_nothing_can_be_written(mounted, tmp_path):
 
 # --- damaged files, and files of something else --------------------------------------------------
 
-SCORED = {
-    "evaluate": ("score", "--evaluations"),
-    "dynamics": ("score-dynamics", "--trajectories"),
-    "vibrations": ("score-vibrations", "--vibrations"),
-}
-
 
 def _score(stage, path, made, toy_set, out):
-    command, option = SCORED[stage]
-    words = [command, option, path, "--entry", made / "model.json", "--scan-set", toy_set,
-             "--out", out]  # fmt: skip
+    words = ["score", stage, "--files", path, "--entry", made / "model.json",
+             "--scan-set", toy_set, "--out", out]  # fmt: skip
     if stage == "vibrations":
         words += ["--reference", made / "vibrations.h5"]
     return cli.main([str(word) for word in words])
@@ -311,7 +304,7 @@ def test_a_file_of_an_older_version_has_no_checksum_and_is_read(made, toy_set, t
     assert _score(stage, path, made, toy_set, tmp_path / "s.parquet") == 0
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "dynamics"])
+@pytest.mark.parametrize("stage", ["bonds", "dynamics"])
 def test_shards_of_one_model_that_were_made_otherwise_are_refused(
     made, toy_set, tmp_path, caplog, stage
 ):
@@ -319,9 +312,8 @@ def test_shards_of_one_model_that_were_made_otherwise_are_refused(
     files = [tmp_path / "0000.h5", tmp_path / "0001.h5"]
     for path in files:
         shutil.copyfile(made / f"{stage}.h5", path)
-    command, option = SCORED[stage]
-    words = [command, option, *files, "--entry", made / "model.json", "--out", tmp_path / "s"]
-    words += ["--scan-set", toy_set]
+    words = ["score", stage, "--files", *files, "--entry", made / "model.json"]
+    words += ["--scan-set", toy_set, "--out", tmp_path / "s"]
 
     def said():
         caplog.clear()
@@ -419,8 +411,8 @@ def test_a_model_that_fails_at_import_is_no_bad_input(tmp_path, toy_set, caplog,
     check_import("fake", path)
     assert f"model 'fake': fails when it is imported ({said})" in caplog.text
     entry = replace(fake_entry(), settings=fake_entry().settings | {"calculator": path})
-    _make("evaluate", entry, toy_set, tmp_path / "out.h5")
-    for status, message in _read("evaluate", tmp_path / "out.h5")[0].values():
+    _make("bonds", entry, toy_set, tmp_path / "out.h5")
+    for status, message in _read("bonds", tmp_path / "out.h5")[0].values():
         assert status in (Status.ERROR, Status.CRASHED)
         assert said in message
 
