@@ -85,6 +85,7 @@ def test_the_script_follows_relative_imports(tmp_path):
         "core/__init__.py": "from .low import x\nfrom .. import cli",
         "core/low.py": "from . import up\nfrom .up import _h\nup._k()",
         "core/up.py": "from ..tasks import one",
+        "tasks/__init__.py": "",
         "tasks/one.py": "def f():\n    from ..core.low import g",
         "cli.py": "",
     }
