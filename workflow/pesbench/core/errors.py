@@ -23,7 +23,7 @@ _CURES = {
 }
 
 
-# says that a path leads to no file, or, as a damaged offset does, to no place in it
+# a path leads to no file, or (with a damaged offset) to no place in it
 _OF_CONTENT = {
     errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from pesbench.core import host_memory
 from pesbench.core.errors import HostError
 from pesbench.core.text import printable
 
-MESSAGE_CHARACTERS = 500  # of what a model says
+MESSAGE_CHARACTERS = 500  # characters of a text of a model
 
 
 class Status(StrEnum):
@@ -30,7 +30,7 @@ class Status(StrEnum):
     ERROR = "error"  # the model raised; the message is kept
     OUT_OF_MEMORY = "out_of_memory"  # of the device or the machine, for this system alone
     TIMEOUT = "timeout"
-    CRASHED = "crashed"  # the worker process died
+    CRASHED = "crashed"  # the worker process ended
     MASKED = "masked"  # a control is not defined here; left out, not counted as a failure
 
     @property
@@ -144,7 +144,7 @@ class Result:
     messages: tuple[str, ...]
 
 
-# --- what a model says of its errors -------------------------------------------------------------
+# --- errors of a model ---------------------------------------------------------------------------
 
 
 def one_line(text: object, most: int = MESSAGE_CHARACTERS) -> str:

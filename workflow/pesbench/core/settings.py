@@ -175,7 +175,7 @@ def joined(name: str, *parts: type, more: Sequence[tuple[str, Any, Any]] = ()) -
     return dataclasses.make_dataclass(name, [*fields, *more], frozen=True, kw_only=True)
 
 
-@functools.cache  # asked for by every job and every entry of the registry
+@functools.cache  # every job and every entry of the registry needs it
 def keys(settings: type) -> tuple[Key, ...]:
     """The fields of a settings dataclass that is a block of values, in order.
 

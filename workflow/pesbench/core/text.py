@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MARKDOWN = re.compile(
     r"[\\`*~\[\]|$]"
     r"|(?<![^\W_])_"  # within a word it stands for itself
-    r"|:(?=//)|(?<=\bwww)\."  # addresses become links without brackets, too
+    r"|:(?=//)|(?<=\bwww)\."  # addresses become links even without brackets
 )
 _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#|\w+;)")  # `<0.001` opens no tag
 _BLOCK = re.compile(

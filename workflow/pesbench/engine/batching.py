@@ -99,7 +99,7 @@ def _call(worker: Worker, batch: Batch) -> Timed | None:
 def _best(worker: Worker, batch: Batch, repeats: int = 2) -> Timed | None:
     """The fastest of some calls; None if the model fails."""
     best = _call(worker, batch)
-    if best is None or best.wall_s > TUNING_S / 10:  # slow models are not asked again
+    if best is None or best.wall_s > TUNING_S / 10:  # slow models are not measured again
         return best
     for _ in range(repeats):
         again = _call(worker, batch)

@@ -20,7 +20,7 @@ from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.engine.batching import BatchLimit, split
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
 
-GIVE_UP_AFTER = 3  # scans in a row on which the worker died or hung
+GIVE_UP_AFTER = 3  # scans in a row on which the worker crashed or hung
 NOT_TRIED = f"not tried: the worker died or hung on {GIVE_UP_AFTER} scans before"
 logger = logging.getLogger("pesbench")
 
@@ -111,7 +111,7 @@ class Evaluator:
         result = self._evaluate_divided(batch, dead)
         self.ended = dead.keys()
         if Status.OUT_OF_MEMORY in result.status:
-            self.limit = before  # one system alone was too large, which tells nothing of the others
+            self.limit = before  # one system alone was too large; others may fit
         return result
 
     def _evaluate_divided(self, batch: Batch, dead: dict[str, tuple[Status, str]]) -> Result:

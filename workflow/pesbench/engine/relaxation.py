@@ -109,6 +109,6 @@ def _moved(optimiser: BFGS, atoms: Atoms) -> bool:
     """Take one step; False where forces of an absurd size leave none to take."""
     try:
         optimiser.step()
-    except Exception:  # whatever linear algebra says of them
+    except Exception:  # for any error of linear algebra
         return False
     return bool(np.isfinite(atoms.positions).all())

@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> None:
     data, control = (socket.socket(fileno=int(number)) for number in arguments[:2])
     for one in (data, control):
         one.set_inheritable(False)
-    # a scheduler and a terminal tell every process to end; this one still has to tidy up
+    # a scheduler or a terminal signals every process to end; this one must first clean up
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -25,9 +25,9 @@ LENGTH = struct.Struct("<Q")
 _HEADER = struct.Struct("<I")
 _ANSWER_BYTES = 2**24  # of an answer, beside its arrays and messages
 _MESSAGE_BYTES = 4096  # of each message, at most 500 characters
-_DETAIL = 4000  # characters of a text that a model tells of itself
+_DETAIL = 4000  # characters of a text that a model gives about itself
 _DETAILS = 30_000  # of all of them, as JSON
-_DEPTH = 20  # of what it tells
+_DEPTH = 20  # characters of what it states
 
 
 class UnreadableError(Exception):

@@ -147,7 +147,7 @@ class Worker:
             raise ModelLoadError(Status.CRASHED, message, ended=True) from error
         self._stop()
         status, message = _failure(header)
-        if status is None or header["kind"] == "lost":  # the model has not been asked yet
+        if status is None or header["kind"] == "lost":  # the model has not been called yet
             raise HostError(f"while loading the model: {message}")
         raise ModelLoadError(status, f"the model did not load: {message}")
 

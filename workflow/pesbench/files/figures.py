@@ -45,7 +45,7 @@ _STYLE = {
 def style() -> Iterator[None]:
     """The look that all figures share."""
     with mpl.rc_context():
-        mpl.rcdefaults()  # whatever a matplotlibrc says
+        mpl.rcdefaults()  # independent of a matplotlibrc
         mpl.rcParams.update(_STYLE)
         yield
 

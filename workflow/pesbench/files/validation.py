@@ -48,7 +48,7 @@ SHOWN_CHARACTERS = 80  # of a value
 _KINDS = {bool: "true or false", float: "a number", int: "a whole number", str: "text"}
 _PATHS = {PATH: given_path, ADDRESS: path_or_address}
 _LIMITS = {"greater_than": "above", "greater_than_equal": "at least", "less_than_equal": "at most"}
-_CONSEQUENCES = ("missing", "one_of")  # of another mistake, perhaps, which is told first
+_CONSEQUENCES = ("missing", "one_of")  # perhaps due to another mistake, which comes first
 _UNKNOWN = "extra_forbidden"
 
 
@@ -204,7 +204,7 @@ def _annotated(hint: Any, field: Declared) -> Any:
         gt=about.above, ge=about.at_least, le=about.at_most, pattern=about.pattern or None
     )
     path = [AfterValidator(functools.partial(_path, about))] if about.path else []
-    # a text that is needed says something
+    # a required text is not empty
     least = (
         [Field(min_length=1)] if kind is str and (about.path or field.default is MISSING) else []
     )
@@ -267,7 +267,7 @@ def _instance(value: Any) -> Any:
     return value
 
 
-# --- what a user is told -------------------------------------------------------------------------
+# --- messages for users --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

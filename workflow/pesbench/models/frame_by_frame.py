@@ -56,7 +56,7 @@ def evaluate_frame_by_frame(
             memory = is_out_of_device_memory(error)
             status.append(Status.OUT_OF_MEMORY if memory else Status.ERROR)
             messages.append(_message(error, system))
-            has_energy = True  # NaN either way; the status tells
+            has_energy = True  # NaN in both cases; the status distinguishes them
         else:
             has_energy |= answered is not None
             status.append(Status.OK)

@@ -16,7 +16,7 @@ from pesbench.files.validation import filled, shown, validate
 from pesbench.models.registry import ModelEntry, check_entry, resolve_weights
 from pesbench.models.trust import check_consent
 
-INHERITED = (  # of its base by a perturbed model, where its entry says nothing
+INHERITED = (  # keys that a perturbed model inherits from its base
     "citation",
     "elements",
     "level_of_theory",

@@ -112,7 +112,7 @@ def _save_once(address: str, path: Path, cure: str, most_bytes: int) -> str:
                 raise UserError(f"{address}: not a valid address; {cure}") from error
             said = watch.why or quoted(getattr(error, "reason", "") or error)
             raise _TransientError(said or type(error).__name__) from error
-        except ValueError as error:  # of what the server says, such as the port of a redirect
+        except ValueError as error:  # errors of the server's answer, such as the port of a redirect
             raise UserError(f"{address}: {quoted(error)}; {cure}") from error
     if watch.why:
         raise _TransientError(watch.why)

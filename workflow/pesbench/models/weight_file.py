@@ -61,7 +61,7 @@ def defect(file: BinaryIO, package: str | None) -> str | None:
     if head.startswith(_ZIP):
         return _defect_of_zip(file, size, package)
     if head.startswith(_PICKLE):
-        return None  # torch's format before 1.6; or another pickle, which loading tells
+        return None  # torch's format before 1.6, or another pickle, which fails when it is loaded
     if head.startswith(_GIT_LFS):
         return "is a pointer of Git LFS and not the file itself (`git lfs pull` fetches it)"
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):

@@ -271,7 +271,7 @@ def _entries(
     models_file = base / config.models_file
     controls = {n for n, e in registry.items() if family_of(e.family).role == CONTROL}
     chosen = select(config.models, registry, f"{places['models']}: `models`")
-    # a registry of one's own need not hold any control
+    # a user's registry need not hold any control
     shown = (
         select(config.controls, controls, f"{places['controls']}: `controls`") if controls else []
     )

@@ -170,7 +170,7 @@ def measured_probe(path: Path) -> list[Measured]:
             for timings in found["timings"].values()
             for timed in timings[1:]  # of full batches
         ]
-    except Exception:  # whatever stands there: it says nothing of a job
+    except Exception:  # any content: it is no measurement of a job
         return []
     return [one for one in every if one is not None]
 

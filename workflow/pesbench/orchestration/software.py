@@ -24,7 +24,7 @@ MODES = ("current", "venv", "conda")
 _SUFFIX = {"venv": ".txt", "conda": ".yaml"}  # of a family's file in `envs/`
 
 
-@functools.cache  # asked for by every job
+@functools.cache  # every job needs it
 def _sha256_of(requirements: Path, _mtime_ns: int) -> str:
     return requirements_sha256(requirements)
 

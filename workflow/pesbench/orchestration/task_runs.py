@@ -208,7 +208,7 @@ def task_run(
         known = set(selected)
         selected = [item for item in items if item in known]
         left_out = [item for item in items if item not in known]
-        if models and left_out and block.systems != ("*",):  # asked for by name
+        if models and left_out and block.systems != ("*",):  # named explicitly
             logger.warning(
                 "%s.systems`: without a selected scan, so without %s: %s",
                 where, task.name, ", ".join(left_out),

@@ -36,7 +36,7 @@ MANIFEST_SHA256 = "e6f2fa9078763cef0c35d45898f07c6486c5940863c57ed33ce61c143358b
 N_SCANS = 485
 # what the archive holds, with room: no file has 6 kB, all of them 202 MB unpacked
 LARGEST_FILE_BYTES = 1 << 16
-LARGEST_READ_BYTES = 1 << 20  # of a header, which tells how long it is
+LARGEST_READ_BYTES = 1 << 20  # of a header, which states its length
 LARGEST_ARCHIVE_BYTES = 1 << 30
 LARGEST_MANIFEST_BYTES = 1 << 24
 LARGEST_COUNT = 100_000

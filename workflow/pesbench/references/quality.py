@@ -37,7 +37,7 @@ def judge(scan: Scan, limits: QualityLimits) -> Scan:
     work = step_work(scan.positions[known], scan.forces[known])
     jump = np.abs(np.diff(energy) - work)
     frames = np.flatnonzero(known)
-    jump[np.diff(frames) > 1] = 0.0  # over a gap the trapezoidal rule says nothing
+    jump[np.diff(frames) > 1] = 0.0  # over a gap the trapezoidal rule does not apply
     on_wall = coordinate[:-1] < WALL_ENDS_AT * coordinate[q]
     allowed = np.where(on_wall, limits.wall_jump_ev, limits.energy_jump_ev)
     if (jump > allowed).any():

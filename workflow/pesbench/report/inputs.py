@@ -51,7 +51,7 @@ def read_entries(models_file: Path, models: Sequence[str]) -> dict[str, ModelEnt
     for name in models:
         if name not in entries:
             raise UserError(f"{models_file}: no model {name!r}; {closest(name, entries)}")
-    if recorded:  # weights need not be here; their sha256 tells them apart
+    if recorded:  # weights need not be here; their sha256 distinguishes them
         return {name: entries[name] for name in models}
     return {name: resolve_entry(entries[name], models_file, Path.cwd()) for name in models}
 

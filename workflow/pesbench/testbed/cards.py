@@ -157,7 +157,7 @@ def train_variant(
     if variant.potential.repulsion == "zbl":
         raw = run.best["state"]["repulsion_raw"]
         card["repulsion_scale"] = round(float(np.log1p(np.exp(float(raw)))), 4)
-    # NaN is no JSON; where no FSD was looked at there is none
+    # JSON has no NaN; without a logged FSD there is none
     for epoch in card["history"]:
         if not np.isfinite(epoch["fsd_per_angstrom"]):
             epoch["fsd_per_angstrom"] = None

@@ -29,7 +29,7 @@ def _read(frames: Path) -> list[Atoms]:
     content = frames.read_bytes()
     if not content.strip():
         raise UserError(f"{frames}: is empty; {_AGAIN}")
-    if not content.endswith(b"\n"):  # half a number is a number, too: ASE would take it
+    if not content.endswith(b"\n"):  # a truncated number is still a number, and ASE would accept it
         raise UserError(f"{frames}: is cut short, its last line has no end; {_AGAIN}")
     try:
         return read(frames, index=":")

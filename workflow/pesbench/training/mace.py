@@ -181,7 +181,7 @@ def _run_training(command: Sequence[str], folder: Path) -> float:
             tail = [*tail[-4:], line.strip()]
             if "Epoch" in line:
                 logger.info("%s", line.strip().rpartition("INFO: ")[2])
-                # here and not at the end, so that a killed call is counted, too
+                # here and not at the end, so that a killed call also counts
                 write_json(spent_file, round(before + time.monotonic() - start, 1))
                 drop_old_checkpoints(folder / "checkpoints")
         if process.wait():

@@ -178,7 +178,7 @@ def sample(
         raise
     except Exception as error:
         raise UserError(f"model {entry.name!r}: does not load ({told(error)})") from error
-    # the model knows the elements that it has seen
+    # a model supports the elements of its training data
     frames = isolated_atoms([s for s in systems if split[s.id] == SEEN], evaluate)
     plan = [
         (system, temperature, replicate)

@@ -30,7 +30,7 @@ STEPS_ANGSTROM = 0.001 * 2.0 ** np.arange(7)  # 0.001 to 0.064 Å; each with its
 TINY_STEP_ANGSTROM = 2e-6
 TINY_STEPS = 4  # on either side
 LARGE_STEP_ANGSTROM = 0.01
-COARSE = 0.5  # part of the change over the tiny steps that may be missing or too much
+COARSE = 0.5  # largest relative deviation of the change over the tiny steps
 FLOAT64_NOISE = 1e-10  # relative noise below which arithmetic is double
 FLOAT32_NOISE = 1e-4
 

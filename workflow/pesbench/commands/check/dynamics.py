@@ -340,7 +340,7 @@ def dynamics_rows(records: Sequence[dict[str, Any]], limits: Limits) -> list[Che
     count = CheckRow.measured(
         SECTION, "runs_failed", float(len(failed)), "", limits.failed_runs or 0.0, note
     )
-    if not survived:  # whatever the limit: nothing was judged
+    if not survived:  # for any limit: nothing was tested
         count = replace(count, verdict=Verdict.ERROR)
     if not asked:
         return [count, *_without(limits, "n/a: no run")[1:]]

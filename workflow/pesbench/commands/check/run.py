@@ -129,7 +129,7 @@ def run_check(
             if "dynamics" in parts:
                 about["dynamics"] = settings_of_part()
                 asked = evaluator
-                if not info.batched:  # one that dies costs one trajectory, and no search for it
+                if not info.batched:  # a crash costs one trajectory and no search
                     asked = replace(evaluator, limit=BatchLimit(systems=1))
                 run_rows, per_run = check_dynamics(asked.evaluate, elements, limits, track)
             if batch is not None:  # last: it may take the model out of memory
@@ -384,7 +384,7 @@ def _score_rows(
     count = CheckRow.measured(
         section, "scans_failed", float(len(failed)), "", limits.failed_scans or 0.0, note
     )
-    if not ok:  # whatever the limit: nothing was judged
+    if not ok:  # for any limit: nothing was tested
         count = replace(count, verdict=Verdict.ERROR)
     rows = [reference, count]
     scores = {"n_scored": float(len(ok)), "n_planned": float(len(per_scan))}

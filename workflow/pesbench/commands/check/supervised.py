@@ -25,7 +25,7 @@ from pesbench.models.addresses import is_address, why_no_address, without_secret
 from pesbench.models.families import ase
 from pesbench.models.registry import ModelEntry
 
-MOST_STARTS = 4  # of the worker; a model that dies more often is not asked again
+MOST_STARTS = 4  # losses of the worker; after more the model is not run again
 FRAMES_A_CALL = 100  # of an entry that leaves the batch size to be measured: that takes too long
 FRAMES_A_CALL_SINGLY = 20  # of a frame-by-frame model, so that a call keeps within its time
 

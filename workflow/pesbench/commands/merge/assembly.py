@@ -86,7 +86,7 @@ class Merged:
             name: {
                 model: self.files[model][name]
                 for model in ran[name]
-                if not self.models[model].of(task, raw=False)  # scores alone tell of some rows
+                if not self.models[model].of(task, raw=False)  # some rows exist only as scores
             }
             for name, task in tasks().items()
         }

@@ -32,7 +32,7 @@ from pesbench.files.stored_results import stored_results
 from pesbench.models import record
 from pesbench.models.registry import ModelEntry
 
-REFERENCE = "reference"  # folder of what the scan set's own method said, and `reference.json`
+REFERENCE = "reference"  # folder of the reference's answers, and `reference.json`
 _READ = (  # of a folder, beside the files of results
     *("*.h5", "models.json", "reference.json", "skipped.csv", "*/model.json", "inputs/*.h5"),
     *("*/scores/*.parquet",),
@@ -360,7 +360,7 @@ def _scores(path: Path, name: str, entry: ModelEntry, task: Task, held: Collecti
         )
     wanted = rows[~keys.isin({*held})]
     told = rows.attrs.get("entry")
-    if len(wanted) and told is not None:  # what files hold is scored anew, whatever stands here
+    if len(wanted) and told is not None:  # files of results are scored again, whatever stands here
         attributes = {"model": name, "entry": json.dumps(told)}
         check_owner(path, attributes, name, entry.deciding(), OTHER)
     made = _mapping(rows.attrs.get("provenance"))

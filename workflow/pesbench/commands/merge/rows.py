@@ -71,7 +71,7 @@ class Maker:
             rows = rows[row_keys(rows, task).isin({*taken.keys})].assign(model=one.entry.name)
             rows.attrs = attributes
             parts.append(rows)
-        # what says least of how it was made speaks for all
+        # the least precise statement of provenance counts for all
         attributes = min(
             (part.attrs for part in reversed(parts)),
             key=lambda told: told.get("code") == score_fingerprint(task),
@@ -122,7 +122,7 @@ def _check_facts(rows: pd.DataFrame, task: Task, scan_set: ScanSet, path: Path) 
                 )
 
 
-@functools.lru_cache(maxsize=2)  # asked for by every model
+@functools.lru_cache(maxsize=2)  # used for every model
 def _facts(scan_set: ScanSet, item: str) -> dict[str, dict[str, Any]]:
     scans = (scan_set.scan(scan_id) for scan_id in scan_set.ids)
     if item == SCAN:

@@ -18,10 +18,10 @@ from pesbench.files import stored_tables
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.split import SEEN, UNSEEN
 
-ABSENT = "not_evaluated"  # status of what other models have and this one was never asked
+ABSENT = "not_evaluated"  # status of items that other models have and this one never ran
 _TEXT = frozenset({"model", "seen", "status", "message"})  # of every task
 _WORDS = {"status": frozenset(Status), "seen": frozenset(("", SEEN, UNSEEN))}
-_SPENT = ("wall_s", "command_s")  # of every task that tells them
+_SPENT = ("wall_s", "command_s")  # of every task that states them
 
 
 def row_keys(rows: pd.DataFrame, task: Task) -> pd.Series:

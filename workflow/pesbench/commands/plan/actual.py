@@ -31,7 +31,7 @@ COLUMNS = (
     "actual_device",
     "note",
 )
-LITTLE_WORK = 0.95  # of the planned work: less of it is told
+LITTLE_WORK = 0.95  # share of the planned work below which a note says so
 _NEEDED = ("model", "memory_gb", "device", "status", "reason")
 _SHARDS = "_shards"
 

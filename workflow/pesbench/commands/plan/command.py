@@ -84,7 +84,7 @@ def read_probe(path: Path) -> Probe:
         return Probe.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return Probe(Status.ERROR, f"not timed yet: no {path}")
-    except Exception as error:  # whatever stands there: the plan says that it is none
+    except Exception as error:  # any content: the plan says that it is no timing
         return Probe(Status.ERROR, f"{path} cannot be read ({type(error).__name__}: {error})")
 
 

@@ -66,7 +66,7 @@ def fit(one: Timing, small: Timing, large: Timing, *, batched: bool) -> Cost:
         call_s = min(max(one.seconds - max(more, 0.0), 0.0), small.seconds, large.seconds)
     of_small = (small.seconds - call_s) / small.frames
     of_large = (large.seconds - call_s) / large.frames
-    if large.atoms == small.atoms:  # nothing tells how the cost grows
+    if large.atoms == small.atoms:  # it is not known how the cost grows
         both = (of_small + of_large) / 2
         return Cost(call_s, 0.0, both / small.atoms, 0.0)
     atom_s = (of_large - of_small) / (large.atoms - small.atoms)

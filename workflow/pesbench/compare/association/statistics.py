@@ -237,7 +237,7 @@ def block_permutation_p(
     drawn = products[np.arange(n), order].sum(axis=1)
     found = np.trace(products)
     slack = _TIE * np.abs(products).sum()
-    extra = 0 if n <= EXACT_UP_TO else 1  # what was observed is one of the permutations, too
+    extra = 0 if n <= EXACT_UP_TO else 1  # the observed order is one of the permutations
     tails = [np.count_nonzero(drawn >= found - slack), np.count_nonzero(drawn <= found + slack)]
     return float(min(1.0, 2 * (min(tails) + extra) / (len(drawn) + extra)))
 

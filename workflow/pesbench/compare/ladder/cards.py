@@ -18,7 +18,7 @@ UNITS = {
     "rank_width": "Å",
     "smearing": "Å",
 }
-# a choice that says nothing unless another one is made
+# a choice that has no effect unless another one is made
 _APPLIES_WITH: Mapping[str, tuple[str, Any]] = {"repulsion_scale": ("repulsion", "zbl")}
 
 

@@ -20,7 +20,7 @@ LONGEST_TO_HYDROGEN = 1.3  # covalent-radius sums; a hydrogen between two oxygen
 FLAT_ANGSTROM = 1e-3
 PAULING_ANGSTROM = 0.3  # bond order exp((r_single - r) / 0.3 Å), roughly, for the first rows
 TOLERANCE = 0.25  # bond orders
-OPEN_VALENCES = 2.0  # of carbenes, which no charge or spin tells
+OPEN_VALENCES = 2.0  # of carbenes, which charge and spin do not show
 TRIPLE = 2.3  # least bond order of CO and isocyanides, whose carbon has no bond more
 NITROGEN_TOLERANCE = 0.75  # bond orders, of a nitrogen without hydrogens in its molecule
 

@@ -48,7 +48,7 @@ def read_records(path: Path, text: str) -> list[Record]:
 
 
 def _parsed(part: str) -> Chem.Mol | None:
-    supplier = Chem.SDMolSupplier()  # one a record: it goes on at a wrong place after an error
+    supplier = Chem.SDMolSupplier()  # one a record: misplaced after an error
     with rdBase.BlockLogs():
         supplier.SetData(part.rstrip("\n") + "\n\n$$$$\n", sanitize=False, removeHs=False)
         molecule = next(iter(supplier), None)

@@ -129,7 +129,7 @@ def ask(calculator: Any, atoms: Atoms) -> tuple[float | None, Any]:
     atoms.calc = calculator
     results: Mapping[str, Any] = {}
     if hasattr(calculator, "calculate"):
-        # asked in one go, so that the calculator computes once
+        # requested together, so that the calculator computes once
         calculator.calculate(atoms, list(properties), list(all_changes))
         results = calculator.results
 
@@ -221,7 +221,7 @@ class ASE(Family):
         "packages of its own write a family ([CONTRIBUTING.md](../CONTRIBUTING.md))."
     )
     settings = ASESettings
-    describing = DESCRIBING - {"elements"}  # the calculator is asked for no others
+    describing = DESCRIBING - {"elements"}  # no other properties are requested
     packages = ("ase",)
     gpu = False
     seconds_on_cpu = 5e-3

@@ -248,7 +248,7 @@ class PairDefect:
         self._pairs: Pairs | None = None
 
     def _pairs_of(self, batch: Batch) -> Pairs:
-        # dynamics asks for the same molecules at every step
+        # dynamics needs the same molecules at every step
         composition = batch.numbers.tobytes(), batch.system.tobytes()
         if self._pairs is None or composition != self._composition:
             self._pairs = all_pairs(batch.numbers, batch.system)

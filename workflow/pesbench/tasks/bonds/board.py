@@ -177,7 +177,7 @@ def _row(
         "dose": float("nan") if dose is None else dose,
         "n_planned": len(rows),
         "n_scored": len(scored),
-        # scores of earlier versions do not tell
+        # scores of earlier versions lack it
         "worker_deaths": int(rows["worker_deaths"].sum()) if "worker_deaths" in rows else 0,
         "no_better_than_zero": pd.NA,
         "equivalent": "n/a",

@@ -13,7 +13,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 COUNT = 10
-# twins tell the same if their places are within a step of the grid and their values within 5 %
+# twins agree if their places are within a step of the grid and their values within 5 %
 _SAME_PLACE_ANGSTROM, _SAME_VALUE = 0.03, 0.05
 
 

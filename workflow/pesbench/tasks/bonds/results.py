@@ -29,7 +29,7 @@ class EvaluationResults(StoredResults):
             return False
         energies = a.energy[np.isfinite(a.energy)]
         spread = float(np.ptp(energies)) if energies.size else 0.0
-        # total energies have last digits of their own: a few of those are rounding, too
+        # total energies have fewer decimals: a few of their last digits are rounding
         limit = digits * max(1.0, spread) + 16 * digits**2 * largest(energies)
         return rounding.within(a.energy, b.energy, limit, "eV") and rounding.within(
             a.forces, b.forces, digits * largest(a.forces), "eV/Å"

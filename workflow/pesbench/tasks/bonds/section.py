@@ -16,7 +16,7 @@ def section(inputs: SectionInputs) -> Section:
     """The section of the scans."""
     facts = [inputs.facts[name] for name in inputs.scores]
     board = leaderboard(inputs.scores, facts, inputs.rank_by or "fsd_full")
-    seconds = {  # scores of an older version do not tell those of the command
+    seconds = {  # scores of an older version lack the seconds of the command
         name: float(frame["command_s"].sum(skipna=False))
         for name, frame in inputs.scores.items()
         if "command_s" in frame

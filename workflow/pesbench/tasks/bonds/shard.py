@@ -240,7 +240,7 @@ def _give_up(
     logger.warning("%s", failure.message)
     for scan_id in ids:
         lost = without_model(scan_set.scan(scan_id), failure.status, failure.message)
-        checkpoint.append(**_to_arrays([lost], BatchLimit()))  # says nothing of the batch size
+        checkpoint.append(**_to_arrays([lost], BatchLimit()))  # states no batch size
 
 
 def _units(

@@ -138,7 +138,7 @@ def _row(
         "survival_horizon_ps": horizon_ps,
         "md_missing": _missing(rows),
         "md_seconds": float(every["wall_s"].sum()),
-        # scores of earlier versions do not tell
+        # scores of earlier versions lack it
         "md_worker_deaths": float(every.get("worker_deaths", pd.Series(dtype=float)).sum()),
     }
     if len(counted):

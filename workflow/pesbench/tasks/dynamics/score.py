@@ -212,7 +212,7 @@ def trajectory_rows(
 
 
 def _worker_deaths(path: Path, attributes: Mapping[str, Any]) -> int:
-    # files of earlier versions do not tell
+    # files of earlier versions lack it
     counts = json.loads(attributes.get("worker_deaths", "{}")).values()
     if not all(type(count) is int and 0 <= count < 1_000_000_000 for count in counts):
         raise UserError(

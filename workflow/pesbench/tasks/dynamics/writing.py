@@ -130,7 +130,7 @@ class _Written:
         )
         group = file[f"particles/{trajectory.name}"]
         group.attrs["status"] = trajectory.status.value
-        group.attrs["numbers"] = trajectory.numbers  # a trajectory without frames has them, too
+        group.attrs["numbers"] = trajectory.numbers  # also for a trajectory without frames
         for key in ATTRIBUTES:
             group.attrs[key] = getattr(trajectory, key)
         bonds = file.create_dataset(f"connectivity/{trajectory.name}", data=trajectory.bonds)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# An imaginary mode softer than this is not told from a flat one. A frequency is the root of a
+# An imaginary mode softer than this cannot be told from a flat one. A frequency is the root of a
 # curvature: an error of the curvature that moves a mode of 100 cm⁻¹ by 2 cm⁻¹ makes ±20 cm⁻¹ of a
 # curvature of 0 (100² − 98² ≈ 20²). tasks/vibrations/README.md has the errors that were measured.
 IMAGINARY_CM1 = -20.0
