@@ -206,7 +206,7 @@ def plan(
 
     Args:
         config: Config of the run.
-        files: Configs of one's own that it was read from.
+        files: User's configs from which it was read.
         out: CSV; None for `plan.csv` in the folder of the results.
         budget_hours: Propose what fits so many; None for no proposal.
         probe: Whether to time models; if not, only the probes that are there are read.
