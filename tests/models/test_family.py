@@ -18,6 +18,7 @@ from pesbench.core.family import EntrySettings, Family, families, family_module
 from pesbench.core.settings import keys
 from pesbench.files.fingerprint import Code
 from pesbench.models.models_file import make_entry
+from pesbench.models.registry import ModelEntry
 from workflow_copy import REPO
 
 SPRINGS = '''
@@ -273,6 +274,16 @@ def test_an_entry_is_kept_as_it_was_written() -> None:
     assert list(entry.settings)[:3] == ["batch_size", "timeout_s", "arguments"]
 
 
+def test_an_entry_knows_its_role_and_the_declared_defaults() -> None:
+    controls = {name for name in (*families(), "later") if ModelEntry("m", name, {}).is_control}
+    assert controls == {"control"}
+    bare = ModelEntry("m", "ase", {})
+    assert (bare.batch_size, bare.timeout_s) == ("auto", 600)
+    assert (bare.batch_size, bare.timeout_s) == (EntrySettings.batch_size, EntrySettings.timeout_s)
+    own = make_entry("m", {"family": "ase", "calculator": "a:B", "timeout_s": 30, "batch_size": 4})
+    assert (own.batch_size, own.timeout_s) == (4, 30.0)
+
+
 # --- the families that ship ----------------------------------------------------------------------
 
 # Outside the families: the roles, which are called as the two families that have them.
@@ -294,7 +305,7 @@ def test_no_module_outside_names_a_family() -> None:
     rules = [REPO / "Snakefile", *(REPO / "workflow/rules").glob("*.smk")]
     assert len(rules) > 5
     for path in rules:
-        for name in set(families()) - ROLES:
+        for name in families():
             assert f'"{name}"' not in path.read_text(), path
 
 

@@ -27,6 +27,7 @@ from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.families import perturbed
 from pesbench.models.families.perturbed import (
+    DOSE_UNITS,
     PARAMETERS,
     Noise,
     PairDefect,
@@ -41,7 +42,6 @@ from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import config
 from pesbench.orchestration.config import loading_options, read_models, resolve_entry
 from pesbench.report.inputs import model_facts
-from pesbench.report.tables import DOSE_UNITS
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "ripple": {"wavelength": 0.1},

@@ -128,7 +128,7 @@ def conda_file(entry_of):
 # --- requests to a scheduler --------------------------------------------------------------------
 
 REQUESTS = Requests(RUN)
-CONTROLS = [name for name, entry in RUN.models.items() if entry.family == "control"]
+CONTROLS = [name for name, entry in RUN.models.items() if entry.is_control]
 NO_CONTROLS = [name for name in RUN.models if name not in CONTROLS]
 
 

@@ -1,7 +1,6 @@
 # `snakemake plan` predicts the cost of a run before it starts; `snakemake plan_actual` compares it with the
 # actual cost afterwards. Neither is part of the run.
 
-TIMED = [name for name, entry in RUN.models.items() if entry.family != "control"]
 METHODS = [use for use in ("reference", "relax") if getattr(RUN, use) is not None]
 
 
@@ -36,7 +35,7 @@ rule probe:
     log:
         RESULTS / "logs" / "probe" / "{model}.log",
     wildcard_constraints:
-        model=one_of(TIMED),
+        model=one_of(NO_CONTROLS),
     conda:
         conda_file(of_model)
     threads: RUN.threads
@@ -93,7 +92,7 @@ if RUN.relax is not None:
 rule plan:
     input:
         SCAN_SET if RUN.source == "bsct_spice" else RUN.molecule_files,
-        expand(RESULTS / "{name}" / "probe.json", name=[*TIMED, *METHODS]),
+        expand(RESULTS / "{name}" / "probe.json", name=[*NO_CONTROLS, *METHODS]),
     output:
         csv=RESULTS / "plan.csv",
         markdown=RESULTS / "plan.md",

@@ -150,7 +150,7 @@ for one in CONTROL_TASKS:
                 stage_module(one, "run"),
                 stage_module(one, "score"),
                 "pesbench.commands.controls",
-                *family_modules(["control"]),
+                *family_modules(sorted({RUN.models[name].family for name in CONTROLS})),
             ),
             task=given(one),
             models_file=where(RUN.models_file),

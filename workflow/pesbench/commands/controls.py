@@ -51,8 +51,8 @@ def make_controls(
 
     registry = read_models(models_file)
     for name in names:
-        if name not in registry or registry[name].family != "control":
-            known = [n for n, entry in registry.items() if entry.family == "control"]
+        if name not in registry or not registry[name].is_control:
+            known = [n for n, entry in registry.items() if entry.is_control]
             raise UserError(f"{models_file}: no control {name!r}; {closest(name, known)}")
     for name in track(names, len(names), "controls"):
         folder = results / name

@@ -28,9 +28,8 @@ def frames_batch(scans: Sequence[Scan]) -> Batch:
 
 def initial_limit(worker: Worker, entry: ModelEntry, typical: Scan) -> BatchLimit:
     """The entry's fixed batch size, or the best one on the frames of a typical scan."""
-    fixed = entry.settings.get("batch_size", "auto")
-    if fixed != "auto":
-        return BatchLimit(systems=int(fixed))
+    if entry.batch_size != "auto":
+        return BatchLimit(systems=int(entry.batch_size))
     everything = frames_batch([typical])
 
     def frames(count: int) -> Batch:

@@ -117,9 +117,8 @@ def molecule_limit(
     worker: Worker, entry: ModelEntry, systems: Sequence[System], info: ModelInfo
 ) -> BatchLimit:
     """The entry's fixed batch size, or the best one on the molecule of median size."""
-    fixed = entry.settings.get("batch_size", "auto")
-    if fixed != "auto":
-        return BatchLimit(systems=int(fixed))
+    if entry.batch_size != "auto":
+        return BatchLimit(systems=int(entry.batch_size))
     asked = [system for system in systems if not why_unsupported(system, info)]
     if not asked:
         return BatchLimit(systems=1)

@@ -25,6 +25,7 @@ import numpy as np
 
 from pesbench.core import host_memory
 from pesbench.core.errors import HostError, signal_name
+from pesbench.core.family import EntrySettings
 from pesbench.core.interface import Batch, ModelInfo, Status, one_line
 from pesbench.engine import wire
 from pesbench.engine.process import LARGE, DeathError, LateError, Process, TooLargeError, of_memory
@@ -82,7 +83,7 @@ class Worker:
         scan_set: Path | None = None,
         device: str = "auto",
         threads: int = 1,
-        timeout_s: float = 600.0,
+        timeout_s: float = EntrySettings.timeout_s,
         load_timeout_s: float = LOAD_TIMEOUT_S,
     ) -> None:
         self._arguments = (entry, scan_set, device, threads)

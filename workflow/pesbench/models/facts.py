@@ -8,14 +8,6 @@ from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 
 ROLES = ("model", "reference", "perturbed", "control")  # in the order of the leaderboard
-DOSE_UNITS = {  # of the kinds of `pesbench.models.families.perturbed`
-    "ripple": "eV",
-    "step": "eV",
-    "dip": "eV",
-    "wall": "eV",
-    "curl": "eV/Å²",
-    "noise": "eV/Å",
-}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError, reading
-from pesbench.core.family import CONTROL, PERTURBED, LoadJob, family_of, find, names
+from pesbench.core.family import (
+    CONTROL,
+    PERTURBED,
+    EntrySettings,
+    LoadJob,
+    family_of,
+    find,
+    names,
+)
 from pesbench.core.interface import Model
 from pesbench.core.paths import real_path
 from pesbench.models.addresses import (
@@ -58,6 +66,22 @@ class ModelEntry:
         if (base := self.base) is not None:
             settings["base_entry"] = base.deciding()
         return {"name": self.name, "family": self.family, "settings": settings}
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a control, which is defined on the frames of a scan set only."""
+        return family_of(self.family).role == CONTROL
+
+    @property
+    def batch_size(self) -> int | str:
+        """Number of frames of a call, or `auto`."""
+        size: int | str = self.settings.get("batch_size", EntrySettings.batch_size)
+        return size
+
+    @property
+    def timeout_s(self) -> float:
+        """Longest time that a call of the model may take, in seconds."""
+        return float(self.settings.get("timeout_s", EntrySettings.timeout_s))
 
     @property
     def sha256(self) -> str:

@@ -40,7 +40,7 @@ def variants(entries: Iterable[ModelEntry]) -> list[list[str]]:
     """
     groups: dict[str, list[ModelEntry]] = {}
     for entry in entries:
-        if entry.family != "control":
+        if not entry.is_control:
             groups.setdefault(checkpoint_key(entry), []).append(entry)
     return sorted(
         [e.name for e in sorted(group, key=_plainness)]
@@ -79,7 +79,7 @@ def _plainness(entry: ModelEntry) -> tuple[object, ...]:
     return (
         settings.get("dtype", "float64") != "float64",
         bool(settings.get("compile")),
-        settings.get("batch_size", "auto") != "auto",
+        entry.batch_size != "auto",
         float(settings.get("accuracy", 1.0)),
         settings.get("repeat", 0),
         entry.name,

@@ -269,7 +269,7 @@ def _entries(
         relaxes its molecules, if it has any.
     """
     models_file = base / config.models_file
-    controls = {n for n, e in registry.items() if family_of(e.family).role == CONTROL}
+    controls = {n for n, e in registry.items() if e.is_control}
     chosen = select(config.models, registry, f"{places['models']}: `models`")
     # a user's registry need not hold any control
     shown = (

@@ -265,7 +265,7 @@ class Requests:
         self.on_cpu = [
             name
             for name, entry in run.models.items()
-            if name not in self.on_gpu and entry.family != "control"
+            if name not in self.on_gpu and not entry.is_control
         ]
 
     def _sizes_of(self, path: Path) -> Sizes:
@@ -286,7 +286,7 @@ class Requests:
         speed, memory = seconds_per_atom_frame(entry, gpu), memory_mb(entry)
         if found is not None:
             speed, memory = found.seconds_per_atom_frame, found.memory_mb or memory
-        waiting_s = WAITS * float(entry.settings.get("timeout_s", 600.0))
+        waiting_s = WAITS * entry.timeout_s
         return Request(minutes(atom_frames, speed), memory, gpu, waiting_s / 60.0)
 
     def _timed(self, folder: str) -> list[Measured]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
-from pesbench.core.family import CONTROL, family_of
 from pesbench.core.names import closest, select
 from pesbench.core.settings import keys
 from pesbench.core.task import SCAN, Shard, Task
@@ -89,10 +88,6 @@ class TaskRun:
 # --- which models, and what of -------------------------------------------------------------------
 
 
-def _is_control(entry: ModelEntry) -> bool:
-    return family_of(entry.family).role == CONTROL
-
-
 def asked_models(
     task: Task,
     patterns: Sequence[str],
@@ -122,7 +117,7 @@ def asked_models(
     """
     name = task.name
     where = f"{place}: `{name}.models`"
-    able = [n for n, one in registry.items() if task.asks_controls or not _is_control(one)]
+    able = [n for n, one in registry.items() if task.asks_controls or not one.is_control]
     found: set[str] = set()
     for pattern in patterns:
         if pattern in registry and pattern not in able:
@@ -223,7 +218,7 @@ def task_run(
         settings=_part(task.settings, block),
         shard_size=shard_size,
         block=None if task.block is None else _part(task.block, block),
-        controls=frozenset(name for name, one in models.items() if _is_control(one)),
+        controls=frozenset(name for name, one in models.items() if one.is_control),
     )
     try:
         _ = found.shards

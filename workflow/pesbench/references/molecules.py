@@ -316,8 +316,7 @@ def prepare_file(
     if relax is None:
         frames = [to_atoms(*prepare(s, None)) for s in track(systems, len(systems), "molecules")]
     else:
-        timeout_s = float(relax.settings.get("timeout_s", 600.0))
-        with Worker(relax, device=device, threads=threads, timeout_s=timeout_s) as worker:
+        with Worker(relax, device=device, threads=threads, timeout_s=relax.timeout_s) as worker:
 
             def evaluate(batch: Batch) -> Result:
                 try:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pesbench.core.errors import reading
+from pesbench.core.family import CONTROL, family_of
 from pesbench.report.sections import StoredSection, StoredTable
 
 HEADING = "Where the results are from"
@@ -42,7 +43,7 @@ def text_table(manifest: Mapping[str, Any]) -> pd.DataFrame:
     tasks = list(manifest["tasks"])
     rows = []
     for name, one in manifest["models"].items():
-        if one["family"] == "control":
+        if family_of(one["family"]).role == CONTROL:
             continue
         parts = [part for results in one["tasks"].values() for part in results["parts"]]
         made = [how for part in parts for how in part["made_from"]]

@@ -21,7 +21,7 @@ from pesbench.core.text import (
     number,
 )
 from pesbench.files.atomic import write_text
-from pesbench.models.facts import DOSE_UNITS
+from pesbench.models.families.perturbed import DOSE_UNITS
 from pesbench.report.sections import StoredSection, StoredTable
 
 HEADINGS = {  # of the sections by role, in their order

@@ -129,19 +129,19 @@ def check_entry(
         UserError: the entry is a control, the model does not load, or a part or scan is unknown.
         HostError: the machine failed.
     """
-    if entry.family == "control":
+    if entry.is_control:
         raise UserError(
             f"check: {entry.name!r} is a control, which is defined on the frames of a scan set "
             "only; give a model"
         )
     chosen_scans(scans, parts)  # before the model is loaded
-    allowed_s = min(timeout_s, float(entry.settings.get("timeout_s", timeout_s)))
+    allowed_s = min(timeout_s, entry.timeout_s)
     with PatientWorker(entry, device=device, threads=threads, timeout_s=allowed_s) as worker:
         try:
             info = worker.start()
         except ModelLoadError as failure:
             raise UserError(f"model {entry.name!r}: {failure.message}") from failure
-        size = entry.settings.get("batch_size", "auto")
+        size = entry.batch_size
         if size == "auto":
             size = FRAMES_A_CALL if info.batched else FRAMES_A_CALL_SINGLY
 

@@ -105,7 +105,7 @@ def join(folders: Sequence[Folder], scan_set: ScanSet) -> dict[str, Joined]:
                 )
     _check_bases(joined)
     _check_settings(joined)
-    order = sorted(joined, key=lambda name: (joined[name].entry.family == "control", name))
+    order = sorted(joined, key=lambda name: (joined[name].entry.is_control, name))
     return {name: joined[name] for name in order}
 
 
@@ -233,7 +233,9 @@ def _rounding(first: Piece, second: Piece, n: int, found: Rounding) -> str:
 
 def _pattern(model: ModelResults) -> str:
     """The controls differ all or none, as a rule: between machines in the last digit."""
-    return "control-*" if model.named.startswith("control-") else model.named
+    prefix = f"{model.entry.family}-"
+    common = model.entry.is_control and model.named.startswith(prefix)
+    return f"{prefix}*" if common else model.named
 
 
 def _taken(piece: Piece, keys: tuple[Key, ...], model: ModelResults) -> Taken:

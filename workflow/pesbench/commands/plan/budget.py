@@ -361,7 +361,7 @@ def overlay(run: Run, proposal: Proposal) -> dict[str, Any]:
         proposal: Proposal of `propose`.
     """
     smaller = proposal.run
-    controls = [n for n, entry in smaller.models.items() if entry.family == "control"]
+    controls = [n for n, entry in smaller.models.items() if entry.is_control]
     block: dict[str, Any] = {
         "models": [name for name in smaller.models if name not in controls],
         "systems": list(smaller.scans),

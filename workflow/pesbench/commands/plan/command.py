@@ -65,7 +65,7 @@ def _facts(run: Run, command: str) -> dict[str, Facts]:
 
 def probed(run: Run) -> dict[str, ModelEntry]:
     """The entries that are timed: models, and the methods that the scan set is made with."""
-    found = {name: entry for name, entry in run.models.items() if entry.family != "control"}
+    found = {name: entry for name, entry in run.models.items() if not entry.is_control}
     if run.source != bsct_spice.NAME:
         found[REFERENCE] = run.method("reference")
         if run.relax is not None:

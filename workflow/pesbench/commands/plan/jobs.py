@@ -16,7 +16,7 @@ from pesbench.report import graph
 
 def model_jobs(run: Run, model: str) -> int:
     """Jobs that belong to one model: its entry, the shards and scores of tasks, its sections."""
-    if run.models[model].family == "control":
+    if run.models[model].is_control:
         return 0  # one job a task is that of all controls
     asked = [one for one in run.tasks.values() if model in one.models]
     sections = sum(name == model for _, name in graph.model_sections(run.report))

@@ -252,7 +252,7 @@ def proposal_text(
     if proposal.whole:
         return [f"All of it fits {limit}: it takes {takes}."]
     smaller = proposal.run
-    models = [n for n, entry in smaller.models.items() if entry.family != "control"]
+    models = [n for n, entry in smaller.models.items() if not entry.is_control]
     tasks_left = "".join(
         f", {name} of {len(smaller.tasks[name].selected) if name in smaller.tasks else 0} of "
         f"{len(run.tasks[name].selected)} {run.tasks[name].task.item}s"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from pesbench.compare.association.panel import CHEAP_METRICS, start_failures
 from pesbench.compare.inputs import CompareInputs, dynamics_columns, main_runs
-from pesbench.models.facts import DOSE_UNITS, ModelFacts
-from pesbench.models.families.perturbed import PARAMETERS
+from pesbench.models.facts import ModelFacts
+from pesbench.models.families.perturbed import DOSE_UNITS, PARAMETERS
 from pesbench.models.registry import ModelEntry
 
 BASE = "none"  # kind of defect of a model without one

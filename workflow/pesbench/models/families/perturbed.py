@@ -47,6 +47,14 @@ PARAMETERS = {  # of each kind, beside its dose
     "curl": (),
     "noise": ("spacing", "draw"),
 }
+DOSE_UNITS = {  # of each kind
+    "ripple": "eV",
+    "step": "eV",
+    "dip": "eV",
+    "wall": "eV",
+    "curl": "eV/Å²",
+    "noise": "eV/Å",
+}
 
 
 @dataclass(frozen=True)

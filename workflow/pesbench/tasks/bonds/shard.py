@@ -54,7 +54,6 @@ def evaluate_shard(job: RunJob) -> None:
         HostError: the machine failed; a second call continues.
     """
     entry = job.entry
-    timeout_s = float(entry.settings.get("timeout_s", 600.0))
     with (
         ScanSet(job.scan_set) as scan_set,
         Worker(
@@ -62,7 +61,7 @@ def evaluate_shard(job: RunJob) -> None:
             scan_set=job.scan_set,
             device=job.device,
             threads=job.threads,
-            timeout_s=timeout_s,
+            timeout_s=entry.timeout_s,
         ) as worker,
     ):
         ids = [i for i in sorted(job.items) if scan_set.quality(i)[0] != "dropped"]

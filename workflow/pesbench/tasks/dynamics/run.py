@@ -92,7 +92,7 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         scan_set=job.scan_set,
         device=job.device,
         threads=job.threads,
-        timeout_s=float(entry.settings.get("timeout_s", 600.0)),
+        timeout_s=entry.timeout_s,
     ) as worker:
         spent = Spent.resume(checkpoint, worker)
         shard = DynamicsRun(entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s)

@@ -94,7 +94,7 @@ def run(job: RunJob) -> None:
         scan_set=job.scan_set,
         device=job.device,
         threads=job.threads,
-        timeout_s=float(entry.settings.get("timeout_s", 600.0)),
+        timeout_s=entry.timeout_s,
     ) as worker:
         under_way = _Run(entry, systems, settings, worker, checkpoint)
         info = under_way.run()
