@@ -96,7 +96,7 @@ def test_the_tests_import_what_is_installed_for_them():
     makefile = (REPO / "Makefile").read_text()
     (extras,) = re.findall(r"^EXTRAS := (.*)$", makefile, re.MULTILINE)
     assert "test" in extras.split(",")
-    installed = _names(*extras.split(",")) | declared(PACKAGE / "models/families/sevennet.py")
+    installed = _names(*extras.split(",")) | declared(PACKAGE / "models/families/sevennet")
     assert len(TESTS) > 50
     for path in (*TESTS, *BESIDE_TESTS):
         assert third_party(path) <= installed, path

@@ -33,6 +33,7 @@ from pesbench.core.interface import Status, molecules_batch
 from pesbench.files.evaluation import ScanEvaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds.control_ladders import CONTROL_LADDERS
 from pesbench.tasks.bonds.score import score_scan
 
 # --- the scans that ship, and the ladders --------------------------------------------------------
@@ -81,19 +82,15 @@ def test_scans_are_chosen_evenly_and_the_command_writes_them(tmp_path, toy_set):
     assert not out.exists()
 
 
-def test_the_ladders_are_those_of_the_leaderboard(repo):
-    from pesbench.report import tables
-
+def test_the_doses_are_those_of_the_registry(repo):
     registry = yaml.safe_load((repo / "config/models.yaml").read_text())
-    assert [ladder.kind for ladder in ladders.LADDERS] == [t.kind for t in tables.LADDERS]
-    for own, shown in zip(ladders.LADDERS, tables.LADDERS, strict=True):
-        assert own.no_defect == shown.no_defect
-        assert [own.sentence(d) for d in own.doses] == [shown.sentence(d) for d in own.doses]
+    assert list(ladders.DOSES) == [ladder.kind for ladder in CONTROL_LADDERS]
+    for ladder in CONTROL_LADDERS:
         doses = {
-            shown.size(entry["dose"]) for entry in registry.values()
-            if entry.get("control") == own.kind
+            ladder.size(entry["dose"]) for entry in registry.values()
+            if entry.get("control") == ladder.kind
         }  # fmt: skip
-        assert set(own.doses) == doses
+        assert set(ladders.DOSES[ladder.kind]) == doses
 
 
 @pytest.mark.parametrize(("kind", "dose"), [("step", 1.5), ("shift", -0.02), ("zero", None)])

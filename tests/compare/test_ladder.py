@@ -319,7 +319,6 @@ def test_the_baseline_is_first_and_seeds_follow_their_potential(base):
     assert _resolved(base, **_ladder()).ladder == []
     found = _resolved(base, **_ladder("ipea1", "gfn*"))
     assert found.ladder == ["gfn1", "ipea1", "gfn2", "a-seed", "gfn2-seed_2"]
-    assert found.seeds == {"gfn2-seed_2": "gfn2", "a-seed": "gfn2"}
     # a seed stands for its potential; one that is not in the run does not come along
     models = ["gfn1", "gfn2-seed_2", "ipea1"]
     alone = _resolved(base, models=models, **_ladder("gfn2-seed_2"))

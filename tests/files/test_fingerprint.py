@@ -232,8 +232,7 @@ CHANGES = {
 @pytest.fixture
 def package(tmp_path, repo):
     """A copy of the package, of Python files and what lies beside them."""
-    ignored = shutil.ignore_patterns("schemas")
-    return shutil.copytree(repo / "workflow/pesbench", tmp_path / "pesbench", ignore=ignored)
+    return shutil.copytree(repo / "workflow/pesbench", tmp_path / "pesbench")
 
 
 def _fingerprints(package):

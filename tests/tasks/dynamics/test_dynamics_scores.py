@@ -111,7 +111,7 @@ def _scores(trajectory):
         step[stored], series.time_ps[stored], positions[stored], np.zeros_like(positions[stored]),
         potential[stored], kinetic[stored], temperature[stored],
     )  # fmt: skip
-    return score_trajectory(trajectory, series, frames, 1.0, N_STEPS)
+    return score_trajectory(trajectory, series, frames, N_STEPS)
 
 
 @pytest.mark.parametrize("status", [Status.TIMEOUT, Status.OUT_OF_MEMORY])

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pesbench.core.section import Metric
 
 _TASKS = Path(__file__).parents[1] / "tasks"
-STAGES = ("prepare", "run", "score", "section", "model_section", "results")
 
 
 @functools.cache

@@ -181,8 +181,6 @@ class Survival:
         all_survive: The mean if every run that was cut had lived to the horizon.
         horizon: The time the mean is restricted to.
         n: Trajectories in the mean.
-        n_failed: Number of trajectories that failed before the horizon.
-        n_censored: Number of trajectories cut before the horizon. If any, print both bounds.
     """
 
     mean: float
@@ -192,13 +190,6 @@ class Survival:
     all_survive: float
     horizon: float
     n: int
-    n_failed: int
-    n_censored: int
-
-    @property
-    def lost(self) -> float:
-        """Restricted mean survival time lost in ps: horizon − mean."""
-        return self.horizon - self.mean
 
 
 def survival(
@@ -259,6 +250,4 @@ def survival(
         all_survive=float(np.where(cut, horizon_ps, time).mean()),
         horizon=float(horizon_ps),
         n=len(time),
-        n_failed=int(event.sum()),
-        n_censored=int(cut.sum()),
     )

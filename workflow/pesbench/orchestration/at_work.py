@@ -47,9 +47,6 @@ class Marker:
     since: str
 
 
-_NOBODY = Marker("", "", 0, "", "", "")
-
-
 def _place() -> str:
     """Identifier of this machine, or of this container."""
     told = [platform.node()]

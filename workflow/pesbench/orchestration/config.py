@@ -82,10 +82,6 @@ class Run:
         """The entries of all that runs on scans, the reference among them."""
         return [*self.models.values(), *([self.reference] if self.reference else [])]
 
-    def loading(self, model: str) -> list[str]:
-        """The options with which a command loads a model: see `loading_options`."""
-        return loading_options(self.models[model])
-
     def seen_systems(self, model: str) -> list[str]:
         """File of the systems that a model was trained on, if its entry names one."""
         path = self.models[model].settings.get("seen_systems")
@@ -100,11 +96,6 @@ class Run:
         """The scans that a model was trained on, if it names any."""
         return list(self.models[model].settings.get("seen_scans", ()))
 
-    @property
-    def seeds(self) -> dict[str, str]:
-        """The potential of each model that is a seed of one."""
-        return {n: e.potential for n, e in self.models.items() if e.potential != n}
-
     @cached_property
     def report(self) -> ReportRun:
         """Models and tasks of the report."""
@@ -117,11 +108,6 @@ class Run:
         if self.reference is None:
             return bsct_spice.LEVEL_OF_THEORY
         return own_level(self.reference)
-
-    @property
-    def descriptions(self) -> dict[str, str]:
-        """Facts about each model that tables show beside its numbers."""
-        return {n: str(e.settings.get("level_of_theory", "")) for n, e in self.models.items()}
 
     def models_of(self, task: str) -> list[str]:
         """Names of the models that run a task; none if it is not in the run."""

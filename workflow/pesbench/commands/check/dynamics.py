@@ -302,9 +302,7 @@ def _record(trajectory: Trajectory, run: Run | None, settings: DynamicsSettings)
     }
     if run is None or how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
         return record | dict.fromkeys(METRICS, float("nan"))
-    return record | score_trajectory(
-        trajectory, run.series, run.frames, settings.timestep_fs, settings.n_steps
-    )
+    return record | score_trajectory(trajectory, run.series, run.frames, settings.n_steps)
 
 
 @dataclass(frozen=True)

@@ -6,39 +6,21 @@ second, so that they are computed anew each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from pesbench.core.scans import Scan
 from pesbench.metrics import aggregate, smoothness
 from pesbench.models.families import control as controls
+from pesbench.tasks.bonds.control_ladders import CONTROL_LADDERS
 
-
-@dataclass(frozen=True)
-class Ladder:
-    """A kind of control with its doses.
-
-    Attributes:
-        kind: Kind of the control.
-        doses: Doses of config/models.yaml; both signs of a shift are averaged.
-        no_defect: The dose that leaves the reference as it is.
-        sentence: How a dose is said.
-    """
-
-    kind: str
-    doses: tuple[float, ...]
-    no_defect: float
-    sentence: Callable[[float], str]
-
-
-# As the leaderboard has them (report/tables.py, which needs pandas); a test compares the two.
-LADDERS = (
-    Ladder("step", (1.05, 1.1, 1.2, 1.5, 2.0), 1.0, lambda d: f"{d:.3g}-fold force step"),
-    Ladder("shift", (0.005, 0.01, 0.02, 0.05), 0.0, lambda d: f"{d:.2g} Å bond-length shift"),
-    Ladder("noise", (0.01, 0.02, 0.05, 0.1, 0.3, 1.0), 0.0, lambda d: f"{d:.2g} eV/Å noise"),
-)
+# doses of config/models.yaml by kind of control, as a test compares; a shift has both signs
+DOSES = {
+    "step": (1.05, 1.1, 1.2, 1.5, 2.0),
+    "shift": (0.005, 0.01, 0.02, 0.05),
+    "noise": (0.01, 0.02, 0.05, 0.1, 0.3, 1.0),
+}
 
 
 def fsd_of_control(kind: str, dose: float | None, scan: Scan) -> float:
@@ -51,14 +33,14 @@ def fsd_of_control(kind: str, dose: float | None, scan: Scan) -> float:
     ).full
 
 
-def ladder_scores(ladder: Ladder, scans: Sequence[Scan]) -> list[float]:
-    """Mean FSD over some scans at each dose of a ladder, Å⁻¹."""
+def dose_scores(kind: str, scans: Sequence[Scan]) -> list[float]:
+    """Mean FSD over some scans at each of the `DOSES` of a kind of control, Å⁻¹."""
 
     def score(dose: float, scan: Scan) -> float:
-        signs = (dose, -dose) if ladder.kind == "shift" else (dose,)
-        return float(np.mean([fsd_of_control(ladder.kind, sign, scan) for sign in signs]))
+        signs = (dose, -dose) if kind == "shift" else (dose,)
+        return float(np.mean([fsd_of_control(kind, sign, scan) for sign in signs]))
 
-    return [aggregate.mean([score(dose, scan) for scan in scans]) for dose in ladder.doses]
+    return [aggregate.mean([score(dose, scan) for scan in scans]) for dose in DOSES[kind]]
 
 
 def zero_forces(scans: Sequence[Scan]) -> float:
@@ -74,9 +56,9 @@ def equivalent(fsd: float, scans: Sequence[Scan]) -> str:
         scans: The scans it is the mean of, at least one.
     """
     words = []
-    for ladder in LADDERS:
+    for ladder in CONTROL_LADDERS:
         found = aggregate.equivalent_dose(
-            fsd, ladder.doses, ladder_scores(ladder, scans), ladder.no_defect
+            fsd, DOSES[ladder.kind], dose_scores(ladder.kind, scans), ladder.no_defect
         )
         said = ladder.sentence(found.dose)
         words.append(f"beyond {said}" if found.beyond else said)

@@ -182,18 +182,3 @@ def text_table(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def files_by_model(evaluations: Iterable[Path], scan_set_sha256: str) -> dict[str, list[Path]]:
-    """Evaluation files by the model they are of.
-
-    Raises:
-        UserError: a file is unreadable or was made on another scan set.
-    """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(evaluations):
-        with Evaluation(path) as evaluation:
-            if evaluation.scan_set_sha256 != scan_set_sha256:
-                raise UserError(f"{path}: was made on another scan set; remove it")
-            found.setdefault(evaluation.model, []).append(path)
-    return found

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pesbench.metrics import aggregate
-from pesbench.models.facts import ModelFacts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pesbench.models.facts import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def ladder_scores(
     Two controls of one size (shifts of both signs) are averaged. Only scans that every control
     of the ladder has a score for are in it.
     """
+    import pandas as pd  # not at first: `pesbench check` has the ladders without it
+
     by_size: dict[float, list[pd.Series]] = {}
     for fact in facts:
         if fact.control is None or fact.control[0] != ladder.kind or fact.control[1] is None:

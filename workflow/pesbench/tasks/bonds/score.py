@@ -21,6 +21,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.metrics import curves, smoothness
 from pesbench.tasks.bonds import breaks
+from pesbench.tasks.bonds.task import TASK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,31 +31,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 IDENTITY = ("model", "scan", "system", "bond", "seen", "n_atoms", "n_frames", "status", "message")
-ENERGY_METRICS = (
-    "energy_mae",
-    "energy_mae_compress",
-    "energy_mae_stretch",
-    "energy_mae_aligned",
-    "spurious_extrema",
-    "energy_force_inconsistency",
-    "compression_monotone",
-)
-FORCE_METRICS = (
-    "fsd_full",
-    "fsd_compress",
-    "fsd_stretch",
-    "fsd_windowed",
-    "fsd_slope_p95",
-    "fsd_peak_index",
-    "fsd_peak_index_next",
-    "fsd_peak_coordinate",
-    "fsd_peak_offset",
-    "force_mae",
-    "force_mae_compress",
-    "force_mae_stretch",
-    "spurious_extrema_force",
-    "compression_monotone_force",
-)
+FORCE_METRICS = tuple(one.name for one in TASK.metrics if not one.needs_energy)
+ENERGY_METRICS = tuple(one.name for one in TASK.metrics if one.needs_energy)
 # where a model breaks, for `pesbench.tasks.bonds.faults`; scores of earlier versions lack them
 PLACES = (
     "missing_extrema",

@@ -62,23 +62,8 @@ def bond_lengths(positions: Array, bonds: Index) -> Array:
 # --- Fu et al. -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FuStability:
-    """Stability of Fu et al. for molecules.
-
-    Attributes:
-        stable_ps: Time of the collapse; of the last frame if there is none.
-        collapsed: Whether there is one.
-    """
-
-    stable_ps: float
-    collapsed: bool
-
-
-def fu_stability(
-    time_ps: Array, lengths: Array, reference_lengths: Array, stopped: bool = False
-) -> FuStability:
-    """Time to the first frame in which a bond is off by more than 0.5 Å.
+def fu_stability(time_ps: Array, lengths: Array, reference_lengths: Array) -> float:
+    """Stability of Fu et al. for molecules: time in ps to a bond that is off by more than 0.5 Å.
 
     Collapse when max_b |b(t) − ⟨b⟩| > 0.5 Å, over the bonds of the graph.
 
@@ -89,7 +74,9 @@ def fu_stability(
         time_ps: Shape (F,), 0 at the start.
         lengths: `bond_lengths` in Å, shape (F, B).
         reference_lengths: ⟨b⟩ in Å, shape (B,).
-        stopped: Whether the run was ended by another failure after the last frame.
+
+    Returns:
+        Time of the first frame in which one is; of the last frame if there is none.
 
     Raises:
         ValueError: no frame, or shapes that disagree.
@@ -99,9 +86,7 @@ def fu_stability(
     # "not within", so that NaN counts as outside
     off = ~(np.abs(lengths - reference_lengths) <= FU_BOND_ANGSTROM).all(axis=1)
     frame = _first(off)
-    if frame is None:
-        return FuStability(float(time_ps[-1]), stopped)
-    return FuStability(float(time_ps[frame]), True)
+    return float(time_ps[-1 if frame is None else frame])
 
 
 # --- MLIPAudit -----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure",
 
 
 def score_trajectory(
-    trajectory: Trajectory, series: Series, frames: Frames, timestep_fs: float, n_steps: int
+    trajectory: Trajectory, series: Series, frames: Frames, n_steps: int
 ) -> dict[str, float]:
     """All scores of one trajectory that the model ran.
 
@@ -77,7 +77,6 @@ def score_trajectory(
         trajectory: What it is and how it ended.
         series: Values of every step.
         frames: Stored.
-        timestep_fs: Time step of the integrator, in fs.
         n_steps: Planned.
 
     Returns:
@@ -114,9 +113,7 @@ def _scores_of_others(
     planned_frames = n_steps // max(1, int(frames.step[1])) + 1 if len(frames.step) > 1 else 1
     slope = elsewhere.lambench_slope(series.time_ps, total, trajectory.n_atoms)
     return {
-        "fu_stable_ps": elsewhere.fu_stability(
-            frames.time_ps, lengths, lengths[0], stopped=not complete
-        ).stable_ps,
+        "fu_stable_ps": elsewhere.fu_stability(frames.time_ps, lengths, lengths[0]),
         "mlipaudit_stability": elsewhere.mlipaudit_stability(
             frames.temperature,
             frames.positions,
@@ -161,9 +158,7 @@ def _row(opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int)
     }
     if how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
         return row | dict.fromkeys(METRICS, float("nan"))
-    return row | score_trajectory(
-        trajectory, opened.series(name), opened.frames(name), opened.timestep_fs, n_steps
-    )
+    return row | score_trajectory(trajectory, opened.series(name), opened.frames(name), n_steps)
 
 
 def trajectory_rows(
