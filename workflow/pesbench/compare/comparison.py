@@ -5,9 +5,9 @@ A comparison is one folder `compare/<name>`:
     comparison.py  COMPARISON, an instance of a subclass of `Comparison`; light: no pandas
     section.py     section(inputs: CompareInputs) -> Section (`pesbench.compare.inputs`)
 
-`comparisons` finds it by looking, so that no list is kept. The rules, `pesbench merge` and `pesbench
-plan` ask it whether it applies and what it reads. The ladder alone has a key in the config, `ladder`,
-which `pesbench.orchestration` reads.
+No list of comparisons is kept: `comparisons` finds them by looking. The rules, `pesbench merge` and
+`pesbench plan` ask each whether it applies and what it reads. Only the ladder has a key in the
+config, `ladder`, which `pesbench.orchestration` reads.
 """
 
 from __future__ import annotations
