@@ -7,7 +7,11 @@ import pytest
 from examples import fake_entry
 from pesbench import cli
 from pesbench.cli import main
+from pesbench.models.registry import ModelEntry
+from pesbench.orchestration.config_keys import config_keys
+from pesbench.references.settings import MoleculeScansSettings
 from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.training import mace, sampling
 from shards import run_dynamics_shard
 
 CHECK = ["check", "emt"]
@@ -161,3 +165,36 @@ def test_every_option_for_a_number_has_limits():
     text = inspect.getsource(cli)
     assert "type=int" not in text
     assert "type=float" not in text
+
+
+# --- defaults are those that are declared once ----------------------------------------------------
+
+
+def test_options_default_to_what_is_declared():
+    models = ["--results", "r", "--scan-set", "s", "--models", "m"]
+    scans = ["--molecules", "f", "--name", "n", "--out", "o", "--skipped", "s"]
+    read = cli.parser().parse_args
+    ranks = config_keys().rank_by
+    for words in (["section", "bonds", *models], ["merge", "a", "--out", "o"], ["report", "r"]):
+        assert read(words).rank_by == ranks == "fsd_full"
+    assert str(read(["section", "bonds", *models]).models_file) == "config/models.yaml"
+    assert read(["scan-molecules", *scans]).bonds == MoleculeScansSettings.bonds
+
+
+def test_training_without_options_is_as_declared(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sampling, "write_frames", lambda *given: made.append(given[2]))
+    monkeypatch.setattr(mace, "write_model", lambda *given: made.append(given[3]))
+    monkeypatch.setattr("pesbench.files.molecules.reading.read_systems", lambda path: [])
+    monkeypatch.setattr("pesbench.files.split.read_split", lambda path: {})
+    monkeypatch.setattr(ModelEntry, "from_file", lambda *given, **more: None)
+    files = [f"--{name}={tmp_path / name}" for name in ("molecules", "split", "method")]
+    out, record = f"--out={tmp_path / 'm.model'}", f"--record={tmp_path / 'r.json'}"
+    main(["sample", *files, out, record])
+    main(["train-mace", "m", f"--frames={tmp_path}", record, f"--work={tmp_path}", out])
+    assert made == [sampling.Sampling(), mace.MACETraining()]
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    temperatures = " ".join(f"{kelvin:g}" for kelvin in sampling.Sampling.temperatures_k)
+    assert f"(default: {temperatures}, near" in " ".join(capsys.readouterr().out.split())

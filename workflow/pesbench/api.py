@@ -18,14 +18,13 @@ from pesbench.commands.check.report import CheckReport
 from pesbench.commands.check.run import PARTS
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Model, Status
+from pesbench.core.paths import MODELS_FILE
 from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.scans import evaluate_scans
 from pesbench.files.evaluation import ScanEvaluation
 from pesbench.tasks.bonds import score
-
-MODELS_FILE = "config/models.yaml"
 
 
 def load_model(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pesbench.commands.parsing import TRUST, Stages, registered
+from pesbench.core.paths import MODELS_FILE
 
 if TYPE_CHECKING:
     pass
@@ -19,7 +20,7 @@ def add(stages: Stages) -> None:
         "entry", help="resolve one entry of the registry, and fetch its weights", for_people=True
     )
     stage.add_argument("model", help="name of the entry")
-    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
+    stage.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
     stage.add_argument("--trust", action="store_true", help=TRUST)
     stage.add_argument("--out", action="output", required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pesbench.commands.arguments import DEVICES, add_settings, device, settings_of, threads
 from pesbench.commands.parsing import ENTRY_SHA256, Stages
 from pesbench.core.errors import UserError
-from pesbench.references.settings import QualityLimits
+from pesbench.references.settings import MoleculeScansSettings, QualityLimits
 
 
 def add(stages: Stages) -> None:
@@ -59,7 +59,7 @@ def add(stages: Stages) -> None:
     )
     stage.add_argument("--name", required=True, help="name of the scan set")
     stage.add_argument("--bonds-to-hydrogen", action="store_true")
-    stage.add_argument("--bonds", nargs="+", default=["*"], metavar="TYPE",
+    stage.add_argument("--bonds", nargs="+", default=MoleculeScansSettings.bonds, metavar="TYPE",
                        help="bond types, such as C-N, or globs of them")  # fmt: skip
     stage.add_argument(
         "--out", action="output", required=True, help="scan set file without a reference"

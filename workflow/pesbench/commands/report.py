@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from pesbench.commands.parsing import Stages, parser
 from pesbench.compare.comparison import BONDS, Comparison, ReportRun, comparisons, section_of
 from pesbench.core.errors import UserError
-from pesbench.core.found import has_stage, stage, tasks
+from pesbench.core.found import default_rank_by, has_stage, stage, tasks
 from pesbench.core.names import closest
+from pesbench.core.paths import MODELS_FILE
 from pesbench.report.graph import (
     LEADERBOARD,
     PAGE,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pesbench.report.inputs import RunScores
     from pesbench.report.sections import StoredSection
 
-MODELS_FILE = Path("config/models.yaml")
 MERGED, SKIPPED, MODELS = "merged.json", "skipped.csv", "models.json"
 _RANK_BY = "score that ranks the models; lower is better"
 _LADDER = "models of the design ladder, the baseline first"
@@ -42,14 +42,14 @@ def add(stages: Stages) -> None:
         "describe", help="write models.json, the registry's description of the models of a run"
     )
     one.add_argument("--models", nargs="+", required=True, metavar="MODEL")
-    one.add_argument("--models-file", type=Path, default=MODELS_FILE)
+    one.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
     one.add_argument("--out", action="output", required=True, help="models.json")
     one.set_defaults(run=_describe)
 
     one = stages.add_parser("section", help="make the tables and figures of a task")
     one.add_argument("task", metavar="TASK", help=", ".join(tasks()))
     _add_run(one)
-    one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
+    one.add_argument("--rank-by", default=default_rank_by(), help=_RANK_BY)
     one.set_defaults(run=_section)
 
     one = stages.add_parser("model-section", help="show where one model fails in a task")
@@ -98,7 +98,7 @@ def add(stages: Stages) -> None:
                      "models.json of the folder)")  # fmt: skip
     one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL",
                      help=f"{_LADDER}; names or globs")  # fmt: skip
-    one.add_argument("--rank-by", default="fsd_full", help=_RANK_BY)
+    one.add_argument("--rank-by", default=default_rank_by(), help=_RANK_BY)
     one.set_defaults(run=_report)
 
 
@@ -110,7 +110,7 @@ def _add_places(one: argparse.ArgumentParser) -> None:
 def _add_run(one: argparse.ArgumentParser) -> None:
     _add_places(one)
     one.add_argument("--models", nargs="+", required=True, metavar="MODEL")
-    one.add_argument("--models-file", type=Path, default=MODELS_FILE)
+    one.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
     one.add_argument("--ran", nargs="+", action="append", default=[], metavar="WORD",
                      help="a task and the models that ran it; give this option once for each "
                      "task")  # fmt: skip

@@ -10,14 +10,13 @@ from pesbench.commands.arguments import add_settings, settings_of
 from pesbench.commands.parsing import Stages, add_model, all_scans, entry_of
 from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.jobs import PrepareJob, RunJob, ScoreJob
+from pesbench.core.paths import MODELS_FILE
 from pesbench.core.task import SCAN, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pesbench.models.registry import ModelEntry
-
-MODELS_FILE = Path("config/models.yaml")
 
 
 def add(stages: Stages) -> None:
@@ -56,7 +55,7 @@ def _add_run(parser: argparse.ArgumentParser, task: Task) -> None:
 
 def _add_controls(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--models", nargs="+", required=True, metavar="CONTROL")
-    parser.add_argument("--models-file", type=Path, default=MODELS_FILE)
+    parser.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
     _add_items(parser, task)
     _add_selected(parser, task)
     add_settings(parser, task.settings, "run")

@@ -36,12 +36,8 @@ def add(stages: Stages) -> None:
     stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
     stage.add_argument("--temperatures-k", type=number(0, 1e4, above=True), nargs="+", metavar="K",
                        help="temperatures in K (default: 300 600, near equilibrium)")  # fmt: skip
-    stage.add_argument(
-        "--interval-steps", type=whole(1), default=60, help="steps between two frames"
-    )
-    stage.add_argument(
-        "--frames", type=whole(1, 1_000_000), default=15, help="frames of a trajectory"
-    )
+    stage.add_argument("--interval-steps", type=whole(1), help="steps between two frames")
+    stage.add_argument("--frames", type=whole(1, 1_000_000), help="frames of a trajectory")
     stage.add_argument("--out", action="output", required=True, help="extxyz of the frames")
     stage.add_argument(
         "--record", action="output", required=True, help="JSON of how the frames were made"
@@ -53,8 +49,8 @@ def add(stages: Stages) -> None:
     stage.add_argument("--frames", type=Path, required=True, help="file made by `sample`")
     stage.add_argument("--record", type=Path, required=True, help="file made by `sample`")
     stage.add_argument("--pair-repulsion", action="store_true", help="add a ZBL term")
-    stage.add_argument("--num-channels", type=whole(1, 4096), default=32)
-    stage.add_argument("--epochs", type=whole(1, 1_000_000), default=140)
+    stage.add_argument("--num-channels", type=whole(1, 4096))
+    stage.add_argument("--epochs", type=whole(1, 1_000_000))
     stage.add_argument("--threads", type=threads, default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of checkpoints; a training found there is "
@@ -107,8 +103,8 @@ def _sample(arguments: argparse.Namespace) -> None:
         read_split(arguments.split),
         Sampling(
             temperatures_k=tuple(arguments.temperatures_k or Sampling.temperatures_k),
-            interval_steps=arguments.interval_steps,
-            frames=arguments.frames,
+            interval_steps=arguments.interval_steps or Sampling.interval_steps,
+            frames=arguments.frames or Sampling.frames,
         ),
         ModelEntry.from_file(arguments.method, sha256=arguments.entry_sha256),
         arguments.out,
@@ -121,8 +117,8 @@ def _train_mace(arguments: argparse.Namespace) -> None:
 
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by mace_run_train
     training = MACETraining(
-        num_channels=arguments.num_channels,
-        epochs=arguments.epochs,
+        num_channels=arguments.num_channels or MACETraining.num_channels,
+        epochs=arguments.epochs or MACETraining.epochs,
         pair_repulsion=arguments.pair_repulsion,
     )
     write_model(

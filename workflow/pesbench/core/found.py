@@ -35,6 +35,11 @@ def ranking(every: Iterable[Task] | None = None) -> dict[str, Metric]:
     return {one.name: one for task in chosen if task.always for one in task.metrics if one.ranks}
 
 
+def default_rank_by() -> str:
+    """The name of the metric that ranks the models where nothing else is asked for."""
+    return next(iter(ranking()))
+
+
 def stage_module(task: str, stage: str) -> str:
     """The dotted name of the module of a stage, such as `pesbench.tasks.dynamics.run`."""
     return f"pesbench.tasks.{task}.{stage}"

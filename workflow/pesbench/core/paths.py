@@ -12,6 +12,7 @@ from typing import Any
 
 from pesbench.core.errors import UserError, check_writable
 
+MODELS_FILE = "config/models.yaml"  # the registry of models, unless another is named
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # surrogates: bytes that are no UTF-8
 _STREAM = "a device, a pipe or a socket"
 

@@ -10,6 +10,7 @@ from typing import Any
 from pesbench.compare.comparison import comparisons
 from pesbench.core.errors import UserError
 from pesbench.core.found import ranking, tasks
+from pesbench.core.paths import MODELS_FILE
 from pesbench.core.settings import ADDRESS, PATH, declared, joined, setting
 from pesbench.core.task import SCAN, Task
 from pesbench.orchestration.cluster import Cluster
@@ -68,7 +69,7 @@ class GeneralKeys:
     scan_sets: Mapping[str, Mapping[str, Any]] = setting(
         help="The scan sets by name; their keys depend on `source`, see below."
     )
-    models_file: str = setting("config/models.yaml", help="The registry of models.", path=PATH)
+    models_file: str = setting(MODELS_FILE, help="The registry of models.", path=PATH)
     models: tuple[str, ...] = setting(help="Names or globs of the registry's entries to run.")
     controls: tuple[str, ...] = setting(
         ("control-*",),

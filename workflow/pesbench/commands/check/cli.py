@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pesbench.commands.arguments import DEVICES, device, number, threads
 from pesbench.commands.parsing import TRUST, Stages, registered
 from pesbench.core.errors import UserError
-from pesbench.core.paths import check_outputs
+from pesbench.core.paths import MODELS_FILE, check_outputs
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ def add(stages: Stages) -> None:
         for_people=True,
     )
     stage.add_argument("model", nargs="?", help="name of an entry of the registry")
-    stage.add_argument("--models-file", type=Path, default=Path("config/models.yaml"))
+    stage.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
     stage.add_argument("--weights", help="a weight file or its address, instead of an entry")
     stage.add_argument("--family", help="family of the weights, such as mace")
     stage.add_argument("--calculator", metavar="MODULE:CLASS",

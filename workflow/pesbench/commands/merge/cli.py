@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pesbench.commands.parsing import Stages, parser
 from pesbench.core.errors import UserError
+from pesbench.core.found import default_rank_by
 
 
 def add(stages: Stages) -> None:
@@ -29,7 +30,7 @@ def add(stages: Stages) -> None:
                        help="refuse results that were not made by the code of this "
                        "version")  # fmt: skip
     stage.add_argument(
-        "--rank-by", default="fsd_full", help="score that ranks the models; lower is better"
+        "--rank-by", default=default_rank_by(), help="score that ranks the models; lower is better"
     )
     stage.set_defaults(run=_merge)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pesbench.core.errors import UserError
+from pesbench.core.found import default_rank_by
 from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics import aggregate
 from pesbench.models.facts import ROLES, ModelFacts
@@ -29,14 +30,14 @@ _EQUAL = 1e-6
 
 
 def leaderboard(
-    scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts], rank_by: str = "fsd_full"
+    scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts], rank_by: str = ""
 ) -> pd.DataFrame:
     """The leaderboard, one row a model: ranked models, unranked ones, then the other roles.
 
     Args:
         scores: One row a scan for every model, the columns of `scores/bonds.parquet`.
         facts: Facts about every model in `scores`.
-        rank_by: Column of the scores that ranks, lower is better.
+        rank_by: Column of the scores that ranks, lower is better; "" for the default.
 
     Returns:
         Columns as in tasks/bonds/README.md. Numbers that do not exist are missing; the
@@ -45,6 +46,7 @@ def leaderboard(
     Raises:
         UserError: no model is given.
     """
+    rank_by = rank_by or default_rank_by()
     facts = list(facts)
     if not facts:
         raise UserError("no model to put on a leaderboard; check `models`")

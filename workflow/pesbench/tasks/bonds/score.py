@@ -21,6 +21,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.metrics import curves, smoothness
 from pesbench.tasks.bonds import breaks
+from pesbench.tasks.bonds.settings import BondSettings
 from pesbench.tasks.bonds.task import TASK
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ PLACES = (
 )
 WORDS = ("extremum", "bond_class")  # of those, text
 _CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
-ENERGY_CEILING_EV = 10.0
 TRAINED_ON = "no test: the model was trained on this scan"
 COLUMNS = (
     *IDENTITY,
@@ -70,7 +70,7 @@ TEXT = ("model", "scan", "system", "bond", "seen", "status", "message")
 
 
 def score_scan(
-    scan: Scan, evaluation: ScanEvaluation, ceiling_ev: float = ENERGY_CEILING_EV
+    scan: Scan, evaluation: ScanEvaluation, ceiling_ev: float = BondSettings.energy_ceiling_ev
 ) -> dict[str, float | str]:
     """All metrics of one scan.
 
@@ -247,7 +247,7 @@ def score_rows(
     split: Mapping[str, str] | None = None,
     entry: ModelEntry | None = None,
     seen_scans: Collection[str] = (),
-    ceiling_ev: float = ENERGY_CEILING_EV,
+    ceiling_ev: float = BondSettings.energy_ceiling_ev,
 ) -> list[dict[str, Any]]:
     """One row a scan of a model's evaluation, sorted by scan.
 

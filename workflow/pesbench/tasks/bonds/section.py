@@ -15,7 +15,7 @@ from pesbench.tasks.bonds.control_figure import control_ladders
 def section(inputs: SectionInputs) -> Section:
     """The section of the scans."""
     facts = [inputs.facts[name] for name in inputs.scores]
-    board = leaderboard(inputs.scores, facts, inputs.rank_by or "fsd_full")
+    board = leaderboard(inputs.scores, facts, inputs.rank_by)
     seconds = {  # scores of an older version lack the seconds of the command
         name: float(frame["command_s"].sum(skipna=False))
         for name, frame in inputs.scores.items()

@@ -22,7 +22,8 @@ from pesbench.metrics import smoothness
 from pesbench.metrics.curves import integrated_energy
 from pesbench.tasks.bonds.breaks import MISSING, ExtremumFault
 from pesbench.tasks.bonds.faults import Fault, fault_lists, headlines, older_scores
-from pesbench.tasks.bonds.score import ENERGY_CEILING_EV, curve_faults
+from pesbench.tasks.bonds.score import curve_faults
+from pesbench.tasks.bonds.settings import BondSettings
 from pesbench.tasks.bonds.worst import open_evaluations, read_evaluation
 
 Array = NDArray[np.float64]
@@ -53,7 +54,7 @@ def worst_scans(
     cards = headlines(fault_lists(rows), count)
     if not cards:
         return saying(f"{label(model)}: {older_scores(rows) or NONE}")
-    ceiling = float(scores.attrs.get("energy_ceiling_ev", ENERGY_CEILING_EV))
+    ceiling = float(scores.attrs.get("energy_ceiling_ev", BondSettings.energy_ceiling_ev))
     title_lines = max(map(len, cards))
     columns = min(_COLUMNS, len(cards))
     lines = -(-len(cards) // columns)
