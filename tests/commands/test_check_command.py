@@ -321,8 +321,6 @@ def test_weights_of_an_address_are_fetched(tmp_path, monkeypatch, caplog):
 
 STAGES = {  # with what each must be given
     "check": ["fake"],
-    "evaluate": ["--entry", "e", "--scan-set", "s", "--out", "o"],
-    "dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
     "prepare-molecules": ["--molecules", "m", "--out", "o"],
     "probe": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "train": [
@@ -339,7 +337,9 @@ STAGES = {  # with what each must be given
         "o",
     ],
     "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
-    "vibrations": ["--entry", "e", "--scan-set", "s", "--out", "o"],
+    "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
+    "run dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
+    "run vibrations": ["--entry", "e", "--scan-set", "s", "--out", "o"],
 }
 
 
@@ -356,11 +356,11 @@ VALUES = {  # good and bad ones
 def test_devices_and_threads_are_looked_at_by_every_stage(stage, option, capsys):
     good, bad = VALUES[option]
     for value in good:
-        parsed = vars(parser().parse_args([stage, *STAGES[stage], option, value]))
+        parsed = vars(parser().parse_args([*stage.split(), *STAGES[stage], option, value]))
         assert str(parsed[option[2:]]) == value
     for value in bad:
         with pytest.raises(SystemExit) as ended:
-            main([stage, *STAGES[stage], f"{option}={value}"])
+            main([*stage.split(), *STAGES[stage], f"{option}={value}"])
         assert ended.value.code == 2
         said = capsys.readouterr().err.splitlines()[-1]
         assert f"error: argument {option}: " in said
@@ -368,10 +368,16 @@ def test_devices_and_threads_are_looked_at_by_every_stage(stage, option, capsys)
 
 
 def test_no_stage_that_takes_them_is_forgotten():
-    (stages,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    def stages(of, before=""):
+        for action in of._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, stage in action.choices.items():
+                    yield f"{before}{name}", stage
+                    yield from stages(stage, f"{before}{name} ")
+
     taking = {
         name
-        for name, stage in stages.choices.items()
+        for name, stage in stages(parser())
         if {"--device", "--threads"} & set(stage._option_string_actions)
     }
     assert taking == set(STAGES)
