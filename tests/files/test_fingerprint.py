@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from pesbench.core.found import stage_modules
 from pesbench.files.fingerprint import Code, normalised, stage_fingerprint
 
 # --- what counts ---------------------------------------------------------------------------------
@@ -300,6 +301,15 @@ def test_closures_are_narrow(package, stage):
         assert "metrics" not in rooms
     if stage in SCORES:
         assert "engine" not in rooms
+
+
+def test_the_settings_count_for_the_stages_that_take_some():
+    settings = {task: f"pesbench.tasks.{task}.settings" for task in ("bonds", "dynamics")}
+    assert stage_modules("bonds", "run") == (f"{BONDS}.run",)
+    assert stage_modules("bonds", "score") == (f"{BONDS}.score", settings["bonds"])
+    assert stage_modules("dynamics", "prepare") == (f"{DYNAMICS}.prepare", settings["dynamics"])
+    assert stage_modules("dynamics", "run") == (f"{DYNAMICS}.run", settings["dynamics"])
+    assert stage_modules("dynamics", "score") == (f"{DYNAMICS}.score",)
 
 
 def test_all_stages_are_fast_once_their_sources_are_known(package):

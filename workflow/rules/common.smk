@@ -61,13 +61,13 @@ BASE_ENVIRONMENT = None if RUN.software == "conda" else "../../envs/pesbench.yam
 def plain(*modules):
     """Parameters `python` and `code` of a rule that runs no model.
 
-    `code` is the fingerprint of the code that decides the output: these modules and their imports. A
-    module that differs from job to job follows from the wildcards.
+    `code` is the fingerprint of the code that decides the output: these modules and their imports.
+    Modules that differ from job to job follow from the wildcards.
     """
 
     def code(wildcards):
-        names = (module(wildcards) if callable(module) else module for module in modules)
-        return stage_fingerprint(*names)
+        some = (module(wildcards) if callable(module) else (module,) for module in modules)
+        return stage_fingerprint(*(name for names in some for name in names))
 
     if not modules:
         return {"python": where(PYTHON)}
@@ -89,18 +89,18 @@ def of_reference(wildcards):
     return RUN.reference
 
 
-def asking(module, entry_of):
+def asking(modules, entry_of):
     """Parameters `python`, `device`, `loading` and `code` of a rule that runs a model.
 
-    `module` is the name of the module that runs, or a function of the wildcards that returns it;
-    `entry_of` returns the entry of the model.
+    `modules` is the name of the module that runs, or a function of the wildcards that returns those
+    that decide the output; `entry_of` returns the entry of the model.
     """
 
     def code(wildcards):
         entry = entry_of(wildcards)
-        name = module(wildcards) if callable(module) else module
+        names = modules(wildcards) if callable(modules) else (modules,)
         families = family_modules(entry.families)
-        return stage_fingerprint(name, *families) + START.software.requirements(entry)
+        return stage_fingerprint(*names, *families) + START.software.requirements(entry)
 
     return {
         # another path of the interpreter or of the weights is no reason to run again

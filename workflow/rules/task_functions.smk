@@ -1,6 +1,6 @@
 # Functions of the rules of tasks: files, words of commands and requests of each task.
 
-from pesbench.core.found import has_stage, stage_module
+from pesbench.core.found import has_stage, stage_modules
 from pesbench.core.settings import words
 from pesbench.core.task import SCAN
 

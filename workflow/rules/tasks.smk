@@ -12,7 +12,7 @@ rule prepare:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain(lambda wildcards: stage_module(wildcards.task, "prepare")),
+        **plain(lambda wildcards: stage_modules(wildcards.task, "prepare")),
         asked=lambda wildcards: option(
             f"--{RUN.tasks[wildcards.task].task.item}s", RUN.tasks[wildcards.task].selected
         ),
@@ -44,7 +44,7 @@ rule run:
     resources:
         **asks(shard_request, gpu=True),
     params:
-        **asking(lambda wildcards: stage_module(wildcards.task, "run"), of_model),
+        **asking(lambda wildcards: stage_modules(wildcards.task, "run"), of_model),
         asked=items,
         settings=run_settings,
         prepared=prepared_option,
@@ -82,7 +82,7 @@ use rule run as run_reference with:
     resources:
         **asks(reference_request, on_gpu(RUN.reference)),
     params:
-        **asking(lambda wildcards: stage_module(wildcards.task, "run"), of_reference),
+        **asking(lambda wildcards: stage_modules(wildcards.task, "run"), of_reference),
         asked=lambda wildcards: option(
             f"--{RUN.tasks[wildcards.task].task.item}s",
             RUN.tasks[wildcards.task].shards[wildcards.shard].items,
@@ -110,7 +110,7 @@ rule score:
         BASE_ENVIRONMENT
     params:
         **plain(
-            lambda wildcards: stage_module(wildcards.task, "score"), "pesbench.commands.scoring"
+            lambda wildcards: stage_modules(wildcards.task, "score"), "pesbench.commands.scoring"
         ),
         seen=seen_option,
         trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
@@ -147,8 +147,8 @@ for one in CONTROL_TASKS:
             **asks(lambda wildcards: REQUESTS.other(), gpu=False),
         params:
             **plain(
-                stage_module(one, "run"),
-                stage_module(one, "score"),
+                *stage_modules(one, "run"),
+                *stage_modules(one, "score"),
                 "pesbench.commands.controls",
                 *family_modules(sorted({RUN.models[name].family for name in CONTROLS})),
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pesbench.core.found import stage, stage_module
+from pesbench.core.found import stage, stage_modules
 from pesbench.core.jobs import ScoreJob
 from pesbench.files import provenance, stored_tables
 from pesbench.files.fingerprint import stage_fingerprint
@@ -24,7 +24,7 @@ def write_scores(task: str, job: ScoreJob, out: Path) -> None:
     frame = stage(task, "score")(job)
     frame.attrs |= {
         "entry": job.entry and job.entry.deciding(),
-        "code": stage_fingerprint(stage_module(task, "score")),
+        "code": stage_fingerprint(*stage_modules(task, "score")),
         "provenance": provenance.collect(),
     }
     stored_tables.write_scores(out, frame)

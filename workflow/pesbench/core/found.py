@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pesbench.core.settings import keys
 from pesbench.core.task import Task
 
 if TYPE_CHECKING:
@@ -43,6 +44,22 @@ def default_rank_by() -> str:
 def stage_module(task: str, stage: str) -> str:
     """The dotted name of the module of a stage, such as `pesbench.tasks.dynamics.run`."""
     return f"pesbench.tasks.{task}.{stage}"
+
+
+def stage_modules(task: str, stage: str) -> tuple[str, ...]:
+    """The modules whose code, with all that they import, decides what a stage writes.
+
+    That of the stage, and that of the settings if the stage takes any: it gets them made, and need
+    not import their module.
+
+    Args:
+        task: Name of the task.
+        stage: `prepare`, `run` or `score`.
+    """
+    settings = tasks()[task].settings
+    of = "run" if stage == "prepare" else stage
+    takes = any(key.about.stage == of for key in keys(settings))
+    return (stage_module(task, stage), *([settings.__module__] if takes else []))
 
 
 def has_stage(task: str, stage: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pesbench.core.errors import UserError, reading
-from pesbench.core.found import stage_module
+from pesbench.core.found import stage_modules
 from pesbench.core.interface import Status
 from pesbench.core.settings import check_limits, keys
 from pesbench.core.task import Task, row_key
@@ -149,4 +149,4 @@ def settings_of(task: Task, told: Mapping[str, Any] | None) -> Any:
 
 def score_fingerprint(task: Task) -> str:
     """Fingerprint of the code that scores the task."""
-    return stage_fingerprint(stage_module(task.name, "score"))
+    return stage_fingerprint(*stage_modules(task.name, "score"))
