@@ -84,6 +84,13 @@ def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_ea
     assert ran == [["bonds", *ENTRIES], ["dynamics", "a", "ref"]]  # nothing of vibrations
 
 
+def test_the_ladder_is_told_to_the_comparison_that_reads_it_alone():
+    made = {words[1]: words for words in commands(a_run(["dynamics"], ["a"])) if "compare" in words}
+    assert list(made) == ["association", "ladder", "parity"]
+    assert made["ladder"][-2:] == ["--ladder", "a"]
+    assert "--ladder" not in made["association"] + made["parity"]
+
+
 def test_a_model_with_scores_only_is_asked_for_no_file():
     made = commands(a_run(scored_only=["a"]))
     one, other = (words for words in made if words[0] == "model-section")

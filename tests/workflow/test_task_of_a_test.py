@@ -191,6 +191,36 @@ def test_a_second_run_does_nothing_and_a_setting_runs_its_stage_alone(made: Made
     assert not {"run", "run_on_cpu"} & jobs.keys()
     jobs = made.copy.planned(*run, "--config", f"{TASK}={{models: [morse], frames: 8}}")
     assert jobs["run_on_cpu"] == 2
+    # the module of the settings counts, although `run.py` and `score.py` do not import it
+    module = made.copy.root / "workflow/pesbench/tasks" / TASK / "settings.py"
+    before = module.read_text()
+    module.write_text(before.replace("at_most=0.5", "at_most=0.4"))
+    try:
+        jobs = made.copy.planned(*run)
+    finally:
+        module.write_text(before)
+    assert (jobs["run_on_cpu"], jobs["score"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "rules"),
+    [
+        (f"tasks/{TASK}/task.py", '"roughness"', ("section", "leaderboard", "page")),
+        ("report/merged.py", "Where the results", ("leaderboard", "page")),
+        ("compare/association/comparison.py", "No model ran", ("page",)),  # it was not asked
+    ],
+)
+def test_changed_code_of_the_report_makes_what_shows_it_again(
+    made: Made, module: str, old: str, rules: tuple[str, ...]
+) -> None:
+    path = made.copy.root / "workflow/pesbench" / module
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, f"{old[:-1]} (new){old[-1]}"))
+    try:
+        assert made.copy.planned("--configfile", "morse.yaml") == dict.fromkeys(rules, 1)
+    finally:
+        path.write_text(before)
 
 
 # --- who knows of a task -------------------------------------------------------------------------

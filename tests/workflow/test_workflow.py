@@ -241,6 +241,11 @@ def test_a_changed_metric_recomputes_scores_only(copy: Copy) -> None:
     assert not {"run", "run_on_cpu", "entry", "scan_set_from_molecules"} & set(jobs)
 
 
+def test_another_ladder_repeats_its_own_comparison_alone(copy: Copy) -> None:
+    jobs = copy.planned(*SMALL, "--config", "ladder={baseline: gfn1-xtb, models: [mace-mini]}")
+    assert jobs == dict.fromkeys(("compare", "leaderboard", "page"), 1)
+
+
 def test_another_place_of_the_interpreter_or_results_is_no_reason_to_run(copy: Copy) -> None:
     moved = copy.root.with_name("moved")
     copy.root.rename(moved)

@@ -73,7 +73,11 @@ rule section:
         BASE_ENVIRONMENT
     params:
         python=where(PYTHON),
-        code=lambda wildcards: section_code(stage_module(wildcards.task, "section")),
+        code=lambda wildcards: section_code(
+            stage_module(wildcards.task, "section"),
+            stage_module(wildcards.task, "task"),  # its metrics are columns of the leaderboard
+            "pesbench.metrics.board",
+        ),
         descriptions=given(DESCRIPTIONS),
         rank_by=RUN.rank_by,
         words=section_words,
@@ -109,7 +113,7 @@ rule compare:
         python=where(PYTHON),
         code=lambda wildcards: section_code(section_module(wildcards.comparison)),
         descriptions=given(DESCRIPTIONS),
-        ladder=list(RUN.ladder),
+        ladder=ladder_of,
         words=compare_words,
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"
@@ -127,7 +131,7 @@ rule leaderboard:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("pesbench.report.board", "pesbench.report.tables"),
+        **plain("pesbench.report.tables", *BOARD),
         words=where(graph.board_command(RESULTS, REPORT, scan_set=SCAN_SET, page=False)),
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"
@@ -151,7 +155,7 @@ rule page:
     conda:
         BASE_ENVIRONMENT
     params:
-        **plain("pesbench.report.board", "pesbench.report.page", "pesbench.report.answer"),
+        **plain("pesbench.report.page", "pesbench.report.answer", *BOARD, *UNASKED),
         words=where(graph.board_command(RESULTS, REPORT, scan_set=SCAN_SET, page=True)),
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"

@@ -1,7 +1,7 @@
 # Functions of the rules of the report. `report/graph.py` gives the sections and the commands: no task and no
 # comparison is named here.
 
-from pesbench.compare.comparison import BONDS, comparisons, section_module
+from pesbench.compare.comparison import BONDS, comparison_module, comparisons, section_module
 from pesbench.core.found import stage_module
 from pesbench.models.record import description
 from pesbench.report import graph
@@ -17,6 +17,10 @@ SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 PLACES = {"scan_set": SCAN_SET, "models_file": RUN.models_file}
 # The keys of the registry that describe models and decide no number.
 DESCRIPTIONS = as_text({name: description(entry) for name, entry in RUN.models.items()})
+# Modules of leaderboard and page: they call what ranks as the task that always runs does.
+BOARD = ["pesbench.report.board", "pesbench.report.merged"]
+BOARD += [stage_module(name, "task") for name, run in RUN.tasks.items() if run.task.always]
+UNASKED = [comparison_module(name) for name in comparisons()]  # what the page says was not asked
 
 
 def scores_of(ran):
@@ -24,11 +28,11 @@ def scores_of(ran):
     return [graph.scores_file(RESULTS, task, model) for task in ran for model in ran[task]]
 
 
-def section_code(module):
+def section_code(*modules):
     """The code that decides a section: its modules, reading, writing, and the roles of families."""
     families = sorted({family for entry in RUN.models.values() for family in entry.families})
     others = ("pesbench.report.inputs", "pesbench.report.sections", *family_modules(families))
-    return stage_fingerprint(module, *others)
+    return stage_fingerprint(*modules, *others)
 
 
 def section_words(wildcards, input):
@@ -47,6 +51,11 @@ def compared_files(comparison):
     """Input: the evaluations that a comparison reads, by model."""
     evaluated = comparisons()[comparison].evaluated(REPORT)
     return {model: answers(BONDS, model) for model in evaluated}
+
+
+def ladder_of(wildcards):
+    """A parameter: the models of the design ladder, for a comparison that reads them."""
+    return list(RUN.ladder) if comparisons()[wildcards.comparison].takes_ladder else []
 
 
 def compare_words(wildcards, input):

@@ -18,7 +18,7 @@ if STRICT:
         conda:
             BASE_ENVIRONMENT
         params:
-            **plain("pesbench.report.strict"),
+            **plain("pesbench.report.strict", "pesbench.report.inputs"),
             words=where(graph.strict_command(RESULTS, REPORT, **PLACES)),
         shell:
             "{params.python:q} -m pesbench {params.words:q} --out {output:q} 2> {log:q}"

@@ -61,12 +61,14 @@ class Comparison:
         title: Title for readers.
         summary: One sentence, for help texts and the documentation.
         unasked: A sentence for the top of the page of a run that it does not apply to, or "".
+        takes_ladder: Whether it reads which models the design ladder has.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
     unasked: ClassVar[str] = ""
+    takes_ladder: ClassVar[bool] = False
 
     def applies(self, run: ReportRun) -> bool:
         """Whether a run has what is compared."""
@@ -92,8 +94,13 @@ _FOLDER = Path(__file__).parent
 def comparisons() -> dict[str, Comparison]:
     """All comparisons by name, sorted."""
     names = sorted(path.parent.name for path in _FOLDER.glob("*/comparison.py"))
-    found = (importlib.import_module(f"pesbench.compare.{name}.comparison") for name in names)
+    found = (importlib.import_module(comparison_module(name)) for name in names)
     return {name: module.COMPARISON for name, module in zip(names, found, strict=True)}
+
+
+def comparison_module(name: str) -> str:
+    """The dotted name of the module that says what a comparison is."""
+    return f"pesbench.compare.{name}.comparison"
 
 
 def section_module(name: str) -> str:

@@ -122,7 +122,7 @@ def compare_command(
     """
     one = comparisons()[name]
     words = ["compare", name, *_common(folder, run, scan_set, models_file), *_ran(one.scores(run))]
-    if run.ladder:
+    if one.takes_ladder and run.ladder:
         words += ["--ladder", *run.ladder]
     if evaluated := one.evaluated(run):
         words += ["--evaluations", *(str(path) for model in evaluated for path in files[model])]

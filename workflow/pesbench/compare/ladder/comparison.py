@@ -13,6 +13,7 @@ class LadderComparison(Comparison):
     name = "ladder"
     title = "Ladder"
     summary = "Comparison of models that differ from a baseline in one design choice."
+    takes_ladder = True
 
     def applies(self, run: ReportRun) -> bool:
         """Whether the config names the models of a ladder."""
