@@ -19,7 +19,7 @@ from ase.build import molecule
 import hostile_calculators
 from examples import fake_entry, matches, written_entry
 from hostile_calculators import MESSAGES
-from pesbench.commands.check.local import check_calculator
+from pesbench.commands.check.local import check
 from pesbench.core import host_memory
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Result, Status, one_line
@@ -159,7 +159,7 @@ def test_the_worker_and_the_check_in_a_notebook_say_the_same(scan, kind):
     entry = fake_entry(arguments={"energy": kind}, calculator="hostile_calculators:Answers")
     with Worker(entry) as worker:
         result = worker.evaluate(_frame(scan, 0)).result
-    report = check_calculator(
+    report = check(
         hostile_calculators.Answers(energy=kind), parts=["scans"], scans=["C-O/*"],
         elements=["H", "C", "O"],
     )  # fmt: skip
@@ -179,9 +179,7 @@ def test_a_calculator_is_asked_as_callers_of_ase_ask(scan, name):
     assert np.array_equal(result.energies, scan.energy)
     assert np.array_equal(result.forces.reshape(scan.forces.shape), scan.forces)
     calculator = getattr(hostile_calculators, name)()
-    report = check_calculator(
-        calculator, parts=["scans"], scans=["C-O/*"], elements=["H", "C", "O"]
-    )
+    report = check(calculator, parts=["scans"], scans=["C-O/*"], elements=["H", "C", "O"])
     assert report.row("scans_failed").value == 0
 
 

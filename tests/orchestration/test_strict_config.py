@@ -17,7 +17,7 @@ from pesbench.commands.plan.prediction import Part, Prediction
 from pesbench.commands.plan.tables import wall_hours
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
-from pesbench.core.names import IN_RESULTS, LONGEST, why_unfit
+from pesbench.core.names import IN_RESULTS, LONGEST_MODEL, why_unfit
 from pesbench.core.settings import check_limits, exactly, keys, words
 from pesbench.files.strict_yaml import dump_yaml, parse_yaml, read_yaml
 from pesbench.files.validation import validate
@@ -309,7 +309,9 @@ def test_names_that_no_model_can_have(here, name):
         read_models(here / "models.yaml")
 
 
-@pytest.mark.parametrize("name", ["gfn2-xtb", "noise_0.01", "7net-0", "a+b", "A", "a" * LONGEST])
+@pytest.mark.parametrize(
+    "name", ["gfn2-xtb", "noise_0.01", "7net-0", "a+b", "A", "a" * LONGEST_MODEL]
+)
 def test_names_that_a_model_can_have(name):
     assert not why_unfit(name)
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pesbench.api import check, evaluate_scan, load_model, score_scan
+    from pesbench.api import evaluate_scan, load_model, score_scan
     from pesbench.commands.check.limits import Limits
+    from pesbench.commands.check.local import check
     from pesbench.commands.check.report import CheckReport
     from pesbench.core.errors import UserError
     from pesbench.core.interface import Status
@@ -54,7 +55,8 @@ _MODULES = {
     "Status": "pesbench.core.interface",
     "Trajectories": "pesbench.tasks.dynamics.stored",
     "UserError": "pesbench.core.errors",
-}  # the functions are those of `pesbench.api`
+    "check": "pesbench.commands.check.local",
+}  # the other functions are those of `pesbench.api`
 
 
 def __getattr__(name: str) -> Any:

@@ -5,17 +5,12 @@ No module of the package imports this one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pesbench.commands.check import local
-from pesbench.commands.check.limits import Limits
-from pesbench.commands.check.report import CheckReport
-from pesbench.commands.check.run import PARTS
+from pesbench.commands.check.local import InProcess
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Model, Status
 from pesbench.core.paths import MODELS_FILE
@@ -85,7 +80,7 @@ def evaluate_scan(model: Model, scan: Scan) -> ScanEvaluation:
     Raises:
         HostError: the machine is out of memory.
     """
-    evaluator = Evaluator(local.InProcess(model), BatchLimit())  # type: ignore[arg-type]
+    evaluator = Evaluator(InProcess(model), BatchLimit())  # type: ignore[arg-type]
     (evaluation,) = evaluate_scans(evaluator, [scan])
     return evaluation
 
@@ -126,49 +121,3 @@ def score_scan(
     status = np.full(scan.n_frames, Status.OK.code, dtype=np.int8)
     evaluation = ScanEvaluation(scan.id, energies, given, status, Status.OK, "", 0.0)
     return score.score_scan(scan, evaluation)
-
-
-def check(
-    calculator: Any,
-    *,
-    name: str | None = None,
-    scans: Sequence[str] | None = None,
-    parts: Sequence[str] = PARTS,
-    limits: Limits | None = None,
-    elements: Sequence[str] | None = None,
-    dtype: str | None = None,
-) -> CheckReport:
-    """Check an ASE calculator: conformance, 30 bond scans, short dynamics (docs/check.md).
-
-    Runs in the caller's process, so that a model in training can be checked between two epochs.
-    The calculator's `atoms` and `results` are left as they were. A calculator that raises on a
-    molecule costs that molecule and is told in the report; one that kills the process kills it:
-    `python -m pesbench check` is the safe way for those.
-
-    Args:
-        calculator: Any ASE calculator, eV and Å.
-        name: Name of the model in the report; the calculator's class if None.
-        scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
-        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
-            `dynamics` (some 9000).
-        limits: What passes; see `pesbench.Limits`.
-        elements: Symbols the calculator knows; None to find out by asking it.
-        dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and
-            fails if it is coarser.
-
-    Returns:
-        A report; `report.passed`, `report.scores["fsd_full"]` in Å⁻¹, `print(report)`,
-        `report.to_json(path)`.
-
-    Raises:
-        UserError: `calculator` is none, or a name is unknown.
-    """
-    return local.check_calculator(
-        calculator,
-        name=name,
-        scans=scans,
-        parts=parts,
-        limits=limits,
-        elements=elements,
-        dtype=dtype,
-    )

@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 
 from pesbench.core.errors import UserError
 
-LONGEST_NAME = 120  # bytes; file systems take 255, and suffixes and numbers are added
+LONGEST_NAME = 120  # bytes, of a scan or system; file systems take 255, and suffixes are added
 SHOWN_NAMES = 12  # of those known, in a message
-LONGEST = 100  # bytes; file systems take 255 with what is added
+LONGEST_MODEL = 100  # characters, of a model or scan set
 # what a run writes beside the folders of its models, and beside those of its scan sets
 IN_RESULTS = frozenset({"benchmarks", "inputs", "logs", "reference", "relax", "sections"})
 BESIDE_RESULTS = frozenset({"environments", "weights"})
@@ -31,8 +31,8 @@ def why_unfit(name: object, taken: Iterable[str] = IN_RESULTS) -> str:
     """
     if not isinstance(name, str) or not _FIT.fullmatch(name):
         return "is unfit for a path; use letters a to z, digits and . _ + - only, no . or - first"
-    if len(name) > LONGEST:
-        return f"has {len(name)} characters; use at most {LONGEST}"
+    if len(name) > LONGEST_MODEL:
+        return f"has {len(name)} characters; use at most {LONGEST_MODEL}"
     if name.lower() in taken or _FILE.search(name):
         return "is the name of something that the workflow writes; take another"
     if name.endswith("."):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit, choose_limit
@@ -31,6 +32,19 @@ from pesbench.files.checkpoint import (
 from pesbench.models.registry import ModelEntry
 
 logger = logging.getLogger("pesbench")
+
+
+def refuse_control(entry: ModelEntry, task: str) -> None:
+    """Refuse a control, for a task that asks for frames of its own.
+
+    Raises:
+        UserError: the entry is one.
+    """
+    if entry.family == "control":
+        raise UserError(
+            f"model {entry.name!r}: a control is defined on the frames of scans only; "
+            f"leave it out of `{task}`"
+        )
 
 
 @dataclass
@@ -113,7 +127,20 @@ def load_model(
     return info, limit
 
 
-def molecule_limit(
+def load_for_molecules(
+    worker: Worker, checkpoint: Checkpoint, entry: ModelEntry, systems: Sequence[System]
+) -> tuple[ModelInfo, BatchLimit]:
+    """Load the model of a shard of molecules: `load_model` with the batch size for these.
+
+    Raises:
+        ModelLoadError: the model does not load.
+    """
+    return load_model(
+        worker, checkpoint, lambda info: _molecule_limit(worker, entry, systems, info)
+    )
+
+
+def _molecule_limit(
     worker: Worker, entry: ModelEntry, systems: Sequence[System], info: ModelInfo
 ) -> BatchLimit:
     """The entry's fixed batch size, or the best one on the molecule of median size."""

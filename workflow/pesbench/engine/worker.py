@@ -18,12 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from pesbench.core import host_memory
+from pesbench.core.closing import Closing
 from pesbench.core.errors import HostError, signal_name
 from pesbench.core.family import EntrySettings
 from pesbench.core.interface import Batch, ModelInfo, Status, one_line
@@ -57,7 +57,7 @@ class ModelLoadError(ModelFailureError):
     """The model could not be loaded: no batch of any size will fare better."""
 
 
-class Worker:
+class Worker(Closing):
     """A model in a process of its own.
 
     Args:
@@ -100,17 +100,6 @@ class Worker:
         self.peak_bytes = 0
         self.loaded_bytes = 0
         self.atom_frames = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int | None:

@@ -16,13 +16,13 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.core.closing import Closing
 from pesbench.core.errors import FileError, HostError, UserError, reading
 
 LARGEST_ARRAY_BYTES = 2 << 30
@@ -72,7 +72,7 @@ class _Reading:
             self._file.blame(error, self._group, self._name)
 
 
-class StoredFile:
+class StoredFile(Closing):
     """An HDF5 file opened for reading.
 
     Args:
@@ -120,17 +120,6 @@ class StoredFile:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         with contextlib.closing(self._disk):

@@ -6,13 +6,12 @@ A file is compared with the sha256 behind it when it is opened.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.core.closing import Closing
 from pesbench.core.errors import UserError, host_failure
 from pesbench.core.interface import Status
 from pesbench.files.hdf5 import StoredFile
@@ -56,7 +55,7 @@ def open_stored(
     return file
 
 
-class Reader:
+class Reader(Closing):
     """An open HDF5 file with groups of one kind, which are read one at a time.
 
     Attributes:
@@ -72,15 +71,7 @@ class Reader:
     def _find(self, marker: str | None) -> dict[str, h5py.Group]:
         return self._file.groups(self._file.root, marker)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def numbers(self, group: h5py.Group) -> NDArray[np.int64]:

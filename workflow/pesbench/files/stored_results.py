@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.core import found
+from pesbench.core.closing import Closing
 from pesbench.core.task import Key, Task, row_key
 from pesbench.files.rounding import Rounding, largest
 from pesbench.files.stored import Reader, open_stored
@@ -71,7 +71,7 @@ class Groups(Reader):
         return self.status(group), arrays
 
 
-class StoredResults:
+class StoredResults(Closing):
     """Results of one model for one task from one file, opened for reading.
 
     Attributes:
@@ -105,19 +105,11 @@ class StoredResults:
             self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
             self.settings: dict[str, Any] = json.loads(self.attributes.get("settings", "{}"))
         except BaseException:
-            opened.__exit__(None, None, None)
+            opened.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.opened.__exit__(kind, error, trace)
+    def close(self) -> None:
+        self.opened.close()
 
     def work(self) -> dict[Key, float]:
         """Share of each row in the wall time of the file, in any unit."""

@@ -24,6 +24,18 @@ _OF_A_CELL = re.compile(r"singular matrix|lattice|\bcell\b|\bpbc\b", re.IGNORECA
 _NEEDS_A_CELL = " (it seems to need a periodic cell, which a molecule does not have)"
 
 
+class FrameByFrame:
+    """A model that takes one system at a time."""
+
+    def evaluate(self, batch: Batch) -> Result:
+        """Energies and forces of a batch; a system that raises costs only itself."""
+        return evaluate_frame_by_frame(batch, self.single)
+
+    def single(self, system: Batch) -> tuple[Any | None, Any]:
+        """Energy and forces of a batch of one system, as `evaluate_frame_by_frame` takes them."""
+        raise NotImplementedError
+
+
 def evaluate_frame_by_frame(
     batch: Batch, single: Callable[[Batch], tuple[Any | None, Any]]
 ) -> Result:

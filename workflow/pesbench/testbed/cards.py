@@ -30,7 +30,7 @@ from pesbench.testbed.tensors import ScanTensors, check_elements, scan_tensors
 from pesbench.testbed.training import HISTORY, Training
 from pesbench.testbed.variants import Variant
 from pesbench.training.frames import errors, read_parts
-from pesbench.training.sampling import TEST_SEEN, TEST_UNSEEN, TRAIN, VALID, seed_of
+from pesbench.training.sampling import TEST_SEEN, TEST_UNSEEN, TRAIN, VALID, seed_number
 
 N_ROTATIONS = 4
 ROTATED_FRAMES = 100
@@ -210,7 +210,7 @@ def rotation_variance(model: Model, frames: Sequence[Atoms]) -> dict[str, float]
     batch = atoms_batch(some)
     base = model.evaluate(batch)
     sizes = np.array([len(atoms) for atoms in some])
-    generator = np.random.default_rng(seed_of("rotation variance"))
+    generator = np.random.default_rng(seed_number("rotation variance"))
     force, energy = [], []
     for rotation in Rotation.from_quat(generator.standard_normal((N_ROTATIONS, 4))):
         turn = rotation.as_matrix()

@@ -43,7 +43,7 @@ from pesbench.testbed.tensors import (
     rotated,
     rotations,
 )
-from pesbench.training.sampling import seed_of
+from pesbench.training.sampling import seed_number
 
 CHECKPOINT, SETTINGS, HISTORY = "checkpoint.pt", "settings.json", "history.csv"
 EVALUATED_FRAMES = 64  # a call
@@ -139,7 +139,7 @@ class Training:
         self.atomic = atomic_energies([*self.train, *self.valid], elements)
         self._train = frame_tensors(self.train, elements, self.atomic)
         self._valid = frame_tensors(self.valid, elements, self.atomic)
-        torch.manual_seed(seed_of("weights", self.name))
+        torch.manual_seed(seed_number("weights", self.name))
         self.network = AttentionPotential(self.potential).to(self.device).train()
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema_decay)
@@ -287,7 +287,7 @@ class Training:
         )
 
     def _epoch(self, number: int) -> Epoch:
-        generator = np.random.default_rng(seed_of("epoch", self.name, number))
+        generator = np.random.default_rng(seed_number("epoch", self.name, number))
         self.network.train()
         rate = float(self.schedules[0].get_last_lr()[0])
         losses = []

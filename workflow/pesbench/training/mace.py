@@ -34,7 +34,7 @@ from pesbench.training.sampling import (
     TEST_UNSEEN,
     TRAIN,
     VALID,
-    seed_of,
+    seed_number,
 )
 
 STAMP = "made_of.json"
@@ -240,7 +240,7 @@ def train(
         "-m",
         "mace.cli.run_train",
         f"--name={name}",
-        f"--seed={seed_of('train', name) % 2**31}",
+        f"--seed={seed_number('train', name) % 2**31}",
         f"--train_file={files[TRAIN]}",
         f"--valid_file={files[VALID]}",
         f"--energy_key={ENERGY}",

@@ -62,7 +62,7 @@ class Sampling:
     validation_every: int = 10
 
 
-def seed_of(*names: object) -> int:
+def seed_number(*names: object) -> int:
     """A seed that depends on names only."""
     text = " ".join(map(str, names))
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
@@ -99,7 +99,7 @@ def langevin_frames(
         At most `sampling.frames` frames; `info` holds `system`, `temperature_k`, `replicate`,
         `step`, `charge`, `spin` and the energy in eV, `arrays` the forces in eV/Å.
     """
-    rng = np.random.default_rng(seed_of("langevin", system.id, f"{temperature_k:g}", replicate))
+    rng = np.random.default_rng(seed_number("langevin", system.id, f"{temperature_k:g}", replicate))
     atoms = Atoms(system.numbers, system.positions)
     atoms.info |= {"charge": system.charge, "spin": system.spin}
     atoms.calc = ModelCalculator(evaluate)

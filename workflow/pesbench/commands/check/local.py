@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.data import atomic_numbers
 
 from pesbench.commands.check.limits import Limits
@@ -20,7 +19,6 @@ from pesbench.core.interface import (
     Batch,
     Model,
     ModelInfo,
-    Result,
     Status,
     check_result,
     is_host_failure,
@@ -29,13 +27,13 @@ from pesbench.core.interface import (
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, Timed
-from pesbench.models.families.ase import ask
-from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.models.families.ase import ask, atoms_of
+from pesbench.models.frame_by_frame import FrameByFrame
 
 _STATE = ("atoms", "results")
 
 
-class CalculatorModel:
+class CalculatorModel(FrameByFrame):
     """A calculator that exists already, behind the model contract.
 
     Unlike the family `ase` it takes an instance, always computes anew, and watches whether the
@@ -88,14 +86,8 @@ class CalculatorModel:
     def info(self) -> ModelInfo:
         return self._info
 
-    def evaluate(self, batch: Batch) -> Result:
-        return evaluate_frame_by_frame(batch, self._single)
-
-    def _single(self, system: Batch) -> tuple[float | None, Any]:
-        atoms = Atoms(
-            system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
-            info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
-        )  # fmt: skip
+    def single(self, system: Batch) -> tuple[float | None, Any]:
+        atoms = atoms_of(system)
         before = atoms.copy()
         answered = ask(self._calculator, atoms)
         for name in ("numbers", "positions", "cell", "pbc"):
@@ -151,7 +143,7 @@ def restored(calculator: Any) -> Iterator[None]:
         attributes.update(before)
 
 
-def check_calculator(
+def check(
     calculator: Any,
     *,
     name: str | None = None,
@@ -161,7 +153,31 @@ def check_calculator(
     elements: Sequence[str] | None = None,
     dtype: str | None = None,
 ) -> CheckReport:
-    """Check a calculator like `pesbench.check`, which documents the arguments."""
+    """Check an ASE calculator: conformance, 30 bond scans, short dynamics (docs/check.md).
+
+    Runs in the caller's process, so that a model in training can be checked between two epochs.
+    The calculator's `atoms` and `results` are left as they were. A calculator that raises on a
+    molecule costs that molecule and is told in the report; one that kills the process kills it:
+    `python -m pesbench check` is the safe way for those.
+
+    Args:
+        calculator: Any ASE calculator, eV and Å.
+        name: Name of the model in the report; the calculator's class if None.
+        scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
+        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
+            `dynamics` (some 9000).
+        limits: What passes; see `pesbench.Limits`.
+        elements: Symbols the calculator knows; None to find out by asking it.
+        dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and
+            fails if it is coarser.
+
+    Returns:
+        A report; `report.passed`, `report.scores["fsd_full"]` in Å⁻¹, `print(report)`,
+        `report.to_json(path)`.
+
+    Raises:
+        UserError: `calculator` is none, or a name is unknown.
+    """
     if dtype is not None and dtype not in DTYPES:
         raise UserError(f"check: no dtype {dtype!r}; give {' or '.join(DTYPES)}, or None")
     model = CalculatorModel(calculator, elements, dtype)

@@ -15,7 +15,7 @@ from pesbench.commands.check.report import CheckReport
 from pesbench.commands.check.run import DTYPES, PARTS, chosen_scans, run_check
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Model, ModelInfo, Status, one_line
-from pesbench.core.names import LONGEST, why_unfit
+from pesbench.core.names import LONGEST_MODEL, why_unfit
 from pesbench.core.progress import track
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
@@ -74,9 +74,9 @@ def entry_of_weights(
     if is_address(weights) and (reason := why_no_address(weights)):
         raise UserError(f"check: `--weights {without_secret(weights)}` {reason}")
     path = unquote(urlsplit(weights).path) if is_address(weights) else weights
-    name = re.sub(r"[^A-Za-z0-9._+-]", "-", Path(path).stem).strip(".-")[:LONGEST] or "model"
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", Path(path).stem).strip(".-")[:LONGEST_MODEL] or "model"
     if why_unfit(name):  # such as `reference`, which a run could not have
-        name = f"model-{name}"[:LONGEST].rstrip(".")
+        name = f"model-{name}"[:LONGEST_MODEL].rstrip(".")
     keys = {"family": family, "weights": weights}
     entry = make_entry(name, keys | ({} if dtype is None else {"dtype": dtype}), "check: ")
     return resolve_entry(entry.trusted() if trust else entry, Path("check"), Path.cwd())

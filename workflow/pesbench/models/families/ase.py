@@ -21,9 +21,9 @@ from ase.data import atomic_numbers
 
 from pesbench.core.errors import UserError, signal_name
 from pesbench.core.family import DESCRIBING, EntrySettings, Family, LoadJob
-from pesbench.core.interface import Batch, Model, ModelInfo, Result, one_energy, one_line
+from pesbench.core.interface import Batch, Model, ModelInfo, one_energy, one_line
 from pesbench.core.settings import setting
-from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.models.frame_by_frame import FrameByFrame
 
 IMPORT_CHECK_TIMEOUT_S = 300
 _FAILS_AT_IMPORT = 4  # exit code
@@ -61,7 +61,7 @@ class ASESettings(EntrySettings):
     )
 
 
-class ASEModel:
+class ASEModel(FrameByFrame):
     """An ASE calculator, one system at a time.
 
     Args:
@@ -97,16 +97,18 @@ class ASEModel:
     def info(self) -> ModelInfo:
         return self._info
 
-    def evaluate(self, batch: Batch) -> Result:
-        return evaluate_frame_by_frame(batch, self._single)
-
-    def _single(self, system: Batch) -> tuple[float | None, Any]:
-        atoms = Atoms(
-            system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
-            info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
-        )  # fmt: skip
+    def single(self, system: Batch) -> tuple[float | None, Any]:
         fresh = self._calculator is None
-        return ask(self._factory(**self._arguments) if fresh else self._calculator, atoms)
+        calculator = self._factory(**self._arguments) if fresh else self._calculator
+        return ask(calculator, atoms_of(system))
+
+
+def atoms_of(system: Batch) -> Atoms:
+    """A batch of one system as ASE has it."""
+    return Atoms(
+        system.numbers, system.positions, cell=system.cell[0], pbc=system.pbc[0],
+        info={"charge": int(system.charge[0]), "spin": int(system.spin[0])},
+    )  # fmt: skip
 
 
 def ask(calculator: Any, atoms: Atoms) -> tuple[float | None, Any]:

@@ -20,9 +20,9 @@ from ase.units import Bohr, Hartree
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import EntrySettings, Family, LoadJob
-from pesbench.core.interface import Batch, Model, ModelInfo, Result
+from pesbench.core.interface import Batch, Model, ModelInfo
 from pesbench.core.settings import setting
-from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.models.frame_by_frame import FrameByFrame
 
 NO_DISPERSION = "none"
 _MEMORY_BESIDE_MB = 2000  # that PySCF's buffers take no part of
@@ -249,7 +249,7 @@ def core_potentials(basis: str, symbols: set[str]) -> dict[str, Any]:
     return found
 
 
-class PySCFModel:
+class PySCFModel(FrameByFrame):
     """Kohn-Sham DFT: restricted for singlets, unrestricted for other multiplicities.
 
     Singlets are restricted as in BSCT-SPICE: a bond is stretched with its two electrons in one
@@ -281,10 +281,7 @@ class PySCFModel:
             details=details,
         )
 
-    def evaluate(self, batch: Batch) -> Result:
-        return evaluate_frame_by_frame(batch, self._single)
-
-    def _single(self, system: Batch) -> tuple[float, np.ndarray]:
+    def single(self, system: Batch) -> tuple[float, np.ndarray]:
         field = _converged(self._mean_field(system))
         gradient = field.nuc_grad_method().kernel()
         return field.e_tot * Hartree, -np.asarray(gradient) * (Hartree / Bohr)

@@ -14,9 +14,9 @@ import numpy as np
 from ase.units import Bohr, Hartree
 
 from pesbench.core.family import EntrySettings, Family, LoadJob
-from pesbench.core.interface import Batch, Model, ModelInfo, Result
+from pesbench.core.interface import Batch, Model, ModelInfo
 from pesbench.core.settings import setting
-from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.models.frame_by_frame import FrameByFrame
 
 HEAVIEST_ELEMENT = 86  # radon, where the parametrisations end
 
@@ -31,7 +31,7 @@ class TBLiteSettings(EntrySettings):
     )
 
 
-class TBLiteModel:
+class TBLiteModel(FrameByFrame):
     """An xTB method.
 
     Args:
@@ -56,10 +56,7 @@ class TBLiteModel:
             details={"tblite": version("tblite"), "method": self._method},
         )
 
-    def evaluate(self, batch: Batch) -> Result:
-        return evaluate_frame_by_frame(batch, self._single)
-
-    def _single(self, system: Batch) -> tuple[float, np.ndarray]:
+    def single(self, system: Batch) -> tuple[float, np.ndarray]:
         calculator = self._calculator(
             self._method,
             system.numbers,

@@ -25,6 +25,7 @@ from pesbench.core.systems import System
 from pesbench.engine.patient_worker import PatientWorker
 from pesbench.engine.shard import (
     Spent,
+    refuse_control,
     results_attributes,
 )
 from pesbench.files.checkpoint import (
@@ -64,11 +65,7 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         HostError: the machine failed; a second call continues.
     """
     entry, settings = job.entry, job.settings.check()
-    if entry.family == "control":
-        raise UserError(
-            f"model {entry.name!r}: a control is defined on the frames of scans only; "
-            "leave it out of `dynamics`"
-        )
+    refuse_control(entry, "dynamics")
     with ScanSet(job.scan_set) as scan_set:
         systems = _chosen(scan_set, job.items)
         of_set = scan_set.name, scan_set.sha256

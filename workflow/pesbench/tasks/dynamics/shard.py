@@ -26,8 +26,7 @@ from pesbench.engine.relaxation import Relaxed, relax
 from pesbench.engine.shard import (
     Spent,
     caller_state,
-    load_model,
-    molecule_limit,
+    load_for_molecules,
     state_arrays,
 )
 from pesbench.engine.worker import ModelLoadError
@@ -103,7 +102,9 @@ class DynamicsRun:
         self.evaluator = Evaluator(self.worker, BatchLimit(systems=1))
         info, lost = None, None
         try:
-            info = self._load()
+            info, self.evaluator.limit = load_for_molecules(
+                self.worker, self.checkpoint, self.entry, self.systems
+            )
         except ModelLoadError as failure:
             lost = failure
         ask = Asked(self.evaluator, self.entry.name)
@@ -112,19 +113,6 @@ class DynamicsRun:
             self._save_relaxed(relaxed)
         relaxed = self._read_relaxed()
         self._integrate(ask, relaxed, lost)
-        return info
-
-    def _load(self) -> ModelInfo:
-        """Load the model, and set the batch size that the run began with.
-
-        Raises:
-            ModelLoadError: the model does not load.
-        """
-        info, self.evaluator.limit = load_model(
-            self.worker,
-            self.checkpoint,
-            lambda info: molecule_limit(self.worker, self.entry, self.systems, info),
-        )
         return info
 
     # --- relaxation

@@ -30,8 +30,8 @@ from pesbench.engine.patient_worker import PatientWorker
 from pesbench.engine.shard import (
     Spent,
     caller_state,
-    load_model,
-    molecule_limit,
+    load_for_molecules,
+    refuse_control,
     results_attributes,
     state_arrays,
 )
@@ -68,11 +68,7 @@ def run(job: RunJob) -> None:
         HostError: the machine failed; a second call continues.
     """
     entry, settings = job.entry, job.settings.check()
-    if entry.family == "control":
-        raise UserError(
-            f"model {entry.name!r}: a control is defined on the frames of scans only; "
-            "leave it out of `vibrations`"
-        )
+    refuse_control(entry, "vibrations")
     with ScanSet(job.scan_set) as scan_set:
         systems = _chosen(scan_set, job.items)
         of_set = scan_set.name, scan_set.sha256
@@ -160,7 +156,9 @@ class _Run:
         """
         info, lost = None, None
         try:
-            info = self._load()
+            info, self.evaluator.limit = load_for_molecules(
+                self.worker, self.checkpoint, self.entry, self.systems
+            )
         except ModelLoadError as failure:
             lost = failure
         self.spent.save()  # not before: a checkpoint of another device has been cleared by now
@@ -183,19 +181,6 @@ class _Run:
                 self._give_up(first, failure)
                 break
             self._keep(found)
-        return info
-
-    def _load(self) -> ModelInfo:
-        """Load the model, and set the batch size that the run began with.
-
-        Raises:
-            ModelLoadError: it does not load.
-        """
-        info, self.evaluator.limit = load_model(
-            self.worker,
-            self.checkpoint,
-            lambda info: molecule_limit(self.worker, self.entry, self.systems, info),
-        )
         return info
 
     def _unit(self, systems: Sequence[System], info: ModelInfo) -> list[MoleculeVibrations]:
