@@ -76,7 +76,10 @@ COMMAND, WORKER = "command", "worker"
 _LINE_BYTES = 17  # of the tally: 16 digits and a newline
 # what two runs of one shard may differ in
 VARYING = frozenset(
-    {"wall_s", "times_interrupted", "worker_starts", "peak_memory_bytes", "provenance"}
+    {
+        *("wall_s", "times_interrupted", "worker_starts", "peak_memory_bytes", "provenance"),
+        "atom_frames",  # frames that were asked again after a kill count again
+    }
 )
 
 
