@@ -309,6 +309,20 @@ def test_no_module_outside_names_a_family() -> None:
             assert f'"{name}"' not in path.read_text(), path
 
 
+def test_no_module_outside_compares_with_the_name_of_a_family() -> None:
+    """Not with that of a role's either: `ModelEntry.is_control` and `Family.role` tell."""
+    package = REPO / "workflow/pesbench"
+    found = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Compare):
+                continue
+            left, others = ast.unparse(node.left), {ast.unparse(one) for one in node.comparators}
+            if left.endswith((".family", "['family']")) and others & set(map(repr, families())):
+                found.append(f"{path.relative_to(package)}:{node.lineno}")
+    assert not found
+
+
 def test_families_are_found_without_their_packages() -> None:
     code = (
         "import sys; from pesbench.core.family import families; families()\n"

@@ -40,7 +40,7 @@ def refuse_control(entry: ModelEntry, task: str) -> None:
     Raises:
         UserError: the entry is one.
     """
-    if entry.family == "control":
+    if entry.is_control:
         raise UserError(
             f"model {entry.name!r}: a control is defined on the frames of scans only; "
             f"leave it out of `{task}`"
