@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -25,16 +23,15 @@ def test_it_holds_no_outputs(notebook):
 
 def test_it_runs_without_results_and_network(repo, notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(repo / "workflow"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # a command of another test may have set it
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     for name in ("http_proxy", "https_proxy"):  # what asks a network fails at once
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    start = time.monotonic()
     client = NotebookClient(
         notebook, timeout=SECONDS, resources={"metadata": {"path": str(repo / "docs")}}
     )
     done = client.execute()
-    assert time.monotonic() - start < SECONDS
     code = [cell for cell in done.cells if cell.cell_type == "code"]
     texts = [str(output) for cell in code for output in cell.outputs]
     assert any("image/png" in text for text in texts)
