@@ -68,7 +68,7 @@ def test_a_scan_comes_back_as_it_was(tmp_path, scan, toys):
 
 
 def test_the_contract_of_the_file(tmp_path, scan):
-    """Names, types and root attributes as design.md has them, for readers without this package."""
+    """Names, types and root attributes as the format defines them, to read without this package."""
     _set(tmp_path / "set.h5", [scan])
     with h5py.File(tmp_path / "set.h5") as file:
         assert file.attrs["format"] == "pesbench-scans"
