@@ -624,7 +624,7 @@ def test_missing_scans_and_trajectories_are_counted(groups, toys, tmp_path, capl
     pd.testing.assert_frame_equal(scores[identity].sort_index(), ours[identity])
     text = (out / "leaderboard.md").read_text()
     assert "4 of 6" in text
-    assert "never asked" in text
+    assert "were never run for this model" in text
     # what is absent is no result: merged once more, as scores, it stays to be filled in
     shutil.rmtree(out / "theirs" / "bonds")
     c = Group(tmp_path / "c", a.folder / "toys.h5", toys)

@@ -167,7 +167,7 @@ def test_the_terminal_shows_one_line_a_message(shown, tmp_path, toys, toy_set, c
 # --- names ---------------------------------------------------------------------------------------
 
 NAMES = ["../../x/y", "..", ".", "", "/etc", "a/b", "--help", "-x", "a\nb", "<b>", "a|b", "=1+1",
-         "x" * 300, "figures", "models.json", "a b", "$x$", "\x1b[2J"]  # fmt: skip
+         "x" * 300, "sections", "models.json", "a b", "$x$", "\x1b[2J"]  # fmt: skip
 
 
 def _small(place, toys, toy_set):
