@@ -37,7 +37,7 @@ def a_section(**changes):
         "notes": ["How to read it."],
         "board": [
             BoardColumn(Metric("x_error", "error", "eV", "lower"), {"a": 0.1}, {"a": 3, "b": 0}),
-            BoardColumn(Metric("x_beyond", "beyond"), {"a": math.inf}),
+            BoardColumn(Metric("x_beyond", "beyond"), {"a": math.inf, "b": math.nan}),
             BoardColumn(Metric("x_count", "count"), {"a": 2}, kind=INTEGER),
             BoardColumn(Metric("x_flag", "flag"), {"b": True}, kind=FLAG),
             BoardColumn(Metric("x_word", "word"), {"b": "="}, kind=TEXT),
@@ -68,6 +68,7 @@ def test_what_is_written_is_read_back(folder):
     assert board["x_error"].tolist()[0] == 0.1
     assert board["x_error_n"].tolist() == [3, 0]
     assert board.loc["a", "x_beyond"] == math.inf
+    assert "b" not in found.board[1].values  # NaN is no value
     assert board["x_count"].dtype == "Int64"
     assert board["x_flag"].dtype == "boolean"
     assert board.loc["b", "x_word"] == "="

@@ -65,6 +65,12 @@ def score_settings(wildcards):
     return words(RUN.tasks[wildcards.task].settings, "score")
 
 
+def trained_on_option(wildcards):
+    """A parameter: the scans that the model was trained on, for a task of scans."""
+    scans = RUN.tasks[wildcards.task].task.item == SCAN
+    return option("--seen-scans", RUN.seen_scans(wildcards.model) if scans else [])
+
+
 def selected_option(wildcards):
     """A parameter: the items to score; the files may hold more."""
     scans = RUN.tasks[wildcards.task].task.item == SCAN

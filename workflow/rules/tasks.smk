@@ -113,7 +113,7 @@ rule score:
             lambda wildcards: stage_modules(wildcards.task, "score"), "pesbench.commands.scoring"
         ),
         seen=seen_option,
-        trained_on=lambda wildcards: option("--seen-scans", RUN.seen_scans(wildcards.model)),
+        trained_on=trained_on_option,
         selected=selected_option,
         settings=score_settings,
         reference=lambda wildcards, input: option("--reference", input.reference),

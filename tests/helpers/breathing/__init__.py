@@ -1,5 +1,5 @@
 """A task that exists in the tests only.
 
-Its folder is copied to `workflow/pesbench/tasks/breathing`, where tasks are looked for; here its
-own modules cannot be imported by that name, so `task.py` has a relative import.
+Its folder is copied to `workflow/pesbench/tasks/breathing`, where tasks are looked for; its
+modules import one another by the names that they have there.
 """

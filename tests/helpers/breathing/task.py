@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pesbench.tasks.breathing.settings import BreathingSettings
+
 from pesbench.core.section import Metric
 from pesbench.core.task import Phase, Size, Task
-
-from .settings import BreathingSettings
 
 
 class Breathing(Task):

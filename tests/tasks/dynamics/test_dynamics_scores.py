@@ -80,6 +80,15 @@ def test_the_split_is_carried(shard, toy_set, tmp_path):
     assert frame.attrs["settings"]["duration_ps"] == 1.0
 
 
+def test_only_selected_molecules_are_scored(shard, toy_set, tmp_path):
+    first, second = (row["system"] for row in trajectory_rows([shard]))
+    out = tmp_path / "d.parquet"
+    write_dynamics_scores([shard], out, scan_set=toy_set, selected=[second])
+    assert pd.read_parquet(out)["system"].tolist() == [second] != [first]
+    with pytest.raises(UserError, match="holds no selected molecule"):
+        write_dynamics_scores([shard], out, scan_set=toy_set, selected=["nobody"])
+
+
 # --- how a run ended -----------------------------------------------------------------------------
 
 N_STEPS, EVERY = 1000, 10

@@ -882,6 +882,11 @@ def test_by_the_commands(toys_set, tmp_path, monkeypatch):
     with ScanSet(toys_set) as scan_set:
         assert frame.attrs["scan_set_sha256"] == scan_set.sha256
     assert frame.attrs["imaginary_cm1"] == -20.0
+    assert cli.main([*score, "--selected", "c*", "--out", "some.parquet"]) == 0
+    assert pd.read_parquet(tmp_path / "some.parquet")["system"].tolist() == ["cc", "cn"]
+    assert cli.main([*score, "--selected", "nobody", "--out", "none.parquet"]) == 2
+    with pytest.raises(SystemExit, match="2"):  # scans are no items of this task
+        cli.main([*score, "--seen-scans", "C-N/cn", "--out", "none.parquet"])
     assert frame.attrs["settings"]["relax_fmax"] == 0.01
     with pytest.raises(SystemExit, match="2"):
         cli.main([*options, "--relax-fmax", "-1", "--out", "w.h5"])

@@ -75,8 +75,10 @@ def _add_score(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--scan-set", type=Path, required=True)
     parser.add_argument("--seen-systems", type=Path,
                         help="CSV with the columns system and split, for this model")  # fmt: skip
-    parser.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
-                        help="scans that the model was trained on; they get no score")  # fmt: skip
+    if task.item == SCAN:
+        parser.add_argument("--seen-scans", nargs="+", default=[], metavar="SCAN",
+                            help="scans that the model was trained on; they get no "
+                            "score")  # fmt: skip
     _add_selected(parser, task)
     add_settings(parser, task.settings, "score")
     _add_prepared(parser, task)
@@ -172,7 +174,7 @@ def _score(arguments: argparse.Namespace) -> None:
         entry=_scored_entry(arguments),
         reference=sorted(getattr(arguments, "reference", ())),
         split=arguments.seen_systems,
-        seen_scans=arguments.seen_scans,
+        seen_scans=getattr(arguments, "seen_scans", ()),
         selected=arguments.selected,
         prepared=getattr(arguments, "prepared", None),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,3 +72,7 @@ class ScoreJob:
     seen_scans: Sequence[str] = ()
     selected: Sequence[str] = ("*",)
     prepared: Path | None = None
+
+    def selects(self, item: str) -> bool:
+        """Whether an item, a scan or a system, is to be scored."""
+        return any(fnmatchcase(item, pattern) for pattern in self.selected)

@@ -175,7 +175,11 @@ def _column_content(column: BoardColumn) -> dict[str, Any]:
         "better": metric.better,
         "help": metric.help,
         "kind": column.kind,
-        "values": {name: _plain(value, column.kind) for name, value in column.values.items()},
+        "values": {
+            name: _plain(value, column.kind)
+            for name, value in column.values.items()
+            if value == value  # NaN is no value
+        },
         "counts": {name: int(count) for name, count in column.counts.items()},
     }
 

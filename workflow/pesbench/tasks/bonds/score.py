@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -327,7 +326,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
     with ScanSet(job.scan_set) as scan_set:
         seen = read_split(job.split) if job.split else None
         rows = score_rows(scan_set, job.files, seen, job.entry, job.seen_scans, ceiling_ev)
-        rows = [row for row in rows if any(fnmatchcase(row["scan"], one) for one in job.selected)]
+        rows = [row for row in rows if job.selects(row["scan"])]
         if not rows:
             raise UserError(
                 f"{job.scan_set}: the gate on references dropped every selected scan; "

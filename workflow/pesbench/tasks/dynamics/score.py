@@ -223,7 +223,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
         job: `files` are of trajectories; with an `entry`, they must be of it and made alike.
 
     Raises:
-        UserError: see `trajectory_rows`; or files of another scan set.
+        UserError: see `trajectory_rows`; files of another scan set; or no selected molecule.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
@@ -241,6 +241,9 @@ def score(job: ScoreJob) -> pd.DataFrame:
     if job.entry is not None:  # files of several groups that are merged may differ
         check_alike(alike)
     rows = trajectory_rows(job.files, read_split(job.split) if job.split else None, job.entry)
+    rows = [row for row in rows if job.selects(row["system"])]
+    if not rows:
+        raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs = {"scan_set_sha256": sha256, "settings": settings[0], "made_from": made_from}
     return frame

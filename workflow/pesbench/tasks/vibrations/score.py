@@ -178,7 +178,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
         job: `files` are of the model, `reference` of the scan set's method.
 
     Raises:
-        UserError: see `vibration_rows`; or there is no molecule.
+        UserError: see `vibration_rows`; or there is no selected molecule.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
@@ -193,6 +193,9 @@ def score(job: ScoreJob) -> pd.DataFrame:
             f"{job.files[0]}: holds no molecule; the gate on references dropped all scans of those "
             "selected, see skipped.csv for the reasons"
         )
+    rows = [row for row in rows if job.selects(row["system"])]
+    if not rows:
+        raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     made_from = []
     for path in sorted(job.files):
