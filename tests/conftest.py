@@ -27,10 +27,6 @@ from pesbench.core.scans import Scan
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.references import bsct_spice as bsct
 
-# The tests take a core each. Two processes of two OpenMP threads each wait for one another: sampling
-# frames takes ten times as long. Set before torch and tblite are imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 SMALL_MOLECULES = ("hydrazine", "hydroxylamine", "methanethiol")  # one heavy bond each
 
 # the same examples in every run, and no time limit on a busy machine
