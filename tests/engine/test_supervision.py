@@ -266,7 +266,8 @@ def test_details_that_a_model_tells_are_made_fit_to_store(scan, details):
 
 def test_more_details_than_a_file_takes_are_left_out():
     header = {
-        "elements": None, "charges": False, "batched": False, "device": "cpu", "dtype": "float64",
+        "elements": None, "charges": False, "spins": False, "batched": False,
+        "device": "cpu", "dtype": "float64",
         "details": {f"key {k}": "x" * 1000 for k in range(100)}, "host_bytes": 1,
     }  # fmt: skip
     info, _ = wire.read_info(header)

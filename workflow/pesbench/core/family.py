@@ -26,14 +26,17 @@ MODEL, CONTROL, PERTURBED = "model", "control", "perturbed"  # roles
 DESCRIBING = frozenset(
     {
         "citation",
+        "conservative",
         "description",
         "elements",
         "level_of_theory",
         "license",
         "seed_of",
+        "seen",
         "seen_scans",
         "seen_systems",
         "trained",
+        "training_data",
         "training_dispersion",
         "trust",
         "weights",
@@ -74,6 +77,29 @@ class EntrySettings:
         help="Whether the energies and forces of the training data include dispersion, by a "
         "correction or by the functional itself.",
         choices=("included", "none", "unknown"),
+    )
+    requirements: tuple[str, ...] | None = setting(
+        None,
+        help="Packages that the model runs with: pins of pip, such as `orb-models==0.7.0`, or "
+        "files of them (paths that end in `.txt`). The workflow makes an environment of them, "
+        "which entries with equal ones share.",
+        unique=True,
+    )
+    python: str | None = setting(
+        None,
+        help="Interpreter that the environment is made with: a name such as `python3.12`, or a "
+        "path. Without it, the one that Snakemake runs with.",
+    )
+    training_data: str | None = setting(
+        None, help="Data set that the model was trained on, as information."
+    )
+    conservative: bool | None = setting(
+        None, help="Whether forces are the gradient of the energy, as information."
+    )
+    seen: Mapping[str, str] | None = setting(
+        None,
+        help="What is known of an overlap of the training data with a scan set: a sentence by the "
+        "name of the scan set. The model is marked there.",
     )
     elements: tuple[str, ...] | None = setting(
         None,
@@ -165,6 +191,9 @@ class Family:
         kinds: Dataclass of the keys by that value, derived from `settings`.
         describing: Keys that decide no number.
         packages: Distributions whose versions decide numbers, recorded with every output.
+        requirements: Pins of pip, or files of them, as in the key of an entry; empty for a family
+            that runs in Snakemake's environment.
+        python: Interpreter of that environment, as in the key of an entry; "" for Snakemake's.
         modules: What the environment that runs the model must be able to import.
         extra: Extra of this package that installs them; "" for none.
         gpu: Whether it can use one.
@@ -184,6 +213,8 @@ class Family:
     kinds: ClassVar[Mapping[str, type]] = {}
     describing: ClassVar[frozenset[str]] = DESCRIBING
     packages: ClassVar[tuple[str, ...]] = ()
+    requirements: ClassVar[tuple[str, ...]] = ()
+    python: ClassVar[str] = ""
     modules: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     gpu: ClassVar[bool] = True
@@ -198,6 +229,10 @@ class Family:
         """The dataclass of an entry's keys; of an unknown kind, the keys that all kinds share."""
         kind = said.get(self.kind_key)
         return self.kinds.get(kind, self.settings) if isinstance(kind, str) else self.settings
+
+    def uses_gpu(self, settings: Mapping[str, Any]) -> bool:
+        """Whether an entry can use one."""
+        return self.gpu
 
     def is_method(self, settings: Mapping[str, Any]) -> bool:
         """Whether an entry is a method, which is at `level_of_theory`, and not trained on it."""

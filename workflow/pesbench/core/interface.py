@@ -47,6 +47,48 @@ _ORDER = tuple(Status)
 
 
 @dataclass(frozen=True)
+class Topology:
+    """The bond graph of a molecule, which stays that of its scan or trajectory in every frame.
+
+    Attributes:
+        bonds: Pairs of atom indices i < j, shape (B, 2).
+        smiles: SMILES whose atom-map numbers are the atom indices plus one, or "".
+    """
+
+    bonds: NDArray[np.int64]
+    smiles: str = ""
+
+
+class Molecule(Protocol):
+    """Common interface of a scan and a system."""
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Atomic numbers, shape (N,)."""
+        ...
+
+    @property
+    def bonds(self) -> NDArray[np.int64]:
+        """Bond graph, shape (B, 2)."""
+        ...
+
+    @property
+    def charge(self) -> int:
+        """Total charge in e."""
+        ...
+
+    @property
+    def spin(self) -> int:
+        """Multiplicity."""
+        ...
+
+    @property
+    def smiles(self) -> str:
+        """Mapped SMILES or ""."""
+        ...
+
+
+@dataclass(frozen=True)
 class Batch:
     """Several systems, their atoms one after another.
 
@@ -59,6 +101,8 @@ class Batch:
         charge: Total charges in e, shape (S,), int64.
         spin: Multiplicities, shape (S,), int64.
         labels: What each system is, `(scan id, frame)`; only controls read it.
+        topologies: Bond graph of each system, where it is known; only families whose parameters
+            follow from it, such as classical force fields, read it.
     """
 
     numbers: NDArray[np.int64]
@@ -69,6 +113,7 @@ class Batch:
     charge: NDArray[np.int64]
     spin: NDArray[np.int64]
     labels: tuple[tuple[str, int], ...] = ()
+    topologies: tuple[Topology, ...] = ()
 
     @property
     def n_systems(self) -> int:
@@ -94,6 +139,7 @@ class Batch:
             charge=self.charge[index],
             spin=self.spin[index],
             labels=tuple(self.labels[s] for s in index) if self.labels else (),
+            topologies=tuple(self.topologies[s] for s in index) if self.topologies else (),
         )
 
 
@@ -103,6 +149,7 @@ def molecules_batch(
     charge: Sequence[int],
     spin: Sequence[int],
     labels: Sequence[tuple[str, int]] = (),
+    topologies: Sequence[Topology] = (),
 ) -> Batch:
     """A batch of isolated molecules.
 
@@ -112,6 +159,7 @@ def molecules_batch(
         charge: Total charges in e.
         spin: Multiplicities.
         labels: `(scan id, frame)` of each.
+        topologies: Bond graph of each.
     """
     count = len(positions)
     sizes = [len(z) for z in numbers]
@@ -124,6 +172,33 @@ def molecules_batch(
         charge=np.asarray(charge, dtype=np.int64),
         spin=np.asarray(spin, dtype=np.int64),
         labels=tuple(labels),
+        topologies=tuple(topologies),
+    )
+
+
+def batch_of(
+    molecules: Sequence[Molecule],
+    positions: Sequence[NDArray[np.float64]],
+    labels: Sequence[tuple[str, int]] = (),
+) -> Batch:
+    """A batch of geometries of molecules, each with its charge, multiplicity and bond graph.
+
+    Args:
+        molecules: One a geometry; equal ones may follow each other.
+        positions: One array (N_s, 3) in Å a geometry.
+        labels: `(scan id, frame)` of each.
+    """
+    known: dict[int, Topology] = {}
+    return molecules_batch(
+        positions=positions,
+        numbers=[one.numbers for one in molecules],
+        charge=[one.charge for one in molecules],
+        spin=[one.spin for one in molecules],
+        labels=labels,
+        # one object a molecule, so that a question to a worker holds it once
+        topologies=[
+            known.setdefault(id(one), Topology(one.bonds, one.smiles)) for one in molecules
+        ],
     )
 
 
@@ -211,6 +286,7 @@ class ModelInfo:
     Attributes:
         elements: Atomic numbers it knows; None where it does not tell.
         charges: Whether it takes account of a total charge other than 0.
+        spins: Whether it takes account of a multiplicity other than 1.
         batched: Whether one call on S systems is cheaper than S calls.
         device: Such as `cpu` or `cuda:0`.
         dtype: Precision of its arithmetic, such as `float64`.
@@ -223,6 +299,7 @@ class ModelInfo:
     device: str
     dtype: str
     details: dict[str, Any] = field(default_factory=dict)
+    spins: bool = False
 
 
 class Model(Protocol):

@@ -10,33 +10,17 @@ import logging
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, ModelInfo, Result, Status
+from pesbench.core.interface import Batch, ModelInfo, Molecule, Result, Status
 from pesbench.engine.batching import BatchLimit, split
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
 
 GIVE_UP_AFTER = 3  # scans in a row on which the worker crashed or hung
 NOT_TRIED = f"not tried: the worker died or hung on {GIVE_UP_AFTER} scans before"
 logger = logging.getLogger("pesbench")
-
-
-class Molecule(Protocol):
-    """Common interface of a scan and a system."""
-
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """Atomic numbers, shape (N,)."""
-        ...
-
-    @property
-    def charge(self) -> int:
-        """Total charge in e."""
-        ...
 
 
 def why_unsupported(molecule: Molecule, info: ModelInfo) -> str:
@@ -47,6 +31,8 @@ def why_unsupported(molecule: Molecule, info: ModelInfo) -> str:
             return "unknown elements: " + ", ".join(chemical_symbols[z] for z in unknown)
     if molecule.charge and not info.charges:
         return f"the model takes no total charge ({molecule.charge:+d})"
+    if molecule.spin != 1 and not info.spins:
+        return f"the model takes no spin (multiplicity {molecule.spin})"
     return ""
 
 

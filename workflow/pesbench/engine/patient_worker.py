@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pesbench.core.interface import Batch, ModelInfo, Status, molecules_batch
+from pesbench.core.interface import Batch, ModelInfo, Status, batch_of
 from pesbench.core.systems import System
 from pesbench.engine.evaluator import GIVE_UP_AFTER, why_unsupported
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
@@ -92,10 +92,6 @@ class PatientWorker(Worker):
 
 def systems_batch(systems: Sequence[System]) -> Batch:
     """Molecules as they are in the scan set, labelled with their ids."""
-    return molecules_batch(
-        positions=[system.positions for system in systems],
-        numbers=[system.numbers for system in systems],
-        charge=[system.charge for system in systems],
-        spin=[system.spin for system in systems],
-        labels=[(system.id, 0) for system in systems],
+    return batch_of(
+        systems, [system.positions for system in systems], [(system.id, 0) for system in systems]
     )

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, Result, Status, molecules_batch
+from pesbench.core.interface import Batch, Result, Status, batch_of
 from pesbench.core.systems import System
 
 if TYPE_CHECKING:
@@ -73,12 +73,10 @@ def relax(
     for step in range(max_steps + 1):
         if not active:
             break
-        batch = molecules_batch(
-            positions=[atoms[k].positions for k in active],
-            numbers=[systems[k].numbers for k in active],
-            charge=[systems[k].charge for k in active],
-            spin=[systems[k].spin for k in active],
-            labels=[(systems[k].id, step) for k in active],
+        batch = batch_of(
+            [systems[k] for k in active],
+            [atoms[k].positions for k in active],
+            [(systems[k].id, step) for k in active],
         )
         result = evaluate(batch)
         forces = np.split(result.forces, np.cumsum([len(atoms[k]) for k in active])[:-1])

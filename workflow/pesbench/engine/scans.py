@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pesbench.core.interface import Batch, Result, Status, molecules_batch
+from pesbench.core.interface import Batch, Result, Status, batch_of
 from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit, choose_limit
 from pesbench.engine.evaluator import Evaluator, why_unsupported
@@ -17,11 +17,9 @@ from pesbench.models.registry import ModelEntry
 
 def frames_batch(scans: Sequence[Scan]) -> Batch:
     """All frames of some scans, in order, as one batch."""
-    return molecules_batch(
-        positions=[frame for scan in scans for frame in scan.positions],
-        numbers=[scan.numbers for scan in scans for _ in range(scan.n_frames)],
-        charge=[scan.charge for scan in scans for _ in range(scan.n_frames)],
-        spin=[scan.spin for scan in scans for _ in range(scan.n_frames)],
+    return batch_of(
+        [scan for scan in scans for _ in range(scan.n_frames)],
+        [frame for scan in scans for frame in scan.positions],
         labels=[(scan.id, frame) for scan in scans for frame in range(scan.n_frames)],
     )
 

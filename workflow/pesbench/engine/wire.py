@@ -180,6 +180,7 @@ def info_answer(info: ModelInfo, host_bytes: int) -> dict[str, Any]:
         "kind": "ready",
         "elements": elements,
         "charges": bool(info.charges),
+        "spins": bool(info.spins),
         "batched": bool(info.batched),
         "device": str(info.device),
         "dtype": str(info.dtype),
@@ -205,6 +206,7 @@ def read_info(header: dict[str, Any]) -> tuple[ModelInfo, int]:
         info = ModelInfo(
             elements=None if elements is None else frozenset(int(z) for z in elements),
             charges=bool(header["charges"]),
+            spins=bool(header["spins"]),
             batched=bool(header["batched"]),
             device=one_line(header["device"]),
             dtype=one_line(header["dtype"]),

@@ -30,6 +30,7 @@ class TorchSimModel:
         elements: Atomic numbers it knows.
         details: Details for the provenance.
         charges: Whether it takes account of the total charge; TorchSim 0.3 does not pass it on.
+        spins: Whether it takes account of the multiplicity.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class TorchSimModel:
         details: dict[str, Any],
         *,
         charges: bool = False,
+        spins: bool = False,
     ) -> None:
         self._model = model
         self._composition: tuple[bytes, bytes] | None = None
@@ -47,6 +49,7 @@ class TorchSimModel:
         self._info = ModelInfo(
             elements=elements,
             charges=charges,
+            spins=spins,
             batched=True,
             device=str(device),
             dtype=str(model.dtype).removeprefix("torch."),

@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from numpy.polynomial.polynomial import polyfit, polyval
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, Result, Status, molecules_batch
+from pesbench.core.interface import Batch, Result, Status, batch_of
 from pesbench.core.scans import Scan
 
 Array = NDArray[np.float64]
@@ -56,11 +56,12 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     joined = {
         field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
         for field in fields(Batch)
-        if field.name not in ("labels", "system")
+        if field.name not in ("labels", "system", "topologies")
     }
     system = [batch.system + first for batch, first in zip(batches, start, strict=True)]
     labels = tuple(label for batch in batches for label in batch.labels)
-    return Batch(**joined, system=np.concatenate(system), labels=labels)
+    topologies = tuple(one for batch in batches for one in batch.topologies)
+    return Batch(**joined, system=np.concatenate(system), labels=labels, topologies=topologies)
 
 
 def healthy(base: Result) -> list[int]:
@@ -373,12 +374,10 @@ def frames(scans: Sequence[Scan], at: Sequence[float] = FRAMES) -> Batch:
     for scan in scans:
         rest = scan.coordinate[np.nanargmin(scan.energy)]
         chosen += [(scan, int(np.argmin(np.abs(scan.coordinate - x * rest)))) for x in at]
-    return molecules_batch(
-        positions=[scan.positions[frame] for scan, frame in chosen],
-        numbers=[scan.numbers for scan, _ in chosen],
-        charge=[scan.charge for scan, _ in chosen],
-        spin=[scan.spin for scan, _ in chosen],
-        labels=[(scan.id, frame) for scan, frame in chosen],
+    return batch_of(
+        [scan for scan, _ in chosen],
+        [scan.positions[frame] for scan, frame in chosen],
+        [(scan.id, frame) for scan, frame in chosen],
     )
 
 

@@ -90,6 +90,7 @@ class Probe:
             "dtype": info.dtype if info else "not loaded",
             "batched": info.batched if info else None,
             "charges": info.charges if info else None,
+            "spins": info.spins if info else None,
             "elements": sorted(info.elements) if info and info.elements is not None else None,
             "load_s": self.load_s,
             "tuning_s": self.tuning_s,
@@ -112,6 +113,7 @@ class Probe:
         info = ModelInfo(
             elements=None if elements is None else frozenset(elements),
             charges=bool(value["charges"]),
+            spins=bool(value["spins"]),
             batched=bool(value["batched"]),
             device=value["device"],
             dtype=value["dtype"],

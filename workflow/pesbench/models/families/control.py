@@ -166,8 +166,10 @@ class ControlModel:
     @property
     def info(self) -> ModelInfo:
         details: dict[str, Any] = {"scan_set_sha256": self._set.sha256}
-        return ModelInfo(None, charges=True, batched=False, device="cpu", dtype="float64",
-                         details=details)  # fmt: skip
+        return ModelInfo(
+            elements=None, charges=True, spins=True, batched=False, device="cpu", dtype="float64",
+            details=details,
+        )  # fmt: skip
 
     def _prediction(self, scan_id: str) -> Prediction:
         if self._cached is None or self._cached[0] != scan_id:

@@ -317,6 +317,7 @@ class PerturbedModel:
         return ModelInfo(
             elements=base.elements,
             charges=base.charges,
+            spins=base.spins,
             batched=base.batched,
             device=base.device,
             dtype=base.dtype,

@@ -275,6 +275,7 @@ class PySCFModel(FrameByFrame):
         return ModelInfo(
             elements=self._elements,
             charges=True,
+            spins=True,
             batched=False,
             device="cpu",
             dtype="float64",

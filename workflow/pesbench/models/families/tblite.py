@@ -50,6 +50,7 @@ class TBLiteModel(FrameByFrame):
         return ModelInfo(
             elements=frozenset(range(1, HEAVIEST_ELEMENT + 1)),
             charges=True,
+            spins=True,
             batched=False,
             device="cpu",
             dtype="float64",

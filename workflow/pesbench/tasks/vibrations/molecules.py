@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, Result, Status, molecules_batch
+from pesbench.core.interface import Batch, Result, Status, batch_of
 from pesbench.core.systems import System
 from pesbench.engine.relaxation import Relaxed, relax
 from pesbench.metrics.stability import (
@@ -67,12 +67,10 @@ def _at_minima(
     ]
     counts = [len(some) for some in copies]
     result = evaluate(
-        molecules_batch(
-            positions=[copy for some in copies for copy in some],
-            numbers=[s.numbers for s, n in zip(systems, counts, strict=True) for _ in range(n)],
-            charge=[s.charge for s, n in zip(systems, counts, strict=True) for _ in range(n)],
-            spin=[s.spin for s, n in zip(systems, counts, strict=True) for _ in range(n)],
-            labels=[(s.id, k) for s, n in zip(systems, counts, strict=True) for k in range(n)],
+        batch_of(
+            [s for s, n in zip(systems, counts, strict=True) for _ in range(n)],
+            [copy for some in copies for copy in some],
+            [(s.id, k) for s, n in zip(systems, counts, strict=True) for k in range(n)],
         )
     )
     first_copy = first_atom = 0

@@ -68,7 +68,9 @@ class MACE(TorchSimModel):
         head: int | None = None,
         embedded: Sequence[str] = (),
     ) -> None:
-        super().__init__(model, elements, details, charges=_CHARGE in embedded)
+        super().__init__(
+            model, elements, details, charges=_CHARGE in embedded, spins=_SPIN in embedded
+        )
         self._head = head
         self._embedded = tuple(embedded)
         if head is not None or embedded:
