@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct study-pages format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct keep-bsct study-pages format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench
@@ -44,20 +44,28 @@ study: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
 	$(call keep,mini,mini.h5 skipped.csv)
 
-# A public foundation model on all of BSCT-SPICE. ARCHIVE=PATH: a copy of the data, instead of a download.
+# The models that run on a CPU here on all of BSCT-SPICE; a day, one model after the other. What is finished is kept as
+# it comes, and a second call continues. ARCHIVE=PATH: a copy of the data, instead of a download.
+BSCT := $(BIN)/snakemake --cores $(CORES) --configfile config/study_bsct.yaml
+study-bsct: ARCHIVED := $(if $(ARCHIVE),--config "archive=$$ARCHIVE")
 study-bsct: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/bsct_spice.yaml --config software=venv \
-		'models=[7net-0]' 'dynamics={models: []}' $(if $(ARCHIVE),"archive=$$ARCHIVE")
-	$(call keep,bsct_spice,7net-0/sections)
-	cp results/bsct_spice/7net-0/sections/bonds/worst.png results/bsct_spice/7net-0/sections/bonds/worst.extxyz \
-		resources/study/bsct_spice/7net-0/
+	for model in $$(sed -n 's/^  - //p' config/study_bsct.yaml); do \
+		$(BSCT) $(or $(ARCHIVED),--config) "models=[$$model]" -- scores; $(keep_bsct); \
+	done
+	$(BSCT) $(ARCHIVED) -- all; status=$$?; $(keep_bsct); exit $$status
 
-# $(call keep,SCAN_SET,MORE): tables, figures and scores of results/, not what they were made from
-define keep
-	mkdir -p resources/study/$(1)
-	cd results/$(1) && cp -r --parents leaderboard.csv leaderboard.md models.json $(2) \
-		sections */model.json */scores/*.parquet ../../resources/study/$(1)
-endef
+keep-bsct:
+	$(keep_bsct)
+
+# the pictures beside the sections, which `study-pages` makes anew without evaluations
+keep_bsct = $(call keep,bsct_spice,*/sections/*/*.csv */sections/*/section.json) && ( cd results/bsct_spice && \
+	for one in $$(ls -d */sections/bonds/worst.png 2>/dev/null); do \
+		cp "$$one" "../../resources/study/bsct_spice/$$(dirname "$$one")/../.."; done )
+
+# $(call keep,SCAN_SET,MORE): what there is of tables, figures and scores of results/, not what they were made from
+keep = mkdir -p resources/study/$(1) && ( cd results/$(1) && cp -r --parents \
+	$$(ls -d leaderboard.csv leaderboard.md models.json $(2) sections */model.json */scores/*.parquet 2>/dev/null) \
+	../../resources/study/$(1) )
 
 # Sections and tables of the kept scores, made anew. SCAN_SET: that of BSCT-SPICE, which is not kept.
 study-pages: $(STAMP)

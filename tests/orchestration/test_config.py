@@ -285,6 +285,10 @@ def test_the_shipped_configurations_resolve(repo):
     bsct = resolve(read_yaml(repo / "config/bsct_spice.yaml"), repo)
     assert len(bsct.scans) == 485
     assert len(bsct.tasks["bonds"].shards) == 5
+    study = resolve(read_yaml(repo / "config/study_bsct.yaml"), repo)
+    assert study.scans == bsct.scans
+    assert study.software == "venv"
+    assert not {"wb97m-d3bj", "emt"} & set(study.models)
 
 
 def test_hints():

@@ -17,6 +17,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import yaml
 from ase.data import chemical_symbols, covalent_radii
 
 from examples import KEPT_SCANS
@@ -705,3 +706,17 @@ def test_the_molecules_for_dynamics_are_five_of_each_bond_type_by_the_hash_of_th
         expected += of_type[:5]
     assert pinned == sorted(expected)
     assert len(pinned) == 45
+
+
+def test_the_study_is_on_the_same_data_and_the_first_molecule_of_each_bond_type(repo):
+    run, study = (
+        yaml.safe_load((repo / f"config/{name}.yaml").read_text())
+        for name in ("bsct_spice", "study_bsct")
+    )
+    assert study["scan_sets"] == run["scan_sets"]
+    first = {}
+    for line in (repo / run["dynamics"]["systems_file"]).read_text().splitlines():
+        if not line.startswith("#"):
+            first.setdefault(line.partition("/")[0], line)
+    assert study["dynamics"]["systems"] == list(first.values())
+    assert len(first) == 9
