@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from pesbench.core.errors import HostError
-from pesbench.core.interface import Batch, Result, Status, is_host_failure, told
+from pesbench.core.interface import Batch, Result, Status, Topology, is_host_failure, told
 
 
 class EvaluationError(Exception):
@@ -35,13 +36,17 @@ class ModelCalculator(Calculator):
 
     Args:
         evaluate: `Model.evaluate`, or a worker's in its stead.
+        topology: Bond graph of the system, which a classical force field needs.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
-    def __init__(self, evaluate: Callable[[Batch], Result]) -> None:
+    def __init__(
+        self, evaluate: Callable[[Batch], Result], topology: Topology | None = None
+    ) -> None:
         super().__init__()
         self._evaluate = evaluate
+        self._topologies = () if topology is None else (topology,)
 
     def calculate(
         self,
@@ -57,7 +62,8 @@ class ModelCalculator(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         try:
-            result = self._evaluate(atoms_batch([self.atoms]))
+            batch = replace(atoms_batch([self.atoms]), topologies=self._topologies)
+            result = self._evaluate(batch)
         except (EvaluationError, HostError):
             raise
         except Exception as error:

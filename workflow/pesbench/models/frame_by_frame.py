@@ -24,6 +24,10 @@ _OF_A_CELL = re.compile(r"singular matrix|lattice|\bcell\b|\bpbc\b", re.IGNORECA
 _NEEDS_A_CELL = " (it seems to need a periodic cell, which a molecule does not have)"
 
 
+class UnsupportedError(Exception):
+    """A system that a method is not made for; the message says why."""
+
+
 class FrameByFrame:
     """A model that takes one system at a time."""
 
@@ -44,7 +48,8 @@ def evaluate_frame_by_frame(
     Args:
         batch: Any number of systems.
         single: Energy in eV (one number in any container; None where the method has none) and
-            forces in eV/Å, shape (N, 3), of a batch of one system.
+            forces in eV/Å, shape (N, 3), of a batch of one system. A system on which it raises
+            `UnsupportedError` is `unsupported`.
 
     Raises:
         Exception: the host is out of memory, which is no fault of the system's, or the accelerator
@@ -65,9 +70,9 @@ def evaluate_frame_by_frame(
             if is_lost_device(error) or is_host_failure(error):
                 raise
             energy, force = np.nan, np.full((system.n_atoms, 3), np.nan)
-            memory = is_out_of_device_memory(error)
-            status.append(Status.OUT_OF_MEMORY if memory else Status.ERROR)
-            messages.append(_message(error, system))
+            kind, message = _failure(error, system)
+            status.append(kind)
+            messages.append(message)
             has_energy = True  # NaN in both cases; the status distinguishes them
         else:
             has_energy |= answered is not None
@@ -83,7 +88,11 @@ def evaluate_frame_by_frame(
     )
 
 
-def _message(error: Exception, system: Batch) -> str:
+def _failure(error: Exception, system: Batch) -> tuple[Status, str]:
+    if isinstance(error, UnsupportedError):
+        return Status.UNSUPPORTED, str(error)
+    status = Status.OUT_OF_MEMORY if is_out_of_device_memory(error) else Status.ERROR
     message = told(error)
     without = not system.pbc.any() and not system.cell.any()
-    return message + _NEEDS_A_CELL if without and _OF_A_CELL.search(message) else message
+    lacks_cell = without and _OF_A_CELL.search(message)
+    return status, message + _NEEDS_A_CELL if lacks_cell else message

@@ -23,7 +23,7 @@ from rdkit import Chem
 
 from pesbench.core.bond_graph import bonds_from_geometry, canonical_bonds, fragments, n_parts
 from pesbench.core.errors import HostError, UserError
-from pesbench.core.interface import Batch, Result, told
+from pesbench.core.interface import Batch, Result, Topology, told
 from pesbench.core.names import is_path_name
 from pesbench.core.paths import given_path
 from pesbench.core.progress import track
@@ -225,7 +225,7 @@ def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:
     """
     atoms = Atoms(system.numbers, system.positions)
     atoms.info |= {"charge": system.charge, "spin": system.spin}
-    atoms.calc = ModelCalculator(evaluate)
+    atoms.calc = ModelCalculator(evaluate, Topology(system.bonds, system.smiles))
     try:
         done = BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS)
     except (EvaluationError, HostError):

@@ -21,7 +21,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from numpy.typing import NDArray
 
 from pesbench.core.errors import HostError, UserError
-from pesbench.core.interface import Batch, Result, told
+from pesbench.core.interface import Batch, Result, Topology, told
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.files import provenance
@@ -102,7 +102,7 @@ def langevin_frames(
     rng = np.random.default_rng(seed_number("langevin", system.id, f"{temperature_k:g}", replicate))
     atoms = Atoms(system.numbers, system.positions)
     atoms.info |= {"charge": system.charge, "spin": system.spin}
-    atoms.calc = ModelCalculator(evaluate)
+    atoms.calc = ModelCalculator(evaluate, Topology(system.bonds, system.smiles))
     # twice the temperature at a minimum is the temperature after equipartition
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature_k, rng=rng)
     dynamics = Langevin(
@@ -147,7 +147,7 @@ def isolated_atoms(systems: Sequence[System], evaluate: Callable[[Batch], Result
     for number in sorted({int(z) for system in systems for z in system.numbers}):
         atom = Atoms([number], [(0.0, 0.0, 0.0)])
         atom.info |= {"charge": 0, "spin": 1 + round(ground_state_magnetic_moments[number])}
-        atom.calc = ModelCalculator(evaluate)
+        atom.calc = ModelCalculator(evaluate, Topology(np.empty((0, 2), dtype=np.int64)))
         try:
             energy = atom.get_potential_energy()
         except EvaluationError as failure:

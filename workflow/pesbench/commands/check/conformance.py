@@ -9,6 +9,7 @@ S systems, A atoms. Units: Å, eV, eV/Å.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,7 +19,8 @@ from ase.data import chemical_symbols
 from numpy.polynomial.polynomial import polyfit, polyval
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, Result, Status, batch_of
+from pesbench.core.bond_graph import canonical_bonds
+from pesbench.core.interface import Batch, Result, Status, Topology, batch_of
 from pesbench.core.scans import Scan
 
 Array = NDArray[np.float64]
@@ -130,14 +132,42 @@ def repeated(evaluate: Evaluate, batch: Batch, base: Result, repeats: int = 2) -
     return largest([_difference(batch, base, evaluate(batch)) for _ in range(repeats)])
 
 
+def reordered(topology: Topology, order: NDArray[np.int64]) -> Topology:
+    """The bond graph of a molecule whose atoms come in another order.
+
+    Args:
+        topology: Of the molecule with N atoms.
+        order: The former index of each atom, shape (N,).
+    """
+    place = np.argsort(order)
+
+    def mapped(found: re.Match[str]) -> str:
+        return f":{place[int(found[1]) - 1] + 1}]"
+
+    return Topology(
+        canonical_bonds(place[topology.bonds]), re.sub(r":([0-9]+)\]", mapped, topology.smiles)
+    )
+
+
 def permuted(
     evaluate: Evaluate, batch: Batch, base: Result, generator: np.random.Generator
 ) -> Difference:
     """Atoms of each system in another order; forces are put back into the first one."""
-    order = np.concatenate(
-        [generator.permutation(np.flatnonzero(batch.system == s)) for s in range(batch.n_systems)]
+    own = [np.flatnonzero(batch.system == s) for s in range(batch.n_systems)]
+    orders = [generator.permutation(atoms) for atoms in own]
+    order = np.concatenate(orders)
+    topologies = tuple(
+        reordered(topology, new - atoms[0])
+        for topology, new, atoms in zip(batch.topologies, orders, own, strict=False)
     )
-    other = evaluate(replace(batch, numbers=batch.numbers[order], positions=batch.positions[order]))
+    other = evaluate(
+        replace(
+            batch,
+            numbers=batch.numbers[order],
+            positions=batch.positions[order],
+            topologies=topologies,
+        )
+    )
     forces = np.empty_like(other.forces)
     forces[order] = other.forces
     return _difference(batch, base, replace(other, forces=forces))
