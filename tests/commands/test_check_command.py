@@ -195,7 +195,7 @@ def test_the_command_fails_a_bad_model(tmp_path, capsys):
         (["--calculator", "check_calculators:"], "write module:Class"),
         (["--calculator", "check_calculators:Smoth"], "has no 'Smoth'"),
         (["--calculator", "no_such_module:Smooth"], "does not import (ModuleNotFoundError"),
-        (["--calculator", "os.path:join"], "did not load: TypeError"),
+        (["--calculator", "os.path:join"], "missing a required argument"),
         (["--calculator", "check_calculators:Smooth", "--dtype", "float32"], "go with `--weights`"),
         (["fake", "--parts", "scan"], "no part 'scan'; there are conformance, scans, dynamics"),
         (["fake", "--parts", "scans", "fast"], "no part 'fast'"),

@@ -33,9 +33,10 @@ from pesbench.files.atomic import write_json
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
+from pesbench.models.calls import Named
 from pesbench.models.facts import ModelFacts
-from pesbench.models.families.ase import check_import
 from pesbench.models.frame_by_frame import evaluate_frame_by_frame
+from pesbench.models.import_check import check_imports
 from pesbench.references.molecules import prepare
 from pesbench.report.tables import notes
 from pesbench.tasks.bonds import shard as evaluate
@@ -313,7 +314,7 @@ def test_an_import_path_that_says_strange_things_is_one_line(tmp_path, monkeypat
     (tmp_path / "bytes_to_stderr.py").write_text("import os; os.write(2, b'\\xff\\x00\\n')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(UserError) as caught:
-        check_import("m", path)
+        check_imports("m", [Named("calculator", path)])
     assert "\n" not in str(caught.value)
 
 
@@ -327,7 +328,7 @@ def test_what_an_import_starts_ends_with_its_check(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     start = time.monotonic()
-    check_import("m", "starts_a_child:C")
+    check_imports("m", [Named("calculator", "starts_a_child:C")])
     assert time.monotonic() - start < 60
     _await_end([int((tmp_path / "pid").read_text())])
 

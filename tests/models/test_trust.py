@@ -353,7 +353,7 @@ def test_nothing_is_loaded_to_merge_results(
     for door in ("load", "read_weights"):
         monkeypatch.setattr(registry_, door, None)
     monkeypatch.setattr(fetching, "fetch_weights", None)
-    for door in ("import_object", "check_import"):
+    for door in ("prepared", "check_imports"):
         monkeypatch.setattr(ase, door, None)
     groups = [Group(Path(name).absolute(), toy_set, toys) for name in ("a", "b")]
     for number, what in enumerate(("network", "calculator", "perturbed calculator")):

@@ -28,7 +28,8 @@ from pesbench.files.atomic import write_json
 from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.integrity import readable
-from pesbench.models.families.ase import check_import
+from pesbench.models.calls import Named
+from pesbench.models.import_check import check_imports
 from pesbench.models.trust import entry_sha256
 from pesbench.orchestration import running
 from pesbench.report.strict import model_failures
@@ -408,7 +409,7 @@ def test_what_a_strict_run_calls_a_failure():
     ],
 )
 def test_a_model_that_fails_at_import_is_no_bad_input(tmp_path, toy_set, caplog, path, said):
-    check_import("fake", path)
+    check_imports("fake", [Named("calculator", path)])
     assert f"model 'fake': fails when it is imported ({said})" in caplog.text
     entry = replace(fake_entry(), settings=fake_entry().settings | {"calculator": path})
     _make("bonds", entry, toy_set, tmp_path / "out.h5")

@@ -181,7 +181,7 @@ def keys(settings: type) -> tuple[Key, ...]:
 
     Raises:
         TypeError: a field was not made by `setting`, or its type is none of a scalar, an optional
-            scalar, a scalar or a word, a tuple of scalars and a block.
+            scalar, a scalar or a word, a tuple of scalars, a block and `Any`.
     """
     found = []
     for one in declared(settings):
@@ -193,7 +193,7 @@ def keys(settings: type) -> tuple[Key, ...]:
         many = get_origin(kind) is tuple
         if many:
             kind = get_args(kind)[0]
-        kind = dict if get_origin(kind) is Mapping else kind
+        kind = dict if kind is Any or get_origin(kind) is Mapping else kind
         if kind not in (bool, int, float, str, dict):
             raise TypeError(f"{settings.__name__}.{one.name}: settings hold scalars, not {kind}")
         found.append(Key(one.name, one.about, kind, many, optional, one.default))

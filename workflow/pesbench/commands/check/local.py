@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers
 
 from pesbench.commands.check.limits import Limits
@@ -43,6 +44,7 @@ class CalculatorModel(FrameByFrame):
         calculator: Calculator with `calculate` and `implemented_properties`, as in ASE.
         elements: Symbols it knows; None to ask it.
         dtype: Precision it claims, None if it claims none.
+        atoms: Makes the atoms that it is given of a batch of one system.
 
     Attributes:
         changed: Names of the atoms' arrays that a call has changed in place.
@@ -52,7 +54,11 @@ class CalculatorModel(FrameByFrame):
     """
 
     def __init__(
-        self, calculator: Any, elements: Sequence[str] | None = None, dtype: str | None = None
+        self,
+        calculator: Any,
+        elements: Sequence[str] | None = None,
+        dtype: str | None = None,
+        atoms: Callable[[Batch], Atoms] = atoms_of,
     ) -> None:
         if isinstance(calculator, type):
             raise UserError(
@@ -70,7 +76,7 @@ class CalculatorModel(FrameByFrame):
             raise UserError(
                 f"check: {type(calculator).__name__} has no forces; give a calculator that has"
             )
-        self._calculator = calculator
+        self._calculator, self._atoms = calculator, atoms
         known = None if elements is None else frozenset(_number(symbol) for symbol in elements)
         self.changed: set[str] = set()
         self._info = ModelInfo(
@@ -87,7 +93,7 @@ class CalculatorModel(FrameByFrame):
         return self._info
 
     def single(self, system: Batch) -> tuple[float | None, Any]:
-        atoms = atoms_of(system)
+        atoms = self._atoms(system)
         before = atoms.copy()
         answered = ask(self._calculator, atoms)
         for name in ("numbers", "positions", "cell", "pbc"):

@@ -22,6 +22,7 @@ from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files import provenance
 from pesbench.models.addresses import is_address, why_no_address, without_secret
+from pesbench.models.calls import IMPORT_PATH
 from pesbench.models.families import ase
 from pesbench.models.registry import ModelEntry
 
@@ -94,7 +95,7 @@ def entry_of_calculator(path: str) -> ModelEntry:
     """
     from pesbench.models.models_file import make_entry, resolve_entry  # needs the extra `check`
 
-    if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", path):
+    if not re.fullmatch(IMPORT_PATH, path):
         raise UserError(
             f"check: `--calculator {path}` is no import path; write module:Class, such as "
             "ase.calculators.emt:EMT"
@@ -174,14 +175,13 @@ def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: f
         HostError: it was killed.
     """
     with Worker(entry, device=device, timeout_s=timeout_s, load_timeout_s=timeout_s) as worker:
-        return [one_line(name) for name in worker.call(watch, entry, batch)]
+        return [one_line(name) for name in worker.call(watch, batch)]
 
 
-def watch(model: Model, entry: ModelEntry, batch: Batch) -> list[str]:
+def watch(model: Model, batch: Batch) -> list[str]:
     """Names of the arrays that the model changes; runs in the worker."""
-    if entry.family == ase.FAMILY.name:
-        factory = ase.import_object(entry.settings["calculator"])
-        watched = CalculatorModel(factory(**entry.settings["arguments"]))
+    if isinstance(model, ase.ASEModel):
+        watched = CalculatorModel(model.calculator(), atoms=model.atoms)
         return sorted({*changed_fields(watched.evaluate, batch), *watched.changed})
     return changed_fields(model.evaluate, batch)
 
