@@ -14,6 +14,7 @@ from pesbench.core.paths import path_argument
 from pesbench.core.text import printable
 
 if TYPE_CHECKING:
+    from pesbench.files.environment import Environment
     from pesbench.models.registry import ModelEntry
 
 _PACKAGE = Path(__file__).parents[1]
@@ -21,6 +22,10 @@ LONGEST_LINE = 1500  # characters of a message
 WRITES = "writes "  # before the name of an output, in the parsed arguments
 ENTRY_SHA256 = (
     "digest of the entry that `pesbench entry` prints; needed if loading the entry can run code"
+)
+ENVIRONMENT = (
+    "environment that the model runs in: stamp (JSON) made by `build-environment`, an interpreter, "
+    "or `conda` for the one that is activated (default: that of this command)"
 )
 TRUST = "allow weights that run code when they are loaded"
 
@@ -109,6 +114,12 @@ def add_model(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
     stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
+    add_running(stage)
+
+
+def add_running(stage: argparse.ArgumentParser) -> None:
+    """The options that say where a model runs."""
+    stage.add_argument("--environment", metavar="WHERE", help=ENVIRONMENT)
     stage.add_argument("--device", type=device, default="auto", help=DEVICES)
     stage.add_argument("--threads", type=threads, default=1)
 
@@ -122,6 +133,17 @@ def entry_of(arguments: argparse.Namespace) -> ModelEntry:
     from pesbench.models.registry import ModelEntry
 
     return ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256)
+
+
+def where_of(arguments: argparse.Namespace) -> Environment:
+    """The environment that the options of `add_running` name.
+
+    Raises:
+        UserError: there is none, or it lacks what a worker needs.
+    """
+    from pesbench.files.environment import environment_of
+
+    return environment_of(arguments.environment)
 
 
 def _modules() -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pesbench.commands.arguments import DEVICES, add_settings, device, settings_of, threads
-from pesbench.commands.parsing import ENTRY_SHA256, Stages
+from pesbench.commands.arguments import add_settings, settings_of
+from pesbench.commands.parsing import ENTRY_SHA256, Stages, add_running, where_of
 from pesbench.core.errors import UserError
 from pesbench.references.settings import MoleculeScansSettings, QualityLimits
 
@@ -46,8 +46,7 @@ def add(stages: Stages) -> None:
     )
     stage.add_argument("--weights", type=Path, help="weight file of that entry, if it has one")
     stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
-    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
-    stage.add_argument("--threads", type=threads, default=1)
+    add_running(stage)
     stage.add_argument("--out", action="output", required=True, help="extxyz of the molecules")
     stage.set_defaults(run=_prepare_molecules)
 
@@ -128,6 +127,7 @@ def _prepare_molecules(arguments: argparse.Namespace) -> None:
         relax=relax,
         device=arguments.device,
         threads=arguments.threads,
+        environment=where_of(arguments),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pesbench.commands.arguments import add_settings, settings_of
-from pesbench.commands.parsing import Stages, add_model, all_scans, entry_of
+from pesbench.commands.parsing import Stages, add_model, all_scans, entry_of, where_of
 from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.jobs import PrepareJob, RunJob, ScoreJob
 from pesbench.core.paths import MODELS_FILE
@@ -137,6 +137,7 @@ def _run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         threads=arguments.threads,
         prepared=getattr(arguments, "prepared", None),
+        environment=where_of(arguments),
     )
     stage(task.name, "run")(job)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pesbench.files.environment import Environment
     from pesbench.models.registry import ModelEntry
 
 
@@ -25,6 +26,7 @@ class RunJob:
         device: `auto`, `cpu` or `cuda`.
         threads: Number of threads of the model's arithmetic.
         prepared: File that `prepare` wrote, of a task that has that stage.
+        environment: Where the model runs; None for the environment of this process.
     """
 
     entry: ModelEntry
@@ -35,6 +37,7 @@ class RunJob:
     device: str = "auto"
     threads: int = 1
     prepared: Path | None = None
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -15,7 +16,9 @@ from pathlib import Path
 from pesbench.core import host_memory
 from pesbench.engine import supervisor, wire
 from pesbench.engine.wire import UnreadableError
+from pesbench.files.environment import HERE, Environment
 
+_PACKAGE = Path(__file__).parents[1]  # the folder of this package
 _TICK_S = 0.25  # between two looks at the memory of a worker that computes
 _START_S = 60.0
 _END_S = supervisor.END_S + 5.0
@@ -44,8 +47,12 @@ class TooLargeError(Exception):
 class Process:
     """A model's process and the sockets to it; every call ends at its deadline."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, environment: Environment = HERE) -> None:
         """Start the process.
+
+        Args:
+            threads: Number of threads of the model's arithmetic.
+            environment: Where the model runs.
 
         Raises:
             OSError: there can be no more processes.
@@ -53,14 +60,12 @@ class Process:
         self._data, data = socket.socketpair()
         self._control, control = socket.socketpair()
         numbers = [data.fileno(), control.fileno()]
-        paths = [str(Path(path).absolute()) for path in sys.path]
         try:
             self.supervisor = subprocess.Popen(
-                [sys.executable, "-P", supervisor.__file__, *map(str, numbers), *paths],
+                _command(environment, numbers),
                 pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
-                # BLAS and OpenMP read these once, at import
-                env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+                env=_variables(environment, threads),
                 start_new_session=True,  # Ctrl-C is for the command
             )
         finally:
@@ -215,6 +220,33 @@ class Process:
         except subprocess.TimeoutExpired:
             self.supervisor.kill()
             self.supervisor.wait()
+
+
+def _command(environment: Environment, sockets: list[int]) -> list[str]:
+    """Words of the command that starts the supervisor.
+
+    Here the model finds the modules that the command finds. In another environment it finds those
+    of that one, this package alone, and last what lies in the working folder.
+    """
+    words = [supervisor.__file__, *map(str, sockets)]
+    if environment.is_here:
+        paths = [str(Path(path).absolute()) for path in sys.path]
+        return [sys.executable, "-P", *words, "", *paths]
+    last = []
+    with contextlib.suppress(OSError):  # a working folder that was removed
+        last.append(str(Path.cwd()))
+    return [environment.python, "-I", *words, str(_PACKAGE), *last]
+
+
+def _variables(environment: Environment, threads: int) -> dict[str, str]:
+    """Environment variables of the process; those of Python hold for one environment only."""
+    given = {
+        key: value
+        for key, value in os.environ.items()
+        if environment.is_here or not key.startswith("PYTHON")
+    }
+    # BLAS and OpenMP read these once, at import
+    return given | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"PYTHONSAFEPATH": "1"}
 
 
 def of_memory(held: int, total: int) -> str:

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from pesbench.core.interface import (
@@ -86,7 +87,8 @@ def _load(server: _Server) -> Any:
     try:
         from pesbench.models import registry
 
-        model = registry.load(entry, scan_set=scan_set, device=device)
+        held = None if scan_set is None else Path(scan_set)
+        model = registry.load(entry, scan_set=held, device=device)
         if "torch" in sys.modules:  # it reads the environment, and a model may have changed it
             sys.modules["torch"].set_num_threads(threads)
         server.send(info_answer(model.info, _host_bytes()))

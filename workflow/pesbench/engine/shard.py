@@ -187,7 +187,7 @@ def results_attributes(
         "batch_limit": asdict(evaluator.limit),
         **spent.attributes(),
         "peak_memory_bytes": spent.worker.peak_bytes,
-        "provenance": provenance.collect(),
+        "provenance": provenance.collect(spent.worker.environment.software),
     }
 
 

@@ -1,8 +1,10 @@
 """A small process between a command and its model: whatever the model starts ends with it.
 
-Run as `python -P supervisor.py DATA CONTROL SYS_PATH...` by `worker.Worker`; DATA and CONTROL are
-numbers of inherited sockets. It forks the process in which the model is loaded, in a session of its
-own, and does three things only:
+Run as `python supervisor.py DATA CONTROL PACKAGE PATH...` by `process.Process`. DATA and CONTROL
+are numbers of inherited sockets. PACKAGE is "" for the interpreter of the command, and the paths
+are then all of `sys.path`; for the interpreter of another environment, PACKAGE is the folder of
+`pesbench`, and the paths are searched after the packages of that environment. It forks the process
+in which the model is loaded, in a session of its own, and does three things only:
 
 * it tells the command, through CONTROL, the id of that process, and later how it ended;
 * it passes on what the model prints, up to a limit;
@@ -134,7 +136,24 @@ def _watch(model: int, control: socket.socket, printed: _Printed, wake: int) -> 
             return
 
 
-def _become_model(data: socket.socket, paths: list[str], printed: int) -> None:
+def _find_package(folder: str, paths: list[str]) -> None:
+    """Make `pesbench` importable, and nothing else of the folder that it lies in."""
+    if not folder:
+        sys.path[:] = paths
+        return
+    import importlib.util
+
+    sys.path += paths
+    spec = importlib.util.spec_from_file_location(
+        "pesbench", f"{folder}/__init__.py", submodule_search_locations=[folder]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["pesbench"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["pesbench"])
+
+
+def _become_model(data: socket.socket, package: str, paths: list[str], printed: int) -> None:
     """Load the model in the child process and serve. Does not return."""
     os.setsid()
     die_with_parent()
@@ -145,7 +164,7 @@ def _become_model(data: socket.socket, paths: list[str], printed: int) -> None:
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     os.close(printed)
-    sys.path[:] = paths
+    _find_package(package, paths)
     from pesbench.engine.serving import serve
 
     serve(data)
@@ -167,7 +186,7 @@ def main(arguments: list[str]) -> None:
         for number in (read_end, wake, waker):
             os.close(number)
         control.close()
-        _become_model(data, arguments[2:], write_end)
+        _become_model(data, arguments[2], arguments[3:], write_end)
         os._exit(0)
     data.close()
     os.close(write_end)

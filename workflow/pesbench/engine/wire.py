@@ -7,6 +7,7 @@ they are read. An answer carries the number of the question, so that none is tak
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import socket
@@ -54,10 +55,25 @@ class Timed:
 # --- questions -----------------------------------------------------------------------------------
 
 
+class _Pickler(pickle.Pickler):
+    """Pickles arrays so that any version of NumPy reads them: 1 and 2 name other modules."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+            return array_of, (value.tobytes(), value.dtype.str, value.shape)
+        return NotImplemented
+
+
+def array_of(content: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
+    """An array that may be written to, or a number of NumPy, from its bytes."""
+    return np.frombuffer(content, dtype=dtype).reshape(shape).copy()[()]
+
+
 def question(number: int, content: Any) -> list[memoryview | bytes]:
     """The parts of a frame with a question: what it is about, pickled."""
-    payload = pickle.dumps((number, content), protocol=5)
-    return [LENGTH.pack(len(payload)), payload]
+    payload = io.BytesIO()
+    _Pickler(payload, protocol=5).dump((number, content))
+    return [LENGTH.pack(payload.getbuffer().nbytes), payload.getbuffer()]
 
 
 def read_question(connection: socket.socket) -> tuple[int, Any] | None:

@@ -30,6 +30,7 @@ from pesbench.core.interface import Batch, ModelInfo, Status, one_line
 from pesbench.engine import wire
 from pesbench.engine.process import LARGE, DeathError, LateError, Process, TooLargeError, of_memory
 from pesbench.engine.wire import Timed, UnreadableError
+from pesbench.files.environment import HERE, Environment
 from pesbench.models.registry import ModelEntry
 
 LOAD_TIMEOUT_S = 1800.0
@@ -66,8 +67,10 @@ class Worker(Closing):
         device: `auto`, `cpu` or `cuda`.
         threads: Number of threads of the model's arithmetic.
         timeout_s: Longest time a call may take.
+        environment: Where the model runs; None for the environment of this process.
 
     Attributes:
+        environment: Where the model runs.
         info: What the model told when it was loaded; None while no worker runs.
         starts: Number of starts of the process.
         losses: How often the process was lost, by status (`crashed`, `timeout`, `out_of_memory`).
@@ -85,8 +88,12 @@ class Worker(Closing):
         threads: int = 1,
         timeout_s: float = EntrySettings.timeout_s,
         load_timeout_s: float = LOAD_TIMEOUT_S,
+        environment: Environment | None = None,
     ) -> None:
-        self._arguments = (entry, scan_set, device, threads)
+        # paths as text: another version of Python has another class for them
+        held = None if scan_set is None else str(scan_set)
+        self._arguments = (entry, held, device, threads)
+        self.environment = environment or HERE
         self._threads = threads
         self._timeout_s = timeout_s
         self._load_timeout_s = load_timeout_s
@@ -110,13 +117,15 @@ class Worker(Closing):
         """Start the process and load the model, if it is not running.
 
         Raises:
-            ModelLoadError: the model could not be loaded.
+            ModelLoadError: the model could not be loaded, or has no environment to run in.
             HostError: the machine failed.
         """
         if self._process is not None and self.info is not None:
             return self.info
+        if self.environment.failure:
+            raise ModelLoadError(Status.ERROR, self.environment.failure)
         try:
-            self._process = Process(self._threads)
+            self._process = Process(self._threads, self.environment)
         except OSError as error:
             raise HostError(f"no process can be started for the model: {error}") from error
         self.starts += 1

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pesbench.core.family import families
 from pesbench.files.fingerprint import asked_for, family_modules
+from pesbench.files.software import software, versions
 
 PACKAGES = ("pesbench", "h5py", "numpy", "scipy", "pandas", "rdkit", "snakemake")
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide numbers, as far as they are installed.
+def recorded() -> tuple[str, ...]:
+    """Packages that decide numbers and whose versions are recorded where they are installed.
 
     Those of all families are among them, whichever runs: the environment decides.
     """
     of_families = (package for family in families().values() for package in family.packages)
-    found = {}
-    for package in dict.fromkeys((*PACKAGES, *of_families)):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return tuple(dict.fromkeys((*PACKAGES, *of_families)))
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide numbers, as far as they are installed."""
+    return versions(recorded())
 
 
 def git_commit() -> str:
@@ -63,16 +61,19 @@ def describe(scan_set_sha256: str) -> list[tuple[str, str]]:
     ]
 
 
-def collect() -> dict[str, Any]:
-    """Provenance that every output carries."""
+def collect(of_model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Provenance that every output carries.
+
+    Args:
+        of_model: Python, platform and packages of the model's environment, where they decide the
+            numbers; None for those of this process.
+    """
     return {
         "command": ["python", "-m", "pesbench", *sys.argv[1:]],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
         "code": asked_for(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": package_versions(),
+        **(software(package_versions()) if of_model is None else of_model),
     }
 
 

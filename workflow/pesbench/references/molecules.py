@@ -32,6 +32,7 @@ from pesbench.core.systems import System
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.files.atomic import atomic_path
 from pesbench.files.csv_files import read_rows
+from pesbench.files.environment import Environment
 from pesbench.files.molecules.charge_and_spin import charge_and_spin, whole_number
 from pesbench.files.molecules.plausibility import why_impossible
 from pesbench.files.molecules.reading import read_systems, to_atoms
@@ -299,6 +300,7 @@ def prepare_file(
     relax: ModelEntry | None = None,
     device: str = "auto",
     threads: int = 1,
+    environment: Environment | None = None,
 ) -> None:
     """Give every molecule a geometry and write them as extxyz, sorted by id.
 
@@ -308,6 +310,7 @@ def prepare_file(
         relax: Method that relaxes every molecule, or None.
         device: `auto`, `cpu` or `cuda`.
         threads: Threads of that method.
+        environment: Where that method runs; None for the environment of this process.
 
     Raises:
         UserError: a molecule is wrong, or none has a geometry.
@@ -316,7 +319,13 @@ def prepare_file(
     if relax is None:
         frames = [to_atoms(*prepare(s, None)) for s in track(systems, len(systems), "molecules")]
     else:
-        with Worker(relax, device=device, threads=threads, timeout_s=relax.timeout_s) as worker:
+        with Worker(
+            relax,
+            device=device,
+            threads=threads,
+            timeout_s=relax.timeout_s,
+            environment=environment,
+        ) as worker:
 
             def evaluate(batch: Batch) -> Result:
                 try:

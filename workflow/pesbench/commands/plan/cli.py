@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pesbench.commands.arguments import DEVICES, cores, device, number, threads
-from pesbench.commands.parsing import ENTRY_SHA256, Stages
+from pesbench.commands.arguments import cores, number
+from pesbench.commands.parsing import Stages, add_model, entry_of, where_of
 
 if TYPE_CHECKING:
     from pesbench.orchestration.config_files import Config
@@ -41,12 +41,8 @@ def add(stages: Stages) -> None:
     stage.set_defaults(run=_probe_scans)
 
     stage = stages.add_parser("probe", help="time a model on a small and a large molecule")
-    stage.add_argument("--entry", type=Path, required=True, help="resolved entry (JSON)")
-    stage.add_argument("--weights", type=Path, help="weight file, for an entry that has one")
-    stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
+    add_model(stage)
     stage.add_argument("--scan-set", type=Path, required=True, help="made by `probe-scans`")
-    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
-    stage.add_argument("--threads", type=threads, default=1)
     _add_probe_seconds(stage)
     stage.add_argument("--out", action="output", required=True, help="JSON of the timings")
     stage.set_defaults(run=_probe)
@@ -112,15 +108,15 @@ def _probe_scans(arguments: argparse.Namespace) -> None:
 
 def _probe(arguments: argparse.Namespace) -> None:
     from pesbench.commands.plan.probe import write_probe
-    from pesbench.models.registry import ModelEntry
 
     write_probe(
-        ModelEntry.from_file(arguments.entry, arguments.weights, arguments.entry_sha256),
+        entry_of(arguments),
         arguments.scan_set,
         arguments.out,
         device=arguments.device,
         threads=arguments.threads,
         seconds=arguments.seconds,
+        environment=where_of(arguments),
     )
 
 

@@ -30,6 +30,7 @@ from pesbench.engine.scans import frames_batch, initial_limit
 from pesbench.engine.worker import ModelFailureError, Worker
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json
+from pesbench.files.environment import HERE, Environment
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
@@ -152,6 +153,7 @@ def probe_model(
     device: str = "auto",
     threads: int = 1,
     seconds: float = SECONDS,
+    environment: Environment = HERE,
 ) -> Probe:
     """Time a model.
 
@@ -161,6 +163,7 @@ def probe_model(
         device: `auto`, `cpu` or `cuda`.
         threads: Number of threads of the model's arithmetic.
         seconds: Longest time of a call; once so many have passed no other is begun.
+        environment: Where the model runs.
 
     Returns:
         The timings, or the status and the reason why there are none.
@@ -174,7 +177,7 @@ def probe_model(
     probe = Probe(load_average=os.getloadavg()[0], cores=os.cpu_count() or 1)
     worker = Worker(
         entry, scan_set=scan_set_path, device=device, threads=threads, timeout_s=seconds,
-        load_timeout_s=LOAD_S,
+        load_timeout_s=LOAD_S, environment=environment,
     )  # fmt: skip
     with worker:
         try:
@@ -311,6 +314,7 @@ def write_probe(
     device: str = "auto",
     threads: int = 1,
     seconds: float = SECONDS,
+    environment: Environment = HERE,
 ) -> None:
     """Time a model and write what it took as JSON.
 
@@ -321,6 +325,7 @@ def write_probe(
         device: `auto`, `cpu` or `cuda`.
         threads: Number of threads of the model's arithmetic.
         seconds: Longest time of a call; once so many have passed no other is begun.
+        environment: Where the model runs.
 
     Raises:
         UserError: there is no such scan set.
@@ -328,7 +333,10 @@ def write_probe(
     with ScanSet(scan_set_path) as scan_set:
         about = asked(entry, scan_set.sha256, device, threads)
     begun = time.perf_counter()
-    probe = probe_model(entry, scan_set_path, device=device, threads=threads, seconds=seconds)
+    probe = probe_model(
+        entry, scan_set_path, device=device, threads=threads, seconds=seconds,
+        environment=environment,
+    )  # fmt: skip
     write_json(
         out,
         {
@@ -337,6 +345,6 @@ def write_probe(
             **probe.to_json(),
             "seconds": time.perf_counter() - begun,
             "host": platform.node(),
-            "provenance": provenance.collect(),
+            "provenance": provenance.collect(environment.software),
         },
     )

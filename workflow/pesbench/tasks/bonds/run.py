@@ -16,6 +16,7 @@ from typing import Any
 from pesbench.core.errors import UserError
 from pesbench.core.jobs import RunJob
 from pesbench.files import provenance
+from pesbench.files.environment import HERE
 from pesbench.files.evaluation import Evaluation, write_evaluation
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
@@ -69,7 +70,7 @@ def _kept(job: RunJob) -> tuple[str, ...] | None:
                 and stored.scan_set_sha256 == scan_set.sha256
                 and provenance.summary(found, __name__)["code"]
                 == stage_fingerprint(__name__, *family_modules(job.entry.families))
-                and made["packages"] == provenance.package_versions()
+                and made["packages"] == (job.environment or HERE).software["packages"]
                 and int(found["threads"]) == job.threads
                 and (
                     job.device == "auto"

@@ -62,6 +62,7 @@ def evaluate_shard(job: RunJob) -> None:
             device=job.device,
             threads=job.threads,
             timeout_s=entry.timeout_s,
+            environment=job.environment,
         ) as worker,
     ):
         ids = [i for i in sorted(job.items) if scan_set.quality(i)[0] != "dropped"]

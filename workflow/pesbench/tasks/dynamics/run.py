@@ -90,6 +90,7 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         device=job.device,
         threads=job.threads,
         timeout_s=entry.timeout_s,
+        environment=job.environment,
     ) as worker:
         spent = Spent.resume(checkpoint, worker)
         shard = DynamicsRun(entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s)

@@ -91,6 +91,7 @@ def run(job: RunJob) -> None:
         device=job.device,
         threads=job.threads,
         timeout_s=entry.timeout_s,
+        environment=job.environment,
     ) as worker:
         under_way = _Run(entry, systems, settings, worker, checkpoint)
         info = under_way.run()
