@@ -291,6 +291,7 @@ ROLES = {"control", "perturbed"}
 ELSEWHERE = {
     ("testbed/variants.py", "testbed"),  # the schema of a file of training
     ("files/provenance.py", "rdkit"),  # the package, which builds molecules as well
+    ("files/environment.py", "ase"),  # the package, which every worker needs
 }
 
 
