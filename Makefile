@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,test
+EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct keep-bsct study-pages format clean

@@ -1,0 +1,1 @@
+"""Family `chgnet`: its description (`family.py`) and its adapter (`model.py`)."""

@@ -1,0 +1,1 @@
+"""Family `so3lr`: its description (`family.py`) and its adapter (`model.py`)."""
