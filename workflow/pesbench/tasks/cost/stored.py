@@ -1,0 +1,112 @@
+"""Times of one model: HDF5 files with a group per molecule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.atomic import atomic_path
+from pesbench.files.hdf5 import writing
+from pesbench.files.stored import VERSION, Reader, open_stored
+
+COST_FORMAT = "pesbench-cost"
+
+
+@dataclass(frozen=True)
+class MoleculeTimes:
+    """Times of the calls of a model for one molecule.
+
+    Attributes:
+        system: Id of the molecule.
+        numbers: Atomic numbers, shape (N,).
+        seconds: Time of each call in the model, in order, shape (K,); empty where it failed.
+        status: `ok`, or how the model failed.
+        message: What went wrong, or "".
+        cpu_s: CPU time of the model's process a call, all threads together, in seconds; NaN
+            where the model failed.
+        load_average: Processes that the machine ran over the last minute, at the end of the calls.
+    """
+
+    system: str
+    numbers: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    status: Status
+    message: str
+    cpu_s: float
+    load_average: float
+
+
+def write_times(
+    path: Path, molecules: Iterable[MoleculeTimes], *, attributes: Mapping[str, Any]
+) -> None:
+    """Write a model's times, a group a molecule; mappings among the attributes as JSON."""
+    with atomic_path(path) as part, writing(part) as file:
+        file.attrs["format"] = COST_FORMAT
+        file.attrs["version"] = VERSION
+        for key, value in attributes.items():
+            plain = isinstance(value, str | int | float | bool)
+            file.attrs[key] = value if plain else json.dumps(value)
+        for one in molecules:
+            group = file.create_group(one.system)
+            group.create_dataset("numbers", data=one.numbers)
+            group.create_dataset("seconds", data=one.seconds)
+            group.attrs["status"] = one.status.value
+            group.attrs["message"] = one.message
+            group.attrs["cpu_s"] = one.cpu_s
+            group.attrs["load_average"] = one.load_average
+
+
+class Times(Reader):
+    """A model's times, opened for reading.
+
+    Attributes:
+        systems: Names of the molecules, sorted.
+        model: Name of the model entry.
+        scan_set_sha256: sha256 of the scan set that the molecules are from.
+        settings: How they were timed, `CostSettings` as a mapping.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file of the cost contract.
+
+        Raises:
+            UserError: there is none, it is damaged, or it is something else.
+        """
+        cure = "make it with the rule `run`"
+        super().__init__(open_stored(path, COST_FORMAT, "file of times", cure), marker="status")
+        self.systems = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes["model"])
+            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
+            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+
+    def molecule(self, system: str) -> MoleculeTimes:
+        """Times of one molecule.
+
+        Raises:
+            UserError: the file has no such molecule, or one that is not what it should be.
+        """
+        if system not in self._groups:
+            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
+        group, file = self._groups[system], self._file
+        status = self.status(group)
+        seconds = file.array(group, "seconds", np.float64, (None,))
+        if (seconds < 0).any() or (status is Status.OK and not seconds.size):
+            raise file.wrong(f"{group.name}/seconds", "holds what is no time of a call")
+        return MoleculeTimes(
+            system=system,
+            numbers=self.numbers(group),
+            seconds=seconds,
+            status=status,
+            message=file.attribute(group, "message", str),
+            cpu_s=file.attribute(group, "cpu_s", float),
+            load_average=file.attribute(group, "load_average", float),
+        )
