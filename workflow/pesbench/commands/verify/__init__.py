@@ -1,0 +1,1 @@
+"""The command that compares import paths and arguments of entries with their packages."""
