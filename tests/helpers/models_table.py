@@ -55,8 +55,8 @@ def table() -> str:
     trained = [name for name, entry in entries.items() if is_trained(entry)]
     ran = [name for name in entries if ran_here(name)]
     lines = [
-        f"{len(entries)} entries, of which {len(trained)} are trained models and the others methods "
-        f"and force fields. {len(ran)} of them ran here, with scores in "
+        f"{len(entries)} entries, of which {len(trained)} are trained models and the others "
+        f"methods and force fields. {len(ran)} of them ran here, with scores in "
         "[resources/study](../resources/study/README.md); the others have not run here.",
         "",
         f"| {' | '.join(_TITLES)} |",

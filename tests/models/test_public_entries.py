@@ -1,4 +1,4 @@
-"""The public models of the registry: complete, verified as they are, and in the table of the docs."""
+"""The public models of the registry: complete, as they were verified, and in the docs' table."""
 
 from __future__ import annotations
 
