@@ -130,25 +130,32 @@ def test_another_file_than_the_one_of_the_sha256(
 
 
 @pytest.mark.parametrize(
-    ("family", "name"), [("mace", "x.model"), ("mace", "a b'.pt"), ("sevennet", "x.pth")]
+    ("family", "name"),
+    [("mace", "x.model"), ("mace", "a b'.pt"), ("sevennet", "x.pth"), ("so3lr", "x.model")],
 )
 def test_a_bare_file_needs_a_word(
     tmp_path: Path, marker: Path, family: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = b"cmace.modules.models\nScaleShiftMACE\n0" if family == "mace" else b"}0"
+    first = {
+        "mace": b"cmace.modules.models\nScaleShiftMACE\n0",
+        "sevennet": b"}0",
+        "so3lr": b"cso3krates_torch.modules.models\nSO3LR\n0",
+    }[family]
     (tmp_path / name).write_bytes(program(marker, first))
     assert cli.main(["check", "--weights", name, "--family", family]) == 2
     assert "nothing says that you trust" in said(caplog)
 
 
-def test_weights_of_the_testbed_are_read_without_running_them(
-    tmp_path: Path, marker: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("family", ["testbed", "chgnet"])
+def test_weights_of_some_families_are_read_without_running_them(
+    tmp_path: Path, marker: Path, family: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They need no word: whatever the file is, only tensors and plain values are unpickled."""
     (tmp_path / "x.pt").write_bytes(program(marker, b"}0"))
-    command = ["check", "--weights", "x.pt", "--family", "testbed", "--device", "cpu"]
+    command = ["check", "--weights", "x.pt", "--family", family, "--device", "cpu"]
     assert cli.main(command) == 2
-    assert "torch cannot read these weights" in said(caplog)
+    assert "cannot read these weights" in said(caplog)
+    assert not marker.exists()
 
 
 def test_a_legacy_pickle_is_no_way_around(
@@ -249,7 +256,7 @@ def test_a_family_that_nobody_thought_of_runs_code() -> None:
     """Unknown until its own file says otherwise."""
     assert runs_code("new-family", None)
     assert {family for family in families() if not runs_code(family, None)} == {
-        "control", "pyscf", "tblite", "testbed",
+        "chgnet", "control", "pyscf", "rdkit", "tblite", "testbed",
     }  # fmt: skip
     base = {"name": "b", "family": "tblite", "settings": {}}
     assert not runs_code("perturbed", base)

@@ -138,7 +138,7 @@ def test_a_checkpoint_of_ones_own_is_given_by_its_path(measured: dict[str, Any])
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("another sha256", "carries another '7net-0', with sha256 7052cb42"),
+        ("another sha256", "carries another file of this name, with sha256 7052cb42"),
         ("another package", "give the .pth checkpoint that sevenn writes"),
         ("text", "is text, no weights"),
         ("no level", "was trained on PBE, R2SCAN; name one with `modal`"),

@@ -6,7 +6,6 @@ the graphs of a batch are put together as sevenn's own inference does it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +32,9 @@ from pesbench.core.interface import (
     is_out_of_device_memory,
 )
 from pesbench.core.text import quoted
+from pesbench.models.packaged import packaged_weights
 from pesbench.models.torch_devices import choose_device, torch_details
-from pesbench.models.weights import Weights, read_weights
+from pesbench.models.weights import Weights
 
 
 class SevenNetModel:
@@ -149,13 +149,7 @@ def packaged(name: str, wanted: str | None, family: Family) -> Weights:
         raise UserError(
             f"sevenn {version('sevenn')} carries no checkpoint {name!r}; give its file as `weights`"
         ) from error
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if wanted not in (None, found):
-        raise UserError(
-            f"{path}: sevenn {version('sevenn')} carries another {name!r}, with sha256 {found}; "
-            f"install the version that the entry was written for, or correct `sha256`"
-        )
-    return read_weights(path, found, family)
+    return packaged_weights(path, wanted, family, f"sevenn {version('sevenn')}")
 
 
 def _read_checkpoint(weights: Weights) -> AtomGraphSequential:
