@@ -152,7 +152,7 @@ def test_all_of_them_on_one_leaderboard_and_again(folders, tmp_path):
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "without energy_jump_mev, fu_stable_ps: n/a" in text
     # the reference ran no dynamics
-    assert "every failure counts, none is in excess of one" in text
+    assert "survival is plain: every failure counts, none is in excess of one" in text
     assert "in excess of the reference" not in text
     section = tmp_path / "out" / "sections" / "association"
     assert "in excess of the reference" not in (section / "association.md").read_text()

@@ -16,7 +16,10 @@ _IN_EXCESS = (
     "Failures count in excess of the reference: a molecule and temperature at which the reference "
     "itself fails is left out, and their number is given."
 )
-_ALL_COUNT = "No reference ran dynamics: every failure counts, none is in excess of one."
+_ALL_COUNT = (
+    "The reference ran no dynamics, so that survival is plain: every failure counts, none is in "
+    "excess of one of the reference."
+)
 
 
 def notes(rows: pd.DataFrame) -> tuple[str, ...]:
