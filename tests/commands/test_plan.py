@@ -41,6 +41,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo, Status
 from pesbench.core.task import Phase, Size, Task
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.evaluator import why_unsupported
 from pesbench.files.scan_set import ScanSet
 from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import Config, merged, read_config
@@ -92,7 +93,7 @@ def run_of(config) -> tuple[Run, dict[str, Facts]]:
         return run, read_facts(run, REPO)
     elements = frozenset({1, 6})
     return run, {
-        name: Facts(name, name, name.partition("/")[0], 100, 10 + number % 21, elements, False)
+        name: Facts(name, name, name.partition("/")[0], 100, 10 + number % 21, elements)
         for number, name in enumerate(run.planned)
     }
 
@@ -160,9 +161,9 @@ def test_two_sizes_give_the_right_sum_over_a_set_of_any_such_cost(power):
 def test_every_set_of_elements_is_offered_at_both_sizes():
     organic, other = frozenset({1, 6}), frozenset({1, 9})
     facts = [
-        Facts(f"C-C/{n}", str(n), "C-C", 100, n, elements, False)
+        Facts(f"C-C/{n}", str(n), "C-C", 100, n, elements)
         for n, elements in [(3, organic), (9, organic), (21, organic), (10, other), (30, other)]
-    ] + [Facts("C-C/lost", "lost", "C-C", 0, 500, organic, False)]
+    ] + [Facts("C-C/lost", "lost", "C-C", 0, 500, organic)]
     sizes, groups = candidates(facts)
     assert 3 < sizes[0] < sizes[1] < 30  # the scan that was dropped is not asked for
     assert sorted(group[0] for group in groups) == ["C-C/10", "C-C/21", "C-C/3", "C-C/30"]
@@ -289,6 +290,22 @@ def test_work_is_that_of_the_scans_and_molecules_the_model_knows():
     bonds = {name: one.part("bonds") for name, one in found.items()}
     assert bonds["gfn1-xtb"].shards == bonds["gfn2-xtb"].shards
     assert bonds["gfn1-xtb"].atom_frames < bonds["gfn2-xtb"].atom_frames
+
+
+@pytest.mark.parametrize("charges", [False, True])
+@pytest.mark.parametrize("spins", [False, True])
+def test_the_plan_knows_what_the_run_will_call_unsupported(toys, spins, charges):
+    probe = made_probe(1.0)
+    probe = replace(probe, info=replace(probe.info, charges=charges, spins=spins))
+    speed = Speed(fake_entry(), probe)
+    for charge, spin in (0, 1), (1, 1), (0, 3), (-1, 2):
+        scan = replace(toys["C-C/a"], charge=charge, spin=spin)
+        elements = frozenset(scan.numbers.tolist())
+        facts = Facts(scan.id, "a", "C-C", 100, 8, elements, charge, spin)
+        assert speed.knows(facts) == (not why_unsupported(scan, probe.info))
+    radical = replace(facts, id="C-C/radical", system="radical", charge=0)
+    _, groups = candidates([replace(facts, charge=0, spin=1), radical])
+    assert {group[0] for group in groups} == {scan.id, "C-C/radical"}
 
 
 def test_hours_of_dynamics_are_steps_times_molecules():

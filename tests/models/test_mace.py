@@ -20,6 +20,7 @@ import torch
 from ase import Atoms
 
 from examples import matches
+from mace_networks import write_networks
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, molecules_batch
 from pesbench.engine.worker import Worker
@@ -31,47 +32,13 @@ from pesbench.models.registry import ModelEntry, check_entry
 from pesbench.orchestration.config import read_models, resolve_entry
 
 REPO = Path(__file__).parents[2]
-MAKE = """
-import sys
-from pathlib import Path
-import numpy as np
-sys.path.insert(0, sys.argv[1])
-from benchmarks.models import Size, write_mace
-import torch
-from mace import modules
-
-plain = modules.ScaleShiftMACE
-
-
-def write(name, **extra):
-    path = Path(sys.argv[2], name)
-    modules.ScaleShiftMACE = lambda **settings: plain(**(settings | extra))
-    write_mace(path, Size(channels=4, correlation=2))
-    network = torch.load(path, weights_only=False)
-    network.scale_shift.scale *= 100  # random weights give forces of some meV/A otherwise
-    torch.save(network, path)
-
-
-def embedding(classes, offset):  # as MACE-OMOL was trained with
-    return {"type": "categorical", "per": "graph", "in_dim": 1, "emb_dim": 4,
-            "num_classes": classes, "offset": offset}
-
-
-write("random.model")
-write("embedded.model", embedding_specs={
-    "total_spin": embedding(101, 0), "total_charge": embedding(201, 100)})
-write("field.model", embedding_specs={"field": embedding(3, 0)})
-n = 10
-write("heads.model", heads=["first", "second"], atomic_energies=np.arange(2 * n).reshape(2, n) / 10,
-      atomic_inter_scale=[1.0, 2.0], atomic_inter_shift=[0.0, 0.5])
-"""
 
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `random.model` and others that take more than a geometry."""
     folder = tmp_path_factory.mktemp("weights")
-    subprocess.run([sys.executable, "-c", MAKE, str(REPO), str(folder)], check=True)
+    write_networks(folder)
     return folder
 
 

@@ -25,14 +25,27 @@ logger = logging.getLogger("pesbench")
 
 def why_unsupported(molecule: Molecule, info: ModelInfo) -> str:
     """Reason why a model does not support a scan or a system, or ""."""
-    if info.elements is not None:
-        unknown = sorted(set(molecule.numbers.tolist()) - info.elements)
-        if unknown:
-            return "unknown elements: " + ", ".join(chemical_symbols[z] for z in unknown)
-    if molecule.charge and not info.charges:
-        return f"the model takes no total charge ({molecule.charge:+d})"
-    if molecule.spin != 1 and not info.spins:
-        return f"the model takes no spin (multiplicity {molecule.spin})"
+    elements = frozenset(molecule.numbers.tolist())
+    return why_unsupported_composition(elements, molecule.charge, molecule.spin, info)
+
+
+def why_unsupported_composition(
+    elements: frozenset[int], charge: int, spin: int, info: ModelInfo
+) -> str:
+    """Reason why a model does not support what a molecule is made of, or "".
+
+    Args:
+        elements: Atomic numbers.
+        charge: Total charge in e.
+        spin: Multiplicity.
+        info: What the model takes.
+    """
+    if info.elements is not None and (unknown := sorted(elements - info.elements)):
+        return "unknown elements: " + ", ".join(chemical_symbols[z] for z in unknown)
+    if charge and not info.charges:
+        return f"the model takes no total charge ({charge:+d})"
+    if spin != 1 and not info.spins:
+        return f"the model takes no spin (multiplicity {spin})"
     return ""
 
 

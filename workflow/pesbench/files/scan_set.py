@@ -208,8 +208,8 @@ class ScanSet(Reader):
         """Name of the molecule of one scan, without reading its arrays."""
         return str(self._file.attribute(self._group(scan_id), "system", str))
 
-    def composition(self, scan_id: str) -> tuple[frozenset[int], int]:
-        """Atomic numbers that occur in one scan, and its total charge in e."""
+    def composition(self, scan_id: str) -> tuple[frozenset[int], int, int]:
+        """Atomic numbers that occur in one scan, its total charge in e, and its multiplicity."""
         group = self._group(scan_id)
-        charge = self._file.attribute(group, "charge", int)
-        return frozenset(self.numbers(group).tolist()), charge
+        charge, spin = (self._file.attribute(group, name, int) for name in ("charge", "spin"))
+        return frozenset(self.numbers(group).tolist()), charge, spin

@@ -24,7 +24,8 @@ class Facts:
         frames: Number of frames; 0 for a scan that the quality gate dropped.
         atoms: Number of atoms.
         elements: Atomic numbers.
-        charged: Whether the molecule has a total charge.
+        charge: Total charge in e.
+        spin: Multiplicity.
     """
 
     id: str
@@ -33,7 +34,8 @@ class Facts:
     frames: int
     atoms: int
     elements: frozenset[int]
-    charged: bool
+    charge: int = 0
+    spin: int = 1
 
 
 def scan_set_path(run: Run) -> Path:
@@ -83,7 +85,7 @@ def read_facts(run: Run, base: Path) -> dict[str, Facts]:
 
 def _of_file(scan_set: ScanSet, scan_id: str) -> Facts:
     frames, atoms = scan_set.shape(scan_id)
-    elements, charge = scan_set.composition(scan_id)
+    elements, charge, spin = scan_set.composition(scan_id)
     return Facts(
         id=scan_id,
         system=scan_set.system(scan_id),
@@ -91,14 +93,22 @@ def _of_file(scan_set: ScanSet, scan_id: str) -> Facts:
         frames=0 if scan_set.quality(scan_id)[0] == "dropped" else frames,
         atoms=atoms,
         elements=elements,
-        charged=bool(charge),
+        charge=charge,
+        spin=spin,
     )
 
 
 def _of_molecule(system: System, scan_id: str, bond: str) -> Facts:
-    elements = frozenset(system.numbers.tolist())
-    charged = bool(system.charge)
-    return Facts(scan_id, system.id, bond, N_FRAMES, len(system.numbers), elements, charged)
+    return Facts(
+        id=scan_id,
+        system=system.id,
+        bond=bond,
+        frames=N_FRAMES,
+        atoms=len(system.numbers),
+        elements=frozenset(system.numbers.tolist()),
+        charge=system.charge,
+        spin=system.spin,
+    )
 
 
 def _planned(run: Run, base: Path) -> list[tuple[System, str, str]]:

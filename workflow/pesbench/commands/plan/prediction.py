@@ -18,6 +18,7 @@ from pesbench.commands.plan.cost import Cost, fit
 from pesbench.commands.plan.jobs import method_jobs, model_jobs
 from pesbench.commands.plan.probe import ALONG_SCAN, KINDS, NEAR_MINIMUM, Probe
 from pesbench.core.task import SCAN, Shard, Size, Task
+from pesbench.engine.evaluator import why_unsupported_composition
 from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 from pesbench.orchestration.config import Run
@@ -146,10 +147,7 @@ class Speed:
         """Whether the model supports a molecule."""
         if self._info is None:
             return True
-        elements = self._info.elements
-        return (elements is None or facts.elements <= elements) and (
-            self._info.charges or not facts.charged
-        )
+        return not why_unsupported_composition(facts.elements, facts.charge, facts.spin, self._info)
 
     def _calls(self, frames: int, atoms: int) -> float:
         """Number of calls for frames of one size; a fraction if other frames share the call."""

@@ -21,9 +21,9 @@ N_FRAMES = 10  # of a scan, evenly spaced: a method that converges takes longer 
 
 
 def candidates(facts: Iterable[Facts]) -> tuple[tuple[float, float], list[list[str]]]:
-    """Scans of the two sizes, for every set of elements that occurs.
+    """Scans of the two sizes, for every set of elements, charge and spin that occurs.
 
-    A model need not know all elements; whatever it knows, there are two sizes to time it on.
+    A model need not take all of them; whatever it takes, there are two sizes to time it on.
 
     Args:
         facts: Facts about the scans of a run.
@@ -34,9 +34,10 @@ def candidates(facts: Iterable[Facts]) -> tuple[tuple[float, float], list[list[s
     """
     asked = [one for one in facts if one.frames]
     sizes = two_sizes([one.atoms for one in asked])
-    alike: dict[tuple[frozenset[int], bool], list[Facts]] = {}
+    alike: dict[tuple[frozenset[int], bool, bool], list[Facts]] = {}
     for one in asked:
-        alike.setdefault((one.elements, one.charged), []).append(one)
+        kind = one.elements, one.charge != 0, one.spin != 1
+        alike.setdefault(kind, []).append(one)
     groups = [
         [one.id for one in sorted(same, key=lambda one: (abs(one.atoms - size), one.id))]
         for size in sizes
