@@ -636,8 +636,8 @@ def test_public_models_say_what_they_are(repo):
     for name, settings in public.items():
         assert all(settings.get(key) for key in said), name
         assert set(settings["elements"]) <= set(chemical_symbols[1:]), name
-    addresses = [settings["weights"] for settings in public.values()]
-    assert len(set(addresses)) == len(addresses)
+    networks = [(settings["weights"], settings.get("head")) for settings in public.values()]
+    assert len(set(networks)) == len(networks)
 
 
 def test_a_merged_entry_may_replace_keys_and_not_repeat_its_own(base):
