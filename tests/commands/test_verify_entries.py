@@ -127,6 +127,19 @@ def test_what_lies_in_other_packages_is_said_not_guessed(tmp_path):
     assert "ase.calculators.calculator" in inherited["paths"][0]["not_checked"]
 
 
+def test_a_path_goes_on_in_the_next_package_that_is_pinned(tmp_path):
+    wheel(tmp_path)
+    more = {"front/__init__.py": "from toy.nets import Net\n"}
+    wheel(tmp_path, more, "front-2-py3-none-any.whl")
+    keys = {"arguments": {"size": 1}, "requirements": ["front==2", "toy==1.0"]}
+    said = verified(tmp_path, entry("front:Net", **keys))
+    assert said["paths"][0]["source"] == "toy/nets.py:7"
+    assert [one["pin"] for one in said["packages"]] == ["front==2", "toy==1.0"]
+    alone = keys | {"requirements": ["front==2"], "arguments": {}}
+    with pytest.raises(UserError, match="no package among its requirements"):
+        verified(tmp_path, entry("front:Net", **alone))
+
+
 @pytest.mark.parametrize(
     ("calculator", "keys", "message"),
     [

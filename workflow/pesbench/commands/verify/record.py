@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.commands.verify.binding import UnfitError, check, parameters
-from pesbench.commands.verify.packages import Distribution, Packages, pins, python_version
+from pesbench.commands.verify.packages import (
+    Distribution,
+    Packages,
+    Pin,
+    pins,
+    python_version,
+)
 from pesbench.commands.verify.source import (
     ElsewhereError,
     NotFoundError,
@@ -62,20 +68,9 @@ def verify(entry: ModelEntry, packages: Packages, base: Path) -> dict[str, Any]:
     filling = {DEVICE: "cpu", DTYPE: settings.get(DTYPE) or "float32"}
     named = check_calls(call, place, filling)
     python = python_version(settings.get("python"))
-    read: list[Distribution] = []
-    wanted = iter(pins(settings["requirements"], base, place))
-
-    def distributions() -> Iterator[Distribution]:
-        """Those read so far, and then the next ones, as they are needed."""
-        yield from read
-        for pin in wanted:
-            if (found := packages.get(pin, python)) is not None:
-                if (why := found.why_unfit()) is not None:
-                    raise UserError(f"{place}: {why}; name another in `python`, or another version")
-                read.append(found)
-                yield found
-
-    paths = [_verdict(one, distributions, place) for one in named]
+    pinned = Pinned(pins(settings["requirements"], base, place), packages, python, place)
+    paths = [_verdict(one, pinned, place) for one in named]
+    read = pinned.read
     if not read or all("not_checked" in one for one in paths):
         raise UserError(
             f"{place}: no package among its requirements holds `{settings['calculator']}`, or "
@@ -93,7 +88,48 @@ def verify(entry: ModelEntry, packages: Packages, base: Path) -> dict[str, Any]:
     }
 
 
-def _verdict(named: Named, distributions: Any, place: str) -> dict[str, Any]:
+class Pinned:
+    """What an entry pins, read as far as it is needed: a package of gigabytes may stand last.
+
+    Args:
+        wanted: Its pins, in their order.
+        packages: Where distributions are.
+        python: Version of Python that the entry runs with.
+        place: What messages start with.
+
+    Attributes:
+        read: The distributions that were read.
+    """
+
+    def __init__(self, wanted: list[Pin], packages: Packages, python: str, place: str) -> None:
+        self.read: list[Distribution] = []
+        self._wanted, self._packages = wanted, packages
+        self._python, self._place = python, place
+
+    def has(self, module: str) -> bool:
+        """Whether one holds the first part of a module's name; reads on until one does.
+
+        Raises:
+            UserError: one is damaged, or not for the Python of the entry.
+        """
+        top = module.partition(".")[0]
+        while not any(
+            member.partition("/")[0] in (top, f"{top}.py")
+            for one in self.read
+            for member in one.members
+        ):
+            if not self._wanted:
+                return False
+            found = self._packages.get(self._wanted.pop(0), self._python)
+            if found is None:
+                continue
+            if (why := found.why_unfit()) is not None:
+                raise UserError(f"{self._place}: {why}; name another `python`, or another version")
+            self.read.append(found)
+        return True
+
+
+def _verdict(named: Named, pinned: Pinned, place: str) -> dict[str, Any]:
     """What an import path leads to, and whether it takes its arguments.
 
     Raises:
@@ -103,28 +139,38 @@ def _verdict(named: Named, distributions: Any, place: str) -> dict[str, Any]:
     module = named.path.partition(":")[0]
     if is_standard(module):
         return said | {"not_checked": "a module of Python's own"}
-    top = module.partition(".")[0]
-    read: list[Distribution] = []
-    for one in distributions():
-        read.append(one)
-        if any(member.partition("/")[0] in (top, f"{top}.py") for member in one.members):
-            break
-    else:
+    if not pinned.has(module):
+        top = module.partition(".")[0]
         return said | {"not_checked": f"no pinned package holds the module {top}"}
-    sources = Sources(read)
-    try:
-        found = sources.find(named.path)
-        said |= {"package": str(found.distribution.pin), "source": found.place}
-        if named.keywords is None:
-            return said
-        takes = parameters(sources, found)
-        loose = check(named, takes)
-    except ElsewhereError as error:
-        return said | {"not_checked": f"it goes on in {error}, which is in no pinned package"}
-    except (NotFoundError, UnfitError, RecursionError) as error:
-        raise UserError(
-            f"{place}: `{named.place}: {named.path}`: {error}; correct the entry, or its pin"
-        ) from error
+    known = 0
+    while True:
+        try:
+            return said | _checked_call(named, Sources(pinned.read))
+        except ElsewhereError as error:
+            elsewhere, known = str(error), len(pinned.read)
+        except (NotFoundError, UnfitError, RecursionError) as error:
+            raise UserError(
+                f"{place}: `{named.place}: {named.path}`: {error}; correct the entry, or its pin"
+            ) from error
+        if not pinned.has(elsewhere) or len(pinned.read) == known:
+            return said | {
+                "not_checked": f"it goes on in {elsewhere}, which is in no pinned package"
+            }
+
+
+def _checked_call(named: Named, sources: Sources) -> dict[str, Any]:
+    """Where an import path leads to, and what takes the arguments.
+
+    Raises:
+        NotFoundError, UnfitError: it leads nowhere, or does not take them.
+        ElsewhereError: it leads out of the sources.
+    """
+    found = sources.find(named.path)
+    said: dict[str, Any] = {"package": str(found.distribution.pin), "source": found.place}
+    if named.keywords is None:
+        return said
+    takes = parameters(sources, found)
+    loose = check(named, takes)
     said["takes"] = takes.place
     return said | ({"taken_by_kwargs": list(loose)} if loose else {})
 
