@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -109,13 +109,16 @@ def _filled(text: str, filling: Mapping[str, str]) -> str:
 # --- checks --------------------------------------------------------------------------------------
 
 
-def check_calls(call: Mapping[str, Any], place: str, filling: Mapping[str, str]) -> list[Named]:
+def check_calls(
+    call: Mapping[str, Any], place: str, filling: Mapping[str, str], key: str = "calculator"
+) -> list[Named]:
     """Refuse a call that is none, and find what it names.
 
     Args:
         call: Block with `call`, `arguments` and `positional` of the calculator.
         place: What messages start with, such as the model.
         filling: What stands for the placeholders; a name that is not in it is unknown.
+        key: Key of an entry that the outermost path stands at.
 
     Returns:
         Every import path, the inner ones first.
@@ -123,7 +126,8 @@ def check_calls(call: Mapping[str, Any], place: str, filling: Mapping[str, str])
     Raises:
         UserError: one line with the place and the cure.
     """
-    return list(_named_in_call(call, "", place, filling))
+    *inner, outermost = _named_in_call(call, "", place, filling)
+    return [*inner, replace(outermost, place=key)]
 
 
 def _named(value: Any, at: str, place: str, filling: Mapping[str, str]) -> Iterator[Named]:

@@ -1,7 +1,8 @@
-"""Adapter base for models that TorchSim wraps (TorchSim 0.3 on Python 3.11, and newer)."""
+"""Adapter base for models that TorchSim wraps (TorchSim 0.3 on Python 3.11, 0.6 on Python 3.12)."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,23 @@ from pesbench.core.interface import (
     Result,
     Status,
     is_out_of_device_memory,
+    molecules_batch,
 )
 from pesbench.models.torch_devices import torch_details
+
+WARM_UP_CALLS = 3
 
 
 class TorchSimModel:
     """A TorchSim model behind the contract.
 
-    The state of the last batch is kept: as long as the composition stays, only positions travel.
+    The state of the last batch is kept: as long as nothing else changes, only positions travel.
 
     Args:
         model: The wrapped model.
         elements: Atomic numbers it knows.
         details: Details for the provenance.
-        charges: Whether it takes account of the total charge; TorchSim 0.3 does not pass it on.
+        charges: Whether it takes account of the total charge.
         spins: Whether it takes account of the multiplicity.
     """
 
@@ -43,7 +47,7 @@ class TorchSimModel:
         spins: bool = False,
     ) -> None:
         self._model = model
-        self._composition: tuple[bytes, bytes] | None = None
+        self._composition: tuple[bytes, ...] | None = None
         self._state: ts.SimState | None = None
         device = model.device
         self._info = ModelInfo(
@@ -60,17 +64,32 @@ class TorchSimModel:
     def info(self) -> ModelInfo:
         return self._info
 
+    def extras(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """What a state holds beside the geometry, one value a system; nothing in TorchSim 0.3."""
+        return {}
+
     def on_new_composition(self, state: ts.SimState) -> None:
-        """What a family does when other atoms come; nothing here."""
+        """What a family does when another state comes.
+
+        Some wrappers (mace's of TorchSim 0.3, nequip's) tell batches apart by their elements alone;
+        two batches with the same elements in another division into systems would share a stale
+        index, so it is set anew here.
+        """
+        if hasattr(self._model, "setup_from_system_idx"):
+            self._model.setup_from_system_idx(state.atomic_numbers, state.system_idx)
 
     def _state_of(self, batch: Batch) -> ts.SimState:
-        composition = (batch.numbers.tobytes(), batch.system.tobytes())
+        composition = tuple(
+            array.tobytes()
+            for array in (
+                batch.numbers, batch.system, batch.cell, batch.pbc, batch.charge, batch.spin,
+            )
+        )  # fmt: skip
         device, dtype = self._model.device, self._model.dtype
         positions = torch.as_tensor(batch.positions, dtype=dtype, device=device)
         if composition != self._composition or self._state is None:
             if batch.pbc.any() and not batch.pbc.all():
                 raise ValueError("a batch must be periodic as a whole or not at all")
-            numbers = torch.as_tensor(batch.numbers, device=device)
             self._state = ts.SimState(
                 positions=positions,
                 masses=torch.ones(batch.n_atoms, dtype=dtype, device=device),
@@ -79,8 +98,9 @@ class TorchSimModel:
                     np.swapaxes(batch.cell, 1, 2).copy(), dtype=dtype, device=device
                 ),
                 pbc=bool(batch.pbc.any()),
-                atomic_numbers=numbers,
+                atomic_numbers=torch.as_tensor(batch.numbers, device=device),
                 system_idx=torch.as_tensor(batch.system, device=device),
+                **self.extras(batch),
             )
             self.on_new_composition(self._state)
             self._composition = composition
@@ -104,3 +124,19 @@ class TorchSimModel:
             status=(Status.OK,) * batch.n_systems,
             messages=("",) * batch.n_systems,
         )
+
+
+def warm_up(model: TorchSimModel, element: int) -> None:
+    """Some calls that count for nothing.
+
+    TorchScript, in all of MACE, watches the first call and rounds it differently from those it has
+    compiled: a resumed run would differ from an undisturbed one in the last bit.
+
+    Args:
+        model: The model.
+        element: Atomic number of an element that it knows.
+    """
+    corner = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]])
+    with contextlib.suppress(Exception):  # it will fail again where it counts
+        for _ in range(WARM_UP_CALLS):
+            model.evaluate(molecules_batch([corner], [np.full(3, element)], [0], [1]))

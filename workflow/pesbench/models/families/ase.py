@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
 
-from pesbench.core.errors import HostError, UserError
-from pesbench.core.family import DESCRIBING, EntrySettings, Family, LoadJob
+from pesbench.core.family import LoadJob
 from pesbench.core.interface import Batch, Model, ModelInfo, one_energy
 from pesbench.core.settings import setting
-from pesbench.models.calls import DEVICE, DTYPE, IMPORT_PATH, check_calls, placeholders, prepared
+from pesbench.models.called import QUANTITIES, CalledFamily, CalledSettings, info_of
+from pesbench.models.calls import DEVICE, DTYPE, IMPORT_PATH
 from pesbench.models.frame_by_frame import FrameByFrame
-from pesbench.models.import_check import check_imports
 from pesbench.models.vacuum_box import boxed
 
-CPU, GPU, CUDA = "cpu", "gpu", "cuda"
 UNKNOWN = "calculator"  # device or precision that only the calculator knows
-_CHARGE = "charge"
-QUANTITIES: Mapping[str, Callable[[int, int], float]] = {  # of a total charge and a multiplicity
-    _CHARGE: lambda charge, multiplicity: charge,
-    "multiplicity": lambda charge, multiplicity: multiplicity,
-    "unpaired": lambda charge, multiplicity: multiplicity - 1,
-    "S": lambda charge, multiplicity: (multiplicity - 1) / 2,
-}
-INFO = {"charge": _CHARGE, "spin": "multiplicity"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ASESettings(EntrySettings):
+class ASESettings(CalledSettings):
     """Keys of an entry."""
 
     calculator: str = setting(
@@ -43,44 +31,6 @@ class ASESettings(EntrySettings):
         "`module:Class.method`. The module may lie in the working folder, which is searched after "
         "all packages.",
         pattern=IMPORT_PATH,
-    )
-    arguments: Mapping[str, Any] = setting(
-        dict,
-        help="Keyword arguments of the calculator. A value may be a call or an object "
-        "([calculators of any package](#calculators-of-any-package)), and a text may hold "
-        "`${device}` and `${dtype}`.",
-    )
-    positional: Any = setting(
-        None,
-        help="Positional arguments of the calculator: a list, or a call that returns one.",
-    )
-    device: str | None = setting(
-        None,
-        help="Whether the calculator gets a GPU. Without the key it does where `arguments` holds "
-        "`${device}`, which becomes `cuda` or `cpu`.",
-        choices=(GPU, CPU),
-    )
-    dtype: str | None = setting(
-        None,
-        help="Precision of the arithmetic: what `${dtype}` becomes, and what the results are said "
-        "to be computed in.",
-        choices=("float32", "float64"),
-    )
-    vacuum_box_angstrom: float | None = setting(
-        None,
-        help="For a calculator that knows periodic systems only: a molecule is put into a periodic "
-        "cubic box that is at least so much larger than its extent, in Å. Take more than the "
-        "cutoff of the model.",
-        above=0,
-        at_most=10_000,
-    )
-    info: Mapping[str, str] | None = setting(
-        None,
-        help="How charge and spin reach the calculator: keys of `atoms.info` with the quantity "
-        "that each holds; `unpaired` is a number of electrons, `S` the total spin. Without the "
-        "key, `{charge: charge, spin: multiplicity}`.",
-        choices=tuple(QUANTITIES),
-        empty=True,
     )
     initial: bool | None = setting(
         None,
@@ -92,26 +42,11 @@ class ASESettings(EntrySettings):
         help="Whether every frame gets a new calculator; self-consistent methods need this. What "
         "calls in its arguments return is made once.",
     )
-    elements: tuple[str, ...] | None = setting(
-        None,
-        help="Symbols of the elements that the calculator knows; scans with other elements are "
-        "`unsupported` and not tried.",
-    )
     trained: bool = setting(
         True,
         help="Whether `level_of_theory` is that of the training data of a potential. Set `false` "
         "for a method of quantum chemistry, which is the reference of a scan set of the "
         "same level.",
-    )
-    charges: bool = setting(
-        False,
-        help="Whether the calculator takes account of the total charge; if not, charged molecules "
-        "are `unsupported`.",
-    )
-    spins: bool = setting(
-        False,
-        help="Whether the calculator takes account of the spin; if not, molecules with a "
-        "multiplicity other than 1 are `unsupported`.",
     )
 
 
@@ -130,7 +65,7 @@ class ASEModel(FrameByFrame):
         self._make = make
         self._calculator = None if settings.get("fresh") else make()
         self._box_angstrom: float | None = settings.get("vacuum_box_angstrom")
-        self._quantities = {key: QUANTITIES[what] for key, what in _info(settings).items()}
+        self._quantities = {key: QUANTITIES[what] for key, what in info_of(settings).items()}
         self._initial = bool(settings.get("initial"))
         elements: Sequence[str] | None = settings.get("elements")
         self._info = ModelInfo(
@@ -167,12 +102,6 @@ class ASEModel(FrameByFrame):
 
     def single(self, system: Batch) -> tuple[float | None, Any]:
         return ask(self.calculator(), self.atoms(system))
-
-
-def _info(settings: Mapping[str, Any]) -> Mapping[str, str]:
-    """Keys of `atoms.info` with the quantity that each holds."""
-    said: Mapping[str, str] | None = settings.get("info")
-    return INFO if said is None else said
 
 
 def atoms_of(system: Batch) -> Atoms:
@@ -224,7 +153,7 @@ def ask(calculator: Any, atoms: Atoms) -> tuple[float | None, Any]:
     return one_energy(value("energy", "get_potential_energy")), forces
 
 
-class ASE(Family):
+class ASE(CalledFamily):
     """Any ASE calculator."""
 
     name = "ase"
@@ -233,61 +162,16 @@ class ASE(Family):
         "package](#calculators-of-any-package))."
     )
     settings = ASESettings
-    describing = DESCRIBING - {"elements"}  # no other properties are requested
+    path_key = "calculator"
     packages = ("ase",)
     seconds_on_cpu = 5e-3
     seconds_on_gpu = 5e-3  # a call a frame
     peak_memory_mb = 4000
 
-    def uses_gpu(self, settings: Mapping[str, Any]) -> bool:
-        said = settings.get(DEVICE)
-        return DEVICE in placeholders(_call(settings)) if said is None else said == GPU
-
-    def check(self, name: str, settings: Mapping[str, Any]) -> None:
-        place = f"model {name!r}"
-        dtype = settings.get(DTYPE)
-        filling = {DEVICE: CPU} | ({} if dtype is None else {DTYPE: dtype})
-        paths = check_calls(_call(settings), place, filling)
-        given = set(_info(settings).values())
-        for key, quantities in ("charges", {_CHARGE}), ("spins", set(QUANTITIES) - {_CHARGE}):
-            if settings.get(key) and not (given & quantities or settings.get("initial")):
-                raise UserError(
-                    f"{place}: `{key}: true`, and `info` gives the calculator none of "
-                    f"{', '.join(sorted(quantities))}; name a key of `atoms.info` that holds it"
-                )
-        if not (settings.get("requirements") or settings.get("python")):
-            check_imports(name, paths)
-
     def load(self, job: LoadJob) -> Model:
-        settings, uses_gpu = job.settings, self.uses_gpu(job.settings)
-        device = _device(job.device) if uses_gpu else CPU
-        filling = {DEVICE: device, DTYPE: settings.get(DTYPE) or ""}
-        told = uses_gpu or settings.get(DEVICE) is not None
-        return ASEModel(prepared(_call(settings), filling), settings, device if told else UNKNOWN)
-
-
-def _call(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The call that makes the calculator of an entry."""
-    parts = {key: settings[key] for key in ("arguments", "positional") if key in settings}
-    return {"call": settings["calculator"], **parts}
-
-
-def _device(asked: str) -> str:
-    """`cpu` or `cuda`, of what a job is asked for.
-
-    Raises:
-        HostError: a GPU is asked for, and there is none.
-    """
-    if asked == CPU:
-        return CPU
-    if importlib.util.find_spec("torch") is not None:
-        from pesbench.models.torch_devices import choose_device
-
-        return str(choose_device(asked))
-    there = any(Path("/dev").glob("nvidia[0-9]*"))
-    if asked != "auto" and not there:
-        raise HostError(f"device {asked!r} is asked for, but this machine has no GPU")
-    return CUDA if there else CPU
+        told = self.uses_gpu(job.settings) or job.settings.get(DEVICE) is not None
+        device = self.device_of(job) if told else UNKNOWN
+        return ASEModel(self.maker(job), job.settings, device)
 
 
 FAMILY = ASE()

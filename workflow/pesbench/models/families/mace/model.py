@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch_sim as ts
 from torch_sim.models.mace import MaceModel
 from torch_sim.neighbors import vesin_nl_ts
 
 from pesbench.core.errors import UserError
-from pesbench.core.interface import Batch, Result, molecules_batch
+from pesbench.core.interface import Batch, Result
 from pesbench.core.text import quoted
 from pesbench.models.torch_devices import DTYPES, choose_device
-from pesbench.models.torchsim import TorchSimModel
+from pesbench.models.torchsim import TorchSimModel, warm_up
 from pesbench.models.weights import Weights
 
-WARM_UP_CALLS = 3
 _CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
 # of mace's classes, those that have no energy, or need a field and densities as well
 _NOT_SERVED = ("AtomicDielectricMACE", "AtomicDipolesMACE", "PolarMACE")
@@ -45,9 +42,6 @@ class _Complete(torch.nn.Module):
 
 class MACE(TorchSimModel):
     """A MACE model.
-
-    TorchSim 0.3 tells batches apart by their elements alone; two batches with the same elements in
-    another division into systems would share a stale index, so it is set anew here.
 
     Args:
         model: TorchSim's model of it.
@@ -77,7 +71,7 @@ class MACE(TorchSimModel):
             model.model = _Complete(model.model)
 
     def on_new_composition(self, state: ts.SimState) -> None:
-        self._model.setup_from_system_idx(state.atomic_numbers, state.system_idx)
+        super().on_new_composition(state)
         state.pbc = torch.as_tensor(state.pbc)
 
     def evaluate(self, batch: Batch) -> Result:
@@ -135,22 +129,9 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
         neighbor_list_fn=_neighbor_list,
     )
     details = {"weights_sha256": weights.sha256, "mace-torch": version("mace-torch")}
-    return _warmed_up(MACE(model, elements, details, head=head, embedded=embedded))
-
-
-def _warmed_up(model: MACE) -> MACE:
-    """The model after some calls that count for nothing.
-
-    TorchScript, in all of MACE, watches the first call and rounds it differently from those it has
-    compiled: a resumed run would differ from an undisturbed one in the last bit.
-    """
-    assert model.info.elements is not None
-    corner = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]])
-    numbers = np.full(3, min(model.info.elements))
-    with contextlib.suppress(Exception):  # it will fail again where it counts
-        for _ in range(WARM_UP_CALLS):
-            model.evaluate(molecules_batch([corner], [numbers], [0], [1]))
-    return model
+    loaded = MACE(model, elements, details, head=head, embedded=embedded)
+    warm_up(loaded, min(elements))
+    return loaded
 
 
 def _choose_head(path: Path, heads: list[str], wanted: str | None) -> int | None:

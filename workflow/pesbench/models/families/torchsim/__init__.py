@@ -1,0 +1,1 @@
+"""Family `torchsim`: its description (`family.py`) and its adapter (`model.py`)."""
