@@ -24,10 +24,9 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import families
 from pesbench.core.found import tasks
 from pesbench.files.atomic import write_json
-from pesbench.models import fetching, trust
+from pesbench.models import called, fetching, trust
 from pesbench.models import registry as registry_
 from pesbench.models.addresses import cache_path
-from pesbench.models.families import ase
 from pesbench.models.fetching import settle
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import description
@@ -361,7 +360,7 @@ def test_nothing_is_loaded_to_merge_results(
         monkeypatch.setattr(registry_, door, None)
     monkeypatch.setattr(fetching, "fetch_weights", None)
     for door in ("prepared", "check_imports"):
-        monkeypatch.setattr(ase, door, None)
+        monkeypatch.setattr(called, door, None)
     groups = [Group(Path(name).absolute(), toy_set, toys) for name in ("a", "b")]
     for number, what in enumerate(("network", "calculator", "perturbed calculator")):
         found = entries(marker, weights)[what]

@@ -253,7 +253,8 @@ class RDKit(Family):
     name = "rdkit"
     about = (
         "The classical force fields of RDKit, with the bonds of the scan set in every frame. A "
-        "molecule that the field has no parameters for is `unsupported`."
+        "molecule that the field has no parameters for is `unsupported` "
+        "([docs/rdkit.md](../docs/rdkit.md))."
     )
     settings = RDKitSettings
     packages = ("rdkit",)
