@@ -211,6 +211,9 @@ def test_members_are_bounded_and_never_leave_the_archive(tmp_path, monkeypatch):
     wheel(tmp_path / "b", SOURCES | {"toy/bomb.py": " " * 2000})
     with pytest.raises(UserError, match="is larger than"):
         verified(tmp_path / "b", entry())
+    monkeypatch.setattr(packages_module, "MOST_BYTES_READ", 500)
+    with pytest.raises(UserError, match="GB of source"):
+        verified(tmp_path / "a", entry())
     monkeypatch.setattr(packages_module, "MOST_MEMBERS", 3)
     with pytest.raises(UserError, match="more than 3 members"):
         verified(tmp_path / "a", entry())

@@ -26,6 +26,7 @@ from pesbench.files.strict_yaml import read_text
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 20_000_000  # of a member that is read
+MOST_BYTES_READ = 1_000_000_000  # of all members that are read
 MOST_BYTES_UNPACKED = 20_000_000_000  # of a source archive, which is read through
 MOST_BYTES_OF_FILE = 4_000_000_000
 DOWNLOAD_TIMEOUT_S = 1800
@@ -224,7 +225,12 @@ def read(path: Path, pin: Pin, python: str) -> Distribution:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         raw = _of_zip(path) if path.suffix in (".whl", ".zip") else _of_tar(path)
-        members = {_place(name, wheel=is_wheel): content for name, content in raw}
+        members, size = {}, 0
+        for name, content in raw:
+            members[_place(name, wheel=is_wheel)] = content
+            size += len(content)
+            if size > MOST_BYTES_READ:
+                raise ValueError(f"more than {MOST_BYTES_READ / 1e9:g} GB of source")
     except (
         zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError,
         NotImplementedError, ValueError,
