@@ -104,7 +104,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
             )
 
 
-class _InProcess:
+class InProcess:
     """Stands in for a worker, so that `choose_limit` measures the model in this process."""
 
     loaded_bytes = 0
@@ -151,19 +151,34 @@ def _compare(
     )
     rows = []
     for path, ids, case in cases:
-        found = _case(path, ids, case, calculator, models, TOLERANCE[eager["dtype"]])
+        found = compare(path, ids, case, calculator, models, TOLERANCE[eager["dtype"]])
         rows += [{"case": case} | row for row in found]
     return rows
 
 
-def _case(
+def compare(
     path: Path,
     ids: Sequence[str],
     case: Case,
     calculator: Any,
     models: dict[str, Any],
     tolerance: float,
+    box_angstrom: float = 0.0,
 ) -> list[dict[str, Any]]:
+    """Time batches of some models and the loop of an ASE calculator, in turn.
+
+    Args:
+        path: Scan set.
+        ids: Names of scans.
+        case: How many frames are taken, and how often.
+        calculator: ASE calculator of the loop.
+        models: Loaded models by the name of their form.
+        tolerance: Largest difference of the forces, in units of the largest force.
+        box_angstrom: Padding of the box that the calculator gets a molecule in; 0 for none.
+
+    Returns:
+        One mapping a form: ratios of the repeats, milliseconds a frame, batch.
+    """
     from pesbench.engine.scans import frames_batch
     from pesbench.files.scan_set import ScanSet
 
@@ -177,19 +192,19 @@ def _case(
     limits, choosing_s = {}, {}
     for form, model in models.items():
         start = time.perf_counter()
-        limits[form] = limit_of(_InProcess(model), batches[typical])
+        limits[form] = limit_of(InProcess(model), batches[typical])
         choosing_s[form] = time.perf_counter() - start
     for form, model in models.items():  # warm, and the same numbers
-        _check(model, scans[typical], calculator, tolerance, form)
+        _check(model, scans[typical], calculator, tolerance, form, box_angstrom)
         _in_batches(model, batches[typical], limits[form])
-    _loop(calculator, scans[typical], 10)
+    _loop(calculator, scans[typical], 10, box_angstrom)
 
     # seconds a frame: [form][scan][repeat]
     loop_s: list[list[float]] = [[] for _ in scans]
     batch_s: dict[str, list[list[float]]] = {form: [[] for _ in scans] for form in models}
     for _ in range(case.repeats):
         for k, (scan, batch) in enumerate(zip(scans, batches, strict=True)):
-            loop_s[k].append(_loop(calculator, scan, case.loop_every))
+            loop_s[k].append(_loop(calculator, scan, case.loop_every, box_angstrom))
             for form, model in models.items():
                 batch_s[form][k].append(_in_batches(model, batch, limits[form]) / batch.n_systems)
     return [
@@ -230,12 +245,21 @@ def _every(step: int, n_frames: int) -> range:
     return range(step // 2, n_frames, step)
 
 
-def _loop(calculator: Any, scan: Any, every: int) -> float:
-    """Seconds a frame of the loop that a user of ASE would write."""
+def _atoms(scan: Any, frame: int, box_angstrom: float) -> Any:
     from ase import Atoms
 
+    from pesbench.models.vacuum_box import boxed
+
+    atoms = Atoms(scan.numbers, scan.positions[frame])
+    if box_angstrom:
+        atoms.cell, atoms.pbc = boxed(atoms.positions, box_angstrom)
+    return atoms
+
+
+def _loop(calculator: Any, scan: Any, every: int, box_angstrom: float) -> float:
+    """Seconds a frame of the loop that a user of ASE would write."""
     chosen = _every(every, scan.n_frames)
-    frames = [Atoms(scan.numbers, scan.positions[frame]) for frame in chosen]
+    frames = [_atoms(scan, frame, box_angstrom) for frame in chosen]
     start = time.perf_counter()
     for atoms in frames:
         atoms.calc = calculator
@@ -256,10 +280,11 @@ def _in_batches(model: Any, batch: Any, limit: Any) -> float:
     return time.perf_counter() - start
 
 
-def _check(model: Any, scan: Any, calculator: Any, tolerance: float, form: str) -> None:
+def _check(
+    model: Any, scan: Any, calculator: Any, tolerance: float, form: str, box_angstrom: float
+) -> None:
     """Refuse to time two things that do not compute the same."""
     import numpy as np
-    from ase import Atoms
 
     from pesbench.engine.scans import frames_batch
 
@@ -267,7 +292,8 @@ def _check(model: Any, scan: Any, calculator: Any, tolerance: float, form: str) 
     forces = model.evaluate(frames_batch([scan]).select(chosen)).forces
     expected = []
     for frame in chosen:
-        atoms = Atoms(scan.numbers, scan.positions[frame], calculator=calculator)
+        atoms = _atoms(scan, frame, box_angstrom)
+        atoms.calc = calculator
         expected.append(atoms.get_forces())
     wanted = np.concatenate(expected)
     error = np.abs(forces - wanted).max() / np.abs(wanted).max()

@@ -32,6 +32,7 @@ ITEMS = {
     "7": "dynamics in lock-step against ASE, one molecule after another",
     "8": "dry run of the full size for a cluster",
     "9": "the mini benchmark through Snakemake against its commands by hand",
+    "10": "public networks: batches against a loop over the calculator of their package",
 }
 
 
@@ -40,6 +41,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         batched,
         command,
         dynamics,
+        families,
         memory,
         overhead,
         parallel,
@@ -57,6 +59,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "7": dynamics.measure,
         "8": planning.measure,
         "9": overhead.measure,
+        "10": families.measure,
     }
     return measures[item](inputs)
 
