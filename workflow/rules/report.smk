@@ -77,6 +77,7 @@ rule section:
             stage_module(wildcards.task, "section"),
             stage_module(wildcards.task, "task"),  # its metrics are columns of the leaderboard
             "pesbench.metrics.board",
+            "pesbench.report.choice",
         ),
         descriptions=given(DESCRIPTIONS),
         rank_by=RUN.rank_by,

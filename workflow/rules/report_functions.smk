@@ -18,7 +18,7 @@ PLACES = {"scan_set": SCAN_SET, "models_file": RUN.models_file}
 # The keys of the registry that describe models and decide no number.
 DESCRIPTIONS = as_text({name: description(entry) for name, entry in RUN.models.items()})
 # Modules of leaderboard and page: they call what ranks as the task that always runs does.
-BOARD = ["pesbench.report.board", "pesbench.report.merged"]
+BOARD = ["pesbench.report.board", "pesbench.report.choice", "pesbench.report.merged"]
 BOARD += [stage_module(name, "task") for name, run in RUN.tasks.items() if run.task.always]
 UNASKED = [comparison_module(name) for name in comparisons()]  # what the page says was not asked
 

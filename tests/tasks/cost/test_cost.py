@@ -147,6 +147,10 @@ def test_scores_know_the_machine_and_the_memory(toys, tmp_path):
     assert (frame["cpu"] != "").all()
     assert (frame["cores"] >= 1).all()
     assert frame["peak_memory_mb"].between(10, 10_000).all()
+    (how,) = frame.attrs["made_from"]
+    assert (how["device"], how["elements"]) == ("calculator", "")
+    timed(toys, fake_entry(elements=["N", "C"]), tmp_path / "known.h5")
+    assert scored(toys, tmp_path / "known.h5").attrs["made_from"][0]["elements"] == "C N"
     with pytest.raises(UserError, match="another entry"):
         scored(toys, tmp_path / "c.h5", entry=fake_entry(batch_size=7))
 

@@ -152,6 +152,7 @@ def _section(arguments: argparse.Namespace) -> None:
     from pesbench.core.section import SectionInputs
     from pesbench.files.scan_set import ScanSet
     from pesbench.metrics.board import mean_columns
+    from pesbench.report import choice
     from pesbench.report.tables import check_rank_by
 
     name = arguments.task
@@ -168,6 +169,9 @@ def _section(arguments: argparse.Namespace) -> None:
         section = stage(name, "section")(inputs)
         if section.board is None:
             section = replace(section, board=mean_columns(name, tasks()[name].metrics, scores))
+        if tasks()[name].always:
+            told = choice.columns(found.entries, scores, scan_set)
+            section = replace(section, board=[*section.board, *told])
         _write(arguments.results / SECTIONS / name, section, scan_set)
 
 
@@ -256,6 +260,7 @@ def _title(scan_set: ScanSet) -> str:
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.files import provenance
     from pesbench.files.scan_set import ScanSet
+    from pesbench.report import choice
     from pesbench.report import tables as text
     from pesbench.report.board import board_of
 
@@ -267,14 +272,15 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
             *provenance.describe(scan_set.sha256),
         ]
         csv, md = (arguments.results / name for name in LEADERBOARD)
-        text.write(board_of(sections), csv, md, _title(scan_set), made, sections)
+        board = board_of(sections)
+        text.write(board, csv, md, _title(scan_set), made, sections, about=choice.section(board))
 
 
 def _page(arguments: argparse.Namespace) -> None:
     from pesbench.files import provenance
     from pesbench.files.atomic import write_text
     from pesbench.files.scan_set import ScanSet
-    from pesbench.report import page
+    from pesbench.report import choice, page
     from pesbench.report.answer import sentences
     from pesbench.report.board import board_of, model_sections_of
 
@@ -292,6 +298,7 @@ def _page(arguments: argparse.Namespace) -> None:
             answers=sentences(board, answers),
             skipped=page.read_skipped(skipped) if skipped.is_file() else None,
             sections=sections,
+            about=choice.section(board),
             of_models=model_sections_of(arguments.results, scan_set, board, sections),
             made=provenance.describe(scan_set.sha256),
         )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
@@ -181,6 +182,7 @@ def results_attributes(
         "scan_set_sha256": scan_set[1],
         "device": info.device if info else "not loaded",
         "dtype": info.dtype if info else "not loaded",
+        "elements": _symbols(info),
         "model_details": (info.details if info else {})
         | {"device_peak_bytes": evaluator.device_bytes},
         "threads": threads,
@@ -189,6 +191,12 @@ def results_attributes(
         "peak_memory_bytes": spent.worker.peak_bytes,
         "provenance": provenance.collect(spent.worker.environment.software),
     }
+
+
+def _symbols(info: ModelInfo | None) -> str:
+    """Symbols of the elements that the model knows, by a space; "" where it does not tell."""
+    known = info.elements if info and info.elements else ()
+    return " ".join(chemical_symbols[number] for number in sorted(known))
 
 
 def state_arrays(limit: BatchLimit, deaths: Collection[str]) -> dict[str, NDArray[Any]]:

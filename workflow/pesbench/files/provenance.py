@@ -85,7 +85,8 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
         stage: The module that made it, such as `pesbench.tasks.bonds.run`.
 
     Returns:
-        Commit, fingerprint of the code, device, dtype and platform; "" for what it does not tell.
+        Commit, fingerprint of the code, device, dtype, elements that the model knows, and
+        platform; "" for what it does not tell.
     """
     how = json.loads(attributes.get("provenance", "{}"))
     code = how.get("code")
@@ -100,5 +101,6 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
         "code": str(code.get(made_by, "")) if isinstance(code, dict) else "",
         "device": str(attributes.get("device", "")),
         "dtype": str(attributes.get("dtype", "")),
+        "elements": str(attributes.get("elements", "")),
         "platform": str(how.get("platform", "")),
     }

@@ -61,6 +61,8 @@ def _reservations(first: pd.Series, ranked: pd.DataFrame) -> str:
             f"It is of another level of theory ({first['level_of_theory'] or 'unknown'}) than the "
             "reference."
         )
+    if first.get("overlap"):
+        found.append("Its training data may overlap with the scan set.")
     if not pd.isna(first["no_better_than_zero"]) and first["no_better_than_zero"]:
         found.append("It is no better than zero forces.")
     best = ranked.loc[ranked["force_mae"].idxmin()] if ranked["force_mae"].notna().any() else first

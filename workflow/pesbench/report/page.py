@@ -31,6 +31,7 @@ def render(
     answers: Sequence[str] = (),
     skipped: pd.DataFrame | None = None,
     sections: Sequence[StoredSection] = (),
+    about: StoredSection | None = None,
     of_models: Mapping[str, Sequence[StoredSection]] | None = None,
     made: Sequence[tuple[str, str]] = (),
 ) -> str:
@@ -43,6 +44,7 @@ def render(
         answers: Sentences under the heading, of `answer.sentences`.
         skipped: Bonds and scans that no model is scored on, with the reason, or None.
         sections: Sections of tasks and comparisons, below the leaderboard.
+        about: Section that describes the models, below their table.
         of_models: Sections of single models, by model.
         made: Names and values at the foot of the page: how it was made.
     """
@@ -64,6 +66,7 @@ def render(
             for role, heading in tables.HEADINGS.items()
             if (board["role"] == role).any()
         ],
+        about=None if about is None else _section(about, models),
         sections=[_section(one, models) for one in sections if not one.is_empty],
         notes=[*tables.notes(board), *tables.guide(board)],
         of_models=_of_models(of_models, models),

@@ -95,10 +95,10 @@ def _rank_cell(row: Mapping[str, Any]) -> str:
 
 
 def marks(row: Mapping[str, Any]) -> str:
-    """† for another level of theory, ‡ for no better than zero forces."""
+    """† for another level of theory, ‡ for no better than zero forces, § for seen data."""
     gap = bool(row["theory_gap"])
     worthless = not pd.isna(row["no_better_than_zero"]) and bool(row["no_better_than_zero"])
-    return "†" * gap + "‡" * worthless
+    return "†" * gap + "‡" * worthless + "§" * bool(row.get("overlap"))
 
 
 def _model_cell(row: Mapping[str, Any]) -> str:
@@ -310,6 +310,14 @@ def notes(board: pd.DataFrame) -> list[str]:
         found.append(
             "‡ on the scans it was scored on, its mean FSD is no better than that of zero forces."
         )
+    # sections of older versions lack it
+    seen = board[board["overlap"] != ""] if "overlap" in board else board[:0]
+    if len(seen):
+        pairs = zip(seen["model"], seen["overlap"], strict=True)
+        found.append(
+            "§ the training data may overlap with the scan set, so that the scores may be better "
+            f"than those of unseen molecules ({'; '.join(f'{n}: {said}' for n, said in pairs)})."
+        )
     if not (board["role"] == "control").any():
         found.append(
             "No control was run: without them there are no equivalents and no floor to compare to."
@@ -362,7 +370,10 @@ _GUIDE = (
 )
 
 
-_LEFT = ("model", "variant", "base", "change", "defect", "molecules", EQUIVALENT.title)
+_LEFT = (
+    "model", "variant", "base", "change", "defect", "molecules", EQUIVALENT.title,
+    "level of theory", "elements", "licence",
+)  # fmt: skip
 
 
 def in_order(table: StoredTable, models: Sequence[str]) -> pd.DataFrame:
@@ -389,7 +400,10 @@ def _section_markdown(one: StoredSection, models: Sequence[str]) -> list[str]:
 
 
 def to_markdown(
-    board: pd.DataFrame, title: str = "Leaderboard", sections: Sequence[StoredSection] = ()
+    board: pd.DataFrame,
+    title: str = "Leaderboard",
+    sections: Sequence[StoredSection] = (),
+    about: StoredSection | None = None,
 ) -> str:
     """The leaderboard as Markdown: a table a role, the sections, and how to read it."""
     parts = [f"# {markdown(title)}"]
@@ -397,6 +411,8 @@ def to_markdown(
         table = section(board, role)
         if len(table):
             parts += [f"## {heading}", markdown_table(table, _LEFT)]
+            if role == "model" and about is not None:
+                parts += _section_markdown(about, board["model"].tolist())
     for one in sections:
         parts += _section_markdown(one, board["model"].tolist())
     items = markdown_list((*notes(board), *guide(board)))
@@ -410,6 +426,8 @@ def write(
     title: str = "Leaderboard",
     made: Sequence[tuple[str, str]] = (),
     sections: Sequence[StoredSection] = (),
+    *,
+    about: StoredSection | None = None,
 ) -> None:
     """Write the leaderboard as csv and md, each whole or not at all.
 
@@ -419,10 +437,11 @@ def write(
         md: Markdown file to write.
         title: Heading of the md.
         made: Names and values at the foot of the md: how it was made.
-        sections: Sections of tasks and comparisons, below the models.
+        sections: Sections of tasks and comparisons, below all roles.
+        about: Section that describes the models, below their table.
     """
     write_text(csv, csv_table(board))
-    text = to_markdown(board, title, sections)
+    text = to_markdown(board, title, sections, about)
     if made:
         items = markdown_list(f"{name}: {value}" for name, value in made)
         text += f"\n## How it was made\n\n{items}\n"

@@ -404,7 +404,14 @@ def _settings_of(path: Path, rows: pd.DataFrame, task: Task) -> tuple[Mapping[st
     return tuple({**told, **one} for one in values.to_dict("records"))
 
 
-_MADE_FROM = ("git_commit", "code", "device", "dtype", "platform")  # of `provenance.summary`
+_MADE_FROM = (
+    "git_commit",
+    "code",
+    "device",
+    "dtype",
+    "elements",
+    "platform",
+)  # of `provenance.summary`
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

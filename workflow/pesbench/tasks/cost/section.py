@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench.core.section import TEXT, BoardColumn, Metric, Section, SectionInputs, Table
+from pesbench.core.section import INTEGER, TEXT, BoardColumn, Metric, Section, SectionInputs, Table
 from pesbench.core.text import number
 from pesbench.metrics.board import mean_columns
 from pesbench.tasks.cost.task import TASK
@@ -24,6 +24,8 @@ def section(inputs: SectionInputs) -> Section:
         name: name if (role := inputs.facts[name].role) == "model" else f"{name} ({role})"
         for name in inputs.scores
     }
+    sizes = {name: _size(frame) for name, frame in inputs.scores.items()}
+    size = Metric(f"{TASK.name}_n_atoms", "atoms", help="Atoms of the molecule, if it is one.")
     device = Metric(f"{TASK.name}_device", "device", help="What the steps were timed on.")
     devices = {name: _devices(frame) for name, frame in inputs.scores.items()}
     return Section(
@@ -39,6 +41,7 @@ def section(inputs: SectionInputs) -> Section:
         notes=_notes(rows),
         board=[
             *mean_columns(inputs.task, TASK.metrics, inputs.scores),
+            BoardColumn(size, {n: one for n, one in sizes.items() if one}, kind=INTEGER),
             BoardColumn(device, devices, kind=TEXT),
         ],
     )
@@ -50,6 +53,12 @@ def _device(row: Mapping[str, Any]) -> str:
         return str(row["device"])
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']:.0f} threads"
     return f"{row['cpu']}, {threads}"
+
+
+def _size(scores: pd.DataFrame) -> int:
+    """Atoms of the molecules, if all have the same number; else 0."""
+    sizes = set(scores["n_atoms"])
+    return int(sizes.pop()) if len(sizes) == 1 else 0
 
 
 def _devices(scores: pd.DataFrame) -> str:
