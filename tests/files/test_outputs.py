@@ -167,7 +167,7 @@ def test_a_link_that_leads_to_itself_is_one_line(tmp_path, caplog):
         ["merge", str(there), "--out", str(loop)],
         ["merge", str(there), "--out", str(tmp_path / "out"), "--without-dynamics", str(loop)],
         ["check", "--weights", str(loop), "--family", "mace", "--out", str(tmp_path / "out")],
-        ["build-environment", "--requirements", str(requirements), "--out", str(tmp_path / "env")],
+        ["build-environment", "--requirement", str(requirements), "--out", str(tmp_path / "env")],
     ):
         assert cli.main(words) == 2
         assert "RuntimeError" not in _one_line(caplog)

@@ -149,7 +149,7 @@ json.dump({
     "seconds": seconds_per_atom_frame(spring, False),
     "memory": memory_mb(bent),
     "packages": "pytest" in package_versions(),
-    "missing": told(Software("current", Path("envs"), Path("built")).check, [spring]),
+    "missing": told(Software("current", Path("built"), Path.cwd()).check, [spring]),
     "runs_code": [runs_code("springs", None), runs_code("fields", None)],
     "consent": told(resolve_entry, make_entry("f", {"family": "fields", "weights": "x.pt"}),
                     Path("models.yaml"), Path.cwd()),

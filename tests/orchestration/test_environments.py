@@ -1,4 +1,4 @@
-"""An environment a family: what is made from what, and which interpreter runs what."""
+"""Environments: how one is made, and where each model runs."""
 
 from __future__ import annotations
 
@@ -10,144 +10,49 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pesbench.core.errors import HostError, UserError
+from pesbench.core.errors import UserError
+from pesbench.core.family import families
+from pesbench.files.environment import NEEDED, environment_of, python_of, read_stamp, stamp_of
+from pesbench.models.models_file import make_entry
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import read_models, resolve_entry
 from pesbench.orchestration.environments import (
+    BuildError,
     build_environment,
-    python_of,
-    requirements_sha256,
-    stamp_of,
+    failed_attempts,
+    reason_of,
+    record_failure,
 )
+from pesbench.orchestration.requirements import read_requirements
 from pesbench.orchestration.software import Software
+from wheels import write_needed, write_wheel
 from workflow_copy import refusal
 
 REPO = Path(__file__).parents[2]
-FAMILIES = ("mace", "sevennet")  # with files of their own
-BACKEND = '''
-"""A build backend that needs nothing: a wheel whose one file leads to the project."""
-import os
-import time
-import zipfile
-
-def build_editable(folder, config_settings=None, metadata_directory=None):
-    time.sleep(float(os.environ.get("TINY_SLEEP", 0)))
-    name = "pesbench-9.9-py3-none-any.whl"
-    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
-        write(wheel, "pesbench", "9.9", {"pesbench_there.pth": os.path.join(os.getcwd(), "there")})
-    return name
-
-def write(wheel, name, version, files):
-    info = f"{name}-{version}.dist-info"
-    files = files | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-    }
-    for path, text in files.items():
-        wheel.writestr(path, text)
-    record = "".join(f"{path},,\\n" for path in [*files, f"{info}/RECORD"])
-    wheel.writestr(f"{info}/RECORD", record)
-'''
-
-
-def _pins(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("==") for line in lines)
-
-
-# --- what an environment is made from ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_conda_is_given_the_pins_of_pip(family: str) -> None:
-    pins = _pins(REPO / f"envs/{family}.txt")
-    packages = yaml.safe_load((REPO / f"envs/{family}.yaml").read_text())["dependencies"]
-    assert packages[-1] == {"pip": [f"{name}=={version}" for name, version in pins.items()]}
-    assert {"ase", "h5py", "numpy", "setuptools", "torch"} <= set(pins)
-
-
-def test_mace_is_pinned_as_in_the_environment_of_all() -> None:
-    known = _pins(REPO / "envs/constraints.txt")
-    pins = _pins(REPO / "envs/mace.txt")
-    del pins["setuptools"]  # every environment brings one
-    assert pins.items() <= known.items()
-
-
-def test_two_families_that_cannot_share_an_environment() -> None:
-    versions = [_pins(REPO / f"envs/{family}.txt")["e3nn"] for family in FAMILIES]
-    assert versions == ["0.4.4", "0.6.0"]
-
-
-def test_what_changes_the_requirements(tmp_path: Path) -> None:
-    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
-    second.write_text("b==1\n")
-    first.write_text("--constraint second.txt\na==1\n")
-    before = requirements_sha256(first)
-    first.write_text("# words\n--constraint second.txt\n\na==1  # words\n")
-    assert requirements_sha256(first) == before
-    second.write_text("b==2\n")
-    assert requirements_sha256(first) != before
-    second.unlink()
-    with pytest.raises(UserError, match=r"second\.txt: cannot be read"):
-        requirements_sha256(first)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"ase  # Gr\xf6\xdfe\n", "line 1: no UTF-8"),
-        (b"ase\n-r own.txt\n", "refers to itself"),
-        (b"--constraint=other.txt\n", "refers to itself"),
-        (b"-r missing.txt\n", "cannot be read"),
-    ],
-)
-def test_requirements_that_cannot_be_read_are_one_line(tmp_path, content, said):
-    (tmp_path / "own.txt").write_bytes(content)
-    (tmp_path / "other.txt").write_text("-c own.txt\n")
-    with pytest.raises(UserError, match=said):
-        requirements_sha256(tmp_path / "own.txt")
-
 
 # --- making one ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that is called as this one, and installs without network."""
-    folder = tmp_path_factory.mktemp("making") / "project"
-    (folder / "there").mkdir(parents=True)
-    (folder / "there" / "pesbench.py").write_text("import tiny\n")
-    (folder / "backend.py").write_text(BACKEND)
-    (folder / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    )
-    return folder
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Requirements of one package, from wheels beside."""
+    folder = tmp_path_factory.mktemp("making") / "wheels"
+    write_wheel(folder, "tiny", "1.0", {"tiny.py": "VERSION = '1.0'\n"})
+    write_needed(folder, {name: version(name) for name in NEEDED}, [])
+    return ["--no-index", f"--find-links {folder}", "tiny==1.0"]
 
 
 @pytest.fixture(scope="module")
-def requirements(project: Path) -> Path:
-    """Requirements of one package, in a file beside them."""
-    scope: dict[str, object] = {}
-    exec(compile(BACKEND, "backend.py", "exec"), scope)
-    wheel = project.parent / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        scope["write"](file, "tiny", "1.0", {"tiny.py": "VERSION = '1.0'\n"})
-    path = project.parent / "tiny.txt"
-    path.write_text(f"--no-index\n{wheel}\n")
-    return path
-
-
-@pytest.fixture(scope="module")
-def built(project: Path, requirements: Path) -> Path:
+def built(said: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that was made once; a test leaves it whole."""
-    folder = project.parent / "environments" / "tiny"
-    build_environment(requirements, folder, project)
+    folder = tmp_path_factory.mktemp("environments") / "tiny"
+    build_environment(said, folder)
     return folder
 
 
@@ -158,87 +63,101 @@ def _runs(folder: Path, code: str) -> bool:
 
 
 @pytest.mark.xdist_group("an environment")  # which is made once
-def test_an_environment_holds_its_requirements_and_the_package_and_nothing_else(
-    built: Path, project: Path, requirements: Path
+def test_an_environment_holds_its_requirements_and_what_a_worker_needs(
+    built: Path, said: list[str]
 ) -> None:
-    folder = built
-    assert _runs(folder, "import pesbench, tiny")
-    assert not _runs(folder, "import numpy")
-    stamp = json.loads(stamp_of(folder).read_text())
-    assert stamp["requirements_sha256"] == requirements_sha256(requirements)
-    assert any(line.startswith("tiny ") for line in stamp["packages"]), stamp["packages"]
-    assert not any("pesbench" in line for line in stamp["packages"])  # as it lies there
-    # the code of the package is that of the project, without a new environment
-    code = project / "there" / "pesbench.py"
-    before = code.read_text()
-    code.write_text("raise SystemExit(3)\n")
-    assert not _runs(folder, "import pesbench")
-    code.write_text(before)
+    assert _runs(built, "import tiny")
+    assert not _runs(built, "import pesbench")  # the worker brings the code of the command
+    stamp = json.loads(stamp_of(built).read_text())
+    assert stamp["requirements"] == [*said, *NEEDED]
+    found = environment_of(str(stamp_of(built)))
+    assert found.python == str(python_of(built))
+    assert found.software["packages"].items() >= {"tiny": "1.0", "ase": version("ase")}.items()
+    assert found.software["packages"]["pesbench"] == version("pesbench")
+    assert "tblite" not in found.software["packages"]
 
 
-def test_what_pip_cannot_install_is_one_line_and_no_environment(
-    tmp_path: Path, project: Path
-) -> None:
-    requirements, folder = tmp_path / "wrong.txt", tmp_path / "wrong"
-    requirements.write_text("--no-index\nnot-there==1\n")
-    with pytest.raises(HostError) as caught:
-        build_environment(requirements, folder, project)
-    message = str(caught.value)
-    assert "No matching distribution found for not-there==1" in message
-    assert "\n" not in message
+def test_what_pip_cannot_install_is_one_line_and_no_environment(tmp_path: Path) -> None:
+    folder = tmp_path / "wrong"
+    with pytest.raises(BuildError) as caught:
+        build_environment(["--no-index", "not-there==1"], folder)
+    reason = "pip: No matching distribution found for not-there==1"
+    assert caught.value.reason == reason
+    assert str(caught.value) == f"{reason}; correct the requirements, or try again"
     assert not stamp_of(folder).exists()
+    assert not folder.exists()
+    # a result, where the workflow asks for it
+    for attempt in (1, 2):
+        record_failure(folder, reason)
+        assert failed_attempts(folder) == attempt
+        found = environment_of(str(stamp_of(folder)))
+        assert found.failure == f"its environment could not be made: {reason}"
+        assert found.software["packages"] == {}
+
+
+RETRYING = "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'New...'"
+ABSENT = "No matching distribution found for x==1"
+CONFLICT = "Cannot install a==1 and b==1 because they have conflicting dependencies."
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["Looking in links", f"ERROR: {ABSENT}", ""], ABSENT),
+        ([RETRYING, f"ERROR: {ABSENT}"], f"{ABSENT}; the package index did not answer"),
+        ([f"ERROR: {CONFLICT}", "ERROR: ResolutionImpossible: for help visit"], CONFLICT),
+        (["No module named pip"], "No module named pip"),
+        ([], ""),
+    ],
+)
+def test_the_reason_in_what_pip_writes(lines: list[str], reason: str) -> None:
+    assert reason_of(lines) == reason
 
 
 INTERRUPTED = """
 import sys
 from pathlib import Path
 from pesbench.orchestration.environments import build_environment
-build_environment(*map(Path, sys.argv[1:]))
+build_environment(sys.argv[2:], Path(sys.argv[1]))
 """
 
 
 @pytest.mark.xdist_group("an environment")  # which is made once
-def test_an_interrupted_one_is_not_taken_for_whole(
-    built: Path, project: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_one_is_not_taken_for_whole(built: Path, said: list[str]) -> None:
     """Not even where a whole one stood before; and the next attempt waits for what goes on."""
-    folder = built
-    monkeypatch.setenv("TINY_SLEEP", "5")  # the installation of the project takes that long
-    arguments = [str(path) for path in (requirements, folder, project)]
-    before = (folder / "pyvenv.cfg").stat().st_mtime_ns
-    with subprocess.Popen([sys.executable, "-c", INTERRUPTED, *arguments]) as process:
+    before = (built / "pyvenv.cfg").stat().st_mtime_ns
+    command = [sys.executable, "-c", INTERRUPTED, str(built), *said]
+    with subprocess.Popen(command) as process:
         until = time.monotonic() + 120
-        while not _begun_anew(folder, before):
+        while not _begun_anew(built, before):
             assert time.monotonic() < until
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
-    assert not stamp_of(folder).exists()
-    monkeypatch.delenv("TINY_SLEEP")
-    build_environment(requirements, folder, project)
-    assert stamp_of(folder).exists()
-    assert _runs(folder, "import pesbench, tiny")
+    assert not stamp_of(built).exists()
+    build_environment(said, built)
+    assert stamp_of(built).exists()
+    assert _runs(built, "import tiny")
 
 
 def _begun_anew(folder: Path, before: int) -> bool:
-    packages = list(folder.glob("lib/*/site-packages/tiny.py"))
     try:
-        return bool(packages) and (folder / "pyvenv.cfg").stat().st_mtime_ns != before
+        return (folder / "pyvenv.cfg").stat().st_mtime_ns != before
     except FileNotFoundError:
         return False
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(
-    tmp_path: Path, project: Path, requirements: Path
-) -> None:
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "pyvenv.cfg").write_text("of my own\n")
     with pytest.raises(UserError, match="is no environment that was made here"):
-        build_environment(requirements, folder, project)
+        build_environment(["ase"], folder)
     assert (folder / "pyvenv.cfg").read_text() == "of my own\n"
 
 
-# --- which interpreter runs what -----------------------------------------------------------------
+# --- where a model runs --------------------------------------------------------------------------
+
+PINNED = ("mace", "sevennet")  # families with requirements of their own
 
 
 def _entries() -> dict[str, ModelEntry]:
@@ -246,35 +165,68 @@ def _entries() -> dict[str, ModelEntry]:
 
 
 def _software(mode: str, tmp_path: Path) -> Software:
-    return Software(mode, REPO / "envs", tmp_path / "environments", "/base/python")
+    return Software(mode, tmp_path / "environments", tmp_path)
+
+
+def _own(**keys: object) -> ModelEntry:
+    keys = {"family": "ase", "calculator": "ase.calculators.emt:EMT"} | keys
+    return make_entry("own", keys)
 
 
 @pytest.mark.parametrize("mode", ["current", "venv", "conda"])
-def test_the_interpreter_of_each_family(tmp_path: Path, mode: str) -> None:
+def test_the_environment_of_each_family(tmp_path: Path, mode: str) -> None:
     software, entries = _software(mode, tmp_path), _entries()
     for name in ("gfn2-xtb", "emt", "control-zero", "gfn2-curl_0.01", "testbed-base"):
-        assert software.python(entries[name]) == ["/base/python"], name
+        assert software.option(entries[name]) == []
         assert software.stamps(entries[name]) == []
         assert software.requirements(entries[name]) == ""
         assert software.conda_file(entries[name]) is None
-    own = {"mace": entries["mace-mini"], "sevennet": entries["7net-0"]}
-    own["mace "] = ModelEntry("ripple", "perturbed", {}).with_base(entries["mace-mini"])
-    for family, entry in own.items():
-        folder = tmp_path / "environments" / family.strip()
-        if mode == "current":
-            assert software.python(entry) == ["/base/python"]
-        elif mode == "venv":
-            assert software.python(entry) == [str(folder / "bin" / "python")]
-        else:
-            outside = f"PESBENCH_OUTSIDE={sys.prefix}"  # refused by the command
-            words = ["env", f"PYTHONPATH={REPO / 'workflow'}", outside, "python"]
-            assert software.python(entry) == words
-        assert software.stamps(entry) == ([stamp_of(folder)] if mode == "venv" else [])
-        assert bool(software.requirements(entry)) is (mode == "venv")
-        file = str(REPO / "envs" / f"{family.strip()}.yaml")
-        assert software.conda_file(entry) == (file if mode == "conda" else None)
-    built = list(FAMILIES) if mode == "venv" else []
-    assert software.to_build([*own.values(), entries["gfn2-xtb"]]) == built
+    perturbed = ModelEntry("ripple", "perturbed", {}).with_base(entries["mace-mini"])
+    names = {}
+    for family, entry in (
+        ("mace", entries["mace-mini"]), ("sevennet", entries["7net-0"]), ("mace", perturbed)
+    ):  # fmt: skip
+        name = names[family] = read_requirements(families()[family].requirements, REPO).name("")
+        stamp = tmp_path / "environments" / f"{name}.json"
+        where = {"current": [], "venv": ["--environment", str(stamp)],
+                 "conda": ["--environment", "conda"]}  # fmt: skip
+        assert software.option(entry) == where[mode]
+        assert software.stamps(entry) == ([stamp] if mode == "venv" else [])
+        assert software.requirements(entry) == (name if mode == "venv" else "")
+    built = software.to_build([entries["mace-mini"], entries["7net-0"], perturbed])
+    assert set(built) == (set(names.values()) if mode == "venv" else set())
+
+
+@pytest.mark.parametrize("mode", ["current", "venv"])
+def test_an_entry_that_says_what_it_needs_has_an_environment_in_every_mode(
+    tmp_path: Path, mode: str
+) -> None:
+    software = _software(mode, tmp_path)
+    (tmp_path / "pins.txt").write_text("b==1\na==1\n")
+    asked = software.asked(_own(requirements=["a==1", "b==1"]))
+    assert asked is not None
+    assert asked.words == ["--requirement=a==1", "--requirement=b==1"]
+    same = _software(mode, tmp_path).asked(_own(requirements=["pins.txt"]))
+    assert same is not None
+    assert same.name == asked.name
+    newer = _software(mode, tmp_path).asked(_own(python="python3.12"))
+    assert newer is not None
+    assert newer.words == ["--python=python3.12"]
+    assert newer.requirements.completed == NEEDED
+
+
+def test_an_entry_goes_before_its_family(tmp_path: Path) -> None:
+    entry = _entries()["7net-0"]
+    own = ModelEntry("own", "sevennet", entry.settings | {"requirements": ("sevenn==0.13.0",)})
+    for mode in ("current", "venv"):
+        asked = _software(mode, tmp_path).asked(own)
+        assert asked is not None
+        assert asked.requirements.lines == ("sevenn==0.13.0",)
+    newer = ModelEntry("newer", "sevennet", entry.settings | {"python": "python3.12"})
+    asked = _software("current", tmp_path).asked(newer)
+    assert asked is not None
+    assert "sevenn==0.13.0" in asked.requirements.lines
+    assert asked.words == [f"--requirement={REPO / 'envs/sevennet.txt'}", "--python=python3.12"]
 
 
 def test_packages_that_are_missing_are_told_with_the_cure(
@@ -289,22 +241,62 @@ def test_packages_that_are_missing_are_told_with_the_cure(
             _software(mode, tmp_path).check([entries["gfn2-xtb"]])
     for mode in ("venv", "conda"):
         _software(mode, tmp_path).check([entries["7net-0"], entries["mace-mini"]])
-        with pytest.raises(UserError, match="in the environment that Snakemake runs in"):
-            _software(mode, tmp_path).check_base(entries["mace-mini"])  # of `relax`
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"requirements": ["missing.txt"]}, r"'own': `requirements`: .*missing\.txt: cannot be r"),
+        ({"requirements": ["a==1", "a==2"]}, "'own': `requirements`: 'a' is pinned to 1 and to 2"),
+        ({"python": "python9.9"}, "'own': `python: python9.9`: no python9.9 on the PATH, and none"),
+        ({"python": "./there"}, r"'own': `python: \./there`: no file \./there; install Python 3"),
+    ],
+)
+def test_what_an_entry_cannot_ask_for_is_one_line(
+    tmp_path: Path, keys: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        _software("current", tmp_path).check([_own(**keys)])
+    assert "\n" not in str(caught.value)
 
 
 def test_an_environment_that_was_removed_is_told(tmp_path: Path) -> None:
-    """As a job it would run all of its family's models again."""
+    """As a job it would run all of its models again."""
     software, entry = _software("venv", tmp_path), _entries()["7net-0"]
-    folder = tmp_path / "environments" / "sevennet"
+    (stamp,) = software.stamps(entry)
+    folder = stamp.with_suffix("")
     folder.parent.mkdir()
     software.check([entry])  # not made yet: the workflow does it
-    stamp_of(folder).write_text("{}")
+    record_failure(folder, "pip: no network")
+    software.check([entry])  # it is tried again
+    stamp.write_text(json.dumps({"format": "pesbench-environment", "packages": ["a==1"]}))
     with pytest.raises(UserError, match=rf"is gone; .* build-environment .* --out {folder}`"):
         software.check([entry])
     python_of(folder).parent.mkdir(parents=True)
     python_of(folder).touch()
     software.check([entry])
+    assert read_stamp(stamp).packages == ("a",)
+    stamp.write_text("{")
+    with pytest.raises(UserError, match="no stamp of an environment"):
+        software.check([entry])
+
+
+def test_conda_is_given_the_same_requirements(tmp_path: Path) -> None:
+    software = _software("conda", tmp_path)
+    entry = _own(requirements=["--no-index", "./wheels/tiny.whl", "ase==3"], python="python3.12")
+    path = Path(software.conda_file(entry))
+    asked = software.asked(entry)
+    assert asked is not None
+    assert path == tmp_path / "environments" / f"{asked.name}.yaml"
+    wheel = str(tmp_path / "wheels/tiny.whl")
+    assert yaml.safe_load(path.read_text()) == {
+        "channels": ["conda-forge"],
+        "dependencies": [
+            "python=3.12", "pip", {"pip": ["--no-index", wheel, "ase==3", "h5py", "numpy"]}
+        ],
+    }  # fmt: skip
+    before = path.stat().st_mtime_ns
+    assert Path(_software("conda", tmp_path).conda_file(entry)).stat().st_mtime_ns == before
 
 
 def test_a_public_checkpoint_needs_no_file_here(tmp_path: Path) -> None:
@@ -372,14 +364,17 @@ def _dry_run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def _interpreters(text: str) -> dict[str, set[str]]:
-    """What runs each command of a dry run; those that run a model with its name."""
+def _where(text: str) -> dict[str, set[str]]:
+    """Where each command of a dry run lets its model run; those that run one with its name."""
     found: dict[str, set[str]] = {}
-    for python, what, rest in re.findall(
-        r"Shell command: (.*?) -m pesbench (run \w+|\S+) (.*)$", text, re.M
+    for what, rest in re.findall(
+        rf"Shell command: {re.escape(sys.executable)} -m pesbench (run \w+|\S+) (.*)$", text, re.M
     ):
         model = re.search(r"--entry \S*?([^/\s]+)(?:/model)?\.json", rest)
-        found.setdefault(f"{what} {model[1]}" if model else what, set()).add(python)
+        where = re.search(r"--environment (\S+)", rest)
+        found.setdefault(f"{what} {model[1]}" if model else what, set()).add(
+            where[1] if where else ""
+        )
     return found
 
 
@@ -392,42 +387,46 @@ RUN_A_MODEL = {
 
 
 @pytest.mark.parametrize("mode", ["venv", "conda"])
-def test_every_rule_that_runs_a_model_takes_the_interpreter_of_its_family(
+def test_every_rule_that_runs_a_model_takes_the_environment_of_its_family(
     checkout: Path, mode: str
 ) -> None:
     option = ("--software-deployment-method", "conda") if mode == "conda" else ()
     done = _dry_run(checkout, *option, "--config", f"software={mode}", "--", "all", "plan")
     assert done.returncode == 0, done.stdout + done.stderr
-    found = _interpreters(done.stdout)
-    folder = checkout / "results" / "environments"
+    commands = re.findall(r"Shell command: (\S+) -m pesbench", done.stdout)
+    assert set(commands) == {sys.executable}
+    found = _where(done.stdout)
+    names = {
+        family: read_requirements(families()[family].requirements, REPO).name("")
+        for family in PINNED
+    }
     for what in RUN_A_MODEL:
-        (python,) = found.pop(what)
+        (where,) = found.pop(what)
         family = {"mace": "mace", "7net": "sevennet"}.get(what.rpartition(" ")[2][:4])
         if family is None:
-            assert python == sys.executable, what
+            assert where == "", what
         elif mode == "venv":
-            assert python == str(folder / family / "bin" / "python"), what
+            assert where == f"results/environments/{names[family]}.json", what
         else:
-            there, outside = checkout / "workflow", f"PESBENCH_OUTSIDE={sys.prefix}"
-            assert python == f"env PYTHONPATH={there} {outside} python", what
-    assert set.union(*found.values()) == {sys.executable}  # nothing else
-    made = re.findall(r"pesbench build-environment --requirements (\S+) --out (\S+) ", done.stdout)
+            assert where == "conda", what
+    assert set.union(*found.values()) == {""}  # nothing else
+    made = re.findall(r"pesbench build-environment --requirement=(\S+) .*--out (\S+) ", done.stdout)
     if mode == "venv":
-        files = {f: str(Path("results") / "environments" / f) for f in FAMILIES}
+        files = {f: str(Path("results") / "environments" / names[f]) for f in PINNED}
         assert {Path(file).stem: out for file, out in made} == files
     else:
         assert not made
         conda = set(
             re.findall(r"Conda environment (\S+) will be created", done.stdout + done.stderr)
         )
-        assert {Path(file).name for file in conda} == {"mace.yaml", "sevennet.yaml"}
+        assert {Path(file).stem for file in conda} == set(names.values())
 
 
 def test_the_current_environment_is_the_default_and_makes_none(checkout: Path) -> None:
     models = ("--config", "models=[gfn1-xtb,mace-mini,mace-mini-ripple]", "vibrations={models: []}")
     done = _dry_run(checkout, *models)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set.union(*_interpreters(done.stdout).values()) == {sys.executable}
+    assert set.union(*_where(done.stdout).values()) == {""}
     assert "environments" not in done.stdout
 
 
@@ -437,15 +436,13 @@ REFUSED = {
 }
 
 
-def test_a_model_whose_conda_environment_is_not_activated_does_not_run(tmp_path: Path) -> None:
-    outside = f"PESBENCH_OUTSIDE={sys.prefix}"
-    command = ["env", outside, sys.executable, "-m", "pesbench", "entry", "emt"]
-    done = subprocess.run(
-        [*command, "--models-file", str(REPO / "config/models.yaml"), "--out", str(tmp_path / "x")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "needs `--software-deployment-method conda` on the command line" in done.stderr
+def test_a_conda_environment_that_is_not_activated_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for prefix in ("", sys.prefix):
+        monkeypatch.setenv("CONDA_PREFIX", prefix)
+        with pytest.raises(UserError, match="needs `--software-deployment-method conda` on the"):
+            environment_of("conda")
 
 
 @pytest.mark.parametrize("case", REFUSED)

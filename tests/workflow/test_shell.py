@@ -97,7 +97,7 @@ def planned(request, tmp_path_factory):
     entries = {
         "method": method,
         "own": own,
-        "own-again": own | {"repeat": 2},
+        "own-again": own | {"repeat": 2, "requirements": [text]},
         "own-perturbed": perturbed,
         "zero": {"family": "control", "control": "zero"},
     }  # fmt: skip
@@ -159,7 +159,8 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
     written = "".join(file.read_text() for file in RULES)
     every = set(re.findall(r"-m pesbench ([a-z-]+)", written))
     # no task that ships prepares anything
-    assert every - set(asked) == {"build-environment", "prepare"}
+    assert every - set(asked) == {"prepare"}
+    assert [parsed.requirement for parsed in asked["build-environment"]] == [[text]]
     # the results of each are in one folder, whose name nobody took to pieces
     folder = _without_braces(text)
     for parsed in asked["page"] + asked["leaderboard"] + asked["section"] + asked["compare"]:

@@ -18,7 +18,7 @@ from pesbench.core.errors import HostError, UserError, disk_failure
 from pesbench.core.paths import check_outputs
 from pesbench.core.text import LineFormatter
 from pesbench.orchestration import running
-from pesbench.orchestration.surroundings import check_environment, check_python, shut_out
+from pesbench.orchestration.surroundings import check_python, shut_out
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -47,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     running.join()
     try:
         check_python()
-        check_environment()
         _check_outputs(arguments)
         return arguments.run(arguments) or 0
     except (UserError, HostError) as error:

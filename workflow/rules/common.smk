@@ -89,8 +89,13 @@ def of_reference(wildcards):
     return RUN.reference
 
 
+def of_relax(wildcards):
+    """The entry that relaxes the molecules of the scan set."""
+    return RUN.relax
+
+
 def asking(modules, entry_of):
-    """Parameters `python`, `device`, `loading` and `code` of a rule that runs a model.
+    """Parameters of a rule that runs a model: `python`, `environment`, `device`, `loading` and `code`.
 
     `modules` is the name of the module that runs, or a function of the wildcards that returns those
     that decide the output; `entry_of` returns the entry of the model.
@@ -104,7 +109,8 @@ def asking(modules, entry_of):
 
     return {
         # another path of the interpreter or of the weights is no reason to run again
-        "python": lambda wildcards, input: START.software.python(entry_of(wildcards)),
+        "python": where(PYTHON),
+        "environment": lambda wildcards, input: START.software.option(entry_of(wildcards)),
         "loading": lambda wildcards, input: loading_options(entry_of(wildcards)),
         "device": RUN.device,
         "code": code,
@@ -112,9 +118,7 @@ def asking(modules, entry_of):
 
 
 def environment(entry_of):
-    """Input: the stamp of an environment, which lists its content."""
-    if RUN.software != "venv":
-        return []
+    """Input: the stamp of an environment that the workflow makes, which lists its content."""
     return lambda wildcards: START.software.stamps(entry_of(wildcards))
 
 

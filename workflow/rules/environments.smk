@@ -1,30 +1,27 @@
-# With `software: venv`: one environment for each family of models, from its pinned requirements.
-
-from pesbench.orchestration.environments import requirements_sha256
+# Environments of models that name requirements or an interpreter, and with `software: venv` those of families.
 
 ENVIRONMENTS = START.software.to_build([*RUN.running, *filter(None, [RUN.relax])])
 
 
 if ENVIRONMENTS:
 
-    # the code is no parameter: its change would run all models of the family again with the same pins
+    # The name follows from the requirements. The code is no parameter: its change would run all models of the
+    # environment again with the same packages. One that cannot be made is a result, and is tried again by each run.
     rule environment:
         output:
-            START.software.built / "{family}.json",
+            START.software.built / "{environment}.json",
         log:
-            START.software.built / "logs" / "{family}.log",
+            START.software.built / "logs" / "{environment}.log",
         wildcard_constraints:
-            family=one_of(ENVIRONMENTS),
+            environment=one_of(ENVIRONMENTS),
         localrule: True  # nodes may have no network
         conda:
             BASE_ENVIRONMENT
         params:
             **plain(),
+            asked=lambda wildcards, input: ENVIRONMENTS[wildcards.environment].words,
             folder=lambda wildcards, output: Path(output[0]).with_suffix(""),
-            file=lambda wildcards, input: START.software.envs / f"{wildcards.family}.txt",
-            requirements=lambda wildcards: requirements_sha256(
-                START.software.envs / f"{wildcards.family}.txt"
-            ),
+            attempts=lambda wildcards: START.software.attempts(wildcards.environment),
         shell:
-            "{params.python:q} -m pesbench build-environment --requirements {params.file:q}"
+            "{params.python:q} -m pesbench build-environment {params.asked:q} --record-failure"
             " --out {params.folder:q} 2> {log:q}"

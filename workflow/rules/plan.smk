@@ -44,7 +44,7 @@ rule probe:
     params:
         **asking("pesbench.commands.plan.probe", of_model),
     shell:
-        "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q}"
+        "{params.python:q} -m pesbench probe --entry {input.entry:q} {params.loading:q} {params.environment:q}"
         " --scan-set {input.scans:q} --device {params.device:q} --threads {threads:q}"
         " --out {output:q} 2> {log:q}"
 
@@ -70,23 +70,21 @@ if RUN.reference is not None:
 
 if RUN.relax is not None:
 
-    # in the environment of Snakemake, where RDKit is
     use rule probe as probe_relax with:
         input:
             scans=RESULTS / "probe_scans.h5",
             entry=RESULTS / "relax.json",
+            environment=environment(of_relax),
         output:
             RESULTS / "relax" / "probe.json",
         log:
             RESULTS / "logs" / "relax_probe.log",
         conda:
-            BASE_ENVIRONMENT
+            conda_file(of_relax)
         resources:
             **asks(lambda wildcards: REQUESTS.probe(RUN.relax), on_gpu(RUN.relax)),
         params:
-            **plain("pesbench.commands.plan.probe", *family_modules(RUN.relax.families)),
-            device=RUN.device,
-            loading=where(loading_options(RUN.relax)),
+            **asking("pesbench.commands.plan.probe", of_relax),
 
 
 rule plan:

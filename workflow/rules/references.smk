@@ -66,12 +66,13 @@ if RUN.source == "molecules":
         input:
             files=RUN.molecule_files,
             relax=[RESULTS / "relax.json"] if RUN.relax else [],
+            environment=START.software.stamps(RUN.relax) if RUN.relax else [],
         output:
             RESULTS / "molecules.extxyz",
         log:
             RESULTS / "logs" / "molecules.log",
         conda:
-            BASE_ENVIRONMENT
+            conda_file(of_relax) if RUN.relax else BASE_ENVIRONMENT
         threads: RUN.threads
         resources:
             **asks(lambda wildcards: REQUESTS.molecules(), on_gpu(RUN.relax)),
@@ -83,10 +84,14 @@ if RUN.source == "molecules":
             molecules=given(as_text(RUN.settings["molecules"])),
             # relax.json describes the method; the path of its weights changes nothing
             relax=where(
-                ["--relax", str(RESULTS / "relax.json"), *loading_options(RUN.relax)]
+                [
+                    *("--relax", str(RESULTS / "relax.json"), *loading_options(RUN.relax)),
+                    *START.software.option(RUN.relax),
+                ]
                 if RUN.relax
                 else []
             ),
+            requirements=START.software.requirements(RUN.relax) if RUN.relax else "",
             device=RUN.device,
         shell:
             "{params.python:q} -m pesbench prepare-molecules --molecules {params.molecules:q}"
@@ -132,7 +137,7 @@ if RUN.source == "molecules":
             **asking("pesbench.tasks.bonds.run", of_reference),
             scans=lambda wildcards: RUN.reference_shards[wildcards.shard],
         shell:
-            "{params.python:q} -m pesbench run bonds --entry {input.entry:q} {params.loading:q}"
+            "{params.python:q} -m pesbench run bonds --entry {input.entry:q} {params.loading:q} {params.environment:q}"
             " --scan-set {input.scans:q} --scans {params.scans:q} --device {params.device:q}"
             " --threads {threads:q} --out {output:q} 2> {log:q}"
 

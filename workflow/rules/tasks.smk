@@ -50,7 +50,7 @@ rule run:
         prepared=prepared_option,
     shell:
         "{params.python:q} -m pesbench run {wildcards.task:q} --entry {input.entry:q} {params.loading:q}"
-        " --scan-set {input.scan_set:q} {params.asked:q} {params.settings:q} {params.prepared:q}"
+        " {params.environment:q} --scan-set {input.scan_set:q} {params.asked:q} {params.settings:q} {params.prepared:q}"
         " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
 

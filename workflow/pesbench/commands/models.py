@@ -25,9 +25,16 @@ def add(stages: Stages) -> None:
     stage.add_argument("--out", action="output", required=True, help="JSON of the resolved entry")
     stage.set_defaults(run=_entry)
 
-    stage = stages.add_parser("build-environment", help="make a virtual environment for one family")
-    stage.add_argument("--requirements", type=Path, required=True,
-                       help="requirements file of pip, such as envs/mace.txt")  # fmt: skip
+    stage = stages.add_parser("build-environment", help="make a virtual environment for models")
+    stage.add_argument("--requirement", action="append", default=[], metavar="PIN",
+                       help="line of pip, such as mace-torch==0.3.16, or a file of them that ends "
+                       "in .txt; may be repeated")  # fmt: skip
+    stage.add_argument("--python", default="",
+                       help="interpreter by name or path (default: that of this "
+                       "command)")  # fmt: skip
+    stage.add_argument("--record-failure", action="store_true",
+                       help="where pip fails, write the reason into the stamp, and end "
+                       "well")  # fmt: skip
     stage.add_argument(
         "--out", type=Path, required=True, help="folder of the environment; it is emptied first"
     )
@@ -46,6 +53,16 @@ def _entry(arguments: argparse.Namespace) -> None:
 
 
 def _build_environment(arguments: argparse.Namespace) -> None:
-    from pesbench.orchestration.environments import build_environment
+    from pesbench.orchestration.environments import (
+        BuildError,
+        build_environment,
+        record_failure,
+    )
 
-    build_environment(arguments.requirements, arguments.out)
+    try:
+        build_environment(arguments.requirement, arguments.out, arguments.python)
+    except BuildError as error:
+        if not arguments.record_failure:
+            raise
+        logging.getLogger("pesbench").error("%s", error)
+        record_failure(arguments.out, error.reason)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pesbench.core import host_memory
 from pesbench.engine import supervisor, wire
 from pesbench.engine.wire import UnreadableError
-from pesbench.files.environment import HERE, Environment
+from pesbench.files.environment import HERE, Environment, variables
 
 _PACKAGE = Path(__file__).parents[1]  # the folder of this package
 _TICK_S = 0.25  # between two looks at the memory of a worker that computes
@@ -239,12 +239,8 @@ def _command(environment: Environment, sockets: list[int]) -> list[str]:
 
 
 def _variables(environment: Environment, threads: int) -> dict[str, str]:
-    """Environment variables of the process; those of Python hold for one environment only."""
-    given = {
-        key: value
-        for key, value in os.environ.items()
-        if environment.is_here or not key.startswith("PYTHON")
-    }
+    """Environment variables of the process."""
+    given = dict(os.environ) if environment.is_here else variables()
     # BLAS and OpenMP read these once, at import
     return given | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"PYTHONSAFEPATH": "1"}
 

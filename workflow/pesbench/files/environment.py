@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,10 +48,12 @@ class Environment:
     Attributes:
         python: Path of the interpreter.
         failure: Why the environment could not be made, as a model's message; "" if it is there.
+        packages: Names of what the workflow installed; provenance records their versions.
     """
 
     python: str = sys.executable
     failure: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def is_here(self) -> bool:
@@ -69,12 +72,26 @@ class Environment:
             return own | {"python": "", "packages": {}}
         if self.is_here:
             return own
-        answer = _software_of(self.python)
+        names = dict.fromkeys((*NEEDED, *self.packages, *provenance.recorded()))
+        answer = _software_of(self.python, tuple(names))
         code = {name: number for name, number in own["packages"].items() if name == "pesbench"}
         return answer | {"packages": code | answer["packages"]}
 
 
 HERE = Environment()
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Content of a stamp.
+
+    Attributes:
+        failure: Why the environment could not be made; "" if it is whole.
+        packages: Names of what is installed.
+    """
+
+    failure: str
+    packages: tuple[str, ...] = ()
 
 
 def environment_of(text: str | None) -> Environment:
@@ -105,8 +122,8 @@ def environment_of(text: str | None) -> Environment:
     return found
 
 
-def failure_of(stamp: Path) -> str:
-    """Why an environment could not be made; "" if its stamp says that it is whole.
+def read_stamp(stamp: Path) -> Stamp:
+    """What the stamp of an environment says.
 
     Raises:
         UserError: the file is no stamp.
@@ -115,19 +132,22 @@ def failure_of(stamp: Path) -> str:
         content = json.loads(stamp.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError("another format")
-        return one_line(content.get("failure", ""))
+        if failure := content.get("failure"):
+            return Stamp(one_line(failure))
+        return Stamp("", tuple(re.split(r"==| @ ", line)[0] for line in content["packages"]))
 
 
 def _of_stamp(stamp: Path) -> Environment:
-    if failure := failure_of(stamp):
-        return Environment("", f"its environment could not be made: {failure}")
+    said = read_stamp(stamp)
+    if said.failure:
+        return Environment("", f"its environment could not be made: {said.failure}")
     python = python_of(stamp.with_suffix("").absolute())
     if not python.exists():
         raise UserError(
             f"{stamp}: the environment beside it is gone; delete this file, and the workflow makes "
             "it anew"
         )
-    return Environment(str(python))
+    return Environment(str(python), packages=said.packages)
 
 
 def _activated() -> Environment:
@@ -167,30 +187,33 @@ def _check(environment: Environment) -> None:
 
 
 @functools.cache
-def _software_of(python: str) -> dict[str, Any]:
-    names = (*NEEDED, *provenance.recorded())
-    answer: dict[str, Any] = json.loads(said_by(python, "-I", script.__file__, *names))
+def _software_of(python: str, packages: tuple[str, ...]) -> dict[str, Any]:
+    printed, reason = run_python(python, "-I", script.__file__, *packages)
+    if reason:
+        raise UserError(
+            f"{python} {reason}; give another interpreter, or make the environment anew"
+        )
+    answer: dict[str, Any] = json.loads(printed)
     return answer
 
 
-def said_by(python: str, *words: str) -> str:
-    """What an interpreter prints.
-
-    Raises:
-        UserError: it does not start.
-    """
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+def run_python(python: str, *words: str) -> tuple[str, str]:
+    """What an interpreter prints, and why it does not start: one of them is ""."""
     try:
         done = subprocess.run(
-            [python, *words], env=clean, stdin=subprocess.DEVNULL, capture_output=True,
+            [python, *words], env=variables(), stdin=subprocess.DEVNULL, capture_output=True,
             encoding="utf-8", errors="replace", check=False, timeout=_START_S,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"{python}: no answer in {_START_S:g} s; give another one") from error
+    except subprocess.TimeoutExpired:
+        return "", f"gives no answer in {_START_S:g} s"
     except OSError as error:
-        raise UserError(f"{python}: does not start ({error.strerror}); give another") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = one_line(lines[0]) if lines else f"exit code {done.returncode}"
-        raise UserError(f"{python}: does not start ({said}); give another one")
-    return done.stdout
+        return "", f"does not start ({error.strerror})"
+    if not done.returncode:
+        return done.stdout, ""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return "", f"does not start ({one_line(lines[0]) if lines else f'exit code {done.returncode}'})"
+
+
+def variables() -> dict[str, str]:
+    """The environment variables without those of Python, which hold for one environment only."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

@@ -1,142 +1,142 @@
-"""An environment for the packages of one family, which need not fit those of another.
+"""An environment for the packages of some models, which need not fit those of others.
 
-A virtual environment in a folder of its own, from pinned requirements, with this package installed
-beside them. A stamp beside the folder, written last, tells a whole one from one whose making was
-interrupted. It holds no date: the same packages again are no reason to compute anything again.
+A virtual environment in a folder of its own, from requirements and the few packages that a worker
+needs. This package is not installed: a worker is started with the code of the command. A stamp
+beside the folder, written last, tells a whole one from one whose making was interrupted, or says
+why it could not be made. It holds no date: the same packages again are no reason to compute
+anything again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
+import json
 import logging
-import os
-import platform
 import re
 import shutil
 import subprocess
-import sys
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pesbench.core.errors import HostError, UserError
-from pesbench.core.paths import real_path
-from pesbench.files.atomic import write_json
-from pesbench.files.strict_yaml import read_text
+from pesbench.core.interface import one_line
+from pesbench.files.atomic import write_json, write_text
+from pesbench.files.environment import FORMAT, python_of, read_stamp, stamp_of, variables
+from pesbench.orchestration.interpreters import Interpreter, find_interpreter
+from pesbench.orchestration.requirements import Requirements, read_requirements
 
-FORMAT = "pesbench-environment"
 PROJECT = Path(__file__).parents[3]  # the checkout
-_SHOWN_LINES = 5
-_REFERS = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
+# what pip says beside the reason
+_UNTOLD = re.compile(r"ResolutionImpossible|subprocess-exited-with-error|for help visit")
 logger = logging.getLogger("pesbench")
 
 
-def requirements_sha256(requirements: Path) -> str:
-    """The sha256 of a requirements file and of those that it refers to; comments do not count.
+class BuildError(HostError):
+    """An environment could not be made.
 
-    Raises:
-        UserError: a file is missing, no UTF-8, or refers to itself.
+    Args:
+        reason: What failed and why, such as `pip: No matching distribution found for x==1`.
     """
-    digest = hashlib.sha256()
-    for line in _lines(requirements):
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; correct the requirements, or try again")
+        self.reason = reason
 
 
-def _lines(path: Path, inside: tuple[Path, ...] = ()) -> list[str]:
-    text = read_text(path)
-    inside = (*inside, real_path(path))
-    found: list[str] = []
-    for line in text.splitlines():
-        bare = re.sub(r"(^|\s)#.*", "", line).strip()
-        if bare:
-            found.append(bare)
-        if refers := _REFERS.match(bare):
-            other = path.parent / refers[1]
-            if real_path(other) in inside:
-                raise UserError(f"{path}: refers to itself by {bare!r}; take that line out")
-            found += _lines(other, inside)
-    return found
-
-
-def python_of(folder: Path) -> Path:
-    """The interpreter of an environment."""
-    return folder / "bin" / "python"
-
-
-def stamp_of(folder: Path) -> Path:
-    """Stamp that states that an environment is complete, and its content."""
-    return folder.with_name(f"{folder.name}.json")
-
-
-def build_environment(requirements: Path, folder: Path, project: Path = PROJECT) -> None:
+def build_environment(said: Sequence[str], folder: Path, python: str = "") -> None:
     """Make a virtual environment, whole or not at all.
 
     Args:
-        requirements: Requirements file of pip, the build backend of `project` in it.
+        said: Lines of pip, or paths of files of them that end in `.txt`, from the working folder.
         folder: Folder that is emptied first; its `stamp_of` is written last.
-        project: Project that is installed as a link, so that a change of its code needs no new
-            environment; its own dependencies are among the requirements.
+        python: Interpreter by name or path; "" for the one of this process.
 
     Raises:
-        UserError: the requirements are missing, or the folder holds something else.
-        HostError: pip failed, of the network or the disk perhaps.
+        UserError: requirements or interpreter are wrong, or the folder holds something else.
+        BuildError: pip failed, of the network or the disk perhaps.
     """
-    requirements_sha256(requirements)  # before anything is removed
+    requirements = read_requirements(said, Path.cwd())  # before anything is removed
+    interpreter = find_interpreter(python, Path.cwd())
     lock = folder.with_name(f"{folder.name}.lock")
     ours = stamp_of(folder).exists() or lock.exists()
     if folder.is_dir() and any(folder.iterdir()) and not ours:
         raise UserError(f"{folder}: is no environment that was made here; give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(lock, "w") as descriptor:
-        _build(requirements, folder, project, descriptor)
+    with _alone(lock) as descriptor:
+        _build(requirements, interpreter, folder, descriptor)
 
 
-def _build(requirements: Path, folder: Path, project: Path, lock: int) -> None:
-    sha256 = requirements_sha256(requirements)
+def record_failure(folder: Path, reason: str) -> None:
+    """Write why an environment could not be made: a result, which costs its models only.
+
+    Args:
+        folder: Folder of the environment.
+        reason: Such as `pip: No matching distribution found for x==1`.
+    """
+    with _failures(folder).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(reason) + "\n")
+    write_json(stamp_of(folder), {"format": FORMAT, "failure": reason})
+
+
+def failed_attempts(folder: Path) -> int:
+    """How often an environment could not be made; each next run tries again."""
+    try:
+        return len(_failures(folder).read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def _failures(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.failures")
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether an environment has been made; its folder may have been removed since."""
+    stamp = stamp_of(folder)
+    return stamp.is_file() and not read_stamp(stamp).failure
+
+
+def _build(requirements: Requirements, interpreter: Interpreter, folder: Path, lock: int) -> None:
     # the stamp first: what is left of an interrupted removal is then no whole environment
     stamp = stamp_of(folder)
     before = stamp.read_bytes() if stamp.is_file() else None
     stamp.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        _fill(requirements, folder, project, lock, sha256)
+        _fill(requirements, interpreter, folder, lock)
     except BaseException:
         # as it was found: an environment that is gone, which says so. A stamp that is missing
-        # would be made as a job, and all models of the family would run again
+        # would be made as a job, and all models that need it would run again
         shutil.rmtree(folder, ignore_errors=True)
         if before is not None:
             stamp.write_bytes(before)
         raise
 
 
-def _fill(requirements: Path, folder: Path, project: Path, lock: int, sha256: str) -> None:
+def _fill(requirements: Requirements, interpreter: Interpreter, folder: Path, lock: int) -> None:
     python = str(python_of(folder))
+    file = folder.with_name(f"{folder.name}.txt")
+    write_text(file, "".join(f"{line}\n" for line in requirements.completed))
     pip = (python, "-m", "pip", "--no-input", "--disable-pip-version-check")
     # bytecode of gigabytes of which little is imported takes a third of the time
     install = (*pip, "install", "--progress-bar", "off", "--no-compile")
-    beside = ("--no-deps", "--no-build-isolation", "--editable", str(project))
-    _run("python -m venv", (sys.executable, "-m", "venv", str(folder)), lock)
-    _run(f"pip install -r {requirements}", (*install, "-r", str(requirements)), lock)
-    with _alone(project / "pyproject.toml", "r"):  # what comes now writes into the project's folder
-        _run(f"pip install --editable {project}", (*install, *beside), lock)
-    _run("pip check", (*pip, "check"), lock)
-    packages = _run("pip freeze", (*pip, "freeze", "--all", "--exclude-editable"), lock, quiet=True)
+    _run("python -m venv", (interpreter.path, "-m", "venv", str(folder)), lock)
+    _run("pip", (*install, "-r", str(file)), lock)
+    packages = _run("pip", (*pip, "freeze", "--all"), lock, quiet=True)
     content = {
         "format": FORMAT,
-        "requirements_sha256": sha256,
-        "python": platform.python_version(),
+        "requirements": list(requirements.completed),
+        "python": interpreter.version,
         "packages": sorted(line for line in packages if not line.startswith("WARNING")),
     }
     write_json(stamp_of(folder), content)
 
 
 @contextlib.contextmanager
-def _alone(path: Path, mode: str) -> Iterator[int]:
+def _alone(path: Path) -> Iterator[int]:
     """One process at a time; one that inherits the descriptor holds the lock as well."""
-    with path.open(mode) as lock:
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,8 +153,7 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
     It holds the lock to its own end: when this process is killed, pip goes on for a while.
     """
     # PYTHONPATH would show pip what is installed elsewhere, and so would the working folder
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    clean["PYTHONSAFEPATH"] = "1"
+    clean = variables() | {"PYTHONSAFEPATH": "1"}
     lines: list[str] = []
     try:
         process = subprocess.Popen(
@@ -168,7 +167,7 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
             errors="replace",
         )
     except OSError as error:
-        raise HostError(f"{what}: {command[0]} cannot be run ({error.strerror})") from error
+        raise BuildError(f"{what}: {command[0]} cannot be run ({error.strerror})") from error
     with process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -176,7 +175,14 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
             if not quiet:
                 logger.info("%s", lines[-1])
     if process.returncode:
-        said = [line for line in lines if line.startswith("ERROR")] or list(filter(None, lines))
-        last = " / ".join(deque(said, maxlen=_SHOWN_LINES)) or f"exit code {process.returncode}"
-        raise HostError(f"{what} failed: {last}; correct the requirements, or try again")
+        raise BuildError(f"{what}: {reason_of(lines) or f'exit code {process.returncode}'}")
     return lines
+
+
+def reason_of(lines: Sequence[str]) -> str:
+    """The reason in what pip or another command has written, in one line."""
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+    told = [line for line in errors if not _UNTOLD.search(line)] or [*filter(None, lines)]
+    unreached = any("Retrying (Retry(" in line for line in lines)
+    last = [*told[-1:], *(["the package index did not answer"] if unreached else [])]
+    return one_line("; ".join(last))

@@ -1,132 +1,214 @@
-"""Interpreter that runs a model: `software` in the config.
+"""Where the packages of a model are: `software` in the config, and what entries ask for.
 
-The packages of two families need not fit into one environment. A family with a file in `envs/` may
-have one of its own; any other runs in the environment that Snakemake itself runs in.
+The packages of two models need not fit into one environment. A model whose entry names
+requirements or an interpreter runs in an environment made of these; so does one of a family that
+names them, unless the config says `software: current`. Any other runs in the environment that
+Snakemake itself runs in.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
+import re
 import shlex
-import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import yaml
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import family_of
+from pesbench.files.atomic import write_text
+from pesbench.files.environment import CONDA, python_of, stamp_of
 from pesbench.models.registry import ModelEntry
-from pesbench.orchestration.environments import PROJECT, python_of, requirements_sha256, stamp_of
-from pesbench.orchestration.surroundings import OUTSIDE
+from pesbench.orchestration.config import Run
+from pesbench.orchestration.environments import PROJECT, failed_attempts, is_whole
+from pesbench.orchestration.interpreters import find_interpreter
+from pesbench.orchestration.requirements import Requirements, read_requirements
 
 MODES = ("current", "venv", "conda")
-_SUFFIX = {"venv": ".txt", "conda": ".yaml"}  # of a family's file in `envs/`
 
 
-@functools.cache  # every job needs it
-def _sha256_of(requirements: Path, _mtime_ns: int) -> str:
-    return requirements_sha256(requirements)
+@dataclass(frozen=True)
+class Asked:
+    """An environment that an entry or its family asks for.
+
+    Attributes:
+        said: Pins and files of them, as `pesbench build-environment` takes them.
+        python: Interpreter by name or path; "" for that of Snakemake.
+        requirements: What pip is told to install.
+    """
+
+    said: tuple[str, ...]
+    python: str
+    requirements: Requirements
+
+    @property
+    def name(self) -> str:
+        """Name of its folder, the same for all that ask for the same."""
+        return self.requirements.name(self.python)
+
+    @property
+    def words(self) -> list[str]:
+        """Words of the command that makes it, without the folder."""
+        python = [f"--python={self.python}"] if self.python else []
+        return [*(f"--requirement={one}" for one in self.said), *python]
 
 
 @dataclass(frozen=True)
 class Software:
-    """Environment of the packages of the models of a run.
+    """Environments of the packages of the models of a run.
 
     Attributes:
         mode: One of `MODES`.
-        envs: Folder of the families' files.
-        built: Folder of the environments that are made, one a family.
-        base: The interpreter that Snakemake runs with.
+        built: Folder of the environments that are made.
+        base: Folder that relative paths of entries start from.
     """
 
     mode: str
-    envs: Path
     built: Path
-    base: str = sys.executable
+    base: Path
+    _known: dict[str, Asked | None] = field(default_factory=dict, compare=False, repr=False)
 
-    def file(self, entry: ModelEntry) -> Path | None:
-        """File of an environment's requirements; None if the model runs in the base environment.
+    def asked(self, entry: ModelEntry) -> Asked | None:
+        """The environment that a model asks for; None if it runs in that of Snakemake.
 
         Args:
             entry: Entry of the model; a perturbed one runs where its base does.
-        """
-        if self.mode == "current":
-            return None
-        path = self.envs / f"{entry.families[-1]}{_SUFFIX[self.mode]}"
-        return path if path.is_file() else None
 
-    def python(self, entry: ModelEntry) -> list[str]:
-        """The interpreter that runs a model, as the words of a command."""
-        file = self.file(entry)
-        if file is None:
-            return [self.base]
-        if self.mode == "conda":  # of the environment that Snakemake activates, with this package
-            package, outside = f"PYTHONPATH={PROJECT / 'workflow'}", f"{OUTSIDE}={sys.prefix}"
-            return ["env", package, outside, "python"]
-        return [str(python_of((self.built / file.stem).absolute()))]
+        Raises:
+            UserError: its requirements cannot be read, or contradict each other.
+        """
+        if entry.name not in self._known:
+            self._known[entry.name] = self._ask(entry.base or entry)
+        return self._known[entry.name]
+
+    def _ask(self, entry: ModelEntry) -> Asked | None:
+        family = family_of(entry.family)
+        own, python = entry.settings.get("requirements"), entry.settings.get("python")
+        by_family = self.mode != "current" and (family.requirements or family.python)
+        if own is None and python is None and not by_family:
+            return None
+        said, base = (family.requirements, PROJECT) if own is None else (own, self.base)
+        try:
+            requirements = read_requirements(said, base)
+        except UserError as error:
+            raise UserError(f"model {entry.name!r}: `requirements`: {error}") from error
+        if own is None:  # from wherever the command is called
+            said = [str(base / one) if one.endswith(".txt") else one for one in said]
+        return Asked(tuple(said), python or family.python, requirements)
+
+    def folder(self, asked: Asked) -> Path:
+        """Folder of an environment."""
+        return self.built / asked.name
+
+    def option(self, entry: ModelEntry) -> list[str]:
+        """The option of a command that says where a model runs; none for where Snakemake does."""
+        asked = self.asked(entry)
+        if asked is None:
+            return []
+        where = CONDA if self.mode == "conda" else str(stamp_of(self.folder(asked)))
+        return ["--environment", where]
 
     def stamps(self, entry: ModelEntry) -> list[Path]:
-        """The file that says that a model's environment is whole, if the workflow makes one."""
-        file = self.file(entry)
-        return [stamp_of(self.built / file.stem)] if file and self.mode == "venv" else []
+        """The stamp of a model's environment, if the workflow makes one."""
+        asked = None if self.mode == "conda" else self.asked(entry)
+        return [] if asked is None else [stamp_of(self.folder(asked))]
 
     def requirements(self, entry: ModelEntry) -> str:
         """Text that changes with the packages of a model's environment; "" without one."""
-        file = self.file(entry)
-        return _sha256_of(file, file.stat().st_mtime_ns) if file and self.mode == "venv" else ""
+        asked = None if self.mode == "conda" else self.asked(entry)
+        return "" if asked is None else asked.name
 
-    def to_build(self, entries: Iterable[ModelEntry]) -> list[str]:
-        """The families of some models whose environments the workflow makes."""
-        files = {self.file(entry) for entry in entries} if self.mode == "venv" else set()
-        return sorted(file.stem for file in files if file)
+    def to_build(self, entries: Iterable[ModelEntry]) -> dict[str, Asked]:
+        """The environments of some models that the workflow makes, by name."""
+        if self.mode == "conda":
+            return {}
+        every = [asked for entry in entries if (asked := self.asked(entry))]
+        return {asked.name: asked for asked in sorted(every, key=lambda asked: asked.name)}
+
+    def attempts(self, name: str) -> int:
+        """How often an environment could not be made."""
+        return failed_attempts(self.built / name)
 
     def conda_file(self, entry: ModelEntry) -> str | None:
-        """File from which Snakemake makes the environment of a model; None if it makes none."""
-        file = self.file(entry)
-        return str(file) if file and self.mode == "conda" else None
+        """File from which Snakemake makes the environment of a model, written if need be."""
+        asked = self.asked(entry) if self.mode == "conda" else None
+        if asked is None:
+            return None
+        path = self.folder(asked).with_suffix(".yaml").absolute()
+        text = self._conda_text(asked)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+        return str(path)
+
+    def _conda_text(self, asked: Asked) -> str:
+        # conda starts pip in the folder of the file
+        pins = [
+            str(self.base / line) if line.startswith(("./", "../")) else line
+            for line in asked.requirements.completed
+        ]
+        named = re.fullmatch(r"python(3\.\d+)", asked.python)
+        version = named[1] if named else find_interpreter(asked.python, self.base).version
+        content = {
+            "channels": ["conda-forge"],
+            "dependencies": [f"python={version}", "pip", {"pip": pins}],
+        }
+        return yaml.safe_dump(content, sort_keys=False)
 
     def check(self, entries: Iterable[ModelEntry]) -> None:
-        """Refuse models whose packages are missing where they are to run; nothing is imported.
+        """Refuse models that cannot run where they are to run; nothing is imported.
 
         Raises:
-            UserError: one line with the model, the package or environment, and the cure.
+            UserError: one line with the model, the package, interpreter or environment, and the
+                cure.
         """
         for entry in entries:
-            file = self.file(entry)
-            if file is None:
-                self.check_base(entry)
-            elif self.mode == "venv":
-                self._check_built(file)
+            asked = self.asked(entry)
+            if asked is None:
+                self._check_current(entry)
+            elif self.mode == "conda":
+                self.conda_file(entry)
+            else:
+                self._check_built(entry, asked)
 
-    def _check_built(self, file: Path) -> None:
-        """Refuse an environment that was removed after it was made.
+    def _check_built(self, entry: ModelEntry, asked: Asked) -> None:
+        """Refuse an interpreter that does not start, and an environment that was removed.
 
-        Made as a job it would count as another one, and all of its family's models run again.
+        Made as a job it would count as another one, and all of its models run again.
         """
-        folder = self.built / file.stem
-        command = ("python", "-m", "pesbench", "build-environment")
-        if stamp_of(folder).is_file() and not python_of(folder).exists():
+        folder = self.folder(asked)
+        if not is_whole(folder):
+            try:
+                find_interpreter(asked.python, self.base)
+            except UserError as error:
+                raise UserError(
+                    f"model {entry.name!r}: `python: {asked.python}`: {error}"
+                ) from error
+        elif not python_of(folder).exists():
+            command = ["python", "-m", "pesbench", "build-environment", *asked.words]
             raise UserError(
-                f"{folder}: the environment of family {file.stem!r} is gone; make it again with "
-                f"`{shlex.join([*command, '--requirements', str(file), '--out', str(folder)])}`"
+                f"model {entry.name!r}: {folder}: this environment is gone; make it again with "
+                f"`{shlex.join([*command, '--out', str(folder)])}`"
             )
 
-    def check_base(self, entry: ModelEntry) -> None:
-        """Refuse a model whose packages the base environment lacks, whatever the config says.
-
-        Raises:
-            UserError: see `check`.
-        """
+    def _check_current(self, entry: ModelEntry) -> None:
+        """Refuse a model whose packages are missing in the environment of Snakemake."""
         name = entry.families[-1]
         family = family_of(name)
         missing = [one for one in family.modules if importlib.util.find_spec(one) is None]
         if not missing:
             return
         cures = [f"pip install 'pesbench[{family.extra}]'"] if family.extra else []
-        if self.mode == "current" and (self.envs / f"{name}.txt").is_file():
+        if self.mode == "current" and family.requirements:
             cures.insert(0, "`software: venv` in the config builds one that has it")
         raise UserError(
             f"model {entry.name!r}: family {name!r} needs {missing[0]!r}, which is not installed "
             f"in the environment that Snakemake runs in; {', or '.join(cures)}"
         )
+
+
+def software_of(run: Run) -> Software:
+    """Environments of the packages of the models of a run in the working folder."""
+    return Software(run.software, run.results.parent / "environments", Path.cwd())

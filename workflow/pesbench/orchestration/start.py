@@ -16,7 +16,7 @@ from pesbench.orchestration.config import Run, resolve
 from pesbench.orchestration.config_files import DEFAULT_CONFIG, Config, read_config
 from pesbench.orchestration.running import announce
 from pesbench.orchestration.slurm_queue import refuse_left_over
-from pesbench.orchestration.software import Software
+from pesbench.orchestration.software import Software, software_of
 from pesbench.orchestration.surroundings import (
     check_interpreter,
     check_python,
@@ -91,12 +91,10 @@ def start(given: Given) -> Start:
         raise UserError(f"{given.home}: holds braces, wildcards of Snakemake's; rename it")
     config = read_config(given.files, given.arguments, None if given.alone else DEFAULT_CONFIG)
     run = resolve(config, Path.cwd())
-    software = Software(run.software, given.home / "envs", run.results.parent / "environments")
+    software = software_of(run)
     if run.software == "conda":
-        check_words([given.home])
-    software.check(run.running)
-    if run.relax:  # beside RDKit
-        software.check_base(run.relax)
+        check_words([given.home, software.built.absolute()])
+    software.check([*run.running, *filter(None, [run.relax])])
     if not given.on_slurm:  # a run on one machine has no use for the names of partitions
         return Start(config, run, Cluster(), software, False)
     check_interpreter(sys.executable)

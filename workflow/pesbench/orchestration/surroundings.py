@@ -24,7 +24,6 @@ _SET = {
     "MATPLOTLIBRC": os.devnull,
     "PYTHONSAFEPATH": "1",  # children do not import from the working folder first
 }
-OUTSIDE = "PESBENCH_OUTSIDE"  # environment variable: an environment that is the wrong one
 _SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
@@ -64,19 +63,6 @@ def check_python() -> None:
         raise UserError(
             "Python runs with -O or PYTHONOPTIMIZE, without the assertions that ASE and other "
             "packages count on; leave the option out, or `unset PYTHONOPTIMIZE`"
-        )
-
-
-def check_environment() -> None:
-    """Refuse to run in the environment of Snakemake where conda was to activate another one.
-
-    Raises:
-        UserError: one line with the cure.
-    """
-    if os.environ.get(OUTSIDE) == sys.prefix:
-        raise UserError(
-            "`software: conda` needs `--software-deployment-method conda` on the command line of "
-            "snakemake, too; add it"
         )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from pesbench.commands.plan import actual, tables
 from pesbench.commands.plan.budget import cheapest_first, propose
 from pesbench.commands.plan.contents import Facts, read_facts, scan_set_path, why_unknown
-from pesbench.commands.plan.jobs import software_of
 from pesbench.commands.plan.prediction import RELAX, predict
 from pesbench.commands.plan.probe import LOAD_S, Probe, asked
 from pesbench.commands.plan.probe_scans import write_probe_scans
@@ -31,7 +30,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run, loading_options, resolve
 from pesbench.orchestration.config_files import DEFAULT_CONFIG, Config
 from pesbench.orchestration.requests import REFERENCE
-from pesbench.orchestration.software import Software
+from pesbench.orchestration.software import Software, software_of
 from pesbench.references import bsct_spice
 
 logger = logging.getLogger("pesbench")
@@ -88,15 +87,13 @@ def read_probe(path: Path) -> Probe:
         return Probe(Status.ERROR, f"{path} cannot be read ({type(error).__name__}: {error})")
 
 
-def _why_no_environment(software: Software, name: str, entry: ModelEntry) -> str:
-    """Reason why a model cannot run here, if it needs its own environment; else ""."""
-    if name == RELAX or software.file(entry) is None:
-        try:
-            software.check_base(entry)
-        except UserError as error:
-            return str(error)
-        return ""
-    if software.mode == "conda":
+def _why_no_environment(software: Software, entry: ModelEntry) -> str:
+    """Reason why a model cannot run now; "" if it can."""
+    try:
+        software.check([entry])
+    except UserError as error:
+        return str(error)
+    if software.mode == "conda" and software.option(entry):
         return "its environment is Snakemake's: `snakemake plan` times it"
     missing = [path for path in software.stamps(entry) if not path.is_file()]
     return f"its environment is not built yet: no {missing[0]}; `snakemake plan`" if missing else ""
@@ -136,9 +133,8 @@ def make_probe(
     except (UserError, HostError) as error:
         return Probe(Status.ERROR, str(error))
     software = software_of(run)
-    if reason := _why_no_environment(software, name, entry):
+    if reason := _why_no_environment(software, entry):
         return Probe(Status.ERROR, reason)
-    python = sys.executable if name == RELAX else software.python(entry)[0]
     path = probe_path(run, name)
     with ScanSet(scans) as scan_set:
         wanted = asked(
@@ -151,7 +147,9 @@ def make_probe(
     entry_path = path.with_name("probe_entry.json")
     write_json(entry_path, value)
     try:
-        return _run_probe(run, name, entry, python, entry_path, scans, path, seconds)
+        return _run_probe(
+            run, name, entry, software.option(entry), entry_path, scans, path, seconds
+        )
     finally:
         entry_path.unlink()
 
@@ -164,15 +162,15 @@ def _asked_for(path: Path) -> Any:
 
 
 def _run_probe(
-    run: Run, name: str, entry: ModelEntry, python: str, entry_path: Path, scans: Path, out: Path,
-    seconds: float,
+    run: Run, name: str, entry: ModelEntry, where: Sequence[str], entry_path: Path, scans: Path,
+    out: Path, seconds: float,
 ) -> Probe:  # fmt: skip
-    """Run the command of the rule `probe`, with the interpreter of the model's family."""
+    """Run the command of the rule `probe`."""
     log = run.results / "logs" / "probe" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        python, "-m", "pesbench", "probe",
-        "--entry", str(entry_path), *loading_options(entry),
+        sys.executable, "-m", "pesbench", "probe",
+        "--entry", str(entry_path), *loading_options(entry), *where,
         "--scan-set", str(scans), "--device", run.device, "--threads", str(run.threads),
         "--seconds", str(seconds), "--out", str(out),
     ]  # fmt: skip

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pesbench.core.found import has_stage
 from pesbench.orchestration.config import Run
-from pesbench.orchestration.environments import PROJECT
 from pesbench.orchestration.requests import REFERENCE
-from pesbench.orchestration.software import Software
+from pesbench.orchestration.software import software_of
 from pesbench.references import bsct_spice
 from pesbench.report import graph
 
@@ -33,15 +32,10 @@ def method_jobs(run: Run, method: str) -> int:
 
 def other_jobs(run: Run) -> int:
     """All other jobs: environments, what else makes the scan set, controls, the report, `all`."""
-    environments = len(software_of(run).to_build(run.running))
+    environments = len(software_of(run).to_build([*run.running, *filter(None, [run.relax])]))
     # the entry of the reference, geometries, the set; and molecules, or the entry that relaxes them
     scan_set = 1 if run.source == bsct_spice.NAME else 4
     controls = sum(bool(one.controls) for one in run.tasks.values())
     prepared = sum(has_stage(name, "prepare") for name in run.tasks)
     report = 3 + len(graph.section_names(run.report))  # models.json, leaderboard and page
     return environments + scan_set + controls + prepared + report + run.strict + 1
-
-
-def software_of(run: Run) -> Software:
-    """Environment of the packages of the models of a run, as in the Snakefile."""
-    return Software(run.software, PROJECT / "envs", run.results.parent / "environments")

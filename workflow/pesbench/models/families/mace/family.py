@@ -53,6 +53,7 @@ class MACE(Family):
     )
     settings = MACESettings
     packages = ("mace-torch", "torch-sim-atomistic", "torch", "e3nn", "matscipy")
+    requirements = ("envs/mace.txt",)
     modules = ("mace", "torch_sim")
     extra = "mace"
     weights = WeightFormat("mace", "give the .model file that mace_run_train writes")

@@ -57,6 +57,7 @@ class SevenNet(Family):
     )
     settings = SevenNetSettings
     packages = ("sevenn", "torch-geometric", "torch", "e3nn", "matscipy")
+    requirements = ("envs/sevennet.txt",)
     modules = ("sevenn",)
     # a checkpoint names classes beside its tensors
     weights = WeightFormat(None, "give the .pth checkpoint that sevenn writes")

@@ -1,0 +1,113 @@
+"""Entries that bring their packages: environments that are shared, and one that cannot be made.
+
+pip installs from wheels that are written here, so that no network is needed: the package of the
+calculator, and for `ase`, `h5py` and `numpy` wheels that lead to the packages of this environment.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+
+import h5py
+import pandas as pd
+import pytest
+import yaml
+
+from pesbench.files.environment import NEEDED
+from wheels import write_needed, write_wheel
+from workflow_copy import Copy
+
+CALCULATOR = """
+import sys
+
+from ase.calculators.emt import EMT
+
+
+class Here(EMT):
+    def __init__(self, prefix=sys.prefix):
+        assert "environments" in prefix, prefix
+        super().__init__()
+"""
+FROM_WHEELS = ["--no-index", "--find-links wheels"]
+ENTRY = {"family": "ase", "calculator": "tiny_here:Here"}
+MODELS = {
+    "one": ENTRY | {"requirements": [*FROM_WHEELS, "tiny==1.0"]},
+    "other": ENTRY | {"requirements": ["pins.txt"]},
+    "absent": ENTRY | {"requirements": [*FROM_WHEELS, "tiny==1.0", "nonsense==1"]},
+    "gfn1-xtb": {"family": "tblite", "method": "GFN1-xTB"},
+    "gfn2-xtb": {"family": "tblite", "method": "GFN2-xTB"},
+    "control-zero": {"family": "control", "control": "zero"},
+}
+CONFIG = {
+    "models_file": "own.yaml",
+    "models": ["one", "other", "absent"],
+    "controls": ["control-zero"],
+    "systems": ["*/hydrazine*"],
+    "dynamics": {"models": []},
+    "vibrations": {"models": []},
+}
+FEW = ("--configfile", "own_config.yaml")
+REASON = "its environment could not be made: pip: No matching distribution found for nonsense==1"
+pytestmark = pytest.mark.xdist_group("environments of entries")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy of the workflow whose own entries were run once."""
+    made = Copy(tmp_path_factory.mktemp("environments"), "results")
+    wheels = made.root / "wheels"
+    write_wheel(wheels, "tiny", "1.0", {"tiny_here.py": CALCULATOR})
+    places = [path for path in sys.path if path.endswith("site-packages")]
+    write_needed(wheels, {name: version(name) for name in NEEDED}, places)
+    pins = ["# words", "tiny==1.0", *reversed(FROM_WHEELS)]
+    (made.root / "pins.txt").write_text("\n".join(pins))
+    (made.root / "own.yaml").write_text(yaml.safe_dump(MODELS))
+    (made.root / "own_config.yaml").write_text(yaml.safe_dump(CONFIG))
+    done = made.snakemake(*FEW)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def board(copy: Copy) -> pd.DataFrame:
+    return pd.read_csv(copy.results / "leaderboard.csv").set_index("model")
+
+
+def stamps(copy: Copy) -> list[dict]:
+    found = (copy.root / "results/environments").glob("*.json")
+    return [json.loads(path.read_text()) for path in found]
+
+
+def test_entries_with_equal_requirements_share_an_environment(copy: Copy) -> None:
+    whole = [one for one in stamps(copy) if "failure" not in one]
+    assert len(whole) == 1
+    assert len(stamps(copy)) == 2
+    table = board(copy)
+    for model in ("one", "other"):
+        assert table.loc[model, "n_scored"] == table.loc[model, "n_planned"] == 1
+        with h5py.File(copy.results / model / "bonds/0000.h5") as file:
+            packages = json.loads(file.attrs["provenance"])["packages"]
+        assert packages["tiny"] == "1.0"  # of the worker, not of the command
+        assert packages["ase"] == version("ase")
+
+
+def test_one_that_cannot_be_made_costs_its_model_only(copy: Copy) -> None:
+    assert board(copy).loc["absent", "n_scored"] == 0
+    scores = pd.read_parquet(copy.results / "absent/scores/bonds.parquet")
+    assert set(scores["status"]) == {"error"}
+    assert set(scores["message"]) == {REASON}
+    assert REASON in (copy.results / "leaderboard.html").read_text()
+
+
+def test_the_next_run_tries_it_again_and_nothing_else(copy: Copy) -> None:
+    jobs = copy.planned(*FEW)
+    assert jobs["environment"] == 1
+    assert jobs["run_on_cpu"] == jobs["score"] == 1
+    write_wheel(copy.root / "wheels", "nonsense", "1", {"nonsense.py": ""})
+    scores = str((copy.results / "absent/scores/bonds.parquet").relative_to(copy.root))
+    done = copy.snakemake(*FEW, "--", scores)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(pd.read_parquet(copy.root / scores)["status"]) == {"ok"}
+    assert not [one for one in stamps(copy) if "failure" in one]
+    assert copy.planned(*FEW, "--", scores) == {}
