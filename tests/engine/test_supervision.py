@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -411,7 +412,9 @@ def test_a_model_that_exits_while_it_is_made(scan):
         worker.start()
 
 
-@pytest.mark.parametrize("what", ["close_output", "change_everything", "print_much"])
+@pytest.mark.parametrize(
+    "what", ["close_output", "change_everything", "print_much", "change_atoms", "threads"]
+)
 def test_what_a_model_does_to_its_process_changes_no_number(scan, what, capfd):
     with Worker(hostile(what, scan)) as worker:
         result = worker.evaluate(frames_batch([scan])).result
@@ -421,6 +424,45 @@ def test_what_a_model_does_to_its_process_changes_no_number(scan, what, capfd):
         assert set(one.status) == {Status.OK}
         assert np.array_equal(one.energies, scan.energy)
     assert len(capfd.readouterr().err) < supervisor.PRINTED_BYTES + 1000
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("print_lines", ("Loading the model ...", "a warning of no use")),
+        ("warn", ("UserWarning: the cutoff is large", "no cell is given")),
+    ],
+)
+def test_equal_lines_of_a_model_do_not_fill_a_log(scan, what, said, capfd):
+    with Worker(hostile(what)) as worker:
+        for _ in range(2):
+            assert worker.evaluate(_frame(scan, 0)).result.status == (Status.OK,)
+    lines = capfd.readouterr().err.splitlines()
+    for text in said:
+        assert sum(text in line for line in lines) == supervisor.EQUAL_LINES
+    assert [line for line in lines if line.startswith("line ")] == [
+        f"line {number}" for _ in range(2) for number in range(0, 5000, 1000)
+    ]
+    assert len(lines) < 100
+    assert re.fullmatch(r"\(\d+ lines that equal earlier ones are left out\)", lines[-1])
+
+
+def test_lines_are_passed_on_whole_and_in_order():
+    """Also a line without an end, and one that is longer than what is waited for."""
+    script = (
+        "import os, sys; sys.path[:0] = [sys.argv[1]]\n"
+        "from pesbench.engine.supervisor import _Printed\n"
+        "printed = _Printed(0)\n"
+        "while printed.pass_on(): pass\n"
+        "printed.pass_on_rest()\n"
+    )
+    text = b"one\ntwo" + 200_000 * b"x" + b"\n" + 30 * b"\xff\n" + b"end"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(supervisor.__file__).parents[2])],
+        input=text, capture_output=True, check=True,
+    )  # fmt: skip
+    kept = text.replace(30 * b"\xff\n", supervisor.EQUAL_LINES * b"\xff\n")
+    assert done.stderr == kept + b"\n(10 lines that equal earlier ones are left out)\n"
 
 
 # --- processes that a model starts ---------------------------------------------------------------

@@ -190,3 +190,8 @@ def dies_and_does_not_come_back(marker: str, formula: str) -> Calculator:
         raise OSError("the weights are gone")
     Path(marker).touch()
     return Faulty("exit", [formula])
+
+
+def visible_devices(model: object) -> str:
+    """The GPUs that the process of a model sees; called in it."""
+    return os.environ["CUDA_VISIBLE_DEVICES"]

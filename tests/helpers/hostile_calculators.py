@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import gc
+import logging
 import multiprocessing
 import os
 import pickle
@@ -145,6 +147,17 @@ class Empty(Morse):
             raise RuntimeError("made again")
 
 
+class SilentAtTimes(Morse):
+    """Fails at every second call and tells nobody."""
+
+    calls = 0
+
+    def calculate(self, atoms, properties=None, system_changes=None) -> None:
+        self.calls += 1
+        if self.calls % 2:
+            super().calculate(atoms, properties, system_changes)
+
+
 class OneAtomTooMany(Morse):
     """Forces of N + 1 and of N - 1 atoms in turn."""
 
@@ -211,6 +224,7 @@ class Hostile(Morse):
 
     def calculate(self, atoms, properties=None, system_changes=None) -> None:
         super().calculate(atoms, properties, system_changes)
+        self.given = atoms
         inside = self.window is None or self.window[0] < atoms.get_distance(0, 1) < self.window[1]
         if self.every:  # at every so many-th call, over all processes
             with (Path(self.folder) / "calls").open("a") as file:
@@ -341,6 +355,36 @@ class Hostile(Morse):
         with contextlib.suppress(OSError):
             for _ in range(300):
                 os.write(1, b"\x1b[31m" + 99_990 * b"y" + b"\n")
+
+    def _print_lines(self) -> None:
+        for number in range(5000):
+            print("Loading the model ...")
+            print("a warning of no use", file=sys.stderr)
+            if number % 1000 == 0:
+                print("line", number)
+
+    def _warn(self) -> None:
+        warnings.simplefilter("always")
+        for number in range(5000):
+            warnings.warn("the cutoff is large", UserWarning, stacklevel=1)
+            logging.getLogger("theirs").warning("no cell is given")
+            if number % 1000 == 0:
+                logging.getLogger("theirs").warning("line %d", number)
+
+    def _threads(self) -> None:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(abs, range(-8, 0))) == list(range(8, 0, -1))
+        threading.Thread(target=self._hang).start()  # which the end would wait for
+
+    def _change_atoms(self) -> None:
+        atoms = self.given
+        atoms.positions += 5.0
+        atoms.numbers[:] = 1
+        atoms.cell[:] = 1.0
+        atoms.pbc = True
+        atoms.info.clear()
+        atoms.info["charge"] = 7
+        del atoms[0]
 
     def _child(self) -> None:
         _lasting_child(self.folder, "child")

@@ -12,11 +12,15 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 
-from fake_calculators import Morse
+from examples import fake_entry
+from fake_calculators import Morse, visible_devices
+from hostile_calculators import SilentAtTimes
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Batch, Status, molecules_batch
+from pesbench.engine.worker import Worker
 from pesbench.models.families import ase
 from pesbench.models.families.ase import ASEModel
+from pesbench.models.frame_by_frame import evaluate_frame_by_frame
 from pesbench.models.models_file import make_entry
 from pesbench.models.registry import load
 from pesbench.orchestration.requests import uses_gpu
@@ -228,6 +232,103 @@ def test_precision_is_what_the_entry_says() -> None:
         assert model.calculator().dtype is kind
         assert model.info.dtype == dtype
     assert load(entry(), scan_set=None, device="cpu").info.dtype == "calculator"
+
+
+def test_a_model_without_a_gpu_sees_none(monkeypatch) -> None:
+    """A calculator that takes whatever GPU it finds would take that of another job."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    seen = {}
+    for name, settings in {"no": {}, "cpu": {"device": "cpu"}, "gpu": {"device": "gpu"}}.items():
+        with Worker(fake_entry(**settings), device="auto") as worker:
+            seen[name] = worker.call(visible_devices)
+    assert seen == {"no": "", "cpu": "", "gpu": "0,1"}
+
+
+# --- memory of a GPU -----------------------------------------------------------------------------
+
+
+class FullMemory:
+    """As torch where a GPU's memory is held for systems of other sizes."""
+
+    def __init__(self, used: bool = True) -> None:
+        self.cuda, self.used, self.emptied, self.needs = self, used, 0, {}
+
+    def is_initialized(self) -> bool:
+        return self.used
+
+    def empty_cache(self) -> None:
+        self.emptied += 1
+
+    def single(self, system: Batch) -> tuple[float, np.ndarray]:
+        if self.emptied < self.needs.get(system.n_atoms, 0):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return 1.0, np.zeros((system.n_atoms, 3))
+
+
+def water_and_methane() -> Batch:
+    some = [molecule("H2O"), molecule("CH4")]
+    return molecules_batch([a.positions for a in some], [a.numbers for a in some], [0, 0], [1, 1])
+
+
+def test_memory_is_given_back_before_a_system_is_called_too_large(monkeypatch) -> None:
+    torch = FullMemory()
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    torch.needs = {3: 1}
+    assert evaluate_frame_by_frame(water_and_methane(), torch.single).status == (Status.OK,) * 2
+    assert torch.emptied == 1
+
+    torch.needs = {5: 99}
+    result = evaluate_frame_by_frame(water_and_methane(), torch.single)
+    assert result.status == (Status.OK, Status.OUT_OF_MEMORY)
+    assert "out of memory" in result.messages[1]
+    assert torch.emptied == 2
+
+
+@pytest.mark.parametrize("torch", [None, FullMemory(used=False)])
+def test_without_a_gpu_nothing_is_asked_again(torch, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    calls = []
+
+    def single(system: Batch) -> None:
+        calls.append(system)
+        raise RuntimeError("out of memory")
+
+    result = evaluate_frame_by_frame(water_and_methane(), single)
+    assert result.status == (Status.OUT_OF_MEMORY,) * 2
+    assert len(calls) == 2
+
+
+# --- what calculators answer ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_single_precision_is_taken(tensor: bool, shape: tuple[int, ...]) -> None:
+    class Single(Morse):
+        def calculate(self, atoms, properties=None, system_changes=None) -> None:
+            super().calculate(atoms, properties, system_changes)
+            energy, forces = self.results["energy"], self.results["forces"].astype(np.float32)
+            energy = np.full(shape, energy, np.float32)
+            if tensor:
+                import torch
+
+                energy, forces = (torch.tensor(one, requires_grad=True) for one in (energy, forces))
+            else:
+                forces.flags.writeable = energy.flags.writeable = False
+            self.results = {"energy": energy, "forces": forces}
+
+    result, exact = (ASEModel(one, {}).evaluate(water_and_methane()) for one in (Single, Morse))
+    assert result.status == (Status.OK,) * 2
+    assert result.energies.dtype == result.forces.dtype == np.float64
+    assert result.forces.flags.writeable
+    assert np.allclose(result.energies, exact.energies, rtol=1e-6)
+    assert np.allclose(result.forces, exact.forces, rtol=1e-5, atol=1e-5)
+
+
+def test_results_of_another_system_are_no_answer() -> None:
+    result = ASEModel(SilentAtTimes, {}).evaluate(water_and_methane())
+    assert result.status == (Status.OK, Status.ERROR)
+    assert "put no 'forces' into its results" in result.messages[1]
 
 
 def test_keys_that_are_left_out_change_no_digest() -> None:

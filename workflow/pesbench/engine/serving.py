@@ -84,6 +84,8 @@ class _Server:
 
 def _load(server: _Server) -> Any:
     entry, scan_set, device, threads = server.next_question()
+    if not entry.uses_gpu(device):  # nor shall a package take one that it finds
+        os.environ |= {"CUDA_VISIBLE_DEVICES": ""}
     try:
         from pesbench.models import registry
 

@@ -34,6 +34,8 @@ STARTED = struct.Struct("<q")  # process id
 ENDED = struct.Struct("<qq")  # status as of `os.wait`, peak resident memory in bytes
 END_S = 10.0  # longest time that is spent on ending processes
 PRINTED_BYTES = 10_000_000  # of what a model prints
+EQUAL_LINES = 20  # of these, such as of one warning
+_DIFFERENT_LINES, _LONGEST_LINE = 1000, 65536  # that are remembered; that is waited for, in bytes
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _LINUX = sys.platform == "linux"
 _RSS_UNIT = 1024 if _LINUX else 1  # of ru_maxrss
@@ -78,10 +80,13 @@ def _end_all(model: int) -> None:
 
 
 class _Printed:
-    """Output of a model, passed on up to a limit."""
+    """Output of a model, passed on up to a limit; of equal lines, the first few."""
 
     def __init__(self, source: int) -> None:
         self.source, self._left = source, PRINTED_BYTES
+        self._begun = b""  # a line whose end has not come
+        self._times: dict[int, int] = {}  # by the hash of a line
+        self._repeated = 0
         os.set_blocking(source, False)
 
     def pass_on(self) -> bool:
@@ -90,19 +95,40 @@ class _Printed:
             text = os.read(self.source, 65536)
         except BlockingIOError:
             return True
-        if self._left > 0:
-            kept, self._left = text[: self._left], self._left - len(text)
-            with contextlib.suppress(OSError):
-                os.write(2, kept)
-                if self._left <= 0:
-                    os.write(2, b"\n(the model prints more, which is left out)\n")
+        *lines, self._begun = (self._begun + text).split(b"\n")
+        self._write(b"".join(line + b"\n" for line in lines if self._is_told(line)))
+        if len(self._begun) > _LONGEST_LINE:
+            self._write(self._begun)
+            self._begun = b""
         return bool(text)
 
+    def _is_told(self, line: bytes) -> bool:
+        if len(self._times) > _DIFFERENT_LINES:
+            self._times.clear()
+        key = hash(line)
+        self._times[key] = self._times.get(key, 0) + 1
+        told = self._times[key] <= EQUAL_LINES
+        self._repeated += not told
+        return told
+
+    def _write(self, text: bytes) -> None:
+        if self._left <= 0 or not text:
+            return
+        kept, self._left = text[: self._left], self._left - len(text)
+        with contextlib.suppress(OSError):
+            os.write(2, kept)
+            if self._left <= 0:
+                os.write(2, b"\n(the model prints more, which is left out)\n")
+
     def pass_on_rest(self) -> None:
-        """Pass on what was printed before the end."""
+        """Pass on what was printed before the end, and tell what was left out."""
         for _ in range(PRINTED_BYTES // 65536):
             if not select.select([self.source], [], [], 0)[0] or not self.pass_on():
-                return
+                break
+        if self._begun:
+            self._write(self._begun + b"\n")
+        if self._repeated:
+            self._write(b"(%d lines that equal earlier ones are left out)\n" % self._repeated)
 
 
 def _reap(model: int) -> tuple[int, int] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +65,7 @@ def evaluate_frame_by_frame(
     for s in range(batch.n_systems):
         system = batch.select([s])
         try:
-            answered, force = single(system)
+            answered, force = _asked(single, system)
             energy = np.nan if answered is None else one_energy(answered)
             force = atom_forces(force, system.n_atoms)
         except Exception as error:
@@ -86,6 +88,33 @@ def evaluate_frame_by_frame(
         status=tuple(status),
         messages=tuple(messages),
     )
+
+
+def _asked(single: Callable[[Batch], tuple[Any | None, Any]], system: Batch) -> tuple[Any, Any]:
+    """What a method answers; it is asked once more if the device may have the memory then.
+
+    There is no batch smaller than one system. What does not fit may do so once the memory is given
+    back that torch holds for systems of other sizes.
+    """
+    try:
+        return single(system)
+    except Exception as error:
+        if not is_out_of_device_memory(error):
+            raise
+        lost = error.with_traceback(None)  # which holds what the call has allocated
+    if not _free_device_memory():
+        raise lost
+    return single(system)
+
+
+def _free_device_memory() -> bool:
+    """Give back the memory that torch holds; whether there is a GPU in use."""
+    torch = sys.modules.get("torch")  # it is not imported for that
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    gc.collect()
+    torch.cuda.empty_cache()
+    return True
 
 
 def _failure(error: Exception, system: Batch) -> tuple[Status, str]:

@@ -83,6 +83,15 @@ class ModelEntry:
         """Longest time that a call of the model may take, in seconds."""
         return float(self.settings.get("timeout_s", EntrySettings.timeout_s))
 
+    def uses_gpu(self, device: str) -> bool:
+        """Whether it runs on a GPU where there is one; of a perturbed model, whether its base does.
+
+        Args:
+            device: `auto`, `cpu` or `cuda`, as a run asks for it.
+        """
+        owner = self.base or self
+        return device != "cpu" and family_of(owner.family).uses_gpu(owner.settings)
+
     @property
     def sha256(self) -> str:
         """Digest of the deciding part, by which a job recognises the entry in a file."""

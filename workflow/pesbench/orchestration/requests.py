@@ -98,8 +98,7 @@ def uses_gpu(entry: ModelEntry, device: str) -> bool:
         entry: Entry of the model; for a perturbed model its base counts.
         device: `device` of the config.
     """
-    base = entry.base or entry
-    return device != "cpu" and family_of(base.family).uses_gpu(base.settings)
+    return entry.uses_gpu(device)
 
 
 def seconds_per_atom_frame(entry: ModelEntry, gpu: bool) -> float:

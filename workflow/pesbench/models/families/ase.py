@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -132,6 +133,9 @@ def ask(calculator: Any, atoms: Atoms) -> tuple[float | None, Any]:
     atoms.calc = calculator
     results: Mapping[str, Any] = {}
     if hasattr(calculator, "calculate"):
+        # or one that fails without a word would answer with those of another system
+        with contextlib.suppress(AttributeError):  # some give them as a property
+            calculator.results = {}
         # requested together, so that the calculator computes once
         calculator.calculate(atoms, list(properties), list(all_changes))
         results = calculator.results
