@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
         packages = Packages(folder)
         for name in names:
             try:
-                record[name] = verify(fit[name], packages, arguments.models_file.parent)
+                record[name] = verify(fit[name], packages, Path.cwd())
             except UserError as error:
                 failures += 1
                 logger.error("%s", error)

@@ -16,13 +16,13 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.text import printable
-from pesbench.files.strict_yaml import read_text
+from pesbench.orchestration.requirements import read_requirements
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 20_000_000  # of a member that is read
@@ -100,11 +100,11 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins(requirements: Sequence[str], folder: Path, place: str) -> list[Pin]:
-    """The pins among some requirements, those in files in place of the files.
+def pins(requirements: Iterable[str], folder: Path, place: str) -> list[Pin]:
+    """The pins among some requirements, those of files too.
 
     Args:
-        requirements: Pins, or paths of files of them.
+        requirements: Lines of pip, or paths of files of them.
         folder: Folder that a relative path starts from.
         place: What messages start with.
 
@@ -112,17 +112,13 @@ def pins(requirements: Sequence[str], folder: Path, place: str) -> list[Pin]:
         UserError: a requirement is no exact version, or a file is missing.
     """
     found = []
-    for line in requirements:
-        if line.endswith(".txt"):
-            text = read_text(folder / line)
-            lines = [re.sub(r"(^|\s)#.*", "", one).strip() for one in text.splitlines()]
-            found += pins([one for one in lines if one], folder, f"{place}: {line}")
-        elif exact := _PIN.fullmatch(line):
-            found.append(Pin(normal(exact[1]), exact[2]))
-        else:
+    for line in read_requirements(requirements, folder).lines:
+        if not (exact := _PIN.fullmatch(line)):
             raise UserError(
-                f"{place}: requirement {line!r} names no exact version; write name==version"
+                f"{place}: requirement {printable(line)} names no exact version; write "
+                "name==version"
             )
+        found.append(Pin(normal(exact[1]), exact[2]))
     return found
 
 
