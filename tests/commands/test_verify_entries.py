@@ -127,6 +127,18 @@ def test_what_lies_in_other_packages_is_said_not_guessed(tmp_path):
     assert "ase.calculators.calculator" in inherited["paths"][0]["not_checked"]
 
 
+def test_entries_of_every_family_with_an_import_path_are_compared(tmp_path):
+    wheel(tmp_path)
+    given = {"family": "torchsim", "model": "toy._calc:make", "requirements": ["toy==1.0"]}
+    given |= {"python": "python3.12", "arguments": {"model": 1}}
+    said = verified(tmp_path, make_entry("one", given))
+    assert said["paths"][0] == {
+        "at": "model", "path": "toy._calc:make", "package": "toy==1.0",
+        "source": "toy/_calc.py:11", "takes": "toy/_calc.py:11",
+    }  # fmt: skip
+    assert said["checked"]["model"] == "toy._calc:make"
+
+
 def test_a_path_goes_on_in_the_next_package_that_is_pinned(tmp_path):
     wheel(tmp_path)
     more = {"front/__init__.py": "from toy.nets import Net\n"}

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if name not in fit:
             known = f"{closest(name, fit)}" if name not in registry else "name another"
             raise UserError(
-                f"{arguments.models_file}: no entry {name!r} with a calculator and pins; {known}"
+                f"{arguments.models_file}: no entry {name!r} that pins what it calls; {known}"
             )
     names = arguments.models or list(fit)
     before = read_record(arguments.record)

@@ -22,24 +22,34 @@ from pesbench.commands.verify.source import (
     is_standard,
 )
 from pesbench.core.errors import UserError
+from pesbench.core.family import family_of
 from pesbench.files.atomic import write_json
+from pesbench.models.called import CalledFamily
 from pesbench.models.calls import DEVICE, DTYPE, Named, check_calls
 from pesbench.models.registry import ModelEntry
 
 FORMAT, VERSION = "pesbench-verified-entries", 1
 RECORD = Path("resources/registry/verified.json")
-_CHECKED = ("requirements", "python", "calculator", "positional", "arguments", DTYPE)
+_CHECKED = ("requirements", "python", "positional", "arguments", DTYPE)
 _SHORTEST_TEXT = 4  # shorter words occur everywhere
 
 
 def is_verifiable(entry: ModelEntry) -> bool:
-    """Whether an entry names a calculator of packages that it pins."""
-    return bool(entry.settings.get("requirements")) and "calculator" in entry.settings
+    """Whether an entry names what is called, and pins the packages that it belongs to."""
+    called = isinstance(family_of(entry.family), CalledFamily)
+    return called and bool(entry.settings.get("requirements"))
+
+
+def _path_key(entry: ModelEntry) -> str:
+    """The key that holds the import path."""
+    family = family_of(entry.family)
+    assert isinstance(family, CalledFamily)
+    return family.path_key
 
 
 def checked(entry: ModelEntry) -> dict[str, Any]:
     """The part of an entry that the comparison depends on."""
-    said = {key: entry.settings.get(key) for key in _CHECKED}
+    said = {key: entry.settings.get(key) for key in (_path_key(entry), *_CHECKED)}
     given: dict[str, Any] = json.loads(json.dumps(said))  # lists, no tuples
     return {key: value for key, value in given.items() if value not in (None, [], {})}
 
@@ -59,21 +69,21 @@ def verify(entry: ModelEntry, packages: Packages, base: Path) -> dict[str, Any]:
         UserError: one line with the entry, the path and what does not fit.
     """
     place = f"model {entry.name!r}"
-    settings = entry.settings
+    settings, key = entry.settings, _path_key(entry)
     call = {
-        "call": settings["calculator"],
+        "call": settings[key],
         "arguments": settings.get("arguments") or {},
         "positional": settings.get("positional") or [],
     }
     filling = {DEVICE: "cpu", DTYPE: settings.get(DTYPE) or "float32"}
-    named = check_calls(call, place, filling)
+    named = check_calls(call, place, filling, key)
     python = python_version(settings.get("python"))
     pinned = Pinned(pins(settings["requirements"], base, place), packages, python, place)
     paths = [_verdict(one, pinned, place) for one in named]
     read = pinned.read
     if not read or all("not_checked" in one for one in paths):
         raise UserError(
-            f"{place}: no package among its requirements holds `{settings['calculator']}`, or "
+            f"{place}: no package among its requirements holds `{settings[key]}`, or "
             f"there is no wheel of it for Python {python}; correct the pins, or put the file of "
             "the package into the folder of `--packages`"
         )
