@@ -67,13 +67,14 @@ keep = mkdir -p resources/study/$(1) && ( cd results/$(1) && cp -r --parents \
 	$$(ls -d leaderboard.csv leaderboard.md models.json $(2) sections */model.json */scores/*.parquet 2>/dev/null) \
 	../../resources/study/$(1) )
 
-# Sections and tables of the kept scores, made anew. SCAN_SET: that of BSCT-SPICE, which is not kept.
+# Sections and tables of the kept scores, made anew, and the table of README.md. SCAN_SET: that of BSCT-SPICE, which is not kept.
 study-pages: $(STAMP)
 	PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/mini \
 		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
 	$(if $(SCAN_SET),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/bsct_spice \
 		--scan-set "$(SCAN_SET)")
 	rm -f resources/study/*/leaderboard.html
+	PYTHONPATH=workflow $(BIN)/python tests/helpers/readme_table.py
 
 setup: $(STAMP)
 
