@@ -132,7 +132,7 @@ def test_single_is_batched_in_any_order(batch: Batch, dtype: str) -> None:
 
 
 def test_spin_is_half_the_unpaired_electrons(batch: Batch) -> None:
-    """The network reads S: a multiplicity in its place would make a doublet of every singlet."""
+    """The network reads S: a multiplicity in its place would make a triplet of every singlet."""
     inputs = load()._graphs(batch)
     assert inputs["total_spin"].tolist() == [(spin - 1) / 2 for _, _, spin in STATES]
     assert inputs["total_charge"].tolist() == [charge for _, charge, _ in STATES]
