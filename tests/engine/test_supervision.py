@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -698,3 +699,24 @@ def test_deaths_during_dynamics_and_vibrations_are_counted(toys, toy_set, tmp_pa
     with Vibrations(tmp_path / "v.h5") as found:
         deaths = json.loads(found.attributes["worker_deaths"])["crashed"]
     assert deaths == (folder / "calls").stat().st_size // 11 > 0
+
+
+def test_a_question_names_no_module_of_numpy() -> None:
+    """NumPy 1 and 2 have different ones, and the worker may have another version."""
+    asked = {
+        "array": np.arange(6.0).reshape(2, 3)[:, ::2],
+        "flags": np.array([True, False]),
+        "none": np.zeros((0, 3)),
+        "number": np.int64(7),
+        "text": np.array(["C-N/a"]),
+    }
+    parts = wire.question(3, asked)
+    payload = bytes(parts[1])
+    assert wire.LENGTH.unpack(parts[0]) == (len(payload),)
+    assert b"numpy" not in payload
+    number, found = pickle.loads(payload)
+    assert number == 3
+    for name, value in asked.items():
+        assert np.array_equal(found[name], value)
+        assert np.asarray(found[name]).dtype == np.asarray(value).dtype
+    found["array"][0] = 1.0  # the worker's own copy, which a model may change

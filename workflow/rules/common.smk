@@ -95,7 +95,7 @@ def of_relax(wildcards):
 
 
 def asking(modules, entry_of):
-    """Parameters of a rule that runs a model: `python`, `environment`, `device`, `loading` and `code`.
+    """Parameters `python`, `environment`, `device`, `loading` and `code` of a rule that runs a model.
 
     `modules` is the name of the module that runs, or a function of the wildcards that returns those
     that decide the output; `entry_of` returns the entry of the model.

@@ -117,8 +117,9 @@ class GeneralKeys:
     )
     software: str = setting(
         "current",
-        help="Environment of the models' packages: that of Snakemake (`current`), or one for "
-        "each family, which the workflow (`venv`) or Snakemake (`conda`) makes "
+        help="Environment of families with requirements of their own: that of Snakemake "
+        "(`current`), or one that the workflow (`venv`) or conda (`conda`) makes. An entry with "
+        "`requirements` or `python` always has one "
         "([docs/environments.md](../docs/environments.md)).",
         choices=("current", "venv", "conda"),
     )

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pesbench.commands.arguments import DEVICES, device, number, threads
-from pesbench.commands.parsing import TRUST, Stages, registered
+from pesbench.commands.arguments import number
+from pesbench.commands.parsing import TRUST, Stages, add_running, registered, where_of
 from pesbench.core.errors import UserError
 from pesbench.core.paths import MODELS_FILE, check_outputs
 
@@ -35,8 +35,7 @@ def add(stages: Stages) -> None:
                        help="scans to score, such as 'C-N/*' (default: all)")  # fmt: skip
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")
     stage.add_argument("--trust", action="store_true", help=TRUST)
-    stage.add_argument("--device", type=device, default="auto", help=DEVICES)
-    stage.add_argument("--threads", type=threads, default=1)
+    add_running(stage)
     stage.add_argument("--timeout-s", type=number(above=True), default=120.0,
                        help="longest time of one call, in seconds")  # fmt: skip
     stage.add_argument(
@@ -115,6 +114,7 @@ def _check(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         threads=arguments.threads,
         timeout_s=arguments.timeout_s,
+        environment=where_of(arguments),
     )
     report.to_json(out)
     print(report.table())

@@ -21,6 +21,7 @@ from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
 from pesbench.files import provenance
+from pesbench.files.environment import HERE, Environment
 from pesbench.models.addresses import is_address, why_no_address, without_secret
 from pesbench.models.calls import IMPORT_PATH
 from pesbench.models.families import ase
@@ -114,6 +115,7 @@ def check_entry(
     device: str = "auto",
     threads: int = 1,
     timeout_s: float = 120.0,
+    environment: Environment = HERE,
 ) -> CheckReport:
     """Check a model of the registry.
 
@@ -125,6 +127,7 @@ def check_entry(
         device: `auto`, `cpu`, `cuda` or `cuda:<n>`.
         threads: Number of threads of the model's arithmetic.
         timeout_s: Longest time a call may take; an entry's shorter one holds, too.
+        environment: Where the model runs.
 
     Raises:
         UserError: the entry is a control, the model does not load, or a part or scan is unknown.
@@ -137,7 +140,9 @@ def check_entry(
         )
     chosen_scans(scans, parts)  # before the model is loaded
     allowed_s = min(timeout_s, entry.timeout_s)
-    with PatientWorker(entry, device=device, threads=threads, timeout_s=allowed_s) as worker:
+    with PatientWorker(
+        entry, device=device, threads=threads, timeout_s=allowed_s, environment=environment
+    ) as worker:
         try:
             info = worker.start()
         except ModelLoadError as failure:
@@ -148,7 +153,9 @@ def check_entry(
 
         def inputs_changed(batch: Batch) -> list[str]:
             worker.close()  # one copy of the model in memory at a time
-            return changed_inputs(entry, batch, device=device, timeout_s=2 * allowed_s)
+            return changed_inputs(
+                entry, batch, device=device, timeout_s=2 * allowed_s, environment=environment
+            )
 
         report = run_check(
             Evaluator(worker, BatchLimit(systems=int(size))),
@@ -160,11 +167,22 @@ def check_entry(
             parts=parts,
             track=track,
         )
-    about = {"entry": entry.deciding(), **report.about, "provenance": provenance.collect()}
+    about = {
+        "entry": entry.deciding(),
+        **report.about,
+        "provenance": provenance.collect(environment.software),
+    }
     return replace(report, about=about)
 
 
-def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: float) -> list[str]:
+def changed_inputs(
+    entry: ModelEntry,
+    batch: Batch,
+    *,
+    device: str,
+    timeout_s: float,
+    environment: Environment = HERE,
+) -> list[str]:
     """Names of the arrays that a model changes in place.
 
     A worker gets a copy of every batch, on which changes are lost; here a worker of its own
@@ -174,7 +192,9 @@ def changed_inputs(entry: ModelEntry, batch: Batch, *, device: str, timeout_s: f
         ModelFailureError: the process died, hung or failed.
         HostError: it was killed.
     """
-    with Worker(entry, device=device, timeout_s=timeout_s, load_timeout_s=timeout_s) as worker:
+    with Worker(
+        entry, device=device, timeout_s=timeout_s, load_timeout_s=timeout_s, environment=environment
+    ) as worker:
         return [one_line(name) for name in worker.call(watch, batch)]
 
 
