@@ -23,6 +23,7 @@ from pesbench.commands.check.report import Verdict
 from pesbench.commands.check.run import SCORES
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status, molecules_batch
+from pesbench.engine.precision import precision, relative_noise
 from pesbench.tasks.bonds.worst import worst_scans
 
 STILL = ("conformance", "scans")
@@ -371,12 +372,12 @@ def test_noise_tells_precisions_apart(systems):
 
     def noise(evaluate):
         generator = np.random.default_rng(0)
-        return conformance.relative_noise(evaluate, systems, evaluate(systems), generator)
+        return relative_noise(evaluate, systems, evaluate(systems), generator)
 
-    assert conformance.precision(noise(smoothly)) == "float64"
-    assert conformance.precision(noise(in_precision(np.float32))) == "float32"
+    assert precision(noise(smoothly)) == "float64"
+    assert precision(noise(in_precision(np.float32))) == "float32"
     assert noise(in_precision(np.float16)) == np.inf
-    assert conformance.precision(np.inf) == "coarser"
+    assert precision(np.inf) == "coarser"
 
     def still(batch):
         return replace(smoothly(batch), forces=np.ones((batch.n_atoms, 3)))
@@ -387,7 +388,7 @@ def test_noise_tells_precisions_apart(systems):
         result = smoothly(batch)
         return replace(result, forces=result.forces.astype(np.float32).astype(np.float64))
 
-    assert conformance.precision(noise(cast_at_the_end)) == "float32"
+    assert precision(noise(cast_at_the_end)) == "float32"
 
 
 def test_a_copy_that_fails_is_told_and_not_compared(systems):

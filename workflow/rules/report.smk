@@ -78,6 +78,7 @@ rule section:
             stage_module(wildcards.task, "task"),  # its metrics are columns of the leaderboard
             "pesbench.metrics.board",
             "pesbench.report.choice",
+            "pesbench.report.identity",
         ),
         descriptions=given(DESCRIPTIONS),
         rank_by=RUN.rank_by,

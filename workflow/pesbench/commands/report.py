@@ -172,7 +172,19 @@ def _section(arguments: argparse.Namespace) -> None:
         if tasks()[name].always:
             told = choice.columns(found.entries, scores, scan_set)
             section = replace(section, board=[*section.board, *told])
+        section = _with_identity(name, section, found)
         _write(arguments.results / SECTIONS / name, section, scan_set)
+
+
+def _with_identity(name: str, section: Section, found: RunScores) -> Section:
+    """A section with what is told of the parameters and the precision of its models."""
+    from pesbench.report import identity
+
+    scores, always = found.tables[name], tasks()[name].always
+    others = {} if always else found.tables.get(BONDS, {})
+    told = identity.notes(scores, others, found.entries, found.facts)
+    board = [*(section.board or ()), *(identity.columns(scores) if always else ())]
+    return replace(section, board=board, notes=[*section.notes, *told])
 
 
 def _model_section(arguments: argparse.Namespace) -> None:

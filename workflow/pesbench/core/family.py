@@ -39,6 +39,7 @@ DESCRIBING = frozenset(
         "training_data",
         "training_dispersion",
         "trust",
+        "variant_of",
         "weights",
     }
 )
@@ -128,6 +129,12 @@ class EntrySettings:
         help="Name of the entry of the same family that is the same potential trained with "
         "another seed. Seeds are ranked like any model; the tests of association count them "
         "as one point, and the ladder shows them as one row.",
+    )
+    variant_of: str | None = setting(
+        None,
+        help="Name of an entry that loads the same checkpoint, perhaps through another family: the "
+        "two are [numerical variants](#numerical-variants) of one model. Entries of one family "
+        "that differ in numerical keys alone are so without being told.",
     )
     repeat: int | None = setting(
         None,

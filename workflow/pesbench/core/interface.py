@@ -19,6 +19,7 @@ from pesbench.core.errors import HostError
 from pesbench.core.text import printable
 
 MESSAGE_CHARACTERS = 500  # characters of a text of a model
+PARAMETERS_SHA256 = "parameters_sha256"  # key of `ModelInfo.details`: what was loaded
 
 
 class Status(StrEnum):

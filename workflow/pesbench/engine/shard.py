@@ -164,6 +164,7 @@ def results_attributes(
     evaluator: Evaluator,
     spent: Spent,
     threads: int,
+    dtype_measured: str = "",
 ) -> dict[str, Any]:
     """Attributes of every file of results that describe how it was made.
 
@@ -174,6 +175,7 @@ def results_attributes(
         evaluator: Evaluator that was used, with its batch size and peak of device memory.
         spent: Time and work.
         threads: Number of threads of the model's arithmetic.
+        dtype_measured: Of `engine.precision.measured_precision`; "" where it was not measured.
     """
     return {
         "model": entry.name,
@@ -182,6 +184,7 @@ def results_attributes(
         "scan_set_sha256": scan_set[1],
         "device": info.device if info else "not loaded",
         "dtype": info.dtype if info else "not loaded",
+        "dtype_measured": dtype_measured,
         "elements": _symbols(info),
         "model_details": (info.details if info else {})
         | {"device_peak_bytes": evaluator.device_bytes},

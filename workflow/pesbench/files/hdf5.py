@@ -37,9 +37,9 @@ Values = Literal["finite", "nan", "any"]
 _ROOT: dict[str, type] = {  # attributes of files, of whatever contract; a dict is JSON
     "format": str, "version": int, "name": str, "level_of_theory": str, "source": str,
     "sha256": str, "provenance": dict, "status_codes": dict, "model": str, "entry": dict,
-    "scan_set": str, "scan_set_sha256": str, "device": str, "dtype": str, "model_details": dict,
-    "threads": int, "batch_limit": dict, "wall_s": float, "times_interrupted": int,
-    "atom_frames": int,
+    "scan_set": str, "scan_set_sha256": str, "device": str, "dtype": str,
+    "dtype_measured": str, "model_details": dict, "threads": int, "batch_limit": dict,
+    "wall_s": float, "times_interrupted": int, "atom_frames": int,
     "worker_starts": int, "worker_deaths": dict, "peak_memory_bytes": float, "settings": dict,
     "masses": str, "n_steps": int, "timestep_fs": float, "store_every": int,
 }  # fmt: skip

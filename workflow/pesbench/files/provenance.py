@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.family import families
+from pesbench.core.interface import PARAMETERS_SHA256
 from pesbench.files.fingerprint import asked_for, family_modules
 from pesbench.files.software import software, versions
 
@@ -85,11 +86,12 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
         stage: The module that made it, such as `pesbench.tasks.bonds.run`.
 
     Returns:
-        Commit, fingerprint of the code, device, dtype, elements that the model knows, and
-        platform; "" for what it does not tell.
+        Commit, fingerprint of the code, device, dtype claimed and measured, checksum of the loaded
+        parameters, elements that the model knows, and platform; "" for what it does not tell.
     """
     how = json.loads(attributes.get("provenance", "{}"))
     code = how.get("code")
+    details = json.loads(attributes.get("model_details", "{}"))
     names, entry = [], json.loads(attributes.get("entry", "null"))
     while isinstance(entry, dict):  # a perturbed model has a base
         names.append(str(entry.get("family")))
@@ -101,6 +103,8 @@ def summary(attributes: Mapping[str, Any], stage: str) -> dict[str, str]:
         "code": str(code.get(made_by, "")) if isinstance(code, dict) else "",
         "device": str(attributes.get("device", "")),
         "dtype": str(attributes.get("dtype", "")),
+        "dtype_measured": str(attributes.get("dtype_measured", "")),
+        "parameters": str(details.get(PARAMETERS_SHA256, "")) if isinstance(details, dict) else "",
         "elements": str(attributes.get("elements", "")),
         "platform": str(how.get("platform", "")),
     }

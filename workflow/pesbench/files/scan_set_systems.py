@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pesbench.core.scans import Scan
 from pesbench.core.systems import System
 from pesbench.files.scan_set import ScanSet
 
@@ -18,16 +19,18 @@ def scan_set_systems(scan_set: ScanSet) -> list[System]:
         if scan_set.quality(scan_id)[0] == "dropped":
             continue
         scan = scan_set.scan(scan_id)
-        systems.setdefault(
-            scan.system,
-            System(
-                id=scan.system,
-                numbers=scan.numbers,
-                positions=scan.positions_unperturbed,
-                bonds=scan.bonds,
-                charge=scan.charge,
-                spin=scan.spin,
-                smiles=scan.smiles,
-            ),
-        )
+        systems.setdefault(scan.system, system_of(scan))
     return [systems[name] for name in sorted(systems)]
+
+
+def system_of(scan: Scan) -> System:
+    """The molecule of a scan, as it is before the scan."""
+    return System(
+        id=scan.system,
+        numbers=scan.numbers,
+        positions=scan.positions_unperturbed,
+        bonds=scan.bonds,
+        charge=scan.charge,
+        spin=scan.spin,
+        smiles=scan.smiles,
+    )

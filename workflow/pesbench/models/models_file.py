@@ -46,7 +46,7 @@ def read_models(path: Path) -> dict[str, ModelEntry]:
         )
     entries = {name: make_entry(name, entry, f"{path}: ") for name, entry in content.items()}
     for entry in entries.values():
-        _check_seed(entry, entries, f"{path}: ")
+        _check_kin(entry, entries, f"{path}: ")
     return {
         name: _on_its_base(entry, entries, f"{path}: ") if _role(entry) == PERTURBED else entry
         for name, entry in entries.items()
@@ -57,26 +57,37 @@ def _role(entry: ModelEntry) -> str:
     return family_of(entry.family).role
 
 
-def _check_seed(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> None:
-    """Refuse an entry that says to be a seed of what it cannot be a seed of.
+def _check_kin(entry: ModelEntry, entries: Mapping[str, ModelEntry], source: str) -> None:
+    """Refuse an entry that says to be a seed or a variant of what it cannot be one of.
 
     Raises:
-        UserError: there is no such entry, it is a seed itself, or of another family.
+        UserError: there is no such entry, it is a seed or a variant itself, or, of a seed, of
+            another family.
     """
-    name = entry.settings.get("seed_of")
-    if name is None:
-        return
-    place = f"{source}model {entry.name!r}: `seed_of`"
-    fit = {n for n, e in entries.items() if e.family == entry.family and n != entry.name}
-    if name not in entries:
-        raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
-    if name == entry.name:
-        raise UserError(f"{place}: names the entry itself; leave it out, or name another seed")
-    if (other := entries[name].settings.get("seed_of")) is not None:
-        raise UserError(f"{place}: {name!r} is itself a seed; name {other!r}")
-    if entries[name].family != entry.family:
+    for key, what in (("seed_of", "seed"), ("variant_of", "variant")):
+        name = entry.settings.get(key)
+        if name is None:
+            continue
+        place = f"{source}model {entry.name!r}: `{key}`"
+        fit = {n for n, e in entries.items() if n != entry.name and _role(e) == MODEL}
+        if key == "seed_of":
+            fit = {n for n in fit if entries[n].family == entry.family}
+        if name not in entries:
+            raise UserError(f"{place}: no model {name!r}; {closest(name, fit)}")
+        if name == entry.name:
+            raise UserError(
+                f"{place}: names the entry itself; leave it out, or name another {what}"
+            )
+        if (other := entries[name].settings.get(key)) is not None:
+            raise UserError(f"{place}: {name!r} is itself a {what}; name {other!r}")
+        if key == "seed_of":
+            _check_family(entry, entries[name], place)
+
+
+def _check_family(entry: ModelEntry, other: ModelEntry, place: str) -> None:
+    if other.family != entry.family:
         raise UserError(
-            f"{place}: {name!r} is of family {entries[name].family!r}, not {entry.family!r}; "
+            f"{place}: {other.name!r} is of family {other.family!r}, not {entry.family!r}; "
             "name an entry of the same family"
         )
 

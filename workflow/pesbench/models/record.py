@@ -32,6 +32,7 @@ VERSION = 1
 LARGEST_JSON_BYTES = 64 << 20
 # places of files, which lie elsewhere on every machine, and one user's word of consent
 _LEFT_OUT = ("seen_systems", "trust", "weights")
+KIN = ("seed_of", "variant_of")  # keys that name another entry
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ def read_record(path: Path) -> dict[str, Described]:
         for system in one.seen:
             check_name(system, f"{path}: {name}", "system")
         validate(EntrySettings, one.description, f"{path}: {name}", partial=True)
-        if "seed_of" in one.description:
-            check_name(one.description["seed_of"], f"{path}: {name}", "model")
+        for key in KIN:
+            if key in one.description:
+                check_name(one.description[key], f"{path}: {name}", "model")
     return found
 
 
@@ -185,7 +187,7 @@ def _check_entry(entry: ModelEntry, place: str) -> None:
     elsewhere = {"weights": "elsewhere"} if family.needs_weights(entry.settings) else {}
     said = elsewhere | entry.settings
     validate(family.settings_of(said), said, place, partial=True)
-    for key in ("seed_of", "base"):
+    for key in (*KIN, "base"):
         if key in entry.settings:
             check_name(entry.settings[key], place, "model")
     if family.role == PERTURBED and entry.base is None:

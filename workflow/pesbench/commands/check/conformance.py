@@ -16,7 +16,6 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.polynomial.polynomial import polyfit, polyval
 from numpy.typing import NDArray
 
 from pesbench.core.bond_graph import canonical_bonds
@@ -29,12 +28,6 @@ Evaluate = Callable[[Batch], Result]
 SECTION = "conformance"
 FRAMES = (0.85, 1.0, 1.4)  # times the bond length of the reference minimum
 STEPS_ANGSTROM = 0.001 * 2.0 ** np.arange(7)  # 0.001 to 0.064 Å; each with its double, six stencils
-TINY_STEP_ANGSTROM = 2e-6
-TINY_STEPS = 4  # on either side
-LARGE_STEP_ANGSTROM = 0.01
-COARSE = 0.5  # largest relative deviation of the change over the tiny steps
-FLOAT64_NOISE = 1e-10  # relative noise below which arithmetic is double
-FLOAT32_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -266,73 +259,6 @@ def gradient_error(
         count=int(np.count_nonzero(known)),
         failed=failed,
     )
-
-
-def relative_noise(
-    evaluate: Evaluate, batch: Batch, base: Result, generator: np.random.Generator
-) -> float:
-    """Granularity of the forces, relative to their size: which precision is really used.
-
-    All atoms are moved along random directions in nine steps of 2·10⁻⁶ Å. Over so short a way a
-    smooth force is a cubic polynomial to 10⁻¹³ of itself; what is left after the fit of one is
-    rounding. Of float64 about 10⁻¹⁵ to 10⁻¹³ is left, of float32 10⁻⁸ to 10⁻⁶, wherever in the
-    model the rounding takes place. Forces that change over the whole way by something else than the
-    slope over ±0.01 Å foretells, such as not at all, are coarser than the way; their noise is
-    infinite.
-
-    Args:
-        evaluate: The model.
-        batch: S systems, all of them ok in `base`.
-        base: The model's answer.
-        generator: Random generator of the directions.
-
-    Returns:
-        Median over the systems of the root mean square of what is left, over the largest force; NaN
-        if no system moves its forces at all or none could be measured.
-    """
-    steps = TINY_STEP_ANGSTROM * np.arange(-TINY_STEPS, TINY_STEPS + 1)
-    copies = []
-    for s in range(batch.n_systems):
-        one = batch.select([s])
-        direction = generator.standard_normal(one.positions.shape)
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        copies += [
-            replace(one, positions=one.positions + size * direction)
-            for size in (*steps, -LARGE_STEP_ANGSTROM, LARGE_STEP_ANGSTROM)
-        ]
-    answer = evaluate(concatenate(copies))
-    noise = []
-    start = 0
-    for s in range(batch.n_systems):
-        shape = (len(steps) + 2, int(np.count_nonzero(batch.system == s)) * 3)
-        size = shape[0] * shape[1] // 3
-        forces = answer.forces[start : start + size].reshape(shape)
-        start += size
-        scale = np.max(np.abs(base.forces[batch.system == s]))
-        if not np.isfinite(forces).all() or scale == 0:
-            continue
-        near, back, forth = forces[:-2], forces[-2], forces[-1]
-        foretold = (forth - back) * (steps[-1] / LARGE_STEP_ANGSTROM)
-        change = near - near[0]
-        if not foretold.any():
-            continue
-        if np.linalg.norm(change[-1] - foretold) > COARSE * np.linalg.norm(foretold):
-            noise.append(np.inf)
-            continue
-        x = steps / steps[-1]
-        left = change - polyval(x, polyfit(x, change, 3)).T
-        variance = np.sum(left**2, axis=0) / (len(x) - 4)
-        noise.append(float(np.sqrt(np.mean(variance))) / scale)
-    return float(np.median(noise)) if noise else float("nan")
-
-
-def precision(noise: float) -> str:
-    """The precision that a relative noise speaks of: `float64`, `float32`, `coarser` or ""."""
-    if np.isnan(noise):
-        return ""
-    if noise < FLOAT64_NOISE:
-        return "float64"
-    return "float32" if noise < FLOAT32_NOISE else "coarser"
 
 
 @dataclass(frozen=True)

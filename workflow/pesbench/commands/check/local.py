@@ -17,6 +17,7 @@ from pesbench.commands.check.report import CheckReport
 from pesbench.commands.check.run import DTYPES, PARTS, run_check
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import (
+    PARAMETERS_SHA256,
     Batch,
     Model,
     ModelInfo,
@@ -30,6 +31,7 @@ from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError, Timed
 from pesbench.models.families.ase import ask, atoms_of
 from pesbench.models.frame_by_frame import FrameByFrame
+from pesbench.models.parameters import parameters_sha256
 
 _STATE = ("atoms", "results")
 
@@ -85,7 +87,10 @@ class CalculatorModel(FrameByFrame):
             batched=False,
             device="calculator",
             dtype=dtype or "calculator",
-            details={"calculator": type(calculator).__qualname__},
+            details={
+                "calculator": type(calculator).__qualname__,
+                PARAMETERS_SHA256: parameters_sha256(calculator),
+            },
         )
 
     @property

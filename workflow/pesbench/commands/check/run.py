@@ -25,6 +25,7 @@ from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
+from pesbench.engine.precision import FLOAT32_NOISE, FLOAT64_NOISE, precision, relative_noise
 from pesbench.engine.scans import evaluate_scans
 from pesbench.engine.worker import ModelFailureError, ModelLoadError
 from pesbench.files import provenance
@@ -200,8 +201,8 @@ def _conformance(
             note = "systems that were answered once were not answered again"
             return [*rows, CheckRow.error(conformance.SECTION, "deterministic", note)], None
     generator = np.random.default_rng(seed_of("pesbench check"))
-    noise = conformance.relative_noise(evaluate, batch, base, generator)
-    used = conformance.precision(noise)
+    noise = relative_noise(evaluate, batch, base, generator)
+    used = precision(noise)
     about["dtype_measured"] = used or None
     tolerance = limits.tolerance(used or claimed or "float32")
     rows.append(_dtype_row(noise, used, claimed))
@@ -242,9 +243,7 @@ def _answers_row(base: Result) -> CheckRow:
 
 def _dtype_row(noise: float, used: str, claimed: str | None) -> CheckRow:
     found = {"": "forces do not move", "coarser": "coarser than float32"}.get(used, used)
-    limit = {"float64": conformance.FLOAT64_NOISE, "float32": conformance.FLOAT32_NOISE}.get(
-        claimed or ""
-    )
+    limit = {"float64": FLOAT64_NOISE, "float32": FLOAT32_NOISE}.get(claimed or "")
     if not used:
         return CheckRow.info(conformance.SECTION, "dtype", found)
     note = f"relative noise of forces is that of {found}"

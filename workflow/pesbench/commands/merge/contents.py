@@ -296,8 +296,9 @@ def _check_names(
 def _renamed(entry: ModelEntry, renamed: Mapping[str, str]) -> ModelEntry:
     """An entry under its new name, and naming others by theirs."""
     settings = dict(entry.settings)
-    if "seed_of" in settings:
-        settings["seed_of"] = renamed.get(settings["seed_of"], settings["seed_of"])
+    for key in record.KIN:
+        if key in settings:
+            settings[key] = renamed.get(settings[key], settings[key])
     new = ModelEntry(renamed.get(entry.name, entry.name), entry.family, settings)
     if (base := entry.base) is None:
         return new
@@ -404,14 +405,9 @@ def _settings_of(path: Path, rows: pd.DataFrame, task: Task) -> tuple[Mapping[st
     return tuple({**told, **one} for one in values.to_dict("records"))
 
 
-_MADE_FROM = (
-    "git_commit",
-    "code",
-    "device",
-    "dtype",
-    "elements",
-    "platform",
-)  # of `provenance.summary`
+_MADE_FROM = (  # of `provenance.summary`
+    "git_commit", "code", "device", "dtype", "dtype_measured", "parameters", "elements", "platform",
+)  # fmt: skip
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

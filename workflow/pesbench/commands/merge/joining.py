@@ -21,7 +21,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.models.registry import ModelEntry
 
 # of a description, what tables and tests go by
-TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained")
+TOLD = ("level_of_theory", "seed_of", "seen_scans", "trained", "variant_of")
 _RUNNING = ("batch_size", "timeout_s")  # of a base, a perturbed entry has its own
 logger = logging.getLogger("pesbench")
 

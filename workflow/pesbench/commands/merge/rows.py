@@ -78,7 +78,8 @@ class Maker:
         )
         table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         table = in_order(table, task)
-        table.attrs = dict(attributes)
+        made_from = [how for part in parts for how in part.attrs.get("made_from") or ()]
+        table.attrs = dict(attributes) | ({"made_from": made_from} if made_from else {})
         told = all(taken.piece.entry_told for taken in one.of(task))
         table.attrs["entry"] = one.entry.deciding() if told else None  # under its new name
         return table

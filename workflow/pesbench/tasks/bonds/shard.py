@@ -17,6 +17,7 @@ from pesbench.engine.evaluator import (
     Evaluator,
     why_unsupported,
 )
+from pesbench.engine.precision import measured_precision
 from pesbench.engine.scans import evaluate_scans, initial_limit, without_model
 from pesbench.engine.shard import (
     Spent,
@@ -33,6 +34,7 @@ from pesbench.files.checkpoint import (
 from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import system_of
 from pesbench.models.registry import ModelEntry
 
 STAGE = "pesbench.tasks.bonds.run"  # the module that enters here
@@ -79,12 +81,18 @@ def evaluate_shard(job: RunJob) -> None:
         )
         spent = Spent.resume(checkpoint, worker)
         evaluator, info = _run(entry, scan_set, ids, worker, checkpoint, spent)
+        measured = ""
+        if not entry.is_control:  # defined on the frames of scans only
+            systems = (system_of(scan_set.scan(scan_id)) for scan_id in ids)
+            measured = measured_precision(evaluator, info, systems, spent)
         worker.close()
         of_set = scan_set.name, scan_set.sha256
         write_evaluation(
             job.out,
             _stored(checkpoint),
-            attributes=results_attributes(entry, of_set, info, evaluator, spent, job.threads),
+            attributes=results_attributes(
+                entry, of_set, info, evaluator, spent, job.threads, measured
+            ),
         )
         checkpoint.remove()
 

@@ -23,6 +23,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.jobs import RunJob
 from pesbench.core.systems import System
 from pesbench.engine.patient_worker import PatientWorker
+from pesbench.engine.precision import measured_precision
 from pesbench.engine.shard import (
     Spent,
     refuse_control,
@@ -95,8 +96,9 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         spent = Spent.resume(checkpoint, worker)
         shard = DynamicsRun(entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s)
         info = shard.run()
+        measured = measured_precision(shard.evaluator, info, systems, spent)
         worker.close()
-    made = results_attributes(entry, of_set, info, shard.evaluator, spent, job.threads)
+    made = results_attributes(entry, of_set, info, shard.evaluator, spent, job.threads, measured)
     write_trajectories(
         job.out,
         shard.trajectories,

@@ -27,6 +27,7 @@ from pesbench.engine.evaluator import (
     why_unsupported,
 )
 from pesbench.engine.patient_worker import PatientWorker
+from pesbench.engine.precision import measured_precision
 from pesbench.engine.shard import (
     Spent,
     caller_state,
@@ -95,10 +96,11 @@ def run(job: RunJob) -> None:
     ) as worker:
         under_way = _Run(entry, systems, settings, worker, checkpoint)
         info = under_way.run()
+        measured = measured_precision(under_way.evaluator, info, systems, under_way.spent)
         worker.close()
     pieces = [checkpoint.read(piece, _from_arrays) for piece in range(checkpoint.count)]
     made = results_attributes(
-        entry, of_set, info, under_way.evaluator, under_way.spent, job.threads
+        entry, of_set, info, under_way.evaluator, under_way.spent, job.threads, measured
     )
     write_vibrations(
         job.out,
