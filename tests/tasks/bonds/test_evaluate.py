@@ -28,6 +28,7 @@ from pesbench.engine.batching import BatchLimit, choose_limit, split
 from pesbench.engine.evaluator import GIVE_UP_AFTER, Evaluator, why_unsupported
 from pesbench.engine.scans import evaluate_scans, frames_batch
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Worker
+from pesbench.files import provenance
 from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.evaluation import Evaluation
 from pesbench.files.scan_set import ScanSet
@@ -59,6 +60,29 @@ def _assert_right(done, scan):
     assert np.array_equal(done.energy, scan.energy)
     assert np.array_equal(done.forces, scan.forces)
     assert not done.frame_status.any()
+
+
+def _computed(tally, scans):
+    """Lines of the frames of scans, without those by which the precision was measured."""
+    known = {
+        f"{Atoms(scan.numbers).get_chemical_formula()} {np.linalg.norm(x[1] - x[0]):.6f}"
+        for scan in scans
+        for x in scan.positions
+    }
+    return [line for line in tally.read_text().splitlines() if line in known]
+
+
+def test_what_was_loaded_and_its_precision_stand_in_the_file(toy_set, tmp_path):
+    tally = tmp_path / "tally"
+    entry = fake_entry(batch_size=13, arguments={"tally": str(tally)})
+    _run(entry, toy_set, tmp_path / "out.h5")
+    assert len(tally.read_text().splitlines()) == 6 * 13 + 12
+    with Evaluation(tmp_path / "out.h5") as evaluation:
+        found = evaluation.attributes
+    assert found["dtype_measured"] == "float64"
+    assert json.loads(found["model_details"])["parameters_sha256"] == "not visible"
+    told = provenance.summary(found, "pesbench.tasks.bonds.run")
+    assert (told["dtype_measured"], told["parameters"]) == ("float64", "not visible")
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -576,7 +600,7 @@ def test_an_interrupted_command_continues(toys, toy_set, tmp_path, monkeypatch, 
     tally = tmp_path / "tally"
     entry = faulty("raise", toys[BAD], FRAME, batch_size=13, arguments={"tally": str(tally)})
     _run(entry, toy_set, tmp_path / "whole.h5")
-    assert Counter(tally.read_text().splitlines()).most_common(1)[0][1] == 1
+    assert Counter(_computed(tally, toys.values())).most_common(1)[0][1] == 1
     tally.unlink()
 
     out = tmp_path / "out.h5"
@@ -586,8 +610,8 @@ def test_an_interrupted_command_continues(toys, toy_set, tmp_path, monkeypatch, 
     _run(entry, toy_set, out)
     assert _content(out) == _content(tmp_path / "whole.h5")
     # no frame was computed twice
-    assert set(Counter(tally.read_text().splitlines()).values()) == {1}
-    assert len(tally.read_text().splitlines()) == 6 * 13
+    assert set(Counter(_computed(tally, toys.values())).values()) == {1}
+    assert len(_computed(tally, toys.values())) == 6 * 13
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out")) == ["out.h5"]
     with h5py.File(out) as file:
         assert file.attrs["times_interrupted"] == (1 if kept else 0)
@@ -631,8 +655,8 @@ def test_a_killed_command_continues_to_the_bit(small_scan_set, tmp_path):
     with h5py.File(out) as file:
         assert file.attrs["times_interrupted"] == 1
         assert json.loads(file.attrs["provenance"])["packages"]["ase"]
-    frames = Counter(tally.read_text().splitlines())  # formula and distance of every evaluation
     with ScanSet(small_scan_set) as scan_set:
+        frames = Counter(_computed(tally, map(scan_set.scan, ids)))
         for scan_id in ids[:pieces]:
             formula = Atoms(scan_set.scan(scan_id).numbers).get_chemical_formula()
             counts = [n for line, n in frames.items() if line.split()[0] == formula]
@@ -726,18 +750,18 @@ def test_other_settings_start_anew(toys, toy_set, tmp_path, monkeypatch, caplog,
     with caplog.at_level(logging.WARNING, "pesbench"):
         _run(entry, toy_set, out, scans, threads=threads)
     assert f"made with another {named}; starting anew" in caplog.text
-    assert len(tally.read_text().splitlines()) == (2 + len(scans)) * 13
+    assert len(_computed(tally, toys.values())) == (2 + len(scans)) * 13
     with h5py.File(out) as file:
         assert file.attrs["times_interrupted"] == 0
 
 
-def test_an_entry_with_another_citation_keeps_its_checkpoint(toy_set, tmp_path, monkeypatch):
+def test_an_entry_with_another_citation_keeps_its_checkpoint(toys, toy_set, tmp_path, monkeypatch):
     out, tally = tmp_path / "out.h5", tmp_path / "tally"
     arguments = {"tally": str(tally)}
     entry = fake_entry(batch_size=13, arguments=arguments, citation="me 2025")
     _interrupt_after(monkeypatch, entry, toy_set, out)
     _run(fake_entry(batch_size=13, arguments=arguments, citation="me 2026"), toy_set, out)
-    assert len(tally.read_text().splitlines()) == 6 * 13
+    assert len(_computed(tally, toys.values())) == 6 * 13
 
 
 @pytest.mark.parametrize("pieces", [0, 2])

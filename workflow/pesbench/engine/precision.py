@@ -13,8 +13,7 @@ from numpy.polynomial.polynomial import polyfit, polyval
 from pesbench.core.interface import Batch, ModelInfo, Result, Status, batch_of
 from pesbench.core.systems import System
 from pesbench.engine.batching import split
-from pesbench.engine.evaluator import Evaluator, why_unsupported
-from pesbench.engine.shard import Spent
+from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelFailureError
 
 TINY_STEP_ANGSTROM = 2e-6
@@ -105,7 +104,7 @@ def precision(noise: float) -> str:
 
 
 def measured_precision(
-    evaluator: Evaluator, info: ModelInfo | None, systems: Iterable[System], spent: Spent
+    evaluator: Evaluator, info: ModelInfo | None, systems: Iterable[System]
 ) -> str:
     """The precision of a model, by `relative_noise` on the smallest molecule that it answers.
 
@@ -116,8 +115,8 @@ def measured_precision(
     Args:
         evaluator: Evaluator of the job.
         info: What the model tells of itself; None if it did not load.
-        systems: Molecules of the job.
-        spent: Work of the job: a model that answered nothing is not asked once more.
+        systems: Molecules of the job that the model has answered: one that ended its process or
+            hung is not asked again.
 
     Returns:
         `float64`, `float32`, `coarser`, or "" where it is not measured: the model failed, takes
@@ -126,11 +125,10 @@ def measured_precision(
     Raises:
         HostError: the machine failed.
     """
-    if info is None or not spent.attributes()["atom_frames"]:  # it answered nothing
+    if info is None:
         return ""
-    known = [one for one in systems if len(one.numbers) > 1 and not why_unsupported(one, info)]
-    known.sort(key=lambda one: (len(one.numbers), one.id))
-    for system in known[:MOST_TRIED]:
+    known = sorted(systems, key=lambda one: (len(one.numbers), one.id))
+    for system in [one for one in known if len(one.numbers) > 1][:MOST_TRIED]:
         seed = hashlib.sha256(f"precision {system.id}".encode()).digest()
         generator = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
         bent = system.positions + BENT_ANGSTROM * generator.standard_normal(system.positions.shape)

@@ -83,8 +83,9 @@ def evaluate_shard(job: RunJob) -> None:
         evaluator, info = _run(entry, scan_set, ids, worker, checkpoint, spent)
         measured = ""
         if not entry.is_control:  # defined on the frames of scans only
-            systems = (system_of(scan_set.scan(scan_id)) for scan_id in ids)
-            measured = measured_precision(evaluator, info, systems, spent)
+            answered = [one.scan_id for one in _stored(checkpoint) if one.status is Status.OK]
+            systems = (system_of(scan_set.scan(scan_id)) for scan_id in answered)
+            measured = measured_precision(evaluator, info, systems)
         worker.close()
         of_set = scan_set.name, scan_set.sha256
         write_evaluation(

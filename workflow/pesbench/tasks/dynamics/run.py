@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
 from pesbench.core.jobs import RunJob
 from pesbench.core.systems import System
 from pesbench.engine.patient_worker import PatientWorker
@@ -96,7 +97,9 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         spent = Spent.resume(checkpoint, worker)
         shard = DynamicsRun(entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s)
         info = shard.run()
-        measured = measured_precision(shard.evaluator, info, systems, spent)
+        answered = {one.system for one in shard.trajectories if one.status is Status.OK}
+        known = [system for system in systems if system.id in answered]
+        measured = measured_precision(shard.evaluator, info, known)
         worker.close()
     made = results_attributes(entry, of_set, info, shard.evaluator, spent, job.threads, measured)
     write_trajectories(

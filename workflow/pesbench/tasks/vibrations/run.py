@@ -96,9 +96,11 @@ def run(job: RunJob) -> None:
     ) as worker:
         under_way = _Run(entry, systems, settings, worker, checkpoint)
         info = under_way.run()
-        measured = measured_precision(under_way.evaluator, info, systems, under_way.spent)
+        pieces = [checkpoint.read(piece, _from_arrays) for piece in range(checkpoint.count)]
+        answered = {one.system for piece in pieces for one in piece if one.status is Status.OK}
+        known = [system for system in systems if system.id in answered]
+        measured = measured_precision(under_way.evaluator, info, known)
         worker.close()
-    pieces = [checkpoint.read(piece, _from_arrays) for piece in range(checkpoint.count)]
     made = results_attributes(
         entry, of_set, info, under_way.evaluator, under_way.spent, job.threads, measured
     )
