@@ -36,6 +36,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.metrics.stability import internal_degrees_of_freedom
 from pesbench.models import registry
+from pesbench.models.parameters import loaded_info
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics import run as dynamics
 from pesbench.tasks.dynamics.integrator import LockStep
@@ -483,7 +484,7 @@ def _in_process(patch):
                 self._model = registry.load(entry, scan_set=scan_set, device=device)
             except Exception as error:
                 raise ModelLoadError(Status.ERROR, f"the model did not load: {error}") from error
-            self.info = self._model.info
+            self.info = loaded_info(self._model)
         return self.info
 
     def evaluate(self, batch):

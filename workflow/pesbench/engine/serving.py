@@ -8,12 +8,10 @@ import socket
 import sys
 import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pesbench.core.interface import (
-    PARAMETERS_SHA256,
     Batch,
     Status,
     check_result,
@@ -90,15 +88,14 @@ def _load(server: _Server) -> Any:
         os.environ |= {"CUDA_VISIBLE_DEVICES": ""}
     try:
         from pesbench.models import registry
-        from pesbench.models.parameters import parameters_sha256
+        from pesbench.models.parameters import loaded_info
 
         held = None if scan_set is None else Path(scan_set)
         model = registry.load(entry, scan_set=held, device=device)
-        info = model.info
-        details = info.details | {PARAMETERS_SHA256: parameters_sha256(model)}
+        info = loaded_info(model)
         if "torch" in sys.modules:  # it reads the environment, and a model may have changed it
             sys.modules["torch"].set_num_threads(threads)
-        server.send(info_answer(replace(info, details=details), _host_bytes()))
+        server.send(info_answer(info, _host_bytes()))
     except SystemExit as end:
         _leave(end)
     except BaseException as error:

@@ -13,11 +13,12 @@ import sys
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pesbench.core.interface import told
+from pesbench.core.interface import PARAMETERS_SHA256, Model, ModelInfo, told
 
 NOT_VISIBLE = "not visible"
 MOST_OBJECTS = 500_000  # that are looked at
@@ -35,6 +36,12 @@ _LEAVES = (
 )
 _WRAPPERS = frozenset({"_orig_mod"})  # of torch.compile, in the names of parameters
 logger = logging.getLogger("pesbench")
+
+
+def loaded_info(model: Model) -> ModelInfo:
+    """What a loaded model tells of itself, with the checksum of its parameters."""
+    info = model.info
+    return replace(info, details=info.details | {PARAMETERS_SHA256: parameters_sha256(model)})
 
 
 def parameters_sha256(model: object) -> str:
