@@ -28,7 +28,9 @@ def run(job: RunJob) -> None:
         of_set = scan_set.name, scan_set.sha256
     settings, found, info = job.settings, {}, None
     checkpoint = Checkpoint(job.out, {"settings": asdict(settings)})
-    with Worker(job.entry, device=job.device, threads=job.threads) as worker:
+    with Worker(
+        job.entry, device=job.device, threads=job.threads, environment=job.environment
+    ) as worker:
         evaluator, spent = (
             Evaluator(worker, BatchLimit(systems=1)),
             Spent.resume(checkpoint, worker),

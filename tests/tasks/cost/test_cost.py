@@ -17,6 +17,7 @@ from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.section import SectionInputs
 from pesbench.core.systems import System
 from pesbench.core.task import row_key
+from pesbench.files.environment import Environment
 from pesbench.files.rounding import Rounding
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
@@ -109,6 +110,16 @@ def test_a_failure_has_its_reason_and_no_number(toys, tmp_path, entry, status, s
     values = {one.metric.name: one.values for one in shown.board}
     assert values["cost_ms_per_step"] == {}
     assert values["cost_n_planned"] == {"fake": 2}
+
+
+def test_it_is_timed_in_the_environment_of_the_model(toys, tmp_path):
+    environment = Environment(failure="its environment could not be made: pip: no network")
+    out = tmp_path / "c.h5"
+    cost.run(RunJob(fake_entry(), toys, ["a"], SETTINGS, out, environment=environment))
+    with Times(out) as times:
+        found = times.molecule("a")
+    assert found.status is Status.ERROR
+    assert found.message.endswith("pip: no network")
 
 
 def test_a_molecule_that_is_not_there_and_a_control_are_refused(toys, tmp_path):

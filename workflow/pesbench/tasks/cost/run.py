@@ -69,6 +69,7 @@ def run(job: RunJob) -> None:
         device=job.device,
         threads=job.threads,
         timeout_s=entry.timeout_s,
+        environment=job.environment,
     ) as worker:
         evaluator, spent = (
             Evaluator(worker, BatchLimit(systems=1)),
