@@ -25,6 +25,7 @@ from pesbench.models.families.torchsim.model import NamedModel
 from pesbench.models.models_file import make_entry, read_models
 from pesbench.models.registry import ModelEntry, load
 from pesbench.orchestration.config import resolve_entry
+from pesbench.orchestration.interpreters import find_interpreter
 from pesbench.orchestration.requests import uses_gpu
 
 VARIABLE = "PESBENCH_TORCHSIM_PYTHON"
@@ -150,32 +151,16 @@ def test_charge_and_spin_are_extras_under_the_names_of_the_entry(wrapped: MaceMo
 # --- TorchSim 0.6, with an interpreter of its own ------------------------------------------------
 
 
-def python_312() -> str:
-    """A Python 3.12 that starts: on the path, or under a version manager's folder; "" for none."""
-    home = Path.home()
-    managed = [
-        *home.glob(".pyenv/versions/3.12*/bin/python"),
-        *home.glob(".local/share/uv/python/cpython-3.12*/bin/python3.12"),
-        *home.glob(".local/share/mise/installs/python/3.12*/bin/python"),
-        *home.glob(".asdf/installs/python/3.12*/bin/python"),
-        *home.glob(".rye/py/cpython@3.12*/bin/python3.12"),
-    ]
-    for python in ("python3.12", *map(str, sorted(managed))):
-        if path := shutil.which(python):
-            done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-            if done.stdout.startswith("Python 3.12"):
-                return path
-    return ""
-
-
 @pytest.fixture(scope="module")
 def environment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
     if given := os.environ.get(VARIABLE):
         return environment_of(given)
-    if not (python := python_312()):
-        pytest.skip(f"no Python 3.12 that starts; set {VARIABLE} to one with {REQUIREMENTS}")
+    try:
+        python = find_interpreter("python3.12", REPO).path
+    except UserError as error:
+        pytest.skip(str(error))
     if not request.config.getoption("--slow"):
         pytest.skip(f"needs {REQUIREMENTS}: set {VARIABLE}, or --slow to download 6 GB")
     folder = tmp_path_factory.mktemp("torchsim") / "environment"
