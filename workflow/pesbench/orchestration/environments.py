@@ -136,7 +136,7 @@ def _fill(requirements: Requirements, interpreter: Interpreter, folder: Path, lo
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[int]:
     """One process at a time; one that inherits the descriptor holds the lock as well."""
-    with path.open("w") as lock:
+    with path.open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,7 +11,6 @@ from pathlib import Path
 from pesbench.core.errors import UserError
 from pesbench.core.paths import given_path, real_path
 from pesbench.files.environment import NEEDED
-from pesbench.files.strict_yaml import read_text
 
 _FILE = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 _NAME = re.compile(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?=$|[\[<>=!~;@\s])")
@@ -100,6 +99,9 @@ def _expanded(line: str, base: Path, inside: tuple[Path, ...]) -> Iterator[tuple
 
 
 def _lines(path: Path) -> Iterator[str]:
+    # the command line imports this module where the package of YAML is missing, too
+    from pesbench.files.strict_yaml import read_text
+
     for line in read_text(path).replace("\\\n", " ").splitlines():
         if bare := _bare(line):
             yield bare
