@@ -33,12 +33,14 @@ ITEMS = {
     "8": "dry run of the full size for a cluster",
     "9": "the mini benchmark through Snakemake against its commands by hand",
     "10": "public networks: batches against a loop over the calculator of their package",
+    "11": "family `ase` against the bare calculator",
 }
 
 
 def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
     from benchmarks import (
         batched,
+        calculators,
         command,
         dynamics,
         families,
@@ -60,6 +62,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "8": planning.measure,
         "9": overhead.measure,
         "10": families.measure,
+        "11": calculators.measure,
     }
     return measures[item](inputs)
 
