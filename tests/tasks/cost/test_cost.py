@@ -136,7 +136,7 @@ def times_of(seconds, cpu_s, load=1.0):
 
 
 def test_the_numbers_follow_from_the_times():
-    found = score_molecule(times_of([0.1, 0.3, 0.2], 0.15), 250e6, 0)
+    found = score_molecule(times_of([0.1, 0.3, 0.2], 0.15), 250e6, 0, one_thread=False)
     assert found["ms_per_step"] == pytest.approx(200)
     assert found["fastest_ms"] == pytest.approx(100)
     assert found["cpu_ms"] == pytest.approx(150)
@@ -144,7 +144,16 @@ def test_the_numbers_follow_from_the_times():
     assert found["peak_memory_mb"] == pytest.approx(250)
     assert np.isnan(found["device_memory_mb"])
     assert found["n_steps"] == 3
-    assert np.isnan(score_molecule(times_of([0.1], 0.1), 0, 0)["peak_memory_mb"])
+    found = score_molecule(times_of([0.1], 0.1), 0, 0, one_thread=True)
+    assert np.isnan(found["peak_memory_mb"])
+
+
+def test_time_that_a_thread_waits_for_others_is_no_cost():
+    busy, idle = times_of([0.9, 0.3, 0.6], 0.15), times_of([0.1, 0.3, 0.2], 0.25)
+    one = {"memory_bytes": 1e6, "gpu_bytes": 0, "one_thread": True}
+    assert score_molecule(busy, **one)["steps_per_day"] == pytest.approx(86_400 / 0.15)
+    assert score_molecule(idle, **one)["steps_per_day"] == pytest.approx(86_400 / 0.2)
+    assert score_molecule(busy, **one)["ms_per_step"] == pytest.approx(600)
 
 
 def test_scores_know_the_machine_and_the_memory(toys, tmp_path):
@@ -195,7 +204,7 @@ def rows(model, *molecules, **columns):
         system = System(
             f"m{n_atoms}", np.ones(n_atoms, int), np.zeros((n_atoms, 3)), np.empty((0, 2))
         )
-        numbers = score_molecule(times_of([ms / 1e3] * 3, cpu_ms / 1e3), 1e8, 0)
+        numbers = score_molecule(times_of([ms / 1e3] * 3, cpu_ms / 1e3), 1e8, 0, one_thread=True)
         made.append({"model": model, "system": system.id, "n_atoms": n_atoms, "status": "ok",
                      "message": "", "device": "cpu", "cpu": "Abacus 9", "cores": 2, "threads": 1}
                     | numbers | columns)  # fmt: skip

@@ -20,8 +20,8 @@ _NOTES = (
     "Elements: how many the loaded model knows (where it does not tell, its entry), and those of "
     "the scan set that it lacks. Conservative: whether forces are the gradient of the energy, by "
     "its entry. Licence: of the weights.",
-    "Steps a day and memory are of one molecule alone; see the section on the cost of a step for "
-    "the molecule, the load of the machine and the CPU time.",
+    "Steps a day and memory are of one molecule alone, without the time that a thread waited for "
+    "others; the section on the cost of a step has the molecule, the load and the times.",
 )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -149,8 +150,9 @@ def _timed(
 
 
 def cpu_seconds(model: object) -> float:
-    """CPU time of this process and its threads; it runs in the model's process."""
-    return time.process_time()
+    """CPU time of this process, its threads and its ended children; runs in the model's process."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _failed(system: System, status: Status, message: str) -> MoleculeTimes:

@@ -22,23 +22,28 @@ if TYPE_CHECKING:
 DAY_S = 86_400
 
 
-def score_molecule(times: MoleculeTimes, memory_bytes: float, gpu_bytes: float) -> dict[str, float]:
+def score_molecule(
+    times: MoleculeTimes, memory_bytes: float, gpu_bytes: float, *, one_thread: bool
+) -> dict[str, float]:
     """All numbers of one molecule.
 
     Args:
         times: Times of its calls.
         memory_bytes: Peak memory of the model's process; 0 if it is not known.
         gpu_bytes: Peak memory on the GPU; 0 for none.
+        one_thread: Whether it computed on one thread of a CPU. A step then takes its CPU time on an
+            idle machine, and what is longer is time that the process waited for others.
 
     Returns:
         One number a metric of the task; NaN for what is not known.
     """
     median = float(np.median(times.seconds))
+    step_s = min(median, times.cpu_s) if one_thread else median
     return {
         "ms_per_step": 1e3 * median,
         "fastest_ms": 1e3 * float(times.seconds.min()),
         "cpu_ms": 1e3 * times.cpu_s,
-        "steps_per_day": DAY_S / median if median > 0 else float("nan"),
+        "steps_per_day": DAY_S / step_s if step_s > 0 else float("nan"),
         "peak_memory_mb": memory_bytes / 1e6 or float("nan"),
         "device_memory_mb": gpu_bytes / 1e6 or float("nan"),
         "load_average": times.load_average,
@@ -95,4 +100,6 @@ def _row(opened: Times, times: MoleculeTimes) -> dict[str, Any]:
     if times.status is not Status.OK:
         return row | {metric.name: float("nan") for metric in TASK.metrics}
     memory = float(about["peak_memory_bytes"])
-    return row | score_molecule(times, memory, float(details.get("device_peak_bytes", 0)))
+    on_gpu = float(details.get("device_peak_bytes", 0))
+    one_thread = row["device"] == "cpu" and row["threads"] == 1
+    return row | score_molecule(times, memory, on_gpu, one_thread=one_thread)

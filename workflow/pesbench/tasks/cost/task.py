@@ -29,7 +29,8 @@ class Cost(Task):
                help="CPU time of the model's process a call. Where it is shorter than the time of "
                "a step on one thread, the process waited for others."),
         Metric("steps_per_day", "steps a day", "", "higher", on_board=True,
-               help="Number of median steps in 24 hours."),
+               help="Number of steps in 24 hours: by the time of a step, or by its CPU time where "
+               "that is shorter on one thread."),
         Metric("peak_memory_mb", "peak memory", "MB", "lower", on_board=True,
                help="Peak resident memory of the model's process."),
         Metric("device_memory_mb", "peak memory of the GPU", "MB", "lower", on_board=True,
