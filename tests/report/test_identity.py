@@ -7,7 +7,7 @@ import pytest
 
 from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
-from pesbench.report import identity, tables
+from pesbench.report import choice, identity
 
 A, B = "a" * 64, "b" * 64
 NOT = "not visible"
@@ -104,15 +104,12 @@ def test_two_names_with_the_same_parameters_are_told_unless_entries_say_so():
         assert noted({"one": [GOOD], "two": [GOOD]}, same) == []
 
 
-def test_the_printed_board_has_both_columns_where_sections_tell_them():
-    named = {column.sort for column in tables.columns_of(_board(), "model")}
-    assert {"parameters", "precision"} <= named
-    old = _board().drop(columns=["parameters", "precision"])
-    assert not {"parameters", "precision"} & {c.sort for c in tables.columns_of(old, "model")}
-
-
-def _board() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"rank_by": ["fsd_full"], "rank": [1], "n_scored": [1], "n_shared": [1],
-         "parameters": ["aaaaaaaa"], "precision": ["float64"]}
-    )  # fmt: skip
+def test_the_table_of_the_models_has_both_columns_where_sections_tell_them():
+    told = {"parameters": "aaaaaaaa", "precision": "float64"}
+    row = {"model": "a", "role": "model", "level_of_theory": "PBE"}
+    found = choice.section(pd.DataFrame([row | told]))
+    assert found.tables[0].rows.to_dict("records") == [
+        {"model": "a", "level of theory": "PBE"} | told
+    ]
+    old = choice.section(pd.DataFrame([row]))
+    assert list(old.tables[0].rows) == ["model", "level of theory"]

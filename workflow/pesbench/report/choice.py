@@ -19,7 +19,9 @@ NAME, TITLE = "choice", "Choosing a model"
 _NOTES = (
     "Elements: how many the loaded model knows (where it does not tell, its entry), and those of "
     "the scan set that it lacks. Conservative: whether forces are the gradient of the energy, by "
-    "its entry. Licence: of the weights.",
+    "its entry. Licence: of the weights. Parameters: first digits of the checksum of those that "
+    "were loaded. Precision: what the rounding of the forces shows, and the one claimed where it "
+    "differs.",
     "Steps a day and memory are of one molecule alone, without the time that a thread waited for "
     "others; the section on the cost of a step has the molecule, the load and the times.",
 )

@@ -224,20 +224,6 @@ _TIME = Column(
     "seconds_per_frame",
     "Time in the model; comparable only on one machine and device.",
 )
-_IDENTITY = (  # not in sections of older versions
-    Column(
-        "parameters",
-        lambda row: row["parameters"] or "n/a",
-        "parameters",
-        "First digits of the checksum of the parameters that were loaded, rounded to float32.",
-    ),
-    Column(
-        "precision",
-        lambda row: row["precision"] or "n/a",
-        "precision",
-        "Precision that the rounding of the forces shows, with the one claimed where it differs.",
-    ),
-)
 
 
 def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
@@ -267,8 +253,7 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     told = rank_by == "fsd_full" and (ranked["n_scored"] == ranked["n_shared"]).all()
     ranked_by = () if told else (by,)
     fsds = (fsd, EQUIVALENT, compress, stretch, windowed)
-    identity = (column for column in _IDENTITY if column.sort in board)
-    return (rank, model, coverage, *ranked_by, *fsds, rank_windowed, *rest, _TIME, *identity)
+    return (rank, model, coverage, *ranked_by, *fsds, rank_windowed, *rest, _TIME)
 
 
 def unit_of(score: str) -> str:
