@@ -60,14 +60,17 @@ keep-bsct:
 # the pictures beside the sections, which `study-pages` makes anew without evaluations
 keep_bsct = $(call keep,bsct_spice,*/sections/*/*.csv */sections/*/section.json) && ( cd results/bsct_spice && \
 	for one in $$(ls -d */sections/bonds/worst.png 2>/dev/null); do \
-		cp "$$one" "../../resources/study/bsct_spice/$$(dirname "$$one")/../.."; done )
+		cp "$$one" "../../resources/study/bsct_spice/$$(dirname "$$one")/../.."; done ) && \
+	PYTHONPATH=workflow $(BIN)/python -m pesbench describe --out resources/study/bsct_spice/models.json \
+		--models $$(cd resources/study/bsct_spice && ls -d */model.json | sed 's,/.*,,')
 
 # $(call keep,SCAN_SET,MORE): what there is of tables, figures and scores of results/, not what they were made from
 keep = mkdir -p resources/study/$(1) && ( cd results/$(1) && cp -r --parents \
 	$$(ls -d leaderboard.csv leaderboard.md models.json $(2) sections */model.json */scores/*.parquet 2>/dev/null) \
 	../../resources/study/$(1) )
 
-# Sections and tables of the kept scores, made anew, and the table of README.md. SCAN_SET: that of BSCT-SPICE, which is not kept.
+# Sections and tables of the kept scores, made anew, and the table of README.md. SCAN_SET: that of BSCT-SPICE, which is
+# not kept.
 study-pages: $(STAMP)
 	PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/mini \
 		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
