@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pesbench.commands.report import evaluations_by_model
+from pesbench.commands.report import answers_by_model
 from pesbench.compare.comparison import ReportRun, comparisons
 from pesbench.compare.parity import table as parity
 from pesbench.core.errors import UserError
@@ -43,6 +43,17 @@ def test_variants_are_entries_of_one_checkpoint_the_plainest_first():
         ["gfn2-tight", "gfn2"],
         ["z-base", "d-repeat", "c-one", "b-compiled", "a-32"],
     ]
+
+
+def test_an_entry_says_that_it_is_a_variant_of_one_in_another_family():
+    base = _entry("base")
+    door = ModelEntry("door", "ase", {"calculator": "m:C", "variant_of": "base"})
+    single = ModelEntry("single", "ase", {"calculator": "m:D", "variant_of": "base"})
+    fast = _entry("fast", enable_cueq=True, device="cpu")
+    assert variants([door, fast, base, single]) == [["base", "fast", "door", "single"]]
+    assert variants([door, single]) == [["door", "single"]]
+    assert variants([door, base]) == [["base", "door"]]
+    assert variants([door, _entry("other")]) == []
 
 
 def test_eight_independent_models_can_be_resolved_and_variants_of_one_are_one():
@@ -166,10 +177,10 @@ def test_evaluations_of_another_scan_set_are_refused(stored):
     for sha256, found in (("x", {"base": files}), ("y", None)):
         scan_set = types.SimpleNamespace(sha256=sha256)
         if found is not None:
-            assert evaluations_by_model(files, scan_set, comparison, run) == found
+            assert answers_by_model(files, scan_set, comparison, run, "bonds") == found
             continue
         with pytest.raises(UserError, match="made on another scan set"):
-            evaluations_by_model(files, scan_set, comparison, run)
+            answers_by_model(files, scan_set, comparison, run, "bonds")
 
 
 def test_seen_and_unseen_means_have_their_denominators():

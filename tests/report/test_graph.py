@@ -34,12 +34,12 @@ ENTRIES = {
 
 def a_run(ran=(), ladder=(), scored_only=()):
     every = {"bonds": list(ENTRIES)} | {task: ["a", "ref"] for task in ran}
-    return ReportRun(ENTRIES, LEVEL, every, ladder, scored_only)
+    return ReportRun(ENTRIES, LEVEL, every, ladder, {"bonds": scored_only})
 
 
 def commands(run, files=None):
     files = {"bonds": {name: [Path(f"r/{name}/0000.h5")] for name in ENTRIES}}
-    for name in run.scored_only:
+    for name in run.scored_only.get("bonds", ()):
         files["bonds"].pop(name)
     return graph.report_commands(
         Path("r"), run, scan_set=Path("r/s.h5"), models_file=Path("m.yaml"), rank_by="fsd_full",
@@ -96,6 +96,24 @@ def test_a_model_with_scores_only_is_asked_for_no_file():
     one, other = (words for words in made if words[0] == "model-section")
     assert "--files" not in one
     assert other[-2:] == ["--files", "r/a-again/0000.h5"]
+
+
+def test_variants_are_compared_along_the_trajectories_of_those_that_have_some():
+    files = {
+        task: {name: [Path(f"r/{name}/{task}.h5")] for name in ENTRIES}
+        for task in ("bonds", "dynamics")
+    }
+    both = {"bonds": list(ENTRIES), "dynamics": ["ref", "a", "a-again"]}
+    for run, along in (
+        (ReportRun(ENTRIES, LEVEL, both), ["a", "a-again"]),
+        (ReportRun(ENTRIES, LEVEL, both, (), {"dynamics": ["a"]}), []),
+    ):
+        places = {"scan_set": Path("r/s.h5"), "models_file": Path("m.yaml"), "files": files}
+        words = graph.compare_command(Path("r"), run, "parity", **places)
+        asked = parser().parse_args(words)
+        assert asked.evaluations == [Path("r/a/bonds.h5"), Path("r/a-again/bonds.h5")]
+        assert asked.trajectories == [Path(f"r/{name}/dynamics.h5") for name in along]
+        assert {task: models for task, *models in asked.ran}.get("dynamics", []) == along
 
 
 def test_what_there_is_is_found_by_looking():

@@ -91,8 +91,11 @@ rule compare:
     input:
         scan_set=SCAN_SET,
         scores=lambda wildcards: scores_of(comparisons()[wildcards.comparison].scores(REPORT)),
-        evaluations=lambda wildcards: [
-            file for files in compared_files(wildcards.comparison).values() for file in files
+        answers=lambda wildcards: [
+            file
+            for of_task in compared_files(wildcards.comparison).values()
+            for files in of_task.values()
+            for file in files
         ],
         others=lambda wildcards: from_here(comparisons()[wildcards.comparison].files(REPORT)),
     output:

@@ -1,7 +1,7 @@
 # Functions of the rules of the report. `report/graph.py` gives the sections and the commands: no task and no
 # comparison is named here.
 
-from pesbench.compare.comparison import BONDS, comparison_module, comparisons, section_module
+from pesbench.compare.comparison import comparison_module, comparisons, section_module
 from pesbench.core.found import stage_module
 from pesbench.models.record import description
 from pesbench.report import graph
@@ -48,9 +48,11 @@ def model_section_words(wildcards, input):
 
 
 def compared_files(comparison):
-    """Input: the evaluations that a comparison reads, by model."""
-    evaluated = comparisons()[comparison].evaluated(REPORT)
-    return {model: answers(BONDS, model) for model in evaluated}
+    """Input: the answers that a comparison reads, by task and model."""
+    read = comparisons()[comparison].answers(REPORT)
+    return {
+        task: {model: answers(task, model) for model in models} for task, models in read.items()
+    }
 
 
 def ladder_of(wildcards):

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pesbench.commands.parsing import Stages, parser
-from pesbench.compare.comparison import BONDS, Comparison, ReportRun, comparisons, section_of
+from pesbench.compare.comparison import (
+    ANSWERS,
+    BONDS,
+    DYNAMICS,
+    Comparison,
+    ReportRun,
+    comparisons,
+    section_of,
+)
 from pesbench.core.errors import UserError
 from pesbench.core.found import default_rank_by, has_stage, stage, tasks
 from pesbench.core.names import closest
@@ -65,8 +73,9 @@ def add(stages: Stages) -> None:
     one.add_argument("name", metavar="NAME", help=", ".join(comparisons()))
     _add_run(one)
     one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL", help=_LADDER)
-    one.add_argument("--evaluations", type=Path, nargs="+", default=[], metavar="FILE",
-                     help="evaluations of the models that are compared")  # fmt: skip
+    for what in ANSWERS.values():
+        one.add_argument(f"--{what}", type=Path, nargs="+", default=[], metavar="FILE",
+                         help=f"{what} of the models that are compared")  # fmt: skip
     one.set_defaults(run=_compare)
 
     for name, line, function in (
@@ -226,7 +235,10 @@ def _compare(arguments: argparse.Namespace) -> None:
             tables=found.tables,
             entries=found.entries,
             ladder=arguments.ladder,
-            evaluations=evaluations_by_model(arguments.evaluations, scan_set, comparison, run),
+            **{
+                what: answers_by_model(getattr(arguments, what), scan_set, comparison, run, task)
+                for task, what in ANSWERS.items()
+            },
             scan_set=scan_set.name,
             made=provenance.describe(scan_set.sha256),
         )
@@ -234,24 +246,34 @@ def _compare(arguments: argparse.Namespace) -> None:
         _write(arguments.results / SECTIONS / comparison.name, section, scan_set)
 
 
-def evaluations_by_model(
-    files: Sequence[Path], scan_set: ScanSet, comparison: Comparison, run: ReportRun
+def answers_by_model(
+    files: Sequence[Path], scan_set: ScanSet, comparison: Comparison, run: ReportRun, task: str
 ) -> dict[str, list[Path]]:
-    """Evaluation files by the model they are of.
+    """Files of answers by the model they are of.
+
+    Args:
+        files: Evaluations, or trajectories.
+        scan_set: Scan set that they must be of.
+        comparison: What reads them.
+        run: Models and tasks.
+        task: Task that they are of, one of `ANSWERS`.
 
     Raises:
         UserError: one was made on another scan set, or there is none of a model that is compared.
     """
     from pesbench.files.evaluation import Evaluation
+    from pesbench.tasks.dynamics.stored import Trajectories
 
+    kind = {BONDS: Evaluation, DYNAMICS: Trajectories}[task]
     found: dict[str, list[Path]] = {}
     for path in sorted(files):
-        with Evaluation(path) as evaluation:
-            if evaluation.scan_set_sha256 != scan_set.sha256:
+        with kind(path) as stored:
+            if stored.attributes["scan_set_sha256"] != scan_set.sha256:
                 raise UserError(f"{path}: was made on another scan set; remove it")
-            found.setdefault(evaluation.model, []).append(path)
-    if missing := [name for name in comparison.evaluated(run) if name not in found]:
-        raise UserError(f"--evaluations: none is of model {missing[0]!r}; add its files")
+            found.setdefault(stored.model, []).append(path)
+    needed = comparison.answers(run).get(task, ())
+    if missing := [name for name in needed if name not in found]:
+        raise UserError(f"--{ANSWERS[task]}: none is of model {missing[0]!r}; add its files")
     return found
 
 
@@ -359,7 +381,9 @@ def _report(arguments: argparse.Namespace) -> None:
     }
     with ScanSet(scan_set) as opened:
         level = opened.level_of_theory
-    scored_only = [name for name in names if not files[BONDS][name]]
+    scored_only = {
+        task: [name for name, found in some.items() if not found] for task, some in files.items()
+    }
     matching = (fnmatch.filter(names, pattern) for pattern in arguments.ladder)
     ladder = [*dict.fromkeys(name for some in matching for name in some)]
     run = ReportRun(read_entries(models_file, names), level, ran, ladder, scored_only)

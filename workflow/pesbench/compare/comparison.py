@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 
 BONDS, DYNAMICS, VIBRATIONS = "bonds", "dynamics", "vibrations"  # tasks whose scores are compared
+ANSWERS = {BONDS: "evaluations", DYNAMICS: "trajectories"}  # what is compared beside scores
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class ReportRun:
         level_of_theory: Level of theory of the scan set.
         ran: Models by task, in the order of the run; of `bonds`, which always runs, all of them.
         ladder: Models of the design ladder, the baseline first.
-        scored_only: Models whose evaluations of scans are not there, only scores of them.
+        scored_only: Models by task whose answers are not there, only scores of them.
     """
 
     entries: Mapping[str, ModelEntry]
     level_of_theory: str
     ran: Mapping[str, Sequence[str]]
     ladder: Sequence[str] = ()
-    scored_only: Sequence[str] = ()
+    scored_only: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @functools.cached_property
     def roles(self) -> dict[str, str]:
@@ -78,9 +79,9 @@ class Comparison:
         """Models by task whose scores are read."""
         return {task: list(run.ran.get(task, ())) for task in (BONDS, DYNAMICS)}
 
-    def evaluated(self, run: ReportRun) -> list[str]:
-        """Models whose evaluations of scans are read, beside their scores."""
-        return []
+    def answers(self, run: ReportRun) -> dict[str, list[str]]:
+        """Models by task whose stored answers are read, beside their scores; see `ANSWERS`."""
+        return {}
 
     def files(self, run: ReportRun) -> list[Path]:
         """Other files that are read, such as model cards."""

@@ -17,8 +17,12 @@ from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
 from pesbench.tasks.dynamics.board import dynamics_columns, main_runs
+from pesbench.tasks.dynamics.stored import Trajectories
 
-__all__ = ["ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "dynamics_columns", "main_runs"]
+__all__ = [
+    "ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "Trajectories", "dynamics_columns",
+    "main_runs",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class CompareInputs:
         entries: Entries of all models, resolved, by name.
         ladder: Models of the design ladder, the baseline first.
         evaluations: Files of the models whose evaluations are compared, by name.
+        trajectories: Files of the models whose trajectories are compared, by name.
         scan_set: Name of the scan set.
         made: Names and values that say how the section is made, for texts of its own.
     """
@@ -40,6 +45,7 @@ class CompareInputs:
     entries: Mapping[str, ModelEntry] = field(default_factory=dict)
     ladder: Sequence[str] = ()
     evaluations: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    trajectories: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     scan_set: str = ""
     made: Sequence[tuple[str, str]] = ()
 

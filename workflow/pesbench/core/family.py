@@ -130,6 +130,9 @@ class EntrySettings:
         "another seed. Seeds are ranked like any model; the tests of association count them "
         "as one point, and the ladder shows them as one row.",
     )
+    device: str | None = setting(
+        None, help="`cpu`: on the CPU, also where there is a GPU.", choices=("cpu",)
+    )
     variant_of: str | None = setting(
         None,
         help="Name of an entry that loads the same checkpoint, perhaps through another family: the "
@@ -239,7 +242,7 @@ class Family:
 
     def uses_gpu(self, settings: Mapping[str, Any]) -> bool:
         """Whether an entry can use one."""
-        return self.gpu
+        return self.gpu and settings.get("device") != "cpu"
 
     def is_method(self, settings: Mapping[str, Any]) -> bool:
         """Whether an entry is a method, which is at `level_of_theory`, and not trained on it."""

@@ -294,5 +294,7 @@ def load(entry: ModelEntry, *, scan_set: Path | None, device: str) -> Model:
             raise UserError(f"model {entry.name!r}: its base is not resolved; use read_models")
         made_from = load(base, scan_set=scan_set, device=device)
     settings = {key: value for key, value in entry.settings.items() if key != "weights"}
+    if settings.get("device") == "cpu":  # whatever the run asks for
+        device = "cpu"
     job = LoadJob(entry.name, settings, _weights_of(entry), scan_set, device, made_from)
     return family.load(job)

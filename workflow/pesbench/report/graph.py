@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pesbench.compare.comparison import BONDS, ReportRun, comparisons
+from pesbench.compare.comparison import ANSWERS, ReportRun, comparisons
 from pesbench.core.found import has_stage, tasks
 
 SECTIONS = "sections"
@@ -108,7 +108,7 @@ def compare_command(
     *,
     scan_set: Path,
     models_file: Path,
-    files: Mapping[str, Sequence[Path]],
+    files: Mapping[str, Mapping[str, Sequence[Path]]],
 ) -> list[str]:
     """Words of the command that makes the section of a comparison.
 
@@ -118,14 +118,15 @@ def compare_command(
         name: Name of the comparison.
         scan_set: Scan set file.
         models_file: The registry, or `models.json`.
-        files: Evaluations by model.
+        files: What `run` wrote, by task and model.
     """
     one = comparisons()[name]
     words = ["compare", name, *_common(folder, run, scan_set, models_file), *_ran(one.scores(run))]
     if one.takes_ladder and run.ladder:
         words += ["--ladder", *run.ladder]
-    if evaluated := one.evaluated(run):
-        words += ["--evaluations", *(str(path) for model in evaluated for path in files[model])]
+    for task, models in one.answers(run).items():
+        paths = [str(path) for model in models for path in files[task][model]]
+        words += [f"--{ANSWERS[task]}", *paths] if paths else []
     return words
 
 
@@ -165,7 +166,6 @@ def report_commands(
             in no comparison of evaluations, and their model sections have tables only.
     """
     places = {"scan_set": scan_set, "models_file": models_file}
-    evaluated = files.get(BONDS, {})
     commands = [
         model_section_command(
             folder, task, model, scan_set=scan_set, files=files.get(task, {}).get(model, ())
@@ -176,7 +176,7 @@ def report_commands(
         section_command(folder, run, name, rank_by=rank_by, **places) for name in task_sections(run)
     ]
     commands += [
-        compare_command(folder, run, name, files=evaluated, **places)
+        compare_command(folder, run, name, files=files, **places)
         for name in comparison_sections(run)
     ]
     boards = (board_command(folder, run, scan_set=scan_set, page=page) for page in (False, True))

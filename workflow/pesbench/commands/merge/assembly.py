@@ -34,7 +34,7 @@ from pesbench.commands.merge.joining import (
 from pesbench.commands.merge.manifest import MANIFEST, content
 from pesbench.commands.merge.rows import Maker, check_reference, complete
 from pesbench.commands.merge.scores import settings_of
-from pesbench.compare.comparison import BONDS, ReportRun
+from pesbench.compare.comparison import ReportRun
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
 from pesbench.core.paths import real_path
@@ -94,7 +94,9 @@ class Merged:
             entries={name: one.entry for name, one in self.models.items()},
             level_of_theory=self.level_of_theory,
             ran=ran,
-            scored_only=[model for model in self.models if model not in whole[BONDS]],
+            scored_only={
+                task: [model for model in ran[task] if model not in whole[task]] for task in whole
+            },
         )
         return report_commands(
             self.folder,

@@ -8,30 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pesbench.compare.inputs import ENERGY_METRICS, FORCE_METRICS
+from pesbench.compare.parity.differences import (
+    Found,
+    differences_of,
+    summary,
+    table_of,
+    text_rows,
+)
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.models.registry import ModelEntry
-from pesbench.models.variants import repeat_key, variants
+from pesbench.models.variants import variants
 
 ENERGY, FORCE = "energy_mev", "force_mev_per_angstrom"
-COLUMNS = (
-    "model",
-    "base",
-    "quantity",
-    "rms_difference",
-    "largest_difference",
-    "noise_of_repeats",
-    "below_noise",
-    "n_scans",
-)
 
 
 def difference(one: ScanEvaluation, other: ScanEvaluation) -> tuple[np.ndarray, np.ndarray]:
@@ -64,8 +60,8 @@ class _Stored:
         return self._of_scan[scan_id].scan(scan_id, shape)
 
 
-def _compare(one: _Stored, other: _Stored) -> dict[str, tuple[float, float]]:
-    """Root mean square and largest difference of every quantity, on the scans both have."""
+def _compare(one: _Stored, other: _Stored) -> dict[str, Found]:
+    """Every quantity on the scans that both have."""
     shared = sorted(set(one.scores.index) & set(other.scores.index))
     ones = ((i, one.scan(i)) for i in shared)
     pairs = [difference(first, other.scan(i, first)) for i, first in ones]
@@ -76,11 +72,7 @@ def _compare(one: _Stored, other: _Stored) -> dict[str, tuple[float, float]]:
     for column in (*FORCE_METRICS, *ENERGY_METRICS):
         values = (one.scores.loc[shared, column] - other.scores.loc[shared, column]).astype(float)
         found[column] = values.dropna().to_numpy()
-    return {
-        quantity: (float(np.sqrt(np.mean(v**2))), float(np.abs(v).max()))
-        for quantity, v in found.items()
-        if len(v)
-    }
+    return summary(found, shared)
 
 
 def parity(
@@ -96,45 +88,17 @@ def parity(
         scores: One row a scan, by name.
 
     Returns:
-        The columns `COLUMNS`, one row a variant and quantity: energies in meV, forces in meV/Å,
-        scores in their own units, over the scans that both have. `noise_of_repeats` is the largest
-        difference between repeats of the base or of the variant itself, missing where neither was
-        run; `below_noise` says whether the largest difference is not above it.
+        The columns `COLUMNS` of `differences` and `n_scans`: energies in meV, forces in meV/Å,
+        scores in their own units, over the scans that both have.
     """
     rows = []
     for group in variants(entries.values()):
         with ExitStack() as stack:
             stored = {name: _Stored(stack, files[name], scores[name]) for name in group}
-            noise: dict[str, dict[str, float]] = {}  # of each setting that has repeats
-            for a, b in combinations(group, 2):
-                setting = repeat_key(entries[a])
-                if setting == repeat_key(entries[b]):
-                    found = noise.setdefault(setting, {})
-                    for quantity, (_, largest) in _compare(stored[a], stored[b]).items():
-                        found[quantity] = max(found.get(quantity, 0.0), largest)
-            base = group[0]
-            for name in group[1:]:
-                n_scans = len(set(stored[name].scores.index) & set(stored[base].scores.index))
-                settings = {repeat_key(entries[name]), repeat_key(entries[base])}
-                repeated = [noise[setting] for setting in sorted(settings) if setting in noise]
-                for quantity, (rms, largest) in _compare(stored[name], stored[base]).items():
-                    spread = [found[quantity] for found in repeated if quantity in found]
-                    known = bool(spread)
-                    rows.append(
-                        {
-                            "model": name,
-                            "base": base,
-                            "quantity": quantity,
-                            "rms_difference": rms,
-                            "largest_difference": largest,
-                            "noise_of_repeats": max(spread) if known else pd.NA,
-                            "below_noise": largest <= max(spread) if known else pd.NA,
-                            "n_scans": n_scans,
-                        }
-                    )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-        {"noise_of_repeats": "Float64", "below_noise": "boolean"}
-    )
+            rows += differences_of(
+                group, entries, lambda a, b, held=stored: _compare(held[a], held[b])
+            )
+    return table_of(rows, "n_scans")
 
 
 SHOWN = {
@@ -160,25 +124,4 @@ def notes(table: pd.DataFrame) -> tuple[str, ...]:
 
 def text_table(table: pd.DataFrame) -> pd.DataFrame:
     """The parity table for readers: one row a variant."""
-
-    def cell(row: pd.Series) -> str:
-        if row["largest_difference"] == 0:
-            return "0"
-        below = row["below_noise"]
-        return f"{row['largest_difference']:.2g}" + (" ≈" if not pd.isna(below) and below else "")
-
-    rows = []
-    for (model, base), group in table.groupby(["model", "base"], sort=False):
-        by_quantity = {row["quantity"]: cell(row) for _, row in group.iterrows()}
-        shown = {title: by_quantity.get(key, "n/a") for key, title in SHOWN.items()}
-        repeated = group["noise_of_repeats"].notna().any()
-        rows.append(
-            {
-                "variant": model,
-                "base": base,
-                "scans": str(group["n_scans"].iloc[0]),
-                **shown,
-                "repeats run": "yes" if repeated else "no",
-            }
-        )
-    return pd.DataFrame(rows)
+    return text_rows(table, SHOWN)

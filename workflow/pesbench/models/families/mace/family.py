@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from pesbench.core.errors import UserError
 from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
 from pesbench.core.interface import Model
 from pesbench.core.settings import ADDRESS, setting
@@ -38,6 +41,12 @@ class MACESettings(EntrySettings):
     dtype: str = setting(
         "float64", help="Precision of the arithmetic.", choices=("float32", "float64")
     )
+    enable_cueq: bool | None = setting(
+        None,
+        help="Whether NVIDIA's cuEquivariance computes the tensor products, as `enable_cueq` of "
+        "MACE's own calculator does; needs `cuequivariance-torch` (on a GPU its `ops` package, "
+        "too) and excludes `compile`.",
+    )
     compile: bool = setting(
         False, help="Whether the model is compiled with TorchScript before use."
     )
@@ -57,6 +66,12 @@ class MACE(Family):
     modules = ("mace", "torch_sim")
     extra = "mace"
     weights = WeightFormat("mace", "give the .model file that mace_run_train writes")
+
+    def check(self, name: str, settings: Mapping[str, Any]) -> None:
+        if settings.get("enable_cueq") and settings.get("compile"):
+            raise UserError(
+                f"model {name!r}: `enable_cueq` and `compile` exclude each other; leave one out"
+            )
 
     def load(self, job: LoadJob) -> Model:
         from pesbench.models.families.mace.model import load_mace

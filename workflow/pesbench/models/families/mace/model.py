@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,13 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
     """A MACE model from the settings of its entry.
 
     Args:
-        settings: `dtype`, `compile` and perhaps `head`.
+        settings: `dtype`, `compile`, and perhaps `enable_cueq` and `head`.
         weights: Content of the `.model` file.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: the file is no MACE model, or one that cannot be run here.
+        UserError: the file is no MACE model, or one that cannot be run here, or cuEquivariance is
+            wanted and not installed.
     """
     torch_device, dtype = choose_device(device), DTYPES[settings["dtype"]]
     torch.set_default_dtype(dtype)  # e3nn makes constants in the default precision
@@ -115,6 +117,8 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
         )
     head = _choose_head(path, list(getattr(network, "heads", None) or ()), settings.get("head"))
     elements = frozenset(int(z) for z in network.atomic_numbers)
+    if settings.get("enable_cueq"):
+        network = _accelerated(network.to(dtype), torch_device)
     for parameter in network.parameters():
         parameter.requires_grad_(requires_grad=False)  # forces need the graph of positions only
     if settings["compile"]:
@@ -132,6 +136,19 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
     loaded = MACE(model, elements, details, head=head, embedded=embedded)
     warm_up(loaded, min(elements))
     return loaded
+
+
+def _accelerated(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """The network with cuEquivariance's layers, as mace's own calculator makes it."""
+    from mace.cli.convert_e3nn_cueq import run
+
+    missing = [n for n in ("cuequivariance", "cuequivariance_torch") if find_spec(n) is None]
+    if missing:
+        raise UserError(
+            f"`enable_cueq` needs {missing[0]}, which is not installed; "
+            "pip install cuequivariance-torch"
+        )
+    return run(network, device=device.type)
 
 
 def _choose_head(path: Path, heads: list[str], wanted: str | None) -> int | None:
