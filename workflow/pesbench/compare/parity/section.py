@@ -19,7 +19,8 @@ def section(inputs: CompareInputs) -> Section:
     if inputs.dynamics:
         entries = {name: inputs.entries[name] for name in inputs.dynamics}
         along = trajectory_parity(entries, inputs.trajectories, inputs.dynamics)
-        text = text_rows(along, titles(along))
-        tables.append(Table("along_trajectories", text, title="Along trajectories", notes=[NOTE]))
+        if len(along):
+            text, title = text_rows(along, titles(along)), "Along trajectories"
+            tables.append(Table("along_trajectories", text, title=title, notes=[NOTE]))
         files["trajectories.csv"] = csv_table(along)
     return Section(title=COMPARISON.title, tables=tables, notes=notes(found), files=files)

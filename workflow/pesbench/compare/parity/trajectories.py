@@ -16,7 +16,6 @@ import pandas as pd
 
 from pesbench.compare.inputs import Trajectories, main_runs
 from pesbench.compare.parity.differences import Found, differences_of, summary, table_of
-from pesbench.core.text import number
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import variants
 
@@ -110,7 +109,7 @@ def titles(table: pd.DataFrame) -> dict[str, str]:
         for quantity in dict.fromkeys(table["quantity"]):
             if quantity.startswith(f"{what}_"):
                 time_fs = quantity.removeprefix(f"{what}_").removesuffix("fs")
-                found[quantity] = title.format(number(float(time_fs)))
+                found[quantity] = title.format(time_fs)
     return found | CONSERVATION
 
 
