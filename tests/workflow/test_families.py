@@ -188,7 +188,7 @@ def board(copy: Copy) -> pd.DataFrame:
 
 
 def test_both_are_ranked_on_one_leaderboard(copy: Copy, board: pd.DataFrame) -> None:
-    assert sorted(board["rank"].dropna()) == [1, 2, 3]
+    assert board.loc[[*FAMILIES.values(), BY_ENTRY], "rank"].notna().all()
     for family, model in FAMILIES.items():
         row = board.loc[model]
         assert row["family"] == family
