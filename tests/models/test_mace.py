@@ -22,12 +22,14 @@ from ase import Atoms
 from examples import matches
 from mace_networks import write_networks
 from pesbench.core.errors import UserError
+from pesbench.core.family import family_of
 from pesbench.core.interface import Batch, molecules_batch
 from pesbench.engine.worker import Worker
 from pesbench.models import registry
 from pesbench.models.addresses import cache_path, file_sha256, is_address, pin_path
 from pesbench.models.families.mace.model import MACE
 from pesbench.models.fetching import settle
+from pesbench.models.parameters import loaded_info, parameters_sha256
 from pesbench.models.registry import ModelEntry, check_entry
 from pesbench.orchestration.config import read_models, resolve_entry
 
@@ -444,3 +446,38 @@ def test_weights_that_changed_under_an_entry_are_refused(weights: Path, tmp_path
     other.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(UserError, match="sha256"):
         ModelEntry.from_file(resolved, other, mine.sha256)
+
+
+@pytest.mark.parametrize("settings", [{}, {"dtype": "float32"}, {"compile": True}], ids=str)
+def test_one_checkpoint_has_one_checksum_in_every_precision_and_behind_maces_calculator(
+    weights: Path, settings: dict
+) -> None:
+    from mace.calculators import MACECalculator
+
+    calculator = MACECalculator(model_paths=str(weights), device="cpu", default_dtype="float64")
+    found = loaded_info(load(weights, **settings)).details["parameters_sha256"]
+    assert found == parameters_sha256(calculator)
+    assert len(found) == 64
+
+
+def test_cuequivariance_that_is_missing_or_compiled_is_one_line(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pesbench.models.families.mace import model
+
+    monkeypatch.setattr(model, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs cuequivariance, which is not installed"):
+        load(weights, enable_cueq=True)
+    with pytest.raises(UserError, match="`enable_cueq` and `compile` exclude each other"):
+        family_of("mace").check("m", {"enable_cueq": True, "compile": True})
+
+
+def test_an_entry_may_stay_on_the_cpu(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = family_of("mace")
+    assert family.uses_gpu({})
+    assert not family.uses_gpu({"device": "cpu"})
+    asked = []
+    monkeypatch.setattr(type(family), "load", lambda self, job: asked.append(job.device))
+    for settings in ({}, {"device": "cpu"}):
+        registry.load(entry(weights, **settings), scan_set=None, device="cuda")
+    assert asked == ["cuda", "cpu"]
