@@ -337,7 +337,7 @@ def test_the_manifest_says_where_everything_is_from(groups, tmp_path):
     code = stage_fingerprint("pesbench.tasks.bonds.run", *family_modules(["mace"]))
     assert part["made_from"] == [
         {"git_commit": COMMIT, "code": code, "device": "cpu", "dtype": "float64",
-         "elements": "", "platform": "Linux"}
+         "dtype_measured": "", "parameters": "", "elements": "", "platform": "Linux"}
     ]  # fmt: skip
     assert manifest["tasks"] == {"bonds": {"settings": None, "n_planned": 6}}
     digest = json.dumps(net("theirs", "b").deciding(), sort_keys=True).encode()
