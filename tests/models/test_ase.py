@@ -118,6 +118,22 @@ def test_what_is_said_to_be_taken_must_be_given(settings: dict[str, Any], refuse
         ase.FAMILY.check("m", made.settings)
 
 
+@pytest.mark.parametrize(
+    ("elements", "said"),
+    [
+        (["H", "Xx"], "model 'm': `elements`: 'Xx' is no element; correct it"),
+        (["X"], "'X' is no element"),
+        (["h"], "`elements.0`"),
+        (["H", "H"], "`elements` holds one value twice"),
+    ],
+)
+def test_an_element_that_is_none_is_one_line(elements: list[str], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        ase.FAMILY.check("m", entry(elements=elements).settings)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_model_takes_what_its_entry_says() -> None:
     def info(**settings: Any):
         return load(entry(**settings), scan_set=None, device="cpu").info
@@ -164,8 +180,8 @@ def test_a_periodic_system_keeps_its_cell() -> None:
     assert model.calculator().atoms_given[-1].cell[0, 0] == 7
 
 
-@pytest.mark.parametrize("box", [0, -3, float("nan"), True, "30"])
-def test_a_box_that_holds_nothing_is_one_line(box: Any) -> None:
+@pytest.mark.parametrize("box", [0, 3.0, -3, float("nan"), True, "30"])
+def test_a_box_in_which_images_touch_is_one_line(box: Any) -> None:
     with pytest.raises(UserError, match="`vacuum_box_angstrom`"):
         entry(vacuum_box_angstrom=box)
 

@@ -167,6 +167,9 @@ def test_a_malformed_call_is_one_line_before_any_import(arguments: dict, said: s
          "too many positional arguments"),
         ({"calculator": "a_package:Calculator", "positional": [1], "arguments": {"network": 2}},
          "multiple values for argument 'network'"),
+        # `arguments` holds names of arguments, whatever they are
+        ({"calculator": "a_package:Network", "arguments": {"call": "a_package:pair"}},
+         "does not take the arguments of the entry"),
         ({"calculator": "a_package:Calculator", "arguments": {
             "network": {"call": "a_package:Network", "arguments": {"size": 1}}}},
          "`arguments.network.call: a_package:Network` does not take the arguments of the entry "

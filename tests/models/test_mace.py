@@ -186,19 +186,26 @@ def test_a_public_model_is_loaded_from_the_cache(
     np.testing.assert_array_equal(load(weights).evaluate(batch).forces, published.forces)
 
 
-def test_addresses_of_public_models_are_those_of_mace_torch() -> None:
+def test_addresses_and_precision_of_public_models_are_those_of_mace_torch() -> None:
     from mace.calculators import foundations_models as theirs
 
-    known = inspect.getsource(theirs)
+    def loader(name: str, address: str) -> Callable:
+        """What of mace-torch loads an address."""
+        if address in theirs.mace_mp_urls.values():
+            return theirs.mace_mp
+        # MACE-OFF24 is in the repository of MACE-OFF, and in no table
+        if address in theirs.mace_off_urls.values() or name == "mace-off24-medium":
+            return theirs.mace_off
+        assert f'"{address}"' in inspect.getsource(theirs.mace_omol), name
+        return theirs.mace_omol
+
     shipped = {n: e for n, e in read_models(REPO / "config/models.yaml").items()
                if is_address(e.settings.get("weights"))}  # fmt: skip
-    for name, entry_ in shipped.items():
-        # MACE-OFF24 is in the repository of MACE-OFF, and in no table
-        assert entry_.settings["weights"] in known or name == "mace-off24-medium", name
-        loader = theirs.mace_mp if name.startswith("mace-mp") else theirs.mace_off
-        default = inspect.signature(loader).parameters["default_dtype"].default
-        assert entry_.settings["dtype"] == default, name
-    assert len(shipped) >= 9
+    used = {name: loader(name, one.settings["weights"]) for name, one in shipped.items()}
+    assert set(used.values()) == {theirs.mace_mp, theirs.mace_off, theirs.mace_omol}
+    for name, function in used.items():
+        default = inspect.signature(function).parameters["default_dtype"].default
+        assert shipped[name].settings["dtype"] == default, name
 
 
 # --- charge, spin and heads ----------------------------------------------------------------------

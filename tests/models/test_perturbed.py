@@ -458,6 +458,9 @@ OTHERS = {
         "trust": True,
         "level_of_theory": "DFT",
         "license": "MIT",
+        "training_data": "SPICE",
+        "conservative": True,
+        "seen": {"bsct_spice": "Trained on SPICE."},
     },
     "control-zero": {"family": "control", "control": "zero"},
 }
@@ -584,6 +587,10 @@ def test_a_job_gets_the_weights_of_the_base(tmp_path):
     entry = _resolved(tmp_path, base="network")
     assert entry.settings["license"] == "MIT"
     assert "weights" not in entry.settings
+    # or it would stand without § beside a base that has it
+    assert entry.settings["seen"] == {"bsct_spice": "Trained on SPICE."}
+    assert entry.settings["training_data"] == "SPICE"
+    assert "conservative" not in entry.settings  # a defect may be none of an energy
     told = ["--entry-sha256", entry.sha256]
     assert loading_options(entry) == [*told, "--weights", str(weights.resolve())]
     value = settle(entry)

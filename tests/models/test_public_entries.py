@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 import models_table
@@ -51,18 +48,6 @@ def test_every_entry_that_pins_packages_was_read(entries, repo):
         outermost = record[name]["paths"][-1]
         assert outermost["at"] in ("calculator", "model")
         assert outermost["source"], name  # file and line, not `not_checked`
-
-
-def test_addresses_of_mace_are_those_of_its_package(entries):
-    found = importlib.util.find_spec("mace")
-    if found is None or found.origin is None:
-        pytest.skip("mace is not installed")
-    source = Path(found.origin).with_name("calculators") / "foundations_models.py"
-    known = source.read_text(encoding="utf-8")
-    for name, entry in entries.items():
-        weights = str(entry.settings.get("weights") or "")
-        if entry.family == "mace" and "://" in weights and "mace_off24" not in weights:
-            assert f'"{weights}"' in known, name
 
 
 def test_the_docs_hold_the_table_of_the_registry(repo):

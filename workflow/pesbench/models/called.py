@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ase.data import atomic_numbers
+
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.family import DESCRIBING, EntrySettings, Family, LoadJob
 from pesbench.core.settings import setting
@@ -55,7 +57,7 @@ class CalledSettings(EntrySettings):
         help="For a model that knows periodic systems only: a molecule is put into a periodic "
         "cubic box that is at least so much larger than its extent, in Å. Take more than the "
         "cutoff of the model.",
-        above=0,
+        at_least=10.0,
         at_most=10_000,
     )
     info: Mapping[str, str] | None = setting(
@@ -70,6 +72,8 @@ class CalledSettings(EntrySettings):
         None,
         help="Symbols of the elements that the model knows; scans with other elements are "
         "`unsupported` and not tried.",
+        pattern="^[A-Z][a-z]?$",
+        unique=True,
     )
     charges: bool = setting(
         False,
@@ -115,6 +119,9 @@ class CalledFamily(Family):
                     f"{place}: `{key}: true`, and `info` gives the calculator none of "
                     f"{', '.join(sorted(quantities))}; name a key of `atoms.info` that holds it"
                 )
+        known = set(atomic_numbers) - {"X"}  # ASE's dummy atom
+        for symbol in sorted(set(settings.get("elements") or ()) - known):
+            raise UserError(f"{place}: `elements`: {symbol!r} is no element; correct it")
         if not self.has_environment(settings):
             check_imports(name, paths)
 

@@ -98,7 +98,7 @@ def prepared(call: Mapping[str, Any], filling: Mapping[str, str]) -> Callable[[]
     """
     function = import_object(_filled(call[_CALL], filling))
     positional = made(call.get("positional", ()), filling)
-    arguments = made(call.get("arguments", {}), filling)
+    arguments = {key: made(one, filling) for key, one in call.get("arguments", {}).items()}
     return lambda: function(*positional, **arguments)
 
 
@@ -170,22 +170,19 @@ def _named_in_call(
             f"{place}: `{inside}positional` must be a list, or a call that returns one, "
             f"not {_shown(positional)}"
         )
-    for part in _PARTS:
-        for key, one in _items(call.get(part)):
-            yield from _named(one, f"{inside}{part}{key}", place, filling)
+    for key, one in (arguments or {}).items():
+        yield from _named(one, f"{inside}arguments.{key}", place, filling)
+    if spread:
+        yield from _named(positional, f"{inside}positional", place, filling)
+    else:
+        for number, one in enumerate(positional or ()):
+            yield from _named(one, f"{inside}positional.{number}", place, filling)
     yield Named(
         f"{inside}{_CALL}" if at else "calculator",
         path,
         tuple(arguments or ()),
         None if spread else len(positional or ()),
     )
-
-
-def _items(part: Any) -> list[tuple[str, Any]]:
-    """The values of `arguments` or `positional`, each with the end of its place."""
-    if isinstance(part, Mapping):
-        return [("", part)] if _CALL in part else [(f".{key}", one) for key, one in part.items()]
-    return [(f".{number}", one) for number, one in enumerate(part or ())]
 
 
 def _check_keys(block: Mapping[str, Any], known: tuple[str, ...], at: str, place: str) -> None:

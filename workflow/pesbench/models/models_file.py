@@ -21,8 +21,10 @@ INHERITED = (  # keys that a perturbed model inherits from its base
     "elements",
     "level_of_theory",
     "license",
+    "seen",
     "seen_scans",
     "seen_systems",
+    "training_data",
     "training_dispersion",
 )
 

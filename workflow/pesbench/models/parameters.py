@@ -50,9 +50,9 @@ def parameters_sha256(model: object) -> str:
     Of every outermost `torch.nn.Module` (TorchScript's and those of `torch.compile` are such), the
     parameters and persistent buffers go in, sorted by name: name, kind of number, shape and values.
     Values of every floating-point type are rounded to float32 and whole numbers are widened, so
-    that one checkpoint has one checksum in every precision; it depends on no device, memory layout
-    or order of attributes. What all names of a network begin with is left out, for it says how
-    deeply the network is wrapped. Several networks have the checksum of their sorted checksums.
+    that one checkpoint has one checksum in float32 and in float64; it depends on no device, memory
+    layout or order of attributes. What all names of a network begin with is left out, for it says
+    how deeply the network is wrapped. Several networks have the checksum of their sorted checksums.
 
     An acceleration that builds the network anew (cuEquivariance's, or MACE's own for
     `torch.compile`) has other parameters, and TorchScript does not tell which buffers are

@@ -426,8 +426,9 @@ class Perturbed(Family):
     about = (
         "Another entry with a known defect, on any geometry. It has the role `perturbed`, with a "
         "section of the leaderboard of its own: it is not ranked, and never the reference. Where "
-        "`level_of_theory`, `training_dispersion`, `elements`, `seen_systems`, `seen_scans`, "
-        "`license`, `citation`, `batch_size` or `timeout_s` are left out, they are the base's."
+        "`level_of_theory`, `training_dispersion`, `training_data`, `elements`, `seen`, "
+        "`seen_systems`, `seen_scans`, `license`, `citation`, `batch_size` or `timeout_s` are left "
+        "out, they are the base's."
     )
     settings = PerturbedSettings
     kind_key = "perturbation"
