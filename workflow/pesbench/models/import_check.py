@@ -23,7 +23,7 @@ _MOST_BYTES = 100_000  # of an answer
 logger = logging.getLogger("pesbench")
 
 
-def check_imports(name: str, paths: Sequence[Named], python: str = sys.executable) -> None:
+def check_imports(name: str, paths: Sequence[Named]) -> None:
     """Refuse import paths that lead nowhere, or to what does not take its arguments.
 
     The imports run in a process of their own: they may be slow, or change global state. Code that
@@ -33,12 +33,11 @@ def check_imports(name: str, paths: Sequence[Named], python: str = sys.executabl
     Args:
         name: Name of the entry, for messages.
         paths: What is looked at, one after another.
-        python: Interpreter that the model runs with.
 
     Raises:
         UserError: one line with the place and the original error.
     """
-    answer, died = _asked(paths, python)
+    answer, died = _asked(paths)
     where = f"`{answer.get('place')}: {one_line(answer.get('path'))}`"
     reason = one_line(answer.get("text", "")) or "no message"
     if died or answer.get("kind") == import_probe.FAILED:
@@ -55,11 +54,11 @@ def check_imports(name: str, paths: Sequence[Named], python: str = sys.executabl
         )
 
 
-def _asked(paths: Sequence[Named], python: str) -> tuple[dict[str, str], str]:
+def _asked(paths: Sequence[Named]) -> tuple[dict[str, str], str]:
     """The answer of the process, {} where nothing is wrong, and how it ended if it gave none."""
     with tempfile.TemporaryFile() as answered:  # no pipe, which a child of the import might hold
         process = subprocess.Popen(
-            [python, "-P", import_probe.__file__, str(answered.fileno()),
+            [sys.executable, "-P", import_probe.__file__, str(answered.fileno()),
              json.dumps([asdict(one) for one in paths])],
             pass_fds=[answered.fileno()],
             stdin=subprocess.DEVNULL,

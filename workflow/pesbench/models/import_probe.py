@@ -1,9 +1,8 @@
 """Look whether import paths lead somewhere and whether what they lead to takes its arguments.
 
-Run as `python -P import_probe.py NUMBER PATHS` by `import_check.check_imports`, with the
-interpreter that the model runs with. PATHS is a JSON list of `models.calls.Named`; the verdict is
-written as JSON to the inherited file NUMBER. Nothing but the standard library is imported, since
-there may be nothing else.
+Run as `python -P import_probe.py NUMBER PATHS` by `import_check.check_imports`. PATHS is a JSON
+list of `models.calls.Named`; the verdict is written as JSON to the inherited file NUMBER. Nothing
+but the standard library is imported, so that what an import finds or breaks is its own.
 """
 
 from __future__ import annotations
