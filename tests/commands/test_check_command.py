@@ -338,6 +338,7 @@ STAGES = {  # with what each must be given
     ],
     "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
     "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
+    "run cost": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
     "run vibrations": ["--entry", "e", "--scan-set", "s", "--out", "o"],
 }

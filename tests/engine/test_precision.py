@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -56,9 +57,12 @@ class Worker:
     def __init__(self, answer: Callable[[Batch], Result], wall_s: float = 0.0) -> None:
         self._answer, self._wall_s = answer, wall_s
         self.asked: list[Batch] = []
+        self.atom_frames = 0
+        self.losses: Counter[str] = Counter()
 
     def evaluate(self, batch: Batch) -> Timed:
         self.asked.append(batch)
+        self.atom_frames += batch.n_atoms
         return Timed(self._answer(batch), self._wall_s, 0)
 
 
@@ -74,6 +78,7 @@ def test_the_smallest_molecule_is_asked_twelve_times(answer, found):
     assert measured(worker, [LARGE, ATOM, SMALL]) == found
     assert {label for batch in worker.asked for label, _ in batch.labels} == {"small"}
     assert [batch.n_systems for batch in worker.asked] == [1, 4, 4, 3]
+    assert worker.atom_frames == 0  # no work that the job was asked for
     again = Worker(answer)
     measured(again, [SMALL])
     for one, other in zip(worker.asked, again.asked, strict=True):

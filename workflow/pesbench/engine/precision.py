@@ -127,6 +127,15 @@ def measured_precision(
     """
     if info is None:
         return ""
+    worker = evaluator.worker
+    answered, losses = worker.atom_frames, worker.losses.copy()
+    try:
+        return _measured(evaluator, systems)
+    finally:  # files count the frames and the losses of what the job was asked for
+        worker.atom_frames, worker.losses = answered, losses
+
+
+def _measured(evaluator: Evaluator, systems: Iterable[System]) -> str:
     known = sorted(systems, key=lambda one: (len(one.numbers), one.id))
     for system in [one for one in known if len(one.numbers) > 1][:MOST_TRIED]:
         seed = hashlib.sha256(f"precision {system.id}".encode()).digest()
