@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fake_calculators import morse
+from pesbench.core.errors import HostError
 from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit
@@ -113,6 +114,16 @@ def test_a_model_that_ends_the_process_is_not_asked_again(caplog):
     assert measured(worker, [SMALL, LARGE]) == ""
     assert len(worker.asked) == 1
     assert "not measured: no answer in 600 s" in caplog.text
+
+
+def test_a_machine_that_fails_costs_no_answers(caplog):
+    def answer(batch: Batch) -> Result:
+        raise HostError("the worker was killed by SIGKILL while evaluating a batch")
+
+    worker = Worker(answer)
+    assert measured(worker, [SMALL, LARGE]) == ""
+    assert len(worker.asked) == 1
+    assert "not measured: the worker was killed" in caplog.text
 
 
 def test_who_did_not_load_or_answer_or_is_slow_is_not_asked_for_more():

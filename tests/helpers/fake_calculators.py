@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,16 @@ class Morse(Calculator):
         time.sleep(self.pause_s)
         energy, forces = morse(atoms.numbers, atoms.positions)
         self.results = {"energy": energy, "forces": forces}
+
+
+class AsksAProgram(Morse):
+    """Leaves a program running beside its process."""
+
+    def __init__(self) -> None:
+        super().__init__(pause_s=0.01)
+        self.program = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+        )
 
 
 class ForcesOnly(Morse):

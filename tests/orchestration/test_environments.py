@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -152,7 +155,43 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     (folder / "pyvenv.cfg").write_text("of my own\n")
     with pytest.raises(UserError, match="is no environment that was made here"):
         build_environment(["ase"], folder)
+    # nor because of files of other programs beside it, which stay as they are
+    beside = {"mine.lock": "of poetry\n", "mine.txt": "of pip\n"}
+    for name, content in beside.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="is no environment that was made here"):
+        build_environment(["ase"], folder)
+    (tmp_path / "mine.json").write_text('{"name": "of npm"}\n')
+    with pytest.raises(UserError, match=r"mine\.json: no stamp of an environment"):
+        build_environment(["ase"], folder)
     assert (folder / "pyvenv.cfg").read_text() == "of my own\n"
+    for name, content in beside.items():
+        assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.xdist_group("an environment")  # which is made once
+def test_one_that_another_process_made_meanwhile_is_left_alone(
+    built: Path, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Models may be running in it."""
+    caplog.set_level(logging.INFO, "pesbench")
+    stamp, whole = stamp_of(built), stamp_of(built).read_bytes()
+    stamp.unlink()
+    (built / "in use").touch()
+    with built.with_name(f"{built.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=build_environment, args=(said, built))
+        waiting.start()
+        until = time.monotonic() + 60
+        while "waiting for the process" not in caplog.text:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        stamp.write_bytes(whole)
+    waiting.join()
+    assert (built / "in use").exists()
+    assert stamp.read_bytes() == whole
+    build_environment(said, built)  # asked for again, it is made anew
+    assert not (built / "in use").exists()
 
 
 # --- where a model runs --------------------------------------------------------------------------

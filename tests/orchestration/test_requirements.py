@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_a_constraint_limits_and_installs_nothing(tmp_path: Path) -> None:
     assert read_requirements(["a==1", "-c limits.txt"], tmp_path).name("") != before
 
 
+def test_files_in_folders_with_spaces_are_read(tmp_path: Path) -> None:
+    """As those of a family are where the checkout lies in such a folder."""
+    folder = tmp_path / "my models (a'b)"
+    folder.mkdir()
+    (folder / "my pins.txt").write_text("a==1\n-c 'my limits.txt'\n")
+    (folder / "more.txt").write_text("-rnames.txt\n")
+    (folder / "names.txt").write_text("b==1\n")
+    limits = folder / "my limits.txt"
+    limits.write_text("numpy<2\n")
+    found = read_requirements(["my pins.txt", "more.txt"], folder)
+    assert [*found.lines[::2], *found.constraints] == ["a==1", "b==1", "numpy<2"]
+    # pip reads an option as a shell does
+    assert shlex.split(found.lines[1]) == ["--constraint", str(limits)]
+    before = found.name("")
+    limits.write_text("numpy<3\n")
+    assert read_requirements(["my pins.txt", "more.txt"], folder).name("") != before
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -101,6 +120,10 @@ def test_the_package_of_a_line(line: str, name: str) -> None:
         (b"ase\n-r own.txt\n", "refers to itself"),
         (b"--constraint=other.txt\n", "refers to itself"),
         (b"-r missing.txt\n", "cannot be read"),
+        (b"-rmissing.txt\n", "cannot be read"),
+        (b"-r my pins.txt\n", "names no file, or more than one"),
+        (b"-c 'own.txt\n", "names no file, or more than one"),
+        (b"torch===2.9.1\ntorch==2.9.2\n", "'torch' is pinned to 2.9.1 and to 2.9.2; keep one"),
         (b"torch==2.9.1\nTorch[x] == 2.9.2\n", "'torch' is pinned to 2.9.1 and to 2.9.2; keep one"),
     ],
 )
@@ -113,7 +136,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, said: s
 
 @pytest.mark.parametrize(
     "said", [["a==1", "a==1.0"], ["torch==2.9.1", "torch==2.9.1+cpu"], ["a==1", "a==1.*"],
-             ["a==1; python_version<'3.12'", "a==2; python_version>='3.12'"]]
+             ["a===1", "a==1"], ["a==1; python_version<'3.12'", "a==2; python_version>='3.12'"]]
 )  # fmt: skip
 def test_pins_that_do_not_contradict_each_other(said: list[str], tmp_path: Path) -> None:
     assert len(read_requirements(said, tmp_path).lines) == 2

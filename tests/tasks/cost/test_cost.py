@@ -87,6 +87,18 @@ def test_a_budget_ends_the_calls_but_never_the_first_three(toys, tmp_path):
     assert len(found.seconds) == cost.FEWEST
 
 
+def test_the_time_of_a_program_beside_the_model_is_not_taken_for_none(toys, tmp_path):
+    """Else the CPU time of a calculator that asks a server would be next to nothing."""
+    (found,) = timed(toys, fake_entry("AsksAProgram"), tmp_path / "a.h5")
+    assert found.status is Status.OK
+    assert np.isnan(found.cpu_s)
+    frame = scored(toys, tmp_path / "a.h5")
+    row = frame.iloc[0]
+    assert row["steps_per_day"] == pytest.approx(86_400e3 / row["ms_per_step"])
+    (table,) = section(inputs({"fake": frame})).tables
+    assert table.rows["CPU (ms)"][0] == "n/a"
+
+
 @pytest.mark.parametrize(
     ("entry", "status", "said"),
     [

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.polynomial.polynomial import polyfit, polyval
 
+from pesbench.core.errors import HostError
 from pesbench.core.interface import Batch, ModelInfo, Result, Status, batch_of
 from pesbench.core.systems import System
 from pesbench.engine.batching import split
@@ -120,10 +121,8 @@ def measured_precision(
 
     Returns:
         `float64`, `float32`, `coarser`, or "" where it is not measured: the model failed, takes
-        longer than `SLOW_S` for a frame, or its forces do not move.
-
-    Raises:
-        HostError: the machine failed.
+        longer than `SLOW_S` for a frame, or its forces do not move; or the machine failed, which
+        must not cost the answers that are there.
     """
     if info is None:
         return ""
@@ -153,6 +152,9 @@ def _measured(evaluator: Evaluator, systems: Iterable[System]) -> str:
             if failure.ended:  # a second one may hang as long
                 logger.warning("the precision is not measured: %s", failure.message)
                 return ""
+        except HostError as failure:
+            logger.warning("the precision is not measured: %s", failure)
+            return ""
     return ""
 
 

@@ -59,12 +59,21 @@ def build_environment(said: Sequence[str], folder: Path, python: str = "") -> No
     requirements = read_requirements(said, Path.cwd())  # before anything is removed
     interpreter = find_interpreter(python, Path.cwd())
     lock = folder.with_name(f"{folder.name}.lock")
-    ours = stamp_of(folder).exists() or lock.exists()
+    before = _made(folder)  # refuses the JSON file of something else
+    # a lock with content is that of another program
+    ours = stamp_of(folder).is_file() or (lock.is_file() and not lock.stat().st_size)
     if folder.is_dir() and any(folder.iterdir()) and not ours:
         raise UserError(f"{folder}: is no environment that was made here; give another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(lock) as descriptor:
-        _build(requirements, interpreter, folder, descriptor)
+        # what another process made meanwhile is in use
+        if _made(folder) == before or not python_of(folder).exists():
+            _build(requirements, interpreter, folder, descriptor)
+
+
+def _made(folder: Path) -> int:
+    """When a whole environment was made, in nanoseconds; 0 if there is none."""
+    return stamp_of(folder).stat().st_mtime_ns if is_whole(folder) else 0
 
 
 def record_failure(folder: Path, reason: str) -> None:
@@ -116,12 +125,12 @@ def _build(requirements: Requirements, interpreter: Interpreter, folder: Path, l
 
 def _fill(requirements: Requirements, interpreter: Interpreter, folder: Path, lock: int) -> None:
     python = str(python_of(folder))
-    file = folder.with_name(f"{folder.name}.txt")
-    write_text(file, "".join(f"{line}\n" for line in requirements.completed))
     pip = (python, "-m", "pip", "--no-input", "--disable-pip-version-check")
     # bytecode of gigabytes of which little is imported takes a third of the time
     install = (*pip, "install", "--progress-bar", "off", "--no-compile")
     _run("python -m venv", (interpreter.path, "-m", "venv", str(folder)), lock)
+    file = folder / "requirements.txt"  # a file beside the folder may be somebody's own
+    write_text(file, "".join(f"{line}\n" for line in requirements.completed))
     _run("pip", (*install, "-r", str(file)), lock)
     packages = _run("pip", (*pip, "freeze", "--all"), lock, quiet=True)
     content = {
@@ -136,7 +145,7 @@ def _fill(requirements: Requirements, interpreter: Interpreter, folder: Path, lo
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[int]:
     """One process at a time; one that inherits the descriptor holds the lock as well."""
-    with path.open("w", encoding="utf-8") as lock:
+    with path.open("a", encoding="utf-8") as lock:  # what is in it stays
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

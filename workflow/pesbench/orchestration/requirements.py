@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from pesbench.core.errors import UserError
 from pesbench.core.paths import given_path, real_path
 from pesbench.files.environment import NEEDED
 
-_FILE = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
+_FILE = re.compile(r"(?:(-[rc])\s*|(--requirement|--constraint)[ =]\s*)(.+)")
 _NAME = re.compile(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?=$|[\[<>=!~;@\s])")
-_PIN = re.compile(r"[^=;<>!~\[\]]+(?:\[[^]]*\])?\s*==\s*([^\s;,*]+)(?!\S*\*)(?=$|[\s;,])")
+_PIN = re.compile(r"[^=;<>!~\[\]]+(?:\[[^]]*\])?\s*={2,3}\s*([^=\s;,*]+)(?!\S*\*)(?=$|[\s;,])")
 _CONSTRAINT = "--constraint "
 _DIGITS = 16  # of the name of an environment
 
@@ -73,7 +74,7 @@ def read_requirements(said: Iterable[str], base: Path) -> Requirements:
         if not text:
             continue
         is_file = text.endswith(".txt") and not text.startswith("-")
-        line = f"-r {base / given_path(text)}" if is_file else text
+        line = f"-r {shlex.quote(text)}" if is_file else text
         for found, is_constraint in _expanded(line, base, ()):
             (constraints if is_constraint else lines).append(found)
     found = Requirements(tuple(dict.fromkeys(lines)), tuple(dict.fromkeys(constraints)))
@@ -87,15 +88,27 @@ def _expanded(line: str, base: Path, inside: tuple[Path, ...]) -> Iterator[tuple
     if not refers:
         yield line, False
         return
-    path = base / refers[2]
-    limits = refers[1] in ("-c", "--constraint")
+    path = base / given_path(_one_word(line, refers[3]))
+    limits = (refers[1] or refers[2]) in ("-c", "--constraint")
     if real_path(path) in inside:
         raise UserError(f"{path}: refers to itself; take that line out")
     if limits:
-        yield f"{_CONSTRAINT}{path.absolute()}", False
+        yield _CONSTRAINT + shlex.quote(str(path.absolute())), False
     for each in _lines(path):
         for found, is_constraint in _expanded(each, path.parent, (*inside, real_path(path))):
             yield found, limits or is_constraint
+
+
+def _one_word(line: str, said: str) -> str:
+    """The path in a line, which pip reads as a shell does."""
+    try:
+        (word,) = shlex.split(said)
+    except ValueError as error:
+        raise UserError(
+            f"{line!r}: names no file, or more than one; give one in a line, in quotation marks if "
+            "its path has a space"
+        ) from error
+    return word
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pesbench.core.interface import Batch, ModelInfo, Status, batch_of
 from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
 from pesbench.core.systems import System
+from pesbench.engine import supervisor
 from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator, why_unsupported
 from pesbench.engine.shard import Spent, refuse_control, results_attributes
@@ -119,12 +120,13 @@ def _timed(
 ) -> MoleculeTimes:
     if reason := why_unsupported(system, info):
         return _failed(system, Status.UNSUPPORTED, reason)
-    worker, seconds, start, cpu_s = evaluator.worker, [], 0.0, 0.0
+    worker, seconds, start, starts = evaluator.worker, [], 0.0, 0
+    cpu_s: float | None = None
     batches = geometries(system, settings.displacement_angstrom)
     try:
         for call in range(settings.warm_up + settings.steps):
             if call == settings.warm_up:
-                start, cpu_s = time.monotonic(), worker.call(cpu_seconds)
+                start, cpu_s, starts = time.monotonic(), worker.call(cpu_seconds), worker.starts
             elif len(seconds) >= FEWEST and time.monotonic() - start > settings.budget_s:
                 break
             before = evaluator.wall_s
@@ -133,24 +135,30 @@ def _timed(
                 return _failed(system, result.status[0], f"call {call}: {result.messages[0]}")
             if call >= settings.warm_up:
                 seconds.append(evaluator.wall_s - before)
-        used = worker.call(cpu_seconds) - cpu_s
+        end_s = worker.call(cpu_seconds)
     except ModelLoadError:
         raise
     except ModelFailureError as failure:
         return _failed(system, failure.status, failure.message)
+    is_known = cpu_s is not None and end_s is not None and worker.starts == starts
     return MoleculeTimes(
         system=system.id,
         numbers=system.numbers,
         seconds=np.array(seconds),
         status=Status.OK,
         message="",
-        cpu_s=used / len(seconds),
+        cpu_s=(end_s - cpu_s) / len(seconds) if is_known else float("nan"),
         load_average=os.getloadavg()[0],
     )
 
 
-def cpu_seconds(model: object) -> float:
-    """CPU time of this process, its threads and its ended children; runs in the model's process."""
+def cpu_seconds(model: object) -> float | None:
+    """CPU time of this process, its threads and its ended children; runs in the model's process.
+
+    None where a program that it started goes on: what that has computed is not known.
+    """
+    if supervisor.children():
+        return None
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 

@@ -31,7 +31,7 @@ class MoleculeTimes:
         status: `ok`, or how the model failed.
         message: What went wrong, or "".
         cpu_s: CPU time of the model's process a call, all threads together, in seconds; NaN
-            where the model failed.
+            where the model failed, or where it is not known.
         load_average: Processes that the machine ran over the last minute, at the end of the calls.
     """
 
