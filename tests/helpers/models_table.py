@@ -29,7 +29,12 @@ _OWN_FOLDER = "resources/"  # weights that are trained in this project
 def public() -> dict[str, ModelEntry]:
     """The entries of public models and methods, in the order of the registry."""
     entries = read_models(REPO / "config" / "models.yaml")
-    return {name: entry for name, entry in entries.items() if _is_public(entry)}
+    return {
+        name: entry
+        for name, entry in entries.items()
+        # a variant has the weights of the entry that it names
+        if _is_public(entry) and _is_public(entries[entry.settings.get("variant_of", name)])
+    }
 
 
 def _is_public(entry: ModelEntry) -> bool:

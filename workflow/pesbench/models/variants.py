@@ -13,7 +13,7 @@ from pesbench.models.registry import ModelEntry
 
 LEAST_VARIANTS = 8  # independent ones, below which a correlation over models is not resolved
 NUMERICAL = (
-    "dtype", "device", "compile", "batch_size", "timeout_s", "accuracy", "repeat",
+    "dtype", "device", "compile", "enable_cueq", "batch_size", "timeout_s", "accuracy", "repeat",
 )  # fmt: skip
 
 
@@ -111,6 +111,7 @@ def _plainness(entry: ModelEntry) -> tuple[object, ...]:
         "variant_of" in settings,
         settings.get("dtype", "float64") != "float64",
         bool(settings.get("compile")),
+        bool(settings.get("enable_cueq")),
         settings.get("device") is not None,
         entry.batch_size != "auto",
         float(settings.get("accuracy", 1.0)),
