@@ -29,6 +29,7 @@ try:
             alone=given_config.replace_workflow_config,
             home=HOME,
             on_slurm=ON_SLURM,
+            main=workflow.is_main_process,
         )
     )
 except (HostError, UserError) as error:

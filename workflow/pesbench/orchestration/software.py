@@ -170,28 +170,32 @@ class Software:
                 self._check_current(entry)
             elif self.mode == "conda":
                 self.conda_file(entry)
-            else:
-                self._check_built(entry, asked)
+            elif not is_whole(self.folder(asked)):
+                try:
+                    find_interpreter(asked.python, self.base)
+                except UserError as error:
+                    raise UserError(
+                        f"model {entry.name!r}: `python: {asked.python}`: {error}"
+                    ) from error
 
-    def _check_built(self, entry: ModelEntry, asked: Asked) -> None:
-        """Refuse an interpreter that does not start, and an environment that was removed.
+    def check_there(self, entries: Iterable[ModelEntry]) -> None:
+        """Refuse, before jobs start, an environment whose folder was removed.
 
         Made as a job it would count as another one, and all of its models run again.
+
+        Raises:
+            UserError: one line with the command that makes it again.
         """
-        folder = self.folder(asked)
-        if not is_whole(folder):
-            try:
-                find_interpreter(asked.python, self.base)
-            except UserError as error:
+        for asked in self.to_build(entries).values():
+            folder = self.folder(asked)
+            if is_whole(folder) and not python_of(folder).exists():
+                command = ["python", "-m", "pesbench", "build-environment", *asked.words]
                 raise UserError(
-                    f"model {entry.name!r}: `python: {asked.python}`: {error}"
-                ) from error
-        elif not python_of(folder).exists():
-            command = ["python", "-m", "pesbench", "build-environment", *asked.words]
-            raise UserError(
-                f"model {entry.name!r}: {folder}: this environment is gone; make it again with "
-                f"`{shlex.join([*command, '--out', str(folder)])}`"
-            )
+                    f"{folder}: this environment is gone; make it again with "
+                    f"`{shlex.join([*command, '--out', str(folder)])}`, or delete "
+                    f"{stamp_of(folder)}, and the workflow makes it once a job needs it, and "
+                    "runs all of its models again"
+                )
 
     def _check_current(self, entry: ModelEntry) -> None:
         """Refuse a model whose packages are missing in the environment of Snakemake."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pesbench.core.errors import UserError, check_writable
 from pesbench.files.layout import check_layout
+from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.at_work import take
 from pesbench.orchestration.cluster import Cluster, read_cluster
 from pesbench.orchestration.config import Run, resolve
@@ -35,6 +36,7 @@ class Given:
         alone: Whether these take the place of `config/config.yaml` as a whole.
         home: Folder of the Snakefile.
         on_slurm: Whether jobs are Slurm's.
+        main: Whether this is the process that starts the jobs, and not one of them.
     """
 
     files: Sequence[Path]
@@ -42,6 +44,7 @@ class Given:
     alone: bool
     home: Path
     on_slurm: bool
+    main: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,21 @@ class Start:
         Raises:
             HostError: the results cannot be written.
             UserError: another run is at work in them, or its jobs are in Slurm's queue; or the
-                results are of an earlier version, whose files have other names.
+                results are of an earlier version, whose files have other names; or an environment
+                was removed.
         """
         check_writable(self.run.results)
         check_layout(self.run.results)
+        self.software.check_there(_asking(self.run))
         take(self.run.results, Path.cwd())
         if self.on_slurm:
             refuse_left_over(Path.cwd())
         announce()
+
+
+def _asking(run: Run) -> list[ModelEntry]:
+    """The entries of which a worker is started."""
+    return [*run.running, *filter(None, [run.relax])]
 
 
 def start(given: Given) -> Start:
@@ -94,7 +104,8 @@ def start(given: Given) -> Start:
     software = software_of(run)
     if run.software == "conda":
         check_words([given.home, software.built.absolute()])
-    software.check([*run.running, *filter(None, [run.relax])])
+    if given.main:  # on a node, what is missing for one model would end the jobs of all
+        software.check(_asking(run))
     if not given.on_slurm:  # a run on one machine has no use for the names of partitions
         return Start(config, run, Cluster(), software, False)
     check_interpreter(sys.executable)

@@ -91,6 +91,7 @@ def _why_no_environment(software: Software, entry: ModelEntry) -> str:
     """Reason why a model cannot run now; "" if it can."""
     try:
         software.check([entry])
+        software.check_there([entry])
     except UserError as error:
         return str(error)
     if software.mode == "conda" and software.option(entry):
