@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.data import atomic_numbers
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, DeviceOutOfMemoryError, Result, Status, molecules_batch
@@ -129,6 +130,10 @@ def test_what_it_does_not_know_is_unsupported() -> None:
     info = load().info
     assert info.elements == set(range(1, 95)) - {84, 85, 86, 87, 88}
     assert info.elements - load("r2scan").info.elements == {70}  # Yb is not in MP-r2SCAN
+    for name, entry in read_models(REPO / "config/models.yaml").items():
+        if entry.family == "chgnet":
+            known = load(entry.settings["pretrained"]).info.elements
+            assert {atomic_numbers[one] for one in entry.settings["elements"]} == known, name
     assert (info.charges, info.spins, info.dtype) == (False, False, "float32")
     bonds = np.array([[0, 1]])
     positions = np.zeros((2, 3))

@@ -470,11 +470,15 @@ def test_one_checkpoint_has_one_checksum_in_every_precision_and_behind_maces_cal
 def test_cuequivariance_that_is_missing_or_compiled_is_one_line(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pesbench.models.families.mace import model
+    from pesbench.models.families.mace import family
 
-    monkeypatch.setattr(model, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="needs cuequivariance, which is not installed"):
+    monkeypatch.setattr(family, "find_spec", lambda name: None)
+    said = r"model '\S+': `enable_cueq` needs cuequivariance, which is not installed"
+    with pytest.raises(UserError, match=said):
         load(weights, enable_cueq=True)
+    with pytest.raises(UserError, match=said):  # before any work
+        family_of("mace").check("m", {"enable_cueq": True})
+    family_of("mace").check("m", {"enable_cueq": True, "python": "python3.12"})  # it runs elsewhere
     with pytest.raises(UserError, match="`enable_cueq` and `compile` exclude each other"):
         family_of("mace").check("m", {"enable_cueq": True, "compile": True})
 

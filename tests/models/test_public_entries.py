@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import models_table
@@ -35,6 +37,14 @@ def test_a_model_that_was_trained_on_spice_is_marked(trained):
     for name, entry in trained.items():
         if any(word in entry.settings["training_data"] for word in ("SPICE", "OMol25")):
             assert entry.settings.get("seen", {}).get("bsct_spice"), name
+
+
+def test_entries_of_the_testbed_say_what_their_cards_say(entries, repo):
+    for name, entry in entries.items():
+        if entry.family == "testbed":
+            card = (repo / entry.settings["weights"]).with_suffix(".json")
+            forces = json.loads(card.read_text(encoding="utf-8"))["switches"]["forces"]
+            assert entry.settings["conservative"] == (forces == "gradient"), name
 
 
 def test_entries_are_as_they_were_verified(entries, repo):

@@ -252,6 +252,10 @@ class Family:
         """Whether an entry is loaded from a weight file that it names."""
         return self.weights is not None
 
+    def has_environment(self, settings: Mapping[str, Any]) -> bool:
+        """Whether the model runs in an environment that its entry states."""
+        return bool(settings.get("requirements") or settings.get("python"))
+
     def memory_mb(self, settings: Mapping[str, Any]) -> int:
         """A generous guess of the memory that an entry needs, in MB."""
         return self.peak_memory_mb

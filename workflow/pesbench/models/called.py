@@ -125,10 +125,6 @@ class CalledFamily(Family):
         if not self.has_environment(settings):
             check_imports(name, paths)
 
-    def has_environment(self, settings: Mapping[str, Any]) -> bool:
-        """Whether the model runs in an environment that its entry states."""
-        return bool(settings.get("requirements") or settings.get("python"))
-
     def device_of(self, job: LoadJob) -> str:
         """What `${device}` becomes.
 

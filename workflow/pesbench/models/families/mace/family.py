@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from pesbench.core.errors import UserError
@@ -72,12 +73,25 @@ class MACE(Family):
             raise UserError(
                 f"model {name!r}: `enable_cueq` and `compile` exclude each other; leave one out"
             )
+        if settings.get("enable_cueq") and not self.has_environment(settings):
+            _check_cuequivariance(name)
 
     def load(self, job: LoadJob) -> Model:
         from pesbench.models.families.mace.model import load_mace
 
         assert job.weights is not None
+        if job.settings.get("enable_cueq"):  # perhaps in another interpreter than `check`
+            _check_cuequivariance(job.name)
         return load_mace(job.settings, job.weights, job.device)
+
+
+def _check_cuequivariance(name: str) -> None:
+    missing = [n for n in ("cuequivariance", "cuequivariance_torch") if find_spec(n) is None]
+    if missing:
+        raise UserError(
+            f"model {name!r}: `enable_cueq` needs {missing[0]}, which is not installed where the "
+            "model runs; pip install cuequivariance-torch there, or leave `enable_cueq` out"
+        )
 
 
 FAMILY = MACE()

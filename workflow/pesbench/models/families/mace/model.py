@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +100,7 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: the file is no MACE model, or one that cannot be run here, or cuEquivariance is
-            wanted and not installed.
+        UserError: the file is no MACE model, or one that cannot be run here.
     """
     torch_device, dtype = choose_device(device), DTYPES[settings["dtype"]]
     torch.set_default_dtype(dtype)  # e3nn makes constants in the default precision
@@ -142,12 +140,6 @@ def _accelerated(network: torch.nn.Module, device: torch.device) -> torch.nn.Mod
     """The network with cuEquivariance's layers, as mace's own calculator makes it."""
     from mace.cli.convert_e3nn_cueq import run
 
-    missing = [n for n in ("cuequivariance", "cuequivariance_torch") if find_spec(n) is None]
-    if missing:
-        raise UserError(
-            f"`enable_cueq` needs {missing[0]}, which is not installed; "
-            "pip install cuequivariance-torch"
-        )
     return run(network, device=device.type)
 
 
