@@ -98,6 +98,21 @@ def test_what_pip_cannot_install_is_one_line_and_no_environment(tmp_path: Path) 
         assert found.software["packages"] == {}
 
 
+def test_git_asks_for_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would wait at the terminal, while nobody sees why the run stands."""
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text('#!/bin/sh\necho "prompt: $GIT_TERMINAL_PROMPT" >&2\nexit 1\n')
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git.parent}{os.pathsep}{os.environ['PATH']}")
+    caplog.set_level(logging.INFO, "pesbench")
+    with pytest.raises(BuildError):
+        build_environment(["x @ git+https://127.0.0.1:9/x.git"], tmp_path / "x")
+    assert "prompt: 0" in caplog.text
+
+
 RETRYING = "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'New...'"
 ABSENT = "No matching distribution found for x==1"
 CONFLICT = "Cannot install a==1 and b==1 because they have conflicting dependencies."
@@ -110,6 +125,14 @@ CONFLICT = "Cannot install a==1 and b==1 because they have conflicting dependenc
         ([RETRYING, f"ERROR: {ABSENT}"], f"{ABSENT}; the package index did not answer"),
         ([f"ERROR: {CONFLICT}", "ERROR: ResolutionImpossible: for help visit"], CONFLICT),
         (["No module named pip"], "No module named pip"),
+        (
+            [
+                "The virtual environment was not created successfully because ensurepip is not",
+                "available.  On Debian/Ubuntu systems, you need to install the python3-venv",
+                "Failing command: /home/me/environments/0/bin/python",
+            ],
+            "it lacks ensurepip; install the system's package python3-venv, or name another one",
+        ),
         ([], ""),
     ],
 )
@@ -336,6 +359,8 @@ def test_conda_is_given_the_same_requirements(tmp_path: Path) -> None:
             "python=3.12", "pip", {"pip": ["--no-index", wheel, "ase==3", "h5py", "numpy"]}
         ],
     }  # fmt: skip
+    with pytest.raises(UserError, match=r"'own': `python: \./there`: no file"):
+        _software("conda", tmp_path).check([_own(python="./there")])
     before = path.stat().st_mtime_ns
     assert Path(_software("conda", tmp_path).conda_file(entry)).stat().st_mtime_ns == before
 

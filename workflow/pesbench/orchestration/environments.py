@@ -162,7 +162,8 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
     It holds the lock to its own end: when this process is killed, pip goes on for a while.
     """
     # PYTHONPATH would show pip what is installed elsewhere, and so would the working folder
-    clean = variables() | {"PYTHONSAFEPATH": "1"}
+    # and git would wait for a password at the terminal
+    clean = variables() | {"PYTHONSAFEPATH": "1", "GIT_TERMINAL_PROMPT": "0"}
     lines: list[str] = []
     try:
         process = subprocess.Popen(
@@ -190,6 +191,8 @@ def _run(what: str, command: Sequence[str], lock: int, *, quiet: bool = False) -
 
 def reason_of(lines: Sequence[str]) -> str:
     """The reason in what pip or another command has written, in one line."""
+    if any("ensurepip is not" in line for line in lines):  # Debian's Python
+        return "it lacks ensurepip; install the system's package python3-venv, or name another one"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     told = [line for line in errors if not _UNTOLD.search(line)] or [*filter(None, lines)]
     unreached = any("Retrying (Retry(" in line for line in lines)

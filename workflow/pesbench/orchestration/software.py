@@ -168,15 +168,18 @@ class Software:
             asked = self.asked(entry)
             if asked is None:
                 self._check_current(entry)
-            elif self.mode == "conda":
-                self.conda_file(entry)
-            elif not is_whole(self.folder(asked)):
-                try:
+                continue
+            if self.mode != "conda" and is_whole(self.folder(asked)):
+                continue
+            try:
+                if self.mode == "conda":
+                    self.conda_file(entry)
+                else:
                     find_interpreter(asked.python, self.base)
-                except UserError as error:
-                    raise UserError(
-                        f"model {entry.name!r}: `python: {asked.python}`: {error}"
-                    ) from error
+            except UserError as error:
+                raise UserError(
+                    f"model {entry.name!r}: `python: {asked.python}`: {error}"
+                ) from error
 
     def check_there(self, entries: Iterable[ModelEntry]) -> None:
         """Refuse, before jobs start, an environment whose folder was removed.

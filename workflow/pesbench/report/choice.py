@@ -20,8 +20,9 @@ _NOTES = (
     "Elements: how many the loaded model knows (where it does not tell, its entry), and those of "
     "the scan set that it lacks. Conservative: whether forces are the gradient of the energy, by "
     "its entry. Licence: of the weights. Parameters: first digits of the checksum of those that "
-    "were loaded. Precision: what the rounding of the forces shows, and the one claimed where it "
-    "differs.",
+    "were loaded, of each where files differ; not visible: the model holds no torch network. "
+    "Precision: what the rounding of the forces shows, and the one claimed where it differs. "
+    "n/a: neither the model nor its entry tells.",
     "Steps a day and memory are of one molecule alone, without the time that a thread waited for "
     "others; the section on the cost of a step has the molecule, the load and the times.",
 )
