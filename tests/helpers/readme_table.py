@@ -93,7 +93,10 @@ def _legend(rows: list[dict[str, Any]]) -> str:
     cost = ""
     if devices and timed:
         on = "; ".join(sorted(devices))
-        cost = f" Steps a day and memory: a molecule of {timed[0]:.0f} atoms on {on}."
+        cost = (
+            f" Steps a day, without the time that a thread waited for others, and memory: a "
+            f"molecule of {timed[0]:.0f} atoms on {on}."
+        )
     return (
         f"*In the order of rank. Scans: scored, of {planned}. FSD with its 95 % interval."
         f"{cost}{' ' if said else ''}{markdown(said)}{'.' if said else ''}*"

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from pesbench.orchestration.environments import (
 )
 from pesbench.orchestration.requirements import read_requirements
 from pesbench.orchestration.software import Software
+from pesbench.orchestration.start import Given, start
 from wheels import write_needed, write_wheel
 from workflow_copy import refusal
 
@@ -509,6 +511,17 @@ def test_a_conda_environment_that_is_not_activated_is_one_line(
         monkeypatch.setenv("CONDA_PREFIX", prefix)
         with pytest.raises(UserError, match="needs `--software-deployment-method conda` on the"):
             environment_of("conda")
+
+
+def test_a_job_on_a_node_does_not_look_for_what_other_models_need(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    given = Given([Path("few.yaml")], ["threads=1"], alone=False, home=checkout, on_slurm=False)
+    with pytest.raises(UserError, match="is not installed"):
+        start(given)
+    assert start(replace(given, main=False)).run.models
 
 
 @pytest.mark.parametrize("case", REFUSED)
