@@ -15,7 +15,7 @@ from pesbench.core.interface import Status
 from pesbench.engine.worker import ModelLoadError, Worker
 from pesbench.files import provenance
 from pesbench.files.environment import HERE, Environment, environment_of, python_of, stamp_of
-from pesbench.orchestration.interpreters import find_interpreter
+from pesbench.files.interpreters import find_interpreter
 
 
 def test_none_is_the_environment_of_this_process() -> None:

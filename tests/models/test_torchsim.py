@@ -20,12 +20,12 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Status, molecules_batch
 from pesbench.engine.worker import ModelLoadError, Worker
 from pesbench.files.environment import Environment, environment_of
+from pesbench.files.interpreters import find_interpreter
 from pesbench.models.families.torchsim.family import FAMILY
 from pesbench.models.families.torchsim.model import NamedModel
 from pesbench.models.models_file import make_entry, read_models
 from pesbench.models.registry import ModelEntry, load
 from pesbench.orchestration.config import resolve_entry
-from pesbench.orchestration.interpreters import find_interpreter
 from pesbench.orchestration.requests import uses_gpu
 
 VARIABLE = "PESBENCH_TORCHSIM_PYTHON"

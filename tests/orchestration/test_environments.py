@@ -23,6 +23,7 @@ import yaml
 from pesbench.core.errors import UserError
 from pesbench.core.family import families
 from pesbench.files.environment import NEEDED, environment_of, python_of, read_stamp, stamp_of
+from pesbench.files.requirements import read_requirements
 from pesbench.models.models_file import make_entry
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import read_models, resolve_entry
@@ -33,7 +34,6 @@ from pesbench.orchestration.environments import (
     reason_of,
     record_failure,
 )
-from pesbench.orchestration.requirements import read_requirements
 from pesbench.orchestration.software import Software
 from pesbench.orchestration.start import Given, start
 from wheels import write_needed, write_wheel

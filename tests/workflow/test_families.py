@@ -19,8 +19,8 @@ import yaml
 
 from pesbench.core.family import families
 from pesbench.files.environment import python_of, read_stamp, stamp_of
+from pesbench.files.requirements import read_requirements
 from pesbench.orchestration.config import read_models
-from pesbench.orchestration.requirements import read_requirements
 from workflow_copy import REPO, Copy
 
 FAMILIES = {"mace": "mace-mini", "sevennet": "7net-0"}

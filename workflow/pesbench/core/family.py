@@ -31,6 +31,8 @@ DESCRIBING = frozenset(
         "elements",
         "level_of_theory",
         "license",
+        "python",  # in place of these two, what they say: `resolve_entry`
+        "requirements",
         "seed_of",
         "seen",
         "seen_scans",

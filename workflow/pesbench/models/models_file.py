@@ -10,6 +10,8 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import CONTROL, MODEL, PERTURBED, Family, family_of, find, names
 from pesbench.core.names import alike, closest, why_unfit
 from pesbench.core.settings import keys
+from pesbench.files.interpreters import version_of
+from pesbench.files.requirements import read_requirements
 from pesbench.files.split import read_split
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.validation import filled, shown, validate
@@ -163,8 +165,32 @@ def _check_kind(family: Family, entry: Mapping[str, Any], place: str) -> None:
         raise UserError(f"{place}: {key} {kind!r} has no `{foreign}`; remove it")
 
 
+def _with_environment(entry: ModelEntry, base: Path) -> ModelEntry:
+    """An entry with what its `requirements` and `python` say, which decides, as `environment`.
+
+    A file is replaced by its lines, and an interpreter by its version: neither path means
+    anything on another machine.
+
+    Raises:
+        UserError: a file cannot be read, or an interpreter does not start.
+    """
+    said, python = entry.settings.get("requirements"), entry.settings.get("python")
+    if said is None and python is None:
+        return entry
+    try:
+        content = read_requirements(said or (), base).content
+    except UserError as error:
+        raise UserError(f"model {entry.name!r}: `requirements`: {error}") from error
+    if python is not None:
+        try:
+            content = [*content, f"python {version_of(python, base)}"]
+        except UserError as error:
+            raise UserError(f"model {entry.name!r}: `python: {python}`: {error}") from error
+    return ModelEntry(entry.name, entry.family, entry.settings | {"environment": content})
+
+
 def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntry:
-    """An entry with what it names found: weights with their hash, import paths tried.
+    """An entry with what it names found: weights with their hash, requirements, import paths tried.
 
     Args:
         entry: Entry from `read_models`.
@@ -181,6 +207,7 @@ def resolve_entry(entry: ModelEntry, models_file: Path, base: Path) -> ModelEntr
     try:
         if "weights" in said:
             entry = ModelEntry(entry.name, entry.family, resolve_weights(entry.name, said, base))
+        entry = _with_environment(entry, base)
         check_entry(entry)
         check_consent(entry.name, entry.family, said, entry.settings.get("sha256"))
         if "seen_systems" in entry.settings:

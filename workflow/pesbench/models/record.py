@@ -31,7 +31,7 @@ FORMAT = "pesbench-models"
 VERSION = 1
 LARGEST_JSON_BYTES = 64 << 20
 # places of files, which lie elsewhere on every machine, and one user's word of consent
-_LEFT_OUT = ("seen_systems", "trust", "weights")
+_LEFT_OUT = ("python", "requirements", "seen_systems", "trust", "weights")
 KIN = ("seed_of", "variant_of")  # keys that name another entry
 
 

@@ -45,7 +45,8 @@ class ModelEntry:
         name: Name of the entry.
         family: Name of its family.
         settings: Every other key of the entry, with its default where it was left out. Family
-            `perturbed` has the entry it is made from as `base_entry`.
+            `perturbed` has the entry it is made from as `base_entry`; an entry that brings its
+            packages has their requirements as `environment`, the same on every machine.
     """
 
     name: str

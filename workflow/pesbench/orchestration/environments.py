@@ -23,8 +23,8 @@ from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import one_line
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.environment import FORMAT, python_of, read_stamp, stamp_of, variables
-from pesbench.orchestration.interpreters import Interpreter, find_interpreter
-from pesbench.orchestration.requirements import Requirements, read_requirements
+from pesbench.files.interpreters import Interpreter, find_interpreter
+from pesbench.files.requirements import Requirements, read_requirements
 
 PROJECT = Path(__file__).parents[3]  # the checkout
 # what pip says beside the reason

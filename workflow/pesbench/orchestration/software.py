@@ -9,7 +9,6 @@ Snakemake itself runs in.
 from __future__ import annotations
 
 import importlib.util
-import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,11 +20,11 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import family_of
 from pesbench.files.atomic import write_text
 from pesbench.files.environment import CONDA, python_of, stamp_of
+from pesbench.files.interpreters import find_interpreter, version_of
+from pesbench.files.requirements import Requirements, read_requirements
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run
 from pesbench.orchestration.environments import PROJECT, failed_attempts, is_whole
-from pesbench.orchestration.interpreters import find_interpreter
-from pesbench.orchestration.requirements import Requirements, read_requirements
 
 MODES = ("current", "venv", "conda")
 
@@ -149,8 +148,7 @@ class Software:
             str(self.base / line) if line.startswith(("./", "../")) else line
             for line in asked.requirements.completed
         ]
-        named = re.fullmatch(r"python(3\.\d+)", asked.python)
-        version = named[1] if named else find_interpreter(asked.python, self.base).version
+        version = version_of(asked.python, self.base)
         content = {
             "channels": ["conda-forge"],
             "dependencies": [f"python={version}", "pip", {"pip": pins}],

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.text import printable
-from pesbench.orchestration.requirements import read_requirements
+from pesbench.files.requirements import read_requirements
 
 MOST_MEMBERS = 200_000
 MOST_BYTES = 20_000_000  # of a member that is read

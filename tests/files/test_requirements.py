@@ -9,7 +9,7 @@ import pytest
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import families
-from pesbench.orchestration.requirements import Requirements, read_requirements
+from pesbench.files.requirements import Requirements, read_requirements
 
 REPO = Path(__file__).parents[2]
 FAMILIES = sorted(name for name, family in families().items() if family.requirements)

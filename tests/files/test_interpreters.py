@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pesbench.core.errors import UserError
-from pesbench.orchestration.interpreters import Interpreter, find_interpreter
+from pesbench.files.interpreters import Interpreter, find_interpreter
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SHIM = "#!/bin/sh\necho 'pyenv: python9.9: command not found' >&2\nexit 127\n"

@@ -32,6 +32,20 @@ class Interpreter:
     version: str
 
 
+def version_of(said: str, base: Path) -> str:
+    """The version of an interpreter, such as `3.12`; it is started only if its name tells none.
+
+    Args:
+        said: Name or path; "" for the interpreter of this process.
+        base: Folder that a relative path starts from.
+
+    Raises:
+        UserError: see `find_interpreter`.
+    """
+    named = re.fullmatch(r"python(3\.\d+)", said)
+    return named[1] if named else find_interpreter(said, base).version
+
+
 @functools.cache
 def find_interpreter(said: str, base: Path) -> Interpreter:
     """The interpreter that an entry names.

@@ -43,15 +43,19 @@ class Requirements:
         beside = [name for name in NEEDED if name not in self.packages]
         return (*self.lines, *beside)
 
+    @property
+    def content(self) -> list[str]:
+        """The lines in one order, those of constraints in place of the paths of their files."""
+        lines = {line for line in self.lines if not line.startswith(_CONSTRAINT)}
+        return sorted(lines | {_CONSTRAINT + line for line in self.constraints})
+
     def name(self, python: str) -> str:
         """Name of an environment: equal for equal requirements in any order.
 
         Args:
             python: Interpreter as the entry names it; "" for that of Snakemake.
         """
-        lines = {line for line in self.lines if not line.startswith(_CONSTRAINT)}
-        limits = {_CONSTRAINT + line for line in self.constraints}
-        content = "\n".join([*sorted(lines | limits), f"python {python}"])
+        content = "\n".join([*self.content, f"python {python}"])
         return hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]
 
 
