@@ -198,6 +198,7 @@ def test_a_calculator_that_needs_a_cell_gets_a_hint(scan):
     with Worker(fake_entry(calculator="hostile_calculators:NeedsACell")) as worker:
         result = worker.evaluate(_frame(scan, 0)).result
     assert "Singular matrix (it seems to need a periodic cell" in result.messages[0]
+    assert "`vacuum_box_angstrom`" in result.messages[0]
 
 
 # --- errors --------------------------------------------------------------------------------------

@@ -44,6 +44,22 @@ def test_a_model_that_behaves(scan):
     assert worker.peak_bytes > 10e6  # a Python process with NumPy
 
 
+@pytest.mark.parametrize("network", [True, False])
+def test_a_model_with_a_torch_network_is_warmed_up(scan, network):
+    """Else a resumed run would differ from an undisturbed one in the last bits."""
+    entry = fake_entry("RoundsItsFirstCallDifferently", arguments={"network": network})
+    with Worker(entry, device="cpu") as worker:
+        first, second = (worker.evaluate(_frame(scan, FRAME)).result.forces for _ in range(2))
+    assert np.array_equal(first, second) == network
+
+
+def test_a_model_that_fails_on_what_it_is_warmed_up_with_is_asked_all_the_same(scan):
+    entry = fake_entry("FailsOnHydrogen")
+    with Worker(entry, device="cpu") as worker:
+        assert worker.evaluate(_frame(scan, FRAME)).result.status == (Status.OK,)
+        assert worker.starts == 1
+
+
 def test_forces_without_energies(scan):
     with Worker(fake_entry("ForcesOnly")) as worker:
         result = worker.evaluate(frames_batch([scan])).result

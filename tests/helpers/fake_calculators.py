@@ -65,6 +65,38 @@ class AsksAProgram(Morse):
         )
 
 
+class RoundsItsFirstCallDifferently(Morse):
+    """As TorchScript does, whose compiler watches the first call of a process.
+
+    Args:
+        network: Whether it holds a network of torch.
+    """
+
+    def __init__(self, *, network: bool = True, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.first = True
+        if network:
+            import torch
+
+            self.network = torch.nn.Linear(1, 1)
+            torch.nn.init.zeros_(self.network.weight)  # the same in every process
+            torch.nn.init.zeros_(self.network.bias)
+
+    def calculate(self, atoms: Atoms, properties=None, system_changes=None) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.results["forces"] *= 1 + 1e-12 * self.first
+        self.first = False
+
+
+class FailsOnHydrogen(RoundsItsFirstCallDifferently):
+    """Has a network of torch that does not know hydrogen alone."""
+
+    def calculate(self, atoms: Atoms, properties=None, system_changes=None) -> None:
+        if set(atoms.get_chemical_symbols()) == {"H"}:
+            raise IndexError("index 1 is out of range")
+        super().calculate(atoms, properties, system_changes)
+
+
 class ForcesOnly(Morse):
     implemented_properties = ("forces",)
 

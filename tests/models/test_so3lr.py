@@ -18,6 +18,7 @@ from pesbench.core.interface import (
     DeviceOutOfMemoryError,
     Result,
     Status,
+    check_result,
     molecules_batch,
 )
 from pesbench.core.systems import System
@@ -185,6 +186,18 @@ def test_the_entry_names_the_network_of_the_package() -> None:
     assert entry.settings["sha256"] == load().info.details["weights_sha256"]
     with pytest.raises(UserError, match="carries another file of this name, with sha256 b5145564"):
         load(sha256="0" * 64)
+
+
+def test_a_position_that_is_not_finite_is_no_ok(batch: Batch) -> None:
+    """The search for neighbours leaves such an atom out, and the network answers."""
+    positions = batch.positions.copy()
+    positions[np.flatnonzero(batch.system == 1)[0], 2] = np.nan
+    broken = replace(batch, positions=positions)
+    answered = load().evaluate(broken)
+    assert answered.status == (Status.OK,) * batch.n_systems
+    checked = check_result(broken, answered)
+    expected = [Status.NONFINITE if s == 1 else Status.OK for s in range(batch.n_systems)]
+    assert list(checked.status) == expected
 
 
 def test_memory_of_the_device_runs_out(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:

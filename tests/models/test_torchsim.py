@@ -22,7 +22,7 @@ from pesbench.engine.worker import ModelLoadError, Worker
 from pesbench.files.environment import Environment, environment_of
 from pesbench.files.interpreters import find_interpreter
 from pesbench.models.families.torchsim.family import FAMILY
-from pesbench.models.families.torchsim.model import NamedModel
+from pesbench.models.families.torchsim.model import NamedModel, release
 from pesbench.models.models_file import make_entry, read_models
 from pesbench.models.registry import ModelEntry, load
 from pesbench.orchestration.config import resolve_entry
@@ -118,6 +118,20 @@ def test_an_entry_gets_a_gpu_where_it_names_the_device() -> None:
 def test_an_older_torchsim_is_refused() -> None:
     with pytest.raises(UserError, match=r"torch-sim-atomistic 0\.3\.0 is older than 0\.6"):
         load(entry(), scan_set=None, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0.6.2", (0, 6)),
+        ("0.6rc1", (0, 6)),
+        ("1.0+cpu", (1, 0)),
+        ("0.10.dev3", (0, 10)),
+        ("x", (0, 0)),
+    ],
+)
+def test_versions_of_every_form_are_read(text: str, found: tuple[int, int]) -> None:
+    assert release(text) == found
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result, Status, check_result
 from pesbench.core.systems import System
-from pesbench.engine import patient_worker
 from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.engine.patient_worker import systems_batch
 from pesbench.engine.relaxation import relax
@@ -35,7 +34,7 @@ from pesbench.engine.worker import ModelFailureError, ModelLoadError, Timed, Wor
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.metrics.stability import internal_degrees_of_freedom
-from pesbench.models import registry
+from pesbench.models import registry, warm_up
 from pesbench.models.parameters import loaded_info
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics import run as dynamics
@@ -485,6 +484,7 @@ def _in_process(patch):
             except Exception as error:
                 raise ModelLoadError(Status.ERROR, f"the model did not load: {error}") from error
             self.info = loaded_info(self._model)
+            warm_up.warm_up(self._model, self.info)
         return self.info
 
     def evaluate(self, batch):
@@ -813,40 +813,22 @@ def test_a_first_call_that_rounds_differently_does_not_show(
     in_process, toys_set, tmp_path, monkeypatch
 ):
     """As of TorchScript: the first call of a process is the one that its compiler watches."""
-    started, evaluated, calls = Worker.start, Worker.evaluate, 0
-
-    def start(self):
-        nonlocal calls
-        if self.info is None:
-            calls = 0
-        self.info = replace(started(self), batched=True)
-        return self.info
-
-    def evaluate(self, batch):
-        nonlocal calls
-        self.start()
-        calls += 1
-        timed = evaluated(self, batch)
-        forces = timed.result.forces * (1 + 1e-12 * (calls == 1))
-        return replace(timed, result=replace(timed.result, forces=forces))
-
-    monkeypatch.setattr(Worker, "start", start)
-    monkeypatch.setattr(Worker, "evaluate", evaluate)
-    _run(fake_entry(), toys_set, tmp_path / "whole.h5").__exit__(None, None, None)
+    entry = fake_entry("RoundsItsFirstCallDifferently")
+    _run(entry, toys_set, tmp_path / "whole.h5").__exit__(None, None, None)
     for count in (9, 20):
         with monkeypatch.context() as patch:
             _stop_at(patch, count)
             with pytest.raises(_StoppedError):
-                _run(fake_entry(), toys_set, tmp_path / "t.h5", checkpoint_s=0.0)
-    _run(fake_entry(), toys_set, tmp_path / "t.h5").__exit__(None, None, None)
+                _run(entry, toys_set, tmp_path / "t.h5", checkpoint_s=0.0)
+    _run(entry, toys_set, tmp_path / "t.h5").__exit__(None, None, None)
     assert content(tmp_path / "t.h5") == content(tmp_path / "whole.h5")
     # the same without warming up does differ
-    monkeypatch.setattr(patient_worker, "WARM_UP_CALLS", 0)
+    monkeypatch.setattr(warm_up, "CALLS", 0)
     with monkeypatch.context() as patch:
         _stop_at(patch, 20)
         with pytest.raises(_StoppedError):
-            _run(fake_entry(), toys_set, tmp_path / "u.h5", checkpoint_s=0.0)
-    _run(fake_entry(), toys_set, tmp_path / "u.h5").__exit__(None, None, None)
+            _run(entry, toys_set, tmp_path / "u.h5", checkpoint_s=0.0)
+    _run(entry, toys_set, tmp_path / "u.h5").__exit__(None, None, None)
     assert content(tmp_path / "u.h5") != content(tmp_path / "whole.h5")
 
 

@@ -22,7 +22,6 @@ from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Result, Status, check_result
 from pesbench.core.systems import System
-from pesbench.engine import patient_worker
 from pesbench.engine.relaxation import Relaxed
 from pesbench.engine.worker import Worker
 from pesbench.files.atomic import write_json
@@ -740,43 +739,28 @@ def test_a_checkpoint_of_another_model_is_not_used(toys_set, tmp_path, monkeypat
     assert "made with another model; starting anew" in caplog.text
 
 
-def test_a_batched_model_takes_molecules_together_and_is_warmed_up(toys_set, tmp_path, monkeypatch):
-    """As of TorchScript: the first call of a process is the one that its compiler watches."""
+def test_a_batched_model_takes_molecules_together(toys_set, tmp_path, monkeypatch):
     start, evaluate, calls = Worker.start, Worker.evaluate, []
 
     def batched(self):
-        if self.info is None:
-            calls.clear()
         self.info = replace(start(self), batched=True)
         return self.info
 
-    def rounding(self, batch):
-        self.start()
+    def counted(self, batch):
         calls.append(batch.n_systems)
-        timed = evaluate(self, batch)
-        forces = timed.result.forces * (1 + 1e-12 * (len(calls) == 1))
-        return replace(timed, result=replace(timed.result, forces=forces))
+        return evaluate(self, batch)
 
     monkeypatch.setattr(Worker, "start", batched)
-    monkeypatch.setattr(Worker, "evaluate", rounding)
+    monkeypatch.setattr(Worker, "evaluate", counted)
     monkeypatch.setattr(vibrations, "UNIT_SYSTEMS", 2)
     whole = _run(fake_entry(), toys_set, tmp_path / "whole.h5")
-    assert calls[: patient_worker.WARM_UP_CALLS] == [2] * patient_worker.WARM_UP_CALLS
     assert max(calls) == 12 + 18  # the copies of the last two molecules
-
-    def resumed(out):
-        with monkeypatch.context() as patch:
-            _stop_after(patch, 1)
-            with pytest.raises(_StoppedError):
-                _run(fake_entry(), toys_set, out)
-        return _run(fake_entry(), toys_set, out)
-
-    again = resumed(tmp_path / "v.h5")
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 1)
+        with pytest.raises(_StoppedError):
+            _run(fake_entry(), toys_set, tmp_path / "v.h5")
+    again = _run(fake_entry(), toys_set, tmp_path / "v.h5")
     assert all(_same(again[name], whole[name]) for name in NAMES)
-    # the same without warming up does differ
-    monkeypatch.setattr(patient_worker, "WARM_UP_CALLS", 0)
-    cold = resumed(tmp_path / "w.h5")
-    assert not all(_same(cold[name], whole[name]) for name in NAMES)
 
 
 # --- scores --------------------------------------------------------------------------------------

@@ -219,6 +219,17 @@ class Result:
     status: tuple[Status, ...]
     messages: tuple[str, ...]
 
+    @classmethod
+    def ok(cls, energies: NDArray[np.float64], forces: NDArray[np.float64]) -> Result:
+        """The result of a batch of which every system is ok.
+
+        Args:
+            energies: eV, one a system, in an array of any shape.
+            forces: eV/Å, shape (A, 3).
+        """
+        count = energies.size
+        return cls(energies.reshape(count), forces, (Status.OK,) * count, ("",) * count)
+
 
 # --- errors of a model ---------------------------------------------------------------------------
 
@@ -378,12 +389,20 @@ def atom_forces(value: ArrayLike, n_atoms: int) -> NDArray[np.float64]:
     return array
 
 
+def _with_nonfinite(vectors: NDArray[np.float64], batch: Batch) -> NDArray[np.bool_]:
+    """The systems of which an atom has a vector that is not finite, shape (S,)."""
+    broken = np.zeros(batch.n_systems, dtype=bool)
+    broken[batch.system[~np.isfinite(vectors).all(axis=1)]] = True
+    return broken
+
+
 def check_result(batch: Batch, result: Result) -> Result:
     """The result, with NaN turned into a status and messages made printable, or a refusal.
 
     Returns:
-        Float64 arrays; a system that claims to be ok and holds a value that is not finite becomes
-        `nonfinite`.
+        Float64 arrays; a system that claims to be ok becomes `nonfinite` if its positions, energy
+        or forces hold a value that is not finite. A model may leave out atoms without a position
+        and answer finite numbers.
 
     Raises:
         ValueError: an array or list has the wrong shape or holds no real numbers.
@@ -397,14 +416,16 @@ def check_result(batch: Batch, result: Result) -> Result:
     if not len(result.status) == len(result.messages) == batch.n_systems:
         raise ValueError(f"{len(result.status)} statuses for {batch.n_systems} systems")
     status, messages = list(result.status), list(result.messages)
-    finite_atoms = np.isfinite(forces).all(axis=1)
-    if not finite_atoms.all() or (energies is not None and not np.isfinite(energies).all()):
-        bad = np.bincount(batch.system, weights=~finite_atoms, minlength=batch.n_systems) > 0
-        if energies is not None:
-            bad |= ~np.isfinite(energies)
-        for k in np.flatnonzero(bad).tolist():
+    bad = _with_nonfinite(forces, batch)
+    if energies is not None:
+        bad |= ~np.isfinite(energies)
+    for found, message in (
+        (_with_nonfinite(batch.positions, batch), "a position is not finite"),
+        (bad, "energy or force is not finite"),
+    ):
+        for k in np.flatnonzero(found).tolist():
             if status[k] is Status.OK:
-                status[k], messages[k] = Status.NONFINITE, "energy or force is not finite"
+                status[k], messages[k] = Status.NONFINITE, message
     if any(messages):
         messages = [message and one_line(message) for message in messages]
     return Result(energies, forces, tuple(status), tuple(messages))

@@ -89,12 +89,14 @@ def _load(server: _Server) -> Any:
     try:
         from pesbench.models import registry
         from pesbench.models.parameters import loaded_info
+        from pesbench.models.warm_up import warm_up
 
         held = None if scan_set is None else Path(scan_set)
         model = registry.load(entry, scan_set=held, device=device)
         info = loaded_info(model)
         if "torch" in sys.modules:  # it reads the environment, and a model may have changed it
             sys.modules["torch"].set_num_threads(threads)
+        warm_up(model, info)
         server.send(info_answer(info, _host_bytes()))
     except SystemExit as end:
         _leave(end)

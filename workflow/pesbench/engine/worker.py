@@ -75,7 +75,7 @@ class Worker(Closing):
         starts: Number of starts of the process.
         losses: How often the process was lost, by status (`crashed`, `timeout`, `out_of_memory`).
         peak_bytes: Peak of its resident memory, as far as it is known.
-        loaded_bytes: Resident memory with the model loaded and nothing evaluated.
+        loaded_bytes: Resident memory with the model loaded and warmed up.
         atom_frames: Atoms of all frames that it has answered, whatever they were for.
     """
 

@@ -62,9 +62,10 @@ class CalledSettings(EntrySettings):
     )
     info: Mapping[str, str] | None = setting(
         None,
-        help="How charge and spin reach the model: keys of `atoms.info`, or extras of TorchSim's "
-        "state, with the quantity that each holds; `unpaired` is a number of electrons, `S` the "
-        "total spin. Without the key, `{charge: charge, spin: multiplicity}`.",
+        help="How charge and spin reach the model: keys of `atoms.info` of a calculator, or extras "
+        "of the state of a TorchSim model, with the quantity that each holds; `unpaired` is a "
+        "number of electrons, `S` the total spin. Without the key, `{charge: charge, spin: "
+        "multiplicity}`.",
         choices=tuple(QUANTITIES),
         empty=True,
     )
@@ -116,8 +117,8 @@ class CalledFamily(Family):
         for key, quantities in ("charges", {_CHARGE}), ("spins", set(QUANTITIES) - {_CHARGE}):
             if settings.get(key) and not (given & quantities or settings.get("initial")):
                 raise UserError(
-                    f"{place}: `{key}: true`, and `info` gives the calculator none of "
-                    f"{', '.join(sorted(quantities))}; name a key of `atoms.info` that holds it"
+                    f"{place}: `{key}: true`, and `info` gives the model none of "
+                    f"{', '.join(sorted(quantities))}; name in `info` what holds it"
                 )
         known = set(atomic_numbers) - {"X"}  # ASE's dummy atom
         for symbol in sorted(set(settings.get("elements") or ()) - known):

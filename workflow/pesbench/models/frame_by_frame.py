@@ -23,7 +23,10 @@ from pesbench.core.interface import (
 )
 
 _OF_A_CELL = re.compile(r"singular matrix|lattice|\bcell\b|\bpbc\b", re.IGNORECASE)
-_NEEDS_A_CELL = " (it seems to need a periodic cell, which a molecule does not have)"
+_NEEDS_A_CELL = (
+    " (it seems to need a periodic cell, which a molecule does not have; "
+    "`vacuum_box_angstrom` of the entry puts it into one)"
+)
 
 
 class UnsupportedError(Exception):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from pesbench.core.errors import HostError
+from pesbench.core.interface import DeviceOutOfMemoryError, is_out_of_device_memory
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -35,3 +38,21 @@ def torch_details(device: torch.device) -> dict[str, Any]:
             "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
         }
     return found
+
+
+@contextlib.contextmanager
+def telling_out_of_memory() -> Iterator[None]:
+    """Turn torch's errors of device memory into `DeviceOutOfMemoryError` with their first line.
+
+    The memory that torch holds without need is given back before.
+
+    Raises:
+        DeviceOutOfMemoryError: a smaller batch may fit.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_device_memory(error):
+            raise
+        torch.cuda.empty_cache()
+        raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error

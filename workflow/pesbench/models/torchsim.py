@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,10 @@ from torch_sim.models.interface import ModelInterface
 
 from pesbench.core.interface import (
     Batch,
-    DeviceOutOfMemoryError,
     ModelInfo,
     Result,
-    Status,
-    is_out_of_device_memory,
-    molecules_batch,
 )
-from pesbench.models.torch_devices import torch_details
-
-WARM_UP_CALLS = 3
+from pesbench.models.torch_devices import telling_out_of_memory, torch_details
 
 
 class TorchSimModel:
@@ -108,35 +101,17 @@ class TorchSimModel:
         return self._state
 
     def evaluate(self, batch: Batch) -> Result:
-        try:
-            output = self._model(self._state_of(batch))
-            energies = output["energy"].detach().to("cpu", torch.float64).numpy()
-            forces = output["forces"].detach().to("cpu", torch.float64).numpy()
-        except RuntimeError as error:
-            if not is_out_of_device_memory(error):
+        """Energies and forces.
+
+        Raises:
+            DeviceOutOfMemoryError: a smaller batch may fit.
+        """
+        with telling_out_of_memory():
+            try:
+                output = self._model(self._state_of(batch))
+                energies = output["energy"].detach().to("cpu", torch.float64).numpy()
+                forces = output["forces"].detach().to("cpu", torch.float64).numpy()
+            except RuntimeError:
+                self._composition = self._state = None  # which takes memory
                 raise
-            self._composition = self._state = None
-            torch.cuda.empty_cache()
-            raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error
-        return Result(
-            energies=energies,
-            forces=forces,
-            status=(Status.OK,) * batch.n_systems,
-            messages=("",) * batch.n_systems,
-        )
-
-
-def warm_up(model: TorchSimModel, element: int) -> None:
-    """Some calls that count for nothing.
-
-    TorchScript, in all of MACE, watches the first call and rounds it differently from those it has
-    compiled: a resumed run would differ from an undisturbed one in the last bit.
-
-    Args:
-        model: The model.
-        element: Atomic number of an element that it knows.
-    """
-    corner = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]])
-    with contextlib.suppress(Exception):  # it will fail again where it counts
-        for _ in range(WARM_UP_CALLS):
-            model.evaluate(molecules_batch([corner], [np.full(3, element)], [0], [1]))
+        return Result.ok(energies, forces)

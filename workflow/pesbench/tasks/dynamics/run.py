@@ -86,7 +86,6 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
     checkpoint.verify()
     with PatientWorker(
         entry,
-        systems,
         {trajectory.name: trajectory.system for trajectory in plan},
         scan_set=job.scan_set,
         device=job.device,

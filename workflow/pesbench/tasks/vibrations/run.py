@@ -87,7 +87,6 @@ def run(job: RunJob) -> None:
     )
     with PatientWorker(
         entry,
-        systems,
         scan_set=job.scan_set,
         device=job.device,
         threads=job.threads,

@@ -16,17 +16,10 @@ from pymatgen.core import Lattice, Structure
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import Family
-from pesbench.core.interface import (
-    Batch,
-    DeviceOutOfMemoryError,
-    ModelInfo,
-    Result,
-    Status,
-    is_out_of_device_memory,
-)
+from pesbench.core.interface import Batch, ModelInfo, Result
 from pesbench.core.text import quoted
 from pesbench.models.packaged import packaged_weights
-from pesbench.models.torch_devices import choose_device, torch_details
+from pesbench.models.torch_devices import choose_device, telling_out_of_memory, torch_details
 from pesbench.models.vacuum_box import boxed
 from pesbench.models.weights import Weights
 
@@ -84,22 +77,12 @@ class CHGNetModel:
         # The network leaves its layer of bonds out where no graph of the batch has an angle, and
         # its biases else change the bonds of a molecule without angles, which has to go apart.
         angles = np.array([len(graph.bond_graph) > 0 for graph in graphs])
-        try:
+        with telling_out_of_memory():
             for group in (np.flatnonzero(angles), np.flatnonzero(~angles)):
                 if len(group):
                     atoms = np.isin(batch.system, group)
                     energies[group], forces[atoms] = self._evaluate([graphs[s] for s in group])
-        except RuntimeError as error:
-            if not is_out_of_device_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error
-        return Result(
-            energies=energies,
-            forces=forces,
-            status=(Status.OK,) * batch.n_systems,
-            messages=("",) * batch.n_systems,
-        )
+        return Result.ok(energies, forces)
 
     def _graph(self, batch: Batch, system: int) -> CrystalGraph:
         mine = batch.system == system

@@ -16,7 +16,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result
 from pesbench.core.text import quoted
 from pesbench.models.torch_devices import DTYPES, choose_device
-from pesbench.models.torchsim import TorchSimModel, warm_up
+from pesbench.models.torchsim import TorchSimModel
 from pesbench.models.weights import Weights
 
 _CHARGE, _SPIN = "total_charge", "total_spin"  # as mace calls them; the spin is a multiplicity
@@ -131,9 +131,7 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
         neighbor_list_fn=_neighbor_list,
     )
     details = {"weights_sha256": weights.sha256, "mace-torch": version("mace-torch")}
-    loaded = MACE(model, elements, details, head=head, embedded=embedded)
-    warm_up(loaded, min(elements))
-    return loaded
+    return MACE(model, elements, details, head=head, embedded=embedded)
 
 
 def _accelerated(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:

@@ -23,17 +23,10 @@ from torch_geometric.data import Batch as GraphBatch
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import Family
-from pesbench.core.interface import (
-    Batch,
-    DeviceOutOfMemoryError,
-    ModelInfo,
-    Result,
-    Status,
-    is_out_of_device_memory,
-)
+from pesbench.core.interface import Batch, ModelInfo, Result
 from pesbench.core.text import quoted
 from pesbench.models.packaged import packaged_weights
-from pesbench.models.torch_devices import choose_device, torch_details
+from pesbench.models.torch_devices import choose_device, telling_out_of_memory, torch_details
 from pesbench.models.weights import Weights
 
 
@@ -79,21 +72,11 @@ class SevenNetModel:
             DeviceOutOfMemoryError: a smaller batch may fit.
         """
         graphs = GraphBatch.from_data_list([self._graph(batch, s) for s in range(batch.n_systems)])
-        try:
+        with telling_out_of_memory():
             output = self._network(graphs.to(self._device))
             energies = output[keys.PRED_TOTAL_ENERGY].detach().to("cpu", torch.float64).numpy()
             forces = output[keys.PRED_FORCE].detach().to("cpu", torch.float64).numpy()
-        except RuntimeError as error:
-            if not is_out_of_device_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error
-        return Result(
-            energies=energies.reshape(batch.n_systems),
-            forces=forces,
-            status=(Status.OK,) * batch.n_systems,
-            messages=("",) * batch.n_systems,
-        )
+        return Result.ok(energies, forces)
 
     def _graph(self, batch: Batch, system: int) -> AtomGraphData:
         mine = batch.system == system

@@ -17,17 +17,15 @@ from so3krates_torch.modules.models import SO3LR, MultiHeadSO3LR
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import Family
-from pesbench.core.interface import (
-    Batch,
-    DeviceOutOfMemoryError,
-    ModelInfo,
-    Result,
-    Status,
-    is_out_of_device_memory,
-)
+from pesbench.core.interface import Batch, ModelInfo, Result
 from pesbench.core.text import quoted
 from pesbench.models.packaged import packaged_weights
-from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
+from pesbench.models.torch_devices import (
+    DTYPES,
+    choose_device,
+    telling_out_of_memory,
+    torch_details,
+)
 from pesbench.models.weights import Weights
 
 DISPERSION_DAMPING_ANGSTROM = 2.0  # width of the switch of dispersion, as in `SO3LRCalculator`
@@ -68,22 +66,12 @@ class SO3LRModel:
         Raises:
             DeviceOutOfMemoryError: a smaller batch may fit.
         """
-        try:
+        with telling_out_of_memory():
             with _default_dtype(self._dtype):
                 output = self._network(self._graphs(batch))
             energies = output["energy"].detach().to("cpu", torch.float64).numpy()
             forces = output["forces"].detach().to("cpu", torch.float64).numpy()
-        except RuntimeError as error:
-            if not is_out_of_device_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error
-        return Result(
-            energies=energies.reshape(batch.n_systems),
-            forces=forces,
-            status=(Status.OK,) * batch.n_systems,
-            messages=("",) * batch.n_systems,
-        )
+        return Result.ok(energies, forces)
 
     def _graphs(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The input of the network, as `AtomicData` and its loader make it for an energy."""

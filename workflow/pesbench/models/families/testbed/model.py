@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pesbench.core.interface import (
-    Batch,
-    DeviceOutOfMemoryError,
-    ModelInfo,
-    Result,
-    Status,
-    is_out_of_device_memory,
-)
+from pesbench.core.interface import Batch, ModelInfo, Result
 from pesbench.models.families.testbed.weights import Trained, potential_of
-from pesbench.models.torch_devices import DTYPES, choose_device, torch_details
+from pesbench.models.torch_devices import (
+    DTYPES,
+    choose_device,
+    telling_out_of_memory,
+    torch_details,
+)
 from pesbench.models.weights import Weights
 
 
@@ -67,29 +65,19 @@ class TestbedModel:
             energy, force = self._asked(part)
             energies[group] += energy
             forces[np.isin(batch.system, group)] = force
-        return Result(
-            energies=energies,
-            forces=forces,
-            status=(Status.OK,) * batch.n_systems,
-            messages=("",) * batch.n_systems,
-        )
+        return Result.ok(energies, forces)
 
     def _asked(self, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Energies without those of the atoms (S,), and forces (A, 3), of one padded call."""
         place = places(batch)
         positions, numbers = padded(batch, place)
-        try:
+        with telling_out_of_memory():
             energy, forces = self._network(
                 torch.as_tensor(positions, dtype=self._dtype, device=self._device),
                 torch.as_tensor(numbers, device=self._device),
             )
             found = forces.detach().to("cpu", torch.float64).numpy()[batch.system, place]
             return energy.detach().to("cpu", torch.float64).numpy(), found
-        except RuntimeError as error:
-            if not is_out_of_device_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            raise DeviceOutOfMemoryError(str(error).splitlines()[0]) from error
 
 
 def like_sizes(sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,12 +17,11 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import LoadJob
 from pesbench.core.interface import Batch, Result
 from pesbench.models.called import QUANTITIES, info_of
-from pesbench.models.torchsim import TorchSimModel, warm_up
+from pesbench.models.torchsim import TorchSimModel
 from pesbench.models.vacuum_box import boxed
 
 _OLDEST = (0, 6)
 _PACKAGE = "torch-sim-atomistic"
-HYDROGEN = 1
 
 
 class NamedModel(TorchSimModel):
@@ -71,6 +71,12 @@ def _in_boxes(batch: Batch, padding_angstrom: float) -> Batch:
     return replace(batch, cell=np.array(cells), pbc=np.array(periodic))
 
 
+def release(text: str) -> tuple[int, int]:
+    """Major and minor number of a version such as `0.6.2` or `0.7rc1`; zeros for what is none."""
+    found = re.match(r"v?(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def load_torchsim(make: Callable[[], Any], job: LoadJob) -> NamedModel:
     """The model of an entry.
 
@@ -81,8 +87,7 @@ def load_torchsim(make: Callable[[], Any], job: LoadJob) -> NamedModel:
     Raises:
         UserError: TorchSim is too old, or what is made is no model of TorchSim's.
     """
-    found = tuple(int(part) for part in version(_PACKAGE).split(".")[:2])
-    if found < _OLDEST:
+    if release(version(_PACKAGE)) < _OLDEST:
         raise UserError(
             f"model {job.name!r}: {_PACKAGE} {version(_PACKAGE)} is older than 0.6; pin a newer "
             "one in `requirements`"
@@ -93,6 +98,4 @@ def load_torchsim(make: Callable[[], Any], job: LoadJob) -> NamedModel:
             f"model {job.name!r}: `model: {job.settings['model']}` returns a "
             f"{type(model).__name__}, which is no model of TorchSim's; correct the path"
         )
-    named = NamedModel(model, job.settings)
-    warm_up(named, min(named.info.elements or {HYDROGEN}))
-    return named
+    return NamedModel(model, job.settings)
