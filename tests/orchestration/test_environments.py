@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pesbench.core.errors import UserError
+from pesbench.core.errors import HostError, UserError
 from pesbench.core.family import families
 from pesbench.files.environment import NEEDED, environment_of, python_of, read_stamp, stamp_of
 from pesbench.files.requirements import read_requirements
@@ -31,6 +32,7 @@ from pesbench.orchestration.environments import (
     BuildError,
     build_environment,
     failed_attempts,
+    is_made_here,
     reason_of,
     record_failure,
 )
@@ -42,6 +44,13 @@ from workflow_copy import refusal
 REPO = Path(__file__).parents[2]
 
 # --- making one ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PESBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +149,51 @@ CONFLICT = "Cannot install a==1 and b==1 because they have conflicting dependenc
 )
 def test_the_reason_in_what_pip_writes(lines: list[str], reason: str) -> None:
     assert reason_of(lines) == reason
+
+
+@pytest.mark.xdist_group("an environment")  # which is made once
+def test_one_that_comes_from_elsewhere_is_not_taken_for_ones_own(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run would start programs of a stranger's results."""
+    assert is_made_here(built)
+    elsewhere = tmp_path / "results" / "environments" / built.name
+    shutil.copytree(built, elsewhere, symlinks=True)
+    shutil.copy(stamp_of(built), stamp_of(elsewhere))
+    assert not is_made_here(elsewhere)
+    # nor one that takes the place of one's own, whose stamp is the same
+    word = built / "pesbench-word"
+    said = word.read_text()
+    word.write_text("0" * len(said))
+    assert not is_made_here(built)
+    word.unlink()
+    assert not is_made_here(built)
+    word.write_text(said)
+    assert is_made_here(built)
+    monkeypatch.setenv("PESBENCH_CACHE", str(tmp_path / "another user's"))
+    assert not is_made_here(built)
+
+
+def test_nothing_of_what_stood_in_a_folder_is_left_in_an_environment(tmp_path: Path) -> None:
+    folder, other = tmp_path / "own", tmp_path / "elsewhere"
+    python_of(other).parent.mkdir(parents=True)
+    python_of(other).write_text("#!/bin/sh\necho theirs\n")
+    folder.symlink_to(other)
+    stamp_of(folder).write_text(json.dumps({"format": "pesbench-environment", "packages": []}))
+    with pytest.raises(BuildError):  # by pip of a Python of its own
+        build_environment(["--no-index", "not-there==1"], folder)
+    assert not folder.exists()
+    assert python_of(other).read_text() == "#!/bin/sh\necho theirs\n"
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PESBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(HostError, match=r"the cache cannot be used .* set PESBENCH_CACHE"):
+        build_environment(["--no-index"], tmp_path / "own")
+    assert not (tmp_path / "own").exists()
 
 
 INTERRUPTED = """
@@ -335,12 +389,15 @@ def test_an_environment_that_was_removed_is_told(tmp_path: Path) -> None:
     software.check([entry])  # it is tried again
     stamp.write_text(json.dumps({"format": "pesbench-environment", "packages": ["a==1"]}))
     software.check([entry])  # a dry run and a report need none
-    said = rf"is gone; .* build-environment .* --out {folder}`, or delete {stamp}, and"
+    said = (
+        rf"is gone; .* build-environment .* --out {folder}`, or delete the folder and {stamp}, and"
+    )
     with pytest.raises(UserError, match=said):
         software.check_there([entry])
     python_of(folder).parent.mkdir(parents=True)
     python_of(folder).touch()
-    software.check_there([entry])
+    with pytest.raises(UserError, match=r"was not made here.* build-environment .* --out"):
+        software.check_there([entry])
     assert read_stamp(stamp).packages == ("a",)
     stamp.write_text("{")
     with pytest.raises(UserError, match="no stamp of an environment"):

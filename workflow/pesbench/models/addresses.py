@@ -57,11 +57,20 @@ def cache_path(address: str) -> Path:
     last = urllib.parse.unquote(urllib.parse.urlsplit(address).path).rpartition("/")[2]
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", last)[-_LONGEST_NAME:] or "weights"
     digest = hashlib.sha256(address.encode()).hexdigest()[:12]
+    return cache_folder() / f"{digest}-{name}"
+
+
+def cache_folder() -> Path:
+    """The user's folder for what is kept between runs, outside of any.
+
+    Raises:
+        UserError: there is no such folder to be had, as without a home.
+    """
     try:
         folder = given_path(os.environ.get(CACHE_VARIABLE) or "~/.cache/pesbench/weights")
     except UserError as error:
         raise UserError(f"{CACHE_VARIABLE}: {error}") from error
-    return folder.absolute() / f"{digest}-{name}"
+    return folder.absolute()
 
 
 def pin_path(path: Path) -> Path:

@@ -5,15 +5,21 @@ needs. This package is not installed: a worker is started with the code of the c
 beside the folder, written last, tells a whole one from one whose making was interrupted, or says
 why it could not be made. It holds no date: the same packages again are no reason to compute
 anything again.
+
+An environment is a program that a run starts, and results may come from anybody. One that was made
+here is known by a random word in its folder that stands in the user's cache, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
+import os
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -21,11 +27,14 @@ from pathlib import Path
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import one_line
+from pesbench.core.paths import real_path
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.environment import FORMAT, python_of, read_stamp, stamp_of, variables
 from pesbench.files.interpreters import Interpreter, find_interpreter
 from pesbench.files.requirements import Requirements, read_requirements
+from pesbench.models.addresses import CACHE_VARIABLE, cache_folder
 
+_WORD = "pesbench-word"  # file in the folder of an environment
 PROJECT = Path(__file__).parents[3]  # the checkout
 # what pip says beside the reason
 _UNTOLD = re.compile(r"ResolutionImpossible|subprocess-exited-with-error|for help visit")
@@ -106,13 +115,63 @@ def is_whole(folder: Path) -> bool:
     return stamp.is_file() and not read_stamp(stamp).failure
 
 
+def is_made_here(folder: Path) -> bool:
+    """Whether an environment is one that this user has made in this very place.
+
+    Raises:
+        UserError: there is no place for a cache, as without a home.
+    """
+    note, word = _note_of(folder), folder / _WORD
+    try:
+        is_own = note.stat().st_uid in (os.getuid(), 0)
+        return is_own and word.is_file() and word.read_bytes() == note.read_bytes()
+    except OSError:
+        return False
+
+
+def _note_of(folder: Path) -> Path:
+    place = str(real_path(folder)).encode(errors="surrogateescape")
+    return cache_folder() / "environments" / hashlib.sha256(place).hexdigest()
+
+
+def _note(folder: Path) -> str:
+    """A word for an environment that is about to be made, noted in the cache.
+
+    Raises:
+        HostError: the cache cannot be written.
+    """
+    note, word = _note_of(folder), secrets.token_hex()
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, word)
+    except OSError as error:
+        raise HostError(
+            f"{note}: the cache cannot be used ({error.strerror}); free space there, or set "
+            f"{CACHE_VARIABLE} to another folder"
+        ) from error
+    return word
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that is in it: what is left would be taken into an environment.
+
+    Raises:
+        UserError: something is left.
+    """
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise UserError(f"{folder}: cannot be removed; delete it by hand")
+
+
 def _build(requirements: Requirements, interpreter: Interpreter, folder: Path, lock: int) -> None:
     # the stamp first: what is left of an interrupted removal is then no whole environment
     stamp = stamp_of(folder)
     before = stamp.read_bytes() if stamp.is_file() else None
     stamp.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
     try:
+        _remove(folder)
         _fill(requirements, interpreter, folder, lock)
     except BaseException:
         # as it was found: an environment that is gone, which says so. A stamp that is missing
@@ -124,6 +183,7 @@ def _build(requirements: Requirements, interpreter: Interpreter, folder: Path, l
 
 
 def _fill(requirements: Requirements, interpreter: Interpreter, folder: Path, lock: int) -> None:
+    word = _note(folder)
     python = str(python_of(folder))
     pip = (python, "-m", "pip", "--no-input", "--disable-pip-version-check")
     # bytecode of gigabytes of which little is imported takes a third of the time
@@ -139,6 +199,7 @@ def _fill(requirements: Requirements, interpreter: Interpreter, folder: Path, lo
         "python": interpreter.version,
         "packages": sorted(line for line in packages if not line.startswith("WARNING")),
     }
+    write_text(folder / _WORD, word)
     write_json(stamp_of(folder), content)
 
 

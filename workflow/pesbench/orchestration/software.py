@@ -24,7 +24,7 @@ from pesbench.files.interpreters import find_interpreter, version_of
 from pesbench.files.requirements import Requirements, read_requirements
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import Run
-from pesbench.orchestration.environments import PROJECT, failed_attempts, is_whole
+from pesbench.orchestration.environments import PROJECT, failed_attempts, is_made_here, is_whole
 
 MODES = ("current", "venv", "conda")
 
@@ -180,23 +180,27 @@ class Software:
                 ) from error
 
     def check_there(self, entries: Iterable[ModelEntry]) -> None:
-        """Refuse, before jobs start, an environment whose folder was removed.
+        """Refuse, before jobs start, an environment that was removed, or was not made here.
 
-        Made as a job it would count as another one, and all of its models run again.
+        Made as a job it would count as another one, and all of its models run again. One of
+        somebody else's results would run programs of theirs.
 
         Raises:
             UserError: one line with the command that makes it again.
         """
         for asked in self.to_build(entries).values():
             folder = self.folder(asked)
-            if is_whole(folder) and not python_of(folder).exists():
-                command = ["python", "-m", "pesbench", "build-environment", *asked.words]
-                raise UserError(
-                    f"{folder}: this environment is gone; make it again with "
-                    f"`{shlex.join([*command, '--out', str(folder)])}`, or delete "
-                    f"{stamp_of(folder)}, and the workflow makes it once a job needs it, and "
-                    "runs all of its models again"
-                )
+            is_there = python_of(folder).exists()
+            if not is_whole(folder) or (is_there and is_made_here(folder)):
+                continue
+            reason = "was not made here (your cache has no note of it)" if is_there else "is gone"
+            command = ["python", "-m", "pesbench", "build-environment", *asked.words]
+            raise UserError(
+                f"{folder}: this environment {reason}; make it again with "
+                f"`{shlex.join([*command, '--out', str(folder)])}`, or delete the folder and "
+                f"{stamp_of(folder)}, and the workflow makes it once a job needs it, and "
+                "runs all of its models again"
+            )
 
     def _check_current(self, entry: ModelEntry) -> None:
         """Refuse a model whose packages are missing in the environment of Snakemake."""

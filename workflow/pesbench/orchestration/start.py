@@ -72,7 +72,7 @@ class Start:
             HostError: the results cannot be written.
             UserError: another run is at work in them, or its jobs are in Slurm's queue; or the
                 results are of an earlier version, whose files have other names; or an environment
-                was removed.
+                was removed or not made here.
         """
         check_writable(self.run.results)
         check_layout(self.run.results)
