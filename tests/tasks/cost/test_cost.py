@@ -73,6 +73,7 @@ def test_calls_are_timed_in_the_model(toys, tmp_path):
     assert late.seconds.min() >= 0.05
     assert quick.seconds.min() < 0.05
     assert late.cpu_s < 0.05  # it slept
+    assert late.queue_s < late.seconds.mean()
 
 
 def test_a_budget_ends_the_calls_but_never_the_first_three(toys, tmp_path):
@@ -142,9 +143,9 @@ def test_a_molecule_that_is_not_there_and_a_control_are_refused(toys, tmp_path):
         TASK.shards(names, names, CostSettings(), 100)
 
 
-def times_of(seconds, cpu_s, load=1.0):
+def times_of(seconds, cpu_s, queue_s=0.0, load=1.0):
     status = Status.OK
-    return MoleculeTimes("a", np.array([6, 6]), np.array(seconds), status, "", cpu_s, load)
+    return MoleculeTimes("a", np.array([6, 6]), np.array(seconds), status, "", cpu_s, queue_s, load)
 
 
 def test_the_numbers_follow_from_the_times():
@@ -161,11 +162,14 @@ def test_the_numbers_follow_from_the_times():
 
 
 def test_time_that_a_thread_waits_for_others_is_no_cost():
-    busy, idle = times_of([0.9, 0.3, 0.6], 0.15), times_of([0.1, 0.3, 0.2], 0.25)
+    busy, idle = times_of([0.9, 0.3, 0.6], 0.15, queue_s=0.45), times_of([0.1, 0.3, 0.2], 0.1)
+    asleep, untold = times_of([0.2, 0.2, 0.2], 0.01), times_of([0.2], 0.1, queue_s=np.nan)
     one = {"memory_bytes": 1e6, "gpu_bytes": 0, "one_thread": True}
     assert score_molecule(busy, **one)["steps_per_day"] == pytest.approx(86_400 / 0.15)
     assert score_molecule(idle, **one)["steps_per_day"] == pytest.approx(86_400 / 0.2)
     assert score_molecule(busy, **one)["ms_per_step"] == pytest.approx(600)
+    assert score_molecule(asleep, **one)["steps_per_day"] == pytest.approx(86_400 / 0.2)
+    assert score_molecule(untold, **one)["steps_per_day"] == pytest.approx(86_400 / 0.2)
 
 
 def test_scores_know_the_machine_and_the_memory(toys, tmp_path):
@@ -243,7 +247,7 @@ def test_the_sentence_names_the_fastest_and_the_slowest_on_the_largest_molecule(
 def test_a_busy_machine_is_told_of():
     scores = {"a": rows("a", (28, 40, 39)), "late": rows("late", (28, 40, 20))}
     (*_, said) = section(inputs(scores)).notes
-    assert said.startswith("The machine was busy")
+    assert said.startswith("A step of these models took longer")
     assert said.endswith(": late.")
     # a process waits for its GPU
     gpu = {"late": rows("late", (28, 40, 20), device="Tesla X", device_memory_mb=900.0)}

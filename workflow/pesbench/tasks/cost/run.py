@@ -121,46 +121,54 @@ def _timed(
     if reason := why_unsupported(system, info):
         return _failed(system, Status.UNSUPPORTED, reason)
     worker, seconds, start, starts = evaluator.worker, [], 0.0, 0
-    cpu_s: float | None = None
+    before: list[float] | None = None
     batches = geometries(system, settings.displacement_angstrom)
     try:
         for call in range(settings.warm_up + settings.steps):
             if call == settings.warm_up:
-                start, cpu_s, starts = time.monotonic(), worker.call(cpu_seconds), worker.starts
+                start, before, starts = time.monotonic(), worker.call(used_seconds), worker.starts
             elif len(seconds) >= FEWEST and time.monotonic() - start > settings.budget_s:
                 break
-            before = evaluator.wall_s
+            began_s = evaluator.wall_s
             result = evaluator.evaluate(next(batches))
             if result.status[0] is not Status.OK:
                 return _failed(system, result.status[0], f"call {call}: {result.messages[0]}")
             if call >= settings.warm_up:
-                seconds.append(evaluator.wall_s - before)
-        end_s = worker.call(cpu_seconds)
+                seconds.append(evaluator.wall_s - began_s)
+        after = worker.call(used_seconds)
     except ModelLoadError:
         raise
     except ModelFailureError as failure:
         return _failed(system, failure.status, failure.message)
-    is_known = cpu_s is not None and end_s is not None and worker.starts == starts
+    cpu_s = queue_s = float("nan")
+    if before is not None and after is not None and worker.starts == starts:
+        cpu_s, queue_s = (np.array(after) - before) / len(seconds)
     return MoleculeTimes(
         system=system.id,
         numbers=system.numbers,
         seconds=np.array(seconds),
         status=Status.OK,
         message="",
-        cpu_s=(end_s - cpu_s) / len(seconds) if is_known else float("nan"),
+        cpu_s=float(cpu_s),
+        queue_s=float(queue_s),
         load_average=os.getloadavg()[0],
     )
 
 
-def cpu_seconds(model: object) -> float | None:
-    """CPU time of this process, its threads and its ended children; runs in the model's process.
+def used_seconds(model: object) -> list[float] | None:
+    """CPU time, and time in the queue for a processor; runs in the model's process.
 
-    None where a program that it started goes on: what that has computed is not known.
+    The first is of this process, its threads and its ended children, the second of its main thread
+    (Linux, second number of `schedstat`; NaN elsewhere). None where a program that it started goes
+    on: what that has computed is not known.
     """
     if supervisor.children():
         return None
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    cpu_s = time.process_time() + children.ru_utime + children.ru_stime
+    told = Path("/proc/self/schedstat")
+    queue_s = int(told.read_text().split()[1]) / 1e9 if told.is_file() else float("nan")
+    return [cpu_s, queue_s]
 
 
 def _failed(system: System, status: Status, message: str) -> MoleculeTimes:
@@ -172,5 +180,6 @@ def _failed(system: System, status: Status, message: str) -> MoleculeTimes:
         status=status,
         message=message,
         cpu_s=float("nan"),
+        queue_s=float("nan"),
         load_average=os.getloadavg()[0],
     )

@@ -31,14 +31,17 @@ def score_molecule(
         times: Times of its calls.
         memory_bytes: Peak memory of the model's process; 0 if it is not known.
         gpu_bytes: Peak memory on the GPU; 0 for none.
-        one_thread: Whether it computed on one thread of a CPU. A step then takes its CPU time on an
-            idle machine, and what is longer is time that the process waited for others.
+        one_thread: Whether it computed on one thread of a CPU. On an idle machine a step then takes
+            the mean time without that in the queue for a processor, if this is shorter.
 
     Returns:
         One number a metric of the task; NaN for what is not known.
     """
     median = float(np.median(times.seconds))
-    step_s = min(median, times.cpu_s) if one_thread else median
+    step_s = median
+    if one_thread:
+        alone_s = float(times.seconds.mean()) - times.queue_s
+        step_s = float(np.fmin(median, alone_s))
     return {
         "ms_per_step": 1e3 * median,
         "fastest_ms": 1e3 * float(times.seconds.min()),

@@ -32,6 +32,8 @@ class MoleculeTimes:
         message: What went wrong, or "".
         cpu_s: CPU time of the model's process a call, all threads together, in seconds; NaN
             where the model failed, or where it is not known.
+        queue_s: Time a call that the model's process waited for a processor, in seconds; NaN where
+            it is not known.
         load_average: Processes that the machine ran over the last minute, at the end of the calls.
     """
 
@@ -41,6 +43,7 @@ class MoleculeTimes:
     status: Status
     message: str
     cpu_s: float
+    queue_s: float
     load_average: float
 
 
@@ -61,6 +64,7 @@ def write_times(
             group.attrs["status"] = one.status.value
             group.attrs["message"] = one.message
             group.attrs["cpu_s"] = one.cpu_s
+            group.attrs["queue_s"] = one.queue_s
             group.attrs["load_average"] = one.load_average
 
 
@@ -108,5 +112,6 @@ class Times(Reader):
             status=status,
             message=file.attribute(group, "message", str),
             cpu_s=file.attribute(group, "cpu_s", float),
+            queue_s=file.attribute(group, "queue_s", float),
             load_average=file.attribute(group, "load_average", float),
         )

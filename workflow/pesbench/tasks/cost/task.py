@@ -27,10 +27,10 @@ class Cost(Task):
                help="Shortest of the timed calls."),
         Metric("cpu_ms", "CPU time of a step", "ms", "lower", on_board=True,
                help="CPU time of the model's process a call. Where it is shorter than the time of "
-               "a step on one thread, the process waited for others."),
+               "a step on one thread, the process waited: for others, or for a program or a disk."),
         Metric("steps_per_day", "steps a day", "", "higher", on_board=True,
-               help="Number of steps in 24 hours: by the time of a step, or by its CPU time where "
-               "that is shorter on one thread."),
+               help="Number of steps in 24 hours, by the time of a step; on one thread without "
+               "that in the queue for a processor."),
         Metric("peak_memory_mb", "peak memory", "MB", "lower", on_board=True,
                help="Peak resident memory of the model's process."),
         Metric("device_memory_mb", "peak memory of the GPU", "MB", "lower", on_board=True,
