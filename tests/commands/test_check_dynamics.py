@@ -282,8 +282,7 @@ def test_a_molecule_that_does_not_relax_runs_all_the_same():
     ("calculator", "says"), [("ForcesOnly", "n/a: no energy"), ("EnergyOnly", "n/a: no forces")]
 )
 def test_dynamics_need_energies_and_forces(calculator, says):
-    factory = getattr(fakes, calculator)
-    model = ASEModel(factory, {}, fresh=False, elements=None, charges=False)
+    model = ASEModel(getattr(fakes, calculator), {})
     evaluate = Evaluator(InProcess(model), BatchLimit()).evaluate
     rows, records = run_short(evaluate)
     assert records == {}

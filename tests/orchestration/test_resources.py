@@ -161,8 +161,9 @@ def test_families_without_a_device_get_no_gpu():
     assert uses_gpu(mace_entry(), "auto")
     assert uses_gpu(mace_entry(), "cuda:1")
     assert not uses_gpu(mace_entry(), "cpu")
-    for family in ("ase", "control", "pyscf", "tblite"):
+    for family in ("control", "pyscf", "tblite"):
         assert not uses_gpu(ModelEntry("m", family, {}), "auto")
+    assert not uses_gpu(fake_entry(), "auto")
     perturbed = ModelEntry("p", "perturbed", {"perturbation": "dip"})
     assert not uses_gpu(perturbed.with_base(tblite_entry()), "auto")
     assert uses_gpu(perturbed.with_base(mace_entry()), "auto")

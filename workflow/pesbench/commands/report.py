@@ -14,7 +14,6 @@ from pesbench.commands.parsing import Stages, parser
 from pesbench.compare.comparison import (
     ANSWERS,
     BONDS,
-    DYNAMICS,
     Comparison,
     ReportRun,
     comparisons,
@@ -261,14 +260,12 @@ def answers_by_model(
     Raises:
         UserError: one was made on another scan set, or there is none of a model that is compared.
     """
-    from pesbench.files.evaluation import Evaluation
-    from pesbench.tasks.dynamics.stored import Trajectories
+    from pesbench.files.stored_results import stored_results
 
-    kind = {BONDS: Evaluation, DYNAMICS: Trajectories}[task]
     found: dict[str, list[Path]] = {}
     for path in sorted(files):
-        with kind(path) as stored:
-            if stored.attributes["scan_set_sha256"] != scan_set.sha256:
+        with stored_results(tasks()[task], path) as stored:
+            if stored.scan_set_sha256 != scan_set.sha256:
                 raise UserError(f"{path}: was made on another scan set; remove it")
             found.setdefault(stored.model, []).append(path)
     needed = comparison.answers(run).get(task, ())

@@ -115,8 +115,8 @@ def load_model(
         ModelLoadError: the model does not load.
     """
     info = worker.start()
-    # without the checksum of the parameters: of a network with a buffer that each load draws anew it
-    # differs every time, and a job that is interrupted would never end; the board names it
+    # without the checksum of the parameters: that of a network with a buffer that each load draws
+    # anew differs every time, and a job that is interrupted would never end; the board names it
     details = {key: value for key, value in info.details.items() if key != PARAMETERS_SHA256}
     made = {"device": info.device, "dtype": info.dtype, "details": details}
     if checkpoint.read_note("made") != json.loads(json.dumps(made)):

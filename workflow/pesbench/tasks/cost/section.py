@@ -113,8 +113,8 @@ def _notes(rows: pd.DataFrame) -> tuple[str, ...]:
         "One molecule alone, one call after the other, each in a geometry of its own near the "
         "minimum, after calls that are not counted. A step is the median time of a call in the "
         "model's process, from positions to energy and forces; methods that converge start each "
-        "call anew. Steps a day are by that time, on one thread without the time that it was in the "
-        "queue for a processor. Peak memory is that of the model's process with all packages that it loads "
+        "call anew. Steps a day are by that time, on one thread without the time in the queue for "
+        "a processor. Peak memory is that of the model's process with all packages that it loads "
         "(tasks/cost/README.md)."
     ]
     if not timed.empty:
