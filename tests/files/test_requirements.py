@@ -142,6 +142,17 @@ def test_pins_that_do_not_contradict_each_other(said: list[str], tmp_path: Path)
     assert len(read_requirements(said, tmp_path).lines) == 2
 
 
+@pytest.mark.parametrize(
+    "place", ["--index-url https://{}@example.org/simple", "a @ https://{}@example.org/a.whl"]
+)
+def test_a_password_is_refused_and_not_repeated(place: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a password") as refused:
+        read_requirements([place.format("me:secret")], tmp_path)
+    assert "secret" not in str(refused.value)
+    assert read_requirements([place.format("me:${TOKEN}")], tmp_path).lines
+    assert read_requirements([place.format("git")], tmp_path).lines
+
+
 def test_a_text_of_two_lines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no line of a requirements file"):
         read_requirements(["a==1\nb==1"], tmp_path)

@@ -13,6 +13,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.paths import given_path, real_path
 from pesbench.files.environment import NEEDED
 
+_PASSWORD = re.compile(r"://[^/@\s]*:(?!\$\{)[^/@\s]+@")
 _FILE = re.compile(r"(?:(-[rc])\s*|(--requirement|--constraint)[ =]\s*)(.+)")
 _NAME = re.compile(r"([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?=$|[\[<>=!~;@\s])")
 _PIN = re.compile(r"[^=;<>!~\[\]]+(?:\[[^]]*\])?\s*={2,3}\s*([^=\s;,*]+)(?!\S*\*)(?=$|[\s;,])")
@@ -67,7 +68,8 @@ def read_requirements(said: Iterable[str], base: Path) -> Requirements:
         base: Folder that relative paths start from.
 
     Raises:
-        UserError: a file is missing or refers to itself, or a package is pinned twice.
+        UserError: a file is missing or refers to itself, a package is pinned twice, or a line holds
+            a password.
     """
     lines: list[str] = []
     constraints: list[str] = []
@@ -82,6 +84,11 @@ def read_requirements(said: Iterable[str], base: Path) -> Requirements:
         for found, is_constraint in _expanded(line, base, ()):
             (constraints if is_constraint else lines).append(found)
     found = Requirements(tuple(dict.fromkeys(lines)), tuple(dict.fromkeys(constraints)))
+    if any(map(_PASSWORD.search, (*lines, *constraints))):
+        raise UserError(
+            "an address in a line holds a password, which results would show; keep it in pip's "
+            "own configuration, or write a variable such as ${TOKEN} in its place"
+        )
     _check_pins(found.lines)
     return found
 
