@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import h5py
 import pandas as pd
@@ -51,6 +53,13 @@ CONFIG = {
 FEW = ("--configfile", "own_config.yaml")
 REASON = "its environment could not be made: pip: No matching distribution found for nonsense==1"
 pytestmark = pytest.mark.xdist_group("environments of entries")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PESBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +107,17 @@ def test_one_that_cannot_be_made_costs_its_model_only(copy: Copy) -> None:
     assert set(scores["status"]) == {"error"}
     assert set(scores["message"]) == {REASON}
     assert REASON in (copy.results / "leaderboard.html").read_text()
+
+
+def test_one_of_somebody_else_starts_no_job(
+    copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in results that were unpacked: another user's cache knows none of them."""
+    monkeypatch.setenv("PESBENCH_CACHE", str(tmp_path))
+    done = copy.snakemake(*FEW)
+    assert done.returncode != 0
+    assert "this environment was not made here" in done.stderr
+    assert "localrule environment" not in done.stderr  # which is to be tried again
 
 
 def test_the_next_run_tries_it_again_and_nothing_else(copy: Copy) -> None:
