@@ -167,8 +167,9 @@ def used_seconds(model: object) -> list[float] | None:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = time.process_time() + children.ru_utime + children.ru_stime
     told = Path("/proc/self/schedstat")
-    queue_s = int(told.read_text().split()[1]) / 1e9 if told.is_file() else float("nan")
-    return [cpu_s, queue_s]
+    if not told.is_file():
+        return [cpu_s, float("nan")]
+    return [cpu_s, int(told.read_text(encoding="ascii").split()[1]) / 1e9]
 
 
 def _failed(system: System, status: Status, message: str) -> MoleculeTimes:
