@@ -251,8 +251,11 @@ class Family:
         return settings.get("trained") is False
 
     def needs_weights(self, settings: Mapping[str, Any]) -> bool:
-        """Whether an entry is loaded from a weight file that it names."""
-        return self.weights is not None
+        """Whether an entry is loaded from a weight file that it names.
+
+        One with a key `pretrained` is loaded from what an installed package carries.
+        """
+        return self.weights is not None and "pretrained" not in settings
 
     def has_environment(self, settings: Mapping[str, Any]) -> bool:
         """Whether the model runs in an environment that its entry states."""

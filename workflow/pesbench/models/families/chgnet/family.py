@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
 from pesbench.core.interface import Model
@@ -60,9 +59,6 @@ class CHGNet(Family):
     peak_memory_mb = 6000
     weights = WeightFormat(None, "give the .pth.tar file that chgnet's trainer writes")
     runs_code = False
-
-    def needs_weights(self, settings: Mapping[str, Any]) -> bool:
-        return "pretrained" not in settings
 
     def load(self, job: LoadJob) -> Model:
         from pesbench.models.families.chgnet.model import load_chgnet, packaged

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
 from pesbench.core.interface import Model
@@ -61,9 +60,6 @@ class SevenNet(Family):
     modules = ("sevenn",)
     # a checkpoint names classes beside its tensors
     weights = WeightFormat(None, "give the .pth checkpoint that sevenn writes")
-
-    def needs_weights(self, settings: Mapping[str, Any]) -> bool:
-        return "pretrained" not in settings
 
     def load(self, job: LoadJob) -> Model:
         from pesbench.models.families.sevennet.model import load_sevennet, packaged

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
 from pesbench.core.interface import Model
@@ -70,9 +69,6 @@ class SO3LR(Family):
     seconds_on_cpu = 3e-3
     peak_memory_mb = 4000
     weights = WeightFormat("so3krates_torch", "give the .model file that torchkrates-train writes")
-
-    def needs_weights(self, settings: Mapping[str, Any]) -> bool:
-        return "pretrained" not in settings
 
     def load(self, job: LoadJob) -> Model:
         from pesbench.models.families.so3lr.model import load_so3lr, packaged
