@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from pesbench.compare.comparison import BONDS, DYNAMICS, VIBRATIONS
+from pesbench.metrics.coverage import ENTRY_COVERAGE
 from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
@@ -38,6 +39,8 @@ class CompareInputs:
         trajectories: Files of the models whose trajectories are compared, by name.
         scan_set: Name of the scan set.
         made: Names and values that say how the section is made, for texts of its own.
+        entry_coverage: Least share of the planned scans that a model has to have scores of, to take
+            part in what is shared, see `pesbench.metrics.coverage`.
     """
 
     facts: Sequence[ModelFacts]
@@ -48,6 +51,7 @@ class CompareInputs:
     trajectories: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     scan_set: str = ""
     made: Sequence[tuple[str, str]] = ()
+    entry_coverage: float = ENTRY_COVERAGE
 
     @property
     def scores(self) -> Mapping[str, pd.DataFrame]:
