@@ -19,6 +19,7 @@ from pesbench.compare.association.panel import (
     RESPONSES,
     TIME_LOST,
     Panel,
+    Point,
     failed_at_start,
     panel,
     runs_in_excess,
@@ -228,6 +229,7 @@ def panel_of(x, y, z=None, failed=None) -> Panel:
         response=TIME_LOST,
         expected=1,
         variants=tuple(f"v{i:02d}" for i in range(n)),
+        families=("one",) * n,
         models=(1,) * n,
         systems=tuple(f"s{i:02d}" for i in range(k)),
         x_sum=np.asarray(x, float),
@@ -498,9 +500,11 @@ def test_models_that_share_nothing_have_no_correlation():
 
 
 def test_seeds_of_a_variant_are_one_point():
-    variants = {"m0": "a", "m1": "a", "m2": "a", "m7": "b", "m8": "b"}
-    found = associate(scan_rows(LEVELS), run_rows(TIMES), variants=variants)
+    points = {m: Point("a", "one") for m in ("m0", "m1", "m2")}
+    points |= {m: Point("b", "two") for m in ("m7", "m8")}
+    found = associate(scan_rows(LEVELS), run_rows(TIMES), points=points)
     assert found.variants == ("a", "b", "m3", "m4", "m5", "m6")
+    assert found.families == ("one", "two", "m3", "m4", "m5", "m6")
     assert found.x == pytest.approx([1 + 1.5, 7.5 + 1.5, 4.5, 5.5, 6.5, 7.5])
     assert found.y == pytest.approx([0, 3.5, 0, 0, 1, 2])
     assert (found.n, found.n_models) == (6, 9)
@@ -776,6 +780,7 @@ def found_with(**changed) -> association.Association:
         "auroc": 0.8,
         "left_out": {},
         "variants": tuple("abcdefghij"),
+        "families": tuple("aaabbbcccc"),
         "x": np.arange(10.0),
         "y": np.arange(10.0),
         "failed": np.linspace(0.1, 0.9, 10),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from pesbench.core.family import family_of
+from pesbench.models.called import CalledFamily
 from pesbench.models.registry import ModelEntry
 
 LEAST_VARIANTS = 8  # independent ones, below which a correlation over models is not resolved
@@ -98,6 +100,18 @@ def potentials(entries: Mapping[str, ModelEntry]) -> dict[str, str]:
         potential = seed_of.get(checkpoint, checkpoint)
         found[name] = first.get(potential, potential)
     return found
+
+
+def architecture(entry: ModelEntry) -> str:
+    """The family that a model counts as in a statement about models.
+
+    That of the entry, but of a family that takes the calculators of any package (`ase`,
+    `torchsim`) the package that is called: these have no more in common than the door.
+    """
+    family = family_of(entry.family)
+    if not isinstance(family, CalledFamily):
+        return entry.family
+    return str(entry.settings[family.path_key]).replace(":", ".").split(".")[0]
 
 
 def can_be_resolved(entries: Mapping[str, ModelEntry]) -> bool:

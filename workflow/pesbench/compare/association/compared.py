@@ -20,6 +20,7 @@ from pesbench.compare.association.panel import (
     FAILED,
     RESPONSES,
     TIME_LOST,
+    Point,
     failed_at_start,
     runs_in_excess,
     start_failures,
@@ -31,7 +32,7 @@ from pesbench.compare.inputs import CompareInputs, main_runs
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.metrics.survival import Outcome
 from pesbench.models.registry import ModelEntry
-from pesbench.models.variants import potentials
+from pesbench.models.variants import architecture, potentials
 
 # --- what is compared ----------------------------------------------------------------------------
 
@@ -45,7 +46,7 @@ class Compared:
         runs: One row a (model, trajectory) that counts.
         variants: Name of the variant of each model that is a numerical variant or a seed of one.
         seeds: Name of the point of each model that states to be a seed.
-        families: Family of each variant.
+        points: Variant and family of each model.
         cost: Cost of scans and dynamics, see `pesbench.compare.association.cost.of_model`.
         left_out: Why a model is in no test, by model.
         perturbed: Kind of defect of the perturbed models of the run, by model.
@@ -64,7 +65,7 @@ class Compared:
     runs: pd.DataFrame
     variants: Mapping[str, str]
     seeds: Mapping[str, str]
-    families: Mapping[str, str]
+    points: Mapping[str, Point]
     cost: pd.DataFrame
     left_out: Mapping[str, str]
     perturbed: Mapping[str, str]
@@ -104,7 +105,7 @@ def compared(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> Compar
         runs=counted,
         variants=same,
         seeds={n: v for n, v in same.items() if "seed_of" in entries[n].settings},
-        families={same.get(name, name): entries[name].family for name in reversed(chosen)},
+        points=_points(entries, chosen, same),
         cost=pd.DataFrame(costs, columns=list(cost.COLUMNS)),
         left_out={name: "ran no dynamics" for name in candidates if name not in chosen},
         perturbed={f.name: f.perturbation[0] for f in inputs.facts if f.perturbation is not None},
@@ -115,6 +116,16 @@ def compared(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> Compar
         reference=inputs.reference,
         roles=frozenset(fact.role for fact in inputs.facts),
     )
+
+
+def _points(
+    entries: Mapping[str, ModelEntry], chosen: Sequence[str], same: Mapping[str, str]
+) -> dict[str, Point]:
+    """The point of each model; a variant has the architecture of the entry it is named after."""
+    variant = {name: same.get(name, name) for name in chosen}
+    family = {one: architecture(entries[name]) for name, one in variant.items()}
+    family |= {name: architecture(entries[name]) for name in chosen if name in family}
+    return {name: Point(one, family[one]) for name, one in variant.items()}
 
 
 def _start_failures(runs: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
@@ -206,7 +217,7 @@ def associate(
     answer = named_tests(
         data.scans,
         data.runs,
-        data.variants,
+        data.points,
         resamples=resamples,
         start_failed=data.start_failed,
         in_excess=data.reference is not None,
@@ -214,7 +225,7 @@ def associate(
     table = association_table(
         data.scans,
         data.runs,
-        data.variants,
+        data.points,
         metrics=metrics,
         resamples=resamples,
         start_failed=data.start_failed,

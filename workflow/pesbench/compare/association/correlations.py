@@ -24,6 +24,7 @@ from pesbench.compare.association.panel import (
     FAILED,
     TIME_LOST,
     Panel,
+    Point,
     panel,
 )
 from pesbench.compare.association.statistics import Interval
@@ -91,6 +92,7 @@ class Association:
             expected direction; NaN for responses that trajectories that failed may not have.
         left_out: Why, by model.
         variants: Names, length n.
+        families: Family of each variant, length n.
         x: Mean metric of each variant, (n,), for figures.
         y: Mean response of each variant, (n,).
         failed: Share of the shared trajectories that failed, (n,).
@@ -119,6 +121,7 @@ class Association:
     auroc: float
     left_out: Mapping[str, str]
     variants: tuple[str, ...]
+    families: tuple[str, ...]
     x: Array
     y: Array
     failed: Array
@@ -193,7 +196,7 @@ def if_start_failed(
     start_failed: pd.DataFrame | None,
     metric: str,
     response: str = TIME_LOST,
-    variants: Mapping[str, str] | None = None,
+    points: Mapping[str, Point] | None = None,
 ) -> StartFailed | None:
     """The bound of a correlation over models, see `StartFailed`.
 
@@ -203,7 +206,7 @@ def if_start_failed(
         start_failed: Rows of `failed_at_start` that `runs_in_excess` counted; None for no such.
         metric: Metric of the scans, see `panel`.
         response: Response of the trajectories, see `panel`.
-        variants: Variant of each model, see `panel`.
+        points: Variant and family of each model, see `panel`.
 
     Returns:
         None where there is no such trajectory among those that count, or for a response that is not
@@ -215,7 +218,7 @@ def if_start_failed(
     if start_failed is None or start_failed.empty or response not in (TIME_LOST, FAILED):
         return None
     both = pd.concat([runs, start_failed], ignore_index=True)
-    data = panel(scans, both, metric, response, variants)
+    data = panel(scans, both, metric, response, points)
     if not data.n_start_failed:
         return None
     x, y = data.x, data.y
@@ -307,6 +310,7 @@ def _association(
         auroc=auroc(data),
         left_out=data.left_out,
         variants=data.variants,
+        families=data.families,
         x=data.x,
         y=data.y,
         failed=data.failed,

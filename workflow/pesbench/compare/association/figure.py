@@ -40,14 +40,14 @@ def association(found: Associations) -> Figure:
     sentence = found.answer.primary_verdict.sentence
     if not any(len(test.variants) for test in tests):
         return saying("\n".join(textwrap.wrap(sentence, 80)))
-    families = sorted(set(found.compared.families.values()))
+    families = sorted({family for test in tests for family in test.families})
     colour = dict(zip(families, cycle(PALETTE), strict=False))
     with style():
         figure = Figure(figsize=(9.2, 6.0))
         panels = figure.subplots(1, 2, sharey=True)
         figure.subplots_adjust(left=0.075, right=0.985, top=0.88, bottom=0.2, wspace=0.06)
         for axes, test in zip(panels, tests, strict=True):
-            _scatter(axes, test, {v: colour[f] for v, f in found.compared.families.items()})
+            _scatter(axes, test, colour)
         lost = np.concatenate([test.y for test in tests])
         _lost_axis(panels[0], lost)
         for axes, test in zip(panels, tests, strict=True):
@@ -70,7 +70,7 @@ def association(found: Associations) -> Figure:
 
 def _scatter(axes: Axes, test: Association, colour: Mapping[str, Any]) -> None:
     axes.scatter(
-        test.x, test.y, s=52, c=[colour[name] for name in test.variants], edgecolors="white",
+        test.x, test.y, s=52, c=[colour[family] for family in test.families], edgecolors="white",
         linewidths=0.9, alpha=0.9, zorder=4, clip_on=False,
     )  # fmt: skip
     positive = test.x[test.x > 0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -193,6 +194,18 @@ def _covered(wide: pd.DataFrame, what: str, left_out: dict[str, str]) -> set[str
     return {str(model) for model in found.index} - set(left_out)
 
 
+class Point(NamedTuple):
+    """What a model is a point of.
+
+    Attributes:
+        variant: Name that the seeds and the numerical variants of one potential share.
+        family: Architecture of the variant.
+    """
+
+    variant: str
+    family: str
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """One cheap metric and one response of V variants, summed by K molecules.
@@ -204,6 +217,7 @@ class Panel:
         response: One of `RESPONSES`.
         expected: Sign the correlation has if the metric predicts the response.
         variants: Names, sorted, length V.
+        families: Family of each variant, length V.
         models: Number of models behind each variant, length V.
         systems: Names of molecules, sorted, length K.
         x_sum: Metric summed over the shared scans of a molecule, mean over models, (V, K).
@@ -223,6 +237,7 @@ class Panel:
     response: str
     expected: int
     variants: tuple[str, ...]
+    families: tuple[str, ...]
     models: tuple[int, ...]
     systems: tuple[str, ...]
     x_sum: Array
@@ -271,7 +286,7 @@ def panel(
     runs: pd.DataFrame,
     metric: str,
     response: str = TIME_LOST,
-    variants: Mapping[str, str] | None = None,
+    points: Mapping[str, Point] | None = None,
 ) -> Panel:
     """Joins a metric and a response over the models, on what they share.
 
@@ -281,7 +296,8 @@ def panel(
             `planned_ps` and the response. The horizon is the shortest planned run of them.
         metric: One of `CHEAP_METRICS`.
         response: One of `RESPONSES`.
-        variants: Variant of each model that is a seed of one; the others are their own.
+        points: Variant and family of each model; a model that is not among them is a variant, and
+            a family, of its own.
 
     Raises:
         ValueError: no such metric or response, a row that occurs twice, a trajectory that was not
@@ -309,7 +325,9 @@ def panel(
     of_run = runs.drop_duplicates("trajectory").set_index("trajectory")["system"].astype(str)
     x_systems, y_systems = of_scan.loc[x.columns].tolist(), of_run.loc[y.columns].tolist()
     systems = sorted({*x_systems, *y_systems})
-    groups = [(variants or {}).get(model, model) for model in named]
+    of_model = [(points or {}).get(model, Point(model, model)) for model in named]
+    groups = [point.variant for point in of_model]
+    family = {point.variant: point.family for point in of_model}
     labels = sorted(set(groups))
     seeds = _member(groups, labels).T
     mean = seeds / seeds.sum(axis=1, keepdims=True)
@@ -324,6 +342,7 @@ def panel(
         response=response,
         expected=CHEAP_METRICS[metric],
         variants=tuple(labels),
+        families=tuple(family[label] for label in labels),
         models=tuple(groups.count(label) for label in labels),
         systems=tuple(systems),
         x_sum=mean @ x.to_numpy() @ x_member,

@@ -17,7 +17,7 @@ from pesbench.compare.association.correlations import (
     over_models,
     over_pairs,
 )
-from pesbench.compare.association.panel import CHEAP_METRICS, RESPONSES, TIME_LOST, panel
+from pesbench.compare.association.panel import CHEAP_METRICS, RESPONSES, TIME_LOST, Point, panel
 from pesbench.compare.association.verdicts import PRIMARY, SECONDARY
 from pesbench.metrics.aggregate import RESAMPLES
 
@@ -55,7 +55,7 @@ TABLE_COLUMNS = (
 def table(
     scans: pd.DataFrame,
     runs: pd.DataFrame,
-    variants: Mapping[str, str] | None = None,
+    points: Mapping[str, Point] | None = None,
     metrics: Iterable[str] = tuple(CHEAP_METRICS),
     responses: Iterable[str] = RESPONSES,
     name: str = "association",
@@ -67,7 +67,7 @@ def table(
     Args:
         scans: Scores of scans, see `panel`.
         runs: Trajectories, see `panel`.
-        variants: Variant of each model, see `panel`.
+        points: Variant and family of each model, see `panel`.
         metrics: Metrics from `CHEAP_METRICS`.
         responses: Responses from `RESPONSES`.
         name: What the seeds derive from.
@@ -86,11 +86,11 @@ def table(
     """
     wanted = list(metrics)
     rows = []
-    failures = {metric: auroc(panel(scans, runs, metric, TIME_LOST, variants)) for metric in wanted}
+    failures = {metric: auroc(panel(scans, runs, metric, TIME_LOST, points)) for metric in wanted}
     for response in responses:
         for metric in wanted:
-            data = panel(scans, runs, metric, response, variants)
-            bound = if_start_failed(scans, runs, start_failed, metric, response, variants)
+            data = panel(scans, runs, metric, response, points)
+            bound = if_start_failed(scans, runs, start_failed, metric, response, points)
             models = replace(over_models(data, name, resamples), if_start_failed=bound)
             for found in (models, over_pairs(data, name, resamples)):
                 rows.append(_row(found) | {"auroc": failures[metric]})

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pesbench.compare.association import statistics
 from pesbench.compare.association.correlations import Association, if_start_failed, over_models
-from pesbench.compare.association.panel import FAILED, TIME_LOST, panel
+from pesbench.compare.association.panel import FAILED, TIME_LOST, Point, panel
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.models.variants import LEAST_VARIANTS
 
@@ -166,7 +166,7 @@ class Answer:
 def answer(
     scans: pd.DataFrame,
     runs: pd.DataFrame,
-    variants: Mapping[str, str] | None = None,
+    points: Mapping[str, Point] | None = None,
     name: str = "association",
     resamples: int = RESAMPLES,
     start_failed: pd.DataFrame | None = None,
@@ -181,8 +181,8 @@ def answer(
     """
     one, two = (
         replace(
-            over_models(panel(scans, runs, metric, TIME_LOST, variants), name, resamples),
-            if_start_failed=if_start_failed(scans, runs, start_failed, metric, TIME_LOST, variants),
+            over_models(panel(scans, runs, metric, TIME_LOST, points), name, resamples),
+            if_start_failed=if_start_failed(scans, runs, start_failed, metric, TIME_LOST, points),
         )
         for metric in (PRIMARY, SECONDARY)
     )
