@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pesbench.core.text import markdown, markdown_table, number
-from pesbench.report.tables import marks
+from pesbench.report.columns import marks
 
 REPO = Path(__file__).parents[2]
 README = REPO / "README.md"

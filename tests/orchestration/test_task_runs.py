@@ -16,7 +16,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.orchestration import config_keys
 from pesbench.orchestration.config_keys import block_keys
 from pesbench.orchestration.task_runs import Scans, asked_models, task_run
-from pesbench.report.tables import check_rank_by
+from pesbench.report.columns import check_rank_by
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.section import Metric
 from pesbench.core.text import number
 from pesbench.models.facts import ModelFacts, model_facts
-from pesbench.report import tables
+from pesbench.report import columns, tables
 from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.by_bond_figure import scan_table
 from pesbench.tasks.bonds.task import TASK as BONDS
@@ -23,6 +23,8 @@ ENERGY = (
     "energy_mae_compress",
     "energy_mae_stretch",
     "energy_mae_aligned",
+    "energy_mae_1ev",
+    "energy_mae_2ev",
     "spurious_extrema",
     "energy_force_inconsistency",
     "compression_monotone",
@@ -31,8 +33,11 @@ FORCE = (
     "fsd_compress",
     "fsd_stretch",
     "fsd_windowed",
+    "fsd_aligned",
     "fsd_slope_p95",
     "force_mae",
+    "force_mae_1ev",
+    "force_mae_2ev",
     "force_mae_compress",
     "force_mae_stretch",
     "spurious_extrema_force",
@@ -164,7 +169,7 @@ def test_forces_only_is_not_available_and_not_a_failure():
     assert row["rank"] == 1
     assert row[[*ENERGY[:1], *ENERGY[3:]]].isna().all()
     assert row["missing"] == ""
-    assert tables.section(board, "model").loc[0, "energy MAE, raw (eV)"] == "n/a"
+    assert columns.section(board, "model").loc[0, "energy MAE, raw (eV)"] == "n/a"
 
 
 def test_a_model_with_nothing_scored_has_no_rank_and_a_reason():
@@ -198,7 +203,7 @@ def test_ranks_are_on_the_scans_all_share():
     assert board["fsd_full_shared"].to_dict() == pytest.approx({"a": 2.0, "b": 3.0})
     assert board["rank_high"].tolist() == [1, 2]
     assert "10 scans that all ranked models share (of 20 planned)" in tables.notes(board)[0]
-    assert "FSD, shared scans (Å⁻¹)" in tables.section(board, "model")
+    assert "FSD, shared scans (Å⁻¹)" in columns.section(board, "model")
 
 
 def test_models_without_a_common_scan_have_no_rank():
@@ -259,7 +264,7 @@ def test_perturbed_models_change_nothing_of_the_others(rank_by):
     assert alone.loc["a", "n_shared"] == 19
     assert alone["rank"].dropna().tolist() == [1, 2, 3]
     for role in ("model", "reference", "control"):
-        pd.testing.assert_frame_equal(tables.section(beside, role), tables.section(alone, role))
+        pd.testing.assert_frame_equal(columns.section(beside, role), columns.section(alone, role))
     assert tables.notes(beside)[0] == tables.notes(alone)[0]
     # as models they would: the ranks, what is shared, the intervals of the ranks
     mixed = defects_beside(MODELS, role="model", rank_by=rank_by).loc[alone.index]
@@ -335,6 +340,57 @@ def test_rank_by_another_score_and_the_windowed_rank_beside_it():
     assert by_fsd["rank_windowed"].to_dict() == {"a": 2, "b": 1}
 
 
+def test_the_ranks_by_the_fsd_and_by_the_self_aligned_one_stand_side_by_side():
+    a, b = rows("a", SCANS), rows("b", SCANS + 1)
+    b["fsd_aligned"] = 0.2
+    by_fsd, by_aligned = (
+        board_of({"a": a, "b": b}, rank_by=score) for score in ("fsd_full", "fsd_aligned")
+    )
+    assert by_fsd["rank"].to_dict() == by_aligned["rank_full"].to_dict() == {"a": 1, "b": 2}
+    assert by_aligned["rank"].to_dict() == by_fsd["rank_aligned"].to_dict() == {"a": 2, "b": 1}
+    shown = columns.section(by_fsd, "model")
+    assert shown["rank, self-aligned"].tolist() == ["2", "1"]
+    assert "rank, FSD" not in shown
+    shown = columns.section(by_aligned, "model")
+    assert shown["rank, FSD"].tolist() == ["2", "1"]
+    assert "rank, self-aligned" not in shown
+
+
+def test_scans_without_a_minimum_leave_the_aligned_rank_alone_and_are_counted_with_the_reason():
+    a = rows("a", SCANS)
+    a["fsd_aligned_reason"] = ""
+    a.loc[:4, "fsd_aligned"] = np.nan
+    a.loc[:4, "fsd_aligned_reason"] = "no minimum"
+    board = board_of({"a": a, "b": rows("b", SCANS + 1)})
+    assert board["n_shared"].tolist() == board["n_rank_full"].tolist() == [20, 20]
+    assert board["n_rank_aligned"].tolist() == [15, 15]
+    assert board.loc["a", "missing"] == "fsd_aligned of 15 scans only (others: no minimum)"
+    assert "the ranks, self-aligned, over 15" in tables.notes(board)[0]
+
+
+def test_scores_of_an_older_version_are_not_available_and_say_so():
+    old = rows("old", SCANS).assign(fsd_aligned=np.nan, force_mae_1ev=np.nan)
+    old.attrs["lacks"] = ["fsd_aligned", "force_mae_1ev"]
+    board = board_of({"old": old, "new": rows("new", SCANS)})
+    assert pd.isna(board.loc["old", "fsd_aligned"])
+    assert board.loc["old", "missing"] == ""
+    assert pd.isna(board.loc["old", "rank_aligned"])
+    note = "the scores of old are of an older version, without fsd_aligned, force_mae_1ev"
+    assert any(note in one for one in tables.notes(board))
+    assert columns.section(board, "model")["self-aligned (Å⁻¹)"].tolist().count("n/a") == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.0208, 0.0277, ""), (0.0147, 0.0162, "0.015 to 0.016 Å"), (0.05, 0.05, "of 0.050 Å")],
+)
+def test_a_set_whose_step_is_not_that_of_bsct_spice_is_marked(low, high, said):
+    table = rows("a", SCANS).assign(step_angstrom=[low, high] * 10)
+    found = [note for note in tables.notes(board_of({"a": table})) if "BSCT-SPICE" in note]
+    assert len(found) == bool(said)
+    assert all(said in note for note in found)
+
+
 @pytest.mark.parametrize(
     ("rank_by", "title"),
     [
@@ -349,7 +405,7 @@ def test_what_ranks_is_called_as_its_task_says(rank_by, title, monkeypatch):
     metrics = (*BONDS.metrics, Metric("roughness", "roughness", "", "lower", ranks=True))
     monkeypatch.setattr(type(BONDS), "metrics", metrics)
     board = board_of({"a": rows("a", SCANS).assign(roughness=1.0)}, rank_by=rank_by)
-    assert tables.columns_of(board, "model")[3].title == title
+    assert columns.columns_of(board, "model")[3].title == title
 
 
 def test_rank_by_energies_leaves_forces_only_models_unranked_and_says_so():
@@ -363,7 +419,7 @@ def test_rank_by_energies_leaves_forces_only_models_unranked_and_says_so():
 @pytest.mark.parametrize("rank_by", ["fsd", "compression_monotone", "model"])
 def test_a_score_that_cannot_rank_is_refused_with_those_that_can(rank_by):
     with pytest.raises(UserError, match=r"rank_by.*fsd_full, fsd_compress"):
-        tables.check_rank_by(rank_by)
+        columns.check_rank_by(rank_by)
 
 
 LADDER = [
@@ -421,11 +477,20 @@ def test_marks():
              fact("gap", theory_gap=True, level_of_theory="PBE")]  # fmt: skip
     board = leaderboard(scores, facts).set_index("model", drop=False)
     assert board.loc[["good", "bad", "gap"], "no_better_than_zero"].tolist() == [False, True, False]
+    assert board.loc["bad", "no_better_than_zero_in"] == "FSD and force MAE"
     assert pd.isna(board.loc["control-zero", "no_better_than_zero"])
     text = tables.to_markdown(board)
     assert "| bad ‡" in text
     assert "| gap †" in text
     assert "(gap: PBE)" in text
+
+
+def test_forces_no_better_than_zero_are_marked_whatever_the_fsd():
+    """`testbed-fsd` has a force MAE of 3.76 where zero forces have 3.73, and half their FSD."""
+    smooth = rows("smooth", SCANS).assign(force_mae=SCANS * 1.01)
+    board = board_of({"smooth": smooth}, [(control("zero"), SCANS * 2)])
+    assert board.loc["smooth", "no_better_than_zero"]
+    assert "(smooth: force MAE)" in " ".join(tables.notes(board))
 
 
 def test_marks_that_stand_for_nothing_are_not_explained():

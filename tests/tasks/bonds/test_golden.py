@@ -15,6 +15,7 @@ from examples import tblite_entry
 from pesbench.core.interface import Status
 from pesbench.files.evaluation import ScanEvaluation
 from pesbench.files.scan_set import ScanSet
+from pesbench.metrics import aligned
 from pesbench.models.families import control as controls
 from pesbench.orchestration.config import read_models
 from pesbench.tasks.bonds.score import score_rows, score_scan
@@ -118,6 +119,28 @@ def test_a_control_lands_on_its_published_numbers(bsct_scans, registry, name):
         assert np.isnan(row["energy_mae"])
         if name == "reference":
             assert row["fsd_full"] == row["force_mae"] == row["fsd_slope_p95"] == 0.0
+    _check_aligned(settings["control"], scores)
+
+
+def _check_aligned(kind, scores):
+    """A shift is free in every scan; what breaks the curve costs what the FSD says of it."""
+    found = [row["fsd_aligned"] for row in scores]
+    expected = np.mean([row["fsd_full"] for row in scores])
+    if kind == "zero":
+        assert np.isnan(found).all()
+        assert {row["fsd_aligned_reason"] for row in scores} == {aligned.NO_MINIMUM}
+        return
+    assert {row["fsd_aligned_reason"] for row in scores} == {""}
+    if kind in ("reference", "shift"):
+        assert max(found) < (1.0 if kind == "shift" else 1e-12)
+        assert np.mean(found) < 0.03
+    elif kind in ("step", "cap", "spike"):
+        assert np.mean(found) == pytest.approx(expected, rel=0.01)
+    elif kind == "scaled":  # its minimum is that of the reference, its forces at q are not
+        assert 0.4 * expected < np.mean(found) < 0.7 * expected
+    else:  # noise of the force at its own minimum is not averaged away
+        assert kind == "noise"
+        assert np.mean(found) > expected
 
 
 def test_every_published_control_is_an_entry_and_three_dips_are(golden, registry):
@@ -188,7 +211,7 @@ def test_missing_frames_are_dropped_and_the_difference_spans_the_gap(bsct_scans)
 
 def test_a_dip_is_two_spurious_extrema_in_energies_and_in_forces(bsct_scans):
     """E and F of the dip agree, so that both curves show the same, but for wells near 0.01 eV."""
-    both = []
+    both, slopes = [], []
     for scan in list(bsct_scans.values())[::10]:
         prediction = controls.predict("dip", 0.5, scan)
         row = score_scan(scan, _evaluated(scan, prediction.forces, prediction.energy))
@@ -198,6 +221,9 @@ def test_a_dip_is_two_spurious_extrema_in_energies_and_in_forces(bsct_scans):
         both.append((row["spurious_extrema"], row["spurious_extrema_force"]))
         assert abs(row["energy_force_inconsistency"]) < 0.02
         assert row["compression_monotone"] == row["compression_monotone_force"] == 1.0
+        slopes.append((row["fsd_aligned"], row["fsd_full"]))
+    own, published = np.mean(slopes, axis=0)
+    assert own == pytest.approx(published, rel=0.01)
     assert sum(energy == force for energy, force in both) >= 0.9 * len(both)
     assert {count for counts in both for count in counts} <= {0, 2}
 

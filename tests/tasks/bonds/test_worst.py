@@ -27,7 +27,7 @@ from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.tasks.bonds import faults, worst
 from pesbench.tasks.bonds.model_section import model_section
-from pesbench.tasks.bonds.score import COLUMNS, PLACES, score_rows, score_scan
+from pesbench.tasks.bonds.score import COLUMNS, PLACES, WORDS, score_rows, score_scan
 
 COORDINATE = np.linspace(0.75, 3.0, 100)
 REST, DEPTH, STIFFNESS = 1.5, 4.0, 2.0
@@ -293,9 +293,9 @@ def test_older_scores_say_that_they_do_not_know(scores):
 
 def test_scores_of_both_versions_are_listed_and_the_older_ones_counted(scores):
     old = scores["scan"] == "C-C/hole"
-    numbers = [column for column in PLACES if column not in ("extremum", "bond_class")]
+    numbers = [column for column in PLACES if column not in WORDS]
     scores.loc[old, numbers] = math.nan
-    scores.loc[old, ["extremum", "bond_class"]] = None
+    scores.loc[old, list(WORDS)] = None
     extrema = listed(worst.worst_scans(scores), "extrema")
     assert extrema["rank"].isna().tolist() == [True, False]
     assert "1 of 3 scored scans" in extrema["note"][0]

@@ -161,7 +161,7 @@ def _section(arguments: argparse.Namespace) -> None:
     from pesbench.files.scan_set import ScanSet
     from pesbench.metrics.board import mean_columns
     from pesbench.report import choice
-    from pesbench.report.tables import check_rank_by
+    from pesbench.report.columns import check_rank_by
 
     name = arguments.task
     check_rank_by(arguments.rank_by)

@@ -53,6 +53,7 @@ def read_scores(
     text: Collection[str] = (),
     words: Collection[str] = (),
     cure: str = AGAIN,
+    numbers: Collection[str] = (),
 ) -> pd.DataFrame:
     """Scores with their `attrs`, compared with their seal, or with the checksums of their pages.
 
@@ -62,6 +63,7 @@ def read_scores(
         text: Columns that hold text in every row.
         words: Text with gaps; need not be there.
         cure: What a message ends with.
+        numbers: Columns that hold numbers or truth values where they are there.
 
     Raises:
         FileError: they are damaged or no scores, or a column is missing or holds something else.
@@ -88,7 +90,7 @@ def read_scores(
             attributes.get("scan_set_sha256"), str
         ):
             raise FileError(path, "does not say which scan set it is of", cure)
-        _check_columns(path, table, columns, (text, words), cure)
+        _check_columns(path, table, columns, (text, words, numbers), cure)
         # the rest of what pandas wrote of itself is not needed
         frame = table.replace_schema_metadata(None).to_pandas()
     frame.attrs = attributes
@@ -106,12 +108,12 @@ def _check_columns(
     path: Path,
     table: pa.Table,
     columns: Collection[str],
-    texts: tuple[Collection[str], Collection[str]],
+    kinds_of: tuple[Collection[str], Collection[str], Collection[str]],
     cure: str,
 ) -> None:
     import pyarrow.types as kinds
 
-    text, words = texts
+    text, words, numbers = kinds_of
     if missing := [name for name in columns if name not in table.column_names]:
         raise FileError(path, f"no column {missing[0]!r}", cure)
     if len(set(table.column_names)) < table.num_columns:
@@ -123,7 +125,7 @@ def _check_columns(
             right = kinds.is_string(kind) or kinds.is_large_string(kind)
             if column.null_count:
                 right = name in words and (right or column.null_count == len(column))
-        elif name in columns:
+        elif name in columns or name in numbers:
             right = kinds.is_floating(kind) or kinds.is_integer(kind) or kinds.is_boolean(kind)
             right = right or kinds.is_null(kind)
         else:

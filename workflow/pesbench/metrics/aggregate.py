@@ -159,6 +159,22 @@ class Ranks:
     high: Array
 
 
+def ranks(values: ArrayLike) -> NDArray[np.int64]:
+    """Ranks of models by mean score, 1 the lowest; equal means share the better rank.
+
+    Args:
+        values: Scores, lower is better, shape (M, n).
+
+    Returns:
+        Shape (M,).
+
+    Raises:
+        ValueError: there is no value, or one is NaN.
+    """
+    means = _scored(values).mean(axis=1)
+    return rankdata(_rounded(means), method="min").astype(np.int64)
+
+
 def rank_intervals(
     values: ArrayLike,
     clusters: Sequence[str],
@@ -182,14 +198,14 @@ def rank_intervals(
         ValueError: there is no value, or one is NaN.
     """
     array = _scored(values)
-    rank = rankdata(_rounded(array.mean(axis=1)), method="min").astype(np.int64)
+    rank = ranks(array)
     if len(set(clusters)) < 2:
         missing = np.full(len(rank), np.nan)
         return Ranks(rank, missing, missing.copy())
     means = bootstrap_means(array, clusters, name, resamples)
-    ranks = rankdata(_rounded(means), method="min", axis=1)
+    resampled = rankdata(_rounded(means), method="min", axis=1)
     tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(ranks, tails, axis=0, method="inverted_cdf")
+    low, high = np.quantile(resampled, tails, axis=0, method="inverted_cdf")
     return Ranks(rank, low, high)
 
 

@@ -26,6 +26,7 @@ EPSILON_EV_PER_ANGSTROM = 1.0
 WINDOW_ANGSTROM = 0.25
 MATCH_ANGSTROM = 0.25
 MATCH_PROMINENCE_RATIO = 4.0
+PUBLISHED_STEPS_ANGSTROM = (0.0207, 0.0278)  # of BSCT-SPICE: N-O to C-P
 
 
 def equilibrium_index(reference_energy: Array) -> int:
@@ -169,6 +170,11 @@ def below_ceiling(reference_energy: Array, q: int, ceiling_ev: float) -> NDArray
     return reference_energy - reference_energy[q] <= ceiling_ev
 
 
+def step_length(coordinate: Array) -> float:
+    """The usual step of the grid in Å, a median: gaps of missing frames do not change it."""
+    return float(np.median(np.diff(coordinate)))
+
+
 def force_mae(forces: Array, reference_forces: Array) -> float:
     """Mean absolute error of force components in eV/Å, over frames, atoms and xyz."""
     return float(np.mean(np.abs(forces - reference_forces)))
@@ -183,9 +189,12 @@ def energy_mae(energy: Array, reference_energy: Array) -> float:
     return float(np.mean(np.abs(energy - reference_energy)))
 
 
-def energy_mae_aligned(energy: Array, reference_energy: Array, q: int) -> float:
-    """Mean absolute error in eV after each side subtracts its energy at frame q."""
-    return float(np.mean(np.abs((energy - energy[q]) - (reference_energy - reference_energy[q]))))
+def energy_mae_aligned(
+    energy: Array, reference_energy: Array, q: int, frames: NDArray[np.bool_] | slice = slice(None)
+) -> float:
+    """Mean absolute error in eV, over some frames, after each side subtracts its energy at q."""
+    error = (energy - energy[q]) - (reference_energy - reference_energy[q])
+    return float(np.mean(np.abs(error[frames])))
 
 
 def energy_force_inconsistency(positions: Array, forces: Array, energy: Array) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pesbench.core.text import number
-from pesbench.report.tables import unit_of
+from pesbench.report.columns import unit_of
 
 
 def sentences(board: pd.DataFrame, answers: Sequence[str]) -> list[str]:

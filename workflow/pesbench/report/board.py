@@ -11,9 +11,9 @@ from pesbench.core.errors import FileError, UserError
 from pesbench.core.found import tasks
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.board import board_frame
+from pesbench.report.columns import SCORE_COLUMNS
 from pesbench.report.graph import SECTIONS, model_section_folder
 from pesbench.report.sections import NAME, StoredSection, read_section
-from pesbench.report.tables import SCORE_COLUMNS
 
 _CURE = "remove the folder, and the same snakemake command makes it again"
 

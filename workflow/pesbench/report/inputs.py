@@ -98,10 +98,19 @@ def read_run(
 def read_task_scores(path: Path, scan_set: ScanSet, task: Task) -> pd.DataFrame:
     """The scores of one model.
 
+    Metrics that an older version did not write are there, without a value; `attrs["lacks"]` names
+    them.
+
     Raises:
         UserError: they are missing, damaged, empty or of another scan set.
     """
-    found = read_scores(path, task.columns, task.text)
+    metrics = [metric.name for metric in task.metrics]
+    always = [column for column in task.columns if column not in metrics]
+    found = read_scores(path, always, task.text, numbers=metrics)
+    attributes = found.attrs
+    lacks = [name for name in metrics if name not in found]
+    found = found.assign(**dict.fromkeys(lacks, float("nan")))
+    found.attrs = attributes | {"lacks": lacks}
     if found.attrs["scan_set_sha256"] != scan_set.sha256:
         raise UserError(
             f"{path}: scored on another scan set than {scan_set.path}; remove it and score again"

@@ -15,6 +15,7 @@ from pesbench.core.text import html_text
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_csv
 from pesbench.report import tables
+from pesbench.report.columns import EQUIVALENT, Column, columns_of
 from pesbench.report.sections import StoredSection, StoredTable, read_figure
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -141,13 +142,13 @@ def _anchor(section: str, model: str) -> str:
 def _board(
     board: pd.DataFrame, role: str, heading: str, of_models: Mapping[str, Sequence[StoredSection]]
 ) -> dict[str, Any]:
-    columns = tables.columns_of(board, role)
+    columns = columns_of(board, role)
     rows = []
     for row in board[board["role"] == role].to_dict("records"):
         cells = []
         for column in columns:
             text = column.cell(row)
-            if column is tables.EQUIVALENT:
+            if column is EQUIVALENT:
                 text = text.replace("; ", "\n")
             is_model = column.sort == "model"
             cells.append(
@@ -170,10 +171,10 @@ def _board(
     return {"heading": heading, "columns": heads, "rows": rows}
 
 
-def _look(column: tables.Column, text: str) -> str:
+def _look(column: Column, text: str) -> str:
     if text in _EMPTY:
         return "none"
-    if column is tables.EQUIVALENT:
+    if column is EQUIVALENT:
         return "wide"
     return _WORDS.get(column.sort, "")
 

@@ -39,7 +39,7 @@ def _merge(arguments: argparse.Namespace) -> None:
     from pesbench.commands.merge.assembly import merge
     from pesbench.commands.merge.options import choices
     from pesbench.commands.merge.place import new_folder
-    from pesbench.report.tables import check_rank_by
+    from pesbench.report.columns import check_rank_by
 
     if arguments.without_dynamics is not None:
         raise UserError("--without-dynamics: give --without-task RESULTS:dynamics in its place")

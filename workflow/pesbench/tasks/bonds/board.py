@@ -27,6 +27,13 @@ NEAR_EQUILIBRIUM_ANGSTROM = 0.15
 MESSAGE_CHARACTERS = 160
 # Zero forces computed in float32 must not pass as better than zero forces.
 _EQUAL = 1e-6
+_AGAINST_ZERO = {"fsd_full": "FSD", "force_mae": "force MAE"}
+_OTHER_RANKS = {  # beside the rank by `rank_by`, whichever that is
+    "fsd_full": "rank_full",
+    "fsd_aligned": "rank_aligned",
+    "fsd_windowed": "rank_windowed",
+}
+_N_OTHER = tuple(f"n_{column}" for column in _OTHER_RANKS.values())  # shared scans of each
 
 
 def leaderboard(
@@ -54,14 +61,14 @@ def leaderboard(
     full = {name: scan_values(rows, "fsd_full") for name, rows in scored.items()}
     ladders = {ladder.kind: ladder_scores(ladder, facts, full) for ladder in CONTROL_LADDERS}
     zeros = [fact for fact in facts if fact.control is not None and fact.control[0] == "zero"]
-    zero = scan_values(scored[zeros[0].name], "fsd_full") if zeros else None
+    zero = scored[zeros[0].name] if zeros else None
     board = pd.DataFrame(
         [_row(fact, scores[fact.name], scored[fact.name], ladders, zero) for fact in facts]
     )
     candidates = {fact.name: scored[fact.name] for fact in facts if fact.role == "model"}
     board = board.merge(_rank_columns(candidates, rank_by), on="model", how="left")
-    whole = ("rank", "rank_low", "rank_high", "rank_windowed", "n_shared", "n_seen", "n_unseen")
-    for column in whole:
+    ranks = ("rank", "rank_low", "rank_high", *_OTHER_RANKS.values())
+    for column in (*ranks, *_N_OTHER, "n_shared", "n_seen", "n_unseen"):
         board[column] = board[column].astype("Int64")
     for column in ("no_better_than_zero", "theory_gap"):
         board[column] = board[column].astype("boolean")
@@ -89,13 +96,19 @@ _COLUMNS = (
     "equivalent",
     "rank_low",
     "rank_high",
-    "rank_windowed",
+    *_OTHER_RANKS.values(),
+    *_N_OTHER,
     "n_shared",
     "fsd_full_shared",
     "fsd_full_median",
     "fsd_full_macro",
+    "fsd_aligned",
     "fsd_slope_p95",
     "fsd_peak_near_equilibrium",
+    "force_mae_1ev",
+    "force_mae_2ev",
+    "energy_mae_1ev",
+    "energy_mae_2ev",
     "spurious_extrema_force",
     "energy_force_inconsistency",
     "compression_monotone",
@@ -112,8 +125,12 @@ _COLUMNS = (
     "defect",
     "dose",
     "no_better_than_zero",
+    "no_better_than_zero_in",
     "missing",
     "missing_example",
+    "lacks",
+    "step_low",
+    "step_high",
     *(ladder.column for ladder in CONTROL_LADDERS),
     "seconds_per_frame",
     "worker_deaths",
@@ -125,10 +142,15 @@ _MEANS = (
     "fsd_compress",
     "fsd_stretch",
     "fsd_windowed",
+    "fsd_aligned",
     "fsd_slope_p95",
     "force_mae",
+    "force_mae_1ev",
+    "force_mae_2ev",
     "energy_mae",
     "energy_mae_aligned",
+    "energy_mae_1ev",
+    "energy_mae_2ev",
     "spurious_extrema",
     "spurious_extrema_force",
     "energy_force_inconsistency",
@@ -143,6 +165,8 @@ _DERIVED = (
     "fsd_peak_near_equilibrium",
     *(f"{column}_{group}" for column in ("n", "fsd_full", "force_mae") for group in (SEEN, UNSEEN)),
     *(ladder.column for ladder in CONTROL_LADDERS),
+    "step_low",
+    "step_high",
     "seconds_per_frame",
 )
 
@@ -163,7 +187,7 @@ def _row(
     rows: pd.DataFrame,
     scored: pd.DataFrame,
     ladders: Mapping[str, pd.DataFrame],
-    zero: pd.Series | None,
+    zero: pd.DataFrame | None,
 ) -> dict[str, Any]:
     """Part of a model's row that is independent of the other ranked models."""
     values = {column: scan_values(scored, column) for column in _MEANS}
@@ -181,10 +205,12 @@ def _row(
         "n_scored": len(scored),
         # scores of earlier versions lack it
         "worker_deaths": int(rows["worker_deaths"].sum()) if "worker_deaths" in rows else 0,
+        "lacks": ", ".join(name for name in _MEANS if name in rows.attrs.get("lacks", ())),
         "no_better_than_zero": pd.NA,
+        "no_better_than_zero_in": "",
         "equivalent": "n/a",
     }
-    row |= _missing(rows, values, len(scored))
+    row |= _missing(rows, scored, values)
     row |= dict.fromkeys((*_MEANS, *_DERIVED), float("nan"))
     row |= {column: aggregate.mean(v) for column, v in values.items() if len(v)}
     full = values["fsd_full"]
@@ -201,13 +227,28 @@ def _row(
         offset = scan_values(about[rough], "fsd_peak_offset").abs()
         row["fsd_peak_near_equilibrium"] = aggregate.mean(offset <= NEAR_EQUILIBRIUM_ANGSTROM)
     row |= _by_split(scored)
+    if "step_angstrom" in about and (steps := about["step_angstrom"].dropna()).size:
+        row |= {"step_low": float(steps.min()), "step_high": float(steps.max())}
     row["seconds_per_frame"] = float(scored["wall_s"].sum() / scored["n_frames"].sum())
     if fact.role == "model":
         row |= equivalents(full, ladders)
-        if zero is not None and len(both := full.index.intersection(zero.index)):
-            floor = aggregate.mean(zero[both]) * (1 - _EQUAL)
-            row["no_better_than_zero"] = bool(aggregate.mean(full[both]) >= floor)
+        if zero is not None and len(full.index.intersection(zero.index)):
+            worse = _no_better_than(zero, values)
+            row["no_better_than_zero"] = bool(worse)
+            row["no_better_than_zero_in"] = " and ".join(worse)
     return row
+
+
+def _no_better_than(zero: pd.DataFrame, values: Mapping[str, pd.Series]) -> list[str]:
+    """What a model is no better in than zero forces, in words, each on the scans both have."""
+    found = []
+    for column, words in _AGAINST_ZERO.items():
+        own, floor = values[column], scan_values(zero, column)
+        both = own.index.intersection(floor.index)
+        least = aggregate.mean(floor[both]) * (1 - _EQUAL) if len(both) else np.inf
+        if len(both) and aggregate.mean(own[both]) >= least:
+            found.append(words)
+    return found
 
 
 def _by_split(scored: pd.DataFrame) -> dict[str, Any]:
@@ -223,13 +264,17 @@ def _by_split(scored: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _missing(rows: pd.DataFrame, values: Mapping[str, pd.Series], n_scored: int) -> dict[str, str]:
+def _missing(
+    rows: pd.DataFrame, scored: pd.DataFrame, values: Mapping[str, pd.Series]
+) -> dict[str, str]:
     """Outcome of the scans without a score, and scores that only some scans have."""
     failed = rows[rows["status"] != "ok"]
     counts = failed["status"].value_counts(sort=True)
     parts = [f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items()]
     parts += [
-        f"{column} of {len(v)} scans only" for column, v in values.items() if 0 < len(v) < n_scored
+        f"{column} of {len(v)} scans only{_reasons(scored.drop(v.index), column)}"
+        for column, v in values.items()
+        if 0 < len(v) < len(scored)
     ]
     example = ""
     if len(failed):
@@ -237,6 +282,14 @@ def _missing(rows: pd.DataFrame, values: Mapping[str, pd.Series], n_scored: int)
         message = textwrap.shorten(str(first["message"]), MESSAGE_CHARACTERS, placeholder=" …")
         example = f"{first['scan']}: {message or first['status']}"
     return {"missing": ", ".join(parts), "missing_example": example}
+
+
+def _reasons(without: pd.DataFrame, column: str) -> str:
+    """Why scored scans lack one score, where the scores tell it."""
+    if f"{column}_reason" not in without:
+        return ""
+    told = [reason for reason in without[f"{column}_reason"].dropna().unique() if reason]
+    return f" (others: {'; '.join(told)})" if told else ""
 
 
 def _shared(scored: Mapping[str, pd.DataFrame], column: str) -> tuple[pd.DataFrame, list[str]]:
@@ -256,8 +309,9 @@ def _shared(scored: Mapping[str, pd.DataFrame], column: str) -> tuple[pd.DataFra
 
 def _rank_columns(scored: Mapping[str, pd.DataFrame], rank_by: str) -> pd.DataFrame:
     """Ranks of the models on the scans they share; no rank for a model without the score."""
-    columns = ["rank", "rank_low", "rank_high", "rank_windowed", "n_shared", "rank_score"]
-    ranks = pd.DataFrame(index=list(scored), columns=[*columns, "fsd_full_shared"], dtype=float)
+    own = ("rank", "rank_low", "rank_high", "n_shared", "rank_score", "fsd_full_shared")
+    columns = [*own, *_OTHER_RANKS.values(), *_N_OTHER]
+    ranks = pd.DataFrame(index=list(scored), columns=columns, dtype=float)
     ranks.index.name = "model"
     shared, systems = _shared(scored, rank_by)
     ranks.loc[shared.columns, "n_shared"] = len(shared)
@@ -272,10 +326,11 @@ def _rank_columns(scored: Mapping[str, pd.DataFrame], rank_by: str) -> pd.DataFr
             full = scan_values(scored[name].loc[shared.index], "fsd_full")
             if len(full) == len(shared):
                 ranks.loc[name, "fsd_full_shared"] = aggregate.mean(full)
-    windowed, systems = _shared(scored, "fsd_windowed")
-    if len(windowed):
-        found = aggregate.rank_intervals(windowed.to_numpy().T, systems, "leaderboard")
-        ranks.loc[windowed.columns, "rank_windowed"] = found.rank
+    for score, column in _OTHER_RANKS.items():
+        other, _ = _shared(scored, score)
+        ranks.loc[other.columns, f"n_{column}"] = len(other)
+        if len(other):
+            ranks.loc[other.columns, column] = aggregate.ranks(other.to_numpy().T)
     return ranks.reset_index()
 
 

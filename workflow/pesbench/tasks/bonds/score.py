@@ -19,6 +19,7 @@ from pesbench.files.integrity import check_alike, check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.metrics import curves, smoothness
+from pesbench.metrics.aligned import self_aligned_deviation
 from pesbench.tasks.bonds import breaks
 from pesbench.tasks.bonds.settings import BondSettings
 from pesbench.tasks.bonds.task import TASK
@@ -33,7 +34,8 @@ Array = NDArray[np.float64]
 IDENTITY = ("model", "scan", "system", "bond", "seen", "n_atoms", "n_frames", "status", "message")
 FORCE_METRICS = tuple(one.name for one in TASK.metrics if not one.needs_energy)
 ENERGY_METRICS = tuple(one.name for one in TASK.metrics if one.needs_energy)
-# where a model breaks, for `pesbench.tasks.bonds.faults`; scores of earlier versions lack them
+# where a model breaks, for `pesbench.tasks.bonds.faults`, and what explains a score; scores of
+# earlier versions lack them
 PLACES = (
     "missing_extrema",
     "missing_extrema_force",
@@ -51,9 +53,12 @@ PLACES = (
     "force_constant",
     "force_constant_shift",
     "bond_class",
+    "fsd_aligned_reason",
+    "step_angstrom",
 )
-WORDS = ("extremum", "bond_class")  # of those, text
+WORDS = ("extremum", "bond_class", "fsd_aligned_reason")  # of those, text
 _CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
+REACHED_EV = (1, 2)  # energies above the minimum up to which errors are told, too
 TRAINED_ON = "no test: the model was trained on this scan"
 COLUMNS = (
     *IDENTITY,
@@ -64,7 +69,6 @@ COLUMNS = (
     "command_s",
     "worker_deaths",
 )
-ALWAYS = (*IDENTITY, *FORCE_METRICS, *ENERGY_METRICS, "wall_s")  # in those of older versions, too
 TEXT = ("model", "scan", "system", "bond", "seen", "status", "message")
 
 
@@ -98,7 +102,8 @@ def score_scan(
     )
     work = curves.integrated_energy(positions, forces, q)
     reference_work = curves.integrated_energy(positions, reference_forces, q)
-    compress, stretch = slice(0, q + 1), slice(q, None)
+    sides, reached = _parts(reference_energy, q)
+    aligned = self_aligned_deviation(coordinate, positions, forces, reference_forces, q)
     scores: dict[str, float | str] = {
         "fsd_full": fsd.full,
         "fsd_compress": fsd.compress,
@@ -107,14 +112,17 @@ def score_scan(
         "fsd_windowed_coordinate": fsd.windowed_coordinate,
         "fsd_below_ceiling": fsd.below_ceiling,
         "fsd_below_ceiling_coordinate": fsd.below_ceiling_coordinate,
+        "fsd_aligned": aligned.value,
+        "fsd_aligned_reason": aligned.reason,
         "fsd_slope_p95": fsd.slope_p95,
         "fsd_peak_index": int(frames[fsd.peak_index]),
         "fsd_peak_index_next": int(frames[fsd.peak_index + 1]),
         "fsd_peak_coordinate": fsd.peak_coordinate,
         "fsd_peak_offset": fsd.peak_offset,
-        "force_mae": smoothness.force_mae(forces, reference_forces),
-        "force_mae_compress": smoothness.force_mae(forces[compress], reference_forces[compress]),
-        "force_mae_stretch": smoothness.force_mae(forces[stretch], reference_forces[stretch]),
+        **{
+            f"force_mae{name}": smoothness.force_mae(forces[part], reference_forces[part])
+            for name, part in (sides | reached).items()
+        },
         "spurious_extrema_force": smoothness.count_spurious_extrema(
             coordinate, work, reference_work
         ),
@@ -123,6 +131,7 @@ def score_scan(
             smoothness.is_compression_monotone(coordinate, work, q)
         ),
         "bond_class": breaks.bond_class(scan.numbers, scan.bonds, scan.atoms),
+        "step_angstrom": smoothness.step_length(coordinate),
     }
     pairs = [(work, reference_work)]
     if np.isfinite(energy).all():
@@ -131,18 +140,41 @@ def score_scan(
     if len(pairs) == 1:
         return scores | dict.fromkeys((*ENERGY_METRICS, "missing_extrema"), float("nan"))
     own = smoothness.energy_force_inconsistency(positions, reference_forces, reference_energy)
-    return scores | {
-        "energy_mae": smoothness.energy_mae(energy, reference_energy),
-        "energy_mae_compress": smoothness.energy_mae(energy[compress], reference_energy[compress]),
-        "energy_mae_stretch": smoothness.energy_mae(energy[stretch], reference_energy[stretch]),
-        "energy_mae_aligned": smoothness.energy_mae_aligned(energy, reference_energy, q),
+    inconsistency = smoothness.energy_force_inconsistency(positions, forces, energy)
+    return (
+        scores
+        | {"energy_force_inconsistency": inconsistency - own}
+        | _of_energies(coordinate, energy, reference_energy, q)
+    )
+
+
+def _of_energies(
+    coordinate: Array, energy: Array, reference_energy: Array, q: int
+) -> dict[str, float]:
+    """Scores from the energies alone; arrays in Å and eV of shape (F,), q the minimum."""
+    sides, reached = _parts(reference_energy, q)
+    return {
+        **{
+            f"energy_mae{name}": smoothness.energy_mae(energy[part], reference_energy[part])
+            for name, part in sides.items()
+        },
+        **{
+            f"energy_mae{name}": smoothness.energy_mae_aligned(energy, reference_energy, q, part)
+            for name, part in ({"_aligned": slice(None)} | reached).items()
+        },
         "spurious_extrema": smoothness.count_spurious_extrema(coordinate, energy, reference_energy),
         "missing_extrema": smoothness.count_missing_extrema(coordinate, energy, reference_energy),
-        "energy_force_inconsistency": smoothness.energy_force_inconsistency(
-            positions, forces, energy
-        )
-        - own,
         "compression_monotone": float(smoothness.is_compression_monotone(coordinate, energy, q)),
+    }
+
+
+def _parts(
+    reference_energy: Array, q: int
+) -> tuple[dict[str, slice], dict[str, NDArray[np.bool_]]]:
+    """Frames of the scan and its sides, and those up to `REACHED_EV`, by the end of a name."""
+    sides = {"": slice(None), "_compress": slice(0, q + 1), "_stretch": slice(q, None)}
+    return sides, {
+        f"_{limit}ev": smoothness.below_ceiling(reference_energy, q, limit) for limit in REACHED_EV
     }
 
 

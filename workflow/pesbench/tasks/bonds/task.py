@@ -31,6 +31,8 @@ class Bonds(Task):
                help="FSD of the stretched side."),
         Metric("fsd_windowed", "windowed", "Å⁻¹", "lower", ranks=True,
                help="FSD without the slopes within 0.25 Å of the reference minimum."),
+        Metric("fsd_aligned", "self-aligned", "Å⁻¹", "lower", ranks=True,
+               help="FSD of each side about its own minimum and its own force there."),
         Metric("fsd_slope_p95", "fsd_slope_p95", "Å⁻¹", "lower", ranks=True,
                help="95th percentile of the slopes, whose largest is the FSD."),
         Metric("fsd_peak_index", "index of the FSD's peak",
@@ -47,6 +49,11 @@ class Bonds(Task):
                help="Force MAE of the compressed side."),
         Metric("force_mae_stretch", "force_mae_stretch", "eV/Å", "lower", ranks=True,
                help="Force MAE of the stretched side."),
+        Metric("force_mae_1ev", "force MAE below 1 eV", "eV/Å", "lower", ranks=True,
+               help="Force MAE over the frames of which the reference energy is at most 1 eV above "
+               "its minimum."),
+        Metric("force_mae_2ev", "force MAE below 2 eV", "eV/Å", "lower", ranks=True,
+               help="The same up to 2 eV."),
         Metric("spurious_extrema_force", "spurious extrema, integrated force", "per scan", "lower",
                help="Extrema of the integrated force that the reference does not "
                "have.", ranks=True),
@@ -61,6 +68,12 @@ class Bonds(Task):
         Metric("energy_mae_aligned", "energy MAE, aligned", "eV", "lower", needs_energy=True,
                help="Mean absolute error of energies relative to the reference minimum.",
                ranks=True),
+        Metric("energy_mae_1ev", "energy MAE below 1 eV, aligned", "eV", "lower",
+               needs_energy=True, ranks=True,
+               help="Aligned energy MAE over the frames of which the reference energy is at most "
+               "1 eV above its minimum."),
+        Metric("energy_mae_2ev", "energy MAE below 2 eV, aligned", "eV", "lower",
+               needs_energy=True, ranks=True, help="The same up to 2 eV."),
         Metric("spurious_extrema", "spurious extrema", "per scan", "lower", needs_energy=True,
                help="Extrema of the energy that the reference does not have.", ranks=True),
         Metric("energy_force_inconsistency", "energy_force_inconsistency", "eV", "lower",
@@ -81,6 +94,7 @@ class Bonds(Task):
         "fsd_below_ceiling_coordinate", "extremum", "extremum_coordinate", "extremum_depth",
         "wall_coordinate", "wall_energy", "wall_reference_energy", "bond_length",
         "bond_length_shift", "force_constant", "force_constant_shift", "bond_class",
+        "fsd_aligned_reason", "step_angstrom",
     )  # fmt: skip
     # Å⁻¹ and eV/Å: the same program on another machine differs by 6e-9 and 3e-10, another program
     # at the same level of theory by its integrals
