@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pesbench.core.bond_graph import atom_classes, bond_class
 from pesbench.metrics import curves, smoothness
 from pesbench.tasks.bonds import breaks
 
@@ -200,10 +201,9 @@ def test_bonds_share_a_class_where_the_graph_does_not_tell_them_apart(name):
         order = generator.permutation(len(numbers))
         place = np.argsort(order)
         graph = np.array([[place[i], place[j]] for i, j in bonds])
+        colours = atom_classes(np.array(numbers)[order], graph)
         of = {
-            bond: breaks.bond_class(
-                np.array(numbers)[order], graph, (int(place[bond[0]]), int(place[bond[1]]))
-            )
+            bond: bond_class(colours, (int(place[bond[0]]), int(place[bond[1]])))
             for members in classes
             for bond in members
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,43 @@ def connected_parts(n_atoms: int, bonds: NDArray[np.int64]) -> tuple[int, NDArra
 def bond_type(number_i: int, number_j: int) -> str:
     """The two element symbols in alphabetical order, such as `C-N`."""
     return "-".join(sorted((chemical_symbols[number_i], chemical_symbols[number_j])))
+
+
+def to_hydrogen(bond: str) -> bool:
+    """Whether a bond type is one with a hydrogen, which BSCT-SPICE has none of."""
+    return "H" in bond.split("-")
+
+
+def atom_classes(numbers: NDArray[np.int64], bonds: NDArray[np.int64]) -> list[int]:
+    """A number of each atom, which atoms share that the bond graph does not distinguish.
+
+    Atoms begin with their element and are told apart by what their neighbours are, again and again
+    until no more are (colour refinement).
+
+    Args:
+        numbers: Atomic numbers, shape (N,).
+        bonds: Bond graph, shape (B, 2).
+    """
+    neighbours: list[list[int]] = [[] for _ in numbers]
+    for i, j in bonds.tolist():
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    colours: list[int] = [int(number) for number in numbers]
+    while True:
+        signs = [
+            (colour, sorted(colours[k] for k in near))
+            for colour, near in zip(colours, neighbours, strict=True)
+        ]
+        ranks = {repr(sign): k for k, sign in enumerate(sorted(signs))}
+        refined = [ranks[repr(sign)] for sign in signs]
+        if len(set(refined)) == len(set(colours)):
+            return refined
+        colours = refined
+
+
+def bond_class(classes: Sequence[int], atoms: tuple[int, int]) -> str:
+    """A name that equivalent bonds of one molecule share; `classes` is of `atom_classes`."""
+    return "-".join(map(str, sorted(classes[atom] for atom in atoms)))
 
 
 def fragments(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.core.bond_graph import to_hydrogen
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -55,6 +57,11 @@ class Scan:
     @property
     def n_frames(self) -> int:
         return len(self.coordinate)
+
+    @property
+    def to_hydrogen(self) -> bool:
+        """Whether the bond is one to a hydrogen, which BSCT-SPICE has none of."""
+        return to_hydrogen(self.bond)
 
     @property
     def n_atoms(self) -> int:

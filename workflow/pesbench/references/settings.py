@@ -132,7 +132,12 @@ class MoleculeScansSettings(MoleculesSettings):
         help="Bond types to scan, such as `C-N`, or globs of them.",
         pattern="^[^-]",  # an option of a command begins with a dash
     )
-    bonds_to_hydrogen: bool = setting(False, help="Whether bonds with a hydrogen are also scanned.")
+    bonds_to_hydrogen: bool = setting(
+        False,
+        help="Whether bonds with a hydrogen are also scanned: of bonds that the bond graph does "
+        "not distinguish, such as the three of a methyl group, one. Ranks are by the other "
+        "bonds, as in BSCT-SPICE.",
+    )
     shard_size: int = setting(
         25,
         help="Number of scans of a job of the reference; a killed job continues after its last "

@@ -15,7 +15,7 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from pesbench.core.bond_graph import bond_type, fragments, n_parts
+from pesbench.core.bond_graph import atom_classes, bond_class, bond_type, fragments, n_parts
 from pesbench.core.scans import Scan
 from pesbench.core.systems import System
 
@@ -101,9 +101,12 @@ def planned_bonds(
 
     Args:
         system: The molecule; its `scan_bonds`, where given, are taken as they are.
-        bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too.
+        bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too: of those that the bond
+            graph does not distinguish, such as the three of a methyl group, the first.
         types: Globs of bond types.
     """
+    classes = atom_classes(system.numbers, system.bonds) if bonds_to_hydrogen else []
+    seen: set[str] = set()
     parts = n_parts(len(system.numbers), system.bonds)
     chosen = system.bonds if system.scan_bonds is None else system.scan_bonds
     for i, j in chosen.tolist():
@@ -114,6 +117,10 @@ def planned_bonds(
                 continue
             if not any(fnmatchcase(kind, pattern) for pattern in types):
                 continue
+            if 1 in (z_i, z_j):
+                if (same := bond_class(classes, (i, j))) in seen:
+                    continue
+                seen.add(same)
         if parts > 1:
             reason = f"{system.id} is {parts} molecules: one at a time can be scanned"
             yield SkippedBond(system.id, kind, (i, j), reason)
@@ -136,7 +143,7 @@ def bond_scans(
 
     Args:
         system: The molecule.
-        bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too.
+        bonds_to_hydrogen: Whether bonds with a hydrogen are scanned too, see `planned_bonds`.
         types: Globs of bond types.
     """
     for bond in planned_bonds(system, bonds_to_hydrogen=bonds_to_hydrogen, types=types):

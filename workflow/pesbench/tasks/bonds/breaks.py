@@ -140,31 +140,3 @@ def wall_gives_way(
     gives_way = (np.diff(energy[wall]) >= 0) & (np.diff(reference_energy[wall]) < 0)
     steps = np.flatnonzero(gives_way)
     return int(wall[steps[-1] + 1]) if steps.size else None
-
-
-def bond_class(numbers: NDArray[np.int64], bonds: NDArray[np.int64], atoms: tuple[int, int]) -> str:
-    """A name that equivalent bonds of one molecule share, by the bond graph.
-
-    Atoms begin with their element and are told apart by what their neighbours are, again and again
-    until no more are (colour refinement).
-
-    Args:
-        numbers: Atomic numbers, shape (N,).
-        bonds: Bond graph, shape (B, 2).
-        atoms: The bond (i, j).
-    """
-    neighbours: list[list[int]] = [[] for _ in numbers]
-    for i, j in bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-    colours: list[int] = [int(number) for number in numbers]
-    while True:
-        signs = [
-            (colour, sorted(colours[k] for k in near))
-            for colour, near in zip(colours, neighbours, strict=True)
-        ]
-        ranks = {repr(sign): k for k, sign in enumerate(sorted(signs))}
-        refined = [ranks[repr(sign)] for sign in signs]
-        if len(set(refined)) == len(set(colours)):
-            return "-".join(map(str, sorted(refined[atom] for atom in atoms)))
-        colours = refined

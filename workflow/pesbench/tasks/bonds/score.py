@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.core.bond_graph import atom_classes, bond_class
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.jobs import ScoreJob
@@ -130,7 +131,7 @@ def score_scan(
         "compression_monotone_force": float(
             smoothness.is_compression_monotone(coordinate, work, q)
         ),
-        "bond_class": breaks.bond_class(scan.numbers, scan.bonds, scan.atoms),
+        "bond_class": bond_class(atom_classes(scan.numbers, scan.bonds), scan.atoms),
         "step_angstrom": smoothness.step_length(coordinate),
     }
     pairs = [(work, reference_work)]
