@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import ase.io
@@ -14,8 +14,10 @@ from rdkit import Chem
 from pesbench.core.bond_graph import bonds_from_geometry
 from pesbench.core.coordinates.bond import SkippedBond, bond_scans
 from pesbench.core.errors import UserError
+from pesbench.core.scans import Scan
 from pesbench.core.smiles import bonds_from_smiles
 from pesbench.files.molecules.reading import read_systems
+from pesbench.files.strict_yaml import read_yaml
 from pesbench.references import relax
 
 MINI = Path(__file__).parents[2] / "resources" / "mini"
@@ -52,6 +54,18 @@ def test_every_bond_type_of_bsct_spice_is_in_three_molecules():
     assert set(molecules) == NINE
     assert min(len(names) for names in molecules.values()) >= 3
     assert len(scans) == 55
+
+
+def test_bonds_to_hydrogen_of_the_default_config_are_one_of_each_class(repo):
+    """66 of 137: the ranks need none of them, and `make run` is to take minutes."""
+    assert read_yaml(repo / "config/config.yaml")["scan_sets"]["mini"]["bonds_to_hydrogen"]
+    items = [one for system in SYSTEMS for one in bond_scans(system, bonds_to_hydrogen=True)]
+    bound = [one for one in items if isinstance(one, Scan) and one.to_hydrogen]
+    assert Counter(one.bond for one in bound) == {
+        "C-H": 28, "H-N": 14, "H-O": 11, "H-P": 10, "H-S": 3,
+    }  # fmt: skip
+    assert {one.system for one in bound} == {system.id for system in SYSTEMS}
+    assert len(items) - len(bound) == 55 + 3  # with those in a ring, as without hydrogen
 
 
 def test_ring_bonds_are_skipped_with_the_reason():

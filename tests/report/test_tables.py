@@ -380,6 +380,40 @@ def test_scores_of_an_older_version_are_not_available_and_say_so():
     assert columns.section(board, "model")["self-aligned (Å⁻¹)"].tolist().count("n/a") == 1
 
 
+def bound(model, fsd, **more):
+    """Scores of bonds to hydrogen, beside those of `rows`."""
+    table = rows(model, fsd, **more)
+    table["bond"] = ["C-H" if k % 2 else "H-O" for k in range(len(table))]
+    table["scan"] = table["bond"] + "/" + table["system"] + "_" + table.index.astype(str)
+    return table
+
+
+def test_bonds_to_hydrogen_change_no_rank_and_no_mean_and_have_columns_of_their_own():
+    models = {"a": rows("a", SCANS), "b": rows("b", SCANS + 1, failed=[2])}
+    of_hydrogen = {"a": bound("a", SCANS * 9), "b": bound("b", SCANS, failed=[0, 1])}
+    both = {name: pd.concat([models[name], of_hydrogen[name]], ignore_index=True)
+            for name in models}  # fmt: skip
+    alone, beside = board_of(models, LADDER), board_of(both, LADDER)
+    own = [column for column in beside if column.endswith("_hydrogen")]
+    pd.testing.assert_frame_equal(beside.drop(columns=own), alone.drop(columns=own))
+    assert beside.loc["a", ["n_planned_hydrogen", "n_scored_hydrogen"]].tolist() == [20, 20]
+    assert beside.loc["b", ["n_planned_hydrogen", "n_scored_hydrogen"]].tolist() == [20, 18]
+    assert beside.loc["a", "fsd_full_hydrogen"] == pytest.approx(90)
+    assert beside.loc["b", "fsd_full_hydrogen"] == pytest.approx(SCANS[2:].mean())
+    assert columns.section(beside, "model")["to hydrogen: scored / planned"].tolist() == [
+        "20 / 20",
+        "18 / 20",
+    ]
+    assert "to hydrogen: FSD (Å⁻¹)" not in columns.section(alone, "model")
+
+
+def test_a_set_of_bonds_to_hydrogen_alone_is_ranked_by_them():
+    board = board_of({"a": bound("a", SCANS), "b": bound("b", SCANS + 1)})
+    assert board["rank"].tolist() == [1, 2]
+    assert board["n_planned"].tolist() == [20, 20]
+    assert board["n_planned_hydrogen"].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [(0.0208, 0.0277, ""), (0.0147, 0.0162, "0.015 to 0.016 Å"), (0.05, 0.05, "of 0.050 Å")],

@@ -6,6 +6,7 @@ This module is the one place where comparisons reach into tasks: what they need 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from pesbench.compare.comparison import BONDS, DYNAMICS, VIBRATIONS
 from pesbench.metrics.coverage import ENTRY_COVERAGE
 from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds.kinds import of_published_kind
 from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
 from pesbench.tasks.dynamics.board import dynamics_columns, main_runs
 from pesbench.tasks.dynamics.stored import Trajectories
@@ -53,10 +55,10 @@ class CompareInputs:
     made: Sequence[tuple[str, str]] = ()
     entry_coverage: float = ENTRY_COVERAGE
 
-    @property
+    @functools.cached_property
     def scores(self) -> Mapping[str, pd.DataFrame]:
-        """One row a scan, by model."""
-        return self.tables.get(BONDS, {})
+        """One row a scan of the published kind, by model: bonds without a hydrogen."""
+        return {name: of_published_kind(rows) for name, rows in self.tables.get(BONDS, {}).items()}
 
     @property
     def dynamics(self) -> Mapping[str, pd.DataFrame]:

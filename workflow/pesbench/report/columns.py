@@ -25,6 +25,9 @@ SCORE_COLUMNS = {  # what the tables cannot be without, and its kind
     **dict.fromkeys(("fsd_stretch", "fsd_windowed", "fsd_peak_near_equilibrium"), NUMBER),
     **dict.fromkeys(("fsd_aligned", "force_mae_1ev", "energy_mae_1ev"), NUMBER),
     **dict.fromkeys(("step_low", "step_high"), NUMBER),
+    **dict.fromkeys(("n_planned_hydrogen", "n_scored_hydrogen"), INTEGER),
+    **dict.fromkeys(("fsd_full_hydrogen", "fsd_aligned_hydrogen"), NUMBER),
+    **dict.fromkeys(("force_mae_hydrogen", "spurious_extrema_hydrogen"), NUMBER),
     **dict.fromkeys(("force_mae", "energy_mae", "energy_mae_aligned", "rank_score"), NUMBER),
     **dict.fromkeys(("spurious_extrema", "spurious_extrema_force", "dose"), NUMBER),
     "seconds_per_frame": NUMBER,
@@ -224,6 +227,38 @@ _SCORES = (
         "Scans whose largest slope lies within 0.15 Å of the reference minimum.",
     ),
 )
+_HYDROGEN = (  # where a set has such scans
+    Column(
+        "to hydrogen: scored / planned",
+        lambda row: f"{row['n_scored_hydrogen']} / {row['n_planned_hydrogen']}",
+        "n_scored_hydrogen",
+        "Scans of bonds to hydrogen, which ranks and the other columns leave out.",
+    ),
+    Column(
+        "to hydrogen: FSD (Å⁻¹)",
+        _fixed("fsd_full_hydrogen", 1),
+        "fsd_full_hydrogen",
+        "FSD of the bonds to hydrogen; their steps are shorter, so that a jump costs more.",
+    ),
+    Column(
+        "to hydrogen: self-aligned (Å⁻¹)",
+        _fixed("fsd_aligned_hydrogen", 1),
+        "fsd_aligned_hydrogen",
+        "Self-aligned FSD of the bonds to hydrogen.",
+    ),
+    Column(
+        "to hydrogen: force MAE (eV/Å)",
+        _significant("force_mae_hydrogen"),
+        "force_mae_hydrogen",
+        "Force MAE of the bonds to hydrogen.",
+    ),
+    Column(
+        "to hydrogen: spurious extrema (per scan)",
+        _fixed("spurious_extrema_hydrogen", 2),
+        "spurious_extrema_hydrogen",
+        "Spurious extrema of the bonds to hydrogen.",
+    ),
+)
 EQUIVALENT = Column(
     "same FSD as",
     lambda row: row["equivalent"],
@@ -249,10 +284,11 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     Where the ranks are not by the mean that is printed (another score, or fewer scans), the mean
     they are by stands beside them.
     """
+    hydrogen = _HYDROGEN if board["n_planned_hydrogen"].any() else ()
     if role == "perturbed":
-        return (_SCORES[0], *_DEFECT, *_SCORES[1:])
+        return (_SCORES[0], *_DEFECT, *_SCORES[1:], *hydrogen)
     if role != "model":
-        return _SCORES
+        return (*_SCORES, *hydrogen)
     model, coverage, fsd, compress, stretch, windowed, aligned, *rest = _SCORES
     rank_by = board["rank_by"].iloc[0]
     ranked = board[board["rank"].notna()]
@@ -267,7 +303,7 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     ranked_by = () if told else (by,)
     fsds = (fsd, EQUIVALENT, compress, stretch, windowed, aligned)
     others = (column for by, column in OTHER_RANKS.items() if by != rank_by)
-    return (_RANK, model, coverage, *ranked_by, *fsds, *others, *rest, _TIME)
+    return (_RANK, model, coverage, *ranked_by, *fsds, *others, *rest, *hydrogen, _TIME)
 
 
 def unit_of(score: str) -> str:

@@ -22,6 +22,7 @@ from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics import aggregate
 from pesbench.models.facts import ROLES, ModelFacts
 from pesbench.tasks.bonds.control_ladders import CONTROL_LADDERS, equivalents, ladder_scores
+from pesbench.tasks.bonds.kinds import of_bonds_to_hydrogen, of_published_kind
 
 NEAR_EQUILIBRIUM_ANGSTROM = 0.15
 MESSAGE_CHARACTERS = 160
@@ -33,6 +34,14 @@ _OTHER_RANKS = {  # beside the rank by `rank_by`, whichever that is
     "fsd_aligned": "rank_aligned",
     "fsd_windowed": "rank_windowed",
 }
+_OF_HYDROGEN = (  # told of the bonds to hydrogen, too
+    "fsd_full",
+    "fsd_windowed",
+    "fsd_aligned",
+    "force_mae",
+    "force_mae_1ev",
+    "spurious_extrema",
+)
 _N_OTHER = tuple(f"n_{column}" for column in _OTHER_RANKS.values())  # shared scans of each
 
 
@@ -47,14 +56,18 @@ def leaderboard(
         rank_by: Column of the scores that ranks, lower is better; "" for the default.
 
     Returns:
-        Columns as in tasks/bonds/README.md. Numbers that do not exist are missing; the
-        `equivalent_...` columns are infinite where a score lies beyond the ladder.
+        Columns as in tasks/bonds/README.md; those that end in `_hydrogen` are over the scans of
+        bonds to hydrogen, all others over the scans of the published kind. Numbers that do not
+        exist are missing; the `equivalent_...` columns are infinite where a score lies beyond the
+        ladder.
 
     Raises:
         UserError: no model is given.
     """
     rank_by = rank_by or default_rank_by()
     facts = list(facts)
+    bound = {name: of_bonds_to_hydrogen(rows) for name, rows in scores.items()}
+    scores = {name: of_published_kind(rows) for name, rows in scores.items()}
     if not facts:
         raise UserError("no model to put on a leaderboard; check `models`")
     scored = {fact.name: scored_rows(scores[fact.name]) for fact in facts}
@@ -63,7 +76,11 @@ def leaderboard(
     zeros = [fact for fact in facts if fact.control is not None and fact.control[0] == "zero"]
     zero = scored[zeros[0].name] if zeros else None
     board = pd.DataFrame(
-        [_row(fact, scores[fact.name], scored[fact.name], ladders, zero) for fact in facts]
+        [
+            _row(fact, scores[fact.name], scored[fact.name], ladders, zero)
+            | _of_hydrogen(bound[fact.name])
+            for fact in facts
+        ]
     )
     candidates = {fact.name: scored[fact.name] for fact in facts if fact.role == "model"}
     board = board.merge(_rank_columns(candidates, rank_by), on="model", how="left")
@@ -98,6 +115,9 @@ _COLUMNS = (
     "rank_high",
     *_OTHER_RANKS.values(),
     *_N_OTHER,
+    "n_planned_hydrogen",
+    "n_scored_hydrogen",
+    *(f"{column}_hydrogen" for column in _OF_HYDROGEN),
     "n_shared",
     "fsd_full_shared",
     "fsd_full_median",
@@ -248,6 +268,16 @@ def _no_better_than(zero: pd.DataFrame, values: Mapping[str, pd.Series]) -> list
         least = aggregate.mean(floor[both]) * (1 - _EQUAL) if len(both) else np.inf
         if len(both) and aggregate.mean(own[both]) >= least:
             found.append(words)
+    return found
+
+
+def _of_hydrogen(rows: pd.DataFrame) -> dict[str, Any]:
+    """Means over the scans of bonds to hydrogen."""
+    scored = scored_rows(rows)
+    found: dict[str, Any] = {"n_planned_hydrogen": len(rows), "n_scored_hydrogen": len(scored)}
+    for column in _OF_HYDROGEN:
+        values = scan_values(scored, column)
+        found[f"{column}_hydrogen"] = aggregate.mean(values) if len(values) else float("nan")
     return found
 
 

@@ -10,6 +10,7 @@ from pesbench.tasks.bonds import seen
 from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.by_bond_figure import fsd_by_bond
 from pesbench.tasks.bonds.control_figure import control_ladders
+from pesbench.tasks.bonds.kinds import of_published_kind
 
 
 def section(inputs: SectionInputs) -> Section:
@@ -23,7 +24,11 @@ def section(inputs: SectionInputs) -> Section:
     }
     board["scan_seconds"] = board["model"].map(seconds).astype(float)
     # a perturbed model has seen what its base has
-    asked = {f.name: inputs.scores[f.name] for f in facts if f.role in ("model", "reference")}
+    asked = {
+        f.name: of_published_kind(inputs.scores[f.name])
+        for f in facts
+        if f.role in ("model", "reference")
+    }
     told = seen.table(asked)
     return Section(
         title="Bond scans",
