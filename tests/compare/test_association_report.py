@@ -371,10 +371,12 @@ def test_doses_stand_beside_their_base():
     assert set(curl["dose_unit"]) == {"eV/Å²"}
     assert curl["survival_ps"].tolist() == pytest.approx([2.0, 2.0, 1.5])
     assert curl["survival_low_ps"].tolist() == pytest.approx([2.0, 2.0, 1.5])  # all live as long
-    assert curl["drift_mev_per_atom_ps"].tolist() == pytest.approx([0.1, 0.1, 0.6])
-    assert curl["rms_mev_per_atom"].tolist() == pytest.approx([0.1, 0.1, 0.6])
-    counts = ["n_planned", "n_counted", "n_start_failed", "n_drifts", "n_rms", "n_scans_planned"]
-    assert curl[counts].drop_duplicates().to_numpy().tolist() == [[6, 6, 0, 6, 6, 12]]
+    for column in ("drift_mev_per_atom_ps", "rms_mev_per_atom"):  # of runs that survive
+        assert curl[column].tolist() == pytest.approx([0.1, 0.1, np.nan], nan_ok=True)
+    counts = ["n_planned", "n_counted", "n_start_failed", "n_scans_planned"]
+    assert curl[counts].drop_duplicates().to_numpy().tolist() == [[6, 6, 0, 12]]
+    counts = ["n_failed", "n_drifts", "n_rms"]
+    assert curl[counts].to_numpy().tolist() == [[0, 6, 6], [0, 6, 6], [6, 0, 0]]
     assert set(curl["series"]) == {"ref"}
     base = table[table["kind"] == dose.BASE]
     shown = ["model", "dose", "survival_ps", "n_counted", "fsd_full", "n_fsd_full"]
@@ -401,12 +403,13 @@ def test_trajectories_that_do_not_count_are_counted():
     break_at_start(inputs.dynamics["ripple_1"], 6)
     inputs.dynamics["ref"].loc[0, ["outcome", "time_ps"]] = "failed", 1.0
     table = dose.dose_table(inputs, entries).set_index("model")
-    counts = table[["n_planned", "n_counted", "n_start_failed", "n_drifts"]]
-    assert counts.loc["curl_1"].tolist() == [6, 3, 2, 4]
-    assert counts.loc["dip_1"].tolist() == [6, 3, 0, 4]
-    assert counts.loc["ripple_1"].tolist() == [6, 0, 6, 0]
+    counts = table[["n_planned", "n_counted", "n_failed", "n_start_failed", "n_drifts"]]
+    assert counts.loc["curl_1"].tolist() == [6, 3, 6, 2, 0]
+    assert counts.loc["dip_1"].tolist() == [6, 3, 4, 0, 0]
+    assert counts.loc["ripple_1"].tolist() == [6, 0, 6, 6, 0]
     assert np.isnan(table.loc["ripple_1", "survival_ps"])  # and not 0
-    assert counts.loc["curl_0.1"].tolist() == counts.loc["ref"].tolist() == [6, 5, 0, 6]
+    assert counts.loc["curl_0.1"].tolist() == [6, 5, 0, 0, 6]
+    assert counts.loc["ref"].tolist() == [6, 5, 1, 0, 5]
 
 
 def test_other_parameters_are_another_line():

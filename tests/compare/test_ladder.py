@@ -739,7 +739,7 @@ def test_dynamics_are_those_of_the_leaderboard_in_excess_of_the_reference(maker)
         3,
     ]
     assert table.loc["base", DRIFT] == pytest.approx(0.3)  # by its absolute value
-    assert "drift, RMS of 3 of 4 runs" in table.loc["weak", "missing"]
+    assert "drift, RMS of 2 of 4 runs" in table.loc["weak", "missing"]
     cells = text.dynamics_table(table).set_index("model")
     assert cells.loc["none", "survival (ps of 2)"] == "n/a"
     assert cells.loc["none", "finished / planned"] == "–"
@@ -1007,7 +1007,8 @@ def test_the_section_and_its_files_say_the_same(maker):
     words = section.files["ladder.md"].splitlines()
     assert words[0] == "# toys: ladder"
     assert words[-1] == "- commit: abc"
-    assert "- The reference is ref." in words
+    floor = "- The reference is ref. Its own numbers, below which nothing can be measured: drift 0"
+    assert any(line.startswith(floor) for line in words)
     assert text.PAPER_NOTE in words
     assert text.PRACTITIONER_NOTE not in words  # no claim of theirs has a pair
     assert all(value in text.PAPER_NOTE for value in ("97.4", "76.3", "43.2", "not comparable"))
@@ -1049,7 +1050,7 @@ def test_the_shipped_variants_are_a_ladder(whole):
 def test_how_the_noise_is_pooled_and_where_the_practitioner_looked_is_told(whole):
     written = text.to_markdown(whole)
     rows = rows_of(whole)
-    section = " ".join(text.shown_notes(rows, ladder_claims.findings(whole)))
+    section = " ".join(text.shown_notes(whole, rows, ladder_claims.findings(whole)))
     spread = [rows.loc[f"testbed-{end}", f"{FSD}_seed_sd"] for end in ("rough", "smooth")]
     for words in (written, section):
         assert "Student's two-sided 95 % quantile, 2.78 for 4 degrees of freedom" in words

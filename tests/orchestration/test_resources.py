@@ -256,7 +256,7 @@ def test_work_is_atoms_times_frames_of_every_phase():
 
     assert work("bonds", ("C-C/a", "C-N/b"), BondSettings()) == 1300
     settings = DynamicsSettings((300.0, 500.0), 3, 1.0, 0.5, relax_steps=10)
-    assert work("dynamics", ("a", "b"), settings) == (2 * 3 * 2001 + 10) * 18
+    assert work("dynamics", ("a", "b"), settings) == (2 * 3 * 2001 + 2 * 10) * 18
     assert work("vibrations", ("a",), VibrationSettings(relax_steps=0)) == 6 * 8 * 8
     assert work("vibrations", ("unknown",), VibrationSettings()) > 0
     assert UNKNOWN.of_scans(["unknown"]) > 0

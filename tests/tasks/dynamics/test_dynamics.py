@@ -130,6 +130,8 @@ def _total(run, n_steps):
         ({"duration_ps": 1e9}, "`duration_ps` is 1000000000.0"),
         ({"duration_ps": float("inf")}, "`duration_ps` is inf"),
         ({"duration_ps": 1e-5}, "less than a step of 0.5 fs"),
+        ({"equilibration_ps": -0.1}, "`equilibration_ps` is -0.1"),
+        ({"equilibration_ps": 2.0}, "leaves nothing of `duration_ps` (2.0); give a shorter one"),
         ({"replicates": 0}, "`replicates` is 0; give a whole number of at least 1 and at most"),
         ({"replicates": 1.5}, "`replicates` is 1.5"),
         ({"store_every": 0}, "`store_every` is 0"),
@@ -788,12 +790,23 @@ def _stop_at(monkeypatch, count):
     monkeypatch.setattr(Worker, "evaluate", stopping)
 
 
-@pytest.mark.parametrize("kills", [(2, 3), (10, 3, 40), (60, 100, 101), (5, 140, 1, 1, 30)])
+@pytest.mark.parametrize(
+    ("kills", "equilibration_ps"),
+    [
+        ((2, 3), 0.0),
+        ((10, 3, 40), 0.0),
+        ((60, 100, 101), 0.0),
+        ((5, 140, 1, 1, 30), 0.0),
+        ((30, 60, 100), 0.05),  # among the steps of the thermostat
+        ((200, 10, 5, 5, 12, 40), 0.05),  # and where the energy is set
+    ],
+)
 def test_an_interrupted_shard_ends_as_an_undisturbed_one_to_the_bit(
-    weak, toys_set, tmp_path, monkeypatch, kills
+    weak, toys_set, tmp_path, monkeypatch, kills, equilibration_ps
 ):
     entry = fake_entry(batch_size=4)
-    with _run(entry, toys_set, tmp_path / "whole.h5", settings=BROKEN) as file:
+    settings = replace(BROKEN, equilibration_ps=equilibration_ps)
+    with _run(entry, toys_set, tmp_path / "whole.h5", settings=settings) as file:
         lost = [file.trajectory(name) for name in file.names]
         assert 0 < sum(not one.survived for one in lost) < len(lost)
         assert any(one.failure_step > BLACK_BOX_STEPS for one in lost)
@@ -802,9 +815,9 @@ def test_an_interrupted_shard_ends_as_an_undisturbed_one_to_the_bit(
         with monkeypatch.context() as patch:
             _stop_at(patch, calls)
             with pytest.raises(_StoppedError):
-                _run(entry, toys_set, out, settings=BROKEN, checkpoint_s=0.0)
+                _run(entry, toys_set, out, settings=settings, checkpoint_s=0.0)
         assert not out.exists()
-    _run(entry, toys_set, out, settings=BROKEN).__exit__(None, None, None)
+    _run(entry, toys_set, out, settings=settings).__exit__(None, None, None)
     assert content(out) == content(tmp_path / "whole.h5")
     assert not (tmp_path / "t.h5.checkpoint").exists()
 

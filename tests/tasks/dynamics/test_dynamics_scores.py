@@ -63,6 +63,38 @@ def test_every_trajectory_has_a_row_with_the_numbers_of_its_series(shard):
     assert sum(row["wall_s"] for row in rows) == pytest.approx(wall_s)
 
 
+def test_steps_with_a_thermostat_conserve_no_energy_and_count_for_failures_alone():
+    plain, same = _scores(_ended()), _scores(_ended(), 300, change=5.0)
+    counted = set(OWN_METRICS) | {"mlipaudit_energy_conservation", "lambench_slope_ev_per_atom_ps"}
+    late = _scores(_ended(), 300)
+    assert {name: same[name] for name in counted} == {name: late[name] for name in counted}
+    assert same["energy_drift_mev_per_atom_ps"] == pytest.approx(5.0, rel=0.05)
+    assert same["energy_excursion_mev_per_atom"] < plain["energy_excursion_mev_per_atom"]
+    assert same["fu_stable_ps"] == plain["fu_stable_ps"]
+    broken = _scores(_ended(failure="hot", last_step=250, failure_step=250), 300)
+    assert np.isnan([broken[name] for name in OWN_METRICS]).all()
+    assert np.isnan(broken["lambench_slope_ev_per_atom_ps"])
+    assert broken["mlipaudit_energy_conservation"] == 0.0
+
+
+def test_the_thermostat_of_a_file_is_that_of_its_scores(toy_set, tmp_path):
+    settings = replace(SETTINGS, equilibration_ps=0.3)
+    path = tmp_path / "t.h5"
+    with ScanSet(toy_set) as scans:
+        system = sorted({scans.scan(i).system for i in scans.ids})[0]
+    run_dynamics_shard(fake_entry(), toy_set, [system], settings, path, device="cpu")
+    (row,) = trajectory_rows([path])
+    with Trajectories(path) as opened:
+        series = opened.series(row["trajectory"])
+    assert np.ptp(series.total[301:]) < 1e-3 < np.ptp(series.total[:301])
+    assert row["mean_temperature_k"] == series.temperature[301:].mean()
+    assert row["energy_drift_mev_per_atom_ps"] == (
+        conservation.energy_drift(series.time_ps, series.total, row["n_atoms"], 0.301).slope
+    )
+    assert row["temperature_off"] == row["mean_temperature_k"] / 300 - 1
+    assert row["graph_changed"] is False
+
+
 def test_files_of_one_trajectory_twice_or_two_models_are_refused(shard, tmp_path):
     with pytest.raises(UserError, match="in another shard, too"):
         trajectory_rows([shard, shard])
@@ -110,17 +142,20 @@ def _swing(step):
     return 1e-5 * step - 0.01 * np.cos(angle), 0.02 + 0.01 * np.cos(angle), positions
 
 
-def _scores(trajectory):
+def _scores(trajectory, equilibration_steps=0, change=0.0):
+    """`change` is added to the energy and, in 1000 K, the temperature of these first steps."""
     step = np.arange(trajectory.last_step + 1)
     potential, kinetic, positions = _swing(step)
     temperature = kinetic / 4.3e-5
+    kinetic[: equilibration_steps + 1] += change
+    temperature[: equilibration_steps + 1] += 1000 * change
     series = Series(step * 1e-3, potential, kinetic, temperature)
     stored = slice(None, None, EVERY)
     frames = Frames(
         step[stored], series.time_ps[stored], positions[stored], np.zeros_like(positions[stored]),
         potential[stored], kinetic[stored], temperature[stored],
     )  # fmt: skip
-    return score_trajectory(trajectory, series, frames, N_STEPS)
+    return score_trajectory(trajectory, series, frames, N_STEPS, equilibration_steps)
 
 
 @pytest.mark.parametrize("status", [Status.TIMEOUT, Status.OUT_OF_MEMORY])
@@ -269,8 +304,8 @@ def _one(model, reference=None):
     return table.set_index("model").loc["m"], shown.set_index("model").loc["m"]
 
 
-def test_a_mean_of_few_runs_says_of_how_many():
-    """A model that fails early shows its survivors, and that they are few."""
+def test_a_median_of_few_runs_says_of_how_many():
+    """What a run does while it breaks is no drift, and a model that mostly fails says so."""
     gone = [np.nan] * 9
     model = _runs(
         [*((f"m{k}", 500, "failed", 0.3) for k in range(9)), ("m9", 500, "survived", 1.0)],
@@ -278,16 +313,70 @@ def test_a_mean_of_few_runs_says_of_how_many():
         energy_drift_mev_per_atom_ps=[*gone[:8], 6.0, -2.0],
     )
     row, cells = _one(model)
-    assert (row["n_spike"], row["n_drift"], row["n_rms"]) == (1, 2, 10)
-    assert (row["temperature_spike"], row["energy_drift"]) == (3.0, 4.0)
+    assert (row["n_spike"], row["n_drift"], row["n_rms"], row["md_n_failed"]) == (1, 1, 1, 9)
+    assert (row["temperature_spike"], row["energy_drift"]) == (3.0, 2.0)
     assert cells["spike (σ)"] == "3.00 (1 of 10)"
-    assert cells["drift (meV/atom/ps)"] == "4.00 (2 of 10)"
-    assert cells["RMS (meV/atom)"] == "1.00"  # of all of them
+    assert cells["drift (meV/atom/ps)"] == "2.00 (1 of 10)"
+    assert cells["RMS (meV/atom)"] == "1.00 (1 of 10)"
+    assert cells["failed"] == "9"
     assert cells["order"] == "n/a"
     assert (row["n_orders"], row["n_orders_planned"]) == (0, 0)
     row, cells = _one(model.assign(temperature_spike=np.nan))
     assert row["n_spike"] == 0
     assert cells["spike (σ)"] == "n/a"
+
+
+def test_the_reference_on_the_same_runs_is_the_floor():
+    lives = [(name, 500, "survived", 1.0) for name in "abc"]
+    reference = _runs(
+        [*lives, ("d", 500, "survived", 1.0)],
+        energy_drift_mev_per_atom_ps=[-0.1, 0.2, 0.3, 9.0],
+        energy_rms_mev_per_atom=[0.5, 0.6, 0.7, 9.0],
+    )
+    model = _runs(
+        [*lives, ("d", 500, "failed", 0.9)],
+        energy_drift_mev_per_atom_ps=[1.0, -2.0, 3.0, 99.0],
+        energy_rms_mev_per_atom=[1.0, 2.0, 4.0, 99.0],
+    )
+    row, cells = _one(model, reference)
+    assert (row["energy_drift"], row["energy_drift_reference"]) == (2.0, 0.2)
+    assert (row["energy_rms"], row["energy_rms_reference"]) == (2.0, 0.6)
+    assert cells["drift (meV/atom/ps)"] == "2.00 [0.200] (3 of 4)"
+    assert np.isnan(_one(model)[0]["energy_drift_reference"])
+    shown = _shown({"ref": reference}, {"ref": "reference"}).iloc[0]
+    assert shown["drift (meV/atom/ps)"] == "0.250"
+
+
+def test_the_error_of_a_drift_comes_from_replicates_where_there_are_some():
+    rng = np.random.default_rng(0)
+    n = 400
+    runs = _runs(
+        [(f"m{k // 2}", 500, "survived", 1.0) for k in range(n)],
+        energy_drift_mev_per_atom_ps=rng.normal(0, 3.0, n),
+        energy_drift_error_mev_per_atom_ps=70.0,
+    )
+    assert report.drift_error(runs) == pytest.approx(3.0, rel=0.2)
+    assert report.drift_error(runs[::2]) == 70.0
+    assert np.isnan(report.drift_error(runs[:0]))
+    one = report.dynamics_columns({"m": runs[::2]}, None).iloc[0]
+    assert np.isnan(one["energy_drift_error"])  # scores of earlier versions have another error
+    one = report.dynamics_columns({"m": runs[::2].assign(graph_changed=False)}, None).iloc[0]
+    assert one["energy_drift_error"] == 70.0
+
+
+def test_runs_far_from_their_temperature_are_counted_and_those_of_another_molecule():
+    runs = _runs(
+        [*((name, 300, "survived", 1.0) for name in "abcd"), ("e", 300, "failed", 0.5)],
+        mean_temperature_k=[300.0, 303.0, 390.0, 60.0, 900.0],
+    )
+    row, cells = _one(runs)
+    assert row["temperature_off"] == pytest.approx(0.005)
+    assert (row["md_n_temperature_off"], row["md_n_frozen"]) == (2, 1)
+    assert cells["temperature"] == "+0.5 %, 2 off, 1 frozen"
+    assert cells["changed"] == "n/a"  # scores of earlier versions
+    row, cells = _one(runs.assign(graph_changed=[True, False, None, False, True]))
+    assert row["md_n_graph_changed"] == 1  # of those that survive
+    assert cells["changed"] == "1"
 
 
 def test_counts_stay_whole_numbers_beside_models_without_dynamics(tmp_path):

@@ -19,12 +19,12 @@ from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.kinds import of_published_kind
 from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
-from pesbench.tasks.dynamics.board import dynamics_columns, main_runs
+from pesbench.tasks.dynamics.board import dynamics_columns, main_runs, survivors
 from pesbench.tasks.dynamics.stored import Trajectories
 
 __all__ = [
     "ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "Trajectories", "dynamics_columns",
-    "main_runs",
+    "main_runs", "survivors",
 ]  # fmt: skip
 
 

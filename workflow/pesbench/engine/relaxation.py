@@ -34,6 +34,7 @@ class Relaxed:
         steps: Taken.
         fmax: Largest force on an atom there, eV/Å; NaN if there is none.
         message: Why it is not converged, or "".
+        energy: Potential energy there in eV; NaN if there is none.
     """
 
     positions: NDArray[np.float64]
@@ -42,6 +43,7 @@ class Relaxed:
     steps: int
     fmax: float
     message: str = ""
+    energy: float = float("nan")
 
 
 def relax(
@@ -89,13 +91,14 @@ def relax(
                 ends[k] = replace(ends[k], status=lost, message=said)
                 continue
             largest = float(np.linalg.norm(forces[place], axis=1).max())
+            energy = None if result.energies is None else float(result.energies[place])
             ends[k] = Relaxed(
                 atoms[k].positions.copy(), Status.OK, largest <= fmax, step, largest,
                 "" if largest <= fmax else f"not relaxed after {step} steps",
+                float("nan") if energy is None else energy,
             )  # fmt: skip
             if largest <= fmax or step == max_steps:
                 continue
-            energy = None if result.energies is None else float(result.energies[place])
             atoms[k].calc = SinglePointCalculator(atoms[k], energy=energy, forces=forces[place])
             if _moved(optimisers[k], atoms[k]):
                 remaining.append(k)

@@ -23,9 +23,11 @@ _LIVES = {  # column of the table, of the leaderboard
     "drift_mev_per_atom_ps": "energy_drift",
     "rms_mev_per_atom": "energy_rms",
 }
-_RUNS = {  # number of trajectories in a mean: column of the table, of the scores
-    "n_drifts": "energy_drift_mev_per_atom_ps",
-    "n_rms": "energy_rms_mev_per_atom",
+_COUNTS = {  # column of the table, of the leaderboard
+    "n_counted": "md_n_counted",
+    "n_failed": "md_n_failed",
+    "n_drifts": "n_drift",
+    "n_rms": "n_rms",
 }
 COLUMNS = (
     "model",
@@ -42,6 +44,7 @@ COLUMNS = (
     "horizon_ps",
     "n_planned",
     "n_counted",
+    "n_failed",
     "n_start_failed",
     "drift_mev_per_atom_ps",
     "n_drifts",
@@ -66,10 +69,11 @@ def dose_table(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> pd.D
         of that kind and base do not all share.
 
         Survival is the restricted mean up to `horizon_ps` over the `n_counted` of `n_planned`
-        trajectories with the nominal time step; `n_start_failed` of the others failed before their
-        first step. Drift is the mean absolute one of `n_drifts` trajectories, RMS the mean of
-        `n_rms`. Each of `CHEAP_METRICS` is a mean over as many scans as the column `n_…` of it
-        says, of `n_scans_planned`; units as in tasks/bonds/README.md.
+        trajectories with the nominal time step. `n_failed` of the planned ones failed, and
+        `n_start_failed` of them before their first step. Drift is the median absolute one of the
+        `n_drifts` that survive, RMS the median of `n_rms`. Each of `CHEAP_METRICS` is a mean over
+        as many scans as the column `n_…` of it says, of `n_scans_planned`; units as in
+        tasks/bonds/README.md.
     """
     facts = {fact.name: fact for fact in inputs.facts}
     perturbed = [name for name in inputs.dynamics if facts[name].role == "perturbed"]
@@ -100,14 +104,14 @@ def _row(
         row |= {"kind": kind, "dose": dose, "dose_unit": DOSE_UNITS[kind]}
         row |= {"base": fact.base, "series": fact.base, "_parameters": parameters}
     row |= _of_scans(inputs.scores[name])
-    row |= dict.fromkeys(_LIVES, float("nan")) | dict.fromkeys(_RUNS, 0)
-    row |= {"n_planned": 0, "n_counted": 0, "n_start_failed": 0}
+    row |= dict.fromkeys(_LIVES, float("nan")) | dict.fromkeys(_COUNTS, 0)
+    row |= {"n_planned": 0, "n_start_failed": 0}
     row["horizon_ps"] = float(lives["survival_horizon_ps"].iloc[0])
     if name in lives.index:
         one, runs = lives.loc[name], main_runs(inputs.dynamics[name])
         row |= {column: one[source] for column, source in _LIVES.items()}
-        row |= {column: int(runs[source].notna().sum()) for column, source in _RUNS.items()}
-        row |= {"n_planned": len(runs), "n_counted": int(one["md_n_counted"])}
+        row |= {column: int(one[source]) for column, source in _COUNTS.items()}
+        row["n_planned"] = len(runs)
         row["n_start_failed"] = int(start_failures(runs).sum())
     return row
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pesbench.compare.inputs import main_runs
+from pesbench.compare.inputs import main_runs, survivors
 from pesbench.compare.ladder.cards import Card
 from pesbench.core.interface import Status
 from pesbench.files.split import SEEN, UNSEEN
@@ -25,10 +25,11 @@ class Quantity:
         title: Title for readers, without its unit.
         unit: Unit for readers.
         better: −1 if lower is better, +1 if higher is.
-        of: What it is the mean or sum over: `scans`, `runs`, `molecules`, or "" for a number of
-            the whole model.
+        of: What it is the mean, median or sum over: `scans`, `runs`, `molecules`, or "" for a
+            number of the whole model.
         scale: Factor from the unit of the CSV to that for readers.
         total: Whether it is a sum and no mean.
+        median: Whether it is a median and no mean, over the runs that survive.
         share: Whether it is the share of what it is of that has a property.
         log: Whether seeds differ by a factor rather than by an amount, as of what spans decades:
             noise and differences are of its natural logarithm.
@@ -41,11 +42,14 @@ class Quantity:
     of: str = ""
     scale: float = 1.0
     total: bool = False
+    median: bool = False
     share: bool = False
     log: bool = False
 
     def statistic(self, values: Array) -> Array:
         """The number of each seed, shape (seeds,), from what it is of, shape (n, seeds)."""
+        if self.median:
+            return np.asarray(np.median(values, axis=0), np.float64)
         return values.sum(axis=0) if self.total else values.mean(axis=0)
 
     def compared(self, seeds: Array) -> Array:
@@ -76,8 +80,10 @@ _LISTED = (
     ),
     Quantity("spurious_extrema_per_scan", "spurious extrema", "per scan", -1, "scans"),
     Quantity("survival_ps", "survival", "ps", 1),
-    Quantity("energy_drift_mev_per_atom_ps", "drift", "meV/atom/ps", -1, "runs", log=True),
-    Quantity("energy_rms_mev_per_atom", "RMS", "meV/atom", -1, "runs", log=True),
+    Quantity(
+        "energy_drift_mev_per_atom_ps", "drift", "meV/atom/ps", -1, "runs", median=True, log=True
+    ),
+    Quantity("energy_rms_mev_per_atom", "RMS", "meV/atom", -1, "runs", median=True, log=True),
     Quantity("frequency_mae_cm1", "frequency MAE", "cm⁻¹", -1, "molecules"),
     Quantity(
         "imaginary_modes_excess", "imaginary modes in excess", "total", -1, "molecules", total=True
@@ -156,14 +162,15 @@ def of_card(card: Card) -> dict[str, Measured]:
 def of_dynamics(rows: pd.DataFrame, survival_ps: float) -> dict[str, Measured]:
     """Quantities from the scores of the trajectories of one model."""
     runs = main_runs(rows).set_index("trajectory")
+    lived = survivors(runs)
     steps = float((1e3 * rows["time_ps"] / rows["timestep_fs"]).sum())
     seconds = float(rows["wall_s"].sum()) / steps if steps else None
     return {
         "survival_ps": Measured(_scalar(survival_ps), 1),
         "energy_drift_mev_per_atom_ps": Measured(
-            _numbers(runs["energy_drift_mev_per_atom_ps"]).abs(), len(runs)
+            _numbers(lived["energy_drift_mev_per_atom_ps"]).abs(), len(runs)
         ),
-        "energy_rms_mev_per_atom": Measured(_numbers(runs["energy_rms_mev_per_atom"]), len(runs)),
+        "energy_rms_mev_per_atom": Measured(_numbers(lived["energy_rms_mev_per_atom"]), len(runs)),
         "seconds_per_step": Measured(_scalar(seconds), 1),
     }
 

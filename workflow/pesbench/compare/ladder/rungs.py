@@ -100,6 +100,7 @@ class DesignLadder:
             not scored; trained with are those that are scored although its loss held their FSD.
         horizon_ps: Horizon of the survival time; NaN without dynamics.
         reference: The model that failures are counted in excess of; None if none ran dynamics.
+        floor: Drift and RMS of the reference itself, by column, below which nothing is measured.
     """
 
     rows: tuple[Row, ...]
@@ -109,6 +110,7 @@ class DesignLadder:
     counts: pd.DataFrame
     horizon_ps: float
     reference: str | None
+    floor: Mapping[str, float]
 
     @property
     def baseline(self) -> Row:
@@ -206,7 +208,17 @@ def make_ladder(
         ),
         horizon_ps=float(lives["survival_horizon_ps"].iloc[0]) if len(lives) else float("nan"),
         reference=inputs.reference,
+        floor=_floor(inputs.reference, lives),
     )
+
+
+def _floor(reference: str | None, lives: pd.DataFrame) -> dict[str, float]:
+    if reference not in lives.index:
+        return {}
+    of_board = {
+        "energy_drift_mev_per_atom_ps": "energy_drift", "energy_rms_mev_per_atom": "energy_rms"
+    }  # fmt: skip
+    return {column: float(lives.loc[reference, name]) for column, name in of_board.items()}
 
 
 def _row(potential: str, names: Sequence[str], cards: Mapping[str, Card | None]) -> Row:

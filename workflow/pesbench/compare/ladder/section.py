@@ -30,7 +30,7 @@ def section(inputs: CompareInputs) -> Section:
         title=HEADING,
         tables=[Table("shown", shown_table(rows))],
         figures=[Drawing("ladder", figure(ladder), _CAPTION)],
-        notes=shown_notes(rows, claims),
+        notes=shown_notes(ladder, rows, claims),
         files={
             "ladder.csv": csv_table(rows),
             "ladder_claims.csv": csv_table(claims),

@@ -19,12 +19,12 @@ def table(ladder: DesignLadder) -> pd.DataFrame:
     Returns:
         `kind` (baseline, variant or seed noise), `model`, `members`, `change` (what its card says
         is other than the baseline's; `n/a` without a card), `n_seeds`, `missing`,
-        `survival_horizon_ps`, the sums of `COUNTS` over the seeds, and for every quantity its mean,
-        `_n` (scans, trajectories or molecules of all seeds; not of a number of the whole model),
-        `_seeds` (that have it), `_seed_sd` and `_within_noise` (whether the difference from the
-        baseline is; missing where that is not known). In the row of the seed noise the quantities
-        are pooled standard deviations (of the natural logarithm of drift and RMS), `_seeds` the
-        number of seeds that they are of.
+        `survival_horizon_ps`, the sums of `COUNTS` over the seeds, and for every quantity its mean
+        or median, `_n` (scans, trajectories or molecules of all seeds; not of a number of the whole
+        model), `_seeds` (that have it), `_seed_sd` and `_within_noise` (whether the difference from
+        the baseline is; missing where that is not known). In the row of the seed noise the
+        quantities are pooled standard deviations (of the natural logarithm of drift and RMS),
+        `_seeds` the number of seeds that they are of.
     """
     rows = [_cells(ladder, row) for row in ladder.rows]
     rows.append(_noise_cells(ladder))

@@ -199,10 +199,10 @@ def _noise_notes(rows: pd.DataFrame) -> list[str]:
 def notes(rows: pd.DataFrame) -> list[str]:
     """Notes on how to read a ladder: marks, missing values, meaning of the columns."""
     found = [
-        "The numbers of a row are means over all items that have a score; the denominators give "
-        "their number. For marks and claims, two rows are compared on the scans, runs or "
-        "molecules that all seeds of both have, so that a difference need not equal that of the "
-        "two numbers shown."
+        "The numbers of a row are means (of drift and RMS medians) over all items that have a "
+        "score; the denominators give their number. For marks and claims, two rows are compared on "
+        "the scans, runs or molecules that all seeds of both have, so that a difference need not "
+        "equal that of the two numbers shown."
     ]
     found += _noise_notes(rows)
     if masked := _told(rows, "scans_masked"):
@@ -225,10 +225,10 @@ def notes(rows: pd.DataFrame) -> list[str]:
         found.append("Frequencies are calculated at the model's own minima.")
     if rows["runs_planned"].fillna(0).any():
         found.append(
-            "Survival is that of the leaderboard; drift is the mean of the absolute slopes of "
-            "the energy. Time a step is the wall time of the dynamics of a model, including "
-            "relaxation, divided by the steps of all its trajectories; it is comparable only on "
-            "one idle machine."
+            "Survival is that of the leaderboard. Drift, the absolute slope of the energy, and RMS "
+            "are medians over the runs that survive. Time a step is the wall time of the dynamics "
+            "of a model, including relaxation, divided by the steps of all its trajectories; it is "
+            "comparable only on one idle machine."
         )
     missing = [
         f"{row['model']}: {row['missing']}"
@@ -252,11 +252,27 @@ def shown_table(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def shown_notes(rows: pd.DataFrame, claims: pd.DataFrame) -> tuple[str, ...]:
+def shown_notes(ladder: DesignLadder, rows: pd.DataFrame, claims: pd.DataFrame) -> tuple[str, ...]:
     """Notes on how to read the section, and the results for the claims."""
     more = "Every column, with its denominators: ladder.md and ladder.csv."
     said = lines(claims) or [NO_CLAIM]
-    return (*notes(rows), more, *said, *_sources(claims))
+    return (*notes(rows), *_of_reference(ladder, rows), more, *said, *_sources(claims))
+
+
+def _of_reference(ladder: DesignLadder, rows: pd.DataFrame) -> list[str]:
+    """What the reference does itself, of a ladder with dynamics."""
+    if not rows["runs_planned"].fillna(0).any():
+        return []
+    if ladder.reference is None:
+        return ["No reference ran dynamics: every failure counts, none is in excess of one."]
+    own = [
+        f"{QUANTITIES[column].title} {number(value)} {QUANTITIES[column].unit}"
+        for column, value in ladder.floor.items()
+    ]
+    return [
+        f"The reference is {ladder.reference}. Its own numbers, below which nothing can be "
+        f"measured: {', '.join(own)}."
+    ]
 
 
 def _sources(claims: pd.DataFrame) -> list[str]:
@@ -280,9 +296,6 @@ def to_markdown(
     """
     rows = table(ladder)
     claims = findings(ladder)
-    reference = f"The reference is {ladder.reference}." if ladder.reference else ""
-    if ladder.reference is None and rows["runs_planned"].fillna(0).any():
-        reference = "No reference ran dynamics: every failure counts, none is in excess of one."
     parts = [
         f"# {markdown(title)}",
         "## What it says",
@@ -293,7 +306,7 @@ def to_markdown(
         "## Dynamics, frequencies and cost",
         markdown_table(dynamics_table(rows), _LEFT),
         "## How to read it",
-        markdown_list([*notes(rows), *([reference] if reference else [])]),
+        markdown_list([*notes(rows), *_of_reference(ladder, rows)]),
     ]
     if made:
         parts += ["## How it was made", markdown_list(f"{name}: {value}" for name, value in made)]

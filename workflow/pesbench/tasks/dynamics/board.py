@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 from pesbench.metrics import aggregate
-from pesbench.metrics.survival import Outcome, in_excess_of_reference, survival
+from pesbench.metrics.survival import Outcome, in_excess_of_reference, outcome, survival
 from pesbench.tasks.dynamics import conservation
 from pesbench.tasks.dynamics.elsewhere import lambench_board
 
 COLUMNS = (
     "md_n_planned",
     "md_n_finished",
+    "md_n_failed",
     "md_n_counted",
     "md_n_reference_failed",
     "survival",
@@ -25,11 +27,19 @@ COLUMNS = (
     "survival_all_survive",
     "survival_horizon_ps",
     "temperature_spike",
+    "temperature_spike_reference",
     "n_spike",
     "energy_drift",
+    "energy_drift_error",
+    "energy_drift_reference",
     "n_drift",
     "energy_rms",
+    "energy_rms_reference",
     "n_rms",
+    "temperature_off",
+    "md_n_temperature_off",
+    "md_n_frozen",
+    "md_n_graph_changed",
     "energy_rms_order",
     "n_orders",
     "n_orders_planned",
@@ -44,7 +54,7 @@ COLUMNS = (
     "md_seconds",
     "md_worker_deaths",
 )
-MEANS = {  # of the runs with the nominal time step: column of the scores, column of the number
+MEDIANS = {  # of the runs that survive: column of the scores, column of their number
     "temperature_spike": ("temperature_spike", "n_spike"),
     "energy_drift": ("energy_drift_mev_per_atom_ps", "n_drift"),
     "energy_rms": ("energy_rms_mev_per_atom", "n_rms"),
@@ -55,12 +65,24 @@ _MEANS_OF_OTHERS = (
     "mlipaudit_energy_conservation",
     "lambench_instability",
 )
+OFF = 0.15  # of the nominal temperature, from which a run is marked
+FROZEN = 0.5  # of the nominal temperature, below which a run is frozen
 _COUNTS = [column for column in COLUMNS if column.startswith("n_")]
 
 
 def main_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """The runs with the nominal time step; those with half of it serve the order only."""
     return rows[np.isclose(rows["timestep_fs"], rows["timestep_fs"].max())]
+
+
+def survivors(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs that reached their planned length.
+
+    Drift, fluctuation and spike are of these alone: what a run does while it breaks is no drift,
+    and runs of one length have one noise, so that the reference's own value on the same runs is the
+    floor of a model's.
+    """
+    return rows[rows["outcome"] == Outcome.SURVIVED.value]
 
 
 def rms_orders(rows: pd.DataFrame) -> pd.Series:
@@ -133,6 +155,7 @@ def _row(
     row: dict[str, Any] = {
         "md_n_planned": len(rows),
         "md_n_finished": sum(how is Outcome.SURVIVED for how in outcomes),
+        "md_n_failed": _failed(rows),
         "md_n_counted": len(counted),
         "md_n_reference_failed": int(selection.reference_failed.sum()),
         "survival_horizon_ps": horizon_ps,
@@ -156,17 +179,74 @@ def _row(
             "survival_all_fail": lives.all_fail,
             "survival_all_survive": lives.all_survive,
         }
-    for column, (score, number_of) in MEANS.items():
-        values = rows[score].astype(float).dropna()
-        if column == "energy_drift":  # those of both signs must not cancel
-            values = values.abs()
-        row[column] = aggregate.mean(values) if len(values) else float("nan")
-        row[number_of] = len(values)
+    row |= _of_survivors(survivors(rows), survivors(against if reference is not None else rows[:0]))
     planned = rms_orders(every)
     orders = planned.dropna()
-    row["energy_rms_order"] = aggregate.median(orders) if len(orders) else float("nan")
+    row["energy_rms_order"] = _median(orders)
     row |= {"n_orders": len(orders), "n_orders_planned": len(planned)}
     return row | _of_others(rows)
+
+
+def _failed(rows: pd.DataFrame) -> int:
+    """Runs that failed, those among them that failed before their first step."""
+    at_start = rows[rows["outcome"] == Outcome.NOT_AT_RISK.value]
+    ways = zip(at_start["status"], at_start["failure"].fillna(""), strict=True)
+    broken = sum(outcome(status, cause, 1.0) is Outcome.FAILED for status, cause in ways)
+    return broken + int((rows["outcome"] == Outcome.FAILED.value).sum())
+
+
+def _of_survivors(rows: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:
+    """Conservation of energy and temperature of the runs that survive, as medians.
+
+    Args:
+        rows: Runs of a model that survive.
+        reference: Runs of the reference that survive; the median of those of the same names is the
+            floor of what can be measured on them.
+    """
+    found: dict[str, Any] = {}
+    same = reference[reference["trajectory"].isin(rows["trajectory"])]
+    for column, (score, number_of) in MEDIANS.items():
+        # those of both signs must not cancel
+        values, floor = (runs[score].astype(float).abs().dropna() for runs in (rows, same))
+        found |= {column: _median(values), number_of: len(values)}
+        found[f"{column}_reference"] = _median(floor)
+    off = rows["mean_temperature_k"] / rows["temperature_k"] - 1
+    found |= {
+        "energy_drift_error": float("nan"),
+        "temperature_off": _median(off.dropna()),
+        "md_n_temperature_off": int((off.abs() > OFF).sum()),
+        "md_n_frozen": int((off < FROZEN - 1).sum()),
+        "md_n_graph_changed": float("nan"),
+    }
+    if "graph_changed" in rows:  # which scores of earlier versions lack, like the new error
+        found["energy_drift_error"] = drift_error(rows)
+        found["md_n_graph_changed"] = int(rows["graph_changed"].fillna(value=False).sum())
+    return found
+
+
+def drift_error(rows: pd.DataFrame) -> float:
+    """Typical standard error of the drift of one run, in meV/atom/ps; NaN for no run.
+
+    The median over molecules and temperatures of the standard deviation of replicates, divided by
+    its own median where there are few of them; where there is one replicate, of the error that its
+    pieces give (`conservation.energy_drift`).
+
+    Args:
+        rows: Runs that survive.
+    """
+    errors = []
+    for _, runs in rows.groupby(["system", "temperature_k"]):
+        drifts = runs["energy_drift_mev_per_atom_ps"].dropna()
+        more = len(drifts) - 1
+        if more > 0:
+            errors.append(drifts.std(ddof=1) / np.sqrt(chi2.median(more) / more))
+        else:
+            errors += runs["energy_drift_error_mev_per_atom_ps"].dropna().tolist()
+    return _median(errors)
+
+
+def _median(values: Any) -> float:
+    return aggregate.median(values) if len(values) else float("nan")
 
 
 def _of_others(rows: pd.DataFrame) -> dict[str, Any]:

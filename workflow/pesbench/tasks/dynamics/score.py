@@ -17,6 +17,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.files.split import read_split
 from pesbench.metrics.survival import Outcome, outcome
 from pesbench.tasks.dynamics import conservation, elsewhere
+from pesbench.tasks.dynamics.rearrangement import graph_changed
 from pesbench.tasks.dynamics.stored import Frames, Series, Trajectories, Trajectory
 
 if TYPE_CHECKING:
@@ -59,13 +60,17 @@ OTHERS_METRICS = (  # of other benchmarks
     "lambench_instability",
 )
 METRICS = (*OWN_METRICS, *OTHERS_METRICS)
-COLUMNS = (*IDENTITY, *METRICS, "wall_s", "worker_deaths")
+COLUMNS = (*IDENTITY, *METRICS, "temperature_off", "graph_changed", "wall_s", "worker_deaths")
 ALWAYS = (*IDENTITY, *METRICS, "wall_s")  # in those of older versions, too
 TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure", "outcome")
 
 
 def score_trajectory(
-    trajectory: Trajectory, series: Series, frames: Frames, n_steps: int
+    trajectory: Trajectory,
+    series: Series,
+    frames: Frames,
+    n_steps: int,
+    equilibration_steps: int = 0,
 ) -> dict[str, float]:
     """All scores of one trajectory that the model ran.
 
@@ -78,40 +83,54 @@ def score_trajectory(
         series: Values of every step.
         frames: Stored.
         n_steps: Planned.
+        equilibration_steps: The first ones, with a thermostat; they conserve no energy and count
+            for failures alone.
 
     Returns:
         One number a metric (`METRICS`); NaN where it does not exist.
     """
     n, dof, nominal = trajectory.n_atoms, trajectory.degrees_of_freedom, trajectory.temperature_k
     total = series.total
-    drift = conservation.energy_drift(series.time_ps, total, n)
-    late = series.time_ps >= conservation.DISCARD_PS
+    discard = conservation.DISCARD_PS
+    # the thermostat sets the energy before the step that follows its last one
+    after = slice(equilibration_steps + 1 if equilibration_steps else 0, None)
+    if len(series.time_ps[after]):
+        discard = max(discard, float(series.time_ps[after][0]))
+    else:  # it failed before
+        discard = np.inf
+    drift = conservation.energy_drift(series.time_ps, total, n, discard)
+    late = series.time_ps >= discard - 1e-9
     scores = dict.fromkeys(METRICS, float("nan")) | {
         "temperature_spike": conservation.temperature_spike_index(
-            series.time_ps, series.temperature, nominal, dof
+            series.time_ps, series.temperature, nominal, dof, discard_ps=discard
         ),
         "energy_drift_mev_per_atom_ps": drift.slope,
         "energy_drift_error_mev_per_atom_ps": drift.standard_error,
-        "energy_rms_mev_per_atom": conservation.detrended_rms(series.time_ps, total, n),
-        "energy_excursion_mev_per_atom": conservation.largest_excursion(series.time_ps, total, n),
-        "energy_jump_mev": conservation.largest_jump(series.time_ps, total),
+        "energy_rms_mev_per_atom": conservation.detrended_rms(series.time_ps, total, n, discard),
+        "energy_excursion_mev_per_atom": conservation.largest_excursion(
+            series.time_ps, total, n, discard
+        ),
+        "energy_jump_mev": conservation.largest_jump(series.time_ps, total, discard),
         "mean_temperature_k": float(series.temperature[late].mean()) if late.any() else np.nan,
     }
     how = outcome(trajectory.status.value, trajectory.failure, float(series.time_ps[-1]))
     if how is not Outcome.CENSORED:
-        scores |= _scores_of_others(trajectory, series, frames, n_steps)
+        scores |= _scores_of_others(trajectory, series, frames, n_steps, after)
     return scores
 
 
 def _scores_of_others(
-    trajectory: Trajectory, series: Series, frames: Frames, n_steps: int
+    trajectory: Trajectory, series: Series, frames: Frames, n_steps: int, conserving: slice
 ) -> dict[str, float]:
     """Scores of other benchmarks for a run that survived or failed: `OTHERS_METRICS`."""
-    total = series.total
+    time_ps, total, kinetic = (
+        part[conserving] for part in (series.time_ps, series.total, series.kinetic)
+    )
+    time_ps = time_ps - time_ps[:1]
     lengths = elsewhere.bond_lengths(frames.positions, trajectory.bonds)
     complete = trajectory.survived
     planned_frames = n_steps // max(1, int(frames.step[1])) + 1 if len(frames.step) > 1 else 1
-    slope = elsewhere.lambench_slope(series.time_ps, total, trajectory.n_atoms)
+    slope = elsewhere.lambench_slope(time_ps, total, trajectory.n_atoms)
     return {
         "fu_stable_ps": elsewhere.fu_stability(frames.time_ps, lengths, lengths[0]),
         "mlipaudit_stability": elsewhere.mlipaudit_stability(
@@ -125,7 +144,7 @@ def _scores_of_others(
             raised=trajectory.status.value in ("error", "crashed"),
         ),
         "mlipaudit_energy_conservation": (
-            elsewhere.mlipaudit_energy_conservation(series.time_ps, total, series.kinetic)
+            elsewhere.mlipaudit_energy_conservation(time_ps, total, kinetic)
             if complete and len(total) > 1
             else 0.0
         ),
@@ -134,7 +153,9 @@ def _scores_of_others(
     }
 
 
-def _row(opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int) -> dict[str, Any]:
+def _row(
+    opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int, equilibration_steps: int
+) -> dict[str, Any]:
     trajectory = opened.trajectory(name)
     time_ps = max(trajectory.last_step, 0) * opened.timestep_fs / 1000
     how = outcome(trajectory.status.value, trajectory.failure, time_ps)
@@ -157,8 +178,12 @@ def _row(opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int)
         "relax_steps": trajectory.relax_steps,
     }
     if how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
-        return row | dict.fromkeys(METRICS, float("nan"))
-    return row | score_trajectory(trajectory, opened.series(name), opened.frames(name), n_steps)
+        return row | dict.fromkeys((*METRICS, "temperature_off"), float("nan"))
+    frames = opened.frames(name)
+    row |= score_trajectory(trajectory, opened.series(name), frames, n_steps, equilibration_steps)
+    off = row["mean_temperature_k"] / trajectory.temperature_k - 1
+    changed = graph_changed(trajectory.numbers, trajectory.bonds, frames.time_ps, frames.positions)
+    return row | {"temperature_off": off, "graph_changed": changed}
 
 
 def trajectory_rows(
@@ -191,7 +216,8 @@ def trajectory_rows(
                 raise UserError(f"{path}: belongs to model {opened.model!r}, not {model!r}")
             attributes = opened.attributes
             n_steps, wall_s = int(attributes["n_steps"]), float(attributes["wall_s"])
-            found = [_row(opened, name, split or {}, n_steps) for name in opened.names]
+            thermal = _equilibration_steps(path, opened)
+            found = [_row(opened, name, split or {}, n_steps, thermal) for name in opened.names]
             work = np.array([row["time_ps"] * row["n_atoms"] for row in found])
             if not work.any():  # relaxation took what there is
                 work = np.array([float(row["n_atoms"]) for row in found])
@@ -204,6 +230,17 @@ def trajectory_rows(
                 rows[key] = row | {"wall_s": float(part) * wall_s, "worker_deaths": deaths}
                 deaths = 0
     return [rows[key] for key in sorted(rows)]
+
+
+def _equilibration_steps(path: Path, opened: Trajectories) -> int:
+    # files of earlier versions lack it
+    told = json.loads(opened.attributes.get("settings", "{}")).get("equilibration_ps", 0.0)
+    if type(told) not in (int, float) or not 0 <= told < 1e6:
+        raise UserError(
+            f"{path}: `@settings` holds no time of equilibration; remove the file and run its job "
+            "again"
+        )
+    return round(1000.0 * told / opened.timestep_fs)
 
 
 def _worker_deaths(path: Path, attributes: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 from pesbench.core.section import Section, SectionInputs, Table
 from pesbench.core.text import number
 from pesbench.metrics.board import frame_columns
-from pesbench.tasks.dynamics.board import MEANS, dynamics_columns
+from pesbench.tasks.dynamics.board import FROZEN, MEDIANS, OFF, dynamics_columns
 
 _IN_EXCESS = (
     "Failures count in excess of the reference: a molecule and temperature at which the reference "
@@ -34,19 +34,27 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
     return (
         "Survival is the restricted mean survival time in ps, up to the horizon in brackets"
         + (", with the interval of a bootstrap over molecules" if interval else "")
-        + f". {_IN_EXCESS if has_reference else _ALL_COUNT} Spike: largest temperature above its "
-        "running median in units of the natural width; drift: mean of the absolute slopes; RMS: "
-        "about the line"
+        + f". {_IN_EXCESS if has_reference else _ALL_COUNT} Failed: runs in which the molecule "
+        "breaks or the model fails. Spike (largest temperature above its running median in units "
+        "of the natural width), drift (absolute slope) and RMS (about the line) are medians over "
+        "the runs that survive, which have one length; what a run does while it breaks is no drift."
         + (
-            "; order: the order at which the RMS falls with the time step, 2 for a smooth "
-            "conservative "
-            "surface, as the median over the runs that survive with both steps."
+            " In square brackets stands the reference's own median over the same runs, below which "
+            "nothing can be measured, and"
+            if has_reference
+            else " Behind"
+        )
+        + " ± the standard error of one run. "
+        + (
+            "Order: the order at which the RMS falls with the time step, 2 for a smooth "
+            "conservative surface, as the median over the runs that survive with both steps."
             if halved
-            else "; order: n/a, because no run was repeated with half the time step."
+            else "Order: n/a, because no run was repeated with half the time step."
         ),
-        "A mean of fewer runs than planned has their number in brackets. A run that ends early "
-        "has no "
-        "spike, drift or RMS, so that those of a model that mostly fails are from its other runs. "
+        "A median of fewer runs than planned has their number in brackets. Temperature: median of "
+        "what is reached above the nominal one, and the number of surviving runs that are more "
+        f"than {100 * OFF:.0f} % off or frozen (below {100 * FROZEN:.0f} %). Changed: surviving "
+        "runs that end with another bond graph. "
         "dynamics (s): all runs"
         + (", including those with half the time step" if halved else "")
         + ". Means by the definitions of Fu et al., MLIPAudit and LAMBench are in leaderboard.csv "
@@ -54,11 +62,26 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _mean_cell(row: Mapping[str, Any], column: str) -> str:
-    """A mean, with its number of runs where these are fewer than planned."""
-    text, n = number(row[column]), row[MEANS[column][1]]
-    planned = row["md_n_planned"]
-    return text if pd.isna(row[column]) or n == planned else f"{text} ({n} of {planned})"
+def _median_cell(row: Mapping[str, Any], column: str) -> str:
+    """A median with its error, the reference's, and its number of runs if fewer than planned."""
+    text, n = number(row[column]), row[MEDIANS[column][1]]
+    if pd.isna(row[column]):
+        return text
+    if not pd.isna(row.get(f"{column}_error")):
+        text += f" ± {number(row[f'{column}_error'], 2)}"
+    if row["role"] != "reference" and not pd.isna(row[f"{column}_reference"]):
+        text += f" [{number(row[f'{column}_reference'])}]"
+    return text if n == row["md_n_planned"] else f"{text} ({n} of {row['md_n_planned']})"
+
+
+def _temperature_cell(row: Mapping[str, Any]) -> str:
+    """What is reached above the nominal temperature, and how many runs are far from it."""
+    if pd.isna(row["temperature_off"]):
+        return "n/a"
+    text = f"{100 * row['temperature_off']:+.1f} %"
+    if row["md_n_temperature_off"]:
+        text += f", {row['md_n_temperature_off']:.0f} off"
+    return text + (f", {row['md_n_frozen']:.0f} frozen" if row["md_n_frozen"] else "")
 
 
 def _order_cell(row: Mapping[str, Any]) -> str:
@@ -111,12 +134,15 @@ def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "model": name,
         "finished / planned": f"{row['md_n_finished']:.0f} / {row['md_n_planned']:.0f}",
+        "failed": f"{row['md_n_failed']:.0f}",
         "counted": f"{row['md_n_counted']:.0f}",
         f"survival (ps of {row['survival_horizon_ps']:g})": lived,
-        "spike (σ)": _mean_cell(row, "temperature_spike"),
-        "drift (meV/atom/ps)": _mean_cell(row, "energy_drift"),
-        "RMS (meV/atom)": _mean_cell(row, "energy_rms"),
+        "spike (σ)": _median_cell(row, "temperature_spike"),
+        "drift (meV/atom/ps)": _median_cell(row, "energy_drift"),
+        "RMS (meV/atom)": _median_cell(row, "energy_rms"),
         "order": _order_cell(row),
+        "temperature": _temperature_cell(row),
+        "changed": number(row["md_n_graph_changed"], 1),
         "not finished": _not_finished(row),
         "dynamics (s)": number(row["md_seconds"]),
         "scans (s)": number(row["scan_seconds"]),

@@ -48,11 +48,23 @@ class DynamicsSettings:
         at_least=1e-6,
         at_most=10,
     )
+    equilibration_ps: float = setting(
+        0.0,
+        help="How long a Langevin thermostat acts at the start of `duration_ps`, in ps; 0 for "
+        "none. The rest is at constant energy.",
+        at_least=0,
+        at_most=1e5,
+    )
 
     @property
     def n_steps(self) -> int:
         """Steps of a trajectory."""
         return round(1000.0 * self.duration_ps / self.timestep_fs)
+
+    @property
+    def equilibration_steps(self) -> int:
+        """Steps with the thermostat, the first ones of a trajectory."""
+        return round(1000.0 * self.equilibration_ps / self.timestep_fs)
 
     def check(self) -> Self:
         """The settings, where no value is out of its limits and none contradicts another.
@@ -73,5 +85,10 @@ class DynamicsSettings:
             raise UserError(
                 f"dynamics: `duration_ps` is {self.duration_ps!r}, less than a step of "
                 f"{self.timestep_fs:g} fs; give a longer one"
+            )
+        if self.equilibration_steps >= self.n_steps:
+            raise UserError(
+                f"dynamics: `equilibration_ps` is {self.equilibration_ps!r}, which leaves nothing "
+                f"of `duration_ps` ({self.duration_ps!r}); give a shorter one"
             )
         return self

@@ -22,7 +22,7 @@ from pesbench.engine.evaluator import (
     why_unsupported,
 )
 from pesbench.engine.patient_worker import PatientWorker, systems_batch
-from pesbench.engine.relaxation import Relaxed, relax
+from pesbench.engine.relaxation import Relaxed
 from pesbench.engine.shard import (
     Spent,
     caller_state,
@@ -37,10 +37,12 @@ from pesbench.files.checkpoint import (
 )
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics.integrator import Ended, LockStep, failure_check
+from pesbench.tasks.dynamics.minimum import relax_to_minimum
 from pesbench.tasks.dynamics.recorder import Recorder
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.start import starting_velocities
 from pesbench.tasks.dynamics.stored import Trajectory
+from pesbench.tasks.dynamics.thermostat import settle, thermalise
 
 logger = logging.getLogger("pesbench")
 
@@ -130,7 +132,10 @@ class DynamicsRun:
         asked = [s for s, reason in zip(self.systems, reasons, strict=True) if not reason]
         logger.info("relaxing %d molecules", len(asked))
         settings = self.settings
-        done = iter(relax(asked, ask, max_steps=settings.relax_steps, fmax=settings.relax_fmax))
+        found = relax_to_minimum(
+            asked, ask, max_steps=settings.relax_steps, fmax=settings.relax_fmax
+        )
+        done = iter(found)
         return [
             Relaxed(system.positions, Status.UNSUPPORTED, False, 0, np.nan, reason)
             if reason
@@ -193,6 +198,7 @@ class DynamicsRun:
         for number in track(steps, len(steps), "steps"):
             if not run.running.any():
                 break
+            self._equilibrate(run, ask, number)
             ended = run.start() if number == 0 else run.step()
             recorder.record(ended)
             self._note(ended, number)
@@ -204,6 +210,18 @@ class DynamicsRun:
             self.trajectories[k] = replace(self.trajectories[k], last_step=self.settings.n_steps)
         if run.step_number > saved:
             self._save(run, recorder)
+
+    def _equilibrate(self, run: LockStep, ask: Asked, number: int) -> None:
+        """What the thermostat does before a step."""
+        settings = self.settings
+        if 1 <= number <= settings.equilibration_steps:
+            thermalise(run, number)
+        elif settings.equilibration_steps and number == settings.equilibration_steps + 1:
+            of_id = {system.id: system for system in self.systems}
+            settle(
+                run, [of_id[one.system] for one in run.trajectories], ask,
+                max_steps=settings.relax_steps, fmax=settings.relax_fmax,
+            )  # fmt: skip
 
     def _start(self, ask: Asked, relaxed: Sequence[Relaxed]) -> LockStep:
         by_system = {s.id: (s, one) for s, one in zip(self.systems, relaxed, strict=True)}

@@ -19,6 +19,12 @@ Array = NDArray[np.float64]
 SMALL_MOMENT = 1e-10  # of inertia in units of the largest: there is nothing that could turn
 
 
+def generator(text: str) -> np.random.Generator:
+    """Random numbers that follow from a text: names of what they are for."""
+    seed = np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype="<u4")
+    return np.random.default_rng(seed)
+
+
 def without_drift(velocities: Array, positions: Array, masses: Array, linear: bool) -> Array:
     """Velocities less the motion of the centre of mass and the rotation about it.
 
@@ -62,8 +68,7 @@ def starting_velocities(
         ASE units, shape (N, 3).
     """
     text = f"velocities {system.id} {temperature_k:g} {replicate}"
-    seed = np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype=np.uint32)
-    draw = np.random.default_rng(seed).standard_normal(positions.shape)
+    draw = generator(text).standard_normal(positions.shape)
     masses = atomic_masses[system.numbers]
     freedom = internal_degrees_of_freedom(system.positions)
     linear = freedom == 3 * len(masses) - 5

@@ -16,6 +16,7 @@ from pesbench.core.task import Phase, Shard, Size, Task
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 
 RELAX_STEPS = 20  # a molecule takes from another method's minimum; many more are rare
+RELAXATIONS = 2  # of a molecule that starts at a minimum
 # what is left by gzip of numbers whose last digits are noise, and what HDF5 adds
 POSITIONS_PACKED, SERIES_PACKED = 0.93, 0.80
 TRAJECTORY_BYTES = 60_000
@@ -117,9 +118,11 @@ class Dynamics(Task):
 
     def phases(self, size: Size, settings: DynamicsSettings) -> tuple[Phase, ...]:
         trajectories = len(settings.temperatures_k) * settings.replicates
+        relaxation = min(settings.relax_steps, RELAX_STEPS)
+        quench = relaxation if settings.equilibration_steps else 0
         return (
-            Phase(copies=1, steps=min(settings.relax_steps, RELAX_STEPS)),
-            Phase(copies=trajectories, steps=settings.n_steps + 1, step_s=STEP_S),
+            Phase(copies=1, steps=RELAXATIONS * relaxation),
+            Phase(copies=trajectories, steps=settings.n_steps + 1 + quench, step_s=STEP_S),
         )
 
     def stored_bytes(self, size: Size, settings: DynamicsSettings) -> float:
