@@ -42,18 +42,17 @@ def commands(run, files=None):
     for name in run.scored_only.get("bonds", ()):
         files["bonds"].pop(name)
     return graph.report_commands(
-        Path("r"), run, scan_set=Path("r/s.h5"), models_file=Path("m.yaml"), rank_by="fsd_full",
-        files=files,
+        Path("r"), run, scan_set=Path("r/s.h5"), models_file=Path("m.yaml"), files=files,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("run", "names"),
     [
-        (a_run(), ["bonds", "parity"]),
-        (a_run(["dynamics"]), ["bonds", "dynamics", "association", "parity"]),
-        (a_run(["vibrations"], ["a"]), ["bonds", "vibrations", "ladder", "parity"]),
-        (a_run(scored_only=["a-again"]), ["bonds"]),
+        (a_run(), ["bonds", "pairs", "parity"]),
+        (a_run(["dynamics"]), ["bonds", "dynamics", "association", "pairs", "parity"]),
+        (a_run(["vibrations"], ["a"]), ["bonds", "vibrations", "ladder", "pairs", "parity"]),
+        (a_run(scored_only=["a-again"]), ["bonds", "pairs"]),
     ],
 )
 def test_sections_are_those_that_a_run_has_tasks_before_comparisons(run, names):
@@ -62,7 +61,7 @@ def test_sections_are_those_that_a_run_has_tasks_before_comparisons(run, names):
 
 def test_perturbed_models_that_ran_dynamics_have_dose_and_response():
     run = ReportRun(ENTRIES, LEVEL, {"bonds": list(ENTRIES), "dynamics": ["bent"]})
-    assert graph.comparison_sections(run) == ["association", "dose", "parity"]
+    assert graph.comparison_sections(run) == ["association", "dose", "pairs", "parity"]
 
 
 def test_only_models_have_sections_of_their_own():
@@ -73,9 +72,9 @@ def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_ea
     run = a_run(["dynamics", "vibrations"], ["a"])
     made = commands(run)
     assert [words[0] for words in made] == [
-        *["model-section"] * 2, *["section"] * 3, *["compare"] * 3, "leaderboard", "page",
+        *["model-section"] * 2, *["section"] * 3, *["compare"] * 4, "leaderboard", "page",
     ]  # fmt: skip
-    assert made[-1][-7:] == ["--sections", *graph.section_names(run)]
+    assert made[-1][made[-1].index("--sections") + 1 :] == graph.section_names(run)
     for words in made:
         parsed = parser().parse_args(words)
         assert parsed.results == Path("r")
@@ -86,9 +85,23 @@ def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_ea
 
 def test_the_ladder_is_told_to_the_comparison_that_reads_it_alone():
     made = {words[1]: words for words in commands(a_run(["dynamics"], ["a"])) if "compare" in words}
-    assert list(made) == ["association", "ladder", "parity"]
+    assert list(made) == ["association", "ladder", "pairs", "parity"]
     assert made["ladder"][-2:] == ["--ladder", "a"]
     assert "--ladder" not in made["association"] + made["parity"]
+
+
+def test_what_ranks_and_who_takes_part_is_told_to_every_section_across_models():
+    told = {"rank_by": "force_mae", "entry_coverage": 0.75}
+    run = ReportRun(ENTRIES, LEVEL, {"bonds": list(ENTRIES)}, **told)
+    made = [parser().parse_args(w) for w in commands(run) if w[0] in ("section", "compare")]
+    assert [one.stage for one in made] == ["section", "compare", "compare"]
+    for one in made:
+        assert {name: getattr(one, name) for name in told} == told
+
+
+def test_one_model_is_compared_with_none():
+    few = {name: ENTRIES[name] for name in ("a", "bent", "ref", "zero")}
+    assert graph.section_names(ReportRun(few, LEVEL, {"bonds": list(few)})) == ["bonds"]
 
 
 def test_a_model_with_scores_only_is_asked_for_no_file():

@@ -196,25 +196,54 @@ def test_no_scored_model_at_all():
 def test_ranks_are_on_the_scans_all_share():
     """b scores only its easy half: by its own mean it would be first."""
     easy = np.where(np.arange(20) < 10, 2.0, 50.0)
-    board = board_of({"b": rows("b", easy + 1, failed=range(10, 20)), "a": rows("a", easy)})
+    models = {"b": rows("b", easy + 1, failed=range(10, 20)), "a": rows("a", easy)}
+    board = board_of(models, entry_coverage=0.5)
     assert board["fsd_full"].to_dict() == pytest.approx({"a": 26.0, "b": 3.0})
     assert board["rank"].to_dict() == {"a": 1, "b": 2}
     assert board["n_shared"].tolist() == [10, 10]
     assert board["fsd_full_shared"].to_dict() == pytest.approx({"a": 2.0, "b": 3.0})
     assert board["rank_high"].tolist() == [1, 2]
-    assert "10 scans that all ranked models share (of 20 planned)" in tables.notes(board)[0]
+    assert board["n_costs"].to_dict() == {"a": 0, "b": 10}
+    said = "10 scans that all ranked models share (of 20 planned; scans that one model alone lacks"
+    assert f"{said}: b 10)" in tables.notes(board)[0]
     assert "FSD, shared scans (Å⁻¹)" in columns.section(board, "model")
 
 
 def test_models_without_a_common_scan_have_no_rank():
     board = board_of(
-        {"a": rows("a", SCANS, failed=range(10)), "b": rows("b", SCANS, failed=range(10, 20))}
+        {"a": rows("a", SCANS, failed=range(10)), "b": rows("b", SCANS, failed=range(10, 20))},
+        entry_coverage=0.5,
     )
     assert board["rank"].isna().all()
     assert board["n_shared"].tolist() == [0, 0]
     assert board["fsd_full"].notna().all()
     assert "share no scan" in tables.notes(board)[0]
     assert "share no scan" in tables.to_markdown(board)
+
+
+def test_a_model_below_the_entry_threshold_is_listed_and_costs_no_scan():
+    """A tenth may be missing: b is ranked, c is not, and a keeps its scans."""
+    models = {
+        "a": rows("a", SCANS),
+        "b": rows("b", SCANS + 1, failed=[0, 1]),
+        "c": rows("c", SCANS / 2, failed=[1, 2, 3]),
+    }
+    board = board_of(models)
+    assert board["model"].tolist() == ["a", "b", "c"]
+    assert board["rank"].fillna(0).tolist() == [1, 2, 0]
+    assert board.loc[["a", "b"], "n_shared"].tolist() == [18, 18]
+    assert board["n_costs"].tolist() == [0, 2, 2]  # c would take 2 and 3 from the others
+    assert board["left_out"].tolist() == [
+        "", "", "17 of 20 scans scored, below the entry threshold of 90 %",
+    ]  # fmt: skip
+    assert pd.isna(board.loc["c", ["n_shared", "rank_windowed", "rank_score"]]).all()
+    assert board.loc["c", "fsd_full"] < board.loc["a", "fsd_full"]  # its own mean stands there
+    note = (
+        f"c is not ranked: {board.loc['c', 'left_out']} (with it, the ranked models would share 2"
+    )
+    assert f"{note} fewer)." in tables.notes(board)
+    assert board_of(models, entry_coverage=0.85)["n_shared"].tolist() == [16, 16, 16]
+    assert board_of(models, entry_coverage=1)["rank"].notna().tolist() == [True, False, False]
 
 
 def test_only_models_are_ranked():
@@ -267,7 +296,8 @@ def test_perturbed_models_change_nothing_of_the_others(rank_by):
         pd.testing.assert_frame_equal(columns.section(beside, role), columns.section(alone, role))
     assert tables.notes(beside)[0] == tables.notes(alone)[0]
     # as models they would: the ranks, what is shared, the intervals of the ranks
-    mixed = defects_beside(MODELS, role="model", rank_by=rank_by).loc[alone.index]
+    mixed = defects_beside(MODELS, role="model", rank_by=rank_by, entry_coverage=0)
+    mixed = mixed.loc[alone.index]
     changed = {column for column in alone if not alone[column].equals(mixed[column])}
     assert {"rank", "rank_low", "rank_high", "rank_windowed", "n_shared"} <= changed
 
@@ -359,13 +389,17 @@ def test_the_ranks_by_the_fsd_and_by_the_self_aligned_one_stand_side_by_side():
 def test_scans_without_a_minimum_leave_the_aligned_rank_alone_and_are_counted_with_the_reason():
     a = rows("a", SCANS)
     a["fsd_aligned_reason"] = ""
-    a.loc[:4, "fsd_aligned"] = np.nan
-    a.loc[:4, "fsd_aligned_reason"] = "no minimum"
+    a.loc[:1, "fsd_aligned"] = np.nan
+    a.loc[:1, "fsd_aligned_reason"] = "no minimum"
     board = board_of({"a": a, "b": rows("b", SCANS + 1)})
     assert board["n_shared"].tolist() == board["n_rank_full"].tolist() == [20, 20]
-    assert board["n_rank_aligned"].tolist() == [15, 15]
-    assert board.loc["a", "missing"] == "fsd_aligned of 15 scans only (others: no minimum)"
-    assert "the ranks, self-aligned, over 15" in tables.notes(board)[0]
+    assert board["n_rank_aligned"].tolist() == [18, 18]
+    assert board.loc["a", "missing"] == "fsd_aligned of 18 scans only (others: no minimum)"
+    assert "the ranks, self-aligned, over 18" in tables.notes(board)[0]
+    a.loc[:4, "fsd_aligned"] = np.nan  # below the entry threshold in this score alone
+    board = board_of({"a": a, "b": rows("b", SCANS + 1)})
+    assert board["rank_full"].tolist() == [1, 2]
+    assert board["rank_aligned"].fillna(0).tolist() == [0, 1]
 
 
 def test_scores_of_an_older_version_are_not_available_and_say_so():

@@ -81,7 +81,7 @@ rule section:
             "pesbench.report.identity",
         ),
         descriptions=given(DESCRIPTIONS),
-        rank_by=RUN.rank_by,
+        ranking=RANKING,
         words=section_words,
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"
@@ -119,6 +119,7 @@ rule compare:
         code=lambda wildcards: section_code(section_module(wildcards.comparison)),
         descriptions=given(DESCRIPTIONS),
         ladder=ladder_of,
+        ranking=RANKING,
         words=compare_words,
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"

@@ -14,6 +14,7 @@ MODEL_SECTIONS = [
     graph.model_section_folder(RESULTS, task, model) for task, model in graph.model_sections(REPORT)
 ]
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
+RANKING = [RUN.rank_by, RUN.entry_coverage]
 PLACES = {"scan_set": SCAN_SET, "models_file": RUN.models_file}
 # The keys of the registry that describe models and decide no number.
 DESCRIPTIONS = as_text({name: description(entry) for name, entry in RUN.models.items()})
@@ -37,7 +38,7 @@ def section_code(*modules):
 
 def section_words(wildcards, input):
     """A parameter: the command that makes the section of a task."""
-    return graph.section_command(RESULTS, REPORT, wildcards.task, rank_by=RUN.rank_by, **PLACES)
+    return graph.section_command(RESULTS, REPORT, wildcards.task, **PLACES)
 
 
 def model_section_words(wildcards, input):

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pesbench import __version__
-from pesbench.commands.arguments import DEVICES, device, threads
+from pesbench.commands.arguments import DEVICES, device, number, threads
 from pesbench.core.errors import UserError
+from pesbench.core.found import default_rank_by
 from pesbench.core.paths import path_argument
+from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.core.text import printable
 
 if TYPE_CHECKING:
@@ -122,6 +124,18 @@ def add_running(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--environment", metavar="WHERE", help=ENVIRONMENT)
     stage.add_argument("--device", type=device, default="auto", help=DEVICES)
     stage.add_argument("--threads", type=threads, default=1)
+
+
+def add_ranking(stage: argparse.ArgumentParser) -> None:
+    """The options that say what ranks models, and which of them take part."""
+    stage.add_argument(
+        "--rank-by", default=default_rank_by(), help="score that ranks the models; lower is better"
+    )
+    stage.add_argument(
+        "--entry-coverage", type=number(0, 1), default=ENTRY_COVERAGE, metavar="SHARE",
+        help="least share of the planned scans that a model has to have scores of, to take part in "
+        "what models share (default: %(default)s)",
+    )  # fmt: skip
 
 
 def entry_of(arguments: argparse.Namespace) -> ModelEntry:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pesbench.commands.parsing import Stages, parser
+from pesbench.commands.parsing import Stages, add_ranking, parser
 from pesbench.compare.comparison import (
     ANSWERS,
     BONDS,
@@ -20,7 +20,7 @@ from pesbench.compare.comparison import (
     section_of,
 )
 from pesbench.core.errors import UserError
-from pesbench.core.found import default_rank_by, has_stage, stage, tasks
+from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.names import closest
 from pesbench.core.paths import MODELS_FILE
 from pesbench.report.graph import (
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pesbench.report.sections import StoredSection
 
 MERGED, SKIPPED, MODELS = "merged.json", "skipped.csv", "models.json"
-_RANK_BY = "score that ranks the models; lower is better"
 _LADDER = "models of the design ladder, the baseline first"
 
 
@@ -56,7 +55,7 @@ def add(stages: Stages) -> None:
     one = stages.add_parser("section", help="make the tables and figures of a task")
     one.add_argument("task", metavar="TASK", help=", ".join(tasks()))
     _add_run(one)
-    one.add_argument("--rank-by", default=default_rank_by(), help=_RANK_BY)
+    add_ranking(one)
     one.set_defaults(run=_section)
 
     one = stages.add_parser("model-section", help="show where one model fails in a task")
@@ -71,6 +70,7 @@ def add(stages: Stages) -> None:
     one = stages.add_parser("compare", help="compare models across tasks")
     one.add_argument("name", metavar="NAME", help=", ".join(comparisons()))
     _add_run(one)
+    add_ranking(one)
     one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL", help=_LADDER)
     for what in ANSWERS.values():
         one.add_argument(f"--{what}", type=Path, nargs="+", default=[], metavar="FILE",
@@ -106,7 +106,7 @@ def add(stages: Stages) -> None:
                      "models.json of the folder)")  # fmt: skip
     one.add_argument("--ladder", nargs="+", default=[], metavar="MODEL",
                      help=f"{_LADDER}; names or globs")  # fmt: skip
-    one.add_argument("--rank-by", default=default_rank_by(), help=_RANK_BY)
+    add_ranking(one)
     one.set_defaults(run=_report)
 
 
@@ -172,7 +172,12 @@ def _section(arguments: argparse.Namespace) -> None:
         if not scores:
             raise UserError(f"section {name}: no model ran it; give some with `--ran {name} MODEL`")
         inputs = SectionInputs(
-            name, scores, found.facts, others=found.tables, rank_by=arguments.rank_by
+            name,
+            scores,
+            found.facts,
+            others=found.tables,
+            rank_by=arguments.rank_by,
+            entry_coverage=arguments.entry_coverage,
         )
         section = stage(name, "section")(inputs)
         if section.board is None:
@@ -215,7 +220,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     from pesbench.compare.inputs import CompareInputs
     from pesbench.files import provenance
     from pesbench.files.scan_set import ScanSet
+    from pesbench.report.tables import check_rank_by
 
+    check_rank_by(arguments.rank_by)
     _check_known(arguments.name, list(comparisons()), "comparison")
     comparison = comparisons()[arguments.name]
     if unknown := [model for model in arguments.ladder if model not in arguments.models]:
@@ -240,6 +247,8 @@ def _compare(arguments: argparse.Namespace) -> None:
             },
             scan_set=scan_set.name,
             made=provenance.describe(scan_set.sha256),
+            rank_by=arguments.rank_by,
+            entry_coverage=arguments.entry_coverage,
         )
         section = section_of(comparison.name)(inputs)
         _write(arguments.results / SECTIONS / comparison.name, section, scan_set)
@@ -383,14 +392,21 @@ def _report(arguments: argparse.Namespace) -> None:
     }
     matching = (fnmatch.filter(names, pattern) for pattern in arguments.ladder)
     ladder = [*dict.fromkeys(name for some in matching for name in some)]
-    run = ReportRun(read_entries(models_file, names), level, ran, ladder, scored_only)
+    run = ReportRun(
+        read_entries(models_file, names),
+        level,
+        ran,
+        ladder,
+        scored_only,
+        arguments.rank_by,
+        arguments.entry_coverage,
+    )
     run_commands(
         report_commands(
             results,
             run,
             scan_set=scan_set,
             models_file=models_file,
-            rank_by=arguments.rank_by,
             files=files,
         )
     )

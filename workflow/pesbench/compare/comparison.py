@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pesbench.core.found import default_rank_by
+from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 
@@ -36,6 +38,9 @@ class ReportRun:
         ran: Models by task, in the order of the run; of `bonds`, which always runs, all of them.
         ladder: Models of the design ladder, the baseline first.
         scored_only: Models by task whose answers are not there, only scores of them.
+        rank_by: Metric that ranks the models.
+        entry_coverage: Least share of the planned scans that a model has to have scores of, to take
+            part in what is shared.
     """
 
     entries: Mapping[str, ModelEntry]
@@ -43,6 +48,8 @@ class ReportRun:
     ran: Mapping[str, Sequence[str]]
     ladder: Sequence[str] = ()
     scored_only: Mapping[str, Collection[str]] = field(default_factory=dict)
+    rank_by: str = field(default_factory=default_rank_by)
+    entry_coverage: float = ENTRY_COVERAGE
 
     @functools.cached_property
     def roles(self) -> dict[str, str]:

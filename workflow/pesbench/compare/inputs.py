@@ -14,17 +14,19 @@ from pathlib import Path
 import pandas as pd
 
 from pesbench.compare.comparison import BONDS, DYNAMICS, VIBRATIONS
-from pesbench.metrics.coverage import ENTRY_COVERAGE
+from pesbench.core.found import default_rank_by
+from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.kinds import of_published_kind
 from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
+from pesbench.tasks.bonds.shared import entry_reasons, shared_scores, wide_scores
 from pesbench.tasks.dynamics.board import dynamics_columns, main_runs, survivors
 from pesbench.tasks.dynamics.stored import Trajectories
 
 __all__ = [
     "ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "Trajectories", "dynamics_columns",
-    "main_runs", "survivors",
+    "entry_reasons", "main_runs", "shared_scores", "survivors", "wide_scores",
 ]  # fmt: skip
 
 
@@ -41,6 +43,7 @@ class CompareInputs:
         trajectories: Files of the models whose trajectories are compared, by name.
         scan_set: Name of the scan set.
         made: Names and values that say how the section is made, for texts of its own.
+        rank_by: Metric that ranks the models.
         entry_coverage: Least share of the planned scans that a model has to have scores of, to take
             part in what is shared, see `pesbench.metrics.coverage`.
     """
@@ -53,6 +56,7 @@ class CompareInputs:
     trajectories: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     scan_set: str = ""
     made: Sequence[tuple[str, str]] = ()
+    rank_by: str = field(default_factory=default_rank_by)
     entry_coverage: float = ENTRY_COVERAGE
 
     @functools.cached_property

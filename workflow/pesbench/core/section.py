@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pesbench.models.facts import ModelFacts
 
 NUMBER, INTEGER, FLAG, TEXT = "number", "integer", "flag", "text"  # kinds of a board column
+ENTRY_COVERAGE = 0.9  # default of the config key `entry_coverage`
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class SectionInputs:
         settings: Settings of the task; None if they are not known.
         others: Scores of all tasks by task and model, for a section that compares.
         rank_by: Metric that ranks the models.
+        entry_coverage: Least share of the planned scans that a model has to have scores of, to take
+            part in what is shared, see `pesbench.metrics.coverage`.
     """
 
     task: str
@@ -65,6 +68,7 @@ class SectionInputs:
     settings: Any = None
     others: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
     rank_by: str = ""
+    entry_coverage: float = ENTRY_COVERAGE
 
     @property
     def reference(self) -> str | None:

@@ -50,6 +50,7 @@ class Run:
         device: Device of the models.
         threads: Threads of a job that runs a model.
         rank_by: Score that ranks.
+        entry_coverage: Least share of planned scans scored, to take part in what models share.
         strict: Whether a model's failure shows in the exit code.
         software: Environment of the models' packages: `current`, `venv` or `conda`.
         tasks: What each task asks, by name; a task that asks nothing is not there.
@@ -72,6 +73,7 @@ class Run:
     device: str
     threads: int
     rank_by: str
+    entry_coverage: float
     strict: bool
     software: str
     tasks: dict[str, TaskRun]
@@ -100,7 +102,14 @@ class Run:
     def report(self) -> ReportRun:
         """Models and tasks of the report."""
         ran = {name: run.models for name, run in self.tasks.items()}
-        return ReportRun(self.models, self.level_of_theory, ran, self.ladder)
+        return ReportRun(
+            self.models,
+            self.level_of_theory,
+            ran,
+            self.ladder,
+            rank_by=self.rank_by,
+            entry_coverage=self.entry_coverage,
+        )
 
     @property
     def level_of_theory(self) -> str:
@@ -233,6 +242,7 @@ def _resolve(said: Config, base: Path) -> Run:
         device=config.device,
         threads=config.threads,
         rank_by=config.rank_by,
+        entry_coverage=config.entry_coverage,
         strict=config.strict,
         software=config.software,
         tasks=found,

@@ -11,6 +11,7 @@ from pesbench.compare.comparison import comparisons
 from pesbench.core.errors import UserError
 from pesbench.core.found import ranking, tasks
 from pesbench.core.paths import MODELS_FILE
+from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.core.settings import ADDRESS, PATH, declared, joined, setting
 from pesbench.core.task import SCAN, Task
 from pesbench.orchestration.cluster import Cluster
@@ -122,6 +123,14 @@ class GeneralKeys:
         "`requirements` or `python` always has one "
         "([docs/environments.md](../docs/environments.md)).",
         choices=("current", "venv", "conda"),
+    )
+    entry_coverage: float = setting(
+        ENTRY_COVERAGE,
+        help="Least share of the planned scans that a model has to have scores of. A model below "
+        "it is listed, with the reason, and takes no part in what models share: ranks, shared "
+        "scans, the association.",
+        at_least=0,
+        at_most=1,
     )
     strict: bool = setting(
         False,

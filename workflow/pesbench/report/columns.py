@@ -16,10 +16,12 @@ from pesbench.models.families.perturbed import DOSE_UNITS
 
 SCORE_COLUMNS = {  # what the tables cannot be without, and its kind
     **dict.fromkeys(("role", "base", "defect", "equivalent", "level_of_theory", "missing"), TEXT),
-    **dict.fromkeys(("missing_example", "rank_by", "lacks", "no_better_than_zero_in"), TEXT),
+    **dict.fromkeys(
+        ("missing_example", "rank_by", "lacks", "no_better_than_zero_in", "left_out"), TEXT
+    ),
     **dict.fromkeys(("rank", "rank_low", "rank_high", "rank_full", "rank_aligned"), INTEGER),
     **dict.fromkeys(("rank_windowed", "n_rank_full", "n_rank_aligned", "n_rank_windowed"), INTEGER),
-    **dict.fromkeys(("n_planned", "n_scored", "n_shared", "worker_deaths"), INTEGER),
+    **dict.fromkeys(("n_planned", "n_scored", "n_shared", "n_costs", "worker_deaths"), INTEGER),
     **dict.fromkeys(("theory_gap", "no_better_than_zero"), FLAG),
     **dict.fromkeys(("fsd_full", "fsd_full_low", "fsd_full_high", "fsd_compress"), NUMBER),
     **dict.fromkeys(("fsd_stretch", "fsd_windowed", "fsd_peak_near_equilibrium"), NUMBER),
@@ -77,9 +79,10 @@ def _percent(column: str) -> Callable[[Mapping[str, Any]], str]:
 def _rank_cell(row: Mapping[str, Any]) -> str:
     if pd.isna(row["rank"]):
         return "–"
+    mark = "*" if row.get("rank_changes_with") else ""
     if pd.isna(row["rank_low"]) or row["rank_low"] == row["rank_high"]:
-        return f"{row['rank']}"
-    return f"{row['rank']} ({row['rank_low']}–{row['rank_high']})"
+        return f"{row['rank']}{mark}"
+    return f"{row['rank']}{mark} ({row['rank_low']}–{row['rank_high']})"
 
 
 def marks(row: Mapping[str, Any]) -> str:
@@ -110,7 +113,14 @@ _RANK = Column(
     "rank",
     _rank_cell,
     "rank",
-    "Rank on the shared scans, with its 95 % interval where there is one.",
+    "Rank on the shared scans, with its 95 % interval where there is one; * it changes among the "
+    "others when another model takes part.",
+)
+_ALIKE = Column(
+    "not different from (ranks)",
+    lambda row: row["not_different_ranks"] or "n/a",
+    "not_different_ranks",
+    "Ranks of the models that it does not differ from in paired differences.",
 )
 OTHER_RANKS = {  # by the score; that of `rank_by` is left out
     "fsd_full": Column(
@@ -302,8 +312,11 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     told = rank_by == "fsd_full" and (ranked["n_scored"] == ranked["n_shared"]).all()
     ranked_by = () if told else (by,)
     fsds = (fsd, EQUIVALENT, compress, stretch, windowed, aligned)
+    # only of several models
+    alike = (_ALIKE,) if "not_different_ranks" in board else ()
     others = (column for by, column in OTHER_RANKS.items() if by != rank_by)
-    return (_RANK, model, coverage, *ranked_by, *fsds, *others, *rest, *hydrogen, _TIME)
+    ranks = (_RANK, model, coverage, *alike, *ranked_by)
+    return (*ranks, *fsds, *others, *rest, *hydrogen, _TIME)
 
 
 def unit_of(score: str) -> str:

@@ -70,18 +70,16 @@ def section_ran(run: ReportRun, name: str) -> dict[str, Sequence[str]]:
     return {task: some for task, some in run.ran.items() if task == name or tasks()[task].always}
 
 
+def _ranking(run: ReportRun) -> list[str]:
+    return ["--rank-by", run.rank_by, "--entry-coverage", f"{run.entry_coverage:g}"]
+
+
 def section_command(
-    folder: Path,
-    run: ReportRun,
-    name: str,
-    *,
-    scan_set: Path,
-    models_file: Path,
-    rank_by: str,
+    folder: Path, run: ReportRun, name: str, *, scan_set: Path, models_file: Path
 ) -> list[str]:
     """Words of the command that makes the section of a task."""
     common = _common(folder, run, scan_set, models_file)
-    return ["section", name, *common, *_ran(section_ran(run, name)), "--rank-by", rank_by]
+    return ["section", name, *common, *_ran(section_ran(run, name)), *_ranking(run)]
 
 
 def model_section_command(
@@ -121,7 +119,8 @@ def compare_command(
         files: What `run` wrote, by task and model.
     """
     one = comparisons()[name]
-    words = ["compare", name, *_common(folder, run, scan_set, models_file), *_ran(one.scores(run))]
+    common = _common(folder, run, scan_set, models_file)
+    words = ["compare", name, *common, *_ran(one.scores(run)), *_ranking(run)]
     if one.takes_ladder and run.ladder:
         words += ["--ladder", *run.ladder]
     for task, models in one.answers(run).items():
@@ -147,7 +146,6 @@ def report_commands(
     *,
     scan_set: Path,
     models_file: Path,
-    rank_by: str,
     files: Mapping[str, Mapping[str, Sequence[Path]]],
 ) -> list[list[str]]:
     """Arguments of `python -m pesbench` that make the report of a folder of results, in order.
@@ -158,10 +156,9 @@ def report_commands(
 
     Args:
         folder: Folder of results, with `<model>/scores/<task>.parquet` of every model of `run.ran`.
-        run: Entries, level of theory, models by task, models of the design ladder.
+        run: Entries, level of theory, models by task, models of the design ladder, what ranks.
         scan_set: Scan set file.
         models_file: The registry, or `models.json` of the folder.
-        rank_by: Metric that ranks.
         files: What `run` wrote, by task and model; models without any have scores only: they are
             in no comparison of evaluations, and their model sections have tables only.
     """
@@ -172,9 +169,7 @@ def report_commands(
         )
         for task, model in model_sections(run)
     ]
-    commands += [
-        section_command(folder, run, name, rank_by=rank_by, **places) for name in task_sections(run)
-    ]
+    commands += [section_command(folder, run, name, **places) for name in task_sections(run)]
     commands += [
         compare_command(folder, run, name, files=files, **places)
         for name in comparison_sections(run)

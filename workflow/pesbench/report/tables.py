@@ -16,7 +16,8 @@ from pesbench.core.text import (
 )
 from pesbench.files.atomic import write_text
 from pesbench.metrics.smoothness import PUBLISHED_STEPS_ANGSTROM
-from pesbench.report.columns import EQUIVALENT, OTHER_RANKS, section
+from pesbench.report.columns import EQUIVALENT, section
+from pesbench.report.rank_notes import rank_notes
 from pesbench.report.sections import StoredSection, StoredTable
 
 HEADINGS = {  # of the sections by role, in their order
@@ -30,11 +31,10 @@ HEADINGS = {  # of the sections by role, in their order
 def notes(board: pd.DataFrame) -> list[str]:
     """Notes on this board: denominators, ranks, marks, missing values."""
     models = board[board["role"] == "model"]
-    ranked = models[models["rank"].notna()]
     rank_by = board["rank_by"].iloc[0]
     bent = board["role"] == "perturbed"
     perturbed = bool(bent.any())
-    found = [_rank_note(models, ranked, rank_by, perturbed)]
+    found = rank_notes(models, rank_by, perturbed)
     if perturbed:
         ran = "md_n_planned" in board and board.loc[bent, "md_n_planned"].notna().any()
         found.append(
@@ -56,8 +56,6 @@ def notes(board: pd.DataFrame) -> list[str]:
         for row in board.to_dict("records")
         if row["worker_deaths"]
     ]
-    unscored = models[models["rank"].isna() & (models["n_scored"] > 0) & models["n_shared"].isna()]
-    found += [f"{name} is not ranked: it has no {rank_by}." for name in unscored["model"]]
     gaps = board[board["theory_gap"].fillna(False)]
     if len(gaps):
         pairs = zip(gaps["model"], gaps["level_of_theory"], strict=True)
@@ -107,30 +105,6 @@ def _of_the_grid(board: pd.DataFrame) -> list[str]:
         f"{most:.3f} Å. A jump of the force costs an FSD that is inversely proportional to the "
         "step: do not compare with values on BSCT-SPICE."
     ]
-
-
-def _rank_note(models: pd.DataFrame, ranked: pd.DataFrame, rank_by: str, perturbed: bool) -> str:
-    if models.empty and perturbed:
-        return "Only perturbed models were run: there is nothing to rank."
-    if models.empty:
-        return "No model was run: there is nothing to rank."
-    if len(ranked):
-        shared, most = ranked["n_shared"].iloc[0], models["n_planned"].max()
-        text = f"Ranked by the mean {rank_by} over the {shared} scans that all ranked models share"
-        text += f" (of {most} planned)" if shared < most else ""
-        for score, column in OTHER_RANKS.items():
-            n_other = ranked[f"n_{column.sort}"].max()
-            if score != rank_by and not pd.isna(n_other) and n_other != shared:
-                text += f", the {column.title.replace('rank', 'ranks', 1)}, over {n_other}"
-        if ranked["rank_low"].isna().all():
-            return text + "; they are of a single system, so that there are no intervals."
-        return text + "; intervals hold 95 % of bootstrap samples of the systems."
-    if (models["n_shared"] == 0).any():
-        return (
-            "The models share no scan, so that there are no ranks: "
-            "each mean is over scans of its own."
-        )
-    return f"No model has a {rank_by}, so that there are no ranks."
 
 
 def guide(board: pd.DataFrame) -> list[str]:

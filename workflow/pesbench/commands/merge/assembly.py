@@ -72,11 +72,12 @@ class Merged:
     models: Mapping[str, Joined]
     files: Mapping[str, Mapping[str, Sequence[Path]]]
 
-    def report(self, rank_by: str) -> list[list[str]]:
+    def report(self, rank_by: str, entry_coverage: float) -> list[list[str]]:
         """Arguments of `python -m pesbench` that make the report, in order.
 
         Args:
             rank_by: Metric that ranks.
+            entry_coverage: See `pesbench.metrics.coverage`.
         """
         ran = {
             name: [model for model, one in self.models.items() if one.of(task)]
@@ -97,13 +98,14 @@ class Merged:
             scored_only={
                 task: [model for model in ran[task] if model not in whole[task]] for task in whole
             },
+            rank_by=rank_by,
+            entry_coverage=entry_coverage,
         )
         return report_commands(
             self.folder,
             run,
             scan_set=self.folder / f"{self.scan_set}.h5",
             models_file=self.folder / record.NAME,
-            rank_by=rank_by,
             files=whole,
         )
 

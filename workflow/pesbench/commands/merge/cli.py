@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pesbench.commands.parsing import Stages, parser
+from pesbench.commands.parsing import Stages, add_ranking, parser
 from pesbench.core.errors import UserError
-from pesbench.core.found import default_rank_by
 
 
 def add(stages: Stages) -> None:
@@ -29,9 +28,7 @@ def add(stages: Stages) -> None:
     stage.add_argument("--strict", action="store_true",
                        help="refuse results that were not made by the code of this "
                        "version")  # fmt: skip
-    stage.add_argument(
-        "--rank-by", default=default_rank_by(), help="score that ranks the models; lower is better"
-    )
+    add_ranking(stage)
     stage.set_defaults(run=_merge)
 
 
@@ -53,7 +50,7 @@ def _merge(arguments: argparse.Namespace) -> None:
             scan_set=arguments.scan_set,
             strict=arguments.strict,
         )
-        for command in merged.report(arguments.rank_by):
+        for command in merged.report(arguments.rank_by, arguments.entry_coverage):
             stage = parser().parse_args(command)
             stage.run(stage)
     print(f"{len(merged.models)} models: {arguments.out / 'leaderboard.md'}, .csv and .html")

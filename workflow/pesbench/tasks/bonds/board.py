@@ -3,7 +3,8 @@
 Rules: only the role `model` is ranked; the reference, the perturbed models and the
 controls stand beside it. A scan without a score is never a 0 and never leaves a mean in silence:
 `n_scored` of `n_planned` is printed, and `missing` says what became of the rest. Ranks compare
-models on the scans all of them share, or say that they share none.
+models on the scans all of them share, or say that they share none; a model below the entry
+threshold is not among them, with the reason in `left_out`.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ import pandas as pd
 
 from pesbench.core.errors import UserError
 from pesbench.core.found import default_rank_by
+from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.files.split import SEEN, UNSEEN
 from pesbench.metrics import aggregate
 from pesbench.models.facts import ROLES, ModelFacts
 from pesbench.tasks.bonds.control_ladders import CONTROL_LADDERS, equivalents, ladder_scores
 from pesbench.tasks.bonds.kinds import of_bonds_to_hydrogen, of_published_kind
+from pesbench.tasks.bonds.shared import (
+    N_OTHER,
+    OTHER_RANKS,
+    rank_columns,
+    scan_values,
+    scored_rows,
+)
 
 NEAR_EQUILIBRIUM_ANGSTROM = 0.15
 MESSAGE_CHARACTERS = 160
 # Zero forces computed in float32 must not pass as better than zero forces.
 _EQUAL = 1e-6
 _AGAINST_ZERO = {"fsd_full": "FSD", "force_mae": "force MAE"}
-_OTHER_RANKS = {  # beside the rank by `rank_by`, whichever that is
-    "fsd_full": "rank_full",
-    "fsd_aligned": "rank_aligned",
-    "fsd_windowed": "rank_windowed",
-}
 _OF_HYDROGEN = (  # told of the bonds to hydrogen, too
     "fsd_full",
     "fsd_windowed",
@@ -42,11 +46,13 @@ _OF_HYDROGEN = (  # told of the bonds to hydrogen, too
     "force_mae_1ev",
     "spurious_extrema",
 )
-_N_OTHER = tuple(f"n_{column}" for column in _OTHER_RANKS.values())  # shared scans of each
 
 
 def leaderboard(
-    scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts], rank_by: str = ""
+    scores: Mapping[str, pd.DataFrame],
+    facts: Iterable[ModelFacts],
+    rank_by: str = "",
+    entry_coverage: float = ENTRY_COVERAGE,
 ) -> pd.DataFrame:
     """The leaderboard, one row a model: ranked models, unranked ones, then the other roles.
 
@@ -54,6 +60,7 @@ def leaderboard(
         scores: One row a scan for every model, the columns of `scores/bonds.parquet`.
         facts: Facts about every model in `scores`.
         rank_by: Column of the scores that ranks, lower is better; "" for the default.
+        entry_coverage: Least share of its planned scans that a ranked model has `rank_by` of.
 
     Returns:
         Columns as in tasks/bonds/README.md; those that end in `_hydrogen` are over the scans of
@@ -82,10 +89,12 @@ def leaderboard(
             for fact in facts
         ]
     )
-    candidates = {fact.name: scored[fact.name] for fact in facts if fact.role == "model"}
-    board = board.merge(_rank_columns(candidates, rank_by), on="model", how="left")
-    ranks = ("rank", "rank_low", "rank_high", *_OTHER_RANKS.values())
-    for column in (*ranks, *_N_OTHER, "n_shared", "n_seen", "n_unseen"):
+    candidates = {fact.name: scores[fact.name] for fact in facts if fact.role == "model"}
+    found = rank_columns(candidates, rank_by, entry_coverage)
+    board = board.merge(found, on="model", how="left")
+    board["left_out"] = board["left_out"].fillna("")
+    ranks = ("rank", "rank_low", "rank_high", *OTHER_RANKS.values())
+    for column in (*ranks, *N_OTHER, "n_shared", "n_costs", "n_seen", "n_unseen"):
         board[column] = board[column].astype("Int64")
     for column in ("no_better_than_zero", "theory_gap"):
         board[column] = board[column].astype("boolean")
@@ -113,12 +122,14 @@ _COLUMNS = (
     "equivalent",
     "rank_low",
     "rank_high",
-    *_OTHER_RANKS.values(),
-    *_N_OTHER,
+    *OTHER_RANKS.values(),
+    *N_OTHER,
     "n_planned_hydrogen",
     "n_scored_hydrogen",
     *(f"{column}_hydrogen" for column in _OF_HYDROGEN),
     "n_shared",
+    "n_costs",
+    "left_out",
     "fsd_full_shared",
     "fsd_full_median",
     "fsd_full_macro",
@@ -189,17 +200,6 @@ _DERIVED = (
     "step_high",
     "seconds_per_frame",
 )
-
-
-def scored_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of scans that have scores, indexed by scan."""
-    return rows[rows["status"] == "ok"].set_index("scan")
-
-
-def scan_values(scored: pd.DataFrame, column: str) -> pd.Series:
-    """A score of the scans that have it, indexed by scan; flags are 0 and 1."""
-    # a column with flags and gaps comes as objects
-    return scored[column].astype("Float64").dropna().astype(float)
 
 
 def _row(
@@ -320,48 +320,6 @@ def _reasons(without: pd.DataFrame, column: str) -> str:
         return ""
     told = [reason for reason in without[f"{column}_reason"].dropna().unique() if reason]
     return f" (others: {'; '.join(told)})" if told else ""
-
-
-def _shared(scored: Mapping[str, pd.DataFrame], column: str) -> tuple[pd.DataFrame, list[str]]:
-    """Scores of the models that have any, on the scans all of those have.
-
-    Returns:
-        One row a scan, one column a model, and the system of each row.
-    """
-    values = {name: scan_values(rows, column) for name, rows in scored.items()}
-    values = {name: v for name, v in values.items() if len(v)}
-    if not values:
-        return pd.DataFrame(), []
-    table = pd.concat(values, axis=1, join="inner").sort_index()
-    systems = next(scored[name]["system"] for name in values)
-    return table, systems.loc[table.index].tolist()
-
-
-def _rank_columns(scored: Mapping[str, pd.DataFrame], rank_by: str) -> pd.DataFrame:
-    """Ranks of the models on the scans they share; no rank for a model without the score."""
-    own = ("rank", "rank_low", "rank_high", "n_shared", "rank_score", "fsd_full_shared")
-    columns = [*own, *_OTHER_RANKS.values(), *_N_OTHER]
-    ranks = pd.DataFrame(index=list(scored), columns=columns, dtype=float)
-    ranks.index.name = "model"
-    shared, systems = _shared(scored, rank_by)
-    ranks.loc[shared.columns, "n_shared"] = len(shared)
-    if len(shared):
-        found = aggregate.rank_intervals(shared.to_numpy().T, systems, "leaderboard")
-        names = list(shared.columns)
-        ranks.loc[names, "rank"] = found.rank
-        ranks.loc[names, "rank_low"] = found.low
-        ranks.loc[names, "rank_high"] = found.high
-        for name in names:
-            ranks.loc[name, "rank_score"] = aggregate.mean(shared[name])
-            full = scan_values(scored[name].loc[shared.index], "fsd_full")
-            if len(full) == len(shared):
-                ranks.loc[name, "fsd_full_shared"] = aggregate.mean(full)
-    for score, column in _OTHER_RANKS.items():
-        other, _ = _shared(scored, score)
-        ranks.loc[other.columns, f"n_{column}"] = len(other)
-        if len(other):
-            ranks.loc[other.columns, column] = aggregate.ranks(other.to_numpy().T)
-    return ranks.reset_index()
 
 
 def _natural(name: str) -> tuple[tuple[str, float], ...]:

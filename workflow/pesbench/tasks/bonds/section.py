@@ -16,7 +16,7 @@ from pesbench.tasks.bonds.kinds import of_published_kind
 def section(inputs: SectionInputs) -> Section:
     """The section of the scans."""
     facts = [inputs.facts[name] for name in inputs.scores]
-    board = leaderboard(inputs.scores, facts, inputs.rank_by)
+    board = leaderboard(inputs.scores, facts, inputs.rank_by, inputs.entry_coverage)
     seconds = {  # scores of an older version lack the seconds of the command
         name: float(frame["command_s"].sum(skipna=False))
         for name, frame in inputs.scores.items()

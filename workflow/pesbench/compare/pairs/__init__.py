@@ -1,0 +1,1 @@
+"""Paired differences of models, and what each costs the others."""
