@@ -27,6 +27,7 @@ from pesbench.compare.association.panel import (
     time_lost,
 )
 from pesbench.compare.association.statistics import Interval
+from pesbench.compare.association.within import within_models
 from pesbench.metrics import survival
 from pesbench.metrics.aggregate import resample
 from pesbench.tasks.bonds.task import TASK
@@ -35,6 +36,11 @@ HORIZON = 5.0
 
 
 # --- the statistics ------------------------------------------------------------------------------
+
+
+def plain_p(x, y, name="x"):
+    """The p of variants of one family."""
+    return float(statistics.stratified_p(x, y, ["one"] * len(x), name))
 
 
 def test_spearman_is_scipys_with_and_without_ties():
@@ -49,26 +55,25 @@ def test_spearman_is_scipys_with_and_without_ties():
 def test_what_has_no_order_has_no_correlation():
     assert np.isnan(statistics.spearman([1, 1, 1, 1], [1, 2, 3, 4]))
     assert np.isnan(statistics.spearman([1, 2], [1, 2]))
-    assert np.isnan(statistics.block_permutation_p([1, 1, 1, 1], [1, 2, 3, 4], "x"))
-    assert np.isnan(statistics.block_permutation_p([1, 2], [1, 2], "x"))
+    assert np.isnan(plain_p([1, 1, 1, 1], [1, 2, 3, 4]))
+    assert np.isnan(plain_p([1, 2], [1, 2]))
     with pytest.raises(ValueError, match="missing"):
         statistics.spearman([1, np.nan, 3], [1, 2, 3])
     with pytest.raises(ValueError, match="missing"):
-        statistics.block_permutation_p([1, np.nan, 3], [1, 2, 3], "x")
+        plain_p([1, np.nan, 3], [1, 2, 3])
+    with pytest.raises(ValueError, match="one value a variant"):
+        statistics.stratified_p([1, 2, 3], [1, 2, 3], ["a"], "x")
 
 
 @pytest.mark.parametrize(("n", "p"), [(3, 1 / 3), (4, 2 / 24), (5, 2 / 120), (8, 2 / 40320)])
 def test_smallest_p_of_few_models(n, p):
-    assert statistics.block_permutation_p(np.arange(n), np.arange(n) ** 3, "x") == pytest.approx(p)
-    assert statistics.block_permutation_p(np.arange(n), -np.arange(n), "x") == pytest.approx(p)
-    assert statistics.smallest_p(n) == pytest.approx(p)
+    assert plain_p(np.arange(n), np.arange(n) ** 3) == pytest.approx(p)
+    assert plain_p(np.arange(n), -np.arange(n)) == pytest.approx(p)
+    assert statistics.smallest_p(["one"] * n) == pytest.approx(p)
 
 
 def test_four_models_never_reach_five_per_cent():
-    found = {
-        round(statistics.block_permutation_p(np.arange(4), order, "x"), 6)
-        for order in itertools.permutations(range(4))
-    }
+    found = {round(plain_p(np.arange(4), order), 6) for order in itertools.permutations(range(4))}
     assert min(found) == pytest.approx(0.083, abs=5e-4)
 
 
@@ -83,19 +88,56 @@ def test_exact_p_is_scipys_permutation_test():
             n_resamples=np.inf,
             vectorized=True,
         ).pvalue
-        assert statistics.block_permutation_p(x, y, "x") == pytest.approx(theirs)
+        assert plain_p(x, y) == pytest.approx(theirs)
 
 
-def test_p_of_blocks_is_that_of_a_plain_loop():
+@pytest.mark.parametrize("sizes", [(3, 4), (2, 2, 3), (1, 1, 1, 1, 3)])
+def test_p_within_families_is_that_of_a_plain_loop(sizes):
+    """Families of a single variant are exchanged with each other."""
     generator = np.random.default_rng(2)
-    x, y = generator.normal(size=(2, 4, 3)) + np.arange(3)
-    every = [
-        stats.spearmanr(x.ravel(), y[list(order)].ravel()).statistic
-        for order in itertools.permutations(range(4))
-    ]
+    families = [f"f{k}" for k, count in enumerate(sizes) for _ in range(count)]
+    blocks = [[k for k, f in enumerate(families) if f == one] for one in dict.fromkeys(families)]
+    blocks = [b for b in blocks if len(b) > 1] + [[b[0] for b in blocks if len(b) == 1]]
+    x, y = generator.normal(size=(2, 7)) + np.arange(7)
+    place = [k for block in blocks for k in block]
+    every = []
+    for orders in itertools.product(*(itertools.permutations(block) for block in blocks)):
+        shuffled = y.copy()
+        shuffled[place] = y[[k for order in orders for k in order]]
+        every.append(stats.spearmanr(x, shuffled).statistic)
+    assert every[0] == pytest.approx(stats.spearmanr(x, y).statistic)
     tails = np.sum(np.array(every) >= every[0] - 1e-9), np.sum(np.array(every) <= every[0] + 1e-9)
-    expected = min(1, 2 * min(tails) / 24)
-    assert statistics.block_permutation_p(x, y, "x") == pytest.approx(expected)
+    found = statistics.stratified_p(x, y, families, "x")
+    assert found == pytest.approx(min(1, 2 * min(tails) / len(every)))
+    assert statistics.smallest_p(families) == pytest.approx(min(1, 2 / len(every)))
+    both = statistics.stratified_p(np.array([x, y]), np.array([y, y]), families, "x")
+    assert both[0] == found
+
+
+def test_nothing_can_be_exchanged_between_a_family_and_another():
+    assert np.isnan(statistics.stratified_p([1, 2], [1, 2], ["a", "b"], "x"))
+    apart = statistics.stratified_p([1, 2, 3], [1, 2, 3], ["a", "b", "b"], "x")
+    assert apart == 1.0  # two orders
+
+
+def test_correlation_within_families_is_that_of_centred_ranks():
+    generator = np.random.default_rng(20)
+    x, y = generator.normal(size=(2, 9))
+    families = ["a"] * 4 + ["b"] * 3 + ["c", "d"]  # the last two are one stratum
+    left = [stats.rankdata(v) for v in (x, y)]
+    for block in (slice(0, 4), slice(4, 7), slice(7, 9)):
+        for ranks in left:
+            ranks[block] -= ranks[block].mean()
+    found = statistics.stratified_spearman(x, y, families)
+    assert found == pytest.approx(np.sum(left[0] * left[1]) / np.prod(np.linalg.norm(left, axis=1)))
+
+
+def test_bare_families_explain_what_their_means_do():
+    y = [1, 2, 3, 10, 11, 12]
+    assert statistics.explained(y, ["a"] * 3 + ["b"] * 3) == pytest.approx(13.5 / 17.5)
+    assert statistics.explained(y, list("abcdef")) == pytest.approx(1)
+    assert statistics.explained(y, ["a"] * 6) == pytest.approx(0)
+    assert np.isnan(statistics.explained([1, 1], ["a", "b"]))
 
 
 def test_drawn_permutations_come_close_to_all_of_them():
@@ -106,10 +148,10 @@ def test_drawn_permutations_come_close_to_all_of_them():
     drawn = products[np.arange(9), order].sum(axis=1)
     exact = 2 * np.mean(drawn >= np.trace(products) - 1e-9)
     error = 2 * math.sqrt(exact / 2 / statistics.PERMUTATIONS)
-    assert statistics.block_permutation_p(x, y, "nine") == pytest.approx(exact, abs=4 * error)
-    assert statistics.block_permutation_p(x, y, "nine") != pytest.approx(exact, rel=1e-12)
-    least = statistics.block_permutation_p(x, x, "nine")
-    assert least >= statistics.smallest_p(9) == 2 / (statistics.PERMUTATIONS + 1)
+    assert plain_p(x, y, "nine") == pytest.approx(exact, abs=4 * error)
+    assert plain_p(x, y, "nine") != pytest.approx(exact, rel=1e-12)
+    least = plain_p(x, x, "nine")
+    assert least >= statistics.smallest_p(["one"] * 9) == 2 / (statistics.PERMUTATIONS + 1)
 
 
 def test_benjamini_hochberg_by_hand():
@@ -164,8 +206,11 @@ def test_interval_of_draws():
     assert not Interval().excludes(0)
     assert Interval(0.1, 0.9).excludes(0)
     assert not Interval(-0.1, 0.9).excludes(0)
-    few = np.where(np.arange(1001) < 100, np.nan, draws)
-    assert np.isnan(statistics.percentile_interval(few).low)
+    few = np.where(np.arange(1001) < 100, np.nan, draws + 1)  # what is undefined shows nothing
+    assert statistics.percentile_interval(few).low == 0
+    assert statistics.percentile_interval(few, neutral=0.5).low == 0.5
+    most = np.where(np.arange(1001) < 600, np.nan, draws)
+    assert np.isnan(statistics.percentile_interval(most).low)
 
 
 # --- error rates, coverage, power ----------------------------------------------------------------
@@ -178,37 +223,31 @@ def within(share: float, nominal: float, trials: int, errors: float = 4.0) -> bo
 @pytest.mark.parametrize(("n", "trials"), [(8, 1000), (12, 600)])
 def test_null_data_are_rejected_at_the_nominal_rate(n, trials):
     generator = np.random.default_rng(n)
-    p = [
-        statistics.block_permutation_p(*generator.normal(size=(2, n)), name="null")
-        for _ in range(trials)
-    ]
+    p = [plain_p(*generator.normal(size=(2, n)), name="null") for _ in range(trials)]
     assert within(float(np.mean(np.array(p) < 0.05)), 0.05, trials)
     assert within(float(np.mean(np.array(p) < 0.2)), 0.2, trials)
 
 
 def test_ties_make_the_test_cautious_and_never_bold():
     generator = np.random.default_rng(5)
-    p = [
-        statistics.block_permutation_p(generator.normal(size=8), generator.random(8) < 0.3, "x")
-        for _ in range(600)
-    ]
+    p = [plain_p(generator.normal(size=8), generator.random(8) < 0.3) for _ in range(600)]
     assert np.mean(np.array(p) < 0.05) < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 600)
 
 
-def test_blocks_keep_the_rate_where_pairs_as_independent_points_do_not():
-    """Models and molecules with effects of their own, but none of x on y."""
+def test_families_keep_the_rate_where_variants_as_independent_points_do_not():
+    """Families with effects of their own in x and in y, unrelated to each other."""
     generator = np.random.default_rng(6)
-    ours, naive, trials = [], [], 400
-    for _ in range(trials):
-        hard = generator.normal(size=10)
-        x, y = (
-            generator.normal(size=(8, 1)) + hard + 0.5 * generator.normal(size=(8, 10))
-            for _ in range(2)
-        )
-        ours.append(statistics.block_permutation_p(x, y, "blocks"))
-        naive.append(stats.spearmanr(x.ravel(), y.ravel()).pvalue)
-    assert within(float(np.mean(np.array(ours) < 0.05)), 0.05, trials)
-    assert np.mean(np.array(naive) < 0.05) > 0.4
+    trials, sizes = 1000, (6, 6, 6)
+    families = [f"f{k}" for k, count in enumerate(sizes) for _ in range(count)]
+    shared = np.repeat(np.eye(3), sizes, axis=0).T
+    x, y = (
+        3 * generator.normal(size=(trials, 3)) @ shared + generator.normal(size=(trials, 18))
+        for _ in range(2)
+    )
+    ours = statistics.stratified_p(x, y, families, "families", 499)
+    naive = stats.norm.sf(np.abs(statistics.spearman(x, y)) * math.sqrt(17)) * 2
+    assert within(float(np.mean(ours < 0.05)), 0.05, trials)
+    assert np.mean(naive < 0.05) > 0.3
 
 
 def simulated_panel(generator, n, correlation, k=30, noise=0.5) -> Panel:
@@ -222,21 +261,21 @@ def simulated_panel(generator, n, correlation, k=30, noise=0.5) -> Panel:
     )
 
 
-def panel_of(x, y, z=None, failed=None) -> Panel:
+def panel_of(x, y, families=None, failed=None) -> Panel:
     n, k = np.shape(x)
     return Panel(
         metric="fsd_full",
         response=TIME_LOST,
         expected=1,
         variants=tuple(f"v{i:02d}" for i in range(n)),
-        families=("one",) * n,
-        models=(1,) * n,
+        families=("one",) * n if families is None else tuple(families),
+        members=tuple((f"v{i:02d}",) for i in range(n)),
+        scans=(),
         systems=tuple(f"s{i:02d}" for i in range(k)),
         x_sum=np.asarray(x, float),
         x_count=np.ones(k, int),
         y_sum=np.asarray(y, float),
         y_count=np.ones(k, int),
-        z_sum=z,
         failed_sum=np.tile(np.arange(k) % 2.0, (n, 1)) if failed is None else failed,
         y_all_fail=None,
         y_all_survive=None,
@@ -258,89 +297,46 @@ def test_interval_covers_the_true_correlation(n, correlation):
     assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / trials) < held / trials
 
 
-def test_a_strong_effect_is_found_and_none_is_not():
-    generator = np.random.default_rng(7)
-    trials = 120
-    found = {
-        effect: [
-            verdicts.verdict(
-                association.over_models(simulated_panel(generator, 14, effect), "x", resamples=300)
-            ).finding
-            for _ in range(trials)
-        ]
-        for effect in (0.95, 0.0, -0.95)
-    }
-    right = {0.95: verdicts.Finding.SUPPORTED, -0.95: verdicts.Finding.CONTRADICTED}
-    for effect, finding in right.items():
-        assert found[effect].count(finding) > 0.95 * trials
-    silent = found[0.0].count(verdicts.Finding.NOT_RESOLVED) / trials
-    assert silent > 0.95 - 4 * math.sqrt(0.95 * 0.05 / trials)
-
-
-def test_pairs_find_an_effect_within_molecules():
-    """A model fails where it is rough, though all models are alike on average."""
-    generator = np.random.default_rng(8)
-    x = generator.normal(size=(8, 20))
-    x -= x.mean(axis=1, keepdims=True)
-    data = panel_of(x, x + 0.3 * generator.normal(size=(8, 20)), failed=(x > 1).astype(float))
-    found = association.over_pairs(data, "pairs", resamples=300)
-    assert found.spearman > 0.9
-    assert found.interval.low > 0.7
-    assert found.p < 0.001
-    assert found.auroc == 1
-    assert (found.n, found.n_points) == (8, 160)
-
-
 # --- the bootstrap -------------------------------------------------------------------------------
 
 
-def test_two_way_bootstrap_over_models_is_a_plain_loop():
+def test_bootstrap_over_families_variants_and_molecules_is_a_plain_loop():
     generator = np.random.default_rng(9)
-    data = panel_of(*generator.normal(size=(3, 9, 5)))
+    families = list("aaabbbccd")
+    data = panel_of(*generator.normal(size=(2, 9, 5)), families)
     data.x_count[:] = [1, 2, 1, 0, 1]  # s03 has trajectories only
     data.y_count[:] = [1, 1, 0, 3, 2]  # s02 has scans only
     for sums, counts in ((data.x_sum, data.x_count), (data.y_sum, data.y_count)):
         sums[:, counts == 0] = 0
-    data.z_sum[:, data.x_count == 0] = 0
     found = association.over_models(data, "loop", resamples=200)
 
-    variants = statistics.draw(9, "loop variants", 200)
+    variants = statistics.draw_variants(families, "loop", 200)
     counts = np.ones((200, 5), int)
     counts[:, [0, 1, 4]] = resample(3, "loop both", 200)
-    rho, partial = [], []
-    for chosen, count in zip(variants, counts, strict=True):
-        systems = np.repeat(np.arange(5), count)
+    rho = []
+    for times, count in zip(variants.astype(int), counts, strict=True):
+        systems, chosen = np.repeat(np.arange(5), count), np.repeat(np.arange(9), times)
         means = [
             [sums[v, systems].sum() / per[systems].sum() for v in chosen]
-            for sums, per in (
-                (data.x_sum, data.x_count),
-                (data.y_sum, data.y_count),
-                (data.z_sum, data.x_count),
-            )
+            for sums, per in ((data.x_sum, data.x_count), (data.y_sum, data.y_count))
         ]
-        if len(set(chosen)) > 1:
-            rho.append(stats.spearmanr(*means[:2]).statistic)
-        partial.append(float(statistics.partial_spearman(*means)))
+        rho.append(float(statistics.spearman(*means)))
     assert [found.interval.low, found.interval.high] == pytest.approx(
-        np.quantile(rho, [0.025, 0.975])
+        np.quantile(np.nan_to_num(rho), [0.025, 0.975])
     )
-    assert np.isnan(partial).mean() < 0.05
-    assert found.partial_interval.low == pytest.approx(np.nanquantile(partial, 0.025))
 
 
-def test_two_way_bootstrap_over_pairs_is_a_plain_loop():
-    generator = np.random.default_rng(10)
-    x, y = generator.normal(size=(2, 4, 5))
-    found = association.over_pairs(panel_of(x, y), "loop", resamples=100)
-    draws = []
-    for v, s in zip(
-        resample(4, "loop variants", 100), resample(5, "loop systems", 100), strict=True
-    ):
-        chosen = np.ix_(np.repeat(np.arange(4), v), np.repeat(np.arange(5), s))
-        draws.append(statistics.spearman(x[chosen].ravel(), y[chosen].ravel()))
-    assert [found.interval.low, found.interval.high] == pytest.approx(
-        np.nanquantile(draws, [0.025, 0.975])
-    )
+def test_families_are_drawn_first_and_variants_within_them():
+    families = list("aaaabbbcc")
+    drawn = statistics.draw_variants(families, "x", 4000)
+    of = np.stack([drawn[:, [f == one for f in families]].sum(axis=1) for one in "abc"], axis=1)
+    times = of / [4, 3, 2]
+    assert np.array_equal(times, times.round())
+    assert (times.sum(axis=1) == 3).all()
+    assert np.mean(times == 3) == pytest.approx(1 / 27, abs=0.005)
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(9), abs=0.1)
+    alone = statistics.draw_variants(["a"] * 4, "x", 100)
+    assert (alone.sum(axis=1) == 4).all()
 
 
 def test_seed_is_the_name():
@@ -453,13 +449,11 @@ def test_a_model_without_a_score_is_left_out_and_named_and_never_taken_as_0():
 
 
 @pytest.mark.parametrize(("molecules", "stays"), [(1, False), (2, True)])
-def test_a_model_with_less_than_half_of_the_scores_costs_itself_and_not_the_others(
-    molecules, stays
-):
+def test_a_model_below_the_entry_threshold_costs_itself_and_not_the_others(molecules, stays):
     scans, runs = scan_rows(LEVELS), run_rows(TIMES)
     gone = scans["system"] >= f"s{molecules}"
     scans.loc[(scans["model"] == "m4") & gone, "fsd_full"] = np.nan
-    found = associate(scans, runs)
+    found = associate(scans, runs, least_scans=0.5)
     assert ("m4" in found.variants) is stays
     assert found.n_scans == (4 if stays else 8)
 
@@ -480,7 +474,8 @@ def test_models_are_compared_on_what_all_of_them_share():
     scans, runs = scan_rows(LEVELS), run_rows(TIMES)
     scans.loc[(scans["model"] == "m2") & (scans["system"] == "s0"), "fsd_full"] = np.inf
     runs = runs[~((runs["model"] == "m7") & (runs["system"] == "s3"))]
-    found = associate(scans, runs)
+    assert list(associate(scans, runs).left_out) == ["m2"]  # has 6 of 8 scans
+    found = associate(scans, runs, least_scans=0.75)
     assert found.x == pytest.approx([i + 2 for i in range(9)])  # molecules 1, 2, 3
     assert (found.n, found.n_scans, found.n_runs, found.n_systems) == (9, 6, 6, 2)
 
@@ -490,13 +485,14 @@ def test_models_that_share_nothing_have_no_correlation():
     low = scans["system"].isin(["s0", "s1"])
     scans.loc[(scans["model"] == "m0") & low, "fsd_full"] = np.nan
     scans.loc[(scans["model"] == "m1") & ~low, "fsd_full"] = np.nan
-    found = associate(scans, runs)
+    found = associate(scans, runs, least_scans=0.5)
     assert (found.n, found.n_scans) == (9, 0)
-    assert np.isnan([found.spearman, found.p, found.partial, found.interval.low]).all()
+    assert np.isnan([found.spearman, found.p, found.interval.low]).all()
     said = verdicts.verdict(found).sentence
-    assert said.startswith("not resolved at n = 9")
+    assert said.startswith("not resolved across families at n = 9")
     assert "no correlation" in said
-    assert np.isnan(association.over_pairs(panel(scans, runs, "fsd_full")).spearman)
+    inside = within_models(panel(scans, runs, "fsd_full", least_scans=0.5))
+    assert np.isnan(inside.spearman)
 
 
 def test_seeds_of_a_variant_are_one_point():
@@ -516,7 +512,7 @@ def test_order_is_all_that_counts(transform):
     scans = scan_rows(LEVELS).assign(fsd_full=lambda f: f["model"].map(LEVELS))
     plain = associate(scans, run_rows(TIMES))
     bent = associate(scans.assign(fsd_full=transform(scans["fsd_full"])), run_rows(TIMES))
-    for attribute in ("spearman", "kendall", "p", "interval", "partial", "partial_interval"):
+    for attribute in ("spearman", "kendall", "p", "interval", "given_family"):
         assert str(getattr(bent, attribute)) == str(getattr(plain, attribute))
     turned = associate(scans.assign(fsd_full=-scans["fsd_full"]), run_rows(TIMES))
     assert turned.spearman == pytest.approx(-plain.spearman)
@@ -533,22 +529,10 @@ def test_models_that_are_equal_tie_whatever_the_order_of_the_sum():
     assert np.isnan(associate(scans, run_rows(TIMES)).spearman)
 
 
-def test_partial_correlation_is_given_the_force_error():
-    scans, runs = scan_rows(LEVELS), run_rows(TIMES)
-    found = associate(scans, runs)
-    z = [(7 * i + 3) % 11 for i in range(9)]
-    assert found.partial == pytest.approx(statistics.partial_spearman(found.x, found.y, z))
-    assert np.isnan(associate(scans, runs, "force_mae").partial)
-    gap = scans.copy()
-    gap.loc[0, "force_mae"] = np.nan
-    assert np.isnan(associate(gap, runs).partial)
-
-
 def test_drift_counts_by_its_size():
     runs = run_rows(TIMES)
     found = associate(scan_rows(LEVELS), runs, response="energy_drift_mev_per_atom_ps")
     assert found.y == pytest.approx([1 / (9 - i) for i in range(9)])
-    assert np.isnan(found.auroc)
     signed = associate(scan_rows(LEVELS), runs, response="energy_jump_mev")
     assert (signed.y < 0).all()
 
@@ -558,13 +542,15 @@ def test_hardly_any_model(n):
     levels, times = ({k: v for k, v in d.items() if k < f"m{n}"} for d in (LEVELS, TIMES))
     scans, runs = scan_rows(LEVELS), run_rows(TIMES)
     scans, runs = scans[scans["model"].isin(levels)], runs[runs["model"].isin(times)]
-    for test in (association.over_models, association.over_pairs):
+    for test in (association.over_models, association.over_families):
         found = test(panel(scans, runs, "fsd_full"))
         assert found.n == n
         assert np.isnan([found.spearman, found.p, found.interval.low]).all()
         assert verdicts.verdict(found).sentence.startswith(f"not resolved at n = {n}: ")
+    inside = within_models(panel(scans, runs, "fsd_full"))
+    assert np.isnan([inside.spearman, inside.p, inside.interval.low, inside.auroc]).all()
     table = tables.table(scans, runs, metrics=["fsd_full"], responses=[TIME_LOST])
-    assert table["n"].tolist() == [n, n]
+    assert table["n"].tolist() == [n, 0]
 
 
 def test_what_the_caller_got_wrong():
@@ -756,31 +742,33 @@ def test_table_has_the_bound_of_what_derives_from_survival_over_models():
 # --- what may be said ----------------------------------------------------------------------------
 
 
+CLEAR = Interval(0.5, 0.99)
+OPEN = Interval(-0.1, 0.99)
+FIVE = tuple("aabbccddee")
+
+
 def found_with(**changed) -> association.Association:
-    """A clear result of 10 variants."""
+    """A clear result of 10 variants of five families."""
     values = {
-        "level": association.Level.MODEL,
         "metric": "fsd_full",
         "response": TIME_LOST,
         "expected": 1,
         "n": 10,
         "n_models": 10,
         "n_systems": 20,
-        "n_points": 10,
         "n_scans": 20,
         "n_runs": 40,
         "spearman": 0.9,
         "kendall": 0.8,
-        "interval": Interval(0.5, 0.99),
+        "interval": CLEAR,
+        "given_family": 0.9,
         "p": 0.001,
-        "partial": 0.5,
-        "partial_interval": Interval(),
+        "family_explains": 0.3,
         "if_all_fail": None,
         "if_all_survive": None,
-        "auroc": 0.8,
         "left_out": {},
         "variants": tuple("abcdefghij"),
-        "families": tuple("aaabbbcccc"),
+        "families": FIVE,
         "x": np.arange(10.0),
         "y": np.arange(10.0),
         "failed": np.linspace(0.1, 0.9, 10),
@@ -788,7 +776,14 @@ def found_with(**changed) -> association.Association:
     return association.Association(**(values | changed))
 
 
-MINUS = {"spearman": -0.9, "interval": Interval(-0.99, -0.5)}
+def without(**changed):
+    """Each family left out once; `changed` of family a."""
+    kept = {family: found_with() for family in "bcde"}
+    return kept | {"a": found_with(**changed)}
+
+
+MINUS = {"spearman": -0.9, "given_family": -0.9, "interval": Interval(-0.99, -0.5)}
+FOUR = tuple("aaaabbccdd")
 
 
 @pytest.mark.parametrize(
@@ -799,23 +794,34 @@ MINUS = {"spearman": -0.9, "interval": Interval(-0.99, -0.5)}
         ({"expected": -1}, "contradicted: models with a higher"),
         ({"expected": -1, **MINUS}, "supported: models with a lower"),
         ({"n": 7}, "not resolved at n = 7"),
-        ({"n": 8}, "supported"),
-        ({"p": 0.05}, "not resolved at n = 10"),
-        ({"interval": Interval(0.0, 0.99)}, "not resolved at n = 10"),
-        ({"interval": Interval()}, "not resolved at n = 10"),
-        ({"if_all_fail": 0.2, "if_all_survive": 0.9}, "supported"),
-        ({"if_all_fail": -0.2, "if_all_survive": 0.9}, "not resolved at n = 10"),
-        ({"if_all_fail": np.nan, "if_all_survive": 0.9}, "not resolved at n = 10"),
+        ({"n": 8}, "supported: "),
+        ({"p": 0.05}, "not resolved across families at n = 10 variants of 5 families"),
+        ({"p": np.nan}, "not resolved across families"),
+        ({"given_family": -0.1}, "not resolved across families"),
+        ({"interval": Interval(0.0, 0.99)}, "not resolved across families"),
+        ({"interval": Interval()}, "not resolved across families"),
+        ({"without": without()}, "supported: "),
+        ({"without": without(p=0.9)}, "supported: "),
+        ({"without": without(interval=OPEN)}, "not resolved across families"),
+        ({"without": without(interval=Interval())}, "not resolved across families"),
+        ({"without": without(**MINUS)}, "not resolved across families"),
+        ({"families": FOUR}, "not resolved across families at n = 10 variants of 4 families"),
+        ({"failed": np.repeat([0.05, 0.9], [2, 8])}, "not resolved across families"),
+        ({"failed": np.repeat([0.06, 0.9], [2, 8])}, "supported: "),
+        ({"families": FOUR, "response": "energy_jump_mev"}, "not resolved across families"),
+        ({"if_all_fail": 0.2, "if_all_survive": 0.9}, "supported: "),
+        ({"if_all_fail": -0.2, "if_all_survive": 0.9}, "not resolved across families"),
+        ({"if_all_fail": np.nan, "if_all_survive": 0.9}, "not resolved across families"),
         ({"failed": np.zeros(10)}, "not informative: nearly all survive"),
         ({"failed": np.ones(10)}, "not informative: nearly all fail"),
         ({"failed": np.full(10, 0.05)}, "not informative: nearly all survive"),
-        ({"failed": np.full(10, 0.06)}, "supported"),
+        ({"failed": np.full(10, 0.06)}, "supported: "),
         ({"failed": np.full(10, 0.95)}, "not informative: nearly all fail"),
-        ({"failed": np.full(10, 0.94)}, "supported"),
+        ({"failed": np.full(10, 0.94)}, "supported: "),
         ({"failed": np.eye(10)[0]}, "not informative: nearly all survive"),
         ({"failed": 1 - np.eye(10)[0]}, "not informative: nearly all fail"),
         ({"failed": np.zeros(10), "n": 7}, "not resolved at n = 7"),
-        ({"failed": np.zeros(10), "response": "energy_jump_mev"}, "supported"),
+        ({"failed": np.zeros(10), "response": "energy_jump_mev"}, "supported: "),
     ],
 )
 def test_verdict(changed, word):
@@ -826,6 +832,71 @@ def test_verdict(changed, word):
     assert "\n" not in said.sentence
 
 
+@pytest.mark.parametrize(
+    ("alone", "word"),
+    [
+        ({}, "supported within a, not resolved across families: variants with a higher fsd_full"),
+        (MINUS, "contradicted within a, not resolved across families: variants with a lower"),
+        ({"n": 7}, "not resolved across families"),
+        ({"p": 0.05}, "not resolved across families"),
+        ({"interval": OPEN}, "not resolved across families"),
+        ({"failed": np.zeros(10)}, "not resolved across families"),
+    ],
+)
+def test_verdict_within_a_family(alone, word):
+    """Three families: of models at large nothing is said, of the largest there may be."""
+    families = tuple("aaaaaaaabc")
+    one = found_with(**({"families": ("a",) * 10} | alone))
+    found = found_with(families=families, alone={"a": one, "b": found_with(n=1)})
+    said = verdicts.verdict(found)
+    assert said.sentence.startswith(word)
+    assert "in 3 of 3 families (a, b, c), 5 are needed" in said.sentence
+
+
+def test_a_verdict_within_families_is_for_as_many_as_were_asked():
+    one, two = found_with(p=0.03), found_with(p=0.5)
+    alone = {"a": one, "b": found_with(n=3)}
+    assert verdicts.within_families(found_with(alone=alone)) == {"a": 1}
+    assert verdicts.within_families(found_with(alone={"a": one, "b": two})) == {}
+    assert verdicts.within_families(found_with(alone={"a": one, "b": found_with()})) == {"b": 1}
+
+
+def test_one_family_that_carries_it_all_is_not_models_at_large():
+    """Within one family a strong effect, in the four others none: p is small, no claim follows."""
+    generator = np.random.default_rng(7)
+    sizes = (14, 3, 3, 3, 3)
+    families = [f"f{k}" for k, count in enumerate(sizes) for _ in range(count)]
+    x, y = generator.normal(size=(2, 26))
+    y[:14] = x[:14] + 0.1 * generator.normal(size=14)
+    data = panel_of(
+        np.outer(x, np.ones(4)), np.outer(y, np.ones(4)), families,
+        np.tile(np.arange(4) % 2.0, (26, 1)),
+    )  # fmt: skip
+    found = association.over_families(data, "one", resamples=300)
+    assert found.p < 0.01
+    assert not found.without["f0"].interval.excludes(0)
+    assert set(found.alone) == set(found.without) == {f"f{k}" for k in range(5)}
+    assert found.without["f0"].n == 12
+    said = verdicts.verdict(found).sentence
+    assert said.startswith("supported within f0, not resolved across families")
+
+
+def test_an_effect_of_all_families_is_models_at_large():
+    generator = np.random.default_rng(8)
+    families = [f"f{k}" for k in range(6) for _ in range(4)]
+    x = generator.normal(size=24)
+    for sign, finding in (
+        (1, verdicts.Finding.SUPPORTED),
+        (-1, verdicts.Finding.CONTRADICTED),
+    ):
+        y = sign * x + 0.2 * generator.normal(size=24)
+        data = panel_of(np.outer(x, np.ones(4)), np.outer(y, np.ones(4)), families)
+        found = association.over_families(data, "all", resamples=300)
+        said = verdicts.verdict(found)
+        assert said.finding is finding
+        assert "with each family left out once ρ is" in said.sentence
+
+
 def test_a_perfect_order_of_four_models_is_not_resolved():
     """And the sentence tells that it could not have been."""
     levels, times = {f"m{i}": float(i) for i in range(4)}, {f"m{i}": 4.0 - i for i in range(4)}
@@ -834,7 +905,7 @@ def test_a_perfect_order_of_four_models_is_not_resolved():
     assert found.primary.p == pytest.approx(2 / 24)
     assert found.primary_verdict.finding is verdicts.Finding.NOT_RESOLVED
     assert found.primary_verdict.sentence.startswith("not resolved at n = 4: ")
-    assert "p = 0.083, at least 0.083 at this n" in found.primary_verdict.sentence
+    assert "p = 0.083, at least 0.083 with these families" in found.primary_verdict.sentence
     assert found.secondary.metric == "fsd_windowed"
 
 
@@ -850,7 +921,8 @@ def test_ceilings_from_scores():
 
 def test_a_metric_that_is_the_same_for_all_models_resolves_nothing():
     found = verdicts.answer(scan_rows(dict.fromkeys(LEVELS, 1.0)), run_rows(TIMES))
-    assert found.primary_verdict.sentence.startswith("not resolved at n = 9")
+    start = "not resolved across families at n = 9 variants of 9 families"
+    assert found.primary_verdict.sentence.startswith(start)
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -866,7 +938,7 @@ def test_table_ranks_metrics_and_adjusts_the_exploratory_ones():
     table = tables.table(scans, runs, metrics=metrics, responses=[FAILED, TIME_LOST], resamples=100)
     assert tuple(table.columns) == tables.TABLE_COLUMNS
     assert len(table) == 2 * 2 * 5
-    assert table["level"].tolist() == ["model"] * 10 + ["model, system"] * 10
+    assert table["level"].tolist() == ["model"] * 10 + ["molecule, within models"] * 10
     assert table["response"].tolist() == ([TIME_LOST] * 5 + [FAILED] * 5) * 2
     named = table[table["role"] != "exploratory"]
     assert dict(zip(named["metric"], named["role"], strict=True)) == {
@@ -885,10 +957,13 @@ def test_table_ranks_metrics_and_adjusts_the_exploratory_ones():
     assert first.iloc[-1][["n", "n_left_out"]].tolist() == [0, 9]
     strength = (first["spearman"] * first["expected"]).dropna()
     assert strength.is_monotonic_decreasing
-    assert table.groupby("metric")["auroc"].nunique(dropna=False).eq(1).all()
-    # m4 on molecule 3 (7) survives, m5 on molecule 0 (5) fails: pairs, not models
+    inside = table[table["level"] == "molecule, within models"].set_index(["metric", "response"])
+    assert table.loc[table["level"] == "model", ["auroc", "n_auroc"]].isna().all(axis=None)
+    one = inside.loc[("fsd_full", TIME_LOST)]
+    # m4 on molecule 3 (7) survives, m5 on molecule 0 (5) fails: pairs tell models apart
     pairs = [(i + s, i > 4) for i in range(9) for s in range(4)]
-    found = table[table["metric"] == "fsd_full"]["auroc"].iloc[0]
-    assert found == pytest.approx(statistics.auroc(*zip(*pairs, strict=True)))
-    monotone = table[table["metric"] == "compression_monotone"]["auroc"].iloc[0]
-    assert monotone == pytest.approx(found)
+    assert one["auroc_pooled"] == pytest.approx(statistics.auroc(*zip(*pairs, strict=True)))
+    assert one["auroc_family"] == 1
+    assert one["n_auroc"] == 0  # each model fails on all molecules or on none
+    monotone = inside.loc[("compression_monotone", TIME_LOST), "auroc_pooled"]
+    assert monotone == pytest.approx(one["auroc_pooled"])

@@ -203,11 +203,12 @@ def test_who_is_left_out_is_named():
 
 def test_a_scan_that_failed_is_missing_and_not_absent():
     inputs, entries = a_run(4)
-    bad = inputs.scores["model-2"].index[:8]  # of 12: has less than half
+    bad = inputs.scores["model-2"].index[:8]  # of 12: below the entry threshold
     inputs.scores["model-2"].loc[bad, "status"] = "error"
     found = quick(inputs, entries).answer.primary
     assert "model-2" not in found.variants
-    assert found.left_out["model-2"] == "has fsd_full on scans of 4 of 12"
+    said = "has 4 of 12 scans with fsd_full, below the entry threshold of 90 %"
+    assert found.left_out["model-2"] == said
     assert found.n_scans == 12
 
 

@@ -1,9 +1,9 @@
 """Whether smoothness predicts stability, of a run: the tests' tables and what went into them.
 
-Rules (docs/association.md): one point a variant of the role `model`; numerical variants of a
-checkpoint are one point, and so are the seeds of a potential; perturbed models are no independent
-models and stand in a table and figures of their own (`pesbench.compare.dose`); runs with half the
-time step are left out.
+Rules (docs/association.md): one point a variant of the role `model`, of its family; numerical
+variants of a checkpoint are one point, and so are the seeds of a potential; perturbed models are no
+independent models and stand in a table and figures of their own (`pesbench.compare.dose`); runs
+with half the time step are left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pesbench.compare.association import cost
+from pesbench.compare.association.known import counterexamples
 from pesbench.compare.association.panel import (
     CHEAP_METRICS,
     FAILED,
@@ -22,17 +23,24 @@ from pesbench.compare.association.panel import (
     TIME_LOST,
     Point,
     failed_at_start,
+    panel,
     runs_in_excess,
     start_failures,
 )
+from pesbench.compare.association.partials import COVARIATES, HELD_OUT, HeldOut, Partial, partials
 from pesbench.compare.association.table import table as association_table
-from pesbench.compare.association.verdicts import Answer
+from pesbench.compare.association.verdicts import PRIMARY, SECONDARY, Answer
 from pesbench.compare.association.verdicts import answer as named_tests
+from pesbench.compare.dose.table import dose_table
 from pesbench.compare.inputs import CompareInputs, main_runs
+from pesbench.compare.ladder.cards import read_card
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.metrics.survival import Outcome
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import architecture, potentials
+
+# of the scans: what may predict, and what a correlation is given
+_METRICS = tuple(dict.fromkeys([*CHEAP_METRICS, *(c for c in COVARIATES if c != HELD_OUT)]))
 
 # --- what is compared ----------------------------------------------------------------------------
 
@@ -47,6 +55,8 @@ class Compared:
         variants: Name of the variant of each model that is a numerical variant or a seed of one.
         seeds: Name of the point of each model that states to be a seed.
         points: Variant and family of each model.
+        held_out: Error on held-out molecules of the models whose cards tell it.
+        zero: Scores of the scans of the control of zero forces; None if it did not run.
         cost: Cost of scans and dynamics, see `pesbench.compare.association.cost.of_model`.
         left_out: Why a model is in no test, by model.
         perturbed: Kind of defect of the perturbed models of the run, by model.
@@ -66,6 +76,8 @@ class Compared:
     variants: Mapping[str, str]
     seeds: Mapping[str, str]
     points: Mapping[str, Point]
+    held_out: Mapping[str, HeldOut]
+    zero: pd.DataFrame | None
     cost: pd.DataFrame
     left_out: Mapping[str, str]
     perturbed: Mapping[str, str]
@@ -106,6 +118,8 @@ def compared(inputs: CompareInputs, entries: Mapping[str, ModelEntry]) -> Compar
         variants=same,
         seeds={n: v for n, v in same.items() if "seed_of" in entries[n].settings},
         points=_points(entries, chosen, same),
+        held_out=_held_out(entries, chosen),
+        zero=_zero(inputs),
         cost=pd.DataFrame(costs, columns=list(cost.COLUMNS)),
         left_out={name: "ran no dynamics" for name in candidates if name not in chosen},
         perturbed={f.name: f.perturbation[0] for f in inputs.facts if f.perturbation is not None},
@@ -126,6 +140,20 @@ def _points(
     family = {one: architecture(entries[name]) for name, one in variant.items()}
     family |= {name: architecture(entries[name]) for name in chosen if name in family}
     return {name: Point(one, family[one]) for name, one in variant.items()}
+
+
+def _held_out(entries: Mapping[str, ModelEntry], chosen: Sequence[str]) -> dict[str, HeldOut]:
+    cards = {name: read_card(entries[name]) for name in chosen}
+    return {
+        name: HeldOut(card.frames, card.force_mae_mev_per_angstrom["unseen"] / 1000)
+        for name, card in cards.items()
+        if card is not None and card.frames and "unseen" in card.force_mae_mev_per_angstrom
+    }
+
+
+def _zero(inputs: CompareInputs) -> pd.DataFrame | None:
+    names = [fact.name for fact in inputs.facts if fact.control == ("zero", None)]
+    return next((_scan_rows(inputs.scores[n], n) for n in names if n in inputs.scores), None)
 
 
 def _start_failures(runs: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +189,7 @@ def _run_columns() -> list[str]:
 
 
 def _scan_columns() -> list[str]:
-    return ["model", "scan", "system", *CHEAP_METRICS]
+    return ["model", "scan", "system", *_METRICS]
 
 
 def _stacked(frames: Iterable[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -170,12 +198,17 @@ def _stacked(frames: Iterable[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
 
 
 def _scan_rows(scores: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Scores as numbers; a scan that failed has none, and is missing, not absent."""
+    """Scores as numbers; a scan that failed has none, and is missing, not absent.
+
+    So are metrics that scores of an older version do not have.
+    """
     ok = scores["status"] == "ok"
     values = {
         # a column with flags and gaps comes as objects
         metric: scores[metric].astype("Float64").astype(float).where(ok)
-        for metric in CHEAP_METRICS
+        if metric in scores
+        else float("nan")
+        for metric in _METRICS
     }
     return scores[["scan", "system"]].assign(model=model, **values)
 
@@ -192,11 +225,15 @@ class Associations:
         answer: The two named tests.
         table: Table of `pesbench.compare.association.table.table`, and `verdict`: the sentence
             of the two named tests, "" for the exploratory ones.
+        partials: The named tests given errors of the models.
+        counterexamples: What perturbed models say of necessity and sufficiency, in sentences.
     """
 
     compared: Compared
     answer: Answer
     table: pd.DataFrame
+    partials: Sequence[Partial]
+    counterexamples: Sequence[str]
 
 
 def associate(
@@ -221,6 +258,7 @@ def associate(
         resamples=resamples,
         start_failed=data.start_failed,
         in_excess=data.reference is not None,
+        least_scans=inputs.entry_coverage,
     )
     table = association_table(
         data.scans,
@@ -229,10 +267,23 @@ def associate(
         metrics=metrics,
         resamples=resamples,
         start_failed=data.start_failed,
+        least_scans=inputs.entry_coverage,
     )
     sentences = {
         "primary": answer.primary_verdict.sentence,
         "secondary": answer.secondary_verdict.sentence,
     }
     table["verdict"] = [sentences.get(role, "") for role in table["role"]]
-    return Associations(data, answer, table)
+    given = [
+        one
+        for metric in (PRIMARY, SECONDARY)
+        for one in partials(
+            panel(data.scans, data.runs, metric, TIME_LOST, data.points, inputs.entry_coverage),
+            data.scans,
+            data.zero,
+            data.held_out,
+            resamples=resamples,
+        )
+    ]
+    shown = counterexamples(dose_table(inputs, entries))
+    return Associations(data, answer, table, given, shown)

@@ -1,22 +1,24 @@
 """What is compared with what: scan scores and trajectories of many models, on what they share.
 
 Rows of the role `model` only: `scans`, the columns of `scores/bonds.parquet`, and `runs`, those of
-`scores/dynamics.parquet` that `runs_in_excess` counted, of one time step. A model that has a number
-for less than half of the scans or of the trajectories is left out and named, never taken as 0; what
-a model that stays has no number for is left out for all, and the counts say how much is left.
+`scores/dynamics.parquet` that `runs_in_excess` counted, of one time step. A model below the entry
+threshold of the scans, or with a number for less than half of the trajectories, is left out and
+named, never taken as 0; what a model that stays has no number for is left out for all, and the
+counts say how much is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pesbench.compare.association.statistics import rounded
+from pesbench.metrics.coverage import ENTRY_COVERAGE, why_left_out
 from pesbench.metrics.stability import FailureCause
 from pesbench.metrics.survival import (
     Outcome,
@@ -30,7 +32,6 @@ Mask = NDArray[np.bool_]
 
 TIME_LOST = "time_lost_ps"
 FAILED = "failed"
-ACCURACY = "force_mae"
 _DECIMALS_OF_PS = 9  # a millionth of a femtosecond
 
 # The sign a metric is expected to have with instability: +1 if lower is better.
@@ -40,13 +41,18 @@ CHEAP_METRICS: Mapping[str, int] = {
     "fsd_compress": 1,
     "fsd_stretch": 1,
     "fsd_slope_p95": 1,
+    "fsd_aligned": 1,
     "force_mae": 1,
     "force_mae_compress": 1,
     "force_mae_stretch": 1,
+    "force_mae_1ev": 1,
+    "force_mae_2ev": 1,
     "energy_mae": 1,
     "energy_mae_aligned": 1,
     "energy_mae_compress": 1,
     "energy_mae_stretch": 1,
+    "energy_mae_1ev": 1,
+    "energy_mae_2ev": 1,
     "spurious_extrema": 1,
     "spurious_extrema_force": 1,
     "energy_force_inconsistency": 1,
@@ -66,7 +72,7 @@ RESPONSES = (
 )
 _SIGNED = ("energy_drift_mev_per_atom_ps",)
 
-LEAST_COVERAGE = 0.5
+LEAST_RUNS = 0.5  # share of the trajectories: what fails has few values of drift or spikes
 _FAILING = ("nonfinite", "error", "crashed")  # statuses that are failures of the model
 _NAN = float("nan")
 
@@ -185,12 +191,13 @@ def _wide(frame: pd.DataFrame, unit: str, column: str) -> pd.DataFrame:
     return wide.where(np.isfinite(wide)).sort_index(axis=0).sort_index(axis=1)
 
 
-def _covered(wide: pd.DataFrame, what: str, left_out: dict[str, str]) -> set[str]:
-    """The models that have at least half of the columns; notes the others."""
+def _covered(wide: pd.DataFrame, least: float, what: str, left_out: dict[str, str]) -> set[str]:
+    """The models that have at least a share of the columns; notes the others."""
     found = wide.notna().sum(axis=1)
     for model, count in found.items():
-        if count < LEAST_COVERAGE * wide.shape[1] or not count:
-            left_out.setdefault(str(model), f"has {what} of {count} of {wide.shape[1]}")
+        why = why_left_out(int(count), wide.shape[1], least, what)
+        if why:
+            left_out.setdefault(str(model), f"has {why}")
     return {str(model) for model in found.index} - set(left_out)
 
 
@@ -218,13 +225,13 @@ class Panel:
         expected: Sign the correlation has if the metric predicts the response.
         variants: Names, sorted, length V.
         families: Family of each variant, length V.
-        models: Number of models behind each variant, length V.
+        members: Models behind each variant, length V.
+        scans: Ids of the scans that all of these models have.
         systems: Names of molecules, sorted, length K.
         x_sum: Metric summed over the shared scans of a molecule, mean over models, (V, K).
         x_count: Shared scans of each molecule, (K,).
         y_sum: Response summed over the shared trajectories of a molecule, (V, K).
         y_count: Shared trajectories of each molecule, (K,).
-        z_sum: Force MAE as `x_sum`; None if it is the metric or misses on a shared scan.
         failed_sum: Failures before the horizon, as `y_sum`.
         y_all_fail: Mean response if what was cut had failed, (V,); None if nothing was cut.
         y_all_survive: Response if every trajectory that was cut had survived.
@@ -238,13 +245,13 @@ class Panel:
     expected: int
     variants: tuple[str, ...]
     families: tuple[str, ...]
-    models: tuple[int, ...]
+    members: tuple[tuple[str, ...], ...]
+    scans: tuple[str, ...]
     systems: tuple[str, ...]
     x_sum: Array
     x_count: Index
     y_sum: Array
     y_count: Index
-    z_sum: Array | None
     failed_sum: Array
     y_all_fail: Array | None
     y_all_survive: Array | None
@@ -262,11 +269,6 @@ class Panel:
         return _ratio(self.y_sum.sum(axis=1), self.y_count.sum())
 
     @property
-    def z(self) -> Array | None:
-        """Mean force MAE of each variant, (V,); None where `z_sum` is."""
-        return None if self.z_sum is None else _ratio(self.z_sum.sum(axis=1), self.x_count.sum())
-
-    @property
     def failed(self) -> Array:
         """Share of the shared trajectories that failed, (V,)."""
         return _ratio(self.failed_sum.sum(axis=1), self.y_count.sum())
@@ -275,6 +277,27 @@ class Panel:
     def both(self) -> Mask:
         """Molecules that have a shared scan and a shared trajectory, (K,)."""
         return (self.x_count > 0) & (self.y_count > 0)
+
+    def of(self, chosen: Mask) -> Panel:
+        """Some of the variants, on the scans and trajectories that all of them share, (V,) bool."""
+
+        def some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(value for value, take in zip(values, chosen, strict=True) if take)
+
+        def bound(values: Array | None) -> Array | None:
+            return None if values is None else values[chosen]
+
+        return replace(
+            self,
+            variants=some(self.variants),
+            families=some(self.families),
+            members=some(self.members),
+            x_sum=self.x_sum[chosen],
+            y_sum=self.y_sum[chosen],
+            failed_sum=self.failed_sum[chosen],
+            y_all_fail=bound(self.y_all_fail),
+            y_all_survive=bound(self.y_all_survive),
+        )
 
 
 def _ratio(total: Array, count: int) -> Array:
@@ -287,17 +310,19 @@ def panel(
     metric: str,
     response: str = TIME_LOST,
     points: Mapping[str, Point] | None = None,
+    least_scans: float = ENTRY_COVERAGE,
 ) -> Panel:
     """Joins a metric and a response over the models, on what they share.
 
     Args:
-        scans: One row a (model, scan): `model`, `scan`, `system`, the metric and `force_mae`.
+        scans: One row a (model, scan): `model`, `scan`, `system` and the metric.
         runs: One row a (model, trajectory): `model`, `trajectory`, `system`, `outcome`, `time_ps`,
             `planned_ps` and the response. The horizon is the shortest planned run of them.
         metric: One of `CHEAP_METRICS`.
         response: One of `RESPONSES`.
         points: Variant and family of each model; a model that is not among them is a variant, and
             a family, of its own.
+        least_scans: Share of the scans that a model needs, see `pesbench.metrics.coverage`.
 
     Raises:
         ValueError: no such metric or response, a row that occurs twice, a trajectory that was not
@@ -311,10 +336,10 @@ def panel(
     x = _wide(scans, "scan", metric)
     derived = response in (TIME_LOST, FAILED)
     y = _wide(runs, "trajectory", "time_ps" if derived else response)
+    said = "trajectories" if derived else f"trajectories with {response}"
     named = sorted(
-        _covered(x, f"{metric} on scans", left_out)
-        & _covered(y, "trajectories" if derived else f"{response} in trajectories", left_out)
-        - _absent(x.index, y.index, left_out)
+        _covered(x, least_scans, f"scans with {metric}", left_out)
+        & _covered(y, LEAST_RUNS, said, left_out) - _absent(x.index, y.index, left_out)
     )
     x, y = x.loc[named].dropna(axis=1), y.loc[named].dropna(axis=1)
     if not named:
@@ -332,10 +357,6 @@ def panel(
     seeds = _member(groups, labels).T
     mean = seeds / seeds.sum(axis=1, keepdims=True)
     x_member, y_member = _member(x_systems, systems), _member(y_systems, systems)
-    z = None
-    if metric != ACCURACY:
-        force = _wide(scans, "scan", ACCURACY).loc[named, x.columns].to_numpy()
-        z = None if np.isnan(force).any() else mean @ force @ x_member
     bounds = outcome.bounds
     return Panel(
         metric=metric,
@@ -343,13 +364,16 @@ def panel(
         expected=CHEAP_METRICS[metric],
         variants=tuple(labels),
         families=tuple(family[label] for label in labels),
-        models=tuple(groups.count(label) for label in labels),
+        members=tuple(
+            tuple(model for model, group in zip(named, groups, strict=True) if group == label)
+            for label in labels
+        ),
+        scans=tuple(str(scan) for scan in x.columns),
         systems=tuple(systems),
         x_sum=mean @ x.to_numpy() @ x_member,
         x_count=x_member.sum(axis=0).astype(np.int64),
         y_sum=mean @ outcome.value @ y_member,
         y_count=y_member.sum(axis=0).astype(np.int64),
-        z_sum=z,
         failed_sum=mean @ outcome.failed @ y_member,
         y_all_fail=None if bounds is None else _ratio((mean @ bounds[0]).sum(axis=1), y.shape[1]),
         y_all_survive=None
@@ -400,6 +424,32 @@ def _response(runs: pd.DataFrame, models: list[str], y: pd.DataFrame, response: 
     )
 
 
+def per_molecule(data: Panel, scans: pd.DataFrame, column: str) -> tuple[Array, Index, list[str]]:
+    """Another column of the scans, summed as the metric of a panel.
+
+    Args:
+        data: The panel.
+        scans: Scores of scans, as for `panel`, with the column.
+        column: The column, of any unit.
+
+    Returns:
+        Its sums by variant and molecule, (V, K), and the scans of each molecule, (K,): those of the
+        shared scans on which all models of the panel have it, whose ids come last.
+    """
+    named = [model for models in data.members for model in models]
+    wide = _wide(scans, "scan", column).reindex(index=named, columns=list(data.scans))
+    wide = wide.dropna(axis=1)
+    of_scan = scans.drop_duplicates("scan").set_index("scan")["system"].astype(str)
+    member = _member(of_scan.loc[wide.columns].tolist(), data.systems)
+    groups = [
+        variant for variant, models in zip(data.variants, data.members, strict=True) for _ in models
+    ]
+    seeds = _member(groups, data.variants).T
+    mean = seeds / seeds.sum(axis=1, keepdims=True)
+    kept = [str(scan) for scan in wide.columns]
+    return mean @ wide.to_numpy() @ member, member.sum(axis=0).astype(np.int64), kept
+
+
 def _absent(scanned: pd.Index, ran: pd.Index, left_out: dict[str, str]) -> set[str]:
     """Models that stand in one of the two tables only; notes them."""
     scan_models, run_models = {str(m) for m in scanned}, {str(m) for m in ran}
@@ -411,6 +461,7 @@ def _absent(scanned: pd.Index, ran: pd.Index, left_out: dict[str, str]) -> set[s
 
 
 def _member(of_unit: Sequence[str], systems: Sequence[str]) -> Array:
+    """1 where a unit is of a molecule, or a model of a variant, shape (units, molecules)."""
     place = {system: k for k, system in enumerate(systems)}
     member = np.zeros((len(of_unit), len(systems)))
     member[np.arange(len(of_unit)), [place[system] for system in of_unit]] = 1.0

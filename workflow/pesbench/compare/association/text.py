@@ -14,7 +14,8 @@ from pesbench.compare.association.compared import Associations, Compared
 from pesbench.compare.association.comparison import COMPARISON
 from pesbench.compare.association.correlations import Association, Level
 from pesbench.compare.association.panel import CHEAP_METRICS, FAILED, RESPONSES, TIME_LOST
-from pesbench.compare.association.verdicts import PRIMARY, SECONDARY, Answer
+from pesbench.compare.association.partials import COVARIATES, Partial
+from pesbench.compare.association.verdicts import PRIMARY, SECONDARY, SIGNIFICANCE, Answer
 from pesbench.core.text import markdown, markdown_list, markdown_paragraph, markdown_table, number
 
 HEADING = COMPARISON.title
@@ -52,11 +53,14 @@ def named_tests_table(found: pd.DataFrame) -> pd.DataFrame:
                 "test": row["role"],
                 "metric": row["metric"],
                 "n": f"{row['n']:.0f}",
+                "families": f"{row['n_families']:.0f}",
                 "Spearman ρ": _decimal(row["spearman"]),
                 "95 % interval": _interval(row["spearman_low"], row["spearman_high"]),
                 "ρ, start failures lose all": _start_failed_cell(row),
+                "within families": _decimal(row["given_family"]),
                 "p": _decimal(row["p"], ".2g"),
-                "given force MAE": _decimal(row["partial"]),
+                "explained: metric": _decimal(row["spearman"] ** 2),
+                "bare family": _decimal(row["family_explains"]),
                 "scans": f"{row['n_scans']:.0f}",
                 "trajectories": f"{row['n_runs']:.0f}",
                 "molecules": f"{row['n_systems']:.0f}",
@@ -64,6 +68,108 @@ def named_tests_table(found: pd.DataFrame) -> pd.DataFrame:
             for row in rows.to_dict("records")
         ]
     )
+
+
+def families_table(answer: Answer) -> pd.DataFrame:
+    """Each family alone, and the tests with each family left out once, as text cells."""
+    rows = []
+    for role, test in (("primary", answer.primary), ("secondary", answer.secondary)):
+        for family, alone in test.alone.items():
+            rest = test.without.get(family)
+            rows.append(
+                {
+                    "test": role,
+                    "family": family,
+                    "variants": str(alone.n),
+                    "failed (%)": number(100 * float(alone.failed.mean())),
+                    "ρ in it": _decimal(alone.spearman),
+                    "95 % interval in it": _interval(alone.interval.low, alone.interval.high),
+                    "p in it": _decimal(alone.p, ".2g"),
+                    **_without(rest),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _without(rest: Association | None) -> dict[str, str]:
+    if rest is None:
+        return {"ρ without": "n/a", "95 % interval without": "none", "p without": "n/a"}
+    return {
+        "ρ without": _decimal(rest.spearman),
+        "95 % interval without": _interval(rest.interval.low, rest.interval.high),
+        "p without": _decimal(rest.p, ".2g"),
+    }
+
+
+def partials_table(found: Sequence[Partial]) -> pd.DataFrame:
+    """The named tests given an error of the models, as text cells."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": one.metric,
+                "given": COVARIATES[one.covariate],
+                "n": str(one.n),
+                "families": ", ".join(one.families) or "n/a",
+                "from (eV/Å)": number(one.low),
+                "to (eV/Å)": number(one.high),
+                "zero forces (eV/Å)": number(one.zero),
+                "ρ": _decimal(one.plain),
+                "ρ given it": one.refused or _decimal(one.spearman),
+                "95 % interval": _interval(one.interval.low, one.interval.high),
+            }
+            for one in found
+        ]
+    )
+
+
+def _within_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What both named metrics tell within models, rows of the table."""
+    rows = table[(table["level"] == Level.WITHIN.value) & (table["response"] == TIME_LOST)]
+    return rows[rows["metric"].isin([PRIMARY, SECONDARY])].sort_values("metric")
+
+
+def within_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether the named metrics tell which molecule fails, as text cells."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": row["metric"],
+                "variants": f"{row['n']:.0f}",
+                "molecules": f"{row['n_systems']:.0f}",
+                "mean ρ within": _decimal(row["spearman"]),
+                "95 % interval": _interval(row["spearman_low"], row["spearman_high"]),
+                "p": _decimal(row["p"], ".2g"),
+                "mean AUROC within": _decimal(row["auroc"]),
+                "95 % interval of it": _interval(row["auroc_low"], row["auroc_high"]),
+                "pooled AUROC": _decimal(row["auroc_pooled"]),
+                "bare family": _decimal(row["auroc_family"]),
+            }
+            for row in _within_rows(table).to_dict("records")
+        ]
+    )
+
+
+def within_sentence(table: pd.DataFrame) -> str:
+    """Whether the primary metric tells which molecule fails."""
+    rows = _within_rows(table)
+    row = rows[rows["metric"] == PRIMARY].iloc[0].to_dict()
+    if np.isnan(row["spearman"]):
+        return "Which molecule fails: no model fails on some molecules and not on others."
+    low, high = row["spearman_low"], row["spearman_high"]
+    tells = row["p"] < SIGNIFICANCE and (low if row["expected"] > 0 else -high) > 0
+    said = "tells" if tells else "does not tell"
+    numbers = [f"mean ρ over {row['n_systems']:.0f} molecules {row['spearman']:.2f}"]
+    if np.isfinite(low):
+        numbers.append(f"95 % interval {low:.2f} to {high:.2f}")
+    numbers += [f"p = {_decimal(row['p'], '.2g')}", f"{row['n']:.0f} variants"]
+    sentence = f"Which molecule fails: within models {PRIMARY} {said} it ({', '.join(numbers)})."
+    if np.isfinite(row["auroc_pooled"]):
+        sentence += (
+            f" The AUROC over all pairs of model and molecule, {row['auroc_pooled']:.2f}, tells "
+            f"models apart: the bare name of the family reaches {row['auroc_family']:.2f}; within "
+            f"models it is {row['auroc']:.2f}."
+        )
+    return sentence
 
 
 def _start_failed_cell(row: Mapping[str, Any]) -> str:
@@ -84,11 +190,13 @@ def _points(found: Associations) -> pd.DataFrame:
             row[test.metric] = test.x[k]
             row["lost"], row["failed"] = test.y[k], test.failed[k]
     keys = sorted(rows, key=lambda name: (rows[name].get(PRIMARY, np.inf), name))
+    family = {point.variant: point.family for point in found.compared.points.values()}
     members = found.compared.cost.groupby("variant")["model"].agg(", ".join)
     return pd.DataFrame(
         [
             {
                 "variant": name,
+                "family": family[name],
                 "models": members[name],
                 "FSD (Å⁻¹)": number(rows[name].get(PRIMARY, np.nan)),
                 "windowed (Å⁻¹)": number(rows[name].get(SECONDARY, np.nan)),
@@ -200,8 +308,38 @@ def _start_failures_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _grid(table: pd.DataFrame) -> str:
-    words = ("test", "metric", "variant", "models", "model", "device", "how")
+    words = ("test", "metric", "variant", "family", "families", "given", "models", "model")
+    words += ("device", "how")
     return markdown_table(table, words)
+
+
+def _beyond(found: Associations) -> list[str]:
+    """Families left out, accuracy, single molecules, counterexamples."""
+    parts = []
+    families = families_table(found.answer)
+    if len(families):
+        parts += [
+            "## Each family alone, and left out once",
+            "A statement about models has to hold without any one family.",
+            _grid(families),
+        ]
+    parts += [
+        "## Given the accuracy of the models",
+        "ρ of the variants that have the covariate, and what is left of it given the ranks of the "
+        "covariate. A covariate of which at least half of the variants cannot be told from zero "
+        "forces is saturated: it orders nothing, and no correlation is given.",
+        _grid(partials_table(found.partials)),
+        "## Which molecule fails",
+        markdown(within_sentence(found.table)),
+        _grid(within_table(found.table)),
+    ]
+    if found.counterexamples:
+        parts += [
+            "## Necessary, sufficient",
+            "Perturbed models are the reference plus a defect of known size.",
+            markdown_list(found.counterexamples),
+        ]
+    return parts
 
 
 def to_markdown(
@@ -220,9 +358,11 @@ def to_markdown(
         parts.append(NO_REFERENCE)
     parts += [
         "## The two named tests",
-        "The response is the survival time lost; a point is one variant of a model. Before there "
-        "was an answer, fsd_full was chosen as the primary and fsd_windowed as the secondary "
-        "metric.",
+        "The response is the survival time lost; a point is one variant of a model, and the "
+        "population is families of models. Before there was an answer, fsd_full was chosen as the "
+        "primary and fsd_windowed as the secondary metric. p is that of the correlation within "
+        "families. *Explained* is the share of the variance of the ranks of the time lost: by the "
+        "metric (ρ²), and by the bare name of the family.",
         _grid(named_tests_table(found.table)),
         markdown(f"Secondary: {answer.secondary_verdict.sentence}"),
         *_bounds(answer.primary),
@@ -238,6 +378,7 @@ def to_markdown(
             "Means over the scans and trajectories that all models of a test share:",
             _grid(points),
         ]
+    parts += _beyond(found)
     parts += ["## Left out", markdown_list(_left_out(data, answer))]
     if len(data.start_failures):
         parts += [
@@ -262,7 +403,7 @@ def to_markdown(
     ]
     for level, heading in (
         (Level.MODEL, "Over models"),
-        (Level.MODEL_SYSTEM, "Over (model, molecule) pairs"),
+        (Level.WITHIN, "Over molecules within models, means over models"),
     ):
         parts += [f"### {heading}", _grid(_exploratory(found.table, level.value))]
     if made:

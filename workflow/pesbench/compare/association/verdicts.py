@@ -1,28 +1,32 @@
 """Verdict on a correlation, by rules that were fixed before there was an answer.
 
 Primary: Spearman's ρ of `fsd_full` with the survival time lost in excess of the reference, over
-models. Secondary: the same with `fsd_windowed`. All else is exploratory, under Benjamini–Hochberg.
+models of several families. Secondary: the same with `fsd_windowed`. All else is exploratory, under
+Benjamini–Hochberg. How often the rules err: `benchmarks/verdict_rule.py`, docs/association.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from pesbench.compare.association import statistics
-from pesbench.compare.association.correlations import Association, if_start_failed, over_models
+from pesbench.compare.association.correlations import Association, if_start_failed, over_families
 from pesbench.compare.association.panel import FAILED, TIME_LOST, Point, panel
 from pesbench.metrics.aggregate import RESAMPLES
+from pesbench.metrics.coverage import ENTRY_COVERAGE
 from pesbench.models.variants import LEAST_VARIANTS
 
 PRIMARY = "fsd_full"
 SECONDARY = "fsd_windowed"
 NEARLY = 0.05
 SIGNIFICANCE = 0.05
+LEAST_FAMILIES = 5  # in which a share of the trajectories fails, see docs/association.md
 _EQUAL = 1e-9  # sums of shares
 
 
@@ -31,6 +35,8 @@ class Finding(StrEnum):
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
+    SUPPORTED_WITHIN = "supported within"
+    CONTRADICTED_WITHIN = "contradicted within"
     NOT_RESOLVED = "not resolved"
     NOT_INFORMATIVE = "not informative"
 
@@ -48,6 +54,73 @@ class Verdict:
     sentence: str
 
 
+# --- the rules -----------------------------------------------------------------------------------
+
+
+def resolved_sign(
+    given_family: ArrayLike,
+    p: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    level: float = SIGNIFICANCE,
+) -> NDArray[np.int64]:
+    """The sign of a correlation that is resolved, 0 if it is not.
+
+    It is if p lies below the level, and every interval lies on the side of 0 on which the
+    correlation within families is.
+
+    Args:
+        given_family: Correlation within families, shape (...).
+        p: Two-sided, of that.
+        low: Lower ends of k intervals, shape (..., k): that of all variants, and those with each
+            family left out. NaN for no interval.
+        high: Upper ends.
+        level: Of significance.
+    """
+    above, below = (np.asarray(low) > 0).all(axis=-1), (np.asarray(high) < 0).all(axis=-1)
+    side = np.where(above, 1, np.where(below, -1, 0))
+    agrees = (np.asarray(p) < level) & (np.sign(given_family) == side)
+    return np.where(agrees, side, 0)
+
+
+def _resolved(found: Association, others: Iterable[Association], level: float) -> int:
+    """The sign of an association that is resolved, with others; 0 if it is none of all bounds."""
+    intervals = [one.interval for one in (found, *others)]
+    low, high = [one.low for one in intervals], [one.high for one in intervals]
+    sign = int(resolved_sign(found.given_family, found.p, low, high, level))
+    bounds = (b for b in (found.if_all_fail, found.if_all_survive) if b is not None)
+    return sign if all(np.sign(b) == sign for b in bounds) else 0
+
+
+def failing(found: Association) -> tuple[str, ...]:
+    """The families in which more than 5 % of the trajectories fail, sorted."""
+    families = np.array(found.families, dtype=str)
+    share = {str(one): found.failed[families == one].mean() for one in np.unique(families)}
+    return tuple(family for family, one in share.items() if one > NEARLY + _EQUAL)
+
+
+def across_families(found: Association) -> int:
+    """The sign that is resolved across families, 0 if none is; see `verdict`."""
+    if found.response in (TIME_LOST, FAILED):
+        if len(failing(found)) < LEAST_FAMILIES:
+            return 0
+    elif len(set(found.families)) < LEAST_FAMILIES:
+        return 0
+    return _resolved(found, found.without.values(), SIGNIFICANCE)
+
+
+def within_families(found: Association) -> dict[str, int]:
+    """The sign that is resolved within single families, by family; only those with one."""
+    asked = {
+        family: one
+        for family, one in found.alone.items()
+        if one.n >= LEAST_VARIANTS and not _ceiling(one)
+    }
+    level = SIGNIFICANCE / max(1, len(asked))
+    signs = {family: _resolved(one, (), level) for family, one in asked.items()}
+    return {family: sign for family, sign in signs.items() if sign}
+
+
 def verdict(found: Association, in_excess: bool = True) -> Verdict:
     """Verdict on one association, by rules that were fixed before there was data.
 
@@ -57,40 +130,53 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
     2. For survival: (nearly) all survive or all fail: not informative. "Nearly": the shares of
        trajectories that failed, averaged over variants, are at most 5 % or at least 95 %; or at
        most one variant fails at all; or at most one fails in less than all of them.
-    3. p < 0.05 and the 95 % interval of ρ excludes 0: supported with the expected sign,
-       contradicted with the other; but if runs were cut, only where ρ keeps its sign whether all
-       of them had failed or lived.
-    4. Else not resolved.
+    3. At least `LEAST_FAMILIES` families in which more than 5 % of the trajectories fail, p within
+       families < 0.05, and the 95 % interval of ρ excludes 0 on the same side with all families
+       and with each of them left out: supported with the expected sign, contradicted with the
+       other; but if runs were cut, only where ρ keeps its sign whether all of them had failed or
+       lived.
+    4. The same within single families of at least 8 variants, with p < 0.05 divided by the number
+       of such families: supported, or contradicted, within these.
+    5. Else not resolved.
 
     Args:
-        found: Association over models or over pairs.
+        found: Association over models, of `over_families`.
         in_excess: Whether failures are counted in excess of a reference's.
     """
-    n, numbers = found.n, _numbers(found)
     said = _SAID[found.response]
     if in_excess and found.response in (TIME_LOST, FAILED):
         said += " in excess of the reference"
     what = f"whether {found.metric} predicts {said}"
+    n, numbers = found.n, _numbers(found)
     if n < LEAST_VARIANTS:
         reason = f"at least {LEAST_VARIANTS} independent model variants are needed to decide {what}"
-        return _said(Finding.NOT_RESOLVED, n, reason, numbers)
+        return Verdict(Finding.NOT_RESOLVED, f"not resolved at n = {n}: {reason}{numbers}.")
     ceiling = _ceiling(found)
     if ceiling:
-        return _said(Finding.NOT_INFORMATIVE, n, f"{ceiling}, which cannot decide {what}", numbers)
-    sign = np.sign(found.spearman)
-    kept = all(
-        np.sign(b) == sign for b in (found.if_all_fail, found.if_all_survive) if b is not None
+        sentence = f"not informative: {ceiling}, which cannot decide {what}{numbers}."
+        return Verdict(Finding.NOT_INFORMATIVE, sentence)
+    sign = across_families(found)
+    if sign:
+        finding = Finding.SUPPORTED if sign == found.expected else Finding.CONTRADICTED
+        reason = f"models with a {_order(sign)} {found.metric} show more {said}"
+        return Verdict(finding, f"{finding.value}: {reason}{numbers}{_left_out_once(found)}.")
+    inside = within_families(found)
+    if len(set(inside.values())) == 1:
+        sign = next(iter(inside.values()))
+        right = sign == found.expected
+        finding = Finding.SUPPORTED_WITHIN if right else Finding.CONTRADICTED_WITHIN
+        each = "; ".join(f"{name}{_numbers(found.alone[name])}" for name in inside)
+        return Verdict(
+            finding,
+            f"{finding.value} {' and '.join(inside)}, not resolved across families: variants with "
+            f"a {_order(sign)} {found.metric} show more {said} in {each}; of models at large the "
+            f"data do not decide it: {_why_not(found)}{numbers}.",
+        )
+    return Verdict(
+        Finding.NOT_RESOLVED,
+        f"not resolved across families at n = {_count(found)}: the data do not decide {what}: "
+        f"{_why_not(found)}{numbers}.",
     )
-    if found.p < SIGNIFICANCE and found.interval.excludes(0) and kept:
-        if sign == found.expected:
-            order = "higher" if found.expected > 0 else "lower"
-            reason = f"models with a {order} {found.metric} show more {said}"
-            return _said(Finding.SUPPORTED, n, reason, numbers)
-        order = "lower" if found.expected > 0 else "higher"
-        reason = f"models with a {order} {found.metric} show more {said}"
-        return _said(Finding.CONTRADICTED, n, reason, numbers)
-    reason = f"the data do not decide {what}"
-    return _said(Finding.NOT_RESOLVED, n, reason, numbers)
 
 
 _SAID: Mapping[str, str] = {
@@ -104,9 +190,44 @@ _SAID: Mapping[str, str] = {
 }
 
 
-def _said(finding: Finding, n: int, reason: str, numbers: str) -> Verdict:
-    word = f"{finding.value} at n = {n}" if finding is Finding.NOT_RESOLVED else finding.value
-    return Verdict(finding, f"{word}: {reason}{numbers}.")
+# --- the sentences -------------------------------------------------------------------------------
+
+
+def _order(sign: int) -> str:
+    return "higher" if sign > 0 else "lower"
+
+
+def _count(found: Association) -> str:
+    """Variants and families in words."""
+    families = len(set(found.families))
+    return f"{found.n} variants of {families} {'family' if families == 1 else 'families'}"
+
+
+def _why_not(found: Association) -> str:
+    """What the rule across families lacks."""
+    if found.response in (TIME_LOST, FAILED):
+        names = failing(found)
+        if len(names) < LEAST_FAMILIES:
+            of = f" ({', '.join(names)})" if names else ""
+            return (
+                f"a share of the trajectories fails in {len(names)} of {len(set(found.families))} "
+                f"families{of}, {LEAST_FAMILIES} are needed"
+            )
+    elif len(set(found.families)) < LEAST_FAMILIES:
+        return f"{LEAST_FAMILIES} families are needed"
+    if not found.p < SIGNIFICANCE:
+        return f"p within families is not below {SIGNIFICANCE:g}"
+    if not found.interval.excludes(0):
+        return "the interval does not exclude 0"
+    open_ = [family for family, one in found.without.items() if not one.interval.excludes(0)]
+    if open_:
+        return f"without {' or '.join(open_)} the interval does not exclude 0"
+    return "the sign differs within families, for families left out or for runs that were cut"
+
+
+def _left_out_once(found: Association) -> str:
+    rho = [one.spearman for one in found.without.values()]
+    return f"; with each family left out once ρ is {min(rho):.2f} to {max(rho):.2f}" if rho else ""
 
 
 def _numbers(found: Association) -> str:
@@ -118,10 +239,14 @@ def _numbers(found: Association) -> str:
     parts = [f"Spearman ρ = {found.spearman:.2f}"]
     if not np.isnan(found.interval.low):
         parts.append(f"95 % interval {found.interval.low:.2f} to {found.interval.high:.2f}")
-    parts.append(f"p = {found.p:.2g}")
-    if found.n < LEAST_VARIANTS:
-        parts.append(f"at least {statistics.smallest_p(found.n):.2g} at this n")
-    parts.append(f"n = {found.n} variants")
+    if np.isnan(found.p):
+        parts.append("no p")
+    else:
+        parts.append(f"p = {found.p:.2g}")
+        least = statistics.smallest_p(found.families)
+        if least >= SIGNIFICANCE:
+            parts.append(f"at least {least:.2g} with these families")
+    parts.append(f"n = {_count(found)}")
     if found.if_all_fail is not None and found.if_all_survive is not None:
         parts.append(
             f"ρ = {found.if_all_fail:.2f} if every run that was cut had failed, "
@@ -172,17 +297,22 @@ def answer(
     start_failed: pd.DataFrame | None = None,
     *,
     in_excess: bool = True,
+    least_scans: float = ENTRY_COVERAGE,
 ) -> Answer:
     """The primary and the secondary test.
 
-    Arguments and errors as `panel`, `over_models` and `if_start_failed`; the latter's bound stands
-    beside the tests and changes neither of them. `in_excess` says whether a reference ran dynamics,
-    which the sentences tell.
+    Arguments and errors as `panel`, `over_families` and `if_start_failed`; the latter's bound
+    stands beside the tests and changes neither of them. `in_excess` says whether a reference ran
+    dynamics, which the sentences tell.
     """
     one, two = (
         replace(
-            over_models(panel(scans, runs, metric, TIME_LOST, points), name, resamples),
-            if_start_failed=if_start_failed(scans, runs, start_failed, metric, TIME_LOST, points),
+            over_families(
+                panel(scans, runs, metric, TIME_LOST, points, least_scans), name, resamples
+            ),
+            if_start_failed=if_start_failed(
+                scans, runs, start_failed, metric, TIME_LOST, points, least_scans
+            ),
         )
         for metric in (PRIMARY, SECONDARY)
     )

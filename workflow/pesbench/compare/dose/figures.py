@@ -97,6 +97,7 @@ _FAMILIES = (
             "fsd_stretch": "stretched",
             "fsd_windowed": "windowed",
             "fsd_slope_p95": "95th percentile",
+            "fsd_aligned": "self-aligned",
         },
     ),
     _Family(
@@ -105,6 +106,8 @@ _FAMILIES = (
             "force_mae": "whole scan",
             "force_mae_compress": "compressed",
             "force_mae_stretch": "stretched",
+            "force_mae_1ev": "below 1 eV",
+            "force_mae_2ev": "below 2 eV",
         },
     ),
     _Family(
@@ -114,6 +117,8 @@ _FAMILIES = (
             "energy_mae_compress": "compressed",
             "energy_mae_stretch": "stretched",
             "energy_mae_aligned": "offset removed",
+            "energy_mae_1ev": "below 1 eV",
+            "energy_mae_2ev": "below 2 eV",
         },
     ),
     _Family(
@@ -135,7 +140,7 @@ _FAMILIES = (
     ),
 )
 # all are seen where they lie over one another
-_MARKERS = (("o", 6.2), ("s", 4.6), ("^", 4.6), ("D", 3.4), ("v", 3.6))
+_MARKERS = (("o", 6.2), ("s", 4.6), ("^", 4.6), ("D", 3.4), ("v", 3.6), ("P", 3.8))
 _SERIES_LINES = ("-", (0, (1, 1)), (0, (5, 1, 1, 1)))
 
 

@@ -121,6 +121,9 @@ def _of_scans(scores: pd.DataFrame) -> dict[str, Any]:
     scored = scores[scores["status"] == "ok"]
     row: dict[str, Any] = {"n_scans_planned": len(scores)}
     for metric in CHEAP_METRICS:
+        if metric not in scored:  # scores of an older version
+            row |= {metric: float("nan"), f"n_{metric}": 0}
+            continue
         # a column with flags and gaps comes as objects
         values = scored[metric].astype("Float64").astype(float).dropna()
         row |= {metric: float(values.mean()), f"n_{metric}": len(values)}

@@ -34,6 +34,8 @@ class Card:
         rotation_mev_per_angstrom: Root mean square by which forces do not turn with the molecule;
             None if the card does not tell.
         trained_scans: Ids of the scans whose FSD was in its loss.
+        frames: Checksum of the frames that it was trained and judged on; "" if the card does not
+            tell.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Card:
     force_mae_mev_per_angstrom: dict[str, float]
     rotation_mev_per_angstrom: float | None
     trained_scans: frozenset[str] = frozenset()
+    frames: str = ""
 
 
 def read_card(entry: ModelEntry) -> Card | None:
@@ -84,6 +87,7 @@ def read_card(entry: ModelEntry) -> Card | None:
             },
             rotation_mev_per_angstrom=None if rotation is None else float(rotation),
             trained_scans=frozenset(content.get("fsd_scans", ())),
+            frames=str(content.get("frames_sha256", "")),
         )
 
 
