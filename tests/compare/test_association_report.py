@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from functools import partial
 
 import numpy as np
@@ -19,7 +20,9 @@ from pesbench.compare.association import figure as association_figures
 from pesbench.compare.association import section as association_section
 from pesbench.compare.association import text as readers
 from pesbench.compare.association import verdicts as statistics
+from pesbench.compare.association.comparison import COMPARISON
 from pesbench.compare.association.panel import CHEAP_METRICS
+from pesbench.compare.comparison import ReportRun
 from pesbench.compare.dose import figures as dose_figures
 from pesbench.compare.dose import table as dose
 from pesbench.compare.inputs import CompareInputs
@@ -249,6 +252,57 @@ def test_the_section_begins_with_the_sentence_of_the_verdict(monkeypatch, nine):
     assert section.notes[0] == f"Primary: {sentence}"
     assert section.tables[0].rows["n"].tolist() == ["9", "9"]
     assert [one.name for one in section.figures] == ["association"]
+    names = ["named_tests", "families", "given_accuracy", "within_models"]
+    assert [one.name for one in section.tables] == names
+    assert "## Each family alone, and left out once" in section.files["association.md"]
+    assert len(section.tables[1].rows) == 2 * 9  # two tests, nine packages
+    assert "Which molecule fails: within models fsd_full" in section.notes[2]
+    assert section.notes[3].startswith("A rough curve is not sufficient for failures: ")
+
+
+def test_variants_of_one_package_are_one_family_and_it_alone_can_be_supported():
+    one = [
+        (entry(f"tried-{k}", calculator="toys:Model", arguments={"k": k}), 50.0 + 3 * k,
+         runs(f"tried-{k}", lives(k)))
+        for k in range(8)
+    ]  # fmt: skip
+    inputs, entries = a_run(2, one)
+    found = quick(inputs, entries)
+    assert found.answer.primary.families == ("model-0", "model-1", *["toys"] * 8)
+    sentence = found.answer.primary_verdict.sentence
+    assert sentence.startswith("supported within toys, not resolved across families: ")
+    assert "in 2 of 3 families (model-1, toys), 5 are needed" in sentence
+    rows = readers.families_table(found.answer).set_index(["test", "family"])
+    assert rows.loc[("primary", "toys"), "ρ in it"] == "1.00"
+    assert rows.loc[("primary", "toys"), "ρ without"] == "n/a"  # of two points
+    assert rows.loc[("primary", "model-0"), "variants"] == "1"
+
+
+def test_the_error_on_held_out_molecules_comes_from_cards_and_zero_forces_from_their_control(
+    tmp_path,
+):
+    extra = []
+    for k in range(8):
+        weights = tmp_path / f"trained-{k}.pt"
+        errors = {"unseen": {"force_mae_mev_per_angstrom": 300.0 + (5 * k) % 8}}
+        card = {"sha256": "0", "frames_sha256": "f" * 8, "errors": errors}
+        weights.with_suffix(".json").write_text(json.dumps(card))
+        trained = ModelEntry(f"trained-{k}", "testbed", {"weights": str(weights), "sha256": "0"})
+        extra.append((trained, 60.0 + 3 * k, runs("", lives(k))))
+    zero = entry("nothing", "control", control="zero")
+    extra.append((zero, 400.0, runs("", HORIZON)))
+    inputs, entries = a_run(1, extra, without=["nothing"])
+    found = quick(inputs, entries)
+    held_out, thermal, whole = found.partials[:3]
+    assert (held_out.n, held_out.families, held_out.refused) == (8, ("testbed",), "")
+    assert (held_out.low, held_out.high) == pytest.approx((0.300, 0.307))
+    assert thermal.zero > thermal.high > whole.low
+    cells = readers.partials_table(found.partials)
+    assert cells["n"].tolist() == ["8", "9", "9"] * 2
+    files = COMPARISON.files(
+        ReportRun(entries, LEVEL, {"dynamics": [one.name for one, _, _ in extra[:-1]]})
+    )
+    assert len(files) == 8
 
 
 def test_the_cost_of_both_sides_is_that_of_whole_commands():

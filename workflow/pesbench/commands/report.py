@@ -220,7 +220,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from pesbench.compare.inputs import CompareInputs
     from pesbench.files import provenance
     from pesbench.files.scan_set import ScanSet
-    from pesbench.report.tables import check_rank_by
+    from pesbench.report.columns import check_rank_by
 
     check_rank_by(arguments.rank_by)
     _check_known(arguments.name, list(comparisons()), "comparison")
