@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed study study-bsct keep-bsct study-pages format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed study study-midsize study-bsct keep-bsct study-pages \
+	format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench
@@ -39,10 +40,16 @@ weights-testbed: $(STAMP)
 	cp results/weights/testbed-*.pt results/weights/testbed-*.json \
 		results/weights/testbed-*.md resources/weights/
 
-# What README and docs show of dynamics and of the ladder; hours, and a second call continues.
+# What README and docs show of dynamics and of the ladder, in two parts of some hours each. HOURS=3 stops after so long
+# (GNU timeout); the same command continues, each job from its checkpoint. What is finished is kept either way.
 study: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/study.yaml --keep-going
-	$(call keep,mini,mini.h5 skipped.csv)
+	$(call limited,study.yaml); status=$$?; $(call keep,mini,mini.h5 skipped.csv); exit $$status
+
+study-midsize: $(STAMP)
+	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv); exit $$status
+
+limited = $(if $(HOURS),timeout --signal=INT $(HOURS)h) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \
+	--keep-going
 
 # The models that run on a CPU here on all of BSCT-SPICE; a day, one model after the other. What is finished is kept as
 # it comes, and a second call continues. ARCHIVE=PATH: a copy of the data, instead of a download.
@@ -74,6 +81,8 @@ keep = mkdir -p resources/study/$(1) && ( cd results/$(1) && cp -r --parents \
 study-pages: $(STAMP)
 	PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/mini \
 		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
+	$(if $(wildcard resources/study/midsize/leaderboard.csv),PYTHONPATH=workflow $(BIN)/python -m pesbench report \
+		resources/study/midsize)
 	$(if $(SCAN_SET),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/bsct_spice \
 		--scan-set "$(SCAN_SET)")
 	rm -f resources/study/*/leaderboard.html
