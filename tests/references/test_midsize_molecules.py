@@ -1,4 +1,4 @@
-"""The embedded molecules of BSCT-SPICE's size: what ships, and the rule by which they were taken."""
+"""Embedded molecules of BSCT-SPICE's size: what ships, and the rule by which they were taken."""
 
 from __future__ import annotations
 
