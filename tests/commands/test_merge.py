@@ -611,7 +611,9 @@ def test_missing_scans_and_trajectories_are_counted(groups, toys, tmp_path, capl
         row = tables(groups, out).loc["theirs"]
     assert "theirs: 2 of 6 results of bonds are in none of the merged results" in caplog.text
     assert "theirs: 1 of 2 results of dynamics are in none" in caplog.text
-    assert (row["n_planned"], row["n_scored"], row["n_shared"]) == (6, 3, 3)
+    assert (row["n_planned"], row["n_scored"]) == (6, 3)
+    assert row["left_out"] == "3 of 6 scans scored, below the entry threshold of 90 %"
+    assert pd.isna(row["rank"])
     assert row["missing"] == "2 not evaluated, 1 error"
     assert (row["md_n_planned"], row["md_n_finished"], row["md_n_counted"]) == (2, 1, 1)
     assert row["md_missing"] == "1 not evaluated"

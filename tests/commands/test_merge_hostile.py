@@ -95,7 +95,7 @@ def test_only_the_merged_folder_is_written(shown):
     assert before == after
     folders = {str(path.parent.relative_to(out)) for path in matches(out, "**/*.json")}
     models = {"raw", "scored", "truth", "control-zero"}
-    sections = {f"sections/{name}" for name in ("association", "bonds", "dynamics")}
+    sections = {f"sections/{name}" for name in ("association", "bonds", "dynamics", "pairs")}
     assert folders == {".", *models, *sections, "raw/sections/bonds", "scored/sections/bonds"}
 
 

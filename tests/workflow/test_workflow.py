@@ -207,8 +207,8 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
     finally:
         registry.write_text(before)
     once = ("entry", "run_on_cpu", "score", "model_section", "leaderboard", "page", "describe")
-    # sections tell of all models of the run, and so do association and ladder
-    assert jobs == dict.fromkeys(once, 1) | {"section": 3, "compare": 2}
+    # sections tell of all models of the run, and so do association, ladder and pairs
+    assert jobs == dict.fromkeys(once, 1) | {"section": 3, "compare": 3}
 
 
 def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Copy) -> None:

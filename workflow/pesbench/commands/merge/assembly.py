@@ -38,6 +38,7 @@ from pesbench.compare.comparison import ReportRun
 from pesbench.core.errors import UserError
 from pesbench.core.found import tasks
 from pesbench.core.paths import real_path
+from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.core.task import Task
 from pesbench.core.text import csv_table
 from pesbench.files import stored_tables
@@ -72,7 +73,7 @@ class Merged:
     models: Mapping[str, Joined]
     files: Mapping[str, Mapping[str, Sequence[Path]]]
 
-    def report(self, rank_by: str, entry_coverage: float) -> list[list[str]]:
+    def report(self, rank_by: str, entry_coverage: float = ENTRY_COVERAGE) -> list[list[str]]:
         """Arguments of `python -m pesbench` that make the report, in order.
 
         Args:
