@@ -10,14 +10,16 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
+import ase.io
 import numpy as np
 import pytest
 import yaml
 
 import check_calculators as fakes
 import pesbench
-from checked import BLOCKED
+from checked import BLOCKED, LOOSE, options
 from examples import faulty
 from pesbench.cli import main, parser
 from pesbench.commands.check import dynamics as short_dynamics
@@ -122,6 +124,13 @@ def test_verdicts_follow_from_values():
     assert CheckRow.measured("s", "a", 1.1, "eV", 1.0).verdict is Verdict.FAIL
     assert CheckRow.measured("s", "a", 1.1, "eV", None).verdict is Verdict.INFO
     assert CheckRow.measured("s", "a", math.inf, "", 1e-10).verdict is Verdict.FAIL
+    assert CheckReport("m", (row,)).verdict == "passed"
+    assert CheckReport("m", (replace(row, section="conformance"),)).verdict == "conforms"
+    failing = CheckRow.measured("conformance", "a_b", 1.1, "eV", 1.0, "of water")
+    told = CheckReport("m", (row, failing, CheckRow.error("s", "c", "no answer")))
+    assert told.verdict == "failed: a b 1.1 eV (limit 1): of water"
+    assert CheckReport("m", told.rows[2:]).verdict == "failed: c: no answer"
+    assert told.to_dict()["verdict"] == told.verdict
     missing = CheckRow.measured("s", "b", math.nan, "eV", None)
     assert missing.verdict is Verdict.ERROR
     assert not CheckReport("m", (row, missing)).passed
@@ -158,13 +167,17 @@ def _registry(tmp_path, **entry) -> list[str]:
 
 
 def test_the_command_passes_a_good_model(tmp_path, capsys):
-    assert main(["check", "fake", *_registry(tmp_path)]) == 0
+    stale = tmp_path / "out.extxyz"
+    stale.write_text("of an earlier check")
+    assert main(["check", "fake", *_registry(tmp_path), *options(LOOSE)]) == 0
+    assert not stale.exists()
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["passed"] is True
     assert content["scores"]["n_scored"] == 30
     assert content["about"]["entry"]["name"] == "fake"
     out = capsys.readouterr().out
-    assert "fake: passed" in out
+    assert out.splitlines()[-1] == "fake: passed"
+    assert content["verdict"] == "passed"
     assert "Å⁻¹" in out
 
 
@@ -172,6 +185,7 @@ def test_the_command_fails_a_bad_model(tmp_path, capsys):
     entry = {"calculator": "check_calculators:Mutating", "charges": True}
     limits = ["--max-fsd", "0.1", "--max-drift", "1e-6", "--max-failed-runs", "6"]
     limits += ["--max-rms", "1e-6", "--max-temperature-spike", "1e6"]
+    limits = [*options(LOOSE), *limits]
     assert main(["check", "fake", *_registry(tmp_path, **entry), *limits]) == 1
     content = json.loads((tmp_path / "out.json").read_text())
     verdicts = {row["name"]: row["verdict"] for row in content["rows"]}
@@ -180,7 +194,11 @@ def test_the_command_fails_a_bad_model(tmp_path, capsys):
     assert failed == {"inputs_changed", "charge", "fsd_full", "energy_drift", "energy_rms"}
     assert verdicts["temperature_spike"] == "pass"
     assert content["about"]["limits"]["failed_runs"] == 6
-    assert "NOT PASSED" in capsys.readouterr().out
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"fake: {content['verdict']}"
+    assert last.startswith("fake: failed: charge 0 eV/Å: +1 ignored, -1 ignored; it tells")
+    frames = ase.io.read(tmp_path / "out.extxyz", index=":")
+    assert {frame.info["row"] for frame in frames} == {"fsd_full", "energy_drift", "energy_rms"}
 
 
 @pytest.mark.parametrize(
@@ -220,6 +238,13 @@ def test_bad_input_is_one_line(tmp_path, caplog, arguments, says):
     assert not (tmp_path / "out.json").exists()
 
 
+def test_the_report_does_not_take_the_name_of_the_frames(tmp_path, caplog):
+    out = tmp_path / "report.extxyz"
+    assert main(["check", "fake", *_registry(tmp_path)[:2], "--out", str(out)]) == 2
+    assert f"the frames of what fails are written to {out}; give another name" in caplog.text
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("arguments", [["--parts", "fast"], ["--scans", "x"]])
 def test_parts_and_scans_are_looked_at_before_anything_is_loaded(tmp_path, caplog, arguments):
     calculator = ["--calculator", "no_such_module:Smooth"]
@@ -231,6 +256,7 @@ def test_the_command_takes_a_calculator_parts_and_scans(tmp_path, capsys):
     """As the library call does with an instance: the same scores."""
     chosen = ["--parts", "scans", "--scans", "N-O/hydroxylamine_0-1", "C-S/*"]
     out = ["--out", str(tmp_path / "out.json")]
+    chosen += options(LOOSE)
     assert main(["check", "--calculator", "check_calculators:Smooth", *chosen, *out]) == 0
     content = json.loads((tmp_path / "out.json").read_text())
     ids = {row["scan"] for row in content["scans"]}
@@ -289,6 +315,7 @@ def test_an_installed_package_has_its_data(repo, tmp_path):
     )  # fmt: skip
     shutil.rmtree(source)
     assert (built / "pesbench/commands/check/scans.h5").is_file()
+    assert (built / "pesbench/commands/check/reference.json").is_file()
     assert list((built / "pesbench/report").glob("*.jinja"))
     done = subprocess.run(
         [sys.executable, "-m", "pesbench", "check", "--weights", "x.model", "--family", "mace"],

@@ -16,10 +16,11 @@ from checked import failures, smoothly
 from examples import fake_entry
 from pesbench.commands.check import conformance, subset
 from pesbench.commands.check import dynamics as short_dynamics
-from pesbench.commands.check.limits import Limits
+from pesbench.commands.check.limits import TOLERANCES, Limits
 from pesbench.commands.check.local import CalculatorModel, InProcess
 from pesbench.commands.check.report import Verdict
 from pesbench.commands.check.run import run_check, silently
+from pesbench.commands.check.run_rows import dynamics_rows
 from pesbench.commands.check.supervised import (
     PatientWorker,
 )
@@ -38,17 +39,25 @@ from shards import run_dynamics_shard
 
 EVERY = conformance.Elements(frozenset({1, 6, 7, 8, 15, 16}), frozenset())
 SHORT = replace(short_dynamics.SETTINGS, duration_ps=0.25)
-DYNAMICS_ROWS = ["runs_failed", "not_relaxed", "energy_drift", "energy_rms", "temperature_spike"]
+DYNAMICS_ROWS = [
+    "runs_failed", "not_relaxed", "energy_drift", "energy_rms", "energy_jump", "temperature_spike"
+]  # fmt: skip
 
 
-def run_short(evaluate, limits=None, settings=SHORT, elements=EVERY, track=silently):
-    """Rows and records by name; `evaluate` is a function of a batch or a calculator."""
+def run_short(
+    evaluate, limits=None, settings=SHORT, elements=EVERY, track=silently, reference=None
+):
+    """Rows and records by name; `evaluate` is a function of a batch or a calculator.
+
+    Without a reference drift, RMS and jumps have the limits of the caller alone.
+    """
     if not callable(evaluate):
         model = InProcess(CalculatorModel(evaluate))
         evaluate = Evaluator(model, BatchLimit()).evaluate
     rows, records = short_dynamics.check_dynamics(
-        evaluate, elements, limits or Limits(), track, settings
-    )
+        evaluate, elements, limits or Limits(), TOLERANCES["float64"], track, settings,
+        reference or {},
+    )  # fmt: skip
     assert [row.name for row in rows] == DYNAMICS_ROWS
     assert {row.section for row in rows} == {"dynamics"}
     return {row.name: row for row in rows}, {record["system"]: record for record in records}
@@ -108,7 +117,7 @@ def test_short_dynamics_of_a_good_calculator(smooth):
         assert record["mean_temperature_k"] == pytest.approx(1000, rel=0.15)
         assert abs(record["energy_drift_mev_per_atom_ps"]) < 1
         assert record["energy_rms_mev_per_atom"] < 1
-    assert [row.name for row in smooth.rows[-5:]] == DYNAMICS_ROWS
+    assert [row.name for row in smooth.rows[-6:]] == DYNAMICS_ROWS
     failed = smooth.row("runs_failed")
     assert (failed.value, failed.limit, failed.verdict) == (0, 0, Verdict.PASS)
     assert failed.note == "6 of 6 lived 0.75 ps at 1000 K"
@@ -116,11 +125,14 @@ def test_short_dynamics_of_a_good_calculator(smooth):
     for row, column in (
         ("energy_drift", "energy_drift_mev_per_atom_ps"),
         ("energy_rms", "energy_rms_mev_per_atom"),
+        ("energy_jump", "energy_jump_mev"),
         ("temperature_spike", "temperature_spike"),
     ):
-        largest = max(abs(record[column]) for record in smooth.trajectories)
-        assert smooth.row(row).value == largest
-        assert smooth.row(row).verdict is Verdict.INFO
+        values = {abs(record[column]) for record in smooth.trajectories}
+        assert smooth.row(row).value in values
+        info = row == "temperature_spike"
+        assert smooth.row(row).verdict is (Verdict.INFO if info else Verdict.PASS)
+    assert smooth.row("temperature_spike").value == max(values)
     assert smooth.about["dynamics"]["systems"] == list(short_dynamics.SYSTEMS)
     assert smooth.about["dynamics"]["temperatures_k"] == (1000.0,)
 
@@ -180,7 +192,7 @@ def test_an_energy_that_runs_away_has_the_slope_it_was_given(undisturbed):
     worst = max(bad.values(), key=lambda r: abs(r["energy_drift_mev_per_atom_ps"]))
     assert rows["energy_drift"].value == abs(worst["energy_drift_mev_per_atom_ps"])
     assert rows["energy_drift"].verdict is Verdict.PASS
-    assert rows["energy_drift"].note.startswith(f"largest of 6 runs: {worst['system']}, ")
+    assert rows["energy_drift"].note.startswith(f"worst of 6 runs: {worst['system']}, ")
     assert rows["energy_rms"].verdict is Verdict.FAIL
     assert rows["runs_failed"].verdict is Verdict.PASS
 
@@ -193,11 +205,11 @@ def test_a_drift_downwards_counts_as_one_upwards(undisturbed):
     }  # fmt: skip
     row = next(
         row
-        for row in short_dynamics.dynamics_rows(records, Limits(drift=8.0))
+        for row in dynamics_rows(records, Limits(drift=8.0), TOLERANCES["float64"], {}, {})
         if row.name == "energy_drift"
     )
     assert (row.value, row.limit, row.verdict) == (9.0, 8.0, Verdict.FAIL)
-    assert row.note == "largest of 6 runs: formaldoxime, -9 ± 0.5"
+    assert row.note == "worst of 6 runs: formaldoxime, -9 ± 0.5"
 
 
 def test_forces_that_are_no_gradient_drift(undisturbed):
@@ -218,7 +230,7 @@ def test_a_molecule_that_falls_apart_is_a_failed_run_with_its_reason(undisturbed
     # the others are as they are without it
     good = undisturbed[1]
     assert all(record == pytest.approx(good[name], nan_ok=True) for name, record in records.items())
-    assert rows["energy_drift"].note.startswith("largest of 5 of 6 runs: ")
+    assert rows["energy_drift"].note.startswith("worst of 5 of 6 runs: ")
     soon = replace(SHORT, duration_ps=0.02)
     allowed, _ = run_short(fakes.Loose(), Limits(failed_runs=1), soon)
     assert allowed["runs_failed"].value == 1
@@ -304,7 +316,7 @@ def test_molecules_of_unknown_elements_do_not_run():
     assert note == "1 of 6 lived 0.75 ps at 1000 K, 5 unsupported"
     assert told.trajectories[0]["message"] == "unknown elements: O"
     assert math.isnan(told.trajectories[0]["temperature_spike"])
-    assert told.row("energy_drift").note.startswith("largest of 1 runs: hydrazine")
+    assert told.row("energy_drift").note.startswith("worst of 1 runs: hydrazine")
     # it knows a molecule of the scans, and none of these
     none = pesbench.check(
         fakes.Smooth(), elements=["H", "O", "P"], parts=["dynamics"], limits=Limits(rms=1.0)

@@ -93,6 +93,132 @@ class Placed(Smooth):
         return energy + 0.1 * atoms.positions[:, 0].sum(), forces - [0.1, 0, 0]
 
 
+def with_pairs(energy, forces, atoms, term):
+    """Energy and forces plus a term of all pairs.
+
+    Args:
+        energy: eV.
+        forces: eV/Å, changed in place.
+        atoms: ASE's.
+        term: Energies in eV, shape (P,), and gradients by r_j − r_i in eV/Å, shape (P, 3), of
+            vectors r_j − r_i, shape (P, 3), and atomic numbers of i and j, shape (P,).
+    """
+    i, j = np.triu_indices(len(atoms), 1)
+    own, gradient = term(atoms.positions[j] - atoms.positions[i], *atoms.numbers[[i, j]])
+    np.add.at(forces, i, gradient)
+    np.add.at(forces, j, -gradient)
+    return energy + own.sum(), forces
+
+
+class NotExtensive(Smooth):
+    """A term that grows with the square of the number of atoms."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        return energy + 0.01 * len(atoms) ** 2, forces
+
+
+class FarSighted(Smooth):
+    """Forces that atoms beyond 50 Å change by a hundredth; the energy is that of each molecule."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        size = np.linalg.norm(np.ptp(atoms.positions, axis=0))
+        return energy, forces * (1.01 if size > 50 else 1.0)
+
+
+class Pushed(Smooth):
+    """A force of 0.5 meV/Å on every atom along x."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        return energy, forces + np.array([5e-4, 0, 0])
+
+
+class Grained(Smooth):
+    """Knows x: a fine wave along it between atoms closer than 5 Å, with its own forces."""
+
+    def answer(self, atoms):
+        def wave(vector, first, second):
+            size, rate, reach = 2e-4, 20.0, 5.0
+            inside = np.maximum(1 - np.sum(vector**2, axis=1) / reach**2, 0)
+            angle = rate * vector[:, 0]
+            gradient = (-4 * size * np.cos(angle) * inside / reach**2)[:, None] * vector
+            gradient[:, 0] -= size * rate * np.sin(angle) * inside**2
+            return size * np.cos(angle) * inside**2, gradient
+
+        return with_pairs(*super().answer(atoms), atoms, wave)
+
+
+class Sided(Smooth):
+    """A spring between unlike atoms whose stiffness depends on which of them is on the left."""
+
+    def answer(self, atoms):
+        def spring(vector, first, second):
+            stiffness = 0.05 * np.sign(vector @ [0.31, 0.53, 0.79] * (second - first))
+            length = np.linalg.norm(vector, axis=1)
+            inside = np.maximum(1 - length / 3.0, 0)
+            along = -3 * stiffness * inside**2 / 3.0 / length
+            return stiffness * inside**3, along[:, None] * vector
+
+        return with_pairs(*super().answer(atoms), atoms, spring)
+
+
+class Truncated(Smooth):
+    """An attraction of 2 meV of all pairs closer than 9 Å: a jump of the energy and no force."""
+
+    def answer(self, atoms):
+        def well(vector, first, second):
+            return -2e-3 * (np.linalg.norm(vector, axis=1) < 9.0), np.zeros_like(vector)
+
+        return with_pairs(*super().answer(atoms), atoms, well)
+
+
+class Kinked(Smooth):
+    """A pull of 5 meV/Å of all pairs closer than 9 Å: a jump of the force, not of the energy."""
+
+    def answer(self, atoms):
+        def pull(vector, first, second):
+            length = np.linalg.norm(vector, axis=1)
+            inside = length < 9.0
+            return (
+                5e-3 * np.where(inside, length - 9.0, 0.0),
+                5e-3 * (inside / length)[:, None] * vector,
+            )
+
+        return with_pairs(*super().answer(atoms), atoms, pull)
+
+
+class LongTail(Smooth):
+    """An attraction of all pairs that falls with the fourth power and never ends."""
+
+    def answer(self, atoms):
+        def tail(vector, first, second):
+            square = np.sum(vector**2, axis=1) + 4.0
+            return -5.0 / square**2, (20.0 / square**3)[:, None] * vector
+
+        return with_pairs(*super().answer(atoms), atoms, tail)
+
+
+class Lagging(Smooth):
+    """From the tenth step of a path on, mixes in a hundredth of its last answer."""
+
+    last = None
+    steps = 0
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        last, self.last = self.last, (atoms.numbers.copy(), atoms.positions.copy(), energy, forces)
+        if last is None or not np.array_equal(last[0], atoms.numbers):
+            self.steps = 0
+            return energy, forces
+        moved = np.linalg.norm(atoms.positions - last[1], axis=1)
+        self.steps = self.steps + 1 if moved.min() > 1e-3 and moved.max() < 0.2 else 0
+        if self.steps < 10:
+            return energy, forces
+        return 0.99 * energy + 0.01 * last[2], 0.99 * forces + 0.01 * last[3]
+
+
 class Oriented(Smooth):
     """Knows x from y, but not where it is."""
 

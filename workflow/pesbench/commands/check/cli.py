@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pesbench.commands.arguments import number
+from pesbench.commands.check.limits import Limits
 from pesbench.commands.parsing import TRUST, Stages, add_running, registered, where_of
 from pesbench.core.errors import UserError
 from pesbench.core.paths import MODELS_FILE, check_outputs
-
-if TYPE_CHECKING:
-    pass
 
 
 def add(stages: Stages) -> None:
@@ -42,21 +40,9 @@ def add(stages: Stages) -> None:
         "--out", action="output", help="JSON of the results (default: check-MODEL.json)"
     )
     limits = stage.add_argument_group("limits", "beyond one of them the exit code is 1")
-    for option, help_ in (
-        ("energy-difference", "eV, between evaluations that must agree"),
-        ("force-difference", "eV/Å, the same for forces"),
-        ("gradient-error", "eV/Å, force against finite difference of the energy"),
-        ("failed-scans", "scans that end without a score (default: 0)"),
-        ("rotation", "eV/Å, forces of a rotated molecule (default: none)"),
-        ("fsd", "Å⁻¹, mean FSD (default: none)"),
-        ("fsd-windowed", "Å⁻¹, mean windowed FSD (default: none)"),
-        ("force-mae", "eV/Å, mean force error (default: none)"),
-        ("failed-runs", "trajectories that do not survive (default: 0)"),
-        ("drift", "meV/atom/ps, largest drift of the energy (default: none)"),
-        ("rms", "meV/atom, largest fluctuation of the energy about its line (default: none)"),
-        ("temperature-spike", "natural widths of the temperature (default: none)"),
-    ):
-        limits.add_argument(f"--max-{option}", type=number(), metavar="X", help=help_)
+    for field in fields(Limits):
+        limits.add_argument(f"--max-{field.name.replace('_', '-')}", type=number(), metavar="X",
+                            help=field.metadata["help"])  # fmt: skip
     stage.set_defaults(run=_check)
 
     stage = stages.add_parser("check-scans", help="choose the scans that ship with `check`")
@@ -69,11 +55,16 @@ def add(stages: Stages) -> None:
     stage.add_argument("--out", action="output", required=True, help="scan set")
     stage.set_defaults(run=_check_scans)
 
+    stage = stages.add_parser(
+        "check-reference", help="run the reference's trajectories that ship with `check`"
+    )
+    stage.add_argument("model", help="name of an entry at the level of theory of the scans")
+    stage.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
+    stage.add_argument("--out", action="output", required=True, help="JSON")
+    stage.set_defaults(run=_check_reference)
+
 
 def _check(arguments: argparse.Namespace) -> int:
-    from dataclasses import fields
-
-    from pesbench.commands.check.limits import Limits
     from pesbench.commands.check.run import PARTS, chosen_scans
     from pesbench.commands.check.supervised import (
         check_entry,
@@ -105,20 +96,28 @@ def _check(arguments: argparse.Namespace) -> int:
     else:
         entry = registered(arguments.model, arguments.models_file, trust=arguments.trust)
     out = arguments.out or default_json(entry.name)
-    check_outputs({"out": out}, [])
+    frames = out.with_suffix(".extxyz")
+    if out == frames:
+        raise UserError(
+            f"check: `--out {out}`: the report is JSON, and the frames of what fails are written "
+            f"to {frames}; give another name"
+        )
+    check_outputs({"out": out, "frames": frames}, [])
+    asked = {f.name: getattr(arguments, f"max_{f.name}") for f in fields(Limits)}
     report = check_entry(
         fetch_weights(entry),
         scans=arguments.scans,
         parts=parts,
-        limits=Limits(**{f.name: getattr(arguments, f"max_{f.name}") for f in fields(Limits)}),
+        limits=Limits(**{name: value for name, value in asked.items() if value is not None}),
         device=arguments.device,
         threads=arguments.threads,
         timeout_s=arguments.timeout_s,
         environment=where_of(arguments),
     )
     report.to_json(out)
+    shown = report.write_frames(frames)
+    print(f"written to {out}" + (f", {shown} frames of what failed to {frames}" if shown else ""))
     print(report.table())
-    print(f"written to {out}")
     return report.exit_code
 
 
@@ -126,3 +125,12 @@ def _check_scans(arguments: argparse.Namespace) -> None:
     from pesbench.commands.check.subset import write_subset
 
     write_subset(arguments.scan_set, arguments.out)
+
+
+def _check_reference(arguments: argparse.Namespace) -> None:
+    from pesbench.commands.check.reference import check_reference_model, write_reference
+    from pesbench.commands.check.supervised import check_entry
+
+    entry = registered(arguments.model, arguments.models_file, trust=False)
+    check_reference_model(entry)
+    write_reference(arguments.out, check_entry(entry, parts=["dynamics"]))

@@ -25,7 +25,6 @@ from pesbench.core.scans import Scan
 Array = NDArray[np.float64]
 Evaluate = Callable[[Batch], Result]
 
-SECTION = "conformance"
 FRAMES = (0.85, 1.0, 1.4)  # times the bond length of the reference minimum
 STEPS_ANGSTROM = 0.001 * 2.0 ** np.arange(7)  # 0.001 to 0.064 Å; each with its double, six stencils
 
@@ -38,11 +37,15 @@ class Difference:
         energy: eV; None from a model without energies, NaN if nothing could be compared.
         forces: Largest difference of any component, eV/Å; NaN if nothing could be compared.
         failed: What the second evaluation said of a system that the first one answered, or "".
+        energy_at: System with that difference of the energy, or that failed; −1 for none.
+        forces_at: System with that difference of the forces, or that failed; −1 for none.
     """
 
     energy: float | None
     forces: float
     failed: str = ""
+    energy_at: int = -1
+    forces_at: int = -1
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
@@ -57,6 +60,12 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     labels = tuple(label for batch in batches for label in batch.labels)
     topologies = tuple(one for batch in batches for one in batch.topologies)
     return Batch(**joined, system=np.concatenate(system), labels=labels, topologies=topologies)
+
+
+def failure_of(result: Result) -> str:
+    """What the model said of the first system that is not ok, or ""."""
+    lost = next((s for s, status in enumerate(result.status) if status is not Status.OK), None)
+    return "" if lost is None else f"{result.status[lost]}: {result.messages[lost]}"
 
 
 def healthy(base: Result) -> list[int]:
@@ -75,29 +84,38 @@ def restrict(batch: Batch, result: Result, systems: Sequence[int]) -> tuple[Batc
     )
 
 
-def _difference(batch: Batch, base: Result, other: Result) -> Difference:
+def difference(batch: Batch, base: Result, other: Result) -> Difference:
     """Difference of two results on the same systems and atoms."""
     both = [s for s in healthy(base) if other.status[s] is Status.OK]
     lost = next((s for s in healthy(base) if other.status[s] is not Status.OK), None)
     failed = "" if lost is None else f"{other.status[lost]}: {other.messages[lost]}"
     has_energy = base.energies is not None and other.energies is not None
+    place = -1 if lost is None else lost
     if not both:
-        return Difference(np.nan if has_energy else None, np.nan, failed)
-    atoms = np.isin(batch.system, both)
-    energy = None
-    if has_energy:
-        energy = float(np.max(np.abs(other.energies[both] - base.energies[both])))
-    forces = float(np.max(np.abs(other.forces[atoms] - base.forces[atoms])))
-    return Difference(energy, forces, failed)
+        return Difference(np.nan if has_energy else None, np.nan, failed, place, place)
+    change = np.abs(other.forces - base.forces).max(axis=1)
+    change[~np.isin(batch.system, both)] = -1.0
+    worst = int(np.argmax(change))
+    found = Difference(None, float(change[worst]), failed, place, int(batch.system[worst]))
+    if base.energies is not None and other.energies is not None:
+        by_system = np.abs(other.energies[both] - base.energies[both])
+        most = int(np.argmax(by_system))
+        found = replace(found, energy=float(by_system[most]), energy_at=both[most])
+    return found if lost is None else replace(found, energy_at=lost, forces_at=lost)
 
 
 def largest(differences: Sequence[Difference]) -> Difference:
     """The largest of each kind, and the first failure."""
-    energies = [d.energy for d in differences if d.energy is not None]
+    known = [d for d in differences if d.energy is not None]
+    by_energy = max(known, key=lambda d: np.nan_to_num(d.energy, nan=np.inf), default=None)
+    by_forces = max(differences, key=lambda d: np.nan_to_num(d.forces, nan=np.inf))
+    lost = next((d for d in differences if d.failed), None)
     return Difference(
-        energy=float(np.max(energies)) if energies else None,
-        forces=float(np.max([d.forces for d in differences])),
-        failed=next((d.failed for d in differences if d.failed), ""),
+        energy=None if by_energy is None else by_energy.energy,
+        forces=by_forces.forces,
+        failed="" if lost is None else lost.failed,
+        energy_at=(lost or by_energy or by_forces).energy_at,
+        forces_at=(lost or by_forces).forces_at,
     )
 
 
@@ -107,22 +125,25 @@ def single_and_batched(evaluate: Evaluate, batch: Batch, base: Result) -> Differ
     The order is another one so that what a calculator carries over between frames shows, too.
     """
     parts = {s: evaluate(batch.select([s])) for s in reversed(range(batch.n_systems))}
-    energies = [parts[s].energies for s in range(batch.n_systems)]
+    other = put_together(base, [parts[s] for s in range(batch.n_systems)])
+    return difference(batch, base, other)
+
+
+def put_together(base: Result, parts: Sequence[Result]) -> Result:
+    """Results of one system each as one; with energies where `base` has some."""
     missing = np.array([np.nan])
-    other = Result(
-        energies=None
-        if base.energies is None
-        else np.concatenate([missing if e is None else e for e in energies]),
-        forces=np.concatenate([parts[s].forces for s in range(batch.n_systems)]),
-        status=tuple(parts[s].status[0] for s in range(batch.n_systems)),
-        messages=tuple(parts[s].messages[0] for s in range(batch.n_systems)),
+    energies = [missing if one.energies is None else one.energies for one in parts]
+    return Result(
+        energies=None if base.energies is None else np.concatenate(energies),
+        forces=np.concatenate([one.forces for one in parts]),
+        status=tuple(one.status[0] for one in parts),
+        messages=tuple(one.messages[0] for one in parts),
     )
-    return _difference(batch, base, other)
 
 
 def repeated(evaluate: Evaluate, batch: Batch, base: Result, repeats: int = 2) -> Difference:
     """Difference between `repeats` repetitions of the same call."""
-    return largest([_difference(batch, base, evaluate(batch)) for _ in range(repeats)])
+    return largest([difference(batch, base, evaluate(batch)) for _ in range(repeats)])
 
 
 def reordered(topology: Topology, order: NDArray[np.int64]) -> Topology:
@@ -163,12 +184,12 @@ def permuted(
     )
     forces = np.empty_like(other.forces)
     forces[order] = other.forces
-    return _difference(batch, base, replace(other, forces=forces))
+    return difference(batch, base, replace(other, forces=forces))
 
 
 def translated(evaluate: Evaluate, batch: Batch, base: Result, vector: Array) -> Difference:
     """All atoms moved by a vector in Å, shape (3,)."""
-    return _difference(batch, base, evaluate(replace(batch, positions=batch.positions + vector)))
+    return difference(batch, base, evaluate(replace(batch, positions=batch.positions + vector)))
 
 
 def rotated(evaluate: Evaluate, batch: Batch, base: Result, rotation: Array) -> Difference:
@@ -181,7 +202,7 @@ def rotated(evaluate: Evaluate, batch: Batch, base: Result, rotation: Array) -> 
         rotation: Proper rotation matrix, shape (3, 3), that acts on column vectors.
     """
     other = evaluate(replace(batch, positions=batch.positions @ rotation.T))
-    return _difference(batch, base, replace(other, forces=other.forces @ rotation))
+    return difference(batch, base, replace(other, forces=other.forces @ rotation))
 
 
 @dataclass(frozen=True)
@@ -196,6 +217,7 @@ class GradientError:
         force: Largest component of a force on the atoms that were moved, for comparison, eV/Å.
         count: Directions.
         failed: What the model said where it did not answer, or "".
+        system: System with the largest error, or that was not answered; −1 for none.
     """
 
     error: float
@@ -203,6 +225,7 @@ class GradientError:
     force: float
     count: int
     failed: str = ""
+    system: int = -1
 
 
 def gradient_error(
@@ -226,12 +249,13 @@ def gradient_error(
         generator: Random generator of the directions.
     """
     shift = np.concatenate([-STEPS_ANGSTROM[::-1], STEPS_ANGSTROM])
-    copies, slopes, forces = [], [], []
+    copies, slopes, forces, owners = [], [], [], []
     for s in range(batch.n_systems):
         one, own = restrict(batch, base, [s])
         for atom in atoms[s]:
             direction = generator.standard_normal(3)
             direction /= np.linalg.norm(direction)
+            owners.append(s)
             slopes.append(float(own.forces[atom] @ direction))
             forces.append(float(np.max(np.abs(own.forces[atom]))))
             for size in shift:
@@ -240,7 +264,7 @@ def gradient_error(
                 copies.append(replace(one, positions=positions))
     answer = evaluate(concatenate(copies))
     lost = next((s for s, status in enumerate(answer.status) if status is not Status.OK), None)
-    failed = "" if lost is None else f"{answer.status[lost]}: {answer.messages[lost]}"
+    failed = failure_of(answer)
     energies = np.full(len(copies), np.nan) if answer.energies is None else answer.energies
     energy = energies.reshape(len(slopes), len(shift))
     n = len(STEPS_ANGSTROM)
@@ -248,17 +272,37 @@ def gradient_error(
     derivative = (8 * antisymmetric[:, :-1] - antisymmetric[:, 1:]) / (12 * STEPS_ANGSTROM[:-1])
     error = np.abs(derivative + np.array(slopes)[:, None])
     known = np.isfinite(error).all(axis=1)
+    place = -1 if lost is None else owners[lost // len(shift)]
     if not known.any():
-        return GradientError(np.nan, np.nan, np.nan, 0, failed or "no energies")
+        return GradientError(np.nan, np.nan, np.nan, 0, failed or "no energies", place)
     worst = error[known].max(axis=0)
     best = int(np.argmin(worst))
+    if lost is None:
+        place = np.array(owners)[known][int(np.argmax(error[known][:, best]))]
     return GradientError(
         error=float(worst[best]),
         step=float(STEPS_ANGSTROM[best]),
         force=float(np.max(np.array(forces)[known])),
         count=int(np.count_nonzero(known)),
         failed=failed,
+        system=int(place),
     )
+
+
+def unbalanced(batch: Batch, base: Result) -> tuple[Array, Array]:
+    """Net force and net torque of every system: both are 0 on an isolated molecule.
+
+    Returns:
+        Size of the sum of the forces in eV/Å, shape (S,), and of their torque about the centroid
+        in eV, shape (S,).
+    """
+    forces, torques = np.zeros(batch.n_systems), np.zeros(batch.n_systems)
+    for s in range(batch.n_systems):
+        own, positions = base.forces[batch.system == s], batch.positions[batch.system == s]
+        forces[s] = np.linalg.norm(own.sum(axis=0))
+        lever = positions - positions.mean(axis=0)
+        torques[s] = np.linalg.norm(np.cross(lever, own).sum(axis=0))
+    return forces, torques
 
 
 @dataclass(frozen=True)
@@ -286,13 +330,13 @@ def response(evaluate: Evaluate, batch: Batch, base: Result, charge: int, spin: 
     """Response to another total charge and multiplicity of the same systems."""
     count = batch.n_systems
     other = evaluate(replace(batch, charge=np.full(count, charge), spin=np.full(count, spin)))
-    difference = _difference(batch, base, other)
+    found = difference(batch, base, other)
     answered = sum(other.status[s] is Status.OK for s in healthy(base))
     if not answered:
-        return Response("refused", np.nan, 0, difference.failed)
-    change = max(difference.forces, difference.energy or 0.0)
+        return Response("refused", np.nan, 0, found.failed)
+    change = max(found.forces, found.energy or 0.0)
     kind = "accepted" if change > _ROUNDING else "ignored"
-    return Response(kind, difference.forces, answered, difference.failed)
+    return Response(kind, found.forces, answered, found.failed)
 
 
 def changed_fields(evaluate: Evaluate, batch: Batch) -> list[str]:

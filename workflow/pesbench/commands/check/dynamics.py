@@ -7,7 +7,7 @@ what the rows of a check say. All of them take each step together, in common bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,8 +16,11 @@ from ase import units
 from numpy.typing import NDArray
 
 from pesbench.commands.check.conformance import Elements, Evaluate
-from pesbench.commands.check.limits import Limits
-from pesbench.commands.check.report import CheckRow, Verdict
+from pesbench.commands.check.limits import Limits, Tolerance
+from pesbench.commands.check.reference import ReferenceRuns, read_reference
+from pesbench.commands.check.report import CheckRow
+from pesbench.commands.check.run_rows import Run, dynamics_rows, without_runs
+from pesbench.commands.check.scan_rows import Track
 from pesbench.commands.check.subset import SCANS
 from pesbench.core.interface import Batch, Result, Status
 from pesbench.core.systems import System
@@ -36,9 +39,7 @@ from pesbench.tasks.dynamics.start import starting_velocities
 from pesbench.tasks.dynamics.stored import Frames, Series, Trajectory
 
 Array = NDArray[np.float64]
-Track = Callable[[Sequence[Any], int, str], Iterable[Any]]
 
-SECTION = "dynamics"
 # six to seven atoms each; together every element and every bond type of the scans
 SYSTEMS = (
     "acetaldehyde",  # C-C, C-O
@@ -60,23 +61,6 @@ SETTINGS = DynamicsSettings(
     relax_fmax=0.05,
 )
 _PS = 1000.0 * units.fs  # in ASE's unit of time
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trajectory with its data.
-
-    Attributes:
-        trajectory: What it is and how it ended.
-        series: Values of every step up to its last.
-        frames: Every `store_every`-th of them.
-        relaxation: Why its start is not a minimum, or "".
-    """
-
-    trajectory: Trajectory
-    series: Series
-    frames: Frames
-    relaxation: str
 
 
 def check_systems() -> list[System]:
@@ -112,8 +96,10 @@ def check_dynamics(
     evaluate: Evaluate,
     elements: Elements,
     limits: Limits,
+    tolerance: Tolerance,
     track: Track,
     settings: DynamicsSettings = SETTINGS,
+    reference: ReferenceRuns | None = None,
 ) -> tuple[list[CheckRow], list[dict[str, Any]]]:
     """The rows of this part, and one mapping a trajectory.
 
@@ -121,26 +107,32 @@ def check_dynamics(
         evaluate: The model; a `ModelLoadError` that it raises is how the trajectories end.
         elements: Elements that the model knows; molecules with others are not run.
         limits: What passes.
+        tolerance: What rounding alone may change, by the precision of the model.
         track: Progress, as `pesbench.core.progress.track`.
         settings: Settings with one temperature and one replicate.
+        reference: What the reference does on the same molecules with the same settings; None for
+            what ships with the package.
     """
     systems = check_systems()
     reasons = {system.id: elements.refusal(system.numbers) for system in systems}
     asked = [system for system in systems if not reasons[system.id]]
     records: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Run] = {}
     for system in systems:
         if reason := reasons[system.id]:
             refused = replace(_planned(system, settings), status=Status.UNSUPPORTED, message=reason)
             records[system.id] = _record(refused, None, settings)
     if asked:
         try:
-            runs = run_trajectories(_Asked(evaluate), asked, settings, track)
+            done = run_trajectories(_Asked(evaluate), asked, settings, track)
         except _MissingError as missing:
-            return _without(limits, f"n/a: {missing}"), []
-        for run in runs:
-            records[run.trajectory.system] = _record(run.trajectory, run, settings)
+            return without_runs(limits, f"n/a: {missing}"), []
+        runs = {run.trajectory.system: run for run in done}
+        for name, run in runs.items():
+            records[name] = _record(run.trajectory, run, settings)
     ordered = [records[system.id] for system in systems]
-    return dynamics_rows(ordered, limits), ordered
+    known = read_reference() if reference is None else reference
+    return dynamics_rows(ordered, limits, tolerance, known, runs), ordered
 
 
 def settings_of_part(settings: DynamicsSettings = SETTINGS) -> dict[str, Any]:
@@ -170,12 +162,14 @@ def run_trajectories(
     shape = (settings.n_steps + 1, len(systems))
     potential, kinetic = np.full(shape, np.nan), np.full(shape, np.nan)
     stored: list[tuple[Array, Array]] = []
+    path: list[Array] = []
     steps = range(settings.n_steps + 1)
     for number in track(steps, len(steps), "steps"):
         if not run.running.any():
             break
         ended = run.start() if number == 0 else run.step()
         potential[number], kinetic[number] = run.potential, run.kinetic
+        path.append(run.positions.copy())
         if number % settings.store_every == 0:
             stored.append((run.positions.copy(), run.velocities * _PS))
         for one in ended:
@@ -184,15 +178,16 @@ def run_trajectories(
     for k in np.flatnonzero(run.running):
         trajectories[k] = replace(trajectories[k], last_step=settings.n_steps)
     ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
+    atoms = [slice(end - one.n_atoms, end) for one, end in zip(trajectories, ends, strict=True)]
     return [
         Run(
             trajectory,
-            *_cut(trajectory, potential[:, k], kinetic[:, k], stored,
-                  slice(ends[k] - trajectory.n_atoms, ends[k]), settings),
+            *_cut(trajectory, potential[:, k], kinetic[:, k], stored, atoms[k], settings),
             relaxation=relaxed[k].message,
+            path=np.array([step[atoms[k]] for step in path[: trajectory.last_step + 1]]),
         )
         for k, trajectory in enumerate(trajectories)
-    ]  # fmt: skip
+    ]
 
 
 def _planned(system: System, settings: DynamicsSettings) -> Trajectory:
@@ -303,78 +298,3 @@ def _record(trajectory: Trajectory, run: Run | None, settings: DynamicsSettings)
     if run is None or how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
         return record | dict.fromkeys(METRICS, float("nan"))
     return record | score_trajectory(trajectory, run.series, run.frames, settings.n_steps)
-
-
-@dataclass(frozen=True)
-class _Score:
-    """A row made of a score: the largest of all runs, without its sign."""
-
-    row: str
-    column: str
-    unit: str
-    limit: str  # attribute of `Limits`
-
-
-_SCORES = (
-    _Score("energy_drift", "energy_drift_mev_per_atom_ps", "meV/atom/ps", "drift"),
-    _Score("energy_rms", "energy_rms_mev_per_atom", "meV/atom", "rms"),
-    _Score("temperature_spike", "temperature_spike", "σ", "temperature_spike"),
-)
-
-
-def dynamics_rows(records: Sequence[dict[str, Any]], limits: Limits) -> list[CheckRow]:
-    """The rows of some trajectories, one mapping each."""
-    unsupported = [r for r in records if r["status"] == Status.UNSUPPORTED.value]
-    asked = [r for r in records if r["status"] != Status.UNSUPPORTED.value]
-    survived = [r for r in asked if r["outcome"] == Outcome.SURVIVED.value]
-    failed = [r for r in asked if r["outcome"] != Outcome.SURVIVED.value]
-    note = f"{len(survived)} of {len(records)} lived {records[0]['planned_ps']:g} ps "
-    note += f"at {records[0]['temperature_k']:g} K"
-    note += f", {len(unsupported)} unsupported" if unsupported else ""
-    if failed:
-        first = failed[0]
-        status = "" if first["status"] == Status.OK.value else f"{first['status']}: "
-        note += f"; {first['system']}: {status}{first['message']}"
-    count = CheckRow.measured(
-        SECTION, "runs_failed", float(len(failed)), "", limits.failed_runs or 0.0, note
-    )
-    if not survived:  # for any limit: nothing was tested
-        count = replace(count, verdict=Verdict.ERROR)
-    if not asked:
-        return [count, *_without(limits, "n/a: no run")[1:]]
-    return [count, _relaxed_row(asked), *(_score_row(score, asked, limits) for score in _SCORES)]
-
-
-def _relaxed_row(asked: Sequence[dict[str, Any]]) -> CheckRow:
-    lost = [record for record in asked if not record["relaxed"]]
-    note = f"{lost[0]['system']}: {lost[0]['relaxation']}" if lost else f"{len(asked)} molecules"
-    return CheckRow.info(SECTION, "not_relaxed", note, float(len(lost)))
-
-
-def _score_row(score: _Score, asked: Sequence[dict[str, Any]], limits: Limits) -> CheckRow:
-    limit = getattr(limits, score.limit)
-    known = [record for record in asked if np.isfinite(record[score.column])]
-    if not known:
-        return _missing(score.row, limit, "n/a: no run was long enough")
-    worst = max(known, key=lambda record: abs(record[score.column]))
-    note = f"largest of {len(known)}" + (f" of {len(asked)}" if len(known) < len(asked) else "")
-    note += f" runs: {worst['system']}"
-    if score.row == "energy_drift":
-        error = worst["energy_drift_error_mev_per_atom_ps"]
-        note += f", {worst[score.column]:+.3g} ± {error:.2g}"
-    return CheckRow.measured(SECTION, score.row, abs(worst[score.column]), score.unit, limit, note)
-
-
-def _missing(row: str, limit: float | None, why: str) -> CheckRow:
-    """A row without a value: an error where a limit was set, which then is not kept."""
-    make = CheckRow.info if limit is None else CheckRow.error
-    return make(SECTION, row, why)
-
-
-def _without(limits: Limits, why: str) -> list[CheckRow]:
-    """The rows where no trajectory ran."""
-    return [
-        _missing("runs_failed", limits.failed_runs, why),
-        CheckRow.info(SECTION, "not_relaxed", why),
-        *(_missing(score.row, getattr(limits, score.limit), why) for score in _SCORES),
-    ]

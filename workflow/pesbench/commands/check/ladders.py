@@ -48,6 +48,15 @@ def zero_forces(scans: Sequence[Scan]) -> float:
     return aggregate.mean([fsd_of_control("zero", None, scan) for scan in scans])
 
 
+def zero_force_mae(scans: Sequence[Scan]) -> float:
+    """Mean force MAE of zero forces, eV/Å: the mean size of the reference's forces."""
+    sizes = []
+    for scan in scans:
+        forces = scan.forces[np.isfinite(scan.energy)]
+        sizes.append(smoothness.force_mae(np.zeros_like(forces), forces))
+    return aggregate.mean(sizes)
+
+
 def equivalent(fsd: float, scans: Sequence[Scan]) -> str:
     """A mean FSD in words, such as `1.3-fold force step; 0.012 Å bond-length shift; ...`.
 

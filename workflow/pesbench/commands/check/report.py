@@ -1,4 +1,4 @@
-"""Results of a check: rows with a verdict, as a table, as JSON and as an exit code."""
+"""Results of a check: rows with a verdict, as a table, as JSON, as an exit code, as geometries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+from ase.io import write
+
 FORMAT, VERSION = "pesbench-check", 1
+CONFORMANCE = "conformance"  # section of the rows that every check has
 NOTE_CHARACTERS, NOTE_LINES = 60, 3
 _TITLES = ("check", "value", "limit", "verdict", "note")
 
@@ -37,6 +41,7 @@ class CheckRow:
         limit: Largest value that passes; None for no limit.
         verdict: Verdict of the row.
         note: Note for readers.
+        frames: Geometries at which the value was measured; of a row that fails they are written.
     """
 
     section: str
@@ -46,18 +51,22 @@ class CheckRow:
     limit: float | None
     verdict: Verdict
     note: str = ""
+    frames: tuple[Atoms, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def measured(
-        cls, section: str, name: str, value: float, unit: str, limit: float | None, note: str = ""
-    ) -> CheckRow:
+        cls, section: str, name: str, value: float, unit: str, limit: float | None, note: str = "",
+        frames: Sequence[Atoms] = (),
+    ) -> CheckRow:  # fmt: skip
         """A row whose verdict follows from its value: NaN is an error, no limit is `info`."""
         if math.isnan(value):
-            return cls(section, name, None, unit, limit, Verdict.ERROR, note or "not a number")
-        if limit is None:
-            return cls(section, name, value, unit, None, Verdict.INFO, note)
-        verdict = Verdict.PASS if value <= limit else Verdict.FAIL
-        return cls(section, name, value, unit, limit, verdict, note)
+            verdict, note = Verdict.ERROR, note or "not a number"
+        elif limit is None:
+            verdict = Verdict.INFO
+        else:
+            verdict = Verdict.PASS if value <= limit else Verdict.FAIL
+        known = None if math.isnan(value) else value
+        return cls(section, name, known, unit, limit, verdict, note, tuple(frames))
 
     @classmethod
     def info(cls, section: str, name: str, note: str, value: float | None = None) -> CheckRow:
@@ -65,9 +74,24 @@ class CheckRow:
         return cls(section, name, value, "", None, Verdict.INFO, note)
 
     @classmethod
-    def error(cls, section: str, name: str, note: str) -> CheckRow:
+    def error(cls, section: str, name: str, note: str, frames: Sequence[Atoms] = ()) -> CheckRow:
         """A row for which the model gave no answer."""
-        return cls(section, name, None, "", None, Verdict.ERROR, note)
+        return cls(section, name, None, "", None, Verdict.ERROR, note, tuple(frames))
+
+    @property
+    def failed(self) -> bool:
+        """Whether it fails or is an error."""
+        return self.verdict in (Verdict.FAIL, Verdict.ERROR)
+
+    @property
+    def reason(self) -> str:
+        """Value, limit and the first part of the note in one line, for a row that fails."""
+        said = self.name.replace("_", " ")
+        if self.value is not None:
+            said += f" {self.value:.3g} {self.unit}".rstrip()
+        if self.verdict is Verdict.FAIL and self.limit is not None:
+            said += f" (limit {self.limit:.3g})"
+        return f"{said}: {self.note}" if self.note else said
 
 
 @dataclass(frozen=True)
@@ -96,7 +120,15 @@ class CheckReport:
     @property
     def passed(self) -> bool:
         """Whether no row failed or ended in an error."""
-        return not any(row.verdict in (Verdict.FAIL, Verdict.ERROR) for row in self.rows)
+        return not any(row.failed for row in self.rows)
+
+    @property
+    def verdict(self) -> str:
+        """`passed`; `conforms` where conformance alone was asked; or `failed: <first reason>`."""
+        for row in self.rows:
+            if row.failed:
+                return f"failed: {row.reason}"
+        return "conforms" if {row.section for row in self.rows} <= {CONFORMANCE} else "passed"
 
     @property
     def exit_code(self) -> int:
@@ -122,8 +154,9 @@ class CheckReport:
                 "version": VERSION,
                 "model": self.model,
                 "passed": self.passed,
+                "verdict": self.verdict,
                 "wall_s": self.wall_s,
-                "rows": [asdict(row) for row in self.rows],
+                "rows": [_told(row) for row in self.rows],
                 "scores": self.scores,
                 "scans": self.scans,
                 "trajectories": self.trajectories,
@@ -139,6 +172,36 @@ class CheckReport:
 
             write_text(Path(path), text)
         return text
+
+    def write_frames(self, path: Path | str) -> int:
+        """Write the geometries of the rows that fail as extxyz.
+
+        Each frame carries the name of its row (`row`), what it shows (`note`), charge and spin,
+        and where they are known the model's energy in eV and forces in eV/Å. Without a failing
+        row that has geometries, a file of an earlier check at this path is removed.
+
+        Args:
+            path: File, overwritten.
+
+        Returns:
+            Number of frames written.
+        """
+        from pesbench.files.atomic import atomic_path
+
+        path = Path(path)
+        frames = []
+        for row in self.rows:
+            for frame in row.frames if row.failed else ():
+                copy = frame.copy()  # two rows may show the same geometry
+                copy.calc = frame.calc
+                copy.info = {"row": row.name, **frame.info}
+                frames.append(copy)
+        if not frames:
+            path.unlink(missing_ok=True)
+            return 0
+        with atomic_path(path) as part:
+            write(part, frames, format="extxyz")
+        return len(frames)
 
     def table(self) -> str:
         """The rows as plain text, one table, with the verdict of the whole below."""
@@ -159,11 +222,15 @@ class CheckReport:
         for row in self.rows:
             count[row.verdict] += 1
         found = ", ".join(f"{n} {verdict.value}" for verdict, n in count.items() if n)
-        outcome = "passed" if self.passed else "NOT PASSED"
-        return f"{_aligned(cells)}\n\n{self.model}: {outcome} ({found}) in {self.wall_s:.1f} s"
+        return f"{_aligned(cells)}\n\n{found} in {self.wall_s:.1f} s\n{self.model}: {self.verdict}"
 
     def __str__(self) -> str:
         return self.table()
+
+
+def _told(row: CheckRow) -> dict[str, Any]:
+    """A row without its geometries."""
+    return asdict(replace(row, frames=()))
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> str:
