@@ -26,13 +26,14 @@ from pesbench.core.interface import Batch, Result, Status
 from pesbench.core.systems import System
 from pesbench.engine.evaluator import failed_result
 from pesbench.engine.patient_worker import systems_batch
-from pesbench.engine.relaxation import Relaxed, relax
+from pesbench.engine.relaxation import Relaxed
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.metrics.stability import internal_degrees_of_freedom, kinetic_temperature
 from pesbench.metrics.survival import Outcome, outcome
 from pesbench.tasks.dynamics.integrator import Ended, LockStep, failure_check
+from pesbench.tasks.dynamics.minimum import relax_to_minimum
 from pesbench.tasks.dynamics.score import METRICS, score_trajectory
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.start import starting_velocities
@@ -156,7 +157,9 @@ def run_trajectories(
         settings: Settings with one temperature and one replicate.
         track: Progress.
     """
-    relaxed = relax(systems, evaluate, max_steps=settings.relax_steps, fmax=settings.relax_fmax)
+    relaxed = relax_to_minimum(
+        systems, evaluate, max_steps=settings.relax_steps, fmax=settings.relax_fmax
+    )
     run = _start(evaluate, systems, relaxed, settings)
     trajectories = list(run.trajectories)
     shape = (settings.n_steps + 1, len(systems))
