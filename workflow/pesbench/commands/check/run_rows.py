@@ -85,7 +85,8 @@ class _Score:
         limit: Attribute of `Limits` with an own limit.
         ratio: Attribute of `Limits` that says how many times what the reference does on the same
             molecule; "" for no such limit.
-        error: Column of the standard error; two of the reference's and of its own are allowed.
+        error: Column of the standard error; the reference's is added to what it does, and two of
+            the model's own to the limit.
         rounding: How often the rounding of a molecule's energy (meV) may add to the score.
         per_atom: Whether the score is per atom.
     """
@@ -109,7 +110,7 @@ class _Score:
             return own
         does, error = abs(reference[self.column]), 0.0
         if self.error:
-            does += 2 * reference[self.error]
+            does += reference[self.error]
             error = 2 * record[self.error]
         rounding = self.rounding * 1000 * tolerance.energy
         rounding /= record["n_atoms"] if self.per_atom else 1
