@@ -48,7 +48,7 @@ def test_a_good_calculator_passes_everything(smooth):
 def test_scores_are_the_means_over_the_scans(smooth):
     assert smooth.scores["n_scored"] == smooth.scores["n_planned"] == 30
     for name, _ in SCORES:
-        mean = np.mean([row[name] for row in smooth.scans])
+        mean = np.nanmean([row[name] for row in smooth.scans])  # some curves have no minimum
         assert smooth.scores[name] == pytest.approx(mean)
         assert smooth.row(name).value == smooth.scores[name]
     # an independent way to one of them: the pair potential against the stored reference
