@@ -154,3 +154,13 @@ def test_the_workflow_is_measured_from_nothing_in_a_folder_that_was_kept(tmp_pat
             list(overhead.measure(Inputs(tmp_path)))
     assert began == [["config", "resources"]] * 2
     assert (ROOT / "config" / "config.yaml").is_file()
+
+
+def test_verdict_rule_tells_effects_of_all_families_from_none_and_from_that_of_one():
+    from benchmarks.verdict_rule import share
+
+    assert share((4,) * 6, "0.95", 60) > 0.8
+    assert share((4,) * 6, "null", 60) < 0.1
+    assert share((14, 3, 3, 3, 3), "one", 60) < 0.1
+    assert share((12,), "0.95", 60) > 0.8
+    assert share((12, 2, 2), "0.95", 60) == 0

@@ -210,7 +210,7 @@ def test_a_scan_that_failed_is_missing_and_not_absent():
     inputs.scores["model-2"].loc[bad, "status"] = "error"
     found = quick(inputs, entries).answer.primary
     assert "model-2" not in found.variants
-    said = "has 4 of 12 scans with fsd_full, below the entry threshold of 90 %"
+    said = "has 4 of 12 scans with a score, below the entry threshold of 90 %"
     assert found.left_out["model-2"] == said
     assert found.n_scans == 12
 

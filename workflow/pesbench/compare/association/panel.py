@@ -338,7 +338,7 @@ def panel(
     y = _wide(runs, "trajectory", "time_ps" if derived else response)
     said = "trajectories" if derived else f"trajectories with {response}"
     named = sorted(
-        _covered(x, least_scans, f"scans with {metric}", left_out)
+        _covered(x, least_scans, "scans with a score", left_out)
         & _covered(y, LEAST_RUNS, said, left_out) - _absent(x.index, y.index, left_out)
     )
     x, y = x.loc[named].dropna(axis=1), y.loc[named].dropna(axis=1)

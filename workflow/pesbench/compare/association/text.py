@@ -109,7 +109,7 @@ def partials_table(found: Sequence[Partial]) -> pd.DataFrame:
                 "metric": one.metric,
                 "given": COVARIATES[one.covariate],
                 "n": str(one.n),
-                "families": ", ".join(one.families) or "n/a",
+                "family": ", ".join(one.families) or "n/a",
                 "from (eV/Å)": number(one.low),
                 "to (eV/Å)": number(one.high),
                 "zero forces (eV/Å)": number(one.zero),
@@ -209,14 +209,18 @@ def _points(found: Associations) -> pd.DataFrame:
 
 
 def _exploratory(table: pd.DataFrame, level: str) -> pd.DataFrame:
-    """ρ and adjusted p of one level as text cells: a row a metric, a column a response."""
+    """ρ and adjusted p of one level as text cells: a row a metric, a column a response.
+
+    Over models it is the correlation within families, which p tests.
+    """
+    tested = "given_family" if level == Level.MODEL.value else "spearman"
     rows = table[table["level"] == level].set_index(["metric", "response"])
     cells = []
     for metric in (name for name in CHEAP_METRICS if name in set(table["metric"])):
         row = {"metric": metric}
         for response in RESPONSES:
             one = rows.loc[(metric, response)]
-            text = _decimal(one["spearman"])
+            text = _decimal(one[tested])
             if one["role"] != "exploratory":
                 text = f"{one['role']} test"
             elif not np.isnan(one["p_adjusted"]):
@@ -308,8 +312,7 @@ def _start_failures_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _grid(table: pd.DataFrame) -> str:
-    words = ("test", "metric", "variant", "family", "families", "given", "models", "model")
-    words += ("device", "how")
+    words = ("test", "metric", "variant", "family", "given", "models", "model", "device", "how")
     return markdown_table(table, words)
 
 
@@ -402,7 +405,7 @@ def to_markdown(
         "association.csv has all numbers, with intervals and denominators.",
     ]
     for level, heading in (
-        (Level.MODEL, "Over models"),
+        (Level.MODEL, "Over models, within families"),
         (Level.WITHIN, "Over molecules within models, means over models"),
     ):
         parts += [f"### {heading}", _grid(_exploratory(found.table, level.value))]

@@ -1,4 +1,4 @@
-"""Verdict on a correlation, by rules that were fixed before there was an answer.
+"""Verdict on a correlation, by rules.
 
 Primary: Spearman's ρ of `fsd_full` with the survival time lost in excess of the reference, over
 models of several families. Secondary: the same with `fsd_windowed`. All else is exploratory, under
@@ -122,9 +122,8 @@ def within_families(found: Association) -> dict[str, int]:
 
 
 def verdict(found: Association, in_excess: bool = True) -> Verdict:
-    """Verdict on one association, by rules that were fixed before there was data.
+    """Verdict on one association, by the first of these rules that applies.
 
-    In this order:
 
     1. Fewer than 8 independent variants: not resolved, whatever the numbers.
     2. For survival: (nearly) all survive or all fail: not informative. "Nearly": the shares of
