@@ -124,7 +124,6 @@ def within_families(found: Association) -> dict[str, int]:
 def verdict(found: Association, in_excess: bool = True) -> Verdict:
     """Verdict on one association, by the first of these rules that applies.
 
-
     1. Fewer than 8 independent variants: not resolved, whatever the numbers.
     2. For survival: (nearly) all survive or all fail: not informative. "Nearly": the shares of
        trajectories that failed, averaged over variants, are at most 5 % or at least 95 %; or at
