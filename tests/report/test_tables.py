@@ -402,6 +402,14 @@ def test_scans_without_a_minimum_leave_the_aligned_rank_alone_and_are_counted_wi
     assert board["rank_aligned"].fillna(0).tolist() == [0, 1]
 
 
+def test_a_model_without_any_minimum_says_why_it_has_no_self_aligned_fsd():
+    flat = rows("flat", SCANS).assign(fsd_aligned=np.nan, fsd_aligned_reason="no minimum")
+    board = board_of({"flat": flat, "b": rows("b", SCANS + 1)})
+    assert board.loc["flat", "missing"] == "fsd_aligned of no scan (no minimum)"
+    assert pd.isna(board.loc["flat", "rank_aligned"])
+    assert board["n_rank_aligned"].dropna().tolist() == [20]
+
+
 def test_scores_of_an_older_version_are_not_available_and_say_so():
     old = rows("old", SCANS).assign(fsd_aligned=np.nan, force_mae_1ev=np.nan)
     old.attrs["lacks"] = ["fsd_aligned", "force_mae_1ev"]

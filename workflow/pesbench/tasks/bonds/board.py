@@ -301,11 +301,7 @@ def _missing(
     failed = rows[rows["status"] != "ok"]
     counts = failed["status"].value_counts(sort=True)
     parts = [f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items()]
-    parts += [
-        f"{column} of {len(v)} scans only{_reasons(scored.drop(v.index), column)}"
-        for column, v in values.items()
-        if 0 < len(v) < len(scored)
-    ]
+    parts += [text for column, v in values.items() if (text := _partial(scored, column, v))]
     example = ""
     if len(failed):
         first = failed[failed["status"] == counts.index[0]].iloc[0]
@@ -314,12 +310,17 @@ def _missing(
     return {"missing": ", ".join(parts), "missing_example": example}
 
 
-def _reasons(without: pd.DataFrame, column: str) -> str:
-    """Why scored scans lack one score, where the scores tell it."""
-    if f"{column}_reason" not in without:
-        return ""
-    told = [reason for reason in without[f"{column}_reason"].dropna().unique() if reason]
-    return f" (others: {'; '.join(told)})" if told else ""
+def _partial(scored: pd.DataFrame, column: str, values: pd.Series) -> str:
+    """What is told of a score that not all scored scans have, with the reasons that are known.
+
+    A score that no scan has, without a reason, is none of this model, such as an energy.
+    """
+    without = scored.drop(values.index)
+    told = without.get(f"{column}_reason", pd.Series(dtype=object)).dropna().unique()
+    reasons = "; ".join(filter(None, told))
+    if len(without) and len(values):
+        return f"{column} of {len(values)} scans only" + (f" (others: {reasons})" * bool(reasons))
+    return f"{column} of no scan ({reasons})" if reasons else ""
 
 
 def _natural(name: str) -> tuple[tuple[str, float], ...]:
