@@ -3,89 +3,93 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import cycle
 from typing import Any
 
 import numpy as np
-from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from pesbench.compare.association.compared import Associations
 from pesbench.compare.association.correlations import Association
-from pesbench.compare.decades import with_zero
+from pesbench.compare.association.labels import place_labels
 from pesbench.files.figures import PALETTE, saying, style
 from pesbench.models.variants import LEAST_VARIANTS
 
 Array = NDArray[np.float64]
+Look = tuple[Any, str]  # colour and marker
 
-_STEPS = 500  # of the placement of names
-_DOT_POINTS = 4.5  # radius of a dot
-_LOG_FROM = 20.0  # span of values beyond which an axis is logarithmic
+_WIDTH_INCH, _LEFT_INCH, _RIGHT_INCH = 11.0, 0.75, 0.15
+_PANEL_INCH, _MORE_INCH = 3.9, 0.09  # height of the panels, and more for each name beyond 10
+_TOP_INCH, _BOTTOM_INCH, _LINE_INCH = 0.68, 0.65, 0.17
+_DOT_POINTS = 3.6  # radius of a point
+_PER_LINE = 8  # families in a line of the legend
 _METRICS = {"fsd_full": "FSD (Å⁻¹)", "fsd_windowed": "windowed FSD (Å⁻¹)"}
 _TITLES = {"fsd_full": "primary test", "fsd_windowed": "secondary test"}
+_MARKERS = "osD^vPX<>"  # one more than there are colours: pairs differ for long
+_DOT: Mapping[str, Any] = {"ms": 2 * _DOT_POINTS, "mec": "white", "mew": 0.8}
 
 
 def association(found: Associations) -> Figure:
     """FSD, and windowed FSD beside it, against the survival time lost: one point a variant.
+
+    Beside each name stands the share of its trajectories that fail.
 
     Args:
         found: Tests of `pesbench.compare.association.compared.associate`.
     """
     tests = (found.answer.primary, found.answer.secondary)
     sentence = found.answer.primary_verdict.sentence
-    if not any(len(test.variants) for test in tests):
+    count = max(len(test.variants) for test in tests)
+    if not count:
         return saying("\n".join(textwrap.wrap(sentence, 80)))
-    families = sorted({family for test in tests for family in test.families})
-    colour = dict(zip(families, cycle(PALETTE), strict=False))
+    horizon = float(found.compared.runs["planned_ps"].min())
+    looks = _looks({family for test in tests for family in test.families})
+    said = textwrap.wrap(sentence, 165)
+    legend_lines = -(-len(looks) // _PER_LINE)
+    top = _TOP_INCH + _LINE_INCH * legend_lines
+    bottom = _BOTTOM_INCH + _LINE_INCH * len(said)
+    height = top + _PANEL_INCH + _MORE_INCH * max(0, count - 10) + bottom
     with style():
-        figure = Figure(figsize=(9.2, 6.0))
+        figure = Figure(figsize=(_WIDTH_INCH, height))
         panels = figure.subplots(1, 2, sharey=True)
-        figure.subplots_adjust(left=0.075, right=0.985, top=0.88, bottom=0.2, wspace=0.06)
-        for axes, test in zip(panels, tests, strict=True):
-            _scatter(axes, test, colour)
-        lost = np.concatenate([test.y for test in tests])
-        _lost_axis(panels[0], lost)
-        for axes, test in zip(panels, tests, strict=True):
-            _place_labels(axes, test.x, test.y, test.variants)
-        handles = [
-            Line2D([], [], ls="", marker="o", ms=6, mfc=colour[f], mec="white", label=f)
-            for f in families
-        ]
-        figure.legend(
-            handles=handles, loc="upper right", bbox_to_anchor=(0.99, 0.995),
-            ncols=len(handles), frameon=False, handletextpad=0.1, columnspacing=1.0,
+        left = _LEFT_INCH / _WIDTH_INCH
+        figure.subplots_adjust(
+            left=left, right=1 - _RIGHT_INCH / _WIDTH_INCH, top=1 - top / height,
+            bottom=bottom / height, wspace=0.05,
         )  # fmt: skip
-        figure.text(0.075, 0.975, "Does smoothness predict stability?", va="top", fontsize=12)
+        lost = [100 * test.y / horizon for test in tests]
+        for axes, test, y in zip(panels, tests, lost, strict=True):
+            _scatter(axes, test, y, looks)
+        panels[0].set_ylim(*_limits(np.concatenate(lost)))
+        panels[0].set_ylabel(f"survival time lost (% of {horizon:g} ps)")
+        for axes, test, y in zip(panels, tests, lost, strict=True):
+            names = [
+                f"{name}  {100 * share:.0f} %" if share else name
+                for name, share in zip(test.variants, test.failed, strict=True)
+            ]
+            place_labels(axes, test.x, y, names, _DOT_POINTS, fontsize=7, color="0.15", zorder=6)
+        _heading(figure, looks, left)
         figure.text(
-            0.075, 0.1, "\n".join(textwrap.wrap(sentence, 142)), va="top", fontsize=8.5,
-            color="0.25", linespacing=1.35,
+            left, (bottom - 0.5) / height, "\n".join(said), va="top", fontsize=8.5, color="0.25",
+            linespacing=1.35,
         )  # fmt: skip
     return figure
 
 
-def _scatter(axes: Axes, test: Association, colour: Mapping[str, Any]) -> None:
-    axes.scatter(
-        test.x, test.y, s=52, c=[colour[family] for family in test.families], edgecolors="white",
-        linewidths=0.9, alpha=0.9, zorder=4, clip_on=False,
-    )  # fmt: skip
-    positive = test.x[test.x > 0]
-    if (
-        len(positive)
-        and positive.size == test.x.size
-        and np.ptp(np.log(positive)) > np.log(_LOG_FROM)
-    ):
-        axes.set_xscale("log")
-        axes.set_xlim(positive.min() / 1.6, positive.max() * 1.6)
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-    elif len(test.x):
-        axes.set_xlim(0, 1.12 * max(float(np.nanmax(test.x)), 1e-9))
+def _looks(families: Collection[str]) -> dict[str, Look]:
+    """Colour and marker of each family."""
+    return dict(zip(sorted(families), zip(cycle(PALETTE), cycle(_MARKERS)), strict=False))
+
+
+def _scatter(axes: Axes, test: Association, lost: Array, looks: Mapping[str, Look]) -> None:
+    for family, x, y in zip(test.families, test.x, lost, strict=True):
+        colour, marker = looks[family]
+        axes.plot(x, y, marker, color=colour, **_DOT, zorder=4, clip_on=False)
+    axes.set_xlim(*_limits(test.x))
     said = _TITLES[test.metric]
     if test.n < LEAST_VARIANTS:
         said += f":  not resolved at n = {test.n}"
@@ -99,49 +103,27 @@ def _scatter(axes: Axes, test: Association, colour: Mapping[str, Any]) -> None:
     axes.tick_params(length=3)
 
 
-def _lost_axis(axes: Axes, lost: Array) -> None:
-    """Linear, or with decades above a linear piece that holds 0: models that lose nothing."""
-    finite = lost[np.isfinite(lost)]
-    positive = finite[finite > 0]
-    most = float(finite.max()) if len(finite) else 1.0
-    if len(positive) and positive.max() / positive.min() > _LOG_FROM:
-        with_zero(axes, finite)
-    else:
-        top = 1.15 * most if most > 0 else 1.0
-        axes.set_ylim(-0.05 * top, top)
-    axes.set_ylabel("survival time lost (ps)")
+def _limits(values: Array) -> tuple[float, float]:
+    """From below 0 to above the largest: a linear axis, on which distances are what they are."""
+    top = max(float(np.nanmax(values)), 1e-9)
+    return min(0.0, float(np.nanmin(values))) - 0.07 * top, 1.1 * top
 
 
-def _place_labels(axes: Axes, x: Array, y: Array, names: Sequence[str]) -> None:
-    """Names beside their points, moved apart; a line leads to a name that is not next to its own.
-
-    The number of steps is limited and not the time, which would differ from run to run.
-    """
-    texts = [
-        axes.text(a, b, name, fontsize=6.5, ha="center", va="center", color="0.15", zorder=6)
-        for name, a, b in zip(names, x, y, strict=True)
-    ]
-    if not texts:
-        return
-    figure = axes.get_figure()
-    figure.draw_without_rendering()
-    # a point is a dot: names keep away from its edge, too
-    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)
-    edge = _DOT_POINTS * figure.dpi / 72 * np.column_stack([np.cos(angle), np.sin(angle)])
-    middle = axes.transData.transform(np.column_stack([x, y]))
-    around = axes.transData.inverted().transform((middle[:, None] + edge).reshape(-1, 2))
-    adjust_text(
-        texts,
-        x=around[:, 0],
-        y=around[:, 1],
-        target_x=x,
-        target_y=y,
-        ax=axes,
-        expand=(1.3, 1.9),
-        force_text=(0.4, 0.8),
-        force_static=(0.1, 0.2),
-        force_pull=(0.002, 0.002),
-        iter_lim=_STEPS,
-        min_arrow_len=8,
-        arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6},
-    )
+def _heading(figure: Figure, looks: Mapping[str, Look], left: float) -> None:
+    height = figure.get_figheight()
+    figure.text(left, 1 - 0.1 / height, "Does smoothness predict stability?", va="top", fontsize=12)
+    figure.text(
+        1 - _RIGHT_INCH / _WIDTH_INCH, 1 - 0.14 / height,
+        "one point a variant; colour and shape: its family; beside its name: the share of its "
+        "trajectories that fail, if any",
+        va="top", ha="right", fontsize=8, color="0.25",
+    )  # fmt: skip
+    figure.legend(
+        handles=[
+            Line2D([], [], ls="", marker=marker, color=colour, label=family, **_DOT)
+            for family, (colour, marker) in looks.items()
+        ],
+        loc="upper left", bbox_to_anchor=(left - 0.1 / _WIDTH_INCH, 1 - 0.33 / height),
+        ncols=min(len(looks), _PER_LINE), frameon=False, handletextpad=0.1, columnspacing=1.4,
+        borderaxespad=0.0,
+    )  # fmt: skip

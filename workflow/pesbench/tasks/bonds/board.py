@@ -36,7 +36,7 @@ from pesbench.tasks.bonds.shared import (
 NEAR_EQUILIBRIUM_ANGSTROM = 0.15
 MESSAGE_CHARACTERS = 160
 # Zero forces computed in float32 must not pass as better than zero forces.
-_EQUAL = 1e-6
+EQUAL = 1e-6
 _AGAINST_ZERO = {"fsd_full": "FSD", "force_mae": "force MAE"}
 _OF_HYDROGEN = (  # told of the bonds to hydrogen, too
     "fsd_full",
@@ -265,7 +265,7 @@ def _no_better_than(zero: pd.DataFrame, values: Mapping[str, pd.Series]) -> list
     for column, words in _AGAINST_ZERO.items():
         own, floor = values[column], scan_values(zero, column)
         both = own.index.intersection(floor.index)
-        least = aggregate.mean(floor[both]) * (1 - _EQUAL) if len(both) else np.inf
+        least = aggregate.mean(floor[both]) * (1 - EQUAL) if len(both) else np.inf
         if len(both) and aggregate.mean(own[both]) >= least:
             found.append(words)
     return found

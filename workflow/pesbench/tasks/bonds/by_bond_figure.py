@@ -1,29 +1,33 @@
-"""FSD by bond type: every scan of every model, the mean, and what zero forces score."""
+"""FSD by bond type: a heat map of models and bond types, zero forces and controls set apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import cycle
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import blended_transform_factory
-from numpy.typing import NDArray
+from matplotlib.patches import Patch, Rectangle
 
-from pesbench.files.figures import GREY, PALETTE, saying, style
+from pesbench.files.figures import saying, style
 from pesbench.metrics import aggregate
-from pesbench.metrics.aggregate import seed_of
-from pesbench.models.facts import ModelFacts
-from pesbench.tasks.bonds.board import scan_values, scored_rows
+from pesbench.tasks.bonds.board import EQUAL, scan_values, scored_rows
 
 FSD_LABEL = "FSD (Å⁻¹)"
-_COLUMNS = 3
+_MEAN = "mean"
+_ROW_INCH, _LETTER_INCH = 0.21, 0.078
+_CELL_INCH, _ALL_CELLS_INCH = 0.58, 14.0  # width of a cell, and of all of them at most
+_TEXT_INCH = 0.48  # a narrower cell has no room for its number
+_TOP_INCH, _BOTTOM_INCH, _RIGHT_INCH = 0.82, 0.12, 0.85
+_APART = 0.4  # between blocks of rows or columns
+_BEYOND_ZERO = 1.5  # colours end at this multiple of what zero forces score
+_NOTHING: Mapping[str, Any] = {"fc": "white", "ec": "0.75", "hatch": "////", "lw": 0}
+_NO_BETTER: Mapping[str, Any] = {"marker": "D", "ms": 3, "mfc": "white", "mec": "black", "mew": 0.7}
 
 
 def scan_table(scores: Mapping[str, pd.DataFrame], column: str = "fsd_full") -> pd.DataFrame:
@@ -48,109 +52,145 @@ def scan_table(scores: Mapping[str, pd.DataFrame], column: str = "fsd_full") -> 
     return pd.DataFrame(rows, columns=["model", "bond", "n_planned", "n_scored", "mean"])
 
 
-def fsd_by_bond(
-    board: pd.DataFrame, scores: Mapping[str, pd.DataFrame], facts: Iterable[ModelFacts]
-) -> Figure:
-    """One panel a bond type: every scan of every model, the mean, and what zero forces score.
+def fsd_by_bond(board: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Figure:
+    """The mean FSD of each model on each bond type, and how many scans there are.
 
-    Perturbed models are left out: there are dozens, and each is a point of a ladder.
+    Below the models stand zero forces, and of each other kind of control the one with the highest
+    FSD. Perturbed models are left out: there are dozens, and each is a point of a ladder.
 
     Args:
         board: Board of `pesbench.tasks.bonds.board.leaderboard`; gives the order of the models.
         scores: One row a scan for every model.
-        facts: Facts about every model; they show which control has zero forces.
     """
-    models = board[(board["role"] == "model") & (board["n_scored"] > 0)]["model"].tolist()
+    known = board[board["fsd_full"].notna()]
+    models = known[known["role"] == "model"]["model"].tolist()
     if not models:
         if (board["role"] == "perturbed").any():
             return saying("No model has a scored scan; perturbed models are not in this figure.")
         return saying("No model has a scored scan.")
-    means = scan_table({name: scores[name] for name in models}).set_index(["bond", "model"])
-    zeros = [f.name for f in facts if f.control is not None and f.control[0] == "zero"]
-    floor = scan_table({"zero": scores[zeros[0]]}).set_index("bond")["mean"] if zeros else None
-    bonds = sorted({bond for bond, _ in means.index})
-    points = pd.concat([_points(scores[name], name) for name in models])
-    columns = min(_COLUMNS, len(bonds))
-    rows = -(-len(bonds) // columns)
+    controls = known[(known["role"] == "control") & (known["fsd_full"] > 0)]
+    worst = controls.loc[controls.groupby("defect")["fsd_full"].idxmax()]
+    zero = worst[worst["defect"] == "zero"]["model"].tolist()
+    others = worst[worst["defect"] != "zero"]["model"].tolist()
+    cells = scan_table({name: scores[name] for name in (*models, *zero, *others)})
+    bonds = sorted(cells["bond"].unique())
+    to_hydrogen = [bond for bond in bonds if "H" in bond.split("-")]
+    heavy = [bond for bond in bonds if bond not in to_hydrogen]
+    overall = known.assign(bond=_MEAN, mean=known["fsd_full"]).set_index("model")
+    overall = overall.loc[[*models, *zero, *others]].reset_index()[list(cells.columns)]
+    cells = pd.concat([cells, overall]).set_index(["model", "bond"])
+    means = cells["mean"]
+    top = float(means.loc[[*models, *zero]].max())
+    top = min(top, _BEYOND_ZERO * float(means.loc[zero].max())) if zero else top
+    colours = ScalarMappable(Normalize(0, max(top, 1e-9)), "viridis_r")  # dark is rough
+    rows = _places([models, zero, others])
+    columns = _places([heavy, to_hydrogen, [_MEAN]])
     with style():
-        height = rows * (0.75 + 0.19 * max(len(models), 2)) + 0.6
-        figure = Figure(figsize=(2.2 + 2.5 * columns, height), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        levels = [] if floor is None else floor.reindex(bonds).dropna().tolist()
-        panels[0, 0].set_xlim(0, 1.04 * max(points["fsd_full"].max(), *levels, 1.0))
-        for axes, bond in zip(panels.flat, bonds, strict=False):
-            level = None if floor is None else floor.get(bond)
-            _bond_panel(axes, bond, points[points["bond"] == bond], models, means["mean"], level)
-        for axes in panels.flat[len(bonds) :]:
-            axes.set_visible(False)
-        for axes in _lowest(panels, len(bonds)):
-            axes.set_xlabel(FSD_LABEL)
-            axes.tick_params(labelbottom=True)
-        _bond_legend(figure, floor is not None)
+        figure, axes, wide = _frame(rows, columns, cells)
+        for (name, bond), cell in cells.iterrows():
+            _draw(axes, (columns[bond], rows[name]), cell, colours, wide)
+        for name in models if zero else ():
+            for bond in _no_better(scores[name], scores[zero[0]]):
+                axes.plot(columns[bond] - 0.44, rows[name], **_NO_BETTER)
+        axes.set_yticks(list(rows.values()), ["zero forces" if n in zero else n for n in rows])
+        _explain(figure, axes, colours, "max" if means.max() > top else "neither", zero=bool(zero))
     return figure
 
 
-def _points(rows: pd.DataFrame, model: str) -> pd.DataFrame:
-    scored = rows[(rows["status"] == "ok") & rows["fsd_full"].notna()]
-    return scored[["bond", "fsd_full"]].assign(model=model)
+def _no_better(own: pd.DataFrame, zero: pd.DataFrame) -> list[str]:
+    """The bond types on which a model's mean is no lower than that of zero forces, same scans."""
+    of_bond = own.set_index("scan")["bond"]
+    values = [scan_values(scored_rows(rows), "fsd_full") for rows in (own, zero)]
+    means = pd.concat(values, axis=1, join="inner", keys=["own", "zero"]).groupby(of_bond).mean()
+    return means.index[means["own"] >= (1 - EQUAL) * means["zero"]].tolist()
 
 
-def _lowest(panels: NDArray[Any], count: int) -> list[Axes]:
-    """The lowest panel in use of every column."""
-    columns = panels.shape[1]
-    return [panels.flat[k] for k in range(max(0, count - columns), count)]
+def _places(blocks: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Places of rows or columns, the blocks apart."""
+    found: dict[str, float] = {}
+    start = 0.0
+    for block in blocks:
+        found |= {name: start + k for k, name in enumerate(block)}
+        start += len(block) + _APART * bool(block)
+    return found
 
 
-def _bond_panel(
-    axes: Axes,
-    bond: str,
-    points: pd.DataFrame,
-    models: list[str],
-    means: pd.Series,
-    level: float | None,
-) -> None:
-    colour = dict(zip(models, cycle(PALETTE), strict=False))
-    # seaborn's own jitter draws from the global generator: the file would differ every time
-    generator = np.random.default_rng(seed_of(f"jitter {bond}"))
-    # of no points at all the names are text, and so would be their places
-    place = points["model"].map({model: y for y, model in enumerate(models)}).astype(float)
-    sns.scatterplot(
-        x=points["fsd_full"],
-        y=place + generator.uniform(-0.22, 0.22, len(place)),
-        hue=points["model"],
-        palette=colour,
-        s=9,
-        alpha=0.45,
-        linewidth=0,
-        legend=False,
-        ax=axes,
-        rasterized=True,
+def _frame(
+    rows: Mapping[str, float], columns: Mapping[str, float], cells: pd.DataFrame
+) -> tuple[Figure, Axes, bool]:
+    """Axes with names beside the rows and bond types above the columns, in inches as told above.
+
+    Returns:
+        The figure, its axes, and whether a cell has room for a number.
+    """
+    across, down = max(columns.values()) + 1, max(rows.values()) + 1
+    cell = min(_CELL_INCH, _ALL_CELLS_INCH / across)
+    left = 0.25 + _LETTER_INCH * max(map(len, rows))
+    width, height = left + cell * across + _RIGHT_INCH, _TOP_INCH + _ROW_INCH * down + _BOTTOM_INCH
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes(
+        (left / width, _BOTTOM_INCH / height, cell * across / width, _ROW_INCH * down / height)
     )
-    axes.set_yticks(range(len(models)), models)
-    for y, model in enumerate(models):
-        mean = means.get((bond, model), np.nan)
-        if np.isfinite(mean):
-            axes.plot(mean, y, "D", ms=5, mfc=colour[model], mec="black", mew=0.8, zorder=5)
-        else:
-            axes.text(
-                0.5, y, "not scored", color=GREY, fontsize=7, ha="center", va="center",
-                transform=blended_transform_factory(axes.transAxes, axes.transData),
-            )  # fmt: skip
-    if level is not None and np.isfinite(level):
-        axes.axvline(level, color="black", ls="--", lw=1, zorder=4)
-    per_model = points.groupby("model").size()
-    most = int(per_model.max()) if len(per_model) else 0
-    axes.set_title(f"{bond.replace('-', '–')}  ({most} scan{'s' * (most != 1)})")
-    axes.set(xlabel="", ylabel="", ylim=(len(models) - 0.5, -0.5))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(visible=True, axis="x")
+    axes.set(xlim=(-0.5, across - 0.5), ylim=(down - 0.5, -0.5))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    planned = cells["n_planned"].groupby("bond").max()
+    wide = cell >= _TEXT_INCH
+    axes.set_xticks(
+        list(columns.values()),
+        [f"{bond.replace('-', '–')}\n{planned[bond]}" for bond in columns],
+        rotation=0 if wide else 90,
+    )  # fmt: skip
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    return figure, axes, wide
 
 
-def _bond_legend(figure: Figure, has_floor: bool) -> None:
-    handles = [
-        Line2D([], [], ls="", marker="o", ms=3, color=GREY, alpha=0.6, label="a scan"),
-        Line2D([], [], ls="", marker="D", ms=5, mfc="0.7", mec="black", label="mean"),
-    ]
-    if has_floor:
-        handles.append(Line2D([], [], color="black", ls="--", lw=1, label="mean of zero forces"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+def _draw(
+    axes: Axes, at: tuple[float, float], cell: pd.Series, colours: ScalarMappable, wide: bool
+) -> None:
+    """A cell with its mean, and the number of scans behind it where these are not all."""
+    corner = (at[0] - 0.5, at[1] - 0.5)
+    if not np.isfinite(cell["mean"]):
+        axes.add_patch(Rectangle(corner, 1, 1, **_NOTHING))
+        return
+    shade = colours.to_rgba(cell["mean"])
+    axes.add_patch(Rectangle(corner, 1, 1, fc=shade, ec="white", lw=0.8))
+    if not wide:
+        return
+    said = f"{cell['mean']:.0f}" if cell["mean"] >= 9.95 else f"{cell['mean']:.1f}"
+    if cell["n_scored"] < cell["n_planned"]:
+        said += f" ({cell['n_scored']:.0f})"
+    light = np.dot(shade[:3], (0.2126, 0.7152, 0.0722)) > 0.45
+    axes.text(
+        *at,
+        said,
+        ha="center",
+        va="center_baseline",
+        fontsize=7,
+        color="black" if light else "white",
+    )
+
+
+def _explain(
+    figure: Figure, axes: Axes, colours: ScalarMappable, extend: str, *, zero: bool
+) -> None:
+    """Legend above the columns, colour bar beside the rows."""
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    long = min(box.height, 2.4 / height)
+    bar = figure.add_axes((box.x1 + 0.15 / width, box.y1 - long, 0.13 / width, long))
+    figure.colorbar(colours, cax=bar, extend=extend, label=f"mean {FSD_LABEL}")
+    bar.grid(visible=False)
+    handles = [Patch(label="no scored scan", **_NOTHING)]
+    if zero:
+        said = "no better than zero forces on these scans"
+        handles.append(Line2D([], [], ls="", label=said, **_NO_BETTER))
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.1 / width, 1 - 0.06 / height),
+        ncols=2, frameon=False, handletextpad=0.5, borderaxespad=0.0, borderpad=0.0,
+    )  # fmt: skip
+    figure.text(
+        0.1 / width, 1 - 0.27 / height,
+        "Below each bond type: its scans. In brackets: the scored scans, where not all are.",
+        fontsize=8, va="top",
+    )  # fmt: skip

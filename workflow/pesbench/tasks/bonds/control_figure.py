@@ -105,20 +105,21 @@ class _Mark:
     label: str
     value: float
     colour: Any
-    style: str
+    width: float = 0.7
+    style: str = "-"
 
 
 def _model_lines(models: pd.DataFrame, zero: float) -> list[_Mark]:
-    lines = [line for line in ("-", "--", ":") for _ in PALETTE]
+    """Levels in ascending order; neighbours differ in colour."""
     marks = []
-    looks = zip(models.to_dict("records"), cycle(PALETTE), cycle(lines), strict=False)
-    for row, colour, line in looks:
+    rows = models.sort_values("fsd_full").to_dict("records")
+    for row, colour in zip(rows, cycle(PALETTE), strict=False):
         label = f"{row['model']}  {row['fsd_full']:.1f}"
         if row["n_scored"] < row["n_planned"]:
             label += f"  ({row['n_scored']} of {row['n_planned']} scans)"
-        marks.append(_Mark(label, float(row["fsd_full"]), colour, line))
+        marks.append(_Mark(label, float(row["fsd_full"]), colour))
     if np.isfinite(zero):
-        marks.append(_Mark(f"zero forces  {zero:.1f}", zero, "black", "-."))
+        marks.append(_Mark(f"zero forces  {zero:.1f}", zero, "black", 1.1, "-."))
     return sorted(marks, key=lambda mark: mark.value)
 
 
@@ -127,7 +128,7 @@ def _ladder_panel(
 ) -> None:
     for mark in marks:
         axes.axhline(
-            min(mark.value, top), color=mark.colour, ls=mark.style, lw=1.1, alpha=0.8, zorder=2
+            min(mark.value, top), color=mark.colour, ls=mark.style, lw=mark.width, zorder=2
         )
     sides = {"": ladder}
     if panel.kind == "shift":  # two signs, one axis
@@ -171,7 +172,7 @@ def _label_column(axes: Axes, marks: list[_Mark], top: float) -> None:
     levels = [min(mark.value, top) for mark in marks]
     for mark, level, y in zip(marks, levels, spread(levels, gap, 0.0, top), strict=True):
         axes.plot(
-            [-0.02, 0.02, 0.08, 0.1], [level, level, y, y], color=mark.colour, ls="-", lw=1.1,
+            [-0.02, 0.02, 0.08, 0.1], [level, level, y, y], color=mark.colour, ls="-", lw=0.9,
             clip_on=False,
         )  # fmt: skip
         beyond = "↑ " if mark.value > top else ""

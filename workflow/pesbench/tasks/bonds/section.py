@@ -34,7 +34,7 @@ def section(inputs: SectionInputs) -> Section:
         title="Bond scans",
         tables=[] if told is None else [told],
         figures=[
-            Drawing("fsd_by_bond", fsd_by_bond(board, inputs.scores, facts), _by_bond(board)),
+            Drawing("fsd_by_bond", fsd_by_bond(board, inputs.scores), _by_bond(board)),
             Drawing("control_ladders", control_ladders(board, facts), _controls(board)),
         ],
         board=frame_columns(board),
@@ -46,9 +46,9 @@ def _without(board: pd.DataFrame) -> str:
 
 
 def _by_bond(board: pd.DataFrame) -> str:
-    has_zero = ((board["role"] == "control") & (board["defect"] == "zero")).any()
-    zero = " Lines: what zero forces score." if has_zero else ""
-    return f"FSD by bond type.{zero}{_without(board)}"
+    controls = board[board["role"] == "control"]
+    below = " Below: zero forces, and the worst control of each kind." if len(controls) else ""
+    return f"Mean FSD by bond type; dark is rough.{below}{_without(board)}"
 
 
 def _controls(board: pd.DataFrame) -> str:
