@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from pesbench.compare import decades
 from pesbench.compare.association import compared as association
 from pesbench.compare.association import cost as association_cost
 from pesbench.compare.association import figure as association_figures
+from pesbench.compare.association import labels
 from pesbench.compare.association import section as association_section
 from pesbench.compare.association import text as readers
 from pesbench.compare.association import verdicts as statistics
@@ -35,6 +37,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.section import section as bonds_section
 from pesbench.tasks.dynamics.score import METRICS
 from pesbench.tasks.dynamics.section import section as dynamics_section
+from pictures import covered
 
 PNG = b"\x89PNG\r\n"
 RESAMPLES = 40
@@ -616,14 +619,23 @@ def test_an_axis_of_decades_holds_zero_and_what_is_about_zero(values, scale, zer
     assert len(axes.get_yticks()) <= 5
 
 
-def test_scatter_has_two_panels_with_every_name_and_the_sentence(nine):
+def test_scatter_has_two_panels_with_every_number_a_key_and_the_sentence(nine):
     figure = association_figures.association(nine)
     assert len(figure.axes) == 2
+    test = nine.answer.primary
     for axes in figure.axes:
-        names = {text.get_text() for text in axes.texts if text.get_text()}
-        assert names == {f"model-{k}" for k in range(9)}
-    caption = " ".join(figure.texts[-1].get_text().split())
-    assert caption == nine.answer.primary_verdict.sentence
+        numbers = [text.get_text() for text in axes.texts]
+        assert numbers == [str(k) for k in range(1, 10)]
+        assert axes.get_yscale() == axes.get_xscale() == "linear"
+        dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
+        lost = np.ravel([line.get_ydata() for line in dots])
+        assert lost == pytest.approx(100 * test.y / HORIZON)
+    said = [text.get_text() for text in figure.texts]
+    for k, (name, share) in enumerate(zip(test.variants, test.failed, strict=True), start=1):
+        at = said.index(str(k))
+        assert said[at : at + 3] == [str(k), name, f"{100 * share:.0f} %"]
+    assert said[said.index("9") + 2] == "83 %"
+    assert " ".join(said[-1].split()) == nine.answer.primary_verdict.sentence
     one, two = (
         figures.png(association_figures.association(nine), dpi=40),
         figures.png(figure, dpi=40),
@@ -631,24 +643,53 @@ def test_scatter_has_two_panels_with_every_name_and_the_sentence(nine):
     assert one == two
 
 
-def _shared_area(one, other):
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return max(width, 0.0) * max(height, 0.0)
+def crowd(found, count):
+    """A found association of `count` variants, of which most lose next to nothing."""
+    rng = np.random.default_rng(count)
+    lost = np.where(np.arange(count) % 5, 0.0, rng.uniform(0, HORIZON, count))
+    families = tuple(f"family-{k % 10}" for k in range(count))
+
+    def test(one):
+        return replace(
+            one, n=count, y=lost, failed=lost / HORIZON, families=families,
+            variants=tuple(f"{family}-a-variant-{k}" for k, family in enumerate(families)),
+            x=rng.uniform(5, 60, count),
+        )  # fmt: skip
+
+    answer = found.answer
+    answer = replace(answer, primary=test(answer.primary), secondary=test(answer.secondary))
+    return replace(found, answer=answer)
 
 
-def test_names_cover_neither_points_nor_each_other():
-    """Seven models of which five lose nothing: all on one line."""
-    extra = [(entry(f"a-longer-name-{k}"), 4.0 + k, runs("", HORIZON)) for k in range(4)]
-    inputs, entries = a_run(3, extra)
-    found = quick(inputs, entries)
-    figure = association_figures.association(found)
-    figures.png(figure, dpi=figure.dpi)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_numbers_cover_neither_points_nor_each_other_nor_lines(nine, count):
+    figure = association_figures.association(crowd(nine, count))
+    assert not covered(figure)
     for axes in figure.axes:
-        boxes = [t.get_window_extent() for t in axes.texts if t.get_text()]
-        assert len(boxes) == 7
-        shared = [_shared_area(a, b) for k, a in enumerate(boxes) for b in boxes[k + 1 :]]
-        assert max(shared) < 25  # square pixels
+        boxes = [text.get_window_extent() for text in axes.texts]
+        lines = [axes.transData.transform(line.get_xydata()) for line in axes.lines]
+        dots = [line[0] for line in lines if len(line) == 1]
+        assert len(boxes) == len(dots) == count
+        assert not any(box.contains(*dot) for box in boxes for dot in dots)
+        leaders = [line for line in lines if len(line) == 2]
+        assert not any(
+            # where a line ends it touches the number that it leads to
+            box.padded(-1).contains(*(start + share * (end - start)))
+            for box in boxes
+            for start, end in leaders
+            for share in np.linspace(0, 1, 20)
+        )
+    looks = {(line.get_color(), line.get_marker()) for line in figure.artists}
+    assert len(looks) == len(figure.artists) == min(count, 10)
+
+
+def test_a_label_that_fits_nowhere_is_beside_its_dot():
+    """Wider than the panel: there is no place that is free."""
+    (centre,) = labels.places(
+        np.array([[50.0, 50.0]]), np.array([[300.0, 8.0]]), np.array([0.0, 0.0, 100.0, 100.0]), 3.0
+    )
+    assert centre == pytest.approx([50, 58.5])
 
 
 # --- perturbed models beside the others ----------------------------------------------------------

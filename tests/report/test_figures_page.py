@@ -24,6 +24,7 @@ from pesbench.tasks.bonds.by_bond_figure import fsd_by_bond
 from pesbench.tasks.bonds.control_figure import control_ladders, spread
 from pesbench.tasks.bonds.model_section import model_section
 from pesbench.tasks.bonds.score import PLACES
+from pictures import covered
 
 __all__ = ["files", "scores"]  # fixtures of test_worst
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -56,20 +57,70 @@ def drawn(figure):
     return [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
 
 
-def test_bond_figure_has_a_panel_a_bond_and_shows_what_is_missing():
-    part = rows("part", SCANS, failed=range(0, 20, 4))  # no scan of O-P is left
-    board, scores, facts = make_board({"a": rows("a", SCANS), "part": part}, CONTROLS)
-    figure = fsd_by_bond(board, scores, facts)
-    panels = {axes.get_title(): axes for axes in figure.axes}
-    assert set(panels) == {"C–N  (15 scans)", "O–P  (5 scans)"}
-    texts = {title: [t.get_text() for t in axes.texts] for title, axes in panels.items()}
-    assert texts == {"C–N  (15 scans)": [], "O–P  (5 scans)": ["not scored"]}
-    axes = panels["O–P  (5 scans)"]
-    means = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
-    assert means == pytest.approx([SCANS[::4].mean()])
-    level = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
-    assert level == pytest.approx([1.7 * SCANS[::4].mean()])
-    assert axes.get_xlim()[1] > level[0]
+def cells(figure):
+    """Texts of the heat map by names of their row and column."""
+    axes = figure.axes[0]
+    rows, columns = (
+        dict(zip(axis.get_ticklocs(), (t.get_text() for t in axis.get_ticklabels()), strict=True))
+        for axis in (axes.yaxis, axes.xaxis)
+    )
+    return {
+        (rows[t.get_position()[1]], columns[t.get_position()[0]].split("\n")[0]): t.get_text()
+        for t in axes.texts
+    }
+
+
+def hatched(axes):
+    return [patch for patch in axes.patches if patch.get_hatch()]
+
+
+def test_bond_figure_has_a_cell_a_mean_and_shows_what_is_missing():
+    part = rows("part", SCANS, failed=[1, *range(0, 20, 4)])  # no scan of O-P is left
+    board, scores, _ = make_board({"a": rows("a", SCANS), "part": part}, CONTROLS)
+    figure = fsd_by_bond(board, scores)
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["C–N\n15", "O–P\n5", "mean\n20"]
+    below = ["control-shift_0.01", "control-spike_3", "control-step_2"]  # the worst of each kind
+    names = [t.get_text() for t in axes.get_yticklabels()]
+    assert names == ["a", "part", "zero forces", *below]
+    found = cells(figure)
+    of_bond = {"O–P": SCANS[::4].mean(), "C–N": np.delete(SCANS, np.s_[::4]).mean()}
+    for bond, mean in of_bond.items():
+        assert float(found["a", bond]) == pytest.approx(mean, abs=0.5)
+        assert float(found["zero forces", bond]) == pytest.approx(1.7 * mean, abs=0.5)
+    assert found["part", "C–N"].endswith(" (14)")
+    assert found["part", "mean"].endswith(" (14)")
+    assert ("part", "O–P") not in found
+    (nothing,) = hatched(axes)
+    assert nothing.get_xy() == (0.5, 0.5)
+    places = [*axes.get_yticks(), *axes.get_xticks()]
+    assert np.diff(places[1:4]) == pytest.approx([1.4, 1.4])  # zero forces apart
+    assert places[-1] - places[-2] == pytest.approx(1.4)  # and the mean
+
+
+def test_bonds_to_hydrogen_stand_apart_and_no_better_than_zero_is_marked():
+    own = rows("a", SCANS)
+    own.loc[3, "bond"] = "C-H"
+    own.loc[own["bond"] == "O-P", "fsd_full"] *= 1.7  # what zero forces score
+    own.loc[0, ["status", "fsd_full"]] = ["error", np.nan]  # on the scans that it has
+    controls = [(control("zero"), SCANS * 1.7)]
+    board, scores, _ = make_board({"a": own}, controls)
+    axes = fsd_by_bond(board, scores).axes[0]
+    assert [t.get_text()[:3] for t in axes.get_xticklabels()] == ["C–N", "O–P", "C–H", "mea"]
+    assert axes.get_xticks()[2] - axes.get_xticks()[1] == pytest.approx(1.4)
+    (mark,) = axes.lines
+    assert (round(mark.get_xdata()[0]), mark.get_ydata()[0]) == (1, 0)
+
+
+def test_numbers_are_left_out_of_cells_that_are_too_narrow():
+    own = rows("a", SCANS).assign(bond=[f"C-X{k}" for k in range(20)])
+    wide = fsd_by_bond(*make_board({"a": own}, [])[:2])
+    assert len(cells(wide)) == 21
+    many_bonds = pd.concat([own.assign(scan=own["scan"] + f"_{k}", bond=own["bond"] + f"{k}")
+                            for k in range(2)])  # fmt: skip
+    narrow = fsd_by_bond(*make_board({"a": many_bonds}, [])[:2])
+    assert not narrow.axes[0].texts
+    assert not covered(narrow)
 
 
 def test_ladders_show_models_and_controls():
@@ -90,33 +141,31 @@ def test_ladders_show_models_and_controls():
     assert "horizontal line: the FSD of a model" in labels
 
 
-@pytest.mark.parametrize("count", [1, 30])
-def test_figures_of_one_and_of_thirty_models_can_be_saved(tmp_path, count):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_texts_of_figures_of_one_to_thirty_models_cover_nothing(tmp_path, count):
     board, scores, facts = make_board(many(count), CONTROLS)
-    bonds = fsd_by_bond(board, scores, facts)
+    bonds = fsd_by_bond(board, scores)
     ladders = control_ladders(board, facts)
     figures.save(bonds, tmp_path / "bonds.png", dpi=40)
     assert (tmp_path / "bonds.png").read_bytes().startswith(PNG)
     with Image.open(tmp_path / "bonds.png") as image:
         assert json.loads(image.text["Comment"])["packages"]["pesbench"]
     assert not list(tmp_path.glob("*.part"))
-    figures.png(ladders, dpi=40)
-    column = ladders.axes[-1]
-    heights = sorted(t.get_window_extent().y0 for t in column.texts)
-    assert len(heights) == count + 1
-    apart = np.diff(heights) / ladders.dpi * 72
-    assert (apart > 7.5).all()  # points, the size of the letters
+    assert not covered(bonds)
+    assert not covered(ladders)
+    assert len(ladders.axes[-1].texts) == count + 1
 
 
 def test_the_same_scores_give_the_same_picture():
-    board, scores, facts = make_board(many(2), CONTROLS)
-    first, second = (figures.png(fsd_by_bond(board, scores, facts), dpi=40) for _ in range(2))
+    board, scores, _ = make_board(many(2), CONTROLS)
+    first, second = (figures.png(fsd_by_bond(board, scores), dpi=40) for _ in range(2))
     assert first == second
 
 
 def test_nothing_to_draw_says_so():
     board, scores, facts = make_board({"b": rows("b", SCANS, failed=range(20))}, [])
-    assert "No model" in drawn(fsd_by_bond(board, scores, facts))[0]
+    assert "No model" in drawn(fsd_by_bond(board, scores))[0]
     assert "No control" in drawn(control_ladders(board, facts))[0]
 
 
@@ -130,13 +179,13 @@ def test_perturbed_models_are_in_no_figure_that_compares_models():
     models = {"a": rows("a", SCANS), "b": rows("b", SCANS * 1.2)}
     alone, beside = make_board(models, CONTROLS), make_board(models, CONTROLS, DEFECTS)
     pictures = [
-        [figures.png(fsd_by_bond(board, scores, facts), dpi=40),
+        [figures.png(fsd_by_bond(board, scores), dpi=40),
          figures.png(control_ladders(board, facts), dpi=40)]
         for board, scores, facts in (alone, beside)
     ]  # fmt: skip
     assert pictures[0] == pictures[1]
     board, scores, facts = make_board({}, CONTROLS, DEFECTS)
-    said = drawn(fsd_by_bond(board, scores, facts))[0]
+    said = drawn(fsd_by_bond(board, scores))[0]
     assert said == "No model has a scored scan; perturbed models are not in this figure."
     assert "zero forces  17.0" in drawn(control_ladders(board, facts))
 

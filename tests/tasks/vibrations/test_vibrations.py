@@ -35,8 +35,10 @@ from pesbench.tasks.vibrations import run as vibrations
 from pesbench.tasks.vibrations.metrics import compare_frequencies, count_imaginary, geometry_rmsd
 from pesbench.tasks.vibrations.molecules import find_vibrations
 from pesbench.tasks.vibrations.score import COLUMNS, METRICS, vibration_rows
+from pesbench.tasks.vibrations.section import frequency_errors
 from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import Vibrations, write_vibrations
+from pictures import covered
 from shards import run_vibrations, write_vibration_scores
 
 SETTINGS = VibrationSettings()
@@ -889,3 +891,20 @@ def test_nothing_to_score_is_said(toys_set, tmp_path):
         write_vibration_scores(
             tmp_path / "v.h5", tmp_path / "v.h5", tmp_path / "o.parquet", scan_set=tmp_path / "s.h5"
         )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 30])
+def test_texts_of_the_figure_of_one_and_of_thirty_models_cover_nothing(count):
+    errors = np.geomspace(4, 1100, 20)
+    scores = {f"a-model-{k}": pd.DataFrame({"status": "ok", "reference_status": "ok",
+                                            "mae_cm1": errors * (1 + 0.1 * k)})
+              for k in range(count)}  # fmt: skip
+    figure = frequency_errors(scores)
+    assert not covered(figure)
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert means == pytest.approx([errors.mean() * (1 + 0.1 * k) for k in range(count)])
+    scores["exact"] = scores["a-model-0"].assign(mae_cm1=0.0)
+    assert frequency_errors(scores).axes[0].get_xscale() == "linear"

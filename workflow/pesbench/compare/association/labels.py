@@ -1,8 +1,7 @@
-"""Names beside the dots of a scatter plot that cover and cross as little as can be.
+"""Short labels beside the dots of a scatter plot that cover and cross as little as can be.
 
-Each name tries many places about its dot and takes the one of least cost, given the places of the
-others, in turns until none moves; of several orders the best counts. No chance is in it: the same
-dots give the same places.
+Each label tries many places about its dot and takes the one of least cost, given the places of the
+others, in turns until none moves. No chance is in it: the same dots give the same places.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _TURNS = 8
-_PLACES = 300  # that each name tries
-_ACROSS_POINTS, _UP_POINTS = 12.0, 6.0  # between them
-_GAP_POINTS = 1.5  # about a name and about a line
+_PLACES = 400  # that each label tries
+_ACROSS_POINTS, _UP_POINTS = 5.0, 5.0  # between them
+_GAP_POINTS = 1.5  # about a label and about a line
 _DOT_GAP_POINTS = 2.5  # about the dots of others
-_LEAST_LINE_POINTS = 5.0  # a name nearer to its dot needs no line
-# cost of a place: points to the dot, and for each other name, dot or line in the way
+_LEAST_LINE_POINTS = 5.0  # a label nearer to its dot needs no line
+# cost of a place: points to the dot, and for each other label, dot or line in the way
 _COVERS, _CROSSES, _PASSES = 2000.0, 500.0, 200.0
 
 
@@ -71,21 +70,10 @@ def places(dots: Array, sizes: Array, inside: Array, radius: float) -> Array:
         radius: Radius of a dot.
     """
     tried = [_candidates(dot, size, inside, radius) for dot, size in zip(dots, sizes, strict=True)]
-    near = np.abs(dots[:, None] - dots[None]) < sizes[:, None]
-    crowded = np.argsort(-near.all(axis=2).sum(axis=1), kind="stable")
-    across, up = (np.argsort(column, kind="stable") for column in dots.T)
-    found = []
-    for order in (crowded, crowded[::-1], across, across[::-1], up):
-        centres = _in_turns(order, tried, dots, sizes, radius)
-        found.append((_total(centres, dots, sizes, radius), centres))
-    return min(found, key=lambda one: one[0])[1]
-
-
-def _in_turns(
-    order: NDArray[np.intp], tried: Sequence[Array], dots: Array, sizes: Array, radius: float
-) -> Array:
-    """Centres if the labels choose in this order, again and again until none moves."""
     centres = np.array([some[0] for some in tried])
+    # those with least room about them choose first
+    near = np.abs(dots[:, None] - dots[None]) < 2 * (sizes[:, None] + radius)
+    order = np.argsort(-near.all(axis=2).sum(axis=1), kind="stable")
     placed = np.zeros(len(dots), dtype=bool)
     for _ in range(_TURNS):
         before = centres.copy()
@@ -97,12 +85,6 @@ def _in_turns(
         if (centres == before).all():
             break
     return centres
-
-
-def _total(centres: Array, dots: Array, sizes: Array, radius: float) -> float:
-    every = np.arange(len(dots))
-    costs = [_cost(k, centres[k : k + 1], dots, sizes, centres, every != k, radius) for k in every]
-    return float(np.sum(costs))
 
 
 def _candidates(dot: Array, size: Array, inside: Array, radius: float) -> Array:

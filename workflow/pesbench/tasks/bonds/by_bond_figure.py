@@ -24,6 +24,7 @@ _ROW_INCH, _LETTER_INCH = 0.21, 0.078
 _CELL_INCH, _ALL_CELLS_INCH = 0.58, 14.0  # width of a cell, and of all of them at most
 _TEXT_INCH = 0.48  # a narrower cell has no room for its number
 _TOP_INCH, _BOTTOM_INCH, _RIGHT_INCH = 0.82, 0.12, 0.85
+_LEAST_INCH = (5.4, 1.1)  # width of the explanation, height of the colour bar
 _APART = 0.4  # between blocks of rows or columns
 _BEYOND_ZERO = 1.5  # colours end at this multiple of what zero forces score
 _NOTHING: Mapping[str, Any] = {"fc": "white", "ec": "0.75", "hatch": "////", "lw": 0}
@@ -118,7 +119,7 @@ def _places(blocks: Sequence[Sequence[str]]) -> dict[str, float]:
 def _frame(
     rows: Mapping[str, float], columns: Mapping[str, float], cells: pd.DataFrame
 ) -> tuple[Figure, Axes, bool]:
-    """Axes with names beside the rows and bond types above the columns, in inches as told above.
+    """Axes with names beside the rows and bond types above the columns, in inches.
 
     Returns:
         The figure, its axes, and whether a cell has room for a number.
@@ -126,16 +127,18 @@ def _frame(
     across, down = max(columns.values()) + 1, max(rows.values()) + 1
     cell = min(_CELL_INCH, _ALL_CELLS_INCH / across)
     left = 0.25 + _LETTER_INCH * max(map(len, rows))
-    width, height = left + cell * across + _RIGHT_INCH, _TOP_INCH + _ROW_INCH * down + _BOTTOM_INCH
+    wide = cell >= _TEXT_INCH
+    top = _TOP_INCH if wide else _TOP_INCH + _LETTER_INCH * max(map(len, columns))
+    width = max(left + cell * across + _RIGHT_INCH, _LEAST_INCH[0])
+    height = top + max(_ROW_INCH * down, _LEAST_INCH[1]) + _BOTTOM_INCH
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes(
-        (left / width, _BOTTOM_INCH / height, cell * across / width, _ROW_INCH * down / height)
-    )
+    across_inch, down_inch = cell * across, _ROW_INCH * down
+    place = (left, height - top - down_inch, across_inch, down_inch)
+    axes = figure.add_axes(tuple(np.divide(place, (width, height, width, height))))
     axes.set(xlim=(-0.5, across - 0.5), ylim=(down - 0.5, -0.5))
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     planned = cells["n_planned"].groupby("bond").max()
-    wide = cell >= _TEXT_INCH
     axes.set_xticks(
         list(columns.values()),
         [f"{bond.replace('-', '–')}\n{planned[bond]}" for bond in columns],
@@ -177,7 +180,7 @@ def _explain(
     """Legend above the columns, colour bar beside the rows."""
     width, height = figure.get_size_inches()
     box = axes.get_position()
-    long = min(box.height, 2.4 / height)
+    long = min(max(box.height, _LEAST_INCH[1] / height), 2.4 / height)
     bar = figure.add_axes((box.x1 + 0.15 / width, box.y1 - long, 0.13 / width, long))
     figure.colorbar(colours, cax=bar, extend=extend, label=f"mean {FSD_LABEL}")
     bar.grid(visible=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pesbench.core.section import Drawing, Section, SectionInputs, Table
-from pesbench.files.figures import GREY, PALETTE, saying, style
+from pesbench.files.figures import PALETTE, saying, style
 from pesbench.metrics.aggregate import seed_of
 from pesbench.metrics.board import mean_columns, mean_table, scored_values
 from pesbench.tasks.vibrations.task import TASK
@@ -81,28 +80,24 @@ def frequency_errors(scores: Mapping[str, pd.DataFrame]) -> Figure:
     errors = {name: values for name, values in errors.items() if len(values)}
     if not errors:
         return saying("No model has a molecule with frequencies to compare.")
+    every = np.concatenate(list(errors.values()))
     with style():
-        figure = Figure(figsize=(6.4, 0.9 + 0.28 * len(errors)), layout="constrained")
+        figure = Figure(figsize=(6.4, 0.9 + 0.24 * len(errors)), layout="constrained")
         axes = figure.subplots()
-        for y, ((name, values), colour) in enumerate(
-            zip(errors.items(), cycle(PALETTE), strict=False)
-        ):
-            # seaborn's own jitter draws from the global generator: the file would differ each time
+        for y, (name, values) in enumerate(errors.items()):
+            # the same places in every run
             generator = np.random.default_rng(seed_of(f"jitter {name}"))
-            sns.scatterplot(
-                x=values.to_numpy(),
-                y=y + generator.uniform(-0.2, 0.2, len(values)),
-                color=colour,
-                s=14,
-                alpha=0.6,
-                linewidth=0,
-                legend=False,
-                ax=axes,
-            )
-            axes.plot(values.mean(), y, "D", ms=5, mfc=colour, mec="black", mew=0.8, zorder=5)
+            places = y + generator.uniform(-0.2, 0.2, len(values))
+            axes.plot(values, places, "o", ms=3.8, color=PALETTE[0], alpha=0.5, mew=0)
+            axes.plot(values.mean(), y, "D", ms=5, mfc="white", mec="black", mew=1.0, zorder=5)
         axes.set_yticks(range(len(errors)), list(errors))
         axes.set(xlabel="frequency MAE (cm⁻¹)", ylabel="", ylim=(len(errors) - 0.5, -0.5))
-        axes.set_xlim(left=0)
-        axes.axvline(0, color=GREY, lw=0.8)
+        if every.min() > 0:  # one molecule far off leaves the others apart
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.set_xlim(left=0)
         axes.grid(visible=True, axis="x")
     return figure
