@@ -259,8 +259,10 @@ def test_the_section_begins_with_the_sentence_of_the_verdict(monkeypatch, nine):
     assert [one.name for one in section.tables] == names
     assert "## Each family alone, and left out once" in section.files["association.md"]
     assert len(section.tables[1].rows) == 2 * 9  # two tests, nine packages
-    assert "Which molecule fails: within models fsd_full" in section.notes[2]
-    assert section.notes[3].startswith("A rough curve is not sufficient for failures: ")
+    (told,) = section.tables[3].notes
+    assert told.startswith("Which molecule fails: within models fsd_full")
+    assert told in section.files["association.md"]
+    assert section.notes[2].startswith("A rough curve is not sufficient for failures: ")
 
 
 def test_variants_of_one_package_are_one_family_and_it_alone_can_be_supported():

@@ -7,12 +7,9 @@ from pesbench.compare.association.figure import association
 from pesbench.compare.association.text import (
     HEADING,
     NO_REFERENCE,
-    families_table,
+    further_tables,
     named_tests_table,
-    partials_table,
     to_markdown,
-    within_sentence,
-    within_table,
 )
 from pesbench.compare.inputs import CompareInputs
 from pesbench.core.section import Drawing, Section, Table
@@ -29,7 +26,7 @@ def section(inputs: CompareInputs) -> Section:
     return Section(
         title=HEADING,
         answer=f"Does smoothness predict stability here? {found.answer.primary_verdict.sentence}",
-        tables=_tables(found),
+        tables=[Table("named_tests", named_tests_table(found.table)), *further_tables(found)],
         figures=_figures(found) if can_be_resolved(compared) else [],
         notes=_notes(found),
         files={
@@ -37,16 +34,6 @@ def section(inputs: CompareInputs) -> Section:
             "association.md": to_markdown(found, title, inputs.made),
         },
     )
-
-
-def _tables(found: Associations) -> list[Table]:
-    tables = {
-        "named_tests": named_tests_table(found.table),
-        "families": families_table(found.answer),
-        "given_accuracy": partials_table(found.partials),
-        "within_models": within_table(found.table),
-    }
-    return [Table(name, rows) for name, rows in tables.items() if len(rows)]
 
 
 def _figures(found: Associations) -> list[Drawing]:
@@ -58,7 +45,6 @@ def _notes(found: Associations) -> tuple[str, ...]:
     return (
         f"Primary: {found.answer.primary_verdict.sentence}",
         f"Secondary: {found.answer.secondary_verdict.sentence}",
-        within_sentence(found.table),
         *found.counterexamples,
         "Rank correlation of the mean metric of the scans with the survival time lost in the "
         "dynamics. A point is one variant of a model, averaged over its seeds; the population is "

@@ -16,6 +16,7 @@ from pesbench.compare.association.correlations import Association, Level
 from pesbench.compare.association.panel import CHEAP_METRICS, FAILED, RESPONSES, TIME_LOST
 from pesbench.compare.association.partials import COVARIATES, Partial
 from pesbench.compare.association.verdicts import PRIMARY, SECONDARY, SIGNIFICANCE, Answer
+from pesbench.core.section import Table
 from pesbench.core.text import markdown, markdown_list, markdown_paragraph, markdown_table, number
 
 HEADING = COMPARISON.title
@@ -316,26 +317,41 @@ def _grid(table: pd.DataFrame) -> str:
     return markdown_table(table, words)
 
 
-def _beyond(found: Associations) -> list[str]:
-    """Families left out, accuracy, single molecules, counterexamples."""
-    parts = []
-    families = families_table(found.answer)
-    if len(families):
-        parts += [
-            "## Each family alone, and left out once",
-            "A statement about models has to hold without any one family.",
-            _grid(families),
-        ]
-    parts += [
-        "## Given the accuracy of the models",
-        "ρ of the variants that have the covariate, and what is left of it given the ranks of the "
-        "covariate. A covariate of which at least half of the variants cannot be told from zero "
-        "forces is saturated: it orders nothing, and no correlation is given.",
-        _grid(partials_table(found.partials)),
-        "## Which molecule fails",
-        markdown(within_sentence(found.table)),
-        _grid(within_table(found.table)),
+def further_tables(found: Associations) -> list[Table]:
+    """Families left out, accuracy, single molecules; those that have rows."""
+    tables = [
+        Table(
+            "families",
+            families_table(found.answer),
+            "Each family alone, and left out once",
+            ["A statement about models has to hold without any one family."],
+        ),
+        Table(
+            "given_accuracy",
+            partials_table(found.partials),
+            "Given the accuracy of the models",
+            [
+                "ρ of the variants that have the covariate, and what is left of it given the ranks "
+                "of the covariate. A covariate of which at least half of the variants cannot be "
+                "told from zero forces is saturated: it orders nothing, and no correlation is "
+                "given."
+            ],
+        ),
+        Table(
+            "within_models",
+            within_table(found.table),
+            "Which molecule fails",
+            [within_sentence(found.table)],
+        ),
     ]
+    return [table for table in tables if len(table.rows)]
+
+
+def _further(found: Associations) -> list[str]:
+    """These tables, and the counterexamples."""
+    parts = []
+    for table in further_tables(found):
+        parts += [f"## {table.title}", *(markdown(note) for note in table.notes), _grid(table.rows)]
     if found.counterexamples:
         parts += [
             "## Necessary, sufficient",
@@ -381,7 +397,7 @@ def to_markdown(
             "Means over the scans and trajectories that all models of a test share:",
             _grid(points),
         ]
-    parts += _beyond(found)
+    parts += _further(found)
     parts += ["## Left out", markdown_list(_left_out(data, answer))]
     if len(data.start_failures):
         parts += [
