@@ -372,7 +372,7 @@ def test_runs_far_from_their_temperature_are_counted_and_those_of_another_molecu
     row, cells = _one(runs)
     assert row["temperature_off"] == pytest.approx(0.005)
     assert (row["md_n_temperature_off"], row["md_n_frozen"]) == (2, 1)
-    assert cells["temperature"] == "+0.5 %, 2 off, 1 frozen"
+    assert cells["temperature (% of nominal)"] == "100.5, 2 off, 1 frozen"
     assert cells["changed"] == "n/a"  # scores of earlier versions
     row, cells = _one(runs.assign(graph_changed=[True, False, None, False, True]))
     assert row["md_n_graph_changed"] == 1  # of those that survive

@@ -203,8 +203,14 @@ def _pair_text(
 ) -> str:
     found = ladder.compare(claim.quantity, one, other)
     names = f"{one.name} against {other.name}"
+    beside = [
+        f"{QUANTITIES[column].title} {_apart(ladder, column, one, other)}"
+        for column in claim.beside
+        if ladder.compare(column, one, other).n
+    ]
     if not found.n:
-        return f"{names}: {decided.value}, the two share no number of it"
+        told = f" ({'; '.join(beside)})" if beside else ""
+        return f"{names}: {decided.value}, the two share no number of it{told}"
     limit = found.difference.limit
     noise = "seed noise unknown"
     if np.isfinite(limit):
@@ -213,11 +219,7 @@ def _pair_text(
             known = f"a factor of {number(np.exp(limit))}"
         noise = f"seed noise makes up to {known}"
     told = [noise, *([f"{found.n} {quantity.of}"] if quantity.of else [])]
-    told += [
-        f"{QUANTITIES[column].title} {_apart(ladder, column, one, other)}"
-        for column in claim.beside
-        if ladder.compare(column, one, other).n
-    ]
+    told += beside
     return (
         f"{names}: {quantity.title} {number(found.one * quantity.scale)} against "
         f"{number(found.other * quantity.scale)} {quantity.unit}, "

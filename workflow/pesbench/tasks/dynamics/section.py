@@ -52,7 +52,7 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
             else "Order: n/a, because no run was repeated with half the time step."
         ),
         "A median of fewer runs than planned has their number in brackets. Temperature: median of "
-        "what is reached above the nominal one, and the number of surviving runs that are more "
+        "what is reached of the nominal one, and the number of surviving runs that are more "
         f"than {100 * OFF:.0f} % off or frozen (below {100 * FROZEN:.0f} %). Changed: surviving "
         "runs that end with another bond graph. "
         "dynamics (s): all runs"
@@ -75,10 +75,10 @@ def _median_cell(row: Mapping[str, Any], column: str) -> str:
 
 
 def _temperature_cell(row: Mapping[str, Any]) -> str:
-    """What is reached above the nominal temperature, and how many runs are far from it."""
+    """What is reached of the nominal temperature, and how many runs are far from it."""
     if pd.isna(row["temperature_off"]):
         return "n/a"
-    text = f"{100 * row['temperature_off']:+.1f} %"
+    text = f"{100 * (1 + row['temperature_off']):.1f}"
     if row["md_n_temperature_off"]:
         text += f", {row['md_n_temperature_off']:.0f} off"
     return text + (f", {row['md_n_frozen']:.0f} frozen" if row["md_n_frozen"] else "")
@@ -141,7 +141,7 @@ def _text_row(row: Mapping[str, Any]) -> dict[str, str]:
         "drift (meV/atom/ps)": _median_cell(row, "energy_drift"),
         "RMS (meV/atom)": _median_cell(row, "energy_rms"),
         "order": _order_cell(row),
-        "temperature": _temperature_cell(row),
+        "temperature (% of nominal)": _temperature_cell(row),
         "changed": number(row["md_n_graph_changed"], 1),
         "not finished": _not_finished(row),
         "dynamics (s)": number(row["md_seconds"]),
