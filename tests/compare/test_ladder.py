@@ -946,6 +946,18 @@ def test_a_claim_without_seeds_is_not_decided(maker):
     assert "(seed noise unknown; 8 scans; windowed FSD lower by" in line
 
 
+def test_a_model_of_which_no_run_survives_has_no_drift_and_its_survival_is_told(maker):
+    maker.add("base", 10.0, dynamics=trajectories("base", 0.1))
+    dies = trajectories("direct", 300.0, life_ps=1.5)
+    maker.add("direct", 10.0, {"forces": "direct"}, dynamics=dies)
+    found = maker.make()
+    (line,) = ladder_claims.lines(ladder_claims.findings(found))
+    assert "the two share no number of it (FSD the same; windowed FSD the same;" in line
+    assert "survival lower by 0.500)" in line
+    assert np.isnan(rows_of(found).loc["direct", DRIFT])
+    assert "drift, RMS of 0 of 4 runs" in rows_of(found).loc["direct", "missing"]
+
+
 def test_the_fsd_in_the_loss_is_told_with_what_it_costs(maker):
     maker.add("base", 10.0, dynamics=trajectories("base", 0.1))
     maker.add("fsd", 8.0, {"fsd_weight": 0.002}, dynamics=trajectories("fsd", 0.4))
