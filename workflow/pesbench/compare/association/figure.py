@@ -142,14 +142,14 @@ def _scatter(axes: Axes, test: Association, lost: Array, looks: Mapping[str, Loo
         colour, marker = looks[family]
         axes.plot(x, y, marker, color=colour, **_DOT, zorder=4, clip_on=False)
     axes.set_xlim(*_limits(test.x))
-    said = _TITLES[test.metric]
+    said = f"{_TITLES[test.metric]}: "
     if test.n < LEAST_VARIANTS:
-        said += f":  not resolved at n = {test.n}"
+        said += f"not resolved at n = {test.n}"
     elif np.isfinite(test.spearman):
-        said += f":  ρ = {test.spearman:.2f}"
+        said += f"ρ = {test.spearman:.2f}"
         if np.isfinite(test.interval.low):
-            said += f"  ({test.interval.low:.2f} to {test.interval.high:.2f})"
-        said += f",  p = {test.p:.2g},  n = {test.n}"
+            said += f" ({test.interval.low:.2f} to {test.interval.high:.2f})"
+        said += f", p within families = {test.p:.2g}, n = {test.n}"
     axes.set_title(said, loc="left", fontsize=8.5, color="0.25")
     axes.set_xlabel(f"mean {_METRICS[test.metric]}")
     axes.tick_params(length=3)

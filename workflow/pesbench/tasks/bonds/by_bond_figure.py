@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from pesbench.core.bond_graph import to_hydrogen
 from pesbench.files.figures import saying, style
 from pesbench.metrics import aggregate
 from pesbench.tasks.bonds.board import EQUAL, scan_values, scored_rows
@@ -56,6 +57,7 @@ def scan_table(scores: Mapping[str, pd.DataFrame], column: str = "fsd_full") -> 
 def fsd_by_bond(board: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Figure:
     """The mean FSD of each model on each bond type, and how many scans there are.
 
+    The mean over the scans that rank stands right of their bond types, before bonds to hydrogen.
     Below the models stand zero forces, and of each other kind of control the one with the highest
     FSD. Perturbed models are left out: there are dozens, and each is a point of a ladder.
 
@@ -75,8 +77,8 @@ def fsd_by_bond(board: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Figu
     others = worst[worst["defect"] != "zero"]["model"].tolist()
     cells = scan_table({name: scores[name] for name in (*models, *zero, *others)})
     bonds = sorted(cells["bond"].unique())
-    to_hydrogen = [bond for bond in bonds if "H" in bond.split("-")]
-    heavy = [bond for bond in bonds if bond not in to_hydrogen]
+    heavy = [bond for bond in bonds if not to_hydrogen(bond)]
+    with_hydrogen = [bond for bond in bonds if to_hydrogen(bond)]
     overall = known.assign(bond=_MEAN, mean=known["fsd_full"]).set_index("model")
     overall = overall.loc[[*models, *zero, *others]].reset_index()[list(cells.columns)]
     cells = pd.concat([cells, overall]).set_index(["model", "bond"])
@@ -85,7 +87,7 @@ def fsd_by_bond(board: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Figu
     top = min(top, _BEYOND_ZERO * float(means.loc[zero].max())) if zero else top
     colours = ScalarMappable(Normalize(0, max(top, 1e-9)), "viridis_r")  # dark is rough
     rows = _places([models, zero, others])
-    columns = _places([heavy, to_hydrogen, [_MEAN]])
+    columns = _places([heavy, [_MEAN], with_hydrogen])
     with style():
         figure, axes, wide = _frame(rows, columns, cells)
         for (name, bond), cell in cells.iterrows():
