@@ -50,6 +50,7 @@ _OF_STATUS: Mapping[str, Outcome] = {
     "out_of_memory": Outcome.CENSORED,
     "unsupported": Outcome.NOT_AT_RISK,
     "masked": Outcome.NOT_AT_RISK,
+    "not_evaluated": Outcome.NOT_AT_RISK,  # in none of the results that were merged
 }
 
 
