@@ -175,8 +175,14 @@ def test_options_default_to_what_is_declared():
     scans = ["--molecules", "f", "--name", "n", "--out", "o", "--skipped", "s"]
     read = cli.parser().parse_args
     ranks = config_keys().rank_by
-    for words in (["section", "bonds", *models], ["merge", "a", "--out", "o"], ["report", "r"]):
+    for words in (
+        ["section", "bonds", *models],
+        ["compare", "pairs", *models],
+        ["merge", "a", "--out", "o"],
+        ["report", "r"],
+    ):
         assert read(words).rank_by == ranks == "fsd_full"
+        assert read(words).entry_coverage == config_keys().entry_coverage == 0.9
     assert str(read(["section", "bonds", *models]).models_file) == "config/models.yaml"
     assert read(["scan-molecules", *scans]).bonds == MoleculeScansSettings.bonds
 

@@ -429,6 +429,13 @@ def test_a_bad_configuration(base, case):
     _refused(base, config, *said)
 
 
+def test_the_entry_threshold_reaches_the_report_and_is_a_share(base):
+    assert resolve(_config(), base).report.entry_coverage == 0.9
+    run = resolve(_config(entry_coverage=1, rank_by="force_mae"), base)
+    assert (run.report.rank_by, run.report.entry_coverage) == ("force_mae", 1)
+    _refused(base, _config(entry_coverage=90), "`entry_coverage`", "at most 1")
+
+
 def test_a_score_that_cannot_rank(base):
     _refused(base, _config(rank_by="fsd_ful"), "`rank_by`", "did you mean 'fsd_full'?")
 

@@ -71,7 +71,7 @@ def section_ran(run: ReportRun, name: str) -> dict[str, Sequence[str]]:
 
 
 def _ranking(run: ReportRun) -> list[str]:
-    return ["--rank-by", run.rank_by, "--entry-coverage", f"{run.entry_coverage:g}"]
+    return ["--rank-by", run.rank_by, "--entry-coverage", str(run.entry_coverage)]
 
 
 def section_command(
