@@ -5,10 +5,10 @@ of two models needs only what these two share. Everything here is a pure functio
 unit of resampling is the system, as in `pesbench.metrics.aggregate`.
 
 Of 30 models there are 435 pairs, so that intervals of 95 % would part 22 equal pairs. Whether a
-pair differs is decided with a critical value for all pairs at once: the 95 % quantile, over
-bootstrap samples, of the largest |difference − its mean| in standard errors (single-step max-T;
-Westfall & Young, Resampling-Based Multiple Testing, 1993; Romano & Wolf, Econometrica 73, 1237
-(2005)). So at most 5 % of boards have any pair that is parted by chance.
+pair differs is decided for all pairs at once: p is the share of bootstrap samples in which the
+largest |difference − its mean| of any pair, in standard errors, is as large as that of the pair
+(single-step max-T; Westfall & Young, Resampling-Based Multiple Testing, 1993; Romano & Wolf,
+Econometrica 73, 1237 (2005)). So at most 5 % of boards have any pair that is parted by chance.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class Paired:
         tied: Share of the scans on which both have the same.
         p: Adjusted for all pairs: share of bootstrap samples in which any pair is as far from its
             mean, in standard errors, as the mean of this pair is from 0.
-        critical: The critical value of all pairs, in standard errors of a pair; NaN without one.
     """
 
     n: Counts
@@ -58,7 +57,6 @@ class Paired:
     won: Array
     tied: Array
     p: Array
-    critical: float
 
     @property
     def differs(self) -> Mask:
@@ -97,8 +95,7 @@ def paired_differences(
     sizes = both @ member  # (P, K)
     n, systems = both.sum(axis=1), (sizes > 0).sum(axis=1)
     mean = _ratio(difference.sum(axis=1), n)
-    low, high, p, critical = _decisions(difference @ member, sizes, mean, systems, tiny, name,
-                                        resamples)  # fmt: skip
+    low, high, p = _decisions(difference @ member, sizes, mean, systems, tiny, name, resamples)
 
     def square(upper: Array, lower: Array) -> Array:
         whole = np.full((m, m), np.nan)
@@ -121,7 +118,6 @@ def paired_differences(
         won=square(_ratio(less, n), _ratio(more, n)),
         tied=square(tied, tied),
         p=square(p, p),
-        critical=critical,
     )
 
 
@@ -132,8 +128,8 @@ def _ratio(total: Array | Counts, count: Array | Counts) -> Array:
 
 def _decisions(
     sums: Array, sizes: Array, mean: Array, systems: Counts, tiny: float, name: str, resamples: int
-) -> tuple[Array, Array, Array, float]:
-    """Intervals, adjusted p and the critical value of P pairs.
+) -> tuple[Array, Array, Array]:
+    """Intervals and adjusted p of P pairs.
 
     Args:
         sums: Differences summed over the scans of a system, (P, K).
@@ -147,7 +143,7 @@ def _decisions(
     low, high, p = (np.full(len(mean), np.nan) for _ in range(3))
     asked = np.flatnonzero(systems >= LEAST_SYSTEMS)
     if not len(asked):
-        return low, high, p, float("nan")
+        return low, high, p
     weights = resample(sums.shape[1], f"paired {name}", resamples).astype(np.float64)
     drawn = _ratio(weights @ sums[asked].T, weights @ sizes[asked].T)  # (R, asked)
     few, centre = systems[asked], mean[asked]
@@ -163,9 +159,9 @@ def _decisions(
     size = stats.norm.isf(stats.t.sf(size, few - 1))
     if not spread.any():
         p[asked] = np.where(size > 0, 1 / (resamples + 1), 1.0)
-        return low, high, p, float("nan")
+        return low, high, p
     largest = np.nanmax(np.abs(drawn - centre)[:, spread] / error[spread], axis=1)
     reached = np.sort(largest)
     above = len(reached) - np.searchsorted(reached, size, side="left")
     p[asked] = (1 + above) / (1 + len(reached))
-    return low, high, p, float(np.quantile(reached, LEVEL, method="higher"))
+    return low, high, p
