@@ -256,7 +256,8 @@ def test_the_command_takes_a_calculator_parts_and_scans(tmp_path, capsys):
     """As the library call does with an instance: the same scores."""
     chosen = ["--parts", "scans", "--scans", "N-O/hydroxylamine_0-1", "C-S/*"]
     out = ["--out", str(tmp_path / "out.json")]
-    chosen += options(LOOSE)
+    # none of these curves of the pair potential has a minimum that the self-aligned FSD needs
+    chosen += options(replace(LOOSE, fsd_aligned=None))
     assert main(["check", "--calculator", "check_calculators:Smooth", *chosen, *out]) == 0
     content = json.loads((tmp_path / "out.json").read_text())
     ids = {row["scan"] for row in content["scans"]}
@@ -267,7 +268,8 @@ def test_the_command_takes_a_calculator_parts_and_scans(tmp_path, capsys):
     assert content["about"]["entry"]["settings"]["calculator"] == "check_calculators:Smooth"
     assert content["trajectories"] == []
     report = pesbench.check(fakes.Smooth(), parts=["scans"], scans=[chosen[3], chosen[4]])
-    assert content["scores"] == pytest.approx(dict(report.scores))
+    own = {name: None if math.isnan(x) else x for name, x in report.scores.items()}
+    assert content["scores"] == pytest.approx(own)
     assert "Smooth: passed" in capsys.readouterr().out
 
 
