@@ -357,3 +357,26 @@ def test_two_checks_in_a_process_and_the_command_say_the_same(tmp_path):
     shown = ase.io.read(out.with_suffix(".extxyz"), index=":")
     assert len(shown) == reports[0].write_frames(tmp_path / "own.extxyz") == 2
     assert not math.isnan(shown[0].get_potential_energy())
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_ladder_on_the_page_is_that_of_the_study_with_the_verdicts_that_must_hold():
+    page = check_table.PAGE.read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in page.split("<!-- ladder -->\n")[1]
+        .split("<!-- end of ladder -->")[0]
+        .splitlines()
+    ]
+    titles, _, *rows = rows
+    verdicts = {row[0].strip("`"): row[titles.index("verdict")] for row in rows}
+    assert list(verdicts) == check_table.ladder()
+    assert verdicts[check_table.REFERENCE] == "passed"
+    must = {name for name, lost in check_table.time_lost().items() if lost > 0}
+    must |= set(check_table.MUST_FAIL)
+    assert {"gfn2-dip_1", "gfn2-curl_0.003", "gfn2-wall_30"} <= must
+    assert {verdicts[name] for name in must} == {"failed"}
+    others = page.split("<!-- others -->\n")[1].split("<!-- end of others -->")[0]
+    assert all(f"| `{name}` |" in others for name in check_table.OTHERS)

@@ -142,7 +142,7 @@ def stored(folder: Path, name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _row(report: dict[str, Any], beside: str) -> str:
+def _row(report: dict[str, Any], beside: list[str]) -> str:
     rows = {row["name"]: row for row in report["rows"]}
 
     def value(name: str) -> str:
@@ -152,25 +152,27 @@ def _row(report: dict[str, Any], beside: str) -> str:
         failed = rows[name]["verdict"] in ("fail", "error")
         return f"**{number:.3g}**" if failed else f"{number:.3g}"
 
-    verdict, _, why = report["verdict"].partition(": ")
+    verdict = report["verdict"].partition(":")[0]
+    first = next((r["name"].replace("_", " ") for r in report["rows"]
+                  if r["verdict"] in ("fail", "error")), "")  # fmt: skip
     names = ("gradient", "fsd_aligned", "spurious_extrema", "open_walls", "runs_failed",
              "energy_drift", "energy_rms", "energy_jump")  # fmt: skip
     others = [r["name"].replace("_", " ") for r in report["rows"]
               if r["verdict"] in ("fail", "error") and r["name"] not in names]  # fmt: skip
-    cells = [f"`{report['model']}`", beside, *(value(name) for name in names),
-             ", ".join(others), verdict, why.split(": ")[0].split(" (limit")[0]]  # fmt: skip
+    cells = [f"`{report['model']}`", *beside, *(value(name) for name in names),
+             ", ".join(others), verdict, first]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
 def table(reports: list[dict[str, Any]], lost: dict[str, float] | None = None) -> str:
     """A table of verdicts; with `lost`, beside the survival time that each loses."""
-    beside = "of no study" if lost is None else "lost (ps)"
-    titles = ("model", beside, "gradient (eV/Å)", "aligned FSD (Å⁻¹)", "spurious extrema",
-              "open walls", "runs failed", "drift", "RMS", "jump (meV)", "other rows that fail",
-              "verdict", "first reason")  # fmt: skip
+    titles = ["model", *([] if lost is None else ["lost (ps)"]), "gradient (eV/Å)",
+              "aligned FSD (Å⁻¹)", "spurious extrema", "open walls", "runs failed",
+              "drift (meV/atom/ps)", "RMS (meV/atom)", "jump (meV)", "other rows that fail",
+              "verdict", "first reason"]  # fmt: skip
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for report in reports:
-        lines.append(_row(report, "" if lost is None else f"{lost[report['model']]:.2f}"))
+        lines.append(_row(report, [] if lost is None else [f"{lost[report['model']]:.2f}"]))
     return "\n".join(lines) + "\n"
 
 
