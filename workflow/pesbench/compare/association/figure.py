@@ -150,7 +150,7 @@ def _scatter(axes: Axes, test: Association, lost: Array, looks: Mapping[str, Loo
         if np.isfinite(test.interval.low):
             said += f" ({test.interval.low:.2f} to {test.interval.high:.2f})"
         said += f", p within families = {test.p:.2g}, n = {test.n}"
-    axes.set_title(said, loc="left", fontsize=8.5, color="0.25")
+    axes.set_title(said, loc="left", fontsize=8, color="0.25")
     axes.set_xlabel(f"mean {_METRICS[test.metric]}")
     axes.tick_params(length=3)
 
