@@ -530,11 +530,20 @@ def test_models_that_are_equal_tie_whatever_the_order_of_the_sum():
 
 
 def test_drift_counts_by_its_size():
-    runs = run_rows(TIMES)
+    runs = run_rows({model: time + HORIZON for model, time in TIMES.items()})
     found = associate(scan_rows(LEVELS), runs, response="energy_drift_mev_per_atom_ps")
-    assert found.y == pytest.approx([1 / (9 - i) for i in range(9)])
+    assert found.y == pytest.approx([1 / (14 - i) for i in range(9)])
     signed = associate(scan_rows(LEVELS), runs, response="energy_jump_mev")
     assert (signed.y < 0).all()
+
+
+def test_what_a_run_does_while_it_breaks_is_no_drift():
+    broken = panel(
+        scan_rows(LEVELS), run_rows(TIMES), "fsd_full", response="energy_drift_mev_per_atom_ps"
+    )
+    assert broken.variants == ("m0", "m1", "m2", "m3", "m4")  # those that survive
+    assert set(broken.left_out) == {"m5", "m6", "m7", "m8"}
+    assert panel(scan_rows(LEVELS), run_rows(TIMES), "fsd_full").variants == tuple(LEVELS)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

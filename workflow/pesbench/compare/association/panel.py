@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pesbench.compare.association.statistics import rounded
+from pesbench.compare.inputs import survivors
 from pesbench.metrics.coverage import ENTRY_COVERAGE, why_left_out
 from pesbench.metrics.stability import FailureCause
 from pesbench.metrics.survival import (
@@ -335,7 +336,9 @@ def panel(
     left_out: dict[str, str] = {}
     x = _wide(scans, "scan", metric)
     derived = response in (TIME_LOST, FAILED)
-    y = _wide(runs, "trajectory", "time_ps" if derived else response)
+    # what a run does while it breaks is no drift
+    asked = runs if derived else survivors(runs)
+    y = _wide(asked, "trajectory", "time_ps" if derived else response)
     said = "trajectories" if derived else f"trajectories with {response}"
     named = sorted(
         _covered(x, least_scans, "scans with a score", left_out)
