@@ -139,7 +139,7 @@ def test_options_of_the_scan_set_reach_the_command(base):
     run = resolve(config, base)
     assert "--bonds-to-hydrogen" in run.scan_options
     assert run.quality_options[:4] == ["--failed-frames", "2", "--energy-jump-ev", "0.1"]
-    assert len(run.scans) == 4 + 6 + 5 + 4
+    assert len(run.scans) == 4 + 3 + 2 + 2  # of the bonds to hydrogen, one of each class
     parsed = cli.parser().parse_args([*COLLECT, *run.quality_options])
     assert (parsed.failed_frames, parsed.energy_jump_ev) == (2, 0.1)
     parsed = cli.parser().parse_args(
