@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
+from pesbench.core.interface import Status
 from pesbench.metrics import aggregate
 from pesbench.metrics.survival import Outcome, in_excess_of_reference, outcome, survival
 from pesbench.tasks.dynamics import conservation
@@ -190,6 +191,7 @@ def _row(
 def _failed(rows: pd.DataFrame) -> int:
     """Runs that failed, those among them that failed before their first step."""
     at_start = rows[rows["outcome"] == Outcome.NOT_AT_RISK.value]
+    at_start = at_start[at_start["status"].isin(list(Status))]  # merge adds those that never ran
     ways = zip(at_start["status"], at_start["failure"].fillna(""), strict=True)
     broken = sum(outcome(status, cause, 1.0) is Outcome.FAILED for status, cause in ways)
     return broken + int((rows["outcome"] == Outcome.FAILED.value).sum())
