@@ -737,9 +737,9 @@ def test_perturbed_models_stand_below_in_the_dynamics_and_not_among_the_seen():
         "model-0", "model-1", "ref (reference)",
         *(f"ripple_{dose} (perturbed)" for dose in ("0.01", "0.1", "1")),
     ]  # fmt: skip
-    inputs.scores["ripple_1"]["seen"] = "seen"  # as its base has
+    inputs.tables["bonds"]["ripple_1"]["seen"] = "seen"  # as its base has
     assert not bonds_section(of(inputs, "bonds")).tables
-    inputs.scores["model-1"]["seen"] = "seen"
+    inputs.tables["bonds"]["model-1"]["seen"] = "seen"
     (seen,) = bonds_section(of(inputs, "bonds")).tables
     assert seen.rows["model"].tolist() == ["model-0", "model-1", "ref"]
 
