@@ -206,9 +206,10 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
         jobs = copy.planned(*SMALL, *_models("ipea1-tight"))
     finally:
         registry.write_text(before)
-    once = ("entry", "run_on_cpu", "score", "model_section", "leaderboard", "page", "describe")
-    # sections tell of all models of the run, and so do association, ladder and pairs
-    assert jobs == dict.fromkeys(once, 1) | {"section": 3, "compare": 3}
+    once = ("entry", "score", "model_section", "leaderboard", "page", "describe")
+    # the scans are two shards; sections tell of all models, and so do association, ladder and pairs
+    more = {"run_on_cpu": 2, "section": 3, "compare": 3}
+    assert jobs == dict.fromkeys(once, 1) | more
 
 
 def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Copy) -> None:
@@ -217,8 +218,8 @@ def test_a_changed_setting_computes_only_its_model_and_a_citation_none(copy: Cop
     try:
         registry.write_text(before.replace("method: GFN1-xTB", "method: GFN1-xTB\n  accuracy: 0.5"))
         jobs = copy.planned(*SMALL)
-        # a shard of scans, two of dynamics; both scores
-        assert (jobs["run_on_cpu"], jobs["score"]) == (3, 2)
+        # two shards of scans, two of dynamics; both scores
+        assert (jobs["run_on_cpu"], jobs["score"]) == (4, 2)
         registry.write_text(before.replace("Grimme, Bannwarth", "S. Grimme, Bannwarth"))
         jobs = copy.planned(*SMALL)
         assert not {"run", "run_on_cpu"} & set(jobs)
