@@ -134,20 +134,23 @@ def partials(
 
 def _of_cards(data: Panel, held_out: Mapping[str, HeldOut]) -> _Covariate | str:
     """The variants whose models were judged on the same frames, those of the largest such group."""
-    known = [model for models in data.members for model in models if model in held_out]
-    if not known:
+    if not any(model in held_out for models in data.members for model in models):
         return "no model has a card that tells it"
-    frames = pd.Series([held_out[model].frames for model in known]).mode().iloc[0]
-    chosen = np.array(
-        [
-            all(model in held_out and held_out[model].frames == frames for model in models)
-            for models in data.members
-        ]
-    )
-    some = data.of(chosen)
+    frames = [_frames(models, held_out) for models in data.members]
+    known = [one for one in frames if one is not None]
+    if not known:
+        return "no variant has cards of all its models that tell it of the same frames"
+    most = pd.Series(known).mode().iloc[0]
+    some = data.of(np.array([one == most for one in frames]))
     values = [np.mean([held_out[model].force_mae for model in models]) for models in some.members]
     counts = (data.x_count > 0).astype(np.int64)
     return _Covariate(some, np.outer(values, counts), counts, None)
+
+
+def _frames(models: tuple[str, ...], held_out: Mapping[str, HeldOut]) -> str | None:
+    """The frames that all models of a variant were judged on; None where there are no such."""
+    frames = {held_out[model].frames if model in held_out else None for model in models}
+    return frames.pop() if len(frames) == 1 else None
 
 
 def _of_scans(
