@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -201,6 +202,19 @@ def test_held_out_errors_are_compared_on_the_same_frames(ten):
     assert one.refused == "7 variants have it, 8 are needed"
 
 
+def test_a_variant_of_which_a_seed_has_no_card_has_no_held_out_error(ten):
+    """Where no variant is whole there is nothing to compare; most frames are those of variants."""
+    seeds = replace(ten, members=tuple((f"v{k:02d}", f"v{k:02d}-again") for k in range(10)))
+    scans = scans_of(ten, force_mae=np.arange(10.0))
+    scans = pd.concat([scans, scans.assign(model=scans["model"] + "-again")])
+    alone = {f"v{k:02d}": HeldOut("one", 0.3) for k in range(10)}
+    one = by_name(partials(seeds, scans, None, alone, resamples=20))[HELD_OUT]
+    assert one.refused == "no variant has cards of all its models that tell it of the same frames"
+    whole = {f"v0{k}{end}": HeldOut("two", 0.1) for k in range(2) for end in ("", "-again")}
+    one = by_name(partials(seeds, scans, None, alone | whole, resamples=20))[HELD_OUT]
+    assert one.refused == "2 variants have it, 8 are needed"
+
+
 # --- necessary, sufficient -----------------------------------------------------------------------
 
 
@@ -233,3 +247,13 @@ def test_counterexamples_are_the_smoothest_that_fails_and_the_roughest_that_live
 def test_without_a_counterexample_nothing_is_said():
     assert counterexamples(doses(("dip", "dip", 140.0, 1.9, 2.0, 0))) == []
     assert counterexamples(doses()) == []
+
+
+def test_what_smoothness_tells_apart_is_no_counterexample():
+    """All that lose time are rougher than all that lose none: nothing speaks against the claim."""
+    fails = ("noise", "noise", 80.0, 0.2, 0.3, 0)
+    assert counterexamples(doses(fails, ("step", "step", 0.0, 2.0, 2.0, 0))) == []
+    rough, smooth = ("dip", "dip", 90.0, 2.0, 2.0, 0), ("step", "step", 0.0, 2.0, 2.0, 0)
+    _, sufficient = counterexamples(doses(fails, rough, smooth))
+    assert "dip (dip, fsd_full 90.0 Å⁻¹) loses nothing" in sufficient
+    assert "step" not in sufficient
