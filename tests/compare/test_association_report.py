@@ -204,7 +204,41 @@ def test_who_is_left_out_is_named():
     assert "- model-3: ran no dynamics." in text
     assert "- gone: has no trajectory that counts." in text
     assert "- 3 trajectories where the reference itself fails" in text
-    assert "- 6 trajectories not at risk" in text
+    assert "- 6 trajectories not at risk: 0 failed before the first step, 6 were not put" in text
+
+
+def test_a_seed_that_is_left_out_is_not_told_among_the_models_of_its_point():
+    inputs, entries = a_run(4, [(entry("again", calculator="model-0", repeat=1), 5.0, runs("", 2))])
+    entries["again"] = entry("again", calculator="model-0", repeat=1)
+    inputs.scores["again"]["status"] = "error"
+    points = readers._points(quick(inputs, entries)).set_index("variant")["models"]
+    assert points["model-0"] == "model-0"
+    inputs.scores["again"]["status"] = "ok"
+    points = readers._points(quick(inputs, entries)).set_index("variant")["models"]
+    assert points["model-0"] == "model-0, again"
+
+
+def test_models_that_fail_everywhere_or_nowhere_tell_no_molecules_apart():
+    """Their time lost may differ, so that there is a ρ, but no AUROC within a model."""
+    inputs, entries = a_run(1)
+    inputs.dynamics["model-0"]["outcome"] = "failed"
+    inputs.dynamics["model-0"]["time_ps"] = np.linspace(0.1, 1.0, len(SYSTEMS))
+    more, _ = a_run(2)
+    inputs.dynamics["model-1"] = more.dynamics["model-0"].assign(model="model-1")
+    inputs.scores["model-1"] = more.scores["model-1"]
+    entries["model-1"] = entry("model-1")
+    inputs.facts.append(model_facts(entries["model-1"], LEVEL))
+    said = readers.within_sentence(quick(inputs, entries).table)
+    assert said.endswith("reaches 1.00; within models it is n/a.")
+    assert "nan" not in said
+
+
+def test_one_molecule_is_not_said_to_fail_in_no_model():
+    inputs, entries = a_run(2)
+    for rows in inputs.dynamics.values():
+        rows.drop(index=rows.index[1:], inplace=True)  # noqa: PD002
+    said = readers.within_sentence(quick(inputs, entries).table)
+    assert said.endswith("the molecules with shared scans and trajectories (n = 1).")
 
 
 def test_a_scan_that_failed_is_missing_and_not_absent():
@@ -381,7 +415,7 @@ def test_start_failures_are_told_by_model_and_bounded_beside_both_tests():
     told = readers._start_failures_table(found.compared.start_failures)
     assert told.iloc[0].tolist() == ["model-0", "3 of 6", "2", "3", "3 close pair"]
     assert readers._grid(told) in text
-    assert "- 6 trajectories not at risk: 4 failed before the first step, 2 are unsupported" in text
+    assert "- 6 trajectories not at risk: 4 failed before the first step, 2 were not put" in text
     bound = found.answer.primary.if_start_failed.spearman
     assert f"fsd_full: ρ is {bound:.2f} (n = 6) if trajectories that failed before" in text
     cells = readers.named_tests_table(found.table)["ρ, start failures lose all"]

@@ -155,7 +155,10 @@ def within_sentence(table: pd.DataFrame) -> str:
     rows = _within_rows(table)
     row = rows[rows["metric"] == PRIMARY].iloc[0].to_dict()
     if np.isnan(row["spearman"]):
-        return "Which molecule fails: no model fails on some molecules and not on others."
+        return (
+            f"Which molecule fails: no model has a {PRIMARY} and a time lost that both differ over "
+            f"the molecules with shared scans and trajectories (n = {row['n_systems']:.0f})."
+        )
     low, high = row["spearman_low"], row["spearman_high"]
     tells = row["p"] < SIGNIFICANCE and (low if row["expected"] > 0 else -high) > 0
     said = "tells" if tells else "does not tell"
@@ -168,7 +171,7 @@ def within_sentence(table: pd.DataFrame) -> str:
         sentence += (
             f" The AUROC over all pairs of model and molecule, {row['auroc_pooled']:.2f}, tells "
             f"models apart: the bare name of the family reaches {row['auroc_family']:.2f}; within "
-            f"models it is {row['auroc']:.2f}."
+            f"models it is {_decimal(row['auroc'])}."
         )
     return sentence
 
@@ -192,7 +195,9 @@ def _points(found: Associations) -> pd.DataFrame:
             row["lost"], row["failed"] = test.y[k], test.failed[k]
     keys = sorted(rows, key=lambda name: (rows[name].get(PRIMARY, np.inf), name))
     family = {point.variant: point.family for point in found.compared.points.values()}
-    members = found.compared.cost.groupby("variant")["model"].agg(", ".join)
+    cost_of = found.compared.cost
+    gone = set(found.answer.primary.left_out) & set(found.answer.secondary.left_out)
+    members = cost_of[~cost_of["model"].isin(gone)].groupby("variant")["model"].agg(", ".join)
     return pd.DataFrame(
         [
             {
@@ -260,7 +265,7 @@ def _left_out(data: Compared, answer: Answer) -> list[str]:
     if absent:
         said.append(
             f"{absent} trajectories not at risk: {failed} failed before the first step, "
-            f"{absent - failed} are unsupported by the model."
+            f"{absent - failed} were not put to the model (unsupported, masked or not evaluated)."
         )
     said += [
         f"{data.runs_left_out[why]} trajectories {words}."
