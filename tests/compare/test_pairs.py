@@ -136,6 +136,18 @@ def test_models_without_a_common_scan_are_a_whole_section():
     assert csv_of(made, "pairs.csv")["differs"].isna().all()
 
 
+def test_a_pair_that_is_not_decided_is_not_said_to_differ():
+    scores = scores_of(a=BASE, b=BASE + 5, c=without(BASE + 5, *range(N - 4)))
+    made = section(inputs_of(scores))
+    said = "a differs from every other model of which it can be told."
+    assert made.answer == f"On the scans that both have, {said}"
+
+
+def test_a_model_without_a_score_changes_no_rank():
+    made = section(inputs_of(scores_of(a=BASE, b=BASE * 2, c=np.full(N, np.nan))))
+    assert any("None of the 2 ranks changes" in note for note in made.notes)
+
+
 def test_another_metric_ranks_and_other_roles_are_no_models():
     scores = scores_of(a=BASE, b=BASE * 2)
     scores["a"]["force_mae"] = 3.0

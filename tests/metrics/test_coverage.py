@@ -79,3 +79,10 @@ def test_where_a_model_takes_the_last_scan_there_is_no_rank_with_it():
     with_other, without_other = ranks_with_and_without(values, np.array([True, True, False]))
     assert with_other[2].tolist() == [0, 0, 0]
     assert without_other[2].tolist() == [1, 1, 0]  # equal means share the better rank
+
+
+def test_a_model_without_any_number_changes_no_rank():
+    """It cannot take part, so that nobody would share less with it."""
+    values = np.array([[1.0, 2.0, 3.0], [2.0, 1.0, 9.0], [NAN, NAN, NAN]])
+    with_other, without_other = ranks_with_and_without(values, np.array([True, True, False]))
+    assert with_other[2].tolist() == without_other[2].tolist() == [1, 2, 0]

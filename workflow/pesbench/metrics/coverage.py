@@ -58,7 +58,7 @@ def ranks_with_and_without(values: Array, enters: Mask) -> tuple[Counts, Counts]
     """Ranks of the models among the others when one model takes part, and when it does not.
 
     Only the scans that are shared change: what a model scores on a scan is its own. A model that
-    takes part is left out; one that does not is added.
+    takes part is left out; one that does not is added, unless it has no number at all.
 
     Args:
         values: Scores, lower is better, shape (M, n); NaN where a model has none.
@@ -73,7 +73,8 @@ def ranks_with_and_without(values: Array, enters: Mask) -> tuple[Counts, Counts]
     for j in range(m):
         others = np.flatnonzero(enters & (np.arange(m) != j))
         without = known[others].all(axis=0)
-        for which, shared in enumerate((without & known[j], without)):
+        with_it = without & known[j] if known[j].any() else without
+        for which, shared in enumerate((with_it, without)):
             if len(others) and shared.any():
                 found[which, j, others] = ranks(values[others][:, shared])
     return found[0], found[1]

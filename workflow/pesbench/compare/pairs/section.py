@@ -77,7 +77,9 @@ def _answer(found: Pairs) -> str:
         return ""
     first, alike = found.names[0], [found.names[k] for k in found.alike(0)]
     if not alike:
-        return f"On the scans that both have, {first} differs from every other model."
+        every = int(found.paired.decided[0].sum()) == len(found.names) - 1
+        others = "every other model" if every else "every other model of which it can be told"
+        return f"On the scans that both have, {first} differs from {others}."
     return f"On the scans that both have, {first} does not differ from {', '.join(alike)}."
 
 
