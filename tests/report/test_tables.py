@@ -400,6 +400,8 @@ def test_scans_without_a_minimum_leave_the_aligned_rank_alone_and_are_counted_wi
     board = board_of({"a": a, "b": rows("b", SCANS + 1)})
     assert board["rank_full"].tolist() == [1, 2]
     assert board["rank_aligned"].fillna(0).tolist() == [0, 1]
+    said = "a: no rank, self-aligned, because fewer scans have that score than the entry threshold"
+    assert any(note.startswith(said) for note in tables.notes(board))
 
 
 def test_a_model_without_any_minimum_says_why_it_has_no_self_aligned_fsd():

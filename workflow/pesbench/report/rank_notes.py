@@ -22,7 +22,7 @@ def rank_notes(models: pd.DataFrame, rank_by: str, perturbed: bool) -> list[str]
         what = "Only perturbed models were" if perturbed else "No model was"
         return [f"{what} run: there is nothing to rank."]
     left_out = [_left_out(row) for row in models.to_dict("records") if row["left_out"]]
-    return [_ranked(models, rank_by), *_changes(models), *left_out]
+    return [_ranked(models, rank_by), *_other_ranks(models), *_changes(models), *left_out]
 
 
 def _ranked(models: pd.DataFrame, rank_by: str) -> str:
@@ -56,6 +56,18 @@ def _costs(ranked: pd.DataFrame) -> str:
         return "; each of the others is missing in several models"
     told = [f"{row['model']} {row['n_costs']}" for row in rows.to_dict("records")]
     return f"; scans that one model alone lacks: {', '.join(told)}"
+
+
+def _other_ranks(models: pd.DataFrame) -> list[str]:
+    """Ranked models that have no rank by another score, by which others are ranked."""
+    ranked = models[models["rank"].notna()]
+    without = {c.title: ranked.loc[ranked[c.sort].isna(), "model"] for c in OTHER_RANKS.values()}
+    return [
+        f"{', '.join(names)}: no {title}, because fewer scans have that score than the entry "
+        "threshold asks for."
+        for title, names in without.items()
+        if 0 < len(names) < len(ranked)
+    ]
 
 
 def _changes(models: pd.DataFrame) -> list[str]:
