@@ -57,7 +57,7 @@ def self_aligned_deviation(
     α − d lies outside the scan or within a gap of missing frames are left out.
 
     A shift of the whole curve costs only the error of the interpolation, and so does a force that
-    is constant along the scan. Source: ours (tasks/bonds/README.md).
+    is constant along the scan and does no work on it. Source: ours (tasks/bonds/README.md).
 
     Args:
         coordinate: Bond lengths in Å, shape (F,), ascending.
