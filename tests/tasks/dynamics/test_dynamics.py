@@ -131,6 +131,7 @@ def _total(run, n_steps):
         ({"duration_ps": float("inf")}, "`duration_ps` is inf"),
         ({"duration_ps": 1e-5}, "less than a step of 0.5 fs"),
         ({"equilibration_ps": -0.1}, "`equilibration_ps` is -0.1"),
+        ({"equilibration_ps": 1e-4}, "less than a step of 0.5 fs; give a longer one, or 0 for"),
         ({"equilibration_ps": 2.0}, "leaves nothing of `duration_ps` (2.0); give a shorter one"),
         ({"replicates": 0}, "`replicates` is 0; give a whole number of at least 1 and at most"),
         ({"replicates": 1.5}, "`replicates` is 1.5"),

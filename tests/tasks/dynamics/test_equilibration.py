@@ -141,3 +141,13 @@ def test_a_model_that_fails_there_leaves_the_velocities():
 
     settle(run, [CHAIN], fails, max_steps=200, fmax=1e-4)
     assert np.array_equal(run.velocities, before)
+
+
+@pytest.mark.parametrize("max_steps", [0, 2])
+def test_without_a_minimum_the_velocities_stay(max_steps):
+    """The energy of the geometry, taken for that of a minimum, would make it half as hot again."""
+    run = _lockstep(300.0, PLACES + np.array([[0.05, 0, 0], [0, 0.02, 0], [0, 0, 0], [0, 0, 0.3]]))
+    thermalise(run, 1)
+    before = run.velocities.copy()
+    settle(run, [CHAIN], _trap, max_steps=max_steps, fmax=1e-4)
+    assert np.array_equal(run.velocities, before)

@@ -86,6 +86,11 @@ class DynamicsSettings:
                 f"dynamics: `duration_ps` is {self.duration_ps!r}, less than a step of "
                 f"{self.timestep_fs:g} fs; give a longer one"
             )
+        if self.equilibration_ps and self.equilibration_steps < 1:
+            raise UserError(
+                f"dynamics: `equilibration_ps` is {self.equilibration_ps!r}, less than a step of "
+                f"{self.timestep_fs:g} fs; give a longer one, or 0 for none"
+            )
         if self.equilibration_steps >= self.n_steps:
             raise UserError(
                 f"dynamics: `equilibration_ps` is {self.equilibration_ps!r}, which leaves nothing "

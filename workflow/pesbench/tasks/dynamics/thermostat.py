@@ -74,8 +74,9 @@ def settle(
     """Scale the velocities to the total energy of the nominal temperature.
 
     K becomes f k_B T − (U − U₀), with U the potential energy of the last geometry and U₀ that of
-    the minimum to which it relaxes, but at least an eighth of f k_B T. A trajectory whose last
-    geometry the model does not answer for keeps its velocities.
+    the minimum to which it relaxes, but at least an eighth of f k_B T. A trajectory of which no
+    minimum is found keeps its velocities: what its geometry holds is not known then, and taken for
+    nothing it would make the molecule half as hot again.
 
     Args:
         run: The integrator; its velocities are changed in place.
@@ -93,8 +94,9 @@ def settle(
     before = relax(here, evaluate, max_steps=0, fmax=fmax)
     minima = relax(here, evaluate, max_steps=max_steps, fmax=fmax)
     for (one, atoms), last, minimum in zip(places, before, minima, strict=True):
-        if last.status is not Status.OK or not np.isfinite(last.energy - minimum.energy):
-            logger.info("%s: keeps its velocities, %s", one.name, last.message)
+        known = last.status is Status.OK and minimum.converged
+        if not known or not np.isfinite(last.energy - minimum.energy):
+            logger.info("%s: keeps its velocities; %s", one.name, minimum.message)
             continue
         whole = one.degrees_of_freedom * units.kB * one.temperature_k
         wanted = max(whole - (last.energy - minimum.energy), LEAST_KINETIC * whole / 2)
