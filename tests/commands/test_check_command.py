@@ -19,7 +19,7 @@ import yaml
 
 import check_calculators as fakes
 import pesbench
-from checked import BLOCKED, LOOSE, options
+from checked import BLOCKED, LOOSE, conform, options
 from examples import faulty
 from pesbench.cli import main, parser
 from pesbench.commands.check import dynamics as short_dynamics
@@ -168,7 +168,8 @@ def _registry(tmp_path, **entry) -> list[str]:
 
 def test_the_command_passes_a_good_model(tmp_path, capsys):
     stale = tmp_path / "out.extxyz"
-    stale.write_text("of an earlier check")
+    conform(fakes.Pushed()).write_frames(stale)  # of an earlier check
+    assert stale.exists()
     assert main(["check", "fake", *_registry(tmp_path), *options(LOOSE)]) == 0
     assert not stale.exists()
     content = json.loads((tmp_path / "out.json").read_text())
@@ -243,6 +244,21 @@ def test_the_report_does_not_take_the_name_of_the_frames(tmp_path, caplog):
     assert main(["check", "fake", *_registry(tmp_path)[:2], "--out", str(out)]) == 2
     assert f"the frames of what fails are written to {out}; give another name" in caplog.text
     assert not out.exists()
+
+
+def test_geometries_and_weights_of_the_user_are_not_overwritten(tmp_path, caplog):
+    frames = tmp_path / "out.extxyz"
+    ase.io.write(frames, ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]))
+    before = frames.read_bytes()
+    assert main(["check", "fake", *_registry(tmp_path)]) == 2
+    assert f"{frames} is not of a check" in caplog.text
+    assert frames.read_bytes() == before
+    assert not (tmp_path / "out.json").exists()
+    weights = tmp_path / "w.pt"
+    shutil.copy("resources/weights/testbed-base.pt", weights)
+    named = ["--weights", str(weights), "--family", "testbed", "--out", str(weights)]
+    assert main(["check", *named]) == 2
+    assert "would write over it" in caplog.text
 
 
 @pytest.mark.parametrize("arguments", [["--parts", "fast"], ["--scans", "x"]])

@@ -65,6 +65,7 @@ def add(stages: Stages) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from pesbench.commands.check.report import may_be_replaced
     from pesbench.commands.check.run import PARTS, chosen_scans
     from pesbench.commands.check.supervised import (
         check_entry,
@@ -102,7 +103,12 @@ def _check(arguments: argparse.Namespace) -> int:
             f"check: `--out {out}`: the report is JSON, and the frames of what fails are written "
             f"to {frames}; give another name"
         )
-    check_outputs({"out": out, "frames": frames}, [])
+    check_outputs({"out": out, "frames": frames}, [entry.weights_path])
+    if not may_be_replaced(frames):
+        raise UserError(
+            f"check: {frames} is not of a check, and the frames of what fails would be written "
+            "there; give another --out, or move it"
+        )
     asked = {f.name: getattr(arguments, f"max_{f.name}") for f in fields(Limits)}
     report = check_entry(
         fetch_weights(entry),
