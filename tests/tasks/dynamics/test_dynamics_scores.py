@@ -374,9 +374,12 @@ def test_runs_far_from_their_temperature_are_counted_and_those_of_another_molecu
     assert (row["md_n_temperature_off"], row["md_n_frozen"]) == (2, 1)
     assert cells["temperature (% of nominal)"] == "100.5, 2 off, 1 frozen"
     assert cells["changed"] == "n/a"  # scores of earlier versions
-    row, cells = _one(runs.assign(graph_changed=[True, False, None, False, True]))
+    row, cells = _one(runs.assign(graph_changed=[True, False, False, False, None]))
     assert row["md_n_graph_changed"] == 1  # of those that survive
     assert cells["changed"] == "1"
+    row, cells = _one(runs.assign(graph_changed=[True, False, np.nan, False, True]))
+    assert np.isnan(row["energy_drift_error"])  # scores of two versions, merged
+    assert cells["changed"] == "n/a"
 
 
 def test_counts_stay_whole_numbers_beside_models_without_dynamics(tmp_path):

@@ -220,9 +220,10 @@ def _of_survivors(rows: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]
         "md_n_frozen": int((off < FROZEN - 1).sum()),
         "md_n_graph_changed": float("nan"),
     }
-    if "graph_changed" in rows:  # which scores of earlier versions lack, like the new error
+    # scores of earlier versions lack it, like the new error; merged ones may lack it in part
+    if "graph_changed" in rows and rows["graph_changed"].notna().all():
         found["energy_drift_error"] = drift_error(rows)
-        found["md_n_graph_changed"] = int(rows["graph_changed"].fillna(value=False).sum())
+        found["md_n_graph_changed"] = int(rows["graph_changed"].astype(bool).sum())
     return found
 
 

@@ -40,11 +40,11 @@ def notes(rows: pd.DataFrame) -> tuple[str, ...]:
         "the runs that survive, which have one length; what a run does while it breaks is no drift."
         + (
             " In square brackets stands the reference's own median over the same runs, below which "
-            "nothing can be measured, and"
+            "nothing can be measured, and ±"
             if has_reference
-            else " Behind"
+            else " Behind ± stands"
         )
-        + " ± the standard error of one run. "
+        + " the standard error of one run. "
         + (
             "Order: the order at which the RMS falls with the time step, 2 for a smooth "
             "conservative surface, as the median over the runs that survive with both steps."
