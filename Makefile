@@ -41,12 +41,13 @@ weights-testbed: $(STAMP)
 		results/weights/testbed-*.md resources/weights/
 
 # What README and docs show of dynamics and of the ladder, in two parts of some hours each. HOURS=3 stops after so long
-# (GNU timeout); the same command continues, each job from its checkpoint. What is finished is kept either way.
+# (GNU timeout); the same command continues, each job from its checkpoint. What is finished is kept either way. With
+# HOURS, Ctrl-C does not reach Snakemake: to stop early, send SIGINT to the process `timeout`.
 study: $(STAMP)
-	$(call limited,study.yaml); status=$$?; $(call keep,mini,mini.h5 skipped.csv); exit $$status
+	$(call limited,study.yaml); status=$$?; $(call keep,mini,mini.h5 skipped.csv) && exit $$status
 
 study-midsize: $(STAMP)
-	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv); exit $$status
+	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv) && exit $$status
 
 limited = $(if $(HOURS),timeout --signal=INT $(HOURS)h) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \
 	--keep-going
