@@ -246,6 +246,11 @@ def test_the_size_and_place_of_a_jump(jump):
     kink = np.r_[np.zeros(20), np.full(20, 0.01)]
     assert apart.most_abrupt(kink, 1e-6).ratio <= 1
     assert apart.most_abrupt(np.r_[np.zeros(30), 1e-9], 1e-6).ratio < 0.01
+    # a smooth step of the energy, 0.2 Å wide in steps of 0.05 Å, is none; two jumps in a row are
+    smooth = np.abs(np.diff(np.tanh(np.arange(-20, 21) / 2)))
+    assert apart.most_abrupt(smooth, 1e-6).ratio < 2
+    change[18] += jump
+    assert apart.most_abrupt(change, 0.01).ratio == pytest.approx(found.ratio)
 
 
 def test_the_approach_covers_cutoffs_from_far_to_contact():

@@ -125,9 +125,10 @@ def most_abrupt(change: Array, floor: float) -> Jump:
     """The step whose change is largest for its surroundings.
 
     The change of a step is compared with the median change of the `NEIGHBOURS` steps before it and
-    with that of those after it, whichever is larger, plus a floor for rounding. A kink, where a
-    force begins to change, is as large as what follows it and does not count; a jump is larger
-    than either.
+    with that of those after it, and with the smaller of the two steps beside it, whichever is
+    largest, plus a floor for rounding. A kink, where a force begins to change, is as large as what
+    follows it and does not count, nor does a slope that a smooth feature has over some steps; a
+    jump is within one step and larger than all of these.
 
     Args:
         change: Size of the change of each step, shape (K,), at least two.
@@ -137,7 +138,8 @@ def most_abrupt(change: Array, floor: float) -> Jump:
     for k, own in enumerate(change):
         sides = (change[max(k - NEIGHBOURS, 0) : k], change[k + 1 : k + 1 + NEIGHBOURS])
         usual = max(float(np.median(side)) for side in sides if len(side))
-        ratios[k] = own / (usual + floor)
+        beside = min(float(one) for one in (*sides[0][-1:], *sides[1][:1]))
+        ratios[k] = own / (max(usual, beside) + floor)
     step = int(np.argmax(ratios))
     return Jump(float(ratios[step]), float(change[step]), step)
 
