@@ -316,7 +316,7 @@ def test_hours_of_dynamics_are_steps_times_molecules():
     assert any(name.startswith("half-") for name in shards)
     for shard in shards.values():
         per_molecule = (shard.settings.n_steps + 1) * len(shard.settings.temperatures_k)
-        frames += len(shard.items) * (per_molecule + 20)  # of relaxation
+        frames += len(shard.items) * (per_molecule + 40)  # of two relaxations
     steps = sum(shard.settings.n_steps + 1 for shard in shards.values())
     seconds = frame_s * frames + 5e-4 * steps + 1.5 * len(shards)
     assert 3600 * found.part("dynamics").hours == pytest.approx(seconds, rel=1e-6)
@@ -533,11 +533,12 @@ def test_the_dearest_model_is_dropped_first_and_the_reference_never():
     run, facts = run_of(DEFAULT)
     probes = probes_of(run, {"mace-mini": 50.0, "gfn2-xtb": 5.0})
     without = [name for name in run.models if name != "mace-mini"]
-    hours = 1.01 * cost_of(budget.thinned(run, facts, without, 5), facts, probes)
+    fewest = budget.LEAST_SCANS  # mini has more than twice as many of its commonest bond, C-H
+    hours = 1.01 * cost_of(budget.thinned(run, facts, without, fewest), facts, probes)
     found = budget.propose(run, facts, probes, hours, built=True)
     assert found is not None
     assert found.dropped == ("mace-mini",)
-    assert found.per_bond >= 5
+    assert found.per_bond >= fewest
     assert "gfn2-xtb" in found.run.models
     assert {"control-zero", "control-reference"} <= set(found.run.models)
     # with all systems instead: the reference, then the others from the cheapest

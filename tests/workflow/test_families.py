@@ -222,9 +222,9 @@ def test_other_packages_run_the_models_of_their_family_again(
     pins.write_text(before.replace("tqdm==", "# tqdm=="))
     jobs = copy.planned(*FEW)
     pins.write_text(before)
-    # bonds and dynamics of the one model, bonds of the other
-    assert (jobs["environment"], jobs["run"], jobs["score"]) == (1, 2, 3)
-    assert jobs["run_on_cpu"] == 1
+    # bonds in two shards and dynamics of the one model, bonds of the other
+    assert (jobs["environment"], jobs["run"], jobs["score"]) == (1, 3, 3)
+    assert jobs["run_on_cpu"] == 2
     assert "reference" not in jobs
 
 
