@@ -296,7 +296,8 @@ def test_the_section_begins_with_the_sentence_of_the_verdict(monkeypatch, nine):
     (told,) = section.tables[3].notes
     assert told.startswith("Which molecule fails: within models fsd_full")
     assert told in section.files["association.md"]
-    assert section.notes[2].startswith("A rough curve is not sufficient for failures: ")
+    # here every perturbed model that loses time is rougher than those that lose none
+    assert not [note for note in section.notes if "rough curve" in note]
 
 
 def test_variants_of_one_package_are_one_family_and_it_alone_can_be_supported():
