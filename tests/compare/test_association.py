@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from panels import panel_of
 from pesbench.compare.association import correlations as association
 from pesbench.compare.association import statistics, verdicts
 from pesbench.compare.association import table as tables
@@ -258,28 +259,6 @@ def simulated_panel(generator, n, correlation, k=30, noise=0.5) -> Panel:
     return panel_of(
         x[:, None] + hard + noise * generator.normal(size=(n, k)),
         y[:, None] + hard + noise * generator.normal(size=(n, k)),
-    )
-
-
-def panel_of(x, y, families=None, failed=None) -> Panel:
-    n, k = np.shape(x)
-    return Panel(
-        metric="fsd_full",
-        response=TIME_LOST,
-        expected=1,
-        variants=tuple(f"v{i:02d}" for i in range(n)),
-        families=("one",) * n if families is None else tuple(families),
-        members=tuple((f"v{i:02d}",) for i in range(n)),
-        scans=(),
-        systems=tuple(f"s{i:02d}" for i in range(k)),
-        x_sum=np.asarray(x, float),
-        x_count=np.ones(k, int),
-        y_sum=np.asarray(y, float),
-        y_count=np.ones(k, int),
-        failed_sum=np.tile(np.arange(k) % 2.0, (n, 1)) if failed is None else failed,
-        y_all_fail=None,
-        y_all_survive=None,
-        left_out={},
     )
 
 

@@ -10,36 +10,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from panels import panel_of
 from pesbench.compare.association import statistics
 from pesbench.compare.association.known import counterexamples
-from pesbench.compare.association.panel import FAILED, TIME_LOST, Panel
+from pesbench.compare.association.panel import FAILED, Panel
 from pesbench.compare.association.partials import HELD_OUT, THERMAL, HeldOut, partials
 from pesbench.compare.association.within import within_models
 from pesbench.metrics.aggregate import resample
-
-
-def panel_of(x, y, families, failed=None, response=TIME_LOST) -> Panel:
-    """Variants with one scan and one trajectory of each molecule."""
-    n, k = np.shape(x)
-    return Panel(
-        metric="fsd_full",
-        response=response,
-        expected=1,
-        variants=tuple(f"v{i:02d}" for i in range(n)),
-        families=tuple(families),
-        members=tuple((f"v{i:02d}",) for i in range(n)),
-        scans=tuple(f"scan {s:02d}" for s in range(k)),
-        systems=tuple(f"s{s:02d}" for s in range(k)),
-        x_sum=np.asarray(x, float),
-        x_count=np.ones(k, int),
-        y_sum=np.asarray(y, float),
-        y_count=np.ones(k, int),
-        failed_sum=(np.asarray(y) > 0) * 1.0 if failed is None else failed,
-        y_all_fail=None,
-        y_all_survive=None,
-        left_out={},
-    )
-
 
 # --- within models -------------------------------------------------------------------------------
 
