@@ -172,6 +172,8 @@ def test_forces_without_energies():
     assert report.row("gradient").value is None
     assert "no energy" in report.row("gradient").note
     assert report.row("permutation_forces").verdict is Verdict.PASS
+    said = re.fullmatch(r"passed, without (\d+) rows: (.*) n/a: no energy", report.verdict)
+    assert int(said[1]) == sum(row.note.startswith("n/a") for row in report.rows) > 5
     assert report.scores["fsd_full"] > 0
     assert math.isnan(report.scores["energy_mae_aligned"])
     assert json.loads(report.to_json())["scores"]["energy_mae_aligned"] is None

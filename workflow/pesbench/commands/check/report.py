@@ -16,6 +16,7 @@ from ase.io import write
 
 FORMAT, VERSION = "pesbench-check", 1
 CONFORMANCE = "conformance"  # section of the rows that every check has
+NOT_APPLICABLE = "n/a: "  # how the note of a row begins that could not be measured
 NOTE_CHARACTERS, NOTE_LINES = 60, 3
 _TITLES = ("check", "value", "limit", "verdict", "note")
 
@@ -124,11 +125,18 @@ class CheckReport:
 
     @property
     def verdict(self) -> str:
-        """`passed`; `conforms` where conformance alone was asked; or `failed: <first reason>`."""
+        """`passed`; `conforms` where conformance alone was asked; or `failed: <first reason>`.
+
+        Rows that could not be measured are counted behind it, with the reason of the first.
+        """
         for row in self.rows:
             if row.failed:
                 return f"failed: {row.reason}"
-        return "conforms" if {row.section for row in self.rows} <= {CONFORMANCE} else "passed"
+        said = "conforms" if {row.section for row in self.rows} <= {CONFORMANCE} else "passed"
+        if missing := [row for row in self.rows if row.note.startswith(NOT_APPLICABLE)]:
+            count = "1 row" if len(missing) == 1 else f"{len(missing)} rows"
+            said += f", without {count}: {missing[0].name.replace('_', ' ')} {missing[0].note}"
+        return said
 
     @property
     def exit_code(self) -> int:
