@@ -120,6 +120,18 @@ def test_a_frame_that_fails_costs_its_scan_and_nothing_else(
     assert rows["C-C/a"]["fsd_full"] == 0.0
 
 
+def test_forces_whose_squares_overflow_are_no_score(toys, toy_set, tmp_path):
+    """They are finite, and so is their mean; the FSD would be NaN with the status ok."""
+    _run(fake_entry(), toy_set, tmp_path / "out.h5", IDS[:3])
+    with h5py.File(tmp_path / "out.h5", "r+") as file:
+        file[BAD]["forces"][FRAME] *= 1e200
+    with ScanSet(toy_set) as scan_set:
+        rows = {row["scan"]: row for row in score_rows(scan_set, [tmp_path / "out.h5"])}
+    assert rows[BAD]["status"] == Status.NONFINITE.value
+    assert "eV/Å, whose square is infinite" in rows[BAD]["message"]
+    assert rows["C-C/a"]["status"] == Status.OK.value
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "said"),
     [

@@ -61,6 +61,7 @@ WORDS = ("extremum", "bond_class", "fsd_aligned_reason")  # of those, text
 _CURVE_PLACES = PLACES[PLACES.index("extremum") : PLACES.index("bond_class")]
 REACHED_EV = (1, 2)  # energies above the minimum up to which errors are told, too
 TRAINED_ON = "no test: the model was trained on this scan"
+LARGEST_FORCE = 1e150  # eV/Å; the sum of squares of larger ones is infinite in float64
 COLUMNS = (
     *IDENTITY,
     *FORCE_METRICS,
@@ -254,6 +255,9 @@ def _row(
     status, message = evaluation.status, evaluation.message
     if status is Status.OK and not is_test:
         status, message = Status.MASKED, TRAINED_ON
+    if status is Status.OK and (largest := np.nanmax(np.abs(evaluation.forces))) > LARGEST_FORCE:
+        status = Status.NONFINITE
+        message = f"forces up to {largest:.0e} eV/Å, whose square is infinite"
     row: dict[str, Any] = {
         "model": model,
         "scan": scan.id,
