@@ -31,6 +31,14 @@ def test_a_hydrogen_that_changes_its_place():
     assert graph_changed(NUMBERS, BONDS, TIME, _moved(OH, -1.6 * OH))  # to nowhere
 
 
+def test_two_hydrogens_that_become_a_molecule():
+    """The bond of hydrogen is 1.2 times the sum of its radii, and longer when it is hot."""
+    numbers, nothing = np.array([1, 1]), np.zeros((0, 2), dtype=np.int64)
+    positions = np.zeros((len(TIME), 2, 3))
+    positions[:, 1, 0] = np.where(TIME < 0.1, 1.6, 0.76)
+    assert graph_changed(numbers, nothing, TIME, positions)
+
+
 def test_a_vibration_at_the_end_changes_nothing():
     swing = 1.1 * OH + 0.6 * OH * np.sin(2 * np.pi * np.arange(51) / 5)
     assert swing.max() > 1.6 * OH
