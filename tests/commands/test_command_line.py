@@ -92,6 +92,19 @@ def trajectories(toy_set, tmp_path_factory):
     return out
 
 
+def test_an_interrupt_is_one_line(tmp_path, monkeypatch, caplog):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.yaml").write_text(
+        "mine: {family: ase, calculator: 'ase.calculators.emt:EMT'}\n"
+    )
+    monkeypatch.setattr("pesbench.commands.check.supervised.check_entry", interrupted)
+    assert main(["check", "mine", "--models-file", "models.yaml"]) == cli.INTERRUPTED
+    assert caplog.messages[-1] == "pesbench: interrupted; the same command continues"
+
+
 def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.chdir(tmp_path)
     words = ["export", "--trajectories", str(trajectories)]

@@ -20,6 +20,8 @@ from pesbench.core.text import LineFormatter
 from pesbench.orchestration import running
 from pesbench.orchestration.surroundings import check_python, shut_out
 
+INTERRUPTED = 130  # exit code, as of a shell after Ctrl-C
+
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     values = vars(arguments)
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0, 1 where `check` found a limit violated or `strict` a model that failed, 2
         for bad input (one line on stderr), 75 where the machine failed and a second call
-        continues.
+        continues, 130 where the user interrupted it.
     """
     shut_out()
     messages = logging.StreamHandler(sys.stderr)
@@ -49,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_python()
         _check_outputs(arguments)
         return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        logging.getLogger("pesbench").error("pesbench: interrupted; the same command continues")
+        return INTERRUPTED
     except (UserError, HostError) as error:
         failure = error
     except MemoryError as error:
