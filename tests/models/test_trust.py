@@ -481,5 +481,5 @@ def test_shipped_and_plain_weights_pass_the_look(place: Path) -> None:
     for path in matches(WEIGHTS, "*.model"):
         check_weights(families()["mace"], path)
     with (WEIGHTS / "testbed-base.pt").open("rb") as file:
-        assert defect(file, None) is None
+        assert defect(file, families()["testbed"].weights) is None
         assert file.read() is not None  # it is left open

@@ -162,10 +162,13 @@ class WeightFormat:
         package: Package that the class of the pickled network belongs to; None where the file
             holds a dictionary.
         cure: What to do about any other file.
+        member: Name of a file that the weights must hold, where they are a folder in a zip archive
+            and no file of torch; "" for torch's.
     """
 
     package: str | None
     cure: str
+    member: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def fetch_weights(entry: ModelEntry) -> ModelEntry:
 
     def wrong(path: Path) -> str | None:
         with path.open("rb") as file:
-            return defect(file, form.package)
+            return defect(file, form)
 
     try:
         pin = download.fetch(weights, sha256=entry.settings.get("sha256"), defect=wrong)

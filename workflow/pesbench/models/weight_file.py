@@ -10,8 +10,10 @@ import io
 import os
 import pickletools
 import zipfile
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from pesbench.core.family import WeightFormat
 from pesbench.core.text import quoted
 
 _HEAD_BYTES = 4096
@@ -22,6 +24,7 @@ _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
+_UNREADABLE = "is cut short or damaged: its zip archive has no readable directory"
 
 
 class _Bounded(io.BufferedReader):
@@ -40,16 +43,15 @@ class _Bounded(io.BufferedReader):
         return content
 
 
-def defect(file: BinaryIO, package: str | None) -> str | None:
-    """Error of a file that should hold a pickled network or dictionary, or None.
+def defect(file: BinaryIO, form: WeightFormat) -> str | None:
+    """Error of a file that should hold the weights of a family, or None.
 
-    Only the kind of file and the class at the top of the pickle are looked at, nothing is
-    unpickled: what passes may still not load.
+    Only the kind of file, and the class at the top of the pickle or the names in the archive are
+    looked at, nothing is unpickled: what passes may still not load.
 
     Args:
         file: Open for reading, at its start.
-        package: Top-level package that the class of the network belongs to, such as `mace`; None
-            where the file should hold a dictionary of tensors and plain values.
+        form: What the file should be.
 
     Returns:
         The predicate of a sentence whose subject is the file, such as "is an HTML page".
@@ -58,14 +60,18 @@ def defect(file: BinaryIO, package: str | None) -> str | None:
     size = file.seek(0, os.SEEK_END)
     if not head:
         return "is empty"
+    if head.startswith(_ZIP) and form.member:
+        return _defect_of_folder(file, form.member)
     if head.startswith(_ZIP):
-        return _defect_of_zip(file, size, package)
-    if head.startswith(_PICKLE):
+        return _defect_of_zip(file, size, form.package)
+    if head.startswith(_PICKLE) and not form.member:
         return None  # torch's format before 1.6, or another pickle, which fails when it is loaded
     if head.startswith(_GIT_LFS):
         return "is a pointer of Git LFS and not the file itself (`git lfs pull` fetches it)"
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is an HTML page, no weights"
+    if form.member:
+        return "is no zip archive"
     if head.startswith(_HDF5):
         return "is an HDF5 file, no weights of torch"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
@@ -83,6 +89,19 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.start >= len(head) - 3  # a character cut at the end of what was read
     return True
+
+
+def _defect_of_folder(file: BinaryIO, member: str) -> str | None:
+    bounded = _Bounded(file)  # type: ignore[arg-type]
+    try:
+        with zipfile.ZipFile(bounded) as archive:
+            if member not in {PurePosixPath(name).name for name in archive.namelist()}:
+                return f"is a zip archive without {member}"
+            return None
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError):
+        return _UNREADABLE
+    finally:
+        bounded.detach()  # the file is the caller's
 
 
 def _defect_of_zip(file: BinaryIO, size: int, package: str | None) -> str | None:
@@ -103,7 +122,7 @@ def _defect_of_zip(file: BinaryIO, size: int, package: str | None) -> str | None
             with archive.open(data) as pickled:
                 return _defect_of_pickle(pickled.read(_MOST_PICKLE_BYTES), package)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError):
-        return "is cut short or damaged: its zip archive has no readable directory"
+        return _UNREADABLE
     finally:
         bounded.detach()  # the file is the caller's
 

@@ -74,7 +74,7 @@ def read_weights(path: Path, sha256: str | None, family: Family) -> Weights:
         raise UserError(
             f"{path}: has sha256 {found} now, {sha256} was agreed to; put the right file there"
         )
-    if wrong := defect(io.BytesIO(content), family.weights.package):
+    if wrong := defect(io.BytesIO(content), family.weights):
         raise UserError(f"{path} {wrong}; {family.weights.cure}")
     return Weights(path, found, content, family.weights.cure)
 
@@ -104,6 +104,6 @@ def check_weights(family: Family, path: Path) -> None:
     """
     assert family.weights is not None
     with path.open("rb") as file:
-        wrong = defect(file, family.weights.package)
+        wrong = defect(file, family.weights)
     if wrong is not None:
         raise UserError(f"{path} {wrong}; {family.weights.cure}")
