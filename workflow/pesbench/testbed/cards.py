@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pesbench.core.errors import UserError, reading
+from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Model
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
@@ -29,7 +28,7 @@ from pesbench.models.torch_devices import choose_device
 from pesbench.testbed.tensors import ScanTensors, check_elements, scan_tensors
 from pesbench.testbed.training import HISTORY, Training
 from pesbench.testbed.variants import Variant
-from pesbench.training.frames import errors, read_parts
+from pesbench.training.frames import errors, read_parts, read_record
 from pesbench.training.sampling import TEST_SEEN, TEST_UNSEEN, TRAIN, VALID, seed_number
 
 N_ROTATIONS = 4
@@ -77,21 +76,6 @@ def read_scans(scan_set: Path | None, ids: Sequence[str]) -> list[ScanTensors]:
                 ) from error
             found.append(scan_tensors(scan, q, used))
     return found
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Origin of frames, for their card.
-
-    Raises:
-        UserError: the file is missing or holds something else.
-    """
-    with reading(path, "no record of frames", "`pesbench sample` writes it with them"):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        method = data["method"]
-        return {
-            "level_of_theory": method["settings"].get("method", method["name"]),
-            **{key: data[key] for key in ("seen", "unseen", "sampling", "counts")},
-        }
 
 
 def train_variant(

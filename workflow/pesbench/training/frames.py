@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from pesbench.core.errors import UserError
+from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Model
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID
@@ -61,6 +63,21 @@ def read_parts(frames: Path) -> dict[str, list[Atoms]]:
     if missing := [part for part in (TRAIN, VALID) if part not in parts]:
         raise UserError(f"{frames}: holds no {missing[0]} frame; sample more")
     return parts
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Origin of frames, for their card.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    with reading(path, "no record of frames", "`pesbench sample` writes it with them"):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        method = data["method"]
+        return {
+            "level_of_theory": method["settings"].get("method", method["name"]),
+            **{key: data[key] for key in ("seen", "unseen", "sampling", "counts")},
+        }
 
 
 def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
