@@ -1,0 +1,1 @@
+"""Family `apax`: its description, its adapter, and apax with the switches of the experiment."""
