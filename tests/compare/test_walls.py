@@ -1,0 +1,236 @@
+"""The comparison of repulsion and readout: seeds, shared pairs, prefactors and claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from examples import REPO
+from pesbench.compare.comparison import ReportRun, comparisons
+from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.walls.claims import ALL, FEWER, NOT_ALL, findings
+from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, potentials
+from pesbench.compare.walls.section import section, seeds
+from pesbench.core.errors import UserError
+from pesbench.models.facts import model_facts
+from pesbench.models.registry import ModelEntry
+from pesbench.training.apax_variants import read_variants
+
+SHA256 = "0" * 64
+PAIRS = [f"bond/ethanol_{k}-{k + 1}" for k in range(8)]
+PLAIN = {"n_basis": 16, "readout": "linear", "repulsion": "none", "repulsion_scale": 0.1,
+         "repulsion_cutoff": 1.5}  # fmt: skip
+
+
+def entry(name: str, seed_of: str | None = None, family: str = "apax") -> ModelEntry:
+    settings: dict[str, Any] = {"weights": f"{name}.zip", "sha256": SHA256}
+    return ModelEntry(name, family, settings | ({"seed_of": seed_of} if seed_of else {}))
+
+
+def write_card(name: str, trained: float | None = None, **switches: Any) -> None:
+    content: dict[str, Any] = {
+        "sha256": SHA256,
+        "switches": PLAIN | switches,
+        "training": {"epochs": 2},
+        "errors": {"seen": {"force_mae_mev_per_angstrom": 20.0}},
+        "repulsion": None,
+    }
+    if trained is not None:
+        scale = content["switches"]["repulsion_scale"]
+        content["repulsion"] = {"initial": scale, "best": {"prefactor": trained}}
+    Path(f"{name}.json").write_text(json.dumps(content))
+
+
+def table(
+    good: int, failed: int = 0, radius: float = 0.6, pairs: Sequence[str] = tuple(PAIRS)
+) -> pd.DataFrame:
+    """Scores of which the first pairs are monotone and the last ones failed."""
+    n = len(pairs)
+    status = ["ok"] * (n - failed) + ["nonfinite"] * failed
+    ok = np.array([one == "ok" for one in status])
+    hole = np.where(np.arange(n) < good, 0.0, radius)
+    rows = {
+        "pair": list(pairs),
+        "kind": "bond",
+        "system": "ethanol",
+        "status": status,
+        "monotone": np.where(ok, hole == 0, np.nan).astype(float),
+        "hole_radius_angstrom": np.where(ok, hole, np.nan),
+        "n_spurious_minima": np.where(ok, (hole > 0) * 2.0, np.nan),
+    }
+    frame = pd.DataFrame(rows)
+    contact = frame.iloc[:1].assign(pair="contact/ethanol_0-5", kind="contact", monotone=0.0)
+    return pd.concat([frame, contact], ignore_index=True)
+
+
+def inputs(tables: Mapping[str, pd.DataFrame], **seed_of: str) -> CompareInputs:
+    entries = {name: entry(name, seed_of.get(name)) for name in tables}
+    return CompareInputs(
+        facts=[model_facts(one, "GFN2-xTB") for one in entries.values()],
+        tables={"approach": dict(tables)},
+        entries=entries,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def found(claims: pd.DataFrame, potential: str) -> dict[tuple[str, str], str]:
+    rows = claims[claims["potential"] == potential]
+    return {(row.claim, row.other): row.finding for row in rows.itertuples()}
+
+
+def test_seeds_are_one_potential_and_every_pair_has_a_place() -> None:
+    write_card("zbl", 0.11, repulsion="zbl")
+    write_card("zbl-seed_2", 0.13, repulsion="zbl")
+    write_card("plain")
+    every, pairs = potentials(
+        inputs(
+            {"zbl": table(7), "zbl-seed_2": table(5, failed=2, radius=0.7), "plain": table(0)},
+            **{"zbl-seed_2": "zbl"},
+        )
+    )
+    assert pairs == sorted(PAIRS)  # bonds only
+    assert [(one.name, len(one.seeds)) for one in every] == [("zbl", 2), ("plain", 1)]
+    first, second = every[0].seeds
+    assert (first.n_monotone, first.n_failed, first.n_pairs) == (7, 0, 8)
+    assert (second.n_monotone, second.n_failed, second.n_pairs) == (5, 2, 8)
+    assert (first.prefactor, second.prefactor) == (0.11, 0.13)
+    assert second.hole_radius_angstrom == 0.7
+    assert second.n_spurious_minima == 2  # of the pair that has numbers
+    assert every[1].seeds[0].prefactor is None
+    assert not first.all_monotone
+
+
+def test_pairs_that_one_of_them_cannot_have_are_counted_for_none() -> None:
+    write_card("a")
+    write_card("b")
+    other = table(8)
+    other.loc[other["pair"] == PAIRS[0], "status"] = "unsupported"
+    every, pairs = potentials(inputs({"a": table(0, pairs=PAIRS[:5]), "b": other}))
+    assert pairs == PAIRS[1:5]
+    assert [one.seeds[0].n_pairs for one in every] == [4, 4]
+
+
+def test_the_factor_of_the_testbed_is_that_of_the_physical_repulsion() -> None:
+    Path("soft.json").write_text(
+        json.dumps(
+            {
+                "sha256": SHA256,
+                "switches": {"readout": "linear", "repulsion": "zbl", "repulsion_scale": 0.1},
+                "repulsion_scale": 0.2,
+            }
+        )
+    )
+    write_card("zbl", 14.0, repulsion="zbl", repulsion_scale=14.4)
+    every, _ = potentials(inputs({"soft": table(8), "zbl": table(8)}))
+    soft, zbl = every
+    assert soft.choices["repulsion_scale"] == pytest.approx(0.1 * COULOMB_EV_ANGSTROM)
+    assert soft.seeds[0].prefactor == pytest.approx(0.2 * COULOMB_EV_ANGSTROM)
+    assert (zbl.choices["repulsion_scale"], zbl.seeds[0].prefactor) == (14.4, 14.0)
+
+
+def test_seeds_whose_cards_differ_are_refused() -> None:
+    write_card("a")
+    write_card("a-seed_2", n_basis=8)
+    with pytest.raises(UserError, match=r"differs in 'n_basis' .*correct `seed_of`"):
+        potentials(inputs({"a": table(8), "a-seed_2": table(8)}, **{"a-seed_2": "a"}))
+
+
+def test_a_claim_is_asked_of_every_seed() -> None:
+    zbl = {"repulsion": "zbl"}
+    for name, trained, switches in (
+        ("plain", None, {}),
+        ("n8", None, {"n_basis": 8}),
+        ("n8-seed_2", None, {"n_basis": 8}),
+        ("standard", 0.1, zbl),
+        ("best", 1.0, zbl | {"repulsion_scale": 1.0, "readout": "bounded"}),
+        ("best-seed_2", 1.0, zbl | {"repulsion_scale": 1.0, "readout": "bounded"}),
+        ("coulomb", 14.0, zbl | {"repulsion_scale": 14.4, "repulsion_cutoff": 3.5}),
+    ):
+        write_card(name, trained, **switches)
+    every, _ = potentials(
+        inputs(
+            {
+                "plain": table(2), "n8": table(1), "n8-seed_2": table(2), "standard": table(8),
+                "best": table(8), "best-seed_2": table(8, failed=1), "coulomb": table(8),
+            },
+            **{"n8-seed_2": "n8", "best-seed_2": "best"},
+        )
+    )  # fmt: skip
+    claims = findings(every)
+    basis = "another size of the basis leaves more holes than 16"
+    assert found(claims, "plain") == {("a plain network has holes", ""): "holds"}
+    assert found(claims, "n8") == {
+        ("a plain network has holes", ""): "holds",
+        (basis, "plain"): "in 1 of 2 seeds",
+    }
+    assert found(claims, "standard") == {("the standard ZBL is not enough", ""): "does not hold"}
+    (best,) = found(claims, "best").values()
+    assert best == "in 1 of 2 seeds"  # a pair that failed is not monotone
+    (coulomb,) = found(claims, "coulomb").values()
+    assert coulomb == "holds"
+    assert set(claims["expected"]) == {ALL, NOT_ALL, FEWER}
+
+
+def test_every_potential_of_the_experiment_is_in_a_claim() -> None:
+    """But for those of the factorial that the post says nothing of: 0.1, where it is not apax's
+    own, and 14.4 with a bounded readout."""
+    for name, one in read_variants(REPO / "config/apax.yaml").items():
+        network = vars(one.network)
+        write_card(name, network["repulsion_scale"] if one.network.repulsion == "zbl" else None,
+                   **network)  # fmt: skip
+    tables = {name: table(4) for name in read_variants(REPO / "config/apax.yaml")}
+    seeds_of = {
+        name: one.potential
+        for name, one in read_variants(REPO / "config/apax.yaml").items()
+        if one.potential != name
+    }
+    every, _ = potentials(inputs(tables, **seeds_of))
+    assert len(every) == 18
+    assert all(len(one.seeds) == 3 for one in every)
+    silent = {one.name for one in every} - set(findings(every)["potential"])
+    assert silent == {
+        "apax-linear-zbl_0.1-r_3.5", "apax-bounded-zbl_0.1-r_1.5", "apax-bounded-zbl_0.1-r_3.5",
+        "apax-bounded-zbl_14.4-r_1.5", "apax-bounded-zbl_14.4-r_3.5",
+    }  # fmt: skip
+
+
+def test_the_section_tells_what_it_counts() -> None:
+    write_card("zbl", 0.11, repulsion="zbl")
+    write_card("zbl-seed_2", 0.13, repulsion="zbl")
+    write_card("plain")
+    given = inputs(
+        {"zbl": table(8), "zbl-seed_2": table(8), "plain": table(0)}, **{"zbl-seed_2": "zbl"}
+    )
+    made = section(given)
+    assert "1 of 2 potentials are monotone on all 8 bonded pairs" in made.sentence
+    shown, claims = (one.rows for one in made.tables)
+    assert shown["after training"].tolist() == ["0.110 to 0.130", "–"]
+    assert shown["monotone pairs"].tolist() == ["8/8, 8/8", "0/8"]
+    assert len(claims) == 2
+    assert "(ethanol)" in made.notes[0]
+    assert len(seeds(potentials(given)[0])) == 3
+    assert set(made.files) == {"walls.csv", "walls_claims.csv"}
+
+
+def test_it_applies_to_potentials_whose_cards_tell() -> None:
+    comparison = comparisons()["walls"]
+    entries = {name: entry(name) for name in ("a", "b", "other")}
+    write_card("a")
+    run = ReportRun(entries, "GFN2-xTB", {"approach": ["a", "b", "other"]})
+    assert not comparison.applies(run)  # one alone
+    write_card("b")
+    Path("other.json").write_text(json.dumps({"sha256": SHA256}))  # as that of mace-mini
+    assert comparison.applies(run)
+    assert comparison.scores(run) == {"approach": ["a", "b"]}
+    assert [path.name for path in comparison.files(run)] == ["a.json", "b.json"]
+    assert not comparison.applies(ReportRun(entries, "GFN2-xTB", {"bonds": ["a", "b"]}))

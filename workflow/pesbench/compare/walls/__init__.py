@@ -1,0 +1,1 @@
+"""Comparison `walls`: repulsion, readout and basis against closest approach."""

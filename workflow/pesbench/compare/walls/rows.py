@@ -1,0 +1,147 @@
+"""The potentials of the experiment with their seeds, and how their walls are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.ladder.cards import Card, read_card, switched
+from pesbench.compare.walls.comparison import APPROACH, REPULSION
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+
+BOND = "bond"  # kind of the pairs that are counted
+COULOMB_EV_ANGSTROM = 14.3996  # e²/(4πε₀): the prefactor of the physical repulsion
+_NOT_TRIED = (Status.UNSUPPORTED.value, Status.MASKED.value)
+
+
+@dataclass(frozen=True)
+class Walls:
+    """The bonded pairs of one trained potential, of those that all potentials have.
+
+    Attributes:
+        model: Name of the entry.
+        n_pairs: Number of these pairs.
+        n_failed: Of them, without a number, as after an energy that is not finite.
+        n_monotone: Of them, whose energy rises everywhere; one that failed is none.
+        hole_radius_angstrom: Largest hole radius of them; NaN if all failed.
+        n_spurious_minima: Spurious minima of all of them.
+        prefactor: Prefactor of the repulsion after training, eV·Å; None without one.
+        force_mae_mev_per_angstrom: On held-out frames of molecules that it has seen; NaN if the
+            card does not tell.
+    """
+
+    model: str
+    n_pairs: int
+    n_failed: int
+    n_monotone: int
+    hole_radius_angstrom: float
+    n_spurious_minima: int
+    prefactor: float | None
+    force_mae_mev_per_angstrom: float
+
+    @property
+    def all_monotone(self) -> bool:
+        """Whether every pair is."""
+        return self.n_monotone == self.n_pairs
+
+
+@dataclass(frozen=True)
+class Potential:
+    """One potential with its seeds.
+
+    Attributes:
+        name: Name that its seeds share.
+        choices: Switches of its card; `repulsion_scale` in eV·Å.
+        seeds: Its trainings, the first one first.
+    """
+
+    name: str
+    choices: Mapping[str, Any]
+    seeds: Sequence[Walls]
+
+    def fits(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether its choices are these; a key that it does not have fits nothing but None."""
+        return all(self.choices.get(key) == value for key, value in wanted.items())
+
+
+def shared_pairs(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Bonded pairs that every model was asked and knows the elements of, sorted."""
+    found: set[str] | None = None
+    for rows in tables.values():
+        tried = rows[(rows["kind"] == BOND) & ~rows["status"].isin(_NOT_TRIED)]
+        found = set(tried["pair"]) if found is None else found & set(tried["pair"])
+    return sorted(found or ())
+
+
+def potentials(inputs: CompareInputs) -> tuple[list[Potential], list[str]]:
+    """The potentials in the order of the run, and the pairs that are counted.
+
+    Raises:
+        UserError: two entries are seeds of one potential, and their cards say otherwise.
+    """
+    cards = {name: read_card(inputs.entries[name]) for name in inputs.tables.get(APPROACH, {})}
+    told = {name: card for name, card in cards.items() if card and REPULSION in card.choices}
+    tables = {name: inputs.tables[APPROACH][name] for name in told}
+    pairs = shared_pairs(tables)
+    members: dict[str, list[str]] = {}
+    for name in told:
+        members.setdefault(inputs.entries[name].potential, []).append(name)
+    return [_potential(name, own, told, tables, pairs) for name, own in members.items()], pairs
+
+
+def _potential(
+    name: str,
+    members: Sequence[str],
+    cards: Mapping[str, Card],
+    tables: Mapping[str, pd.DataFrame],
+    pairs: Sequence[str],
+) -> Potential:
+    first = cards[members[0]]
+    for other in (cards[member] for member in members[1:]):
+        if keys := switched(other.choices, first.choices):
+            raise UserError(
+                f"{other.path}: differs in {min(keys)!r} from {first.path}, which the registry "
+                f"says is the same potential ({name!r}) with another seed; correct `seed_of`"
+            )
+    initial, _ = prefactors(first)
+    choices = {**first.choices, "repulsion_scale": initial}
+    seeds = [_walls(member, tables[member], pairs, cards[member]) for member in members]
+    return Potential(name, choices, seeds)
+
+
+def _walls(model: str, rows: pd.DataFrame, pairs: Sequence[str], card: Card) -> Walls:
+    own = rows[rows["pair"].isin(pairs)]
+    ok = own[own["status"] == Status.OK.value]
+    radii = ok["hole_radius_angstrom"].to_numpy(dtype=float)
+    return Walls(
+        model=model,
+        n_pairs=len(own),
+        n_failed=len(own) - len(ok),
+        n_monotone=int((ok["monotone"] == 1).sum()),
+        hole_radius_angstrom=float(np.nanmax(radii)) if np.isfinite(radii).any() else np.nan,
+        n_spurious_minima=int(ok["n_spurious_minima"].sum()),
+        prefactor=prefactors(card)[1],
+        force_mae_mev_per_angstrom=card.force_mae_mev_per_angstrom.get("seen", np.nan),
+    )
+
+
+def prefactors(card: Card) -> tuple[float | None, float | None]:
+    """Prefactor of the repulsion before and after training in eV·Å; None without a repulsion.
+
+    A card of apax tells them as they are. The factor of a testbed's potential is 1 where the
+    repulsion is physical.
+    """
+    content = json.loads(card.path.read_text(encoding="utf-8"))
+    if found := content.get("repulsion"):
+        return float(found["initial"]), float(found["best"]["prefactor"])
+    if "repulsion_scale" in content:
+        initial = COULOMB_EV_ANGSTROM * float(card.choices["repulsion_scale"])
+        return initial, COULOMB_EV_ANGSTROM * float(content["repulsion_scale"])
+    return None, None

@@ -1,0 +1,127 @@
+"""Section of repulsion and readout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.walls.claims import findings
+from pesbench.compare.walls.comparison import COMPARISON
+from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, Potential, potentials
+from pesbench.core.section import Section, Table
+from pesbench.core.text import csv_table, number
+
+_CHOICES = ("n_basis", "readout", "repulsion", "repulsion_cutoff")
+
+
+def section(inputs: CompareInputs) -> Section:
+    """Two tables; every number of every seed in `walls.csv`, the claims in `walls_claims.csv`.
+
+    Raises:
+        UserError: see `pesbench.compare.walls.rows.potentials`.
+    """
+    every, pairs = potentials(inputs)
+    claims = findings(every)
+    return Section(
+        title=COMPARISON.title,
+        sentence=_sentence(every, len(pairs)),
+        tables=[
+            Table("potentials", shown(every)),
+            Table("claims", _shown_claims(claims), title="What is claimed"),
+        ],
+        notes=_notes(pairs),
+        files={"walls.csv": csv_table(seeds(every)), "walls_claims.csv": csv_table(claims)},
+    )
+
+
+def _sentence(every: Sequence[Potential], n_pairs: int) -> str:
+    good = [one.name for one in every if all(seed.all_monotone for seed in one.seeds)]
+    if not n_pairs:
+        return "The potentials have no bonded pair in common."
+    return (
+        f"{len(good)} of {len(every)} potentials are monotone on all {n_pairs} bonded pairs that "
+        f"they share, in every seed{': ' if good else ''}{', '.join(good)}."
+    )
+
+
+def seeds(every: Sequence[Potential]) -> pd.DataFrame:
+    """One row a training: the choices, and the attributes of `Walls`.
+
+    `repulsion_scale` is the prefactor before training and `prefactor` that after it, in eV·Å.
+    """
+    rows = [
+        {
+            "potential": one.name,
+            **{key: one.choices.get(key) for key in (*_CHOICES, "repulsion_scale")},
+            **vars(seed),
+        }
+        for one in every
+        for seed in one.seeds
+    ]
+    return pd.DataFrame(rows)
+
+
+def shown(every: Sequence[Potential]) -> pd.DataFrame:
+    """One row a potential as text, over its seeds."""
+    return pd.DataFrame([_cells(one) for one in every])
+
+
+def _cells(one: Potential) -> dict[str, str]:
+    trained = [seed.prefactor for seed in one.seeds if seed.prefactor is not None]
+    cutoff = one.choices.get("repulsion_cutoff") if trained else None
+    return {
+        "potential": one.name,
+        "basis": _said(one.choices.get("n_basis")),
+        "readout": _said(one.choices.get("readout")),
+        "repulsion": _said(one.choices.get("repulsion")),
+        "cutoff (Å)": _said(cutoff),
+        "prefactor before (eV·Å)": number(one.choices["repulsion_scale"]) if trained else "–",
+        "after training": _range(trained) if trained else "–",
+        "seeds": str(len(one.seeds)),
+        "monotone pairs": ", ".join(f"{seed.n_monotone}/{seed.n_pairs}" for seed in one.seeds),
+        "failed pairs": ", ".join(str(seed.n_failed) for seed in one.seeds),
+        "largest hole radius (Å)": _range([seed.hole_radius_angstrom for seed in one.seeds]),
+        "spurious minima": ", ".join(str(seed.n_spurious_minima) for seed in one.seeds),
+        "force MAE on held-out frames (meV/Å)": _range(
+            [seed.force_mae_mev_per_angstrom for seed in one.seeds]
+        ),
+    }
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _range(values: Sequence[float]) -> str:
+    """Smallest and largest of the seeds that have a number; `n/a` where none has."""
+    known = [value for value in values if np.isfinite(value)]
+    if not known:
+        return "n/a"
+    low, high = number(min(known)), number(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+def _shown_claims(claims: pd.DataFrame) -> pd.DataFrame:
+    shown = claims.drop(columns=["expected", "n_hold"]).rename(columns={"n_seeds": "seeds"})
+    return shown.astype(str)
+
+
+def _notes(pairs: Sequence[str]) -> list[str]:
+    systems = sorted({pair.partition("/")[2].rpartition("_")[0] for pair in pairs})
+    return [
+        f"Counted are the {len(pairs)} bonded pairs that all of these potentials were asked and "
+        f"know the elements of ({', '.join(systems)}). A pair is monotone where the energy falls "
+        "nowhere on approach below the minimum (task `approach`); one without a number is not.",
+        f"A prefactor of {COULOMB_EV_ANGSTROM:g} eV·Å is the physical repulsion. apax's ZBL lacks "
+        "this constant: it starts from 0.1, and is 144 times weaker. The factor of the testbed's "
+        "potentials is multiplied by it here. All prefactors are trained with the network.",
+        "A claim holds where it does for every seed. Three seeds are few: what all of them say may "
+        "be chance in one case of eight, were both outcomes equally likely.",
+        "Potentials of one family are compared with one another. What holds is supported within "
+        "that family, and the frames are near equilibrium and labelled by the method that their "
+        "cards name, not by the functional of the post.",
+    ]
