@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed study study-midsize study-bsct keep-bsct study-pages \
+.PHONY: run test setup benchmark weights-mace weights-testbed weights-apax study study-midsize study-bsct keep-bsct study-pages \
 	format clean
 
 run: $(STAMP)
@@ -39,6 +39,15 @@ weights-testbed: $(STAMP)
 	mkdir -p resources/weights
 	cp results/weights/testbed-*.pt results/weights/testbed-*.json \
 		results/weights/testbed-*.md resources/weights/
+
+# The practitioner's experiment with apax (docs/apax.md), in an environment of its own (2.9 GB). All of it stays in
+# results/weights; what ships are the potentials that config/models.yaml names.
+weights-apax: $(STAMP)
+	$(BIN)/snakemake weights_apax --cores $(CORES) --configfile config/weights.yaml
+	for name in $$(sed -n 's,.*resources/weights/\(apax-.*\)\.zip.*,\1,p' config/models.yaml); do \
+		cp results/weights/$$name.zip results/weights/$$name.json results/weights/$$name.md \
+			resources/weights/; \
+	done
 
 # What README and docs show of dynamics and of the ladder, in two parts of some hours each. HOURS=3 stops after so long
 # (GNU timeout); the same command continues, each job from its checkpoint. What is finished is kept either way. With

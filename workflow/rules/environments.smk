@@ -1,6 +1,7 @@
 # Environments of models that name requirements or an interpreter, and with `software: venv` those of families.
+from pesbench.training.apax_variants import TO_BE_TRAINED
 
-ENVIRONMENTS = START.software.to_build([*RUN.running, *filter(None, [RUN.relax])])
+ENVIRONMENTS = START.software.to_build([*RUN.running, *filter(None, [RUN.relax]), TO_BE_TRAINED])
 
 
 if ENVIRONMENTS:

@@ -1,8 +1,9 @@
-# Training of the small potentials in resources/weights: `make weights-mace`, `make weights-testbed`.
+# Training of the small potentials in resources/weights: `make weights-mace`, `weights-testbed`, `weights-apax`.
 
 from dataclasses import asdict
 
 from pesbench.testbed.variants import find_variant, read_variants
+from pesbench.training import apax_variants
 
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
@@ -11,7 +12,9 @@ TESTBED_FILE = Path("config/testbed.yaml")
 SAMPLING = {
     "frames": "--temperatures-k 300 600 1000 1500".split(),
     "near_equilibrium": "--temperatures-k 300 600 --interval-steps 20 --frames 60".split(),
+    "ethanol": "--only ethanol --temperatures-k 300 600 --interval-steps 20 --frames 500".split(),
 }
+APAX_FILE = Path("config/apax.yaml")
 
 
 rule training_method:
@@ -112,7 +115,39 @@ rule train:
         " --threads {threads:q} --out {output.weights:q} 2> {log:q}"
 
 
-# Names a user may ask for: `snakemake weights_mace`, `snakemake weights_testbed`.
+rule train_apax:
+    input:
+        frames=WEIGHTS / "ethanol.extxyz",
+        record=WEIGHTS / "ethanol.json",
+        environment=START.software.stamps(TO_BE_TRAINED),
+    output:
+        weights=WEIGHTS / "{name}.zip",
+        card=WEIGHTS / "{name}.json",
+        page=WEIGHTS / "{name}.md",
+    log:
+        WEIGHTS / "logs" / "{name}.log",
+    wildcard_constraints:
+        name="apax-.*",
+    conda:
+        conda_file(lambda wildcards: TO_BE_TRAINED)
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
+    params:
+        **plain("pesbench.training.apax", "pesbench.models.families.apax.train"),
+        environment=lambda wildcards, input: START.software.option(TO_BE_TRAINED),
+        variants=where(APAX_FILE),
+        work=where(WEIGHTS / "training"),
+        variant=lambda wildcards: as_text(
+            asdict(apax_variants.find_variant(APAX_FILE, wildcards.name))
+        ),
+    shell:
+        "{params.python:q} -m pesbench train-apax {wildcards.name:q}"
+        " --variants {params.variants:q} --frames {input.frames:q} --record {input.record:q}"
+        " {params.environment:q} --work {params.work:q}/{wildcards.name:q}"
+        " --threads {threads:q} --out {output.weights:q} 2> {log:q}"
+
+
+# Names a user may ask for: `snakemake weights_mace`, `weights_testbed`, `weights_apax`.
 rule weights_mace:
     input:
         expand(WEIGHTS / "{name}.{kind}", name=MACE_OPTIONS, kind=["model", "json", "md"]),
@@ -123,5 +158,15 @@ rule weights_testbed:
     input:
         lambda wildcards: expand(
             WEIGHTS / "{name}.{kind}", name=read_variants(TESTBED_FILE), kind=["pt", "json", "md"]
+        ),
+    localrule: True
+
+
+rule weights_apax:
+    input:
+        lambda wildcards: expand(
+            WEIGHTS / "{name}.{kind}",
+            name=apax_variants.read_variants(APAX_FILE),
+            kind=["zip", "json", "md"],
         ),
     localrule: True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pesbench.commands.arguments import DEVICES, device, number, threads, whole
-from pesbench.commands.parsing import ENTRY_SHA256, Stages
+from pesbench.commands.parsing import ENTRY_SHA256, ENVIRONMENT, Stages
 
 if TYPE_CHECKING:
     pass
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 def add(stages: Stages) -> None:
     """The subcommands of this module."""
+    _add_frames(stages)
+    _add_training(stages)
+
+
+def _add_frames(stages: Stages) -> None:
     stage = stages.add_parser("split-molecules", help="divide molecules into seen and unseen")
     stage.add_argument(
         "--molecules", type=Path, required=True, help="file of molecules (extxyz, SDF, ...)"
@@ -32,6 +37,8 @@ def add(stages: Stages) -> None:
     stage.add_argument(
         "--split", type=Path, required=True, help="CSV with the columns system and split"
     )
+    stage.add_argument("--only", nargs="+", metavar="ID",
+                       help="ids of the molecules to sample (default: all)")  # fmt: skip
     stage.add_argument("--method", type=Path, required=True, help="resolved entry (JSON)")
     stage.add_argument("--entry-sha256", help=ENTRY_SHA256)
     stage.add_argument("--temperatures-k", type=number(0, 1e4, above=True), nargs="+", metavar="K",
@@ -44,6 +51,8 @@ def add(stages: Stages) -> None:
     )
     stage.set_defaults(run=_sample)
 
+
+def _add_training(stages: Stages) -> None:
     stage = stages.add_parser("train-mace", help="train a small MACE model with mace_run_train")
     stage.add_argument("name", help="name of the model")
     stage.add_argument("--frames", type=Path, required=True, help="file made by `sample`")
@@ -58,6 +67,21 @@ def add(stages: Stages) -> None:
     stage.add_argument("--out", action="output", required=True,
                        help="the .model file; its card is written beside it")  # fmt: skip
     stage.set_defaults(run=_train_mace)
+
+    stage = stages.add_parser("train-apax", help="train a GMNN potential with apax")
+    stage.add_argument("name", help="name of the variant, or of one of its seeds")
+    stage.add_argument(
+        "--variants", type=Path, required=True, help="file of variants, such as config/apax.yaml"
+    )
+    stage.add_argument("--frames", type=Path, required=True, help="file made by `sample`")
+    stage.add_argument("--record", type=Path, required=True, help="file made by `sample`")
+    stage.add_argument("--environment", metavar="WHERE", help=ENVIRONMENT)
+    stage.add_argument("--threads", type=threads, default=1)
+    stage.add_argument("--work", type=Path, required=True,
+                       help="folder of frames and logs; emptied first")  # fmt: skip
+    stage.add_argument("--out", action="output", required=True,
+                       help="the weights (zip); their card is written beside them")  # fmt: skip
+    stage.set_defaults(run=_train_apax)
 
     stage = stages.add_parser("train", help="train a potential of the testbed")
     stage.add_argument("name", help="name of the variant")
@@ -96,10 +120,11 @@ def _sample(arguments: argparse.Namespace) -> None:
     from pesbench.files.molecules.reading import read_systems
     from pesbench.files.split import read_split
     from pesbench.models.registry import ModelEntry
-    from pesbench.training.sampling import Sampling, write_frames
+    from pesbench.training.sampling import Sampling, chosen, write_frames
 
+    systems = read_systems(arguments.molecules)
     write_frames(
-        read_systems(arguments.molecules),
+        chosen(systems, arguments.only) if arguments.only else systems,
         read_split(arguments.split),
         Sampling(
             temperatures_k=tuple(arguments.temperatures_k or Sampling.temperatures_k),
@@ -128,6 +153,22 @@ def _train_mace(arguments: argparse.Namespace) -> None:
         training,
         arguments.work,
         arguments.out,
+    )
+
+
+def _train_apax(arguments: argparse.Namespace) -> None:
+    from pesbench.files.environment import environment_of
+    from pesbench.training.apax import train_variant
+    from pesbench.training.apax_variants import find_variant
+
+    train_variant(
+        find_variant(arguments.variants, arguments.name),
+        arguments.frames,
+        arguments.record,
+        arguments.work,
+        arguments.out,
+        environment_of(arguments.environment),
+        arguments.threads,
     )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Batch, Result, Topology, told
+from pesbench.core.names import closest
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.files import provenance
@@ -60,6 +61,19 @@ class Sampling:
     interval_steps: int = 60
     frames: int = 15
     validation_every: int = 10
+
+
+def chosen(systems: Sequence[System], ids: Sequence[str]) -> list[System]:
+    """The systems of these ids.
+
+    Raises:
+        UserError: there is none of an id.
+    """
+    known = {system.id: system for system in systems}
+    for name in ids:
+        if name not in known:
+            raise UserError(f"--only {name}: no such molecule; {closest(name, known)}")
+    return [system for system in systems if system.id in ids]
 
 
 def seed_number(*names: object) -> int:
