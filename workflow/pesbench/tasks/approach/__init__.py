@@ -1,0 +1,1 @@
+"""Closest approach: whether the energy goes up when two atoms come close."""

@@ -1,0 +1,175 @@
+"""Scores of approaching pairs from stored evaluations: no model, no GPU, seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.core.jobs import ScoreJob
+from pesbench.core.systems import System
+from pesbench.files import provenance
+from pesbench.files.evaluation import Evaluation, ScanEvaluation
+from pesbench.files.integrity import check_owner, check_scan_set
+from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import scan_set_systems
+from pesbench.files.split import read_split
+from pesbench.tasks.approach.judged import METRICS, judge
+from pesbench.tasks.approach.pairs import BOND, FIGURE, Approach, approaches
+from pesbench.tasks.approach.results import systems_of
+from pesbench.tasks.approach.settings import ApproachSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = "ethanol"  # molecule of the published figure; where it is not there, the first
+IDENTITY = (
+    "model", "pair", "kind", "system", "elements", "atom_i", "atom_j", "distance_angstrom", "seen",
+    "status", "message", "judged_by", "n_masked",
+)  # fmt: skip
+COLUMNS = (*IDENTITY, *METRICS)
+
+
+def pair_row(
+    model: str, pair: Approach, answer: ScanEvaluation, reference: ScanEvaluation | None, seen: str
+) -> dict[str, Any]:
+    """The row of a pair; metrics are NaN where it has none."""
+    judged = judge(pair, answer, reference)
+    i, j = pair.scan.atoms
+    return {
+        "model": model,
+        "pair": pair.id,
+        "kind": pair.kind,
+        "system": pair.scan.system,
+        "elements": pair.scan.bond,
+        "atom_i": i,
+        "atom_j": j,
+        "distance_angstrom": pair.distance,
+        "seen": seen,
+        "status": judged.status.value,
+        "message": judged.message,
+        "judged_by": judged.judged_by,
+        "n_masked": judged.n_masked,
+        **judged.values,
+    }
+
+
+def score(job: ScoreJob) -> pd.DataFrame:
+    """Score a model's approaching pairs, one row a pair.
+
+    Args:
+        job: `files` are of the model, `reference` of the scan set's method.
+
+    Raises:
+        UserError: a file is damaged, or of another entry, scan set or settings; a pair occurs
+            twice; the reference lacks one; or no molecule is selected.
+    """
+    import pandas as pd  # the workflow's environment has it; a family's need not
+
+    with ScanSet(job.scan_set) as scan_set:
+        sha256 = scan_set.sha256
+        systems = {system.id: system for system in scan_set_systems(scan_set)}
+    split = read_split(job.split) if job.split else {}
+    rows: dict[str, dict[str, Any]] = {}
+    shown: dict[str, dict[str, Any]] = {}
+    made_from = []
+    with ExitStack() as stack:
+        own, references = (
+            [stack.enter_context(Evaluation(path)) for path in sorted(some)]
+            for some in (job.files, job.reference)
+        )
+        for one in (*own, *references):
+            check_scan_set(one.path, one.scan_set_sha256, job.scan_set, sha256)
+        told = {pair: one for one in references for pair in one.ids}
+        for one in own:
+            if job.entry is not None:
+                check_owner(one.path, one.attributes, job.entry.name, job.entry.deciding())
+            made_from.append(provenance.summary(one.attributes, "pesbench.tasks.approach.run"))
+            for pair in stored_pairs(one, systems):
+                if pair.id in rows:
+                    raise UserError(f"{one.path}: pair {pair.id!r} is in another file, too")
+                if not job.selects(pair.scan.system):
+                    continue
+                shape = pair.scan.n_frames, pair.scan.n_atoms
+                answer = one.scan(pair.id, shape)
+                known = _reference(told, pair, one.path) if references else None
+                seen = split.get(pair.scan.system, "")
+                rows[pair.id] = pair_row(one.model, pair, answer, known, seen)
+                if pair.kind == BOND:
+                    shown.setdefault(pair.scan.system, {})[pair.id] = _drawn(pair, answer)
+            settings = settings_of(one)
+    if not rows:
+        raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
+    frame = pd.DataFrame([rows[name] for name in sorted(rows)], columns=list(COLUMNS))
+    molecule = SHOWN if SHOWN in shown else min(shown, default="")
+    frame.attrs = {
+        "scan_set_sha256": sha256,
+        "settings": vars(settings),
+        "made_from": made_from,
+        "curves": {"molecule": molecule, "pairs": shown.get(molecule, {})},
+    }
+    return frame
+
+
+def settings_of(opened: Evaluation) -> ApproachSettings:
+    """The settings that a file was made with.
+
+    Raises:
+        UserError: they are none.
+    """
+    told = json.loads(opened.attributes.get("settings", "{}"))
+    known = {name: told[name] for name in ApproachSettings.__dataclass_fields__ if name in told}
+    return ApproachSettings(**known).check()
+
+
+def stored_pairs(opened: Evaluation, systems: Mapping[str, System]) -> list[Approach]:
+    """The pairs of a file, whose frames follow from scan set and settings.
+
+    Args:
+        opened: The file.
+        systems: Molecules of the scan set by id.
+
+    Raises:
+        UserError: the file is of other molecules, or lacks a pair.
+    """
+    names = systems_of(opened)
+    if missing := [name for name in names if name not in systems]:
+        raise UserError(
+            f"{opened.path}: no molecule {missing[0]!r} in the scan set; make it again with the "
+            "rule `run`"
+        )
+    pairs = approaches([systems[name] for name in names], settings_of(opened))
+    held = set(opened.ids)
+    return [pair for pair in pairs if pair.id in held]
+
+
+def _reference(told: Mapping[str, Evaluation], pair: Approach, path: Path) -> ScanEvaluation:
+    if pair.id not in told:
+        raise UserError(
+            f"{path}: the reference says nothing of pair {pair.id!r}; make both with the same "
+            "`--systems` and settings"
+        )
+    return told[pair.id].scan(pair.id, (pair.scan.n_frames, pair.scan.n_atoms))
+
+
+def _drawn(pair: Approach, answer: ScanEvaluation) -> dict[str, Any]:
+    """The published curve of a pair: distances (Å) and energies (eV), None where there is none."""
+    grid = pair.grids[FIGURE]
+    ok = answer.frame_status[grid] == Status.OK.code
+    energy = np.where(ok, answer.energy[grid], np.nan)
+    return {
+        "elements": pair.scan.bond,
+        "atoms": list(pair.scan.atoms),
+        "distance": _numbers(pair.scan.coordinate[grid]),
+        "energy": _numbers(energy),
+    }
+
+
+def _numbers(values: Sequence[float] | np.ndarray) -> list[float | None]:
+    return [float(one) if np.isfinite(one) else None for one in values]
