@@ -165,7 +165,7 @@ def _drawn(pair: Approach, answer: ScanEvaluation) -> dict[str, Any]:
     energy = np.where(ok, answer.energy[grid], np.nan)
     return {
         "elements": pair.scan.bond,
-        "atoms": list(pair.scan.atoms),
+        "bond_length": pair.distance,
         "distance": _numbers(pair.scan.coordinate[grid]),
         "energy": _numbers(energy),
     }
