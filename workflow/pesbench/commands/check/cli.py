@@ -28,7 +28,8 @@ def add(stages: Stages) -> None:
                        help="an ASE calculator without arguments, instead of an entry; its "
                        "module is imported")  # fmt: skip
     stage.add_argument("--parts", nargs="+", metavar="PART",
-                       help="some of conformance, scans and dynamics (default: all)")  # fmt: skip
+                       help="some of conformance, scans, approach and dynamics "
+                       "(default: all)")  # fmt: skip
     stage.add_argument("--scans", nargs="+", metavar="ID",
                        help="scans to score, such as 'C-N/*' (default: all)")  # fmt: skip
     stage.add_argument("--dtype", help="precision of the weights (default: the family's)")

@@ -108,6 +108,7 @@ class CheckReport:
         about: Device, precision, scan set, versions, ...
         wall_s: Seconds the check took.
         trajectories: One mapping a trajectory: its name, status, message and scores.
+        pairs: One mapping an approaching pair: its name, status, message and scores.
     """
 
     model: str
@@ -117,6 +118,7 @@ class CheckReport:
     about: Mapping[str, Any] = field(default_factory=dict)
     wall_s: float = 0.0
     trajectories: tuple[Mapping[str, Any], ...] = ()
+    pairs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -168,6 +170,7 @@ class CheckReport:
                 "scores": self.scores,
                 "scans": self.scans,
                 "trajectories": self.trajectories,
+                "pairs": self.pairs,
                 "about": self.about,
             }
         )

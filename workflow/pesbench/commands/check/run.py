@@ -1,4 +1,4 @@
-"""A whole check: conformance, scans, short dynamics.
+"""A whole check: conformance, scans, closest approach, short dynamics.
 
 Works on an `Evaluator`, so that a supervised worker and a calculator in the caller's process go
 the same way; neither raises for what a model does wrong.
@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pesbench.commands.check import conformance
+from pesbench.commands.check.approach import check_approach
 from pesbench.commands.check.conformance import Elements, Evaluate
 from pesbench.commands.check.conformance_rows import conformance_rows, inputs_row
 from pesbench.commands.check.dynamics import check_dynamics, settings_of_part
@@ -27,7 +28,7 @@ from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files import provenance
 
-PARTS = ("conformance", "scans", "dynamics")
+PARTS = ("conformance", "scans", "approach", "dynamics")
 DTYPES = ("float32", "float64")  # that a model may claim
 
 
@@ -91,6 +92,8 @@ def run_check(
     scan_rows: list[CheckRow] = []
     scored: list[Scored] = []
     scores: dict[str, float] = {}
+    pair_rows: list[CheckRow] = []
+    per_pair: list[dict[str, Any]] = []
     run_rows: list[CheckRow] = []
     per_run: list[dict[str, Any]] = []
     batch: Batch | None = None
@@ -108,6 +111,8 @@ def run_check(
                     evaluator.evaluate, usable, info, limits, claimed_dtype, about
                 )
                 checks += found
+            if "approach" in parts:
+                pair_rows, per_pair = check_approach(evaluator, elements, limits, track)
             if "dynamics" in parts:
                 about["dynamics"] = settings_of_part()
                 asked = evaluator
@@ -123,10 +128,11 @@ def run_check(
         checks.append(CheckRow.error(CONFORMANCE, "model", failure.message))
     return CheckReport(
         model=name,
-        rows=(*checks, *scan_rows, *run_rows),
+        rows=(*checks, *scan_rows, *pair_rows, *run_rows),
         scores=scores,
         scans=tuple(one.row for one in scored),
         trajectories=tuple(per_run),
+        pairs=tuple(per_pair),
         about=about,
         wall_s=time.monotonic() - start,
     )

@@ -67,7 +67,11 @@ class Curve:
 
 
 def judge(
-    pair: Approach, answer: ScanEvaluation, reference: ScanEvaluation | None = None
+    pair: Approach,
+    answer: ScanEvaluation,
+    reference: ScanEvaluation | None = None,
+    *,
+    without_errors: bool = False,
 ) -> Judged:
     """Judge a pair.
 
@@ -80,13 +84,16 @@ def judge(
         pair: The pair.
         answer: What the model says.
         reference: What the scan set's reference says; None for no reference.
+        without_errors: Whether frames that end with an error are left out without a reference, too,
+            as long as half of the frames are left.
     """
     nothing = dict.fromkeys(METRICS, float("nan"))
     grid = pair.grids.get(NUMBERS, pair.grids.get(INNER, slice(0, 0)))
     own = answer.frame_status[grid]
     other = np.full(len(own), ERROR) if reference is None else reference.frame_status[grid]
     by_reference = pair.kind not in (BOND, INNER) and reference is not None
-    left_out = (own == ERROR) & (other == ERROR) & (reference is not None)
+    forgiven = without_errors and 2 * int((own == ERROR).sum()) <= len(own)
+    left_out = (own == ERROR) & (other == ERROR) & (reference is not None or forgiven)
     left_out |= (other != OK) & by_reference
     judged_by = REFERENCE if by_reference else OWN
     n_masked = int(left_out.sum())
