@@ -11,7 +11,7 @@ from pesbench import __version__
 from pesbench.commands.arguments import DEVICES, device, number, threads
 from pesbench.core.errors import UserError
 from pesbench.core.found import default_rank_by
-from pesbench.core.paths import path_argument
+from pesbench.core.paths import MODELS_FILE, path_argument
 from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.core.text import printable
 
@@ -77,6 +77,39 @@ class Stages:
         self._lines[settings.pop("for_people", False)].append(f"  {name:<19} {line}")
         about = line[:1].upper() + line[1:] + ("" if line.endswith("?") else ".")
         return self._commands.add_parser(name, description=about, **settings)
+
+    @staticmethod
+    def add_named_model(stage: argparse.ArgumentParser) -> None:
+        """The options of a command for people that runs a model of the registry.
+
+        A command of a task gets them from here, since its module imports nothing of this room.
+        """
+        stage.add_argument("model", help="name of an entry of the registry")
+        stage.add_argument("--models-file", type=Path, default=Path(MODELS_FILE))
+        stage.add_argument("--trust", action="store_true", help=TRUST)
+        add_running(stage)
+
+    @staticmethod
+    def named_model(
+        arguments: argparse.Namespace, name: str | None = None
+    ) -> tuple[ModelEntry, Environment]:
+        """The entry that the options of `add_named_model` name, and where it runs.
+
+        Its weights are downloaded where they are elsewhere.
+
+        Args:
+            arguments: Parsed arguments.
+            name: Another entry of the same registry.
+
+        Raises:
+            UserError: there is no such entry, it is wrong, or no such environment.
+            HostError: a download failed; another attempt may not.
+        """
+        from pesbench.models.fetching import fetch_weights
+
+        wanted = arguments.model if name is None else name
+        entry = registered(wanted, arguments.models_file, trust=arguments.trust)
+        return fetch_weights(entry), where_of(arguments)
 
     @property
     def listing(self) -> str:

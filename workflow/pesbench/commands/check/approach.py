@@ -127,7 +127,7 @@ def check_approach(
         limits: What passes.
         track: Progress, as `pesbench.core.progress.track`.
     """
-    pairs = [pair for system in check_systems() for pair in bonded(system)]
+    pairs = [pair for system in check_systems() for pair in bonded(system, figure=False)]
     found = []
     for pair in track(pairs, len(pairs), "pairs"):
         if refusal := elements.refusal(pair.scan.numbers):

@@ -47,7 +47,7 @@ def curves(drawn: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) ->
         for axes in panels.flat[max(0, len(drawn) - columns) : len(drawn)]:
             axes.tick_params(labelbottom=True)  # the panel below it may be empty
         figure.supxlabel("distance (Å)", fontsize=9)
-        figure.supylabel("energy above that of the bond length (eV)", fontsize=9)
+        figure.supylabel("relative energy (eV)", fontsize=9)
         handles = [Line2D([], [], color=colour, label=kind) for kind, colour in colours.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(kinds))
     return figure
@@ -93,8 +93,7 @@ def hole_map(radii: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         size = (1.9 + 0.62 * len(radii.columns), 1.0 + 0.26 * len(radii))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        colours = mpl.colormaps["Reds"].copy()
-        colours.set_bad("0.85")
+        colours = mpl.colormaps["Reds"].with_extremes(bad="0.85")
         image = axes.imshow(
             np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=LARGEST_HOLE_ANGSTROM,
             aspect="auto",
@@ -130,7 +129,7 @@ def own_curves(pairs: Sequence[Mapping[str, Any]], title: str) -> Figure:
         _panel(axes, pairs, colours)
         axes.set(
             title=label(title), xlabel="distance (Å)",
-            ylabel="energy above that of the bond length (eV)",
+            ylabel="relative energy (eV)",
         )  # fmt: skip
         handles = [Line2D([], [], color=colour, label=kind) for kind, colour in colours.items()]
         axes.legend(handles=handles)

@@ -47,12 +47,14 @@ class Approach:
         return self.scan.id
 
 
-def bonded(system: System) -> Iterator[Approach]:
-    """The bonds of a molecule, on the published grid and on that of the numbers."""
+def bonded(system: System, *, figure: bool = True) -> Iterator[Approach]:
+    """The bonds of a molecule, on the grid of the numbers and, unless not wanted, the published."""
     for i, j in system.bonds.tolist():
         distance = _distance(system, (i, j))
         start = frames.start_distance(system.numbers, (i, j), distance)
-        grids = {NUMBERS: frames.number_distances(start), FIGURE: frames.figure_distances(start)}
+        grids = {NUMBERS: frames.number_distances(start)}
+        if figure:
+            grids[FIGURE] = frames.figure_distances(start)
         yield _approach(BOND, system, (i, j), frames.shares(system.numbers, (i, j)), grids)
 
 
@@ -98,14 +100,14 @@ def approaches(systems: Sequence[System], settings: ApproachSettings) -> list[Ap
     """All pairs that a job asks about.
 
     Args:
-        systems: Molecules, at least one, sorted by id; diatomics are counted with the first.
+        systems: Molecules, sorted by id; diatomics are counted with the first.
         settings: Settings of the task.
     """
     found: list[Approach] = []
     for system in systems:
         found += [*bonded(system), *contacts(system, settings.contacts)]
         found += inner(system) if settings.in_molecule and len(system.numbers) > 1 else ()
-    return found + list(diatomics(systems[0].id) if settings.diatomics else ())
+    return found + list(diatomics(systems[0].id) if systems and settings.diatomics else ())
 
 
 def item_of(pair_id: str, systems: Iterable[str]) -> str:

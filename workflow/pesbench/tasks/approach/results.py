@@ -46,7 +46,9 @@ def systems_of(opened: Evaluation) -> list[str]:
         found = json.loads(told)
     except (TypeError, ValueError):
         found = None
-    if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        found = None
+    if found is None or (opened.ids and not found):
         raise FileError(opened.path, "`@systems` names no molecules", "make it with the rule `run`")
     return sorted(found)
 

@@ -102,20 +102,25 @@ def run(job: RunJob) -> None:
 
 
 def chosen_systems(scan_set: ScanSet, items: Sequence[str]) -> list[System]:
-    """Some molecules of a scan set, sorted by id.
+    """Some molecules of a scan set, sorted by id; those whose scans were all dropped are left out.
 
     Raises:
-        UserError: one is not in the set, or all of its scans were dropped; or there is none.
+        UserError: one is not in the set.
     """
     known = {system.id: system for system in scan_set_systems(scan_set)}
-    if missing := sorted(set(items) - known.keys()):
+    dropped = {
+        scan_set.scan(scan_id).system
+        for scan_id in scan_set.ids
+        if scan_set.quality(scan_id)[0] == "dropped"
+    } - known.keys()
+    wanted = set(items)
+    if missing := sorted(wanted - known.keys() - dropped):
         raise UserError(
-            f"{scan_set.path}: no molecule {missing[0]!r} in this set, or all of its scans were "
-            "dropped; name another one"
+            f"{scan_set.path}: no molecule {missing[0]!r} in this set; see the systems of its scans"
         )
-    if not items:
-        raise UserError(f"{scan_set.path}: holds no molecule; name one")
-    return [known[name] for name in sorted(set(items))]
+    if passed := sorted(wanted & dropped):
+        logger.warning("passed over, all of their scans are dropped: %s", ", ".join(passed))
+    return [known[name] for name in sorted(wanted & known.keys())]
 
 
 def answerable(scan: Scan, info: ModelInfo) -> Scan:

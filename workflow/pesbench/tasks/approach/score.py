@@ -102,10 +102,13 @@ def score(job: ScoreJob) -> pd.DataFrame:
                 seen = split.get(pair.scan.system, "")
                 rows[pair.id] = pair_row(one.model, pair, answer, known, seen)
                 if pair.kind == BOND:
-                    shown.setdefault(pair.scan.system, {})[pair.id] = _drawn(pair, answer)
+                    shown.setdefault(pair.scan.system, {})[pair.id] = drawn(pair, answer)
             settings = settings_of(one)
     if not rows:
-        raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
+        raise UserError(
+            f"{job.files[0]}: holds no selected molecule; select others (the gate on references "
+            "may have dropped all scans of those, see skipped.csv)"
+        )
     frame = pd.DataFrame([rows[name] for name in sorted(rows)], columns=list(COLUMNS))
     molecule = SHOWN if SHOWN in shown else min(shown, default="")
     frame.attrs = {
@@ -158,7 +161,7 @@ def _reference(told: Mapping[str, Evaluation], pair: Approach, path: Path) -> Sc
     return told[pair.id].scan(pair.id, (pair.scan.n_frames, pair.scan.n_atoms))
 
 
-def _drawn(pair: Approach, answer: ScanEvaluation) -> dict[str, Any]:
+def drawn(pair: Approach, answer: ScanEvaluation) -> dict[str, Any]:
     """The published curve of a pair: distances (Å) and energies (eV), None where there is none."""
     grid = pair.grids[FIGURE]
     ok = answer.frame_status[grid] == Status.OK.code

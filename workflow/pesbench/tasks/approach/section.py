@@ -45,7 +45,8 @@ def section(inputs: SectionInputs) -> Section:
             Drawing("curves", figures.curves(drawn, labels),
                     f"Approach of the bonded pairs of {molecule} on the published grid of 20 "
                     "frames: a hydrogen alone from twice the bond length, other atoms both from "
-                    "the bond length, to 0.1 Å. The axis of energies is logarithmic beyond 1 eV. A "
+                    "the bond length, to 0.1 Å. Energies are relative to the frame at the bond "
+                    "length; their axis is logarithmic beyond 1 eV. A "
                     "cross marks a frame without a number."),
             Drawing("hole_radii", figures.hole_map(summary.hole_radii(inputs.scores), labels),
                     "Largest distance from which the energy of a bonded pair falls on approach, by "
