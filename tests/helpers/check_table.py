@@ -155,8 +155,8 @@ def _row(report: dict[str, Any], beside: list[str]) -> str:
     verdict = report["verdict"].partition(":")[0]
     first = next((r["name"].replace("_", " ") for r in report["rows"]
                   if r["verdict"] in ("fail", "error")), "")  # fmt: skip
-    names = ("gradient", "fsd_aligned", "spurious_extrema", "open_walls", "runs_failed",
-             "energy_drift", "energy_rms", "energy_jump")  # fmt: skip
+    names = ("gradient", "fsd_aligned", "spurious_extrema", "open_walls", "open_pairs",
+             "runs_failed", "energy_drift", "energy_rms", "energy_jump")  # fmt: skip
     others = [r["name"].replace("_", " ") for r in report["rows"]
               if r["verdict"] in ("fail", "error") and r["name"] not in names]  # fmt: skip
     cells = [f"`{report['model']}`", *beside, *(value(name) for name in names),
@@ -167,7 +167,7 @@ def _row(report: dict[str, Any], beside: list[str]) -> str:
 def table(reports: list[dict[str, Any]], lost: dict[str, float] | None = None) -> str:
     """A table of verdicts; with `lost`, beside the survival time that each loses."""
     titles = ["model", *([] if lost is None else ["lost (ps)"]), "gradient (eV/Å)",
-              "aligned FSD (Å⁻¹)", "spurious extrema", "open walls", "runs failed",
+              "aligned FSD (Å⁻¹)", "spurious extrema", "open walls", "open pairs", "runs failed",
               "drift (meV/atom/ps)", "RMS (meV/atom)", "jump (meV)", "other rows that fail",
               "verdict", "first reason"]  # fmt: skip
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]

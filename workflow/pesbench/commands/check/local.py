@@ -164,7 +164,7 @@ def check(
     elements: Sequence[str] | None = None,
     dtype: str | None = None,
 ) -> CheckReport:
-    """Check an ASE calculator: conformance, 30 bond scans, short dynamics (docs/check.md).
+    """Check an ASE calculator: conformance, 30 bond scans, approach, dynamics (docs/check.md).
 
     Runs in the caller's process, so that a model in training can be checked between two epochs.
     The calculator's `atoms` and `results` are left as they were. A calculator that raises on a
@@ -175,8 +175,8 @@ def check(
         calculator: Any ASE calculator, eV and Å.
         name: Name of the model in the report; the calculator's class if None.
         scans: Ids or globs such as `C-N/*` of the scans to score; None for all of them.
-        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each) and
-            `dynamics` (some 9000).
+        parts: What to do: `conformance` (some 800 single evaluations), `scans` (100 for each),
+            `approach` (some 2100) and `dynamics` (some 9000).
         limits: What passes; see `pesbench.Limits`.
         elements: Symbols the calculator knows; None to find out by asking it.
         dtype: Precision the calculator claims, `float64` or `float32`; it is measured anyway, and
