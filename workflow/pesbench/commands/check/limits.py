@@ -66,8 +66,8 @@ class Limits:
     spurious_extrema: float = _limit("", "extrema that the reference lacks, mean a scan", 0.1)
     missing_extrema: float = _limit("", "extrema of the reference that are missing, a scan", 0.1)
     open_walls: float = _limit("", "scans whose energy falls under compression", 0.0)
-    open_pairs: float = _limit("", "share of bonded pairs that attract on approach", 0.0)
-    hole_radius: float = _limit("Å, ", "largest distance from which a bonded pair attracts", 0.0)
+    open_pairs: float = _limit("", "share of bonded pairs that attract on approach", 0.1)
+    hole_radius: float = _limit("Å, ", "largest distance from which a bonded pair attracts", 0.6)
     hole_reach: float = _limit(
         "", "k_B times 1000 K over the lowest barrier before a bonded pair attracts", 0.05
     )
