@@ -60,7 +60,7 @@ def test_scores_are_the_means_over_the_scans(smooth):
 
 def test_the_three_worst_bonds_are_named_as_in_worst_csv(smooth):
     """The pair potential is far from the reference: wells are missing, walls too soft."""
-    named = [row for row in smooth.rows if row.name.startswith("worst_")]
+    named = [row for row in smooth.rows if row.name.startswith("worst_") and row.section == "scans"]
     assert [row.name for row in named] == ["worst_1", "worst_2", "worst_3"]
     table = worst_scans(pd.DataFrame(smooth.scans).assign(bond="", seen=""))
     for row, kind in zip(named, ("extrema", "slope"), strict=False):
@@ -313,7 +313,9 @@ def test_bad_arguments_are_refused():
         pesbench.check(fakes.EnergyOnly())
     with pytest.raises(UserError, match="did you mean 'N-O/hydroxylamine_0-1'"):
         pesbench.check(fakes.Smooth(), scans=["N-O/hydroxylamin"])
-    with pytest.raises(UserError, match="no part 'dynamic'; there are conformance, scans, dynam"):
+    with pytest.raises(
+        UserError, match="no part 'dynamic'; there are conformance, scans, approach, dynam"
+    ):
         pesbench.check(fakes.Smooth(), parts=["dynamic"])
     with pytest.raises(UserError, match="'Xx' is no element"):
         pesbench.check(fakes.Smooth(), elements=["Xx"])

@@ -152,7 +152,7 @@ def test_json_and_table(tmp_path, smooth):
     assert "passed" in lines[-1]
     assert any("gradient" in line and "pass" in line for line in lines)
     sections = [line for line in lines if line.isupper() and " " not in line]
-    assert sections == ["CONFORMANCE", "SCANS", "DYNAMICS"]
+    assert sections == ["CONFORMANCE", "SCANS", "APPROACH", "DYNAMICS"]
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -216,7 +216,10 @@ def test_the_command_fails_a_bad_model(tmp_path, capsys):
         (["--calculator", "no_such_module:Smooth"], "does not import (ModuleNotFoundError"),
         (["--calculator", "os.path:join"], "missing a required argument"),
         (["--calculator", "check_calculators:Smooth", "--dtype", "float32"], "go with `--weights`"),
-        (["fake", "--parts", "scan"], "no part 'scan'; there are conformance, scans, dynamics"),
+        (
+            ["fake", "--parts", "scan"],
+            "no part 'scan'; there are conformance, scans, approach, dynamics",
+        ),
         (["fake", "--parts", "scans", "fast"], "no part 'fast'"),
         (["fake", "--scans", "C-N/nosuch"], "'C-N/nosuch' matches none of the check's scans"),
         (["fake", "--parts", "dynamics", "--scans", "C-N/*"], "'scans' is not among the parts"),
@@ -365,6 +368,7 @@ def test_weights_of_an_address_are_fetched(tmp_path, monkeypatch, caplog):
 
 
 STAGES = {  # with what each must be given
+    "approach": ["fake", "--molecule", "CO"],
     "check": ["fake"],
     "prepare-molecules": ["--molecules", "m", "--out", "o"],
     "probe": ["--entry", "e", "--scan-set", "s", "--out", "o"],
@@ -382,6 +386,7 @@ STAGES = {  # with what each must be given
         "o",
     ],
     "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
+    "run approach": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run cost": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],

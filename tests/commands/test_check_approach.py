@@ -1,0 +1,149 @@
+"""The rows of the closest approach in a check."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.units import kB
+
+import check_calculators as fakes
+import pesbench
+from pesbench import Limits
+from pesbench.commands.check.approach import Answered, approach_rows
+from pesbench.commands.check.dynamics import check_systems
+from pesbench.commands.check.report import Verdict
+from pesbench.core.interface import Status
+from pesbench.engine.scans import without_model
+from pesbench.tasks.approach.judged import judge
+from pesbench.tasks.approach.pairs import bonded
+
+ROWS = ("open_pairs", "hole_radius", "worst_pair")
+
+
+def checked(calculator, **options):
+    return pesbench.check(calculator, parts=["approach"], **options)
+
+
+class Holed(fakes.Smooth):
+    """Attracts carbon and oxygen below half an Å."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        for c in np.flatnonzero(atoms.numbers == 6):
+            for o in np.flatnonzero(atoms.numbers == 8):
+                vector = atoms.positions[o] - atoms.positions[c]
+                length = np.linalg.norm(vector)
+                if length < 0.5:
+                    energy -= 5e3 * (0.5 - length) ** 2
+                    forces[c] += 1e4 * (0.5 - length) * vector / length
+                    forces[o] -= 1e4 * (0.5 - length) * vector / length
+        return energy, forces
+
+
+class NoNumberAtTheEnd(fakes.Smooth):
+    """NaN where two atoms are closer than 0.11 Å."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        distances = atoms.get_all_distances() + 9 * np.eye(len(atoms))
+        return (np.nan if distances.min() < 0.11 else energy), forces
+
+
+class FailsWhenClose(fakes.Smooth):
+    """Raises where two atoms are closer than 0.3 Å, as a method that does not converge."""
+
+    def answer(self, atoms):
+        distances = atoms.get_all_distances() + 9 * np.eye(len(atoms))
+        if distances.min() < 0.3:
+            raise RuntimeError("SCF did not converge")
+        return super().answer(atoms)
+
+
+def test_a_sound_model_passes():
+    report = checked(fakes.Smooth())
+    rows = {name: report.row(name) for name in ROWS}
+    assert {row.verdict for row in rows.values()} == {Verdict.PASS}
+    assert [rows[name].value for name in ROWS] == [0, 0, 0]
+    assert [rows[name].limit for name in ROWS] == [0.1, 0.6, 0.05]
+    assert rows["open_pairs"].note == "33 of 33 bonded pairs repel down to 0.1 Å"
+    assert len(report.pairs) == 33
+    assert {pair["monotone"] for pair in report.pairs} == {1.0}
+    assert report.to_dict()["pairs"][0]["pair"] == "bond/acetaldehyde_0-1"
+
+
+def test_a_hole_is_named_with_what_it_costs(tmp_path):
+    report = checked(Holed(), limits=Limits(open_pairs=0.0, hole_radius=0.3))
+    share, radius, worst = (report.row(name) for name in ROWS)
+    assert share.value == pytest.approx(1 / 33)
+    assert share.verdict is Verdict.FAIL
+    assert share.note == "32 of 33 bonded pairs repel down to 0.1 Å"
+    assert 0.4 < radius.value < 0.52
+    assert radius.note.startswith("C-O of acetaldehyde")
+    (hole,) = [pair for pair in report.pairs if not pair["monotone"]]
+    assert hole["barrier_ev"] > 2
+    assert worst.value == pytest.approx(kB * 1000 / hole["barrier_ev"])
+    assert worst.value < 0.05
+    assert worst.verdict is Verdict.PASS
+    assert report.write_frames(tmp_path / "shown.extxyz") == 2  # of the two rows that fail
+
+
+def test_no_number_is_no_wall():
+    report = checked(NoNumberAtTheEnd())
+    share = report.row("open_pairs")
+    assert share.verdict is Verdict.ERROR
+    assert "energy or force is not finite" in share.note
+    assert not report.passed
+
+
+def test_what_does_not_converge_is_left_out_and_told():
+    report = checked(FailsWhenClose())
+    share = report.row("open_pairs")
+    assert share.verdict is Verdict.PASS
+    assert "frames that ended with an error are left out" in share.note
+
+
+def test_a_model_of_forces_alone_is_judged_by_them():
+    report = checked(fakes.ForcesOnly())
+    assert [report.row(name).value for name in ROWS] == [0, 0, 0]
+
+
+def test_molecules_of_unknown_elements_are_counted():
+    report = checked(fakes.Smooth(), elements=["H", "C", "O"])
+    assert report.row("open_pairs").note == (
+        "6 of 6 bonded pairs repel down to 0.1 Å, 27 unsupported"
+    )
+    nothing = checked(fakes.Smooth(), elements=["H", "C", "O"], limits=Limits(open_pairs=0.0))
+    assert nothing.passed
+
+
+def answered(status, count=4):
+    pairs = list(bonded(check_systems()[0], figure=False))[:count]
+    found = []
+    for pair in pairs:
+        answer = without_model(pair.scan, status, "no answer")
+        found.append(Answered(pair, answer, judge(pair, answer)))
+    return found
+
+
+def test_rows_where_nothing_was_scored():
+    rows = approach_rows(answered(Status.UNSUPPORTED), Limits())
+    assert {row.verdict for row in rows} == {Verdict.INFO}
+    rows = approach_rows(answered(Status.CRASHED), Limits())
+    assert rows[0].verdict is Verdict.ERROR
+    assert "no answer" in rows[0].note
+    assert [row.name for row in rows] == list(ROWS)
+
+
+def test_a_pair_that_fails_counts_as_open():
+    (sound,) = answered(Status.UNSUPPORTED, 1)
+    values = dict.fromkeys(sound.judged.values, float("nan")) | {
+        "monotone": 1.0, "hole_radius_angstrom": 0.0,
+    }  # fmt: skip
+    good = replace(sound, judged=replace(sound.judged, status=Status.OK, values=values))
+    (lost,) = answered(Status.NONFINITE, 1)
+    share, radius, worst = approach_rows([good, lost], Limits())
+    assert (share.value, share.verdict) == (0.5, Verdict.FAIL)
+    assert "nonfinite: no answer" in share.note
+    assert (radius.value, worst.value) == (0, 0)
