@@ -196,7 +196,7 @@ def test_a_folder_that_snakemake_cannot_quote_is_refused_in_one_line(tmp_path, n
         [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--snakefile",
          str(checkout / "Snakefile"), "--configfile", str(REPO / "config/config.yaml"),
          "--config", f"models_file={REPO}/config/models.yaml", "models=[emt]",
-         "dynamics={models: []}", "vibrations={models: []}",
+         "dynamics={models: []}", "vibrations={models: []}", "approach={models: []}",
          f"scan_sets={{mini: {{molecules: {REPO}/resources/mini/molecules.extxyz}}}}"],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(REPO / "workflow")}, encoding="utf-8",
         capture_output=True, check=False,
