@@ -33,6 +33,9 @@ def add(stages: Stages) -> None:
     stage.add_argument(
         "--smiles", type=Path, required=True, help="CSV with the columns id and smiles"
     )
+    stage.add_argument(
+        "--unlike", type=Path, help="file of molecules, other conformers of which are made"
+    )
     stage.add_argument("--out", action="output", required=True, help="extxyz of the geometries")
     stage.set_defaults(run=_relax_molecules)
 
@@ -111,7 +114,7 @@ def _import_archive(arguments: argparse.Namespace) -> None:
 def _relax_molecules(arguments: argparse.Namespace) -> None:
     from pesbench.references.relax import relax_file
 
-    relax_file(arguments.smiles, arguments.out)
+    relax_file(arguments.smiles, arguments.out, arguments.unlike)
 
 
 def _prepare_molecules(arguments: argparse.Namespace) -> None:

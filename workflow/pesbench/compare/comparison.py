@@ -24,7 +24,8 @@ from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 
-BONDS, DYNAMICS, VIBRATIONS = "bonds", "dynamics", "vibrations"  # tasks whose scores are compared
+# tasks whose scores are compared
+BONDS, DYNAMICS, VIBRATIONS, APPROACH = "bonds", "dynamics", "vibrations", "approach"
 ANSWERS = {BONDS: "evaluations", DYNAMICS: "trajectories"}  # what is compared beside scores
 
 

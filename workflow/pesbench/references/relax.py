@@ -24,22 +24,26 @@ from tblite.ase import TBLite
 
 from pesbench.core.bond_graph import bonds_from_geometry
 from pesbench.core.errors import UserError
+from pesbench.core.geometry import apart
 from pesbench.core.names import is_path_name
 from pesbench.core.progress import track
 from pesbench.core.smiles import ISOTOPES, bonds_from_smiles
 from pesbench.files.atomic import atomic_path
 from pesbench.files.csv_files import read_rows
 from pesbench.files.molecules.charge_and_spin import charge_and_spin
+from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 
 METHOD = "GFN2-xTB"
 N_CONFORMERS = 10
+N_FOR_ANOTHER = 24  # where one conformer is not taken
 MOST_ATOMS = 1000  # of all conformers together, so that large molecules have fewer
 EMBEDDING_S = 60  # of all conformers
 FMAX_EV_PER_ANGSTROM = 0.005
 MAX_STEPS = 500
 DISPLACEMENT_ANGSTROM = 0.01
 IMAGINARY_LIMIT_INVCM = 50.0
+ANOTHER_ANGSTROM = 0.1  # `apart`, from which on it is another conformer
 DECIMALS = 8  # what extxyz prints
 
 logger = logging.getLogger("pesbench")
@@ -82,12 +86,15 @@ def parse_smiles(smiles: str) -> tuple[Chem.Mol, bool]:
     return molecule, any(numbers) and not mapped
 
 
-def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
+def conformers(
+    molecule: Chem.Mol, name: str, most: int = N_CONFORMERS
+) -> Iterator[NDArray[np.float64]]:
     """Embedded conformers, lowest force-field energy first (MMFF94, UFF where that lacks atoms).
 
     Args:
         molecule: Molecule from `parse_smiles`.
         name: Name of the molecule; the seed of the embedding is derived from it.
+        most: How many, at most.
 
     Yields:
         Positions in Å, shape (N, 3).
@@ -102,7 +109,7 @@ def conformers(molecule: Chem.Mol, name: str) -> Iterator[NDArray[np.float64]]:
     settings.randomSeed = int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
     settings.numThreads = 1
     settings.timeout = EMBEDDING_S
-    count = max(1, min(N_CONFORMERS, MOST_ATOMS // plain.GetNumAtoms()))
+    count = max(1, min(most, MOST_ATOMS // plain.GetNumAtoms()))
     with rdBase.BlockLogs():
         found = list(AllChem.EmbedMultipleConfs(plain, count, settings))
         if not found:  # distances of long chains have no solution that its first guess leads to
@@ -172,12 +179,13 @@ def _spin(molecule: Chem.Mol) -> int:
     return 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
 
 
-def relax(name: str, smiles: str) -> Atoms:
+def relax(name: str, smiles: str, unlike: NDArray[np.float64] | None = None) -> Atoms:
     """A molecule at a minimum of GFN2-xTB.
 
     Args:
         name: Id of the molecule.
         smiles: Any SMILES of one molecule.
+        unlike: Positions in Å, shape (N, 3), of a conformer that is not taken; None for none.
 
     Returns:
         Atoms without a calculator; `info` holds `id`, `smiles` (mapped), `charge`, `spin`.
@@ -196,7 +204,8 @@ def relax(name: str, smiles: str) -> Atoms:
     }
     bonds = bonds_from_smiles(info["smiles"], numbers)
     reason = ""
-    for positions in conformers(molecule, name):
+    most = N_CONFORMERS if unlike is None else N_FOR_ANOTHER
+    for positions in conformers(molecule, name, most):
         atoms = Atoms(numbers, positions, info=info)
         atoms.calc = calculator(atoms)
         if not BFGS(atoms, logfile=None).run(fmax=FMAX_EV_PER_ANGSTROM, steps=MAX_STEPS):
@@ -205,6 +214,8 @@ def relax(name: str, smiles: str) -> Atoms:
             reason = "its bonds change on relaxation"
         elif (lowest := lowest_frequency(atoms)) < -IMAGINARY_LIMIT_INVCM:
             reason = f"a frequency of {-lowest:.0f}i 1/cm"
+        elif unlike is not None and apart(numbers, atoms.positions, unlike) < ANOTHER_ANGSTROM:
+            reason = "it is the conformer that is not wanted"
         else:
             atoms.calc = None
             # rounded here, plus 0.0 to drop the sign of a negative zero, so that the file repeats
@@ -252,23 +263,39 @@ def read_smiles(path: Path) -> dict[str, str]:
     return molecules
 
 
-def relax_file(csv_path: Path, out: Path) -> None:
+def relax_file(csv_path: Path, out: Path, unlike: Path | None = None) -> None:
     """Relax every molecule of a CSV file and write them as extxyz, sorted by id.
 
     Args:
         csv_path: Columns `id` and `smiles`; charge and multiplicity are those of the SMILES, with
             which columns of these names must agree.
         out: Written whole or not at all.
+        unlike: File of molecules, of which each that has one of these ids is not made again but
+            in another conformer, with the atoms in the same order; None for none.
 
     Raises:
-        UserError: a molecule is unreadable or has no minimum; the message names it.
+        UserError: a molecule is unreadable or has no minimum, or atoms in another order than in
+            `unlike`; the message names it.
     """
     molecules = read_smiles(csv_path)
+    known = {} if unlike is None else {system.id: system for system in read_systems(unlike)}
     frames = []
     for name in track(sorted(molecules), len(molecules), "molecules"):
         try:
-            frames.append(relax(name, molecules[name]))
+            other = known.get(name)
+            if other is not None:
+                _check_order(name, molecules[name], other.numbers)
+            frames.append(relax(name, molecules[name], None if other is None else other.positions))
         except UserError as error:
             raise UserError(f"{csv_path}: {error}") from error
     with atomic_path(out) as part:
         write_extxyz(part, frames)
+
+
+def _check_order(name: str, smiles: str, numbers: NDArray[np.int64]) -> None:
+    molecule, _ = parse_smiles(smiles)
+    if [atom.GetAtomicNum() for atom in molecule.GetAtoms()] != numbers.tolist():
+        raise UserError(
+            f"molecule {name!r}: {smiles!r} has other atoms, or another order of them, than the "
+            "conformer that is there; correct the SMILES"
+        )

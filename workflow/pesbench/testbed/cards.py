@@ -28,7 +28,14 @@ from pesbench.models.torch_devices import choose_device
 from pesbench.testbed.tensors import ScanTensors, check_elements, scan_tensors
 from pesbench.testbed.training import HISTORY, Training
 from pesbench.testbed.variants import Variant
-from pesbench.training.frames import errors, read_parts, read_record
+from pesbench.training.frames import (
+    errors,
+    made_by,
+    origin,
+    read_parts,
+    read_record,
+    training_set,
+)
 from pesbench.training.sampling import TEST_SEEN, TEST_UNSEEN, TRAIN, VALID, seed_number
 
 N_ROTATIONS = 4
@@ -134,6 +141,7 @@ def train_variant(
         "unseen": record["unseen"],
         "sampling": record["sampling"],
         "counts": record["counts"],
+        **training_set(record),
         "frames_sha256": file_sha256(sources.frames),
         "training_wall_s": round(run.wall_s, 1),
         "provenance": provenance.collect(),
@@ -247,8 +255,8 @@ def card_text(card: dict[str, Any]) -> str:
             f"# {card['name']}",
             "",
             "A small attention potential of the testbed, to compare design choices with, not for"
-            f" production. Trained on {card['level_of_theory']} frames of the seen molecules of"
-            f" `resources/mini`, sampled by Langevin dynamics at {temperatures} K. Held-out frames"
+            f" production. Trained on {card['level_of_theory']} frames of {origin(card)}, sampled"
+            f" by Langevin dynamics at {temperatures} K. Held-out frames"
             " come from trajectories of their own. Licence: that of this project (MIT).",
             "",
             *(line for text in more for line in (text, "")),
@@ -271,7 +279,7 @@ def card_text(card: dict[str, Any]) -> str:
             f"* training: {card['epochs']} epochs, the best of them {card['best_epoch']};"
             f" {card['training_wall_s']:.0f} s; history in the JSON beside this"
             f" (of `{HISTORY}`)",
-            "* all again: `make weights-testbed`",
+            f"* all again: `{made_by(card, 'make weights-testbed')}`",
             f"* made: {card['provenance']['created']}, "
             + ", ".join(f"{k} {v}" for k, v in card["provenance"]["packages"].items()),
             "",

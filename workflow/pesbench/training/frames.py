@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ BATCH_FRAMES = 32
 _AGAIN = "make it again with `pesbench sample`"
 
 
-def _read(frames: Path) -> list[Atoms]:
+def read_frames(frames: Path) -> list[Atoms]:
     """All frames of a file, whole.
 
     Raises:
@@ -48,7 +48,7 @@ def read_parts(frames: Path) -> dict[str, list[Atoms]]:
             train on or validate with, or a label that is not finite.
     """
     parts: dict[str, list[Atoms]] = {}
-    for number, atoms in enumerate(_read(frames)):
+    for number, atoms in enumerate(read_frames(frames)):
         if "part" not in atoms.info:
             raise UserError(
                 f"{frames}: a frame without `part`; make the file with `pesbench sample`"
@@ -77,6 +77,7 @@ def read_record(path: Path) -> dict[str, Any]:
         return {
             "level_of_theory": method["settings"].get("method", method["name"]),
             **{key: data[key] for key in ("seen", "unseen", "sampling", "counts")},
+            **training_set(data),
         }
 
 
@@ -99,3 +100,24 @@ def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
         "force_mae_mev_per_angstrom": round(1000 * float(np.concatenate(force).mean()), 2),
         "energy_mae_mev_per_atom": round(1000 * float(np.concatenate(energy).mean()), 3),
     }
+
+
+def training_set(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record or a card says of a chosen set of frames; empty of one that says nothing."""
+    key = "training_set"
+    return {key: record[key]} if key in record else {}
+
+
+def origin(card: Mapping[str, Any]) -> str:
+    """What the frames of a card are of, for its page."""
+    chosen = training_set(card).get("training_set")
+    if chosen is None:
+        return "the seen molecules of `resources/mini`"
+    approached = chosen["approach_frames"]
+    more = f", {approached} of them on closest approach" if approached else ""
+    return f"the molecules of `resources/data_study` ({chosen['frames']} frames{more})"
+
+
+def made_by(card: Mapping[str, Any], target: str) -> str:
+    """The command that makes the weights of a card again; `target` where no set was chosen."""
+    return "make data-study" if training_set(card) else target

@@ -25,7 +25,7 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.mace.family import MACE
 from pesbench.models.registry import ModelEntry, load
-from pesbench.training.frames import errors, read_parts
+from pesbench.training.frames import errors, made_by, origin, read_parts, training_set
 from pesbench.training.sampling import (
     ENERGY,
     FORCES,
@@ -277,6 +277,7 @@ def write_model(
         level_of_theory = data["method"]["settings"]["method"]
         temperatures_k = [float(t) for t in data["sampling"]["temperatures_k"]]
         told = {key: data[key] for key in ("seen", "unseen", "sampling", "counts")}
+        told |= training_set(data)
     made, command, wall_s = train(name, frames, training, work)
     with atomic_path(out) as part:
         shutil.copyfile(made, part)
@@ -288,17 +289,18 @@ def write_model(
     }
     model = load(ModelEntry(name, MACE.name, settings), scan_set=None, device="cpu")
     parts = read_parts(frames)
+    held_out = [part for part in (TEST_SEEN, TEST_UNSEEN) if part in parts]
     card = {
         "name": name,
         "sha256": settings["sha256"],
         "bytes": out.stat().st_size,
         "level_of_theory": level_of_theory,
         "elements": sorted({str(s) for a in parts[ISOLATED] for s in a.symbols}),
-        "errors": {part: errors(model, parts[part]) for part in (TRAIN, TEST_SEEN, TEST_UNSEEN)},
+        "errors": {part: errors(model, parts[part]) for part in (TRAIN, *held_out)},
         "errors_by_temperature_k": {
             f"{t:g}": {
                 part: errors(model, [a for a in parts[part] if a.info["temperature_k"] == t])
-                for part in (TEST_SEEN, TEST_UNSEEN)
+                for part in held_out
             }
             for t in temperatures_k
         },
@@ -324,6 +326,8 @@ def card_text(card: dict[str, Any]) -> str:
         f"| {t} | " + " | ".join(f"{e[p]['force_mae_mev_per_angstrom']:.1f}" for p in e) + " |"
         for t, e in card["errors_by_temperature_k"].items()
     ]
+    held_out = [part for part in card["errors"] if part != TRAIN]
+    columns = " | ".join(f"force MAE, {part} (meV/Å)" for part in held_out)
     sampling = card["sampling"]
     temperatures = ", ".join(f"{t:g}" for t in sampling["temperatures_k"])
     return "\n".join(
@@ -331,16 +335,16 @@ def card_text(card: dict[str, Any]) -> str:
             f"# {card['name']}",
             "",
             "A small MACE model for tests and examples, not for production. Trained on"
-            f" {card['level_of_theory']} frames of the seen molecules of `resources/mini`, sampled"
-            f" by Langevin dynamics at {temperatures} K. Held-out frames come from trajectories of"
-            " their own. Licence: that of this project (MIT).",
+            f" {card['level_of_theory']} frames of {origin(card)}, sampled by Langevin dynamics at"
+            f" {temperatures} K. Held-out frames come from trajectories of their own."
+            " Licence: that of this project (MIT).",
             "",
             "| frames | number | force MAE (meV/Å) | energy MAE (meV/atom) |",
             "|---|---:|---:|---:|",
             *rows,
             "",
-            "| T (K) | force MAE, seen (meV/Å) | force MAE, unseen (meV/Å) |",
-            "|---:|---:|---:|",
+            f"| T (K) | {columns} |",
+            "|---:|" + "---:|" * len(held_out),
             *by_temperature,
             "",
             f"* elements: {', '.join(card['elements'])}",
@@ -351,7 +355,7 @@ def card_text(card: dict[str, Any]) -> str:
             f"* training: {card['training_wall_s']:.0f} s, `python "
             + " ".join(card["training_command"])
             + "`",
-            "* all again: `make weights-mace`",
+            f"* all again: `{made_by(card, 'make weights-mace')}`",
             f"* made: {card['provenance']['created']}, "
             + ", ".join(f"{k} {v}" for k, v in card["provenance"]["packages"].items()),
             "",

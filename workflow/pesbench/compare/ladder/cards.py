@@ -19,7 +19,7 @@ UNITS = {
     "smearing": "Å",
 }
 # a choice that has no effect unless another one is made
-_APPLIES_WITH: Mapping[str, tuple[str, Any]] = {"repulsion_scale": ("repulsion", "zbl")}
+_APPLIES_WITH = {"repulsion_scale": ("repulsion", ("zbl", "zbl_fixed"))}
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def read_card(entry: ModelEntry) -> Card | None:
 
 
 def _applies(key: str, choices: Mapping[str, Any]) -> bool:
-    other, value = _APPLIES_WITH.get(key, (None, None))
-    return other is None or choices.get(other) == value
+    other, values = _APPLIES_WITH.get(key, (None, ()))
+    return other is None or choices.get(other) in values
 
 
 def changes(choices: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, Any]:

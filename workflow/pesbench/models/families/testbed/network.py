@@ -154,10 +154,11 @@ class AttentionPotential(nn.Module):
         self.force_head = _head(c, 3) if settings.forces == "direct" else None
         self.energy_scale = nn.Parameter(torch.ones(n_elements))
         self.energy_shift = nn.Parameter(torch.zeros(n_elements))
-        if settings.repulsion == "zbl":
+        if settings.repulsion != "none":
             # softplus keeps the factor positive, whatever training does
             raw = math.log(math.expm1(settings.repulsion_scale))
-            self.repulsion_raw = nn.Parameter(torch.tensor(raw))
+            factor = nn.Parameter(torch.tensor(raw), requires_grad=settings.repulsion == "zbl")
+            self.repulsion_raw = factor
 
     @property
     def atomic_numbers(self) -> list[int]:
@@ -184,7 +185,7 @@ class AttentionPotential(nn.Module):
             if self.force_head is None:
                 return energy + pair, self._minus_slope(energy + pair, positions)
             forces = self.force_head(atoms) * real[..., None]
-            if self.settings.repulsion == "zbl":
+            if self.settings.repulsion != "none":
                 forces = forces + self._minus_slope(pair, positions)
             return energy + pair, forces
 
@@ -249,8 +250,8 @@ class AttentionPotential(nn.Module):
         return scale * value + self.energy_shift[index]
 
     def repulsion(self, distance: Tensor, numbers: Tensor, real: Tensor) -> Tensor:
-        """The Ziegler-Biersack-Littmark energy times its trained factor, eV, shape (S,)."""
-        if self.settings.repulsion != "zbl":
+        """The Ziegler-Biersack-Littmark energy times its factor, eV, shape (S,)."""
+        if self.settings.repulsion == "none":
             return distance.new_zeros(len(distance))
         n = numbers.shape[1]
         i, j = torch.triu_indices(n, n, offset=1, device=numbers.device)

@@ -14,7 +14,7 @@ from pesbench.core.errors import UserError
 CHOICES = {
     "neighbours": ("radius", "hard_knn", "soft_knn"),
     "forces": ("gradient", "direct"),
-    "repulsion": ("none", "zbl"),
+    "repulsion": ("none", "zbl", "zbl_fixed"),
     "readout": ("linear", "bounded"),
 }
 
@@ -29,8 +29,9 @@ class PotentialSettings:
         temperature: τ of the attention, dimensionless; more flattens it.
         smearing: Width w of the Gaussians of the distance, Å.
         forces: `gradient` of the energy, or `direct` from a readout of their own.
-        repulsion: `zbl` adds the universal Ziegler-Biersack-Littmark potential.
-        repulsion_scale: Initial value of its trainable factor; 1 is the physical one.
+        repulsion: `zbl` adds the universal Ziegler-Biersack-Littmark potential times a factor that
+            is trained, `zbl_fixed` times one that is not.
+        repulsion_scale: That factor, or its initial value; 1 is the physical one.
         readout: Readout of the energy of an atom; `bounded` is bounded from below.
         k: Neighbours of an atom that a rank of 1 stands for, dimensionless.
         cutoff: Distance at which an edge vanishes, Å.

@@ -1,0 +1,279 @@
+"""How much data, and which: table, answer and figure from made-up cards and scores."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_association_report import entry, runs, scans
+
+from pesbench.compare.comparison import ReportRun
+from pesbench.compare.data import answer
+from pesbench.compare.data.cards import trained_of
+from pesbench.compare.data.comparison import COMPARISON
+from pesbench.compare.data.figure import figure
+from pesbench.compare.data.section import section
+from pesbench.compare.data.table import (
+    WITH,
+    WITHOUT,
+    DataStudy,
+    Quantity,
+    make_study,
+    potential_rows,
+    survival_column,
+)
+from pesbench.compare.inputs import CompareInputs
+from pesbench.core.errors import UserError
+from pesbench.models.facts import model_facts
+from pesbench.models.registry import ModelEntry
+from pictures import covered
+
+LEVEL = "a method"
+SIZES = (25, 100, 400, 1600)
+SURVIVAL = survival_column(1000.0)
+GIVES, GIVES_NONE = ("m0", "m1"), ("m2",)
+
+
+def card(folder, name, kind, frames, force_mae=50.0, family="testbed", **more):
+    """An entry whose card tells what it was trained on."""
+    chosen = {
+        "frames": frames,
+        "approach_frames": -(-frames // 10) if kind == "approach" else 0,
+        "approach_molecules": list(GIVES) if kind == "approach" else [],
+    }
+    content = {
+        "sha256": name,
+        "training_set": chosen,
+        "errors": {"seen": {"force_mae_mev_per_angstrom": force_mae}},
+    }
+    if family == "testbed":
+        content["switches"] = {"repulsion": "zbl_fixed" if kind == "core" else "none"}
+    else:
+        content["training_command"] = ["--pair_repulsion"] if kind == "core" else []
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    settings = {"weights": str(folder / f"{name}.pt"), "sha256": name, "level_of_theory": LEVEL}
+    return ModelEntry(name, family, settings | more)
+
+
+def approaches(name, with_share, without_share, hole=0.5, pairs=10, failed=0):
+    """Bonded pairs of three molecules, and a contact, which is of no number here."""
+    rows = []
+    for system in (*GIVES, *GIVES_NONE):
+        share = with_share if system in GIVES else without_share
+        for k in range(pairs):
+            monotone = k < round(share * pairs)
+            rows.append(
+                {
+                    "model": name, "pair": f"bond/{system}_0-{k}", "kind": "bond",
+                    "system": system, "status": "ok", "monotone": float(monotone),
+                    "hole_radius_angstrom": 0.0 if monotone else hole,
+                }
+            )  # fmt: skip
+    for row in rows[:failed]:
+        row |= {"status": "nonfinite", "monotone": np.nan, "hole_radius_angstrom": np.nan}
+    contact = rows[-1] | {"pair": "contact/m0_0-1", "kind": "contact", "hole_radius_angstrom": 9.0}
+    return pd.DataFrame([*rows, contact])
+
+
+def hot(name, life_ps):
+    """Runs at 500 K that all survive, and at 1000 K that live so long."""
+    cold, warm = runs(name, 2.0), runs(name, life_ps)
+    warm["temperature_k"] = 1000.0
+    warm["trajectory"] = warm["system"] + "_1000K_0"
+    return pd.concat([cold, warm], ignore_index=True)
+
+
+def a_study(folder, lives, families=("testbed",)):
+    """A run of the study: life at 1000 K in ps by kind and size; three seeds at both ends."""
+    entries, tables = {}, {"bonds": {}, "dynamics": {}, "approach": {}}
+    for family in families:
+        for kind, times in lives.items():
+            for frames, life in zip(SIZES, times, strict=True):
+                first = f"{family}-{kind}-{frames}"
+                for seed in range(3 if frames in (SIZES[0], SIZES[-1]) else 1):
+                    name = first if seed == 0 else f"{first}-seed_{seed + 1}"
+                    more = {"seed_of": first} if seed else {}
+                    entries[name] = card(
+                        folder, name, kind, frames, 3000 / frames, family, **more
+                    )
+                    tables["dynamics"][name] = hot(name, life + 0.02 * (seed - 1))
+                    tables["bonds"][name] = scans(name, 200 / np.sqrt(frames))
+                    share = {"md": 0.2, "approach": 0.9, "core": 1.0}[kind]
+                    tables["approach"][name] = approaches(name, share, share / 2)
+    entries["ref"] = entry("ref", "tblite")
+    tables["dynamics"]["ref"] = hot("ref", 2.0)
+    tables["bonds"]["ref"] = scans("ref", 0.0)
+    facts = [model_facts(one, LEVEL) for one in entries.values()]
+    return CompareInputs(facts, tables, entries)
+
+
+def study_of(lives, families=("testbed",), noise=0.02, spread=True):
+    """A study with the survival at 1000 K alone, as `a_study` has it."""
+    rows = [
+        {
+            "model": f"{family}-{kind}-{frames}-{seed}", "family": family, "kind": kind,
+            "frames": frames, SURVIVAL: life + noise * seed,
+        }
+        for family in families
+        for kind, times in lives.items()
+        for frames, life in zip(SIZES, times, strict=True)
+        for seed in ((-1, 0, 1) if spread and frames in (SIZES[0], SIZES[-1]) else (0,))
+    ]  # fmt: skip
+    alive = Quantity(SURVIVAL, "survival at 1000 K", "ps", 1, "runs")
+    return DataStudy(pd.DataFrame(rows), {SURVIVAL: alive}, [1000.0], 2.0, frozenset())
+
+
+LIVES = {
+    "md": (0.4, 0.8, 1.4, 1.6),
+    "approach": (0.4, 1.2, 1.4, 1.6),
+    "core": (1.4, 1.5, 1.6, 1.8),
+}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A run of two families, of which two pairs of one seed failed."""
+    inputs = a_study(tmp_path_factory.mktemp("cards"), LIVES, families=("testbed", "mace"))
+    inputs.tables["approach"]["mace-md-25"] = approaches("mace-md-25", 0.2, 0.1, failed=2)
+    return inputs
+
+
+def test_it_applies_to_runs_whose_cards_tell_of_chosen_frames(tmp_path):
+    inputs = a_study(tmp_path, LIVES)
+    run = ReportRun(inputs.entries, LEVEL, {"bonds": list(inputs.entries), "dynamics": ["ref"]})
+    assert COMPARISON.applies(run)
+    asked = COMPARISON.scores(run)
+    assert asked["dynamics"] == ["ref"]
+    assert "ref" not in asked["bonds"]
+    assert asked["approach"] == []  # that task did not run
+    assert len(COMPARISON.files(run)) == len(asked["bonds"]) == 3 * 8
+    alone = {"ref": inputs.entries["ref"]}
+    assert not COMPARISON.applies(ReportRun(alone, LEVEL, {"bonds": ["ref"]}))
+
+
+def test_the_kind_is_what_the_card_says(tmp_path):
+    for family in ("testbed", "mace"):
+        for kind in ("md", "approach", "core"):
+            one = card(tmp_path, f"{family}-{kind}", kind, 25, family=family)
+            assert trained_of({"a": one})["a"].kind == kind
+    trained_core = card(tmp_path, "t", "md", 25)
+    content = json.loads((tmp_path / "t.json").read_text())
+    content["switches"]["repulsion"] = "zbl"
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="core that is trained"):
+        trained_of({"t": trained_core})
+
+
+def test_a_card_of_other_weights_is_refused(tmp_path):
+    one = card(tmp_path, "a", "md", 25)
+    other = ModelEntry("a", "testbed", one.settings | {"sha256": "another"})
+    with pytest.raises(UserError, match="the model card is that of other weights"):
+        trained_of({"a": other})
+    (tmp_path / "a.json").write_text('{"sha256": "a", "training_set": {}}')
+    with pytest.raises(UserError, match="not a model card that is understood"):
+        trained_of({"a": one})
+
+
+def test_seeds_are_one_row_with_what_it_is_the_mean_over(tmp_path):
+    inputs = a_study(tmp_path, LIVES)
+    inputs.tables["approach"]["testbed-md-25"] = approaches("testbed-md-25", 0.2, 0.1, failed=4)
+    rows = potential_rows(make_study(inputs)).set_index(["kind", "frames"])
+    assert list(rows.index[:5]) == [("md", 25), ("md", 100), ("md", 400), ("md", 1600),
+                                    ("approach", 25)]  # fmt: skip
+    one = rows.loc["md", 25]
+    assert (one["n_seeds"], one[f"{SURVIVAL}_seeds"]) == (3, 3)
+    assert one[SURVIVAL] == pytest.approx(0.4)
+    assert one[f"{SURVIVAL}_seed_sd"] == pytest.approx(0.02)
+    assert one[f"{SURVIVAL}_n"] == 3 * len(runs("a", 1.0))
+    assert one[survival_column(500.0)] == pytest.approx(2.0)
+    # 4 of the 30 pairs of one seed failed; the contact is of no number
+    assert (one["pairs_planned"], one["pairs_scored"]) == (90, 86)
+    assert one[WITHOUT] == pytest.approx(0.1)
+    assert one["largest_hole_angstrom"] == 0.5
+    full = rows.loc["md", 100]
+    assert full[WITH] == pytest.approx(0.2)
+    assert (full[f"{WITH}_n"], full[f"{WITHOUT}_n"]) == (20, 10)
+    assert full["hole_radius_angstrom"] == pytest.approx(0.5 * (2 * 0.8 + 0.9) / 3)
+    assert np.isnan(full[f"{SURVIVAL}_seed_sd"])
+    assert rows.loc["approach", 25]["approach_frames"] == 3
+
+
+def test_the_answer_is_what_the_numbers_say():
+    said = answer.sentence(study_of(LIVES))
+    assert said.startswith("By survival at 1000 K (of 2 ps): testbed: with MD frames alone 0.400")
+    assert "at 25 and 1.60 at 1600 frames, and up to 1600 more frames help" in said
+    assert "one tenth of approach frames instead change it by +0.4 at 100 frames" in said
+    # 1.4 ps with the core: better than 0.4 and 0.8, not than 1.4
+    assert said.endswith(
+        "a fixed core with 25 frames (1.40) does better than 100 without and not than 400, so that "
+        "it is worth more than 75 and at most 375 frames."
+    )
+    assert said.count(". ") == 0  # one sentence
+
+
+@pytest.mark.parametrize(
+    ("lives", "noise", "spread", "told"),
+    [
+        ({"core": (1.9, 1.9, 1.9, 1.9)}, 0.02, True,
+         "does better than 1600 without and is worth more than 1575 frames"),
+        ({"core": (0.6, 1.5, 1.5, 1.5)}, 0.02, True,
+         "does better than 25 without and not than 100, so that it is worth at most 75 frames"),
+        ({"core": (0.4, 1.0, 1.5, 1.6)}, 0.02, True, "its worth is not resolved"),
+        ({"core": (0.1, 1.0, 1.5, 1.6)}, 0.02, True, "does worse than 25 frames without"),
+        ({}, 0.3, True, "not resolved from each other"),
+        ({}, 0.02, False, "not resolved: the noise of seeds or a number is unknown"),
+        ({"md": (0.4, 0.8, 1.58, 1.6)}, 0.02, True,
+         "and more than 400 frames buy nothing that is resolved"),
+        ({}, 0.02, False, "(0.400) is not resolved from 25 frames without"),
+        ({"md": (1.6, 1.6, 1.6, 0.4)}, 0.02, True, "where 25 do better than 1600"),
+        ({"approach": LIVES["md"]}, 0.02, True, "change nothing that is resolved"),
+    ],
+)  # fmt: skip
+def test_the_answer_says_what_is_not_resolved(lives, noise, spread, told):
+    base = {"md": (0.4, 0.8, 1.4, 1.6), "approach": (0.4, 1.2, 1.4, 1.6), "core": (0.4,) * 4}
+    if noise > 0.1:
+        base = {kind: (1.0, 1.0, 1.1, 1.2) for kind in base}
+    assert told in answer.sentence(study_of(base | lives, noise=noise, spread=spread))
+
+
+def test_without_dynamics_nothing_is_said_of_stability(tmp_path):
+    inputs = a_study(tmp_path, LIVES)
+    without = {**inputs.tables, "dynamics": {}}
+    found = section(CompareInputs(inputs.facts, without, inputs.entries))
+    assert found.sentence == "No dynamics were run, so that nothing is said of stability."
+    assert covered(found.figures[0].figure) == []
+
+
+def test_the_section_has_every_number_and_says_what_failed(both):
+    found = section(both)
+    assert "; testbed: " in found.sentence  # both families in one sentence
+    shown = found.tables[0].rows
+    assert len(shown) == 2 * 3 * 4
+    assert shown["seeds"].tolist()[:4] == ["3", "1", "1", "3"]
+    assert shown["pairs"][0] == "88 / 90"
+    notes = " ".join(found.notes)
+    assert "Molecules with approach frames: m0, m1." in notes
+    assert "Pairs without a score: mace md 25: 2." in notes
+    assert "By the share of monotone pairs of molecules without approach frames: mace: " in notes
+    models = pd.read_csv(pd.io.common.StringIO(found.files["data_models.csv"]))
+    assert len(models) == 2 * 3 * 8
+    assert len(pd.read_csv(pd.io.common.StringIO(found.files["data.csv"]))) == 24
+
+
+def test_the_figure_has_a_panel_a_quantity_and_covers_no_text(both):
+    study = make_study(both)
+    made = figure(study)
+    titles = [axes.get_title(loc="left") for axes in made.axes if axes.axison]
+    assert len(titles) == len(study.quantities) == 7
+    assert covered(made) == []
+    survival = next(a for a in made.axes if a.get_title(loc="left").startswith("survival at 1000"))
+    lines = [line for line in survival.lines if line.get_linestyle() != "None"]
+    assert len(lines) == 2 * 3
+    drawn = np.asarray(lines[0].get_ydata(), float)
+    assert drawn == pytest.approx([study.seeds("mace", "md", n, SURVIVAL).mean() for n in SIZES])
+    legend = [text.get_text() for text in made.axes[7].get_legend().get_texts()]
+    assert legend[-4:] == [
+        "n at 25: 3 seeds", "n at 100: 1 seed", "n at 400: 1 seed", "n at 1600: 3 seeds"
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""How much data a potential needs until it is stable, and which."""

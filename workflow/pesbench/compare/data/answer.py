@@ -1,0 +1,133 @@
+"""What the numbers say: how many frames of which kind, and what a core is worth in frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pesbench.compare.data.table import WITH, WITHOUT, DataStudy, survival_column
+from pesbench.core.text import number
+from pesbench.training.data_plan import APPROACH, CORE, MD
+
+NOT_RESOLVED = "not resolved"
+
+
+def sentence(study: DataStudy) -> str:
+    """The answer by survival at the highest temperature, in one sentence over all families."""
+    if not study.temperatures_k:
+        return "No dynamics were run, so that nothing is said of stability."
+    hottest = max(study.temperatures_k)
+    column = survival_column(hottest)
+    said = "; ".join(_of_family(study, family, column) for family in study.families)
+    return f"By survival at {hottest:g} K (of {study.horizon_ps:g} ps): {said}."
+
+
+def monotone_sentences(study: DataStudy) -> list[str]:
+    """The same by the shares of monotone pairs, of molecules with and without approach frames."""
+    where = {WITH: "with", WITHOUT: "without"}
+    return [
+        f"By the share of monotone pairs of molecules {word} approach frames: "
+        + "; ".join(_of_family(study, family, column) for family in study.families)
+        + "."
+        for column, word in where.items()
+        if study.models[column].notna().any()
+    ]
+
+
+def _of_family(study: DataStudy, family: str, column: str) -> str:
+    parts = [
+        enough(study, family, column),
+        exchanged(study, family, column),
+        worth(study, family, column),
+    ]
+    return f"{family}: " + ", ".join(part for part in parts if part)
+
+
+def _mean(study: DataStudy, family: str, kind: str, frames: int, column: str) -> str:
+    seeds = study.seeds(family, kind, frames, column)
+    return number(seeds.mean() if seeds.size else float("nan"))
+
+
+def enough(study: DataStudy, family: str, column: str) -> str:
+    """The fewest MD frames that do as well as the most: no resolved difference from there on."""
+    sizes = study.frames(family, MD)
+    if len(sizes) < 2:
+        return f"one number of MD frames only ({NOT_RESOLVED})"
+    least, most = sizes[0], sizes[-1]
+    low, high = (_mean(study, family, MD, n, column) for n in (least, most))
+    said = f"with MD frames alone {low} at {least} and {high} at {most} frames"
+    worse = []
+    for n in sizes[:-1]:
+        found = study.compare(family, column, (MD, most), (MD, n))
+        if found.within_noise is None:
+            return f"{said} ({NOT_RESOLVED}: the noise of seeds or a number is unknown)"
+        if not found.within_noise and found.value < 0:
+            return f"{said}, where {n} do better than {most}"
+        if not found.within_noise:
+            worse.append(n)
+    if not worse:
+        return f"{said} ({NOT_RESOLVED} from each other)"
+    fewest = next(n for n in sizes if n > max(worse))
+    if fewest == most:
+        return f"{said}, and up to {most} more frames help"
+    return f"{said}, and more than {fewest} frames buy nothing that is resolved"
+
+
+def exchanged(study: DataStudy, family: str, column: str) -> str:
+    """What one tenth of approach frames changes at each number of frames."""
+    return _beside(study, family, column, APPROACH, "one tenth of approach frames")
+
+
+def _beside(study: DataStudy, family: str, column: str, kind: str, what: str) -> str:
+    sizes = [n for n in study.frames(family, kind) if n in study.frames(family, MD)]
+    if not sizes:
+        return ""
+    quantity = study.quantities[column]
+    changes = []
+    for n in sizes:
+        found = study.compare(family, column, (kind, n), (MD, n))
+        if found.within_noise is False:
+            changes.append(f"{quantity.better * found.value:+.2g} at {n} frames")
+    if not changes:
+        return f"{what} instead change nothing that is resolved"
+    return f"{what} instead change it by " + " and ".join(changes)
+
+
+def worth(study: DataStudy, family: str, column: str) -> str:
+    """What a fixed core is worth in frames: how many MD frames do as well as few with the core."""
+    sizes, cored = study.frames(family, MD), study.frames(family, CORE)
+    if not sizes or not cored or cored[0] != sizes[0]:
+        return ""
+    few = sizes[0]
+    value = _mean(study, family, CORE, few, column)
+    said = f"a fixed core with {few} frames ({value})"
+    first = study.compare(family, column, (CORE, few), (MD, few))
+    if first.within_noise is None:
+        return f"{said} is {NOT_RESOLVED} from {few} frames without"
+    if first.within_noise:
+        return f"{said} is {NOT_RESOLVED} from {few} frames without: its worth is {NOT_RESOLVED}"
+    if first.value < 0:
+        return f"{said} does worse than {few} frames without"
+    beaten = _beaten(study, family, column, sizes)
+    if beaten == sizes:
+        return (
+            f"{said} does better than {sizes[-1]} without and is worth more than "
+            f"{sizes[-1] - few} frames"
+        )
+    last = beaten[-1]
+    following = sizes[sizes.index(last) + 1]
+    least = "" if last == few else f"more than {last - few} and "
+    return (
+        f"{said} does better than {last} without and not than {following}, so that it is worth "
+        f"{least}at most {following - few} frames"
+    )
+
+
+def _beaten(study: DataStudy, family: str, column: str, sizes: Sequence[int]) -> list[int]:
+    """The numbers of MD frames, from the fewest on, that few with a core do better than."""
+    found: list[int] = []
+    for n in sizes:
+        one = study.compare(family, column, (CORE, sizes[0]), (MD, n))
+        if one.within_noise is not False or one.value < 0:
+            break
+        found.append(n)
+    return found

@@ -1,0 +1,91 @@
+"""What the cards of potentials say of the frames that they were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.errors import UserError, reading
+from pesbench.files.split import SEEN
+from pesbench.models.registry import ModelEntry
+from pesbench.training.data_plan import APPROACH, CORE, MD
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a potential was trained on.
+
+    Attributes:
+        path: Path of the card.
+        family: Family of its entry.
+        potential: Name that its seeds share.
+        kind: One of `KINDS` of the plan.
+        frames: Number of frames.
+        approach_frames: Closest-approach frames among them.
+        approach_molecules: Molecules of these.
+        force_mae: Force MAE on the held-out frames, meV/Å; NaN if the card does not tell.
+    """
+
+    path: Path
+    family: str
+    potential: str
+    kind: str
+    frames: int
+    approach_frames: int
+    approach_molecules: frozenset[str]
+    force_mae: float
+
+
+def trained_of(entries: Mapping[str, ModelEntry]) -> dict[str, TrainedOn]:
+    """The potentials whose cards tell of a chosen set of frames, by name.
+
+    Args:
+        entries: Resolved, by name.
+
+    Raises:
+        UserError: a card is that of other weights, or not understood.
+    """
+    read = {name: _read(entry) for name, entry in entries.items()}
+    return {name: one for name, one in read.items() if one is not None}
+
+
+def _read(entry: ModelEntry) -> TrainedOn | None:
+    path = entry.card_path
+    if path is None or not path.is_file():
+        return None
+    with reading(path, "the model card is no JSON", "make it again"):
+        card = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(card, dict) or "training_set" not in card:
+        return None
+    if card.get("sha256") != entry.settings.get("sha256", card.get("sha256")):
+        raise UserError(
+            f"{path}: the model card is that of other weights than {entry.weights_path} (another "
+            "sha256); put the card beside the weights that it was made with"
+        )
+    with reading(path, "not a model card that is understood", "make it again"):
+        chosen = card["training_set"]
+        error = card["errors"].get(SEEN, {}).get("force_mae_mev_per_angstrom")
+        return TrainedOn(
+            path=path,
+            family=entry.family,
+            potential=entry.potential,
+            kind=_kind(card, path),
+            frames=int(chosen["frames"]),
+            approach_frames=int(chosen["approach_frames"]),
+            approach_molecules=frozenset(map(str, chosen["approach_molecules"])),
+            force_mae=float("nan") if error is None else float(error),
+        )
+
+
+def _kind(card: Mapping[str, Any], path: Path) -> str:
+    core = card.get("switches", {}).get("repulsion", "none")
+    if "--pair_repulsion" in card.get("training_command", ()):
+        core = "zbl_fixed"  # what MACE adds is not trained
+    approached = bool(card["training_set"]["approach_frames"])
+    if core not in ("none", "zbl_fixed") or (approached and core != "none"):
+        what = "approach frames and a core" if approached else "a core that is trained"
+        raise UserError(f"{path}: a potential with {what} is of no kind that is compared here")
+    return CORE if core == "zbl_fixed" else APPROACH if approached else MD

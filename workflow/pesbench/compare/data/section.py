@@ -1,0 +1,90 @@
+"""Section of the data study."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pesbench.compare.data.answer import monotone_sentences, sentence
+from pesbench.compare.data.comparison import COMPARISON
+from pesbench.compare.data.figure import figure
+from pesbench.compare.data.table import DataStudy, make_study, potential_rows
+from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.ladder.noise import CONFIDENCE
+from pesbench.core.section import Drawing, Section, Table
+from pesbench.core.text import csv_table, number
+from pesbench.training.data_plan import KINDS
+
+_CAPTION = (
+    "Smoothness, stability and accuracy against the number of frames that a potential was trained "
+    "on. Points are seeds, lines join their means; all trainings take the same number of gradient "
+    "steps."
+)
+
+
+def section(inputs: CompareInputs) -> Section:
+    """The data study; every number in `data.csv`, and those of each seed in `data_models.csv`.
+
+    Raises:
+        UserError: a card is that of other weights, or not understood.
+    """
+    study = make_study(inputs)
+    rows = potential_rows(study)
+    return Section(
+        title=COMPARISON.title,
+        sentence=sentence(study),
+        tables=[Table("shown", shown_table(study, rows))],
+        figures=[Drawing("data", figure(study), _CAPTION)],
+        notes=[*monotone_sentences(study), *notes(study, rows)],
+        files={"data.csv": csv_table(rows), "data_models.csv": csv_table(study.models)},
+    )
+
+
+def shown_table(study: DataStudy, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table for readers, as text cells."""
+    cells = []
+    for row in rows.to_dict("records"):
+        one = {
+            "family": row["family"],
+            "trained on": KINDS[row["kind"]],
+            "frames": str(row["frames"]),
+            "seeds": str(row["n_seeds"]),
+            "pairs": f"{row['pairs_scored']} / {row['pairs_planned']}",
+        }
+        for column, quantity in study.quantities.items():
+            unit = f" ({quantity.unit})" if quantity.unit else ""
+            text = number(row[column])
+            if pd.notna(row[f"{column}_seed_sd"]):
+                text += f" ± {number(row[f'{column}_seed_sd'], 2)}"
+            few = quantity.of in ("runs", "scans") and pd.notna(row[column])
+            one[quantity.title + unit] = f"{text} ({row[f'{column}_n']})" if few else text
+        cells.append(one)
+    return pd.DataFrame(cells)
+
+
+def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
+    """How to read the section."""
+    found = [
+        "Numbers are means over seeds, ± their standard deviation. Two potentials are resolved if "
+        "they differ by more than chance makes of seeds alone: Student's "
+        f"{100 * CONFIDENCE:g} % quantile of the noise pooled over all potentials of the family "
+        "with several seeds. Comparisons are many, and of a hundred by chance alone "
+        f"{100 * (1 - CONFIDENCE):.0f} count as resolved. What holds for one family need not hold "
+        "for another.",
+        "Pairs are bonded pairs that approach to 0.1 Å (scored / planned, all seeds). The hole "
+        "radius is a mean over the scored pairs, 0 for a pair without a hole; pairs that failed "
+        "are in no mean. Brackets: runs and scans of all seeds. Survival is in excess of the "
+        "reference's failures where it ran.",
+    ]
+    if study.approached:
+        found.append(
+            f"Molecules with approach frames: {', '.join(sorted(study.approached))}. The others "
+            "are divided from them for every potential, whatever it was trained on."
+        )
+    lost = rows[rows["pairs_scored"] < rows["pairs_planned"]]
+    if len(lost):
+        told = ", ".join(
+            f"{r['family']} {r['kind']} {r['frames']}: {r['pairs_planned'] - r['pairs_scored']}"
+            for r in lost.to_dict("records")
+        )
+        found.append(f"Pairs without a score: {told}.")
+    return found

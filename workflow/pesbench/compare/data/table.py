@@ -1,0 +1,241 @@
+"""The potentials of the data study as a table, seeds together, and the noise of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.compare.comparison import APPROACH, BONDS
+from pesbench.compare.data.cards import TrainedOn, trained_of
+from pesbench.compare.inputs import CompareInputs, dynamics_columns
+from pesbench.compare.ladder.noise import Difference, SeedNoise, difference, of_a_share, seed_noise
+from pesbench.metrics.board import scored_values
+from pesbench.training.data_plan import KINDS
+
+BOND = "bond"  # kind of pairs, in the scores of the approach
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a potential.
+
+    Attributes:
+        column: Column of the table.
+        title: Title for readers.
+        unit: Unit for readers.
+        better: +1 if higher is better, -1 if lower is.
+        of: What it is the mean over, or "" for the card's number.
+        share: Whether it is a share of these.
+    """
+
+    column: str
+    title: str
+    unit: str
+    better: int
+    of: str
+    share: bool = False
+
+
+WITH, WITHOUT, HOLE = "monotone_with", "monotone_without", "hole_radius_angstrom"
+_FIXED = (
+    Quantity(HOLE, "hole radius", "Å", -1, "pairs"),
+    Quantity(WITH, "monotone pairs, molecules with approach frames", "", 1, "pairs", share=True),
+    Quantity(WITHOUT, "monotone pairs, molecules without", "", 1, "pairs", share=True),
+    Quantity("fsd_full_per_angstrom", "FSD", "Å⁻¹", -1, "scans"),
+    Quantity("force_mae_mev_per_angstrom", "force MAE, held-out frames", "meV/Å", -1, ""),
+)
+
+
+def survival_column(temperature_k: float) -> str:
+    """Column of the survival at a temperature."""
+    return f"survival_{temperature_k:g}_k_ps"
+
+
+@dataclass(frozen=True, eq=False)
+class DataStudy:
+    """All numbers of the data study.
+
+    Attributes:
+        models: One row a model: `family`, `kind`, `frames`, `potential`, and for each quantity its
+            value and `<column>_n`, what it is the mean over.
+        quantities: By column, survival at each temperature among them.
+        temperatures_k: Temperatures of the dynamics, ascending.
+        horizon_ps: Horizon of the survival; NaN without dynamics.
+        approached: Molecules with approach frames, in any training.
+    """
+
+    models: pd.DataFrame
+    quantities: Mapping[str, Quantity]
+    temperatures_k: Sequence[float]
+    horizon_ps: float
+    approached: frozenset[str]
+
+    @property
+    def families(self) -> list[str]:
+        """The families, sorted."""
+        return sorted(set(self.models["family"]))
+
+    def frames(self, family: str, kind: str) -> list[int]:
+        """The numbers of frames that a family was trained with, ascending."""
+        chosen = (self.models["family"] == family) & (self.models["kind"] == kind)
+        return sorted({int(n) for n in self.models.loc[chosen, "frames"]})
+
+    def seeds(self, family: str, kind: str, frames: int, column: str) -> np.ndarray:
+        """A quantity of all seeds of a potential that have it, shape (seeds,)."""
+        chosen = (
+            (self.models["family"] == family)
+            & (self.models["kind"] == kind)
+            & (self.models["frames"] == frames)
+        )
+        values = self.models.loc[chosen, column].to_numpy(dtype=float)
+        return values[np.isfinite(values)]
+
+    def noise(self, family: str, column: str) -> SeedNoise:
+        """Noise of seeds, pooled over the potentials of a family with several."""
+        return seed_noise(
+            self.seeds(family, kind, n, column) for kind in KINDS for n in self.frames(family, kind)
+        )
+
+    def compare(
+        self, family: str, column: str, one: tuple[str, int], other: tuple[str, int]
+    ) -> Difference:
+        """The difference of two potentials of a family, by kind and frames, counted so that a
+        positive one is better.
+        """
+        quantity = self.quantities[column]
+        a, b = (self.seeds(family, *of, column) for of in (one, other))
+        noise = self.noise(family, column)
+        if quantity.share and a.size and b.size:
+            n = int(self.models[f"{column}_n"].max())
+            noise = of_a_share(noise, float(a.mean() + b.mean()) / 2, max(1, n))
+        return difference(quantity.better * a, quantity.better * b, noise)
+
+
+def make_study(inputs: CompareInputs) -> DataStudy:
+    """The data study of a run.
+
+    Raises:
+        UserError: a card is that of other weights, or not understood.
+    """
+    trained = trained_of(inputs.entries)
+    approached = frozenset().union(*(one.approach_molecules for one in trained.values()))
+    dynamics = inputs.dynamics
+    temperatures = sorted(
+        {float(t) for name in trained if name in dynamics for t in dynamics[name]["temperature_k"]}
+    )
+    lives = {t: _lives(dynamics, t, inputs.reference) for t in temperatures}
+    rows = []
+    for name, one in trained.items():
+        row: dict[str, Any] = {
+            "model": name,
+            "family": one.family,
+            "kind": one.kind,
+            "frames": one.frames,
+            "approach_frames": one.approach_frames,
+            "potential": one.potential,
+            **_of_scans(inputs, name),
+            **_of_pairs(inputs.tables.get(APPROACH, {}).get(name), approached),
+            **_of_card(one),
+        }
+        for t, table in lives.items():
+            there = name in table.index
+            column = survival_column(t)
+            row[column] = float(table.loc[name, "survival"]) if there else float("nan")
+            row[f"{column}_n"] = int(table.loc[name, "md_n_counted"]) if there else 0
+        rows.append(row)
+    alive = [
+        Quantity(survival_column(t), f"survival at {t:g} K", "ps", 1, "runs") for t in temperatures
+    ]
+    horizons = [float(table["survival_horizon_ps"].iloc[0]) for table in lives.values()]
+    return DataStudy(
+        models=pd.DataFrame(rows),
+        quantities={one.column: one for one in (*_FIXED[:4], *alive, *_FIXED[4:])},
+        temperatures_k=temperatures,
+        horizon_ps=min(horizons, default=float("nan")),
+        approached=approached,
+    )
+
+
+def _lives(
+    dynamics: Mapping[str, pd.DataFrame], temperature_k: float, reference: str | None
+) -> pd.DataFrame:
+    """Survival of every model at one temperature, by model."""
+    some = {
+        name: kept
+        for name, rows in dynamics.items()
+        if len(kept := rows[np.isclose(rows["temperature_k"], temperature_k)])
+    }
+    return dynamics_columns(some, reference if reference in some else None).set_index("model")
+
+
+def _of_card(one: TrainedOn) -> dict[str, Any]:
+    return {"force_mae_mev_per_angstrom": one.force_mae, "force_mae_mev_per_angstrom_n": 1}
+
+
+def _of_scans(inputs: CompareInputs, name: str) -> dict[str, Any]:
+    rows = inputs.scores.get(name) if BONDS in inputs.tables else None
+    if rows is None:
+        return {"fsd_full_per_angstrom": float("nan"), "fsd_full_per_angstrom_n": 0}
+    values = scored_values(rows, "fsd_full")
+    return {
+        "fsd_full_per_angstrom": float(values.mean()) if len(values) else float("nan"),
+        "fsd_full_per_angstrom_n": len(values),
+        "scans_planned": len(rows),
+    }
+
+
+def _of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str, Any]:
+    """Means over the bonded pairs that have a score; a pair without a hole has the radius 0."""
+    found: dict[str, Any] = {"pairs_planned": 0, "pairs_scored": 0, "largest_hole_angstrom": None}
+    found |= {name: float("nan") for name in (HOLE, WITH, WITHOUT)}
+    found |= {f"{name}_n": 0 for name in (HOLE, WITH, WITHOUT)}
+    if rows is None:
+        return found
+    bonds = rows[rows["kind"] == BOND]
+    holes = scored_values(bonds, "hole_radius_angstrom")
+    monotone = scored_values(bonds, "monotone")
+    has = bonds.loc[monotone.index, "system"].isin(approached)
+    found |= {
+        "pairs_planned": len(bonds),
+        "pairs_scored": len(monotone),
+        "largest_hole_angstrom": float(holes.max()) if len(holes) else float("nan"),
+    }
+    for name, values in ((HOLE, holes), (WITH, monotone[has]), (WITHOUT, monotone[~has])):
+        found[name] = float(values.mean()) if len(values) else float("nan")
+        found[f"{name}_n"] = len(values)
+    return found
+
+
+def potential_rows(study: DataStudy) -> pd.DataFrame:
+    """One row a potential, its seeds together.
+
+    Returns:
+        `family`, `kind`, `frames`, `approach_frames`, `n_seeds`, `pairs_planned`, `pairs_scored`
+        and `scans_planned` of all seeds, `largest_hole_angstrom` (the largest of all), and for
+        each quantity its mean over the seeds, `_seed_sd`, `_seeds` (that have it) and `_n` (what
+        it is the mean over, in all seeds).
+    """
+    rows = []
+    order = ["family", "kind", "frames"]
+    for key, group in study.models.groupby(order, sort=False):
+        row: dict[str, Any] = dict(zip(order, key, strict=True))
+        row |= {"approach_frames": int(group["approach_frames"].max()), "n_seeds": len(group)}
+        for count in ("pairs_planned", "pairs_scored", "scans_planned"):
+            row[count] = int(group[count].fillna(0).sum()) if count in group else 0
+        row["largest_hole_angstrom"] = group["largest_hole_angstrom"].astype(float).max()
+        for column in study.quantities:
+            values = group[column].astype(float).dropna()
+            row[column] = float(values.mean()) if len(values) else float("nan")
+            row[f"{column}_seed_sd"] = float(values.std(ddof=1)) if len(values) > 1 else np.nan
+            row[f"{column}_seeds"] = len(values)
+            row[f"{column}_n"] = int(group[f"{column}_n"].sum())
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    rank = {kind: k for k, kind in enumerate(KINDS)}
+    return table.sort_values(
+        order, key=lambda c: c.map(rank) if c.name == "kind" else c, ignore_index=True
+    )

@@ -1,0 +1,33 @@
+"""How far apart two geometries of one molecule are."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+
+Array = NDArray[np.float64]
+
+
+def apart(numbers: NDArray[np.int64], one: Array, other: Array) -> float:
+    """Root mean square difference of the sorted distances within each pair of elements.
+
+    Rotation, reflection and the exchange of equal atoms do not change it, so that it is 0 for the
+    same conformer however it is written; conformers of small molecules are some tenths of Å apart.
+
+    Args:
+        numbers: Atomic numbers of both, shape (N,), at least two.
+        one: Å, shape (N, 3).
+        other: Å, shape (N, 3).
+
+    Returns:
+        Å.
+    """
+    return float(np.sqrt(np.mean((_fingerprint(numbers, one) - _fingerprint(numbers, other)) ** 2)))
+
+
+def _fingerprint(numbers: NDArray[np.int64], positions: Array) -> Array:
+    i, j = np.triu_indices(len(numbers), 1)
+    distance = pdist(positions)
+    low, high = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
+    return distance[np.lexsort((distance, high, low))]
