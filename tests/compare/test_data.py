@@ -95,9 +95,7 @@ def a_study(folder, lives, families=("testbed",)):
                 for seed in range(3 if frames in (SIZES[0], SIZES[-1]) else 1):
                     name = first if seed == 0 else f"{first}-seed_{seed + 1}"
                     more = {"seed_of": first} if seed else {}
-                    entries[name] = card(
-                        folder, name, kind, frames, 3000 / frames, family, **more
-                    )
+                    entries[name] = card(folder, name, kind, frames, 3000 / frames, family, **more)
                     tables["dynamics"][name] = hot(name, life + 0.02 * (seed - 1))
                     tables["bonds"][name] = scans(name, 200 / np.sqrt(frames))
                     share = {"md": 0.2, "approach": 0.9, "core": 1.0}[kind]
@@ -234,7 +232,7 @@ def test_the_answer_is_what_the_numbers_say():
 def test_the_answer_says_what_is_not_resolved(lives, noise, spread, told):
     base = {"md": (0.4, 0.8, 1.4, 1.6), "approach": (0.4, 1.2, 1.4, 1.6), "core": (0.4,) * 4}
     if noise > 0.1:
-        base = {kind: (1.0, 1.0, 1.1, 1.2) for kind in base}
+        base = dict.fromkeys(base, (1.0, 1.0, 1.1, 1.2))
     assert told in answer.sentence(study_of(base | lives, noise=noise, spread=spread))
 
 

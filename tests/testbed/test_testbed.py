@@ -255,10 +255,12 @@ def test_the_repulsion_ends_without_a_step():
 
 @pytest.mark.parametrize("scale", [0.1, 1.0])
 @pytest.mark.parametrize("forces", CHOICES["forces"])
-def test_the_repulsion_is_added_to_energy_and_forces(scale, forces):
+@pytest.mark.parametrize("repulsion", ["zbl", "zbl_fixed"])
+def test_the_repulsion_is_added_to_energy_and_forces(scale, forces, repulsion):
     frames = geometries("H2O", "CH3OH")
     without = network(forces=forces)
-    having = network(forces=forces, repulsion="zbl", repulsion_scale=scale)
+    having = network(forces=forces, repulsion=repulsion, repulsion_scale=scale)
+    assert having.repulsion_raw.requires_grad == (repulsion == "zbl")
     having.load_state_dict(without.state_dict(), strict=False)
     energy, force = (
         (a - b).detach()

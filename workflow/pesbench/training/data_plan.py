@@ -70,7 +70,14 @@ class DataPlan:
         return max(self.frames)
 
     def repeats(self, frames: int) -> int:
-        """How often an epoch passes over a set of so many frames."""
+        """How often an epoch passes over a set of so many frames.
+
+        Raises:
+            UserError: the plan has no such number.
+        """
+        if frames not in self.frames:
+            told = ", ".join(map(str, self.frames))
+            raise UserError(f"{frames} frames: the plan has sets of {told}; give one of them")
         return self.largest // frames
 
     def trainings(self) -> dict[str, DataTraining]:
