@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed weights-apax study study-midsize study-bsct keep-bsct study-pages \
-	format clean
+.PHONY: run test setup benchmark weights-mace weights-testbed weights-apax study study-midsize data-study study-bsct \
+	keep-bsct study-pages format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench
@@ -58,7 +58,19 @@ study: $(STAMP)
 study-midsize: $(STAMP)
 	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv) && exit $$status
 
-limited = $(if $(HOURS),timeout --signal=INT $(HOURS)h) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \
+# How much data, and which (docs/data.md): the trainings, then what is asked of their potentials. HOURS is for both.
+data-study: $(STAMP)
+	$(within) sh -c '$(BIN)/snakemake weights_data --cores $(CORES) --configfile config/weights.yaml --keep-going && \
+		$(BIN)/snakemake --cores $(CORES) --configfile config/data_study.yaml --keep-going'; \
+	status=$$?; $(keep_data) && exit $$status
+
+# beside the results the cards, which hold what each potential was trained on
+keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) && \
+	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
+	results/weights/data/mace-*.json resources/data_study/cards/; fi
+
+within = $(if $(HOURS),timeout --signal=INT $(HOURS)h)
+limited = $(within) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \
 	--keep-going
 
 # The models that run on a CPU here on all of BSCT-SPICE; a day, one model after the other. What is finished is kept as

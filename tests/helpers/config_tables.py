@@ -19,6 +19,7 @@ from pesbench.core.task import Task
 from pesbench.orchestration.cluster import Cluster
 from pesbench.orchestration.config_keys import LadderKeys, block_keys, config_keys
 from pesbench.references.settings import SOURCES, MoleculeSettings
+from pesbench.training.data_plan import DataPlan
 
 README = Path(__file__).parents[2] / "config" / "README.md"
 
@@ -41,6 +42,7 @@ def blocks() -> dict[str, str]:
         "molecules": table(_rows(MoleculeSettings)),
         "tasks": "\n".join(map(_of_task, every)),
         "ladder": table(_rows(LadderKeys)),
+        "data": table(_rows(DataPlan)),
         "cluster": table(_rows(Cluster)),
     }
 

@@ -84,13 +84,13 @@ rule data_set:
             [DATA / "approaches.extxyz"] if wildcards.source == APPROACH else []
         ),
     output:
-        frames=DATA / "{source}-{count}.extxyz",
-        record=DATA / "{source}-{count}.frames.json",
+        frames=DATA / "{source}-{number}.extxyz",
+        record=DATA / "{source}-{number}.frames.json",
     log:
-        WEIGHTS / "logs" / "data-{source}-{count}.log",
+        WEIGHTS / "logs" / "data-{source}-{number}.log",
     wildcard_constraints:
         source=one_of([MD, APPROACH]),
-        count="[0-9]+",
+        number="[0-9]+",
     conda:
         BASE_ENVIRONMENT
     resources:
@@ -98,12 +98,12 @@ rule data_set:
     params:
         **plain("pesbench.training.nested"),
         plan=where(DATA_FILE),
-        repeats=lambda wildcards: data_plan().repeats(int(wildcards.count)),
+        repeats=lambda wildcards: data_plan().repeats(int(wildcards.number)),
         approach=lambda wildcards, input: option("--approach", input.approach),
     shell:
         "{params.python:q} -m pesbench training-set --plan {params.plan:q}"
         " --frames {input.frames:q} --record {input.record:q} {params.approach:q}"
-        " --count {wildcards.count:q} --out {output.frames:q} --out-record {output.record:q} 2> {log:q}"
+        " --count {wildcards.number:q} --out {output.frames:q} --out-record {output.record:q} 2> {log:q}"
 
 
 rule data_train:
