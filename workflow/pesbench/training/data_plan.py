@@ -12,6 +12,8 @@ from pesbench.core.names import closest
 from pesbench.core.settings import setting
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.validation import validate
+from pesbench.models.families.mace.family import MACE
+from pesbench.models.families.testbed.family import FAMILY as TESTBED
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.testbed.settings import TrainingSettings
 
@@ -21,7 +23,7 @@ KINDS = {
     APPROACH: "one tenth of approach frames",
     CORE: "MD frames, fixed ZBL core",
 }
-FAMILIES = ("testbed", "mace")
+FAMILIES = (TESTBED.name, MACE.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class DataPlan:
 
     def asked_of(self, training: DataTraining) -> dict[str, Any]:
         """The keys of the plan that one training takes, beside its frames."""
-        if training.family == "mace":
+        if training.family == MACE.name:
             return {"mace_epochs": self.mace_epochs, "kind": training.kind}
         return {
             "potential": dict(self.potential),

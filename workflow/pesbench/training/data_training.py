@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pesbench.models.families.mace.family import MACE
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.testbed.cards import Sources, train_variant
 from pesbench.testbed.settings import TrainingSettings
@@ -29,7 +30,7 @@ def train_one(
         UserError: the frames or their record are unfit.
     """
     core = training.kind == CORE
-    if training.family == "mace":
+    if training.family == MACE.name:
         how = MACETraining(epochs=plan.mace_epochs, pair_repulsion=core)
         write_model(training.name, frames, record, how, work, out)
         return
