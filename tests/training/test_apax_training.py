@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from ase import Atoms
@@ -16,15 +17,18 @@ import apax_entries
 from examples import REPO
 from pesbench import cli
 from pesbench.core.errors import HostError, UserError
+from pesbench.core.interface import Status
 from pesbench.engine.worker import Worker
 from pesbench.files.atomic import write_json
 from pesbench.files.environment import HERE, Environment, environment_of
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
+from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.apax.family import FAMILY
 from pesbench.models.models_file import read_models
 from pesbench.models.registry import ModelEntry
+from pesbench.models.weights import check_weights
 from pesbench.training.apax import apax_config, train, train_variant
 from pesbench.training.apax_variants import (
     BOUNDED,
@@ -37,6 +41,8 @@ from pesbench.training.apax_variants import (
 from pesbench.training.sampling import ENERGY, FORCES, TEST_SEEN, TRAIN, VALID, chosen
 
 FILE = REPO / "config" / "apax.yaml"
+WEIGHTS = REPO / "resources" / "weights"
+SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.zip"))
 VARIABLE = "PESBENCH_APAX_PYTHON"
 
 
@@ -215,3 +221,47 @@ def test_the_registry_of_the_experiment_is_what_is_trained() -> None:
     for name, one in read_variants(FILE).items():
         assert entries[name].potential == one.potential
     assert set(apax_entries.BESIDE) < set(entries)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_are_what_their_card_says(name: str) -> None:
+    card = json.loads((WEIGHTS / f"{name}.json").read_text())
+    path, variant = WEIGHTS / f"{name}.zip", find_variant(FILE, name)
+    assert path.stat().st_size == card["bytes"]
+    assert file_sha256(path) == card["sha256"]
+    assert card["switches"] == asdict(variant.network)
+    assert card["training"] == asdict(variant.schedule)
+    assert card["seen"] == ["ethanol"]
+    assert card["counts"]["frames_train"] == 900
+    assert card["errors"]["seen"]["force_mae_mev_per_angstrom"] < 60
+    assert f"# {name}\n" in (WEIGHTS / f"{name}.md").read_text()
+    check_weights(FAMILY, path)
+    entry = read_models(REPO / "config/models.yaml")[name]
+    assert entry.settings["weights"] == f"resources/weights/{name}.zip"
+    assert entry.settings["sha256"] == card["sha256"]
+    assert entry.potential == variant.potential
+
+
+def test_what_ships_is_small() -> None:
+    assert SHIPPED
+    assert sum((WEIGHTS / f"{name}.zip").stat().st_size for name in SHIPPED) < 10_000_000
+
+
+@pytest.mark.skipif(VARIABLE not in os.environ, reason=f"needs apax: set {VARIABLE}")
+def test_a_shipped_potential_answers_as_its_card_says() -> None:
+    name = SHIPPED[0]
+    card = json.loads((WEIGHTS / f"{name}.json").read_text())
+    settings = {"weights": str(WEIGHTS / f"{name}.zip"), "sha256": card["sha256"],
+                "dtype": "float64"}  # fmt: skip
+    entry = ModelEntry(name, FAMILY.name, settings)
+    environment = environment_of(os.environ[VARIABLE])
+    with Worker(entry, device="cpu", environment=environment) as worker:
+        info = worker.start()
+        assert sorted(info.elements or ()) == [1, 6, 8]
+        if card["repulsion"]:
+            trained = card["repulsion"]["best"]["prefactor"]
+            assert info.details["zbl_prefactor"] == pytest.approx(trained, rel=1e-12)
+        ethanol = molecule("CH3CH2OH")
+        result = worker.evaluate(atoms_batch([ethanol])).result
+    assert result.status == (Status.OK,)
+    assert 0 < np.abs(result.forces).max() < 10
