@@ -14,6 +14,7 @@ from rdkit import Chem
 from pesbench.core.bond_graph import bonds_from_geometry
 from pesbench.core.coordinates.bond import SkippedBond, bond_scans
 from pesbench.core.errors import UserError
+from pesbench.core.geometry import apart
 from pesbench.core.scans import Scan
 from pesbench.core.smiles import bonds_from_smiles
 from pesbench.files.molecules.reading import read_systems
@@ -116,6 +117,27 @@ def test_relaxing_repeats(tmp_path):
     lowest = made["water"].copy()
     lowest.calc = relax.calculator(lowest)
     assert relax.lowest_frequency(lowest) > -relax.IMAGINARY_LIMIT_INVCM
+
+
+def test_another_conformer_is_made_in_the_same_order_of_atoms(tmp_path, monkeypatch):
+    table, out = tmp_path / "molecules.csv", tmp_path / "out.extxyz"
+    table.write_text("id,smiles\nethanol,CCO\nwater,O\n")  # `mini` has no water
+    relax.relax_file(table, out, MINI / "molecules.extxyz")
+    made = {str(a.info["id"]): a for a in ase.io.read(out, index=":")}
+    known = FRAMES["ethanol"]
+    assert list(made["ethanol"].numbers) == list(known.numbers)
+    far = apart(known.numbers, made["ethanol"].positions, known.positions)
+    assert far > relax.ANOTHER_ANGSTROM
+    shipped = ase.io.read(MINI.parent / "data_study/molecules.extxyz", index=":")
+    ethanol = next(a for a in shipped if a.info["id"] == "ethanol")
+    assert apart(known.numbers, made["ethanol"].positions, ethanol.positions) < 0.01
+    monkeypatch.setattr(relax, "N_FOR_ANOTHER", 2)
+    table.write_text("id,smiles\nmethylamine,CN\n")  # has only one
+    with pytest.raises(UserError, match="it is the conformer that is not wanted"):
+        relax.relax_file(table, out, MINI / "molecules.extxyz")
+    table.write_text("id,smiles\nethanol,OCC\n")
+    with pytest.raises(UserError, match="another order of them"):
+        relax.relax_file(table, out, MINI / "molecules.extxyz")
 
 
 def test_a_saddle_point_is_seen():
