@@ -330,11 +330,14 @@ def test_the_commands_lead_from_frames_to_a_registry(study):
     assert steps["testbed-md-5"] == steps["testbed-core-10"] == 2
     core = json.loads((weights / "testbed-core-10.json").read_text())
     assert core["switches"]["repulsion"] == "zbl_fixed"
-    assert "repulsion_scale" not in core
+    assert core["repulsion_scale"] == 1.0
     stored = torch.load(weights / "testbed-core-10.pt", weights_only=True)["state"]
     assert float(softplus(stored["repulsion_raw"])) == pytest.approx(1.0, abs=1e-6)  # not trained
     mace = json.loads((weights / "mace-core-5.json").read_text())
     assert "--pair_repulsion" in mace["training_command"]
+    network = torch.load(weights / "mace-core-5.pt", weights_only=False)
+    assert any("pair_repulsion" in name for name, _ in network.named_buffers())
+    assert not any("pair_repulsion" in name for name, _ in network.named_parameters())
     _registry_of(study, weights)
 
 

@@ -146,7 +146,7 @@ def train_variant(
         "training_wall_s": round(run.wall_s, 1),
         "provenance": provenance.collect(),
     }
-    if variant.potential.repulsion == "zbl":
+    if variant.potential.repulsion != "none":
         raw = run.best["state"]["repulsion_raw"]
         card["repulsion_scale"] = round(float(np.log1p(np.exp(float(raw)))), 4)
     # JSON has no NaN; without a logged FSD there is none
