@@ -24,9 +24,11 @@ from pesbench.files.atomic import write_json
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.files.split import read_split, write_split
+from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.models_file import read_models
+from pesbench.orchestration.config import resolve
 from pesbench.tasks.approach.frames import hydrogen_alone
 from pesbench.training.approach_frames import APART_ANGSTROM, Approaches, make_approaches
 from pesbench.training.data_plan import KINDS, read_plan
@@ -349,11 +351,18 @@ def _registry_of(study, weights):
         write_registry(plan, weights, *where)
     for one in plan.trainings().values():
         if not (weights / one.weights_name).is_file():
-            (weights / one.weights_name).write_bytes((weights / "testbed-md-5.pt").read_bytes())
+            like = "testbed-md-5.pt" if one.family == "testbed" else "mace-core-5.pt"
+            (weights / one.weights_name).write_bytes((weights / like).read_bytes())
     write_registry(plan, weights, *where)
     found = read_models(study / "models.yaml")
     assert list(found) == ["gfn2-xtb", *plan.trainings()]
     assert found["mace-core-5"].settings["level_of_theory"] == "GFN2-xTB"
+    config = read_yaml(REPO / "config/data_study.yaml") | {"models_file": str(where[-1])}
+    run = resolve(config, REPO)
+    assert set(run.models) == set(found)
+    for task in ("approach", "dynamics"):  # of the seven molecules
+        assert set(run.tasks[task].models) == set(found)
+        assert run.tasks[task].selected == sorted(SEVEN)
     seeds = replace(plan, repeated=(5,), seeds=2)
     for one in seeds.trainings().values():
         (weights / one.weights_name).write_bytes(b"")
