@@ -168,16 +168,18 @@ def test_a_claim_is_asked_of_every_seed() -> None:
     )  # fmt: skip
     claims = findings(every)
     basis = "another size of the basis leaves more holes than 16"
-    assert found(claims, "plain") == {("a plain network has holes", ""): "holds"}
+    assert found(claims, "plain") == {("a plain network has holes", ""): "holds (1 of 1 seeds)"}
     assert found(claims, "n8") == {
-        ("a plain network has holes", ""): "holds",
-        (basis, "plain"): "in 1 of 2 seeds",
+        ("a plain network has holes", ""): "holds (2 of 2 seeds)",
+        (basis, "plain"): "seeds disagree (1 of 2 seeds)",
     }
-    assert found(claims, "standard") == {("the standard ZBL is not enough", ""): "does not hold"}
+    assert found(claims, "standard") == {
+        ("the standard ZBL is not enough", ""): "does not hold (0 of 1 seeds)"
+    }
     (best,) = found(claims, "best").values()
-    assert best == "in 1 of 2 seeds"  # a pair that failed is not monotone
+    assert best == "seeds disagree (1 of 2 seeds)"  # a pair that failed is not monotone
     (coulomb,) = found(claims, "coulomb").values()
-    assert coulomb == "holds"
+    assert coulomb == "holds (1 of 1 seeds)"
     assert set(claims["expected"]) == {ALL, NOT_ALL, FEWER}
 
 
@@ -234,3 +236,8 @@ def test_it_applies_to_potentials_whose_cards_tell() -> None:
     assert comparison.scores(run) == {"approach": ["a", "b"]}
     assert [path.name for path in comparison.files(run)] == ["a.json", "b.json"]
     assert not comparison.applies(ReportRun(entries, "GFN2-xTB", {"bonds": ["a", "b"]}))
+
+
+def test_the_task_has_the_columns_that_are_read() -> None:
+    score = pytest.importorskip("pesbench.tasks.approach.score")
+    assert set(table(8).columns) <= set(score.COLUMNS)

@@ -78,8 +78,8 @@ def findings(every: Sequence[Potential]) -> pd.DataFrame:
     """Every claim for every potential that it is about.
 
     Returns:
-        `COLUMNS`. `finding` is `holds` or `does not hold` where all seeds agree, else `in k of n
-        seeds`; none for a claim without a potential, or without the other one.
+        `COLUMNS`. `finding` is `holds` or `does not hold` where all seeds agree, else `seeds
+        disagree`, each with the number of seeds for which it holds; no row for a claim without a potential, or without the other one.
     """
     rows = []
     for claim in _claims():
@@ -114,5 +114,7 @@ def _about(claim: Claim, potential: Potential) -> bool:
 
 def _said(count: int, n_seeds: int) -> str:
     if count == n_seeds:
-        return "holds"
-    return f"in {count} of {n_seeds} seeds" if count else "does not hold"
+        said = "holds"
+    else:
+        said = "seeds disagree" if count else "does not hold"
+    return f"{said} ({count} of {n_seeds} seeds)"
