@@ -79,7 +79,8 @@ def findings(every: Sequence[Potential]) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`. `finding` is `holds` or `does not hold` where all seeds agree, else `seeds
-        disagree`, each with the number of seeds for which it holds; no row for a claim without a potential, or without the other one.
+        disagree`, with the number of seeds for which it holds; no row for a claim without a
+        potential, or without the other one.
     """
     rows = []
     for claim in _claims():
@@ -113,8 +114,5 @@ def _about(claim: Claim, potential: Potential) -> bool:
 
 
 def _said(count: int, n_seeds: int) -> str:
-    if count == n_seeds:
-        said = "holds"
-    else:
-        said = "seeds disagree" if count else "does not hold"
+    said = "does not hold" if not count else "holds" if count == n_seeds else "seeds disagree"
     return f"{said} ({count} of {n_seeds} seeds)"
