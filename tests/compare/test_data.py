@@ -236,6 +236,22 @@ def test_the_answer_says_what_is_not_resolved(lives, noise, spread, told):
     assert told in answer.sentence(study_of(base | lives, noise=noise, spread=spread))
 
 
+@pytest.mark.parametrize(
+    ("life", "told"),
+    [(2.0, "(nearly) all runs survive"), (1.99, "(nearly) all runs survive"),
+     (0.0, "(nearly) all runs fail at once")],
+)  # fmt: skip
+def test_where_all_are_at_one_end_the_answer_is_not_informative(life, told):
+    every = dict.fromkeys(LIVES, (life,) * 4)
+    said = answer.sentence(study_of(every, noise=0.0))
+    assert said == f"By survival at 1000 K (of 2 ps): testbed: not informative, since {told}."
+
+
+def test_without_md_frames_nothing_is_compared_with_them():
+    said = answer.sentence(study_of({"core": LIVES["core"]}))
+    assert said.endswith("testbed: fewer than two numbers of MD frames (not resolved).")
+
+
 def test_without_dynamics_nothing_is_said_of_stability(tmp_path):
     inputs = a_study(tmp_path, LIVES)
     without = {**inputs.tables, "dynamics": {}}

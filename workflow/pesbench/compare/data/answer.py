@@ -9,6 +9,7 @@ from pesbench.core.text import number
 from pesbench.training.data_plan import APPROACH, CORE, MD
 
 NOT_RESOLVED = "not resolved"
+NEARLY = 0.01  # of the whole scale, from one of its ends
 
 
 def sentence(study: DataStudy) -> str:
@@ -34,12 +35,28 @@ def monotone_sentences(study: DataStudy) -> list[str]:
 
 
 def _of_family(study: DataStudy, family: str, column: str) -> str:
+    if end := _at_an_end(study, family, column):
+        return f"{family}: not informative, since {end}"
     parts = [
         enough(study, family, column),
         exchanged(study, family, column),
         worth(study, family, column),
     ]
     return f"{family}: " + ", ".join(part for part in parts if part)
+
+
+def _at_an_end(study: DataStudy, family: str, column: str) -> str:
+    """That all potentials of a family are at one end of the scale; "" if they are not."""
+    share = study.quantities[column].share
+    whole = 1.0 if share else study.horizon_ps
+    values = study.models.loc[study.models["family"] == family, column].dropna()
+    if values.empty:
+        return "nothing has a number"
+    if (values >= (1 - NEARLY) * whole).all():
+        return "(nearly) all pairs are monotone" if share else "(nearly) all runs survive"
+    if (values <= NEARLY * whole).all():
+        return "(nearly) no pair is monotone" if share else "(nearly) all runs fail at once"
+    return ""
 
 
 def _mean(study: DataStudy, family: str, kind: str, frames: int, column: str) -> str:
@@ -51,7 +68,7 @@ def enough(study: DataStudy, family: str, column: str) -> str:
     """The fewest MD frames that do as well as the most: no resolved difference from there on."""
     sizes = study.frames(family, MD)
     if len(sizes) < 2:
-        return f"one number of MD frames only ({NOT_RESOLVED})"
+        return f"fewer than two numbers of MD frames ({NOT_RESOLVED})"
     least, most = sizes[0], sizes[-1]
     low, high = (_mean(study, family, MD, n, column) for n in (least, most))
     said = f"with MD frames alone {low} at {least} and {high} at {most} frames"
