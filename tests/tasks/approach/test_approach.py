@@ -308,8 +308,8 @@ def test_gfn2_repels_everywhere(repo, tmp_path):
 # --- section -------------------------------------------------------------------------------------
 
 
-def inputs(tables):
-    facts = {name: SimpleNamespace(role="model") for name in tables}
+def inputs(tables, **roles):
+    facts = {name: SimpleNamespace(role=roles.get(name, "model")) for name in tables}
     return SectionInputs("approach", tables, facts)
 
 
@@ -329,6 +329,9 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     assert "that of holed: N-N of d, atoms 0 and 1, 0.500 eV above the minimum at 0.50 Å" in (
         made.sentence
     )
+    alone = section(inputs(tables | {"holed": holed}, holed="perturbed", sound="reference"))
+    assert "with 1 of 1 models" in alone.sentence  # of the models, of which one has no energies
+    assert "holed (perturbed)" in alone.tables[0].rows["model"].tolist()
     shares, holes, others, inner = (table.rows.set_index("model") for table in made.tables)
     rises = "energy rises on approach"
     assert shares.loc["sound", rises].startswith("6 of 6 (100 %; 54–100 %")

@@ -31,7 +31,9 @@ def section(inputs: SectionInputs) -> Section:
     molecule = next((one["molecule"] for one in drawn.values() if one.get("molecule")), "")
     return Section(
         title=TASK.title,
-        sentence=sentence(bonds),
+        sentence=sentence(
+            {name: bonds[name] for name in models if inputs.facts[name].role == "model"}
+        ),
         tables=[
             Table("bonds", _rows(bonds, labels, _shares), "Bonded pairs", models=models),
             Table("holes", _rows(bonds, labels, _holes), "Holes and walls of bonded pairs",
@@ -58,7 +60,11 @@ def section(inputs: SectionInputs) -> Section:
 
 
 def sentence(bonds: Mapping[str, pd.DataFrame]) -> str:
-    """How many models have no hole, and the cheapest one."""
+    """How many models have no hole, and the cheapest hole.
+
+    Args:
+        bonds: Rows of bonded pairs, by name of those whose role is `model`.
+    """
     shares = {name: summary.share(frame, "monotone") for name, frame in bonds.items()}
     known = {name: one for name, one in shares.items() if one.n}
     if not known:
