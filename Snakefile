@@ -54,6 +54,7 @@ include: "workflow/rules/references.smk"
 include: "workflow/rules/tasks.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
+include: "workflow/rules/data_functions.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/plan.smk"
 

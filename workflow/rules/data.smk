@@ -1,28 +1,8 @@
 # Trainings of the data study: `make data-study`. The plan names them all.
 
-from pesbench.training.data_plan import APPROACH, MD, read_plan
-
-DATA = WEIGHTS / "data"
-DATA_FILE = Path("config/data_training.yaml")
 DATA_RESOURCES = Path("resources/data_study")
 # frames of four trajectories a molecule, two of them to train on: 280 of each of seven molecules
 DATA_SAMPLING = "--temperatures-k 300 600 --interval-steps 30 --frames 140".split()
-
-
-@functools.cache
-def data_plan():
-    """The plan, which a run that trains nothing need not have."""
-    return read_plan(DATA_FILE)
-
-
-def data_training(wildcards):
-    """The training of the wildcard `name`."""
-    return data_plan().training_of(wildcards.name, str(DATA_FILE))
-
-
-def data_frames(ending):
-    """Input: a file of the set that a training takes."""
-    return lambda wildcards: DATA / f"{data_training(wildcards).frames_name}{ending}"
 
 
 rule data_sample:
