@@ -50,7 +50,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     name = "zero forces" if floor else f"{row['model']} {marks(row)}".strip()
     low, high = row["fsd_full_low"], row["fsd_full_high"]
     spread = "" if floor or pd.isna(low) else f" ({low:.1f}–{high:.1f})"
-    scored, dynamics = row["n_scored"], row.get("md_n_planned")
+    scored, counted = row["n_scored"], row.get("md_n_counted")
     # written with the words of the CSV: a flag of a column with gaps is text
     conservative = {"True": "yes", "False": "no"}.get(str(row.get("conservative", "")), "–")
     lacking, per_day = row.get("lacking", ""), row.get("cost_steps_per_day")
@@ -61,7 +61,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
         "FSD (Å⁻¹)": _number(row["fsd_full"], 1) + spread,
         "windowed (Å⁻¹)": _number(row["fsd_windowed"], 1),
         "force MAE (eV/Å)": _significant(row["force_mae"]),
-        "survived": "–" if pd.isna(dynamics) else f"{row['md_n_finished']:.0f} of {dynamics:.0f}",
+        "survived": "–" if pd.isna(counted) else f"{row['md_n_finished']:.0f} of {counted:.0f}",
         "elements": "–"
         if pd.isna(elements)
         else f"{elements:.0f}" + (f", not {lacking}" if lacking else ""),
@@ -90,7 +90,12 @@ def _legend(rows: list[dict[str, Any]]) -> str:
     said = "; ".join(f"{mark} {meaning}" for mark, meaning in meanings.items() if mark in used)
     devices = {text for row in rows if (text := row.get("cost_device"))}
     timed = [n for row in rows if not pd.isna(n := row.get("cost_n_atoms"))]
-    cost = ""
+    survived = cost = ""
+    if runs := [n for row in rows if not pd.isna(n := row.get("md_n_planned"))]:
+        survived = (
+            f" Survived: of {max(runs):.0f} trajectories, those that a model does not support "
+            "aside."
+        )
     if devices and timed:
         on = "; ".join(sorted(devices))
         cost = (
@@ -99,7 +104,7 @@ def _legend(rows: list[dict[str, Any]]) -> str:
         )
     return (
         f"*In the order of rank. Scans: scored, of {planned}. FSD with its 95 % interval."
-        f"{cost}{' ' if said else ''}{markdown(said)}{'.' if said else ''}*"
+        f"{survived}{cost}{' ' if said else ''}{markdown(said)}{'.' if said else ''}*"
     )
 
 
