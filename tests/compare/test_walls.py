@@ -43,7 +43,8 @@ def write_card(name: str, trained: float | None = None, **switches: Any) -> None
     }
     if trained is not None:
         scale = content["switches"]["repulsion_scale"]
-        content["repulsion"] = {"initial": scale, "best": {"prefactor": trained}}
+        best = {"prefactor": trained, "coefficients": [0.5, 0.25, 0.125]}
+        content["repulsion"] = {"initial": scale, "best": best}
     Path(f"{name}.json").write_text(json.dumps(content))
 
 
@@ -107,6 +108,8 @@ def test_seeds_are_one_potential_and_every_pair_has_a_place() -> None:
     assert second.hole_radius_angstrom == 0.7
     assert second.n_spurious_minima == 2  # of the pair that has numbers
     assert every[1].seeds[0].prefactor is None
+    assert first.screening == 0.875
+    assert every[1].seeds[0].screening is None
     assert not first.all_monotone
 
 
@@ -118,6 +121,32 @@ def test_pairs_that_one_of_them_cannot_have_are_counted_for_none() -> None:
     every, pairs = potentials(inputs({"a": table(0, pairs=PAIRS[:5]), "b": other}))
     assert pairs == PAIRS[1:5]
     assert [one.seeds[0].n_pairs for one in every] == [4, 4]
+    assert (
+        "because a model was not asked or knows too few elements: 3 by a, 1 by b."
+        in section(inputs({"a": table(0, pairs=PAIRS[:5]), "b": other})).notes[0]
+    )
+
+
+def test_without_pairs_nothing_is_claimed_and_nothing_is_monotone() -> None:
+    """One model that knows none of the elements takes the pairs from all others."""
+    scale_one = {"repulsion": "zbl", "repulsion_scale": 1.0, "readout": "bounded"}
+    for name in ("good", "good-seed_2", "good-seed_3"):
+        write_card(name, 1.0, **scale_one)
+    write_card("other")
+    good = {name: table(8) for name in ("good", "good-seed_2", "good-seed_3")}
+    seeds_of = {"good-seed_2": "good", "good-seed_3": "good"}
+    given = inputs(good | {"other": table(8).assign(status="unsupported")}, **seeds_of)
+    every, pairs = potentials(given)
+    assert pairs == []
+    assert not any(seed.all_monotone for one in every for seed in one.seeds)
+    assert findings(every).empty
+    made = section(given)
+    assert made.sentence == "The potentials have no bonded pair in common."
+    assert "elements: 8 by other." in made.notes[0]
+    assert made.tables[1].rows.empty
+    every, _ = potentials(inputs(good | {"other": table(8)}, **seeds_of))
+    (finding,) = found(findings(every), "good").values()
+    assert finding == "holds (3 of 3 seeds)"  # once it has them
 
 
 def test_the_factor_of_the_testbed_is_that_of_the_physical_repulsion() -> None:
@@ -217,6 +246,7 @@ def test_the_section_tells_what_it_counts() -> None:
     assert "1 of 2 potentials are monotone on all 8 bonded pairs" in made.sentence
     shown, claims = (one.rows for one in made.tables)
     assert shown["after training"].tolist() == ["0.110 to 0.130", "–"]
+    assert shown["sum of coefficients after"].tolist() == ["0.875", "–"]
     assert shown["monotone pairs"].tolist() == ["8/8, 8/8", "0/8"]
     assert len(claims) == 2
     assert "(ethanol)" in made.notes[0]

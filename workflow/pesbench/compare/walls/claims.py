@@ -80,7 +80,7 @@ def findings(every: Sequence[Potential]) -> pd.DataFrame:
     Returns:
         `COLUMNS`. `finding` is `holds` or `does not hold` where all seeds agree, else `seeds
         disagree`, with the number of seeds for which it holds; no row for a claim without a
-        potential, or without the other one.
+        potential, or without the other one, and none at all without pairs.
     """
     rows = []
     for claim in _claims():
@@ -105,7 +105,9 @@ def findings(every: Sequence[Potential]) -> pd.DataFrame:
 
 
 def _about(claim: Claim, potential: Potential) -> bool:
-    """Whether the choices fit, scales to three digits: 14.3996 and 14.4 are one constant."""
+    """Whether it has pairs and the choices fit; 14.3996 and 14.4 are one constant."""
+    if not all(seed.n_pairs for seed in potential.seeds):
+        return False
     wanted = dict(claim.about)
     scale = wanted.pop("repulsion_scale", None)
     own = potential.choices["repulsion_scale"]

@@ -33,6 +33,8 @@ class Walls:
         hole_radius_angstrom: Largest hole radius of them; NaN if all failed.
         n_spurious_minima: Spurious minima of all of them.
         prefactor: Prefactor of the repulsion after training, eV·Å; None without one.
+        screening: Its screening function at no distance after training, which is the sum of its
+            coefficients; None where they are not trained.
         force_mae_mev_per_angstrom: On held-out frames of molecules that it has seen; NaN if the
             card does not tell.
     """
@@ -44,12 +46,13 @@ class Walls:
     hole_radius_angstrom: float
     n_spurious_minima: int
     prefactor: float | None
+    screening: float | None
     force_mae_mev_per_angstrom: float
 
     @property
     def all_monotone(self) -> bool:
-        """Whether every pair is."""
-        return self.n_monotone == self.n_pairs
+        """Whether there are pairs, and every one is."""
+        return 0 < self.n_pairs == self.n_monotone
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,22 @@ class Potential:
 
 def shared_pairs(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Bonded pairs that every model was asked and knows the elements of, sorted."""
-    found: set[str] | None = None
-    for rows in tables.values():
-        tried = rows[(rows["kind"] == BOND) & ~rows["status"].isin(_NOT_TRIED)]
-        found = set(tried["pair"]) if found is None else found & set(tried["pair"])
-    return sorted(found or ())
+    tried = [_tried(rows) for rows in tables.values()]
+    return sorted(set.intersection(*tried)) if tried else []
+
+
+def removed_pairs(inputs: CompareInputs) -> dict[str, int]:
+    """Number of bonded pairs that other potentials have and a model has not, by its name.
+
+    They are counted for none. A model that has all of them is left out.
+    """
+    tried = {name: _tried(inputs.tables[APPROACH][name]) for name in _cards(inputs)}
+    every: set[str] = set().union(*tried.values())
+    return {name: len(every - own) for name, own in tried.items() if every - own}
+
+
+def _tried(rows: pd.DataFrame) -> set[str]:
+    return set(rows.loc[(rows["kind"] == BOND) & ~rows["status"].isin(_NOT_TRIED), "pair"])
 
 
 def potentials(inputs: CompareInputs) -> tuple[list[Potential], list[str]]:
@@ -86,14 +100,18 @@ def potentials(inputs: CompareInputs) -> tuple[list[Potential], list[str]]:
     Raises:
         UserError: two entries are seeds of one potential, and their cards say otherwise.
     """
-    cards = {name: read_card(inputs.entries[name]) for name in inputs.tables.get(APPROACH, {})}
-    told = {name: card for name, card in cards.items() if card and REPULSION in card.choices}
+    told = _cards(inputs)
     tables = {name: inputs.tables[APPROACH][name] for name in told}
     pairs = shared_pairs(tables)
     members: dict[str, list[str]] = {}
     for name in told:
         members.setdefault(inputs.entries[name].potential, []).append(name)
     return [_potential(name, own, told, tables, pairs) for name, own in members.items()], pairs
+
+
+def _cards(inputs: CompareInputs) -> dict[str, Card]:
+    cards = {name: read_card(inputs.entries[name]) for name in inputs.tables.get(APPROACH, {})}
+    return {name: card for name, card in cards.items() if card and REPULSION in card.choices}
 
 
 def _potential(
@@ -128,6 +146,7 @@ def _walls(model: str, rows: pd.DataFrame, pairs: Sequence[str], card: Card) -> 
         hole_radius_angstrom=float(np.nanmax(radii)) if np.isfinite(radii).any() else np.nan,
         n_spurious_minima=int(ok["n_spurious_minima"].sum()),
         prefactor=prefactors(card)[1],
+        screening=_screening(card),
         force_mae_mev_per_angstrom=card.force_mae_mev_per_angstrom.get("seen", np.nan),
     )
 
@@ -138,10 +157,20 @@ def prefactors(card: Card) -> tuple[float | None, float | None]:
     A card of apax tells them as they are. The factor of a testbed's potential is 1 where the
     repulsion is physical.
     """
-    content = json.loads(card.path.read_text(encoding="utf-8"))
+    content = _content(card)
     if found := content.get("repulsion"):
         return float(found["initial"]), float(found["best"]["prefactor"])
     if "repulsion_scale" in content:
         initial = COULOMB_EV_ANGSTROM * float(card.choices["repulsion_scale"])
         return initial, COULOMB_EV_ANGSTROM * float(content["repulsion_scale"])
     return None, None
+
+
+def _screening(card: Card) -> float | None:
+    found = (_content(card).get("repulsion") or {}).get("best", {}).get("coefficients")
+    return float(sum(found)) if found else None
+
+
+def _content(card: Card) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(card.path.read_text(encoding="utf-8"))
+    return content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.walls.claims import findings
 from pesbench.compare.walls.comparison import COMPARISON
-from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, Potential, potentials
+from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, Potential, potentials, removed_pairs
 from pesbench.core.section import Section, Table
 from pesbench.core.text import csv_table, number
 
@@ -33,7 +33,7 @@ def section(inputs: CompareInputs) -> Section:
             Table("potentials", shown(every)),
             Table("claims", _shown_claims(claims), title="What is claimed"),
         ],
-        notes=_notes(pairs),
+        notes=_notes(pairs, removed_pairs(inputs)),
         files={"walls.csv": csv_table(seeds(every)), "walls_claims.csv": csv_table(claims)},
     )
 
@@ -72,6 +72,7 @@ def shown(every: Sequence[Potential]) -> pd.DataFrame:
 
 def _cells(one: Potential) -> dict[str, str]:
     trained = [seed.prefactor for seed in one.seeds if seed.prefactor is not None]
+    screening = [seed.screening for seed in one.seeds if seed.screening is not None]
     cutoff = one.choices.get("repulsion_cutoff") if trained else None
     return {
         "potential": one.name,
@@ -81,6 +82,7 @@ def _cells(one: Potential) -> dict[str, str]:
         "cutoff (Å)": _said(cutoff),
         "prefactor before (eV·Å)": number(one.choices["repulsion_scale"]) if trained else "–",
         "after training": _range(trained) if trained else "–",
+        "sum of coefficients after": _range(screening) if screening else "–",
         "seeds": str(len(one.seeds)),
         "monotone pairs": ", ".join(f"{seed.n_monotone}/{seed.n_pairs}" for seed in one.seeds),
         "failed pairs": ", ".join(str(seed.n_failed) for seed in one.seeds),
@@ -110,15 +112,26 @@ def _shown_claims(claims: pd.DataFrame) -> pd.DataFrame:
     return shown.astype(str)
 
 
-def _notes(pairs: Sequence[str]) -> list[str]:
+def _left_out(removed: Mapping[str, int]) -> str:
+    """A sentence on the models for whose sake pairs are counted for none."""
+    if not removed:
+        return ""
+    told = ", ".join(f"{count} by {name}" for name, count in removed.items())
+    return f" Left out for all, because a model was not asked or knows too few elements: {told}."
+
+
+def _notes(pairs: Sequence[str], removed: Mapping[str, int]) -> list[str]:
     systems = sorted({pair.partition("/")[2].rpartition("_")[0] for pair in pairs})
     return [
         f"Counted are the {len(pairs)} bonded pairs that all of these potentials were asked and "
-        f"know the elements of ({', '.join(systems)}). A pair is monotone where the energy falls "
-        "nowhere on approach below the minimum (task `approach`); one without a number is not.",
+        f"know the elements of ({', '.join(systems) or 'none'}).{_left_out(removed)}",
+        "A pair is monotone where the energy falls nowhere on approach below the minimum (task "
+        "`approach`); one without a number is not.",
         f"A prefactor of {COULOMB_EV_ANGSTROM:g} eV·Å is the physical repulsion. apax's ZBL lacks "
         "this constant: it starts from 0.1, and is 144 times weaker. The factor of the testbed's "
-        "potentials is multiplied by it here. All prefactors are trained with the network.",
+        "potentials is multiplied by it here. It is trained with the network, but for `zbl_fixed`. "
+        "apax trains the coefficients of the screening function as well, whose sum is 0.999 at the "
+        "start; prefactor times sum is what acts at small distances.",
         "A claim holds where it does for every seed. Three seeds are few: what all of them say may "
         "be chance in one case of eight, were both outcomes equally likely.",
         "Potentials of one family are compared with one another. What holds is supported within "
