@@ -7,6 +7,7 @@ else of it is read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
 import zipfile
 import zlib
@@ -20,6 +21,8 @@ from pesbench.models.weights import Weights
 
 CONFIG, BEST = "config.yaml", "best"  # of the folder of a model
 MOST_BYTES = 1 << 30  # that an archive may unpack to
+_KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what `python -m zipfile` and `pack` write
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine, not of the archive
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # date of the members: equal content makes equal archives
 
 
@@ -31,7 +34,7 @@ def unpacked(weights: Weights) -> Iterator[Path]:
         weights: The archive. The folder is at its top, or in one folder that it holds.
 
     Raises:
-        UserError: it is no such archive, is damaged, or a member would lie elsewhere.
+        UserError: it is no such archive, is damaged, or a member has no place in the folder.
     """
     with tempfile.TemporaryDirectory(prefix="pesbench-") as name:  # of mode 0700
         try:
@@ -70,9 +73,23 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, weights: Weights) -> None:
                 f"{weights.path}: the member {quoted(member.filename)} lies elsewhere; "
                 f"{weights.cure}"
             )
+        if member.compress_type not in _KINDS:
+            raise UserError(
+                f"{weights.path}: the member {quoted(member.filename)} is neither stored nor "
+                f"deflated; {weights.cure}"
+            )
+        content = archive.read(member)  # no more than the size that it claims
         target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(archive.read(member))  # no more than the size that it claims
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except OSError as error:  # a name that is too long, or of a file and a folder at once
+            if error.errno in _NO_PLACE:
+                raise
+            raise UserError(
+                f"{weights.path}: the member {quoted(member.filename)} cannot be unpacked "
+                f"({error.strerror}); {weights.cure}"
+            ) from error
 
 
 def _paths(members: list[zipfile.ZipInfo]) -> list[PurePosixPath]:

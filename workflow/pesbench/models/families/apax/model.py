@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from apax.data.preprocessing import compute_nl
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, ModelInfo, Result
 from pesbench.core.text import quoted
-from pesbench.models.families.apax.archive import BEST, CONFIG, unpacked
+from pesbench.models.families.apax.archive import BEST, CONFIG, MOST_BYTES, unpacked
 from pesbench.models.families.apax.switched import prefactor, switched, taken_out
 from pesbench.models.weights import Weights
 
@@ -125,16 +126,21 @@ def _power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def _elements(params: Mapping[str, Any]) -> frozenset[int] | None:
+def _elements(params: Mapping[str, Any]) -> frozenset[int]:
     """Elements of the data: their shift or scale is another one than that of no element at all.
 
     apax has a row for every atomic number from 0, and the rows of elements that no frame has stay
-    equal. None where all rows are.
+    equal.
+
+    Raises:
+        ValueError: all rows are equal, so that nothing says which elements it knows.
     """
     own = params["params"]["energy_model"]["scale_shift"]
     rows = np.hstack([np.asarray(own[f"{name}_per_element"]) for name in ("shift", "scale")])
     found = np.flatnonzero((rows != rows[0]).any(axis=1))
-    return frozenset(found.tolist()) or None
+    if not found.size:
+        raise ValueError("shift and scale are the same for all elements: it was never trained")
+    return frozenset(found.tolist())
 
 
 def load_apax(settings: Mapping[str, Any], weights: Weights) -> ApaxModel:
@@ -176,19 +182,36 @@ def load_apax(settings: Mapping[str, Any], weights: Weights) -> ApaxModel:
 def read_parameters(folder: Path) -> dict[str, Any]:
     """The parameters of a checkpoint, as `apax.train.checkpoints.load_params` reads them.
 
-    That function stands beside apax's training, whose import loads TensorFlow.
+    That function stands beside apax's training, whose import loads TensorFlow. The arrays are
+    compressed within the archive, so their sizes are asked for before they are read.
 
     Args:
         folder: Folder of Orbax, such as `best` of a model.
 
     Raises:
-        ValueError: there is no checkpoint in it.
+        ValueError: there is no checkpoint in it, or one of more than `MOST_BYTES`.
     """
-    with ocp.CheckpointManager(folder.resolve()) as manager:
+    handler = ocp.StandardCheckpointHandler()
+    with ocp.CheckpointManager(folder.resolve(), item_handlers=handler) as manager:
+        if manager.latest_step() is None:
+            raise ValueError("no checkpoint")
+        told = manager.item_metadata(manager.latest_step())
+        if told is None:
+            raise ValueError("the checkpoint does not say what it holds")
+        if _bytes(told.tree) > MOST_BYTES:
+            raise ValueError(f"its arrays take more than {MOST_BYTES >> 30} GiB")
         found = manager.restore(step=None, args=ocp.args.StandardRestore())
-    if found is None:
-        raise ValueError("no checkpoint")
     return jax.tree.map(np.asarray, found["model"]["params"])
+
+
+def _bytes(told: Any) -> int:
+    """Size of the arrays of a checkpoint, or of their chunks where one is larger than its array."""
+    size = 0
+    for one in jax.tree.leaves(told, is_leaf=lambda one: hasattr(one, "shape")):
+        if shape := getattr(one, "shape", None):
+            chunk = one.storage.chunk_shape if one.storage else None
+            size += max(math.prod(shape), math.prod(chunk or ())) * np.dtype(one.dtype).itemsize
+    return size
 
 
 def _repulsion(config: Config, params: Mapping[str, Any]) -> dict[str, float]:
