@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 import yaml
 from apax.config.train_config import Config
 from apax.md.ase_calc import ASECalculator
@@ -34,6 +36,7 @@ from pesbench.models.families.apax.switched import prefactor, switched, taken_ou
 from pesbench.models.families.apax.train import MODEL, TRAINED, train
 from pesbench.models.weights import read_weights
 
+WEIGHTS = Path(__file__).parents[2] / "resources" / "weights"
 ETHANOL = molecule("CH3CH2OH")
 ZBL = {"name": "zbl", "r_max": 1.5}
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -259,6 +262,42 @@ def check_refusals(found: dict[str, Any], own: Path) -> None:
     said["model"]["readout_activation"] = "relu"
     (own / CONFIG).write_text(yaml.safe_dump(said))
     found["another readout"] = refused(lambda: loaded(own))
+    key = jax.random.PRNGKey(4)
+    params = jax.tree.map(np.asarray, network(config(), own=True).init(key, *inputs(moved(1))))
+    for what, change in (("shape", {"shape": [10**12]}), ("chunk", {"chunks": [10**9]})):
+        folder = stored(config(), params, own.parent / f"large_{what}")
+        _claim(next((folder / BEST).glob("*/default")), change)
+        found[f"too large a {what}"] = refused(lambda folder=folder: loaded(folder))
+    own_rows = params["params"]["energy_model"]["scale_shift"]
+    own_rows |= {name: np.ones_like(rows) for name, rows in own_rows.items()}
+    same = stored(config(), params, own.parent / "same")
+    found["untrained"] = refused(lambda: loaded(same))
+
+
+def _claim(checkpoint: Path, change: dict[str, Any]) -> None:
+    """Change what a checkpoint says of its first array of one dimension."""
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{checkpoint}/"}).result()
+    for key in store.list().result():
+        if key.endswith(b"/.zarray") and len((said := json.loads(store[key]))["shape"]) == 1:
+            store[key] = json.dumps(said | change).encode()
+            return
+    raise AssertionError("no such array")
+
+
+# --- its cost ------------------------------------------------------------------------------------
+
+
+def check_cost(found: dict[str, Any], weights: Path) -> None:
+    """Processor time of a frame of ethanol, alone and in batches of 32, in ms."""
+    model = load_apax({"dtype": "float64"}, read_weights(weights, None, FAMILY))
+    for count in (1, 32):
+        batch = atoms_batch([moved(seed) for seed in range(count)])
+        model.evaluate(batch)  # compiles
+        start, rounds = time.process_time(), 20
+        for _ in range(rounds):
+            model.evaluate(batch)
+        spent = (time.process_time() - start) / (rounds * count)
+        found[f"ms of a frame in {count}"] = round(1e3 * spent, 2)
 
 
 def main(folder: Path) -> None:
@@ -269,6 +308,8 @@ def main(folder: Path) -> None:
     check_adapter(found, own)
     check_training(found, folder)
     check_refusals(found, own)
+    for weights in sorted(WEIGHTS.glob("apax-*.zip"))[:1]:
+        check_cost(found, weights)
     sys.stdout.write(json.dumps(found) + "\n")
 
 

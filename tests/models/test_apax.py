@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from apax_environment import MISSING, apax_environment
 from examples import HELPERS, REPO
 from pesbench.core.errors import UserError
-from pesbench.files.environment import Environment, environment_of, variables
+from pesbench.files.environment import Environment, variables
 from pesbench.models.families.apax.archive import BEST, CONFIG, pack, unpacked
 from pesbench.models.families.apax.family import FAMILY
 from pesbench.models.models_file import make_entry
 from pesbench.models.trust import check_consent
 from pesbench.models.weights import Weights, check_weights, read_weights
-
-VARIABLE = "PESBENCH_APAX_PYTHON"
-
 
 # --- the archive: no package of the family is needed ---------------------------------------------
 
@@ -36,11 +36,27 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def zipped(path: Path, *names: str, size: int = 3) -> Weights:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def zipped(path: Path, *names: str, size: int = 3, method: int = zipfile.ZIP_DEFLATED) -> Weights:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name in names:
             archive.writestr(name, bytes(size))
     return read_weights(path, None, FAMILY)
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What unpacking writes, in the order of writing; its private folder is below `tmp_path`."""
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a" / "b" / "c"))
+    paths: list[Path] = []
+    write = Path.write_bytes
+
+    def noted(path: Path, content: bytes) -> int:
+        paths.append(path)
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", noted)
+    return paths
 
 
 def held(weights: Weights) -> dict[str, str]:
@@ -74,29 +90,63 @@ def test_an_archive_of_zipfile_is_read(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "size", "said"),
     [
-        ([CONFIG, f"{BEST}/../../x"], 3, "lies elsewhere"),
+        ([CONFIG, f"{BEST}/a", f"{BEST}/../../x"], 3, "lies elsewhere"),
         ([CONFIG, f"{BEST}/1/..\\..\\x"], 3, "lies elsewhere"),
         ([CONFIG, "other/x"], 3, "no checkpoint"),
         ([CONFIG, f"m/{CONFIG}", f"{BEST}/x"], 3, "holds 2 files config.yaml"),
+        ([CONFIG, BEST, f"{BEST}/x"], 3, "cannot be unpacked"),  # a file and a folder
+        ([CONFIG, f"{BEST}/{'x' * 300}"], 3, "cannot be unpacked"),
     ],
 )
 def test_an_archive_of_something_else_is_one_line(
-    tmp_path: Path, names: list[str], size: int, said: str
+    tmp_path: Path, written: list[Path], names: list[str], size: int, said: str
 ) -> None:
     weights = zipped(tmp_path / "x.zip", *names, size=size)
     with pytest.raises(UserError, match=said) as caught, unpacked(weights):
         pass
     assert str(caught.value).isprintable()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zip"]
+    private = tmp_path / "a" / "b" / "c"
+    assert all(path.resolve().is_relative_to(private) for path in written)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x.zip"]
+    assert not list(private.iterdir())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_no_archive_of_ours_has_is_one_line(tmp_path: Path, method: int) -> None:
+    """Their decoders have errors of their own, and no limit of memory."""
+    weights = zipped(tmp_path / "x.zip", CONFIG, f"{BEST}/x", method=method)
+    with (
+        pytest.raises(UserError, match=r"config\.yaml is neither stored nor deflated"),
+        unpacked(weights),
+    ):
+        pass
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_archive(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(folder, tmp_path / "a.zip")
+    weights = read_weights(tmp_path / "a.zip", None, FAMILY)
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"), unpacked(weights):
+        pass
 
 
 def test_nothing_is_written_of_an_archive_that_is_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, written: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pesbench.models.families.apax.archive.MOST_BYTES", 1 << 20)
     weights = zipped(tmp_path / "x.zip", CONFIG, f"{BEST}/a", f"{BEST}/b", size=600_000)
     with pytest.raises(UserError, match="unpacks to more than"), unpacked(weights):
         pass
+    assert written == []
+    monkeypatch.setattr("pesbench.models.families.apax.archive.MOST_BYTES", 1 << 21)
+    with unpacked(weights):
+        assert len(written) == 3  # below the limit, all of it is
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
@@ -162,13 +212,10 @@ def test_the_requirements_pin_the_version_that_was_read() -> None:
 
 @pytest.fixture(scope="module")
 def environment() -> Environment:
-    given = os.environ.get(VARIABLE)
-    if not given:
-        pytest.skip(
-            f"apax needs JAX and TensorFlow, 2.9 GB: set {VARIABLE} to an interpreter that has "
-            f"{FAMILY.requirements[0]}"
-        )
-    return environment_of(given)
+    found = apax_environment()
+    if found is None:
+        pytest.skip(MISSING)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +299,13 @@ def test_an_archive_that_apax_cannot_read_is_one_line(measured: dict[str, Any]) 
     assert "cannot read this model" in measured["unreadable"]
     assert "n_basis" in measured["unreadable"]
     assert "neither identity nor swish" in measured["another readout"]
+
+
+def test_arrays_that_would_not_fit_are_never_read(measured: dict[str, Any]) -> None:
+    """In an archive of kilobytes: 8 TB that are all fill value, and a chunk that is too large."""
+    for what in ("shape", "chunk"):
+        assert "its arrays take more than 1 GiB" in measured[f"too large a {what}"]
+
+
+def test_a_network_that_was_never_trained_knows_no_elements(measured: dict[str, Any]) -> None:
+    assert "it was never trained" in measured["untrained"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from ase import Atoms
 from ase.build import molecule
 
 import apax_entries
+from apax_environment import MISSING, apax_environment
 from examples import REPO
 from pesbench import cli
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Status
 from pesbench.engine.worker import Worker
 from pesbench.files.atomic import write_json
-from pesbench.files.environment import HERE, Environment, environment_of
+from pesbench.files.environment import HERE, Environment
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
@@ -43,7 +43,6 @@ from pesbench.training.sampling import ENERGY, FORCES, TEST_SEEN, TRAIN, VALID, 
 FILE = REPO / "config" / "apax.yaml"
 WEIGHTS = REPO / "resources" / "weights"
 SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.zip"))
-VARIABLE = "PESBENCH_APAX_PYTHON"
 
 
 def test_the_experiment_is_what_the_issue_asks() -> None:
@@ -102,6 +101,7 @@ def test_a_config_has_the_keys_of_the_fork(tmp_path: Path) -> None:
         ({"variants": {"a/b": {}}}, "no name for a file"),
         ({"variants": {"a": {}, "a-seed_2": {}}}, "that of a seed"),
         ({"network": {"repulsion_scale": 0}}, "repulsion_scale"),
+        ({"network": {"repulsion_scale": 1000}}, "repulsion_scale"),
         ({"training": {"epochs": 0}}, "epochs"),
         ({"seeds": 0}, "seeds"),
         ({"more": 1}, "more"),
@@ -189,13 +189,19 @@ def test_the_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
-@pytest.mark.skipif(VARIABLE not in os.environ, reason=f"needs apax: set {VARIABLE}")
+@pytest.fixture
+def environment() -> Environment:
+    found = apax_environment()
+    if found is None:
+        pytest.skip(MISSING)
+    return found
+
+
 def test_a_small_training_makes_weights_and_a_card(
-    sources: tuple[Path, Path], tmp_path: Path
+    sources: tuple[Path, Path], tmp_path: Path, environment: Environment
 ) -> None:
     variant = find_variant(FILE, "apax-bounded-zbl_1-r_3.5")
     variant = replace(variant, schedule=replace(variant.schedule, epochs=2))
-    environment = environment_of(os.environ[VARIABLE])
     out = tmp_path / "m.zip"
     train_variant(variant, *sources, tmp_path / "work", out, environment)
     card = json.loads(out.with_suffix(".json").read_text())
@@ -207,8 +213,10 @@ def test_a_small_training_makes_weights_and_a_card(
     assert set(card["errors"]) == {TRAIN, TEST_SEEN}
     assert card["provenance"]["packages"]["apax"] == "0.14.0"
     assert len(card["history"]) == 2
+    assert card["processor_s"] > 0
     text = out.with_suffix(".md").read_text()
     assert "1 eV·Å before training" in text
+    assert f"{card['processor_s']:.0f} s of processor time" in text
     entry = ModelEntry("m", FAMILY.name, {"weights": str(out), "sha256": card["sha256"],
                                           "dtype": "float64"})  # fmt: skip
     with Worker(entry, device="cpu", environment=environment) as worker:
@@ -243,18 +251,19 @@ def test_shipped_weights_are_what_their_card_says(name: str) -> None:
 
 
 def test_what_ships_is_small() -> None:
+    """The weights of this experiment with their cards."""
     assert SHIPPED
-    assert sum((WEIGHTS / f"{name}.zip").stat().st_size for name in SHIPPED) < 10_000_000
+    shipped = [path for path in WEIGHTS.iterdir() if path.stem in SHIPPED]
+    assert len(shipped) == 3 * len(SHIPPED)
+    assert sum(path.stat().st_size for path in shipped) < 10_000_000
 
 
-@pytest.mark.skipif(VARIABLE not in os.environ, reason=f"needs apax: set {VARIABLE}")
-def test_a_shipped_potential_answers_as_its_card_says() -> None:
+def test_a_shipped_potential_answers_as_its_card_says(environment: Environment) -> None:
     name = SHIPPED[0]
     card = json.loads((WEIGHTS / f"{name}.json").read_text())
     settings = {"weights": str(WEIGHTS / f"{name}.zip"), "sha256": card["sha256"],
                 "dtype": "float64"}  # fmt: skip
     entry = ModelEntry(name, FAMILY.name, settings)
-    environment = environment_of(os.environ[VARIABLE])
     with Worker(entry, device="cpu", environment=environment) as worker:
         info = worker.start()
         assert sorted(info.elements or ()) == [1, 6, 8]

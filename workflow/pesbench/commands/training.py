@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pesbench.commands.arguments import DEVICES, device, number, threads, whole
 from pesbench.commands.parsing import ENTRY_SHA256, ENVIRONMENT, Stages
-
-if TYPE_CHECKING:
-    pass
 
 
 def add(stages: Stages) -> None:

@@ -133,7 +133,7 @@ def train(
         threads: Number of threads.
 
     Returns:
-        `best_epoch`, `history` and `repulsion`, as the process writes them.
+        `best_epoch`, `history`, `processor_s` and `repulsion`, as the process writes them.
 
     Raises:
         UserError: the folder holds something else, or there is no apax.
@@ -223,6 +223,7 @@ def train_variant(
         "repulsion": trained["repulsion"],
         "best_epoch": trained["best_epoch"],
         "training_s": round(sum(epoch["epoch_time"] for epoch in trained["history"]), 1),
+        "processor_s": trained["processor_s"],
         "history": trained["history"],
         **made_of,
         "elements": sorted({str(s) for frame in parts[TRAIN] for s in frame.symbols}),
@@ -274,8 +275,8 @@ def card_text(card: Mapping[str, Any]) -> str:
             f"* weights: {card['bytes']} bytes, sha256 `{card['sha256']}`",
             f"* frames: sha256 `{card['frames_sha256']}`",
             f"* training: {card['training']['epochs']} epochs, the best of them"
-            f" {card['best_epoch'] + 1}; {card['training_s']:.0f} s; history in the JSON beside"
-            " this",
+            f" {card['best_epoch'] + 1}; {card['processor_s']:.0f} s of processor time; history in"
+            " the JSON beside this",
             "* all again: `make weights-apax`",
             f"* made: {card['provenance']['created']}, "
             + ", ".join(f"{name} {number}" for name, number in packages.items()),

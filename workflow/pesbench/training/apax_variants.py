@@ -38,8 +38,9 @@ class NetworkKeys:
     repulsion_scale: float = setting(
         0.1,
         help="Prefactor of the repulsion before training, in eV·Å; 14.4 is the physical one.",
-        above=0,
-        at_most=1000,
+        # apax starts from log(exp(x) - 1), which is no number far beyond either limit
+        at_least=1e-6,
+        at_most=500,
     )
     repulsion_cutoff: float = setting(
         1.5, help="Distance at which the repulsion vanishes, in Å.", above=0, at_most=20

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def train(job: Mapping[str, Any], folder: Path) -> None:
             {
                 "best_epoch": _epoch(made / BEST),
                 "history": _history(made / "log.csv"),
+                "processor_s": round(time.process_time(), 1),
                 "repulsion": {
                     "initial": scale,
                     **{name: _repulsion(one) for name, one in (("best", best), ("last", last))},
