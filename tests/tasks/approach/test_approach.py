@@ -19,7 +19,7 @@ from pesbench.core.interface import Status
 from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.section import SectionInputs
 from pesbench.core.task import Size
-from pesbench.files.evaluation import Evaluation
+from pesbench.files.evaluation import Evaluation, write_evaluation
 from pesbench.files.rounding import Rounding
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_scores
@@ -255,6 +255,56 @@ def test_selected_molecules_are_scored(toy_set, answered):
     table = scores(toy_set, answered["sound"], reference=answered["sound"], selected=("c",))
     assert set(table["system"]) == {"c"}
     assert table.attrs["curves"]["molecule"] == "c"
+
+
+def test_isolated_pairs_are_scored_whatever_is_selected(toy_set, tmp_path):
+    """They are counted with the first molecule of the file, which may not be selected."""
+    settings = replace(BONDS_ALONE, diatomics=True)
+    entry, split = fake_entry(elements=["C", "N", "O"]), tmp_path / "split.csv"
+    split.write_text("system,split\nb,seen\nc,seen\n")
+    run(entry, toy_set, tmp_path / "a.h5", settings=settings)
+    files = {"reference": tmp_path / "a.h5", "settings": settings, "split": split}
+    every = scores(toy_set, tmp_path / "a.h5", **files)
+    some = scores(toy_set, tmp_path / "a.h5", **files, selected=("c",))
+    assert summary.of_kind(some, "bond")["pair"].tolist() == ["bond/c_0-1"]
+    isolated = summary.of_kind(some, "diatomic")
+    assert len(isolated) == 45
+    assert (isolated["status"] == "ok").sum() == 6
+    assert set(isolated["seen"]) == {""}  # they are in no split
+    assert set(summary.of_kind(some, "bond")["seen"]) == {"seen"}
+    pd.testing.assert_frame_equal(
+        isolated.reset_index(drop=True),
+        summary.of_kind(every, "diatomic").reset_index(drop=True),
+    )
+    with pytest.raises(UserError, match="holds no selected molecule"):
+        scores(toy_set, tmp_path / "a.h5", **files, selected=("x",))
+
+
+def test_a_file_that_lacks_a_pair_or_its_settings_is_refused(toy_set, answered, tmp_path):
+    whole = answered["sound"]
+    with Evaluation(whole) as file:
+        said, attributes = [file.scan(name) for name in file.ids], dict(file.attributes)
+    write_evaluation(tmp_path / "few.h5", said[1:], attributes=attributes)
+    with pytest.raises(UserError, match=rf"lacks pair '{said[0].scan_id}'; make it again"):
+        scores(toy_set, tmp_path / "few.h5", reference=whole)
+    # a merge leaves each pair in one of the files
+    write_evaluation(tmp_path / "rest.h5", said[:1], attributes=attributes)
+    both = scores(toy_set, tmp_path / "few.h5", tmp_path / "rest.h5", reference=whole)
+    assert len(both) == len(said)
+    for wrong in ("[]", "{}", json.dumps(asdict(WITHOUT_DIATOMICS) | {"contacts": "few"})):
+        write_evaluation(tmp_path / "a.h5", said, attributes=attributes | {"settings": wrong})
+        with pytest.raises(UserError, match=r"a\.h5: `@settings` holds no settings of the closest"):
+            scores(toy_set, tmp_path / "a.h5", reference=whole)
+
+
+def test_the_scores_tell_the_settings_of_all_files(toy_set, tmp_path):
+    """The first job of several alone has the isolated pairs."""
+    entry = fake_entry(elements=["C", "N", "O"])
+    run(entry, toy_set, tmp_path / "1.h5", ("b",), replace(BONDS_ALONE, diatomics=True))
+    run(entry, toy_set, tmp_path / "2.h5", ("c",), BONDS_ALONE)
+    files = tmp_path / "1.h5", tmp_path / "2.h5"
+    made = score(ScoreJob(files, toy_set, BONDS_ALONE, reference=files))
+    assert made.attrs["settings"] == asdict(replace(BONDS_ALONE, diatomics=True))
 
 
 def test_two_runs_of_one_model_are_alike(toy_set, answered, tmp_path):

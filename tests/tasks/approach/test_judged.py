@@ -125,6 +125,57 @@ def test_contacts_and_isolated_pairs_are_judged_where_the_reference_converges():
         assert "no frame to judge it by" in nothing.message
 
 
+def test_a_pair_of_which_few_frames_are_left_is_masked():
+    """No frame fails on one frame, which says nothing of the approach."""
+    (inner, *_) = pairs.inner(CO)
+    for pair, n_judged in ((contact(), 64), (diatomic(), 64), (inner, 30)):
+        whole = answer(pair)
+        for left, status in ((1, Status.MASKED), (n_judged // 2 - 1, Status.MASKED),
+                             (n_judged // 2, Status.OK)):  # fmt: skip
+            lost = broken(whole, range(left, n_judged), ERROR)
+            found = judge(pair, lost, lost)
+            assert (found.status, found.n_masked) == (status, n_judged - left)
+            assert np.isnan(list(found.values.values())).all() == (status is Status.MASKED)
+            if status is Status.MASKED:
+                frames = f"{left} of {n_judged} frames are left"
+                assert (found.judged_by, found.message) == ("", f"{frames} to judge it by")
+
+
+def test_a_bond_is_masked_where_its_wall_has_few_frames():
+    """The frames from the minimum on to larger distances judge nothing."""
+    (pair,) = pairs.bonded(replace(CO, numbers=np.array([6, 1])))  # from twice the distance
+    whole = answer(pair)
+    for left in (1, 3, 20, 32):  # of 64, but only 48 lie below the minimum
+        lost = broken(whole, range(left, 64), ERROR)
+        assert judge(pair, lost, lost).status is Status.MASKED, left
+    lost = broken(whole, range(46, 64), ERROR)
+    assert judge(pair, lost, lost).status is Status.OK
+
+
+def test_what_is_told_of_the_last_frame_is_not_that_of_another():
+    for pair in (bond(), contact(), diatomic(), next(iter(pairs.inner(CO)))):
+        whole = answer(pair)
+        last = pair.grids.get(pairs.NUMBERS, pair.grids.get(pairs.INNER)).stop - 1
+        lost = broken(whole, [last], ERROR)
+        found = judge(pair, lost, lost)
+        assert (found.status, found.n_masked) == (Status.OK, 1)
+        at_the_end = ("energy_end_ev", "end_repulsive", "inner_repulsive")
+        assert np.isnan([found.values[name] for name in at_the_end]).all()
+        kept = judge(pair, whole, whole).values
+        assert not np.isnan([kept[name] for name in at_the_end]).all()
+        monotone = "inner_monotone" if pair.kind == pairs.INNER else "monotone"
+        assert found.values[monotone] == 1
+
+
+def test_contacts_and_isolated_pairs_need_a_reference():
+    for pair in (contact(), diatomic()):
+        found = judge(pair, answer(pair))
+        assert (found.status, found.message) == (
+            Status.MASKED, "there is no reference to judge it by",
+        )  # fmt: skip
+        assert np.isnan(list(found.values.values())).all()
+
+
 def test_a_minimum_of_the_reference_within_a_tenth_of_an_angstrom_is_no_defect():
     pair = diatomic()
 

@@ -38,7 +38,7 @@ def judged(function, start=BOND, reference=None):
     if reference is not None:
         return metrics.wall(d, energy, float(energy[0]), reference(d))
     minimum = metrics.minimum_frame(d, energy, BOND)
-    chosen = metrics.judged_frames(d, minimum)
+    chosen = metrics.judged_frames(d, d[minimum])
     return metrics.wall(d[chosen], energy[chosen], float(energy[minimum]))
 
 
@@ -100,12 +100,21 @@ def test_a_hole_before_an_overflow_is_seen():
     assert judged(curve).hole_radius_angstrom > 0.7
 
 
-def test_small_falls_are_within_the_tolerance():
-    assert judged(lambda d: repulsion(d) + 4e-4 * np.sin(200 * d)).monotone
-    d = frames.number_distances(BOND)
-    assert metrics.tolerance(repulsion(d))[0] == 1e-3
-    high = metrics.tolerance(repulsion(d))[-1]
-    assert high == pytest.approx(1e-6 * (repulsion(0.1) - repulsion(BOND)), rel=1e-3)
+@pytest.mark.parametrize(
+    ("height", "fall", "monotone"),
+    [
+        (1.0, 0.8e-3, True),
+        (1.0, 1.2e-3, False),
+        (1e5, 0.5e-6 * 1e5, True),  # of the range so far
+        (1e5, 2e-6 * 1e5, False),
+    ],
+)
+def test_small_falls_are_within_the_tolerance(height, fall, monotone):
+    d = np.geomspace(BOND, 0.1, 6)
+    energy = np.array([0.0, 0.5 * height, height, height - fall, 2e3 * height, 3e3 * height])
+    found = metrics.wall(d, energy, 0.0)
+    assert found.monotone is monotone
+    assert found.hole_radius_angstrom == (0 if monotone else pytest.approx(d[2], abs=0.2))
 
 
 def test_what_lies_near_the_minimum_is_not_judged():
@@ -158,6 +167,36 @@ def test_a_well_within_the_wall_is_one_with_a_reference_too():
     assert not found.monotone
     assert 0.8 < found.hole_radius_angstrom < 1.0
     assert found.n_spurious_minima == 1
+
+
+@pytest.mark.parametrize("noise", [1e-9, 8e-4])
+def test_noise_of_the_reference_is_no_repulsion(noise):
+    """A well 0.4 Å too far out attracts where the reference attracts, whatever the last digits."""
+    d = frames.number_distances(4.0)
+    energy = morse(d - 0.4)
+    whole = repulsion(d)
+    first = whole.copy()
+    first[0] = first[1] - noise  # the reference rises at the first step
+    zigzag = whole + noise / 2 * (-1) ** np.arange(len(d))
+    slope = np.where(d > 3.5, repulsion(3.5) + noise * (3.5 - d), whole)  # and beyond 3.5 Å
+    for reference in (first, zigzag, slope):
+        found = metrics.wall(d, energy, float(energy[0]), reference)
+        assert found.monotone
+        assert (found.hole_radius_angstrom, found.n_spurious_minima) == (0, 1)
+        # one that is too far in is a hole as before
+        energy_in = morse(d + 0.4)
+        found = metrics.wall(d, energy_in, float(energy_in[0]), reference)
+        assert found.hole_radius_angstrom == pytest.approx(BOND, abs=0.05)
+
+
+def test_a_small_rise_of_the_reference_counts_from_the_tolerance_on():
+    """Both fall, but for one step on which the reference rises."""
+    d = np.linspace(2.0, 1.0, 6)
+    energy = np.array([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+    for rise, monotone in ((0.8e-3, True), (1.2e-3, False)):
+        # it ends higher and falls no more than the tolerance at the end, where the model does
+        reference = np.array([5.0, 4.0, 3.0, 3.0 + rise, 3.0 + rise, 3.0 + rise])
+        assert metrics.wall(d, energy, 5.0, reference).monotone is monotone
 
 
 # --- forces --------------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from pesbench.core.interface import Status
 from pesbench.files.evaluation import ScanEvaluation
 from pesbench.tasks.approach import metrics
 from pesbench.tasks.approach.elsewhere import ARENA_METRICS, INNER_METRICS, arena, inner_passes
-from pesbench.tasks.approach.pairs import ARENA, BOND, INNER, NUMBERS, Approach
+from pesbench.tasks.approach.pairs import (
+    ARENA,
+    BOND,
+    CONTACT,
+    DIATOMIC,
+    INNER,
+    NUMBERS,
+    Approach,
+)
 
 Array = NDArray[np.float64]
 OK, ERROR = Status.OK.code, Status.ERROR.code
@@ -26,6 +34,8 @@ METRICS = (
     "end_repulsive", "consistent", "consistency_gap", "wall_ratio_05", "wall_ratio_03",
     "zbl_ratio_05", "zbl_ratio_03", *INNER_METRICS, *ARENA_METRICS,
 )  # fmt: skip
+LEAST_KEPT = 0.5  # share of the frames that a pair is judged by which must be left
+_AT_THE_END = ("energy_end_ev", "end_repulsive", "inner_repulsive")  # of the last frame alone
 _RATIOS = dict(zip(metrics.WALLS_ANGSTROM, ("05", "03"), strict=True))
 
 
@@ -34,11 +44,11 @@ class Judged:
     """Outcome of a pair.
 
     Attributes:
-        status: `ok`; `masked` where the reference has no frame to judge it by; or how the model
+        status: `ok`; `masked` where too few frames are left to judge it by; or how the model
             failed on the first frame, in the order of the approach, that it must answer.
         message: What went wrong, or "".
         judged_by: `OWN`, `REFERENCE` or `NOTHING`.
-        n_masked: Frames that are left out, because the reference has none there.
+        n_masked: Frames that are left out.
         values: One a metric of `METRICS`; NaN for what the pair does not have.
     """
 
@@ -65,6 +75,13 @@ class Curve:
     force: Array
     first_gap: int
 
+    @property
+    def height(self) -> Array:
+        """The energy; of a model without energies the integrated force."""
+        if np.isfinite(self.energy).all():
+            return self.energy
+        return metrics.integrated(self.distance, self.force)
+
 
 def judge(
     pair: Approach,
@@ -78,7 +95,9 @@ def judge(
     A bonded pair is judged by the model's own minimum and needs no reference, a contact and a
     diatomic by the reference, on the frames where that converges. A frame on which model and
     reference both end with an error, as methods that do not converge do, is left out everywhere;
-    any other frame without a number is a failure of the pair.
+    any other frame without a number is a failure of the pair. A pair of which less than half of
+    the frames that it is judged by are left, or less than two, is masked: it has no numbers. What
+    is told of the last frame is NaN where that is left out.
 
     Args:
         pair: The pair.
@@ -95,14 +114,22 @@ def judge(
     forgiven = without_errors and 2 * int((own == ERROR).sum()) <= len(own)
     left_out = (own == ERROR) & (other == ERROR) & (reference is not None or forgiven)
     left_out |= (other != OK) & by_reference
-    judged_by = REFERENCE if by_reference else OWN
     n_masked = int(left_out.sum())
-    if left_out.all():
-        said = "the reference has no frame to judge it by"
+
+    def masked(said: str) -> Judged:
         return Judged(Status.MASKED, said, NOTHING, n_masked, nothing)
+
+    if pair.kind in (CONTACT, DIATOMIC) and reference is None:
+        return masked("there is no reference to judge it by")
+    if left_out.all():
+        return masked("the reference has no frame to judge it by")
     if (lost := np.flatnonzero((own != OK) & ~left_out)).size:
         return Judged(*_failure(pair, answer, grid, int(lost[0])), NOTHING, n_masked, nothing)
     curve = _curve(pair, answer, grid, ~left_out)
+    asked = _judged_frames(pair, curve, pair.scan.coordinate[grid])
+    n_left = int((~left_out[asked]).sum())
+    if n_left < max(2, LEAST_KEPT * len(asked)):
+        return masked(f"{n_left} of {len(asked)} frames are left to judge it by")
     if pair.kind == INNER:
         found = inner_passes(curve.energy, curve.force)
     else:
@@ -111,7 +138,21 @@ def judge(
         found |= _ratios(pair, answer, known, grid)
         if ARENA in pair.grids:
             found |= _arena(pair, answer)
+    if left_out[-1]:
+        found |= {name: float("nan") for name in _AT_THE_END if name in found}
+    judged_by = REFERENCE if by_reference else OWN
     return Judged(Status.OK, "", judged_by, n_masked, nothing | found)
+
+
+def _judged_frames(pair: Approach, curve: Curve, distance: Array) -> NDArray[np.intp]:
+    """The frames that a pair is judged by, of those at some distances: of a bond below its minimum.
+
+    The minimum is that of the frames that are left.
+    """
+    if pair.kind != BOND:
+        return np.arange(len(distance))
+    minimum = metrics.minimum_frame(curve.distance, curve.height, pair.distance)
+    return metrics.judged_frames(distance, curve.distance[minimum])
 
 
 def _failure(pair: Approach, answer: ScanEvaluation, grid: slice, frame: int) -> tuple[Status, str]:
@@ -145,29 +186,26 @@ def _wall_numbers(
     by_reference: bool,
 ) -> dict[str, float]:
     from_force = metrics.integrated(curve.distance, curve.force)
-    has_energy = bool(np.isfinite(curve.energy).all())
-    energy = curve.energy if has_energy else from_force
+    energy = curve.height
     other = known[kept] if by_reference and known is not None else None
     start, judged = 0, np.arange(len(energy))
     if pair.kind == BOND:
         start = metrics.minimum_frame(curve.distance, energy, pair.distance)
-        judged = metrics.judged_frames(curve.distance, start)
+        judged = metrics.judged_frames(curve.distance, curve.distance[start])
     by_force = metrics.wall(
         curve.distance[judged], from_force[judged], float(from_force[start]),
         None if other is None else other[judged],
     )  # fmt: skip
-    if by_force is None:
-        return {}
     found = {
         "force_monotone": float(by_force.monotone),
         "force_hole_radius_angstrom": by_force.hole_radius_angstrom,
     }
+    if not np.isfinite(curve.energy).all():
+        return found
     by_energy = metrics.wall(
         curve.distance[judged], energy[judged], float(energy[start]),
         None if other is None else other[judged],
     )  # fmt: skip
-    if not has_energy or by_energy is None:
-        return found
     whole = judged[judged < curve.first_gap]
     gap = metrics.consistency_gap(curve.distance[whole], energy[whole], curve.force[whole])
     return found | {

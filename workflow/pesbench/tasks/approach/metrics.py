@@ -165,28 +165,21 @@ def minimum_frame(distance: Array, energy: Array, equilibrium: float) -> int:
     return int(near[np.argmin(energy[near])])
 
 
-def judged_frames(distance: Array, minimum: int) -> NDArray[np.intp]:
-    """The frames that lie at least 0.05 Å below the minimum."""
-    return np.flatnonzero(distance <= distance[minimum] - BELOW_MINIMUM_ANGSTROM)
+def judged_frames(distance: Array, minimum: float) -> NDArray[np.intp]:
+    """The frames that lie at least 0.05 Å below the minimum, which is at a distance in Å."""
+    return np.flatnonzero(distance <= minimum - BELOW_MINIMUM_ANGSTROM)
 
 
-def wall(
-    distance: Array, energy: Array, base: float, reference: Array | None = None
-) -> Wall | None:
+def wall(distance: Array, energy: Array, base: float, reference: Array | None = None) -> Wall:
     """What a curve does on the frames that are judged.
 
     Args:
-        distance: Å, shape (F,), decreasing.
+        distance: Å, shape (F,), decreasing, of at least one frame.
         energy: eV, shape (F,), finite.
         base: Energy that barriers are counted from, that of the minimum or of the first frame, eV.
         reference: Energy of the reference on the same frames, eV, finite, for a pair that may have
             minima; None for a bonded pair, which may have none below its own.
-
-    Returns:
-        None where no frame is judged.
     """
-    if not len(distance):
-        return None
     with np.errstate(over="ignore", invalid="ignore"):
         falls = descents(distance, energy)
         if reference is None:
@@ -195,10 +188,11 @@ def wall(
             below = below if below > TOLERANCE_EV else 0.0
         else:
             falls = unexcused(falls, descents(distance, reference))
+            rises = descents(distance, -reference)
             starts = [
                 (start, float(distance[start]))
                 for one in falls
-                if (start := _repelled(energy, reference, one)) is not None
+                if (start := _repelled(energy, reference, one, rises)) is not None
             ]
             below = float("nan")
         minima = [one for one in falls if one.rise_ev > TOLERANCE_EV]
@@ -213,13 +207,24 @@ def wall(
         )
 
 
-def _repelled(energy: Array, reference: Array, fall: Descent) -> int | None:
-    """The frame of a descent from which the reference's energy rises; None for none."""
-    rises = np.flatnonzero(np.diff(reference[fall.top : fall.bottom + 1]) >= 0)
-    if not rises.size:
-        return None
-    start = fall.top + int(rises[0])
-    return start if energy[start] - energy[fall.bottom] > tolerance(energy)[fall.bottom] else None
+def _repelled(
+    energy: Array, reference: Array, fall: Descent, rises: Sequence[Descent]
+) -> int | None:
+    """The first frame of a descent from which the reference repels; None for none.
+
+    Over the part of the descent on which the reference rises (`rises` are the descents of its
+    negative), both its rise and the fall of the energy have to be above their tolerance, so that
+    noise of the reference is no repulsion.
+    """
+    allowed, allowed_reference = tolerance(energy), tolerance(reference)
+    for rise in rises:
+        start, end = max(fall.top, rise.top), min(fall.bottom, rise.bottom)
+        if end <= start:
+            continue
+        falls = energy[start] - energy[end] > allowed[end]
+        if falls and reference[end] - reference[start] > allowed_reference[end]:
+            return start
+    return None
 
 
 # --- forces --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pesbench.core.errors import UserError
+from pesbench.core.errors import FileError, UserError
 from pesbench.core.interface import Status
 from pesbench.core.jobs import ScoreJob
 from pesbench.core.systems import System
@@ -21,7 +21,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.files.split import read_split
 from pesbench.tasks.approach.judged import METRICS, judge
-from pesbench.tasks.approach.pairs import BOND, FIGURE, Approach, approaches
+from pesbench.tasks.approach.pairs import BOND, DIATOMIC, FIGURE, Approach, approaches
 from pesbench.tasks.approach.results import systems_of
 from pesbench.tasks.approach.settings import ApproachSettings
 
@@ -63,12 +63,14 @@ def pair_row(
 def score(job: ScoreJob) -> pd.DataFrame:
     """Score a model's approaching pairs, one row a pair.
 
+    Isolated pairs are of no molecule, and are scored whichever molecules are selected.
+
     Args:
         job: `files` are of the model, `reference` of the scan set's method.
 
     Raises:
-        UserError: a file is damaged, or of another entry, scan set or settings; a pair occurs
-            twice; the reference lacks one; or no molecule is selected.
+        UserError: a file is damaged, or of another entry or scan set; a pair occurs twice, or in
+            no file; the reference lacks one; or no molecule is selected.
     """
     import pandas as pd  # the workflow's environment has it; a family's need not
 
@@ -78,7 +80,9 @@ def score(job: ScoreJob) -> pd.DataFrame:
     split = read_split(job.split) if job.split else {}
     rows: dict[str, dict[str, Any]] = {}
     shown: dict[str, dict[str, Any]] = {}
-    made_from = []
+    planned: set[str] = set()
+    held: set[str] = set()
+    made_from, settings = [], []
     with ExitStack() as stack:
         own, references = (
             [stack.enter_context(Evaluation(path)) for path in sorted(some)]
@@ -91,20 +95,29 @@ def score(job: ScoreJob) -> pd.DataFrame:
             if job.entry is not None:
                 check_owner(one.path, one.attributes, job.entry.name, job.entry.deciding())
             made_from.append(provenance.summary(one.attributes, "pesbench.tasks.approach.run"))
-            for pair in stored_pairs(one, systems):
-                if pair.id in rows:
-                    raise UserError(f"{one.path}: pair {pair.id!r} is in another file, too")
-                if not job.selects(pair.scan.system):
+            settings.append(settings_of(one))
+            pairs = planned_pairs(one, systems, settings[-1])
+            planned |= {pair.id for pair in pairs}
+            here = set(one.ids)
+            if twice := sorted(held & here):
+                raise UserError(f"{one.path}: pair {twice[0]!r} is in another file, too")
+            held |= here
+            for pair in pairs:
+                of_molecule = pair.kind != DIATOMIC
+                if pair.id not in here or (of_molecule and not job.selects(pair.scan.system)):
                     continue
                 shape = pair.scan.n_frames, pair.scan.n_atoms
                 answer = one.scan(pair.id, shape)
                 known = _reference(told, pair, one.path) if references else None
-                seen = split.get(pair.scan.system, "")
+                seen = split.get(pair.scan.system, "") if of_molecule else ""
                 rows[pair.id] = pair_row(one.model, pair, answer, known, seen)
                 if pair.kind == BOND:
                     shown.setdefault(pair.scan.system, {})[pair.id] = drawn(pair, answer)
-            settings = settings_of(one)
-    if not rows:
+    if lost := sorted(planned - held):  # a merge leaves each pair in one of the files
+        raise UserError(
+            f"{job.files[0]}: lacks pair {lost[0]!r}; make it again with the rule `run`"
+        )
+    if all(row["kind"] == DIATOMIC for row in rows.values()):
         raise UserError(
             f"{job.files[0]}: holds no selected molecule; select others (the gate on references "
             "may have dropped all scans of those, see skipped.csv)"
@@ -113,7 +126,10 @@ def score(job: ScoreJob) -> pd.DataFrame:
     molecule = SHOWN if SHOWN in shown else min(shown, default="")
     frame.attrs = {
         "scan_set_sha256": sha256,
-        "settings": vars(settings),
+        "settings": {
+            **vars(settings[0]),
+            "diatomics": any(one.diatomics for one in settings),  # those of one job suffice
+        },
         "made_from": made_from,
         "curves": {"molecule": molecule, "pairs": shown.get(molecule, {})},
     }
@@ -124,22 +140,31 @@ def settings_of(opened: Evaluation) -> ApproachSettings:
     """The settings that a file was made with.
 
     Raises:
-        UserError: they are none.
+        FileError: they are none.
     """
-    told = json.loads(opened.attributes.get("settings", "{}"))
-    known = {name: told[name] for name in ApproachSettings.__dataclass_fields__ if name in told}
-    return ApproachSettings(**known).check()
+    try:
+        told = json.loads(opened.attributes["settings"])
+        known = {name: told[name] for name in ApproachSettings.__dataclass_fields__}
+        return ApproachSettings(**known).check()
+    except (KeyError, TypeError, UserError) as error:
+        why = "`@settings` holds no settings of the closest approach"
+        raise FileError(opened.path, why, "make it again with the rule `run`") from error
 
 
-def stored_pairs(opened: Evaluation, systems: Mapping[str, System]) -> list[Approach]:
-    """The pairs of a file, whose frames follow from scan set and settings.
+def planned_pairs(
+    opened: Evaluation, systems: Mapping[str, System], settings: ApproachSettings
+) -> list[Approach]:
+    """The pairs that a file was made for, whose frames follow from scan set and settings.
+
+    A file that is merged with others may hold some of them only.
 
     Args:
         opened: The file.
         systems: Molecules of the scan set by id.
+        settings: Settings that it was made with.
 
     Raises:
-        UserError: the file is of other molecules, or lacks a pair.
+        UserError: the file is of other molecules.
     """
     names = systems_of(opened)
     if missing := [name for name in names if name not in systems]:
@@ -147,9 +172,7 @@ def stored_pairs(opened: Evaluation, systems: Mapping[str, System]) -> list[Appr
             f"{opened.path}: no molecule {missing[0]!r} in the scan set; make it again with the "
             "rule `run`"
         )
-    pairs = approaches([systems[name] for name in names], settings_of(opened))
-    held = set(opened.ids)
-    return [pair for pair in pairs if pair.id in held]
+    return approaches([systems[name] for name in names], settings)
 
 
 def _reference(told: Mapping[str, Evaluation], pair: Approach, path: Path) -> ScanEvaluation:
