@@ -51,6 +51,16 @@ class NoNumberAtTheEnd(fakes.Smooth):
         return (np.nan if distances.min() < 0.11 else energy), forces
 
 
+class NoNumberOfOneBond(fakes.Smooth):
+    """NaN where carbon and oxygen are closer than 0.2 Å: of C-O of acetaldehyde alone."""
+
+    def answer(self, atoms):
+        energy, forces = super().answer(atoms)
+        distances = atoms.get_all_distances()
+        near = distances[np.ix_(atoms.numbers == 6, atoms.numbers == 8)] < 0.2
+        return (np.nan if near.any() else energy), forces
+
+
 class FailsWhenClose(fakes.Smooth):
     """Raises where two atoms are closer than 0.3 Å, as a method that does not converge."""
 
@@ -97,11 +107,29 @@ def test_no_number_is_no_wall():
     assert not report.passed
 
 
+def test_one_pair_without_a_number_is_an_error_whatever_the_limit(tmp_path):
+    report = checked(NoNumberOfOneBond(), limits=Limits(open_pairs=1.0))
+    share, radius, worst = (report.row(name) for name in ROWS)
+    assert (share.value, share.verdict) == (None, Verdict.ERROR)
+    assert share.note.startswith(
+        "32 of 33 bonded pairs repel down to 0.1 Å; 1 without a score, "
+        "bond/acetaldehyde_1-2: nonfinite: "
+    )
+    assert radius.note == worst.note == "no hole (of 32 scored pairs)"
+    assert report.exit_code == 1
+    assert report.write_frames(tmp_path / "shown.extxyz") == 1
+
+
 def test_what_does_not_converge_is_left_out_and_told():
     report = checked(FailsWhenClose())
     share = report.row("open_pairs")
     assert share.verdict is Verdict.PASS
-    assert "frames that ended with an error are left out" in share.note
+    left_out = sum(pair["n_masked"] for pair in report.pairs)
+    assert left_out > 33
+    assert (
+        f"; {left_out} frames that ended with an error are left out, the first at 0.30 Å"
+        in share.note
+    )
 
 
 def test_a_model_of_forces_alone_is_judged_by_them():
@@ -136,14 +164,22 @@ def test_rows_where_nothing_was_scored():
     assert [row.name for row in rows] == list(ROWS)
 
 
-def test_a_pair_that_fails_counts_as_open():
+def test_a_hole_beside_a_pair_that_fails():
     (sound,) = answered(Status.UNSUPPORTED, 1)
     values = dict.fromkeys(sound.judged.values, float("nan")) | {
-        "monotone": 1.0, "hole_radius_angstrom": 0.0,
+        "monotone": 0.0, "hole_radius_angstrom": 0.7, "barrier_ev": 9.0,
     }  # fmt: skip
-    good = replace(sound, judged=replace(sound.judged, status=Status.OK, values=values))
+    holed = replace(sound, judged=replace(sound.judged, status=Status.OK, values=values))
     (lost,) = answered(Status.NONFINITE, 1)
-    share, radius, worst = approach_rows([good, lost], Limits())
-    assert (share.value, share.verdict) == (0.5, Verdict.FAIL)
-    assert "nonfinite: no answer" in share.note
-    assert (radius.value, worst.value) == (0, 0)
+    share, radius, worst = approach_rows([holed, lost], Limits())
+    assert (share.value, share.verdict) == (None, Verdict.ERROR)
+    assert share.note.startswith("0 of 2 bonded pairs repel")
+    assert share.note.endswith("; 1 without a score, bond/acetaldehyde_0-1: nonfinite: no answer")
+    assert (radius.value, radius.verdict) == (0.7, Verdict.FAIL)
+    assert radius.note.endswith("(of 1 scored pairs)")
+    assert worst.note.endswith("(of 1 scored pairs)")
+    # what is called scored and has no number is not taken for a wall
+    empty = replace(holed, judged=replace(holed.judged, values=dict.fromkeys(values, np.nan)))
+    assert not empty.scored
+    assert not empty.open
+    assert approach_rows([empty], Limits())[0].verdict is Verdict.ERROR

@@ -496,7 +496,7 @@ def test_contacts_need_a_reference(registry, tmp_path, capsys):
     ("arguments", "said"),
     [
         (["sound", "--molecule", "none.xyz"], "no such file"),
-        (["sound", "--molecule", "CX"], "cannot be read; correct it (no file 'CX' exists"),
+        (["sound", "--molecule", "CX"], "cannot be read; correct it ('CX' is no file"),
         (["sound", "--molecule", "C.C"], "holds more than one molecule"),
         (["sound", "--molecule", "[He]"], "one atom approaches nothing"),
         (["sound", "--molecule", "[CH3]"], "give `spin`, the multiplicity, such as 2"),
@@ -516,11 +516,3 @@ def test_bad_input_is_one_line(arguments, said, registry, repo, tmp_path, monkey
     assert said in line
     assert "\n" not in line
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_radical_is_given_its_spin(registry, tmp_path, capsys):
-    command = ["approach", "sound", "--models-file", str(registry), "--trust"]
-    command += ["--molecule", "[CH3]", "--spin", "2", "--out", str(tmp_path / "a.png")]
-    assert cli.main(command) == 0
-    # a calculator that takes no spin is asked nothing
-    assert "no pair could be judged" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from pesbench.core.interface import Status
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.scans import evaluate_scans, without_model
 from pesbench.files.evaluation import ScanEvaluation
-from pesbench.tasks.approach.judged import Judged, judge
+from pesbench.tasks.approach.judged import Judged, judge, largest_gap
 from pesbench.tasks.approach.pairs import Approach, bonded
 
 SECTION = "approach"
@@ -53,12 +53,12 @@ class Answered:
     @property
     def scored(self) -> bool:
         """Whether it has numbers, of energies or of forces."""
-        return self.judged.status is Status.OK
+        return self.judged.status is Status.OK and not np.isnan(self._monotone)
 
     @property
     def open(self) -> bool:
-        """Whether it attracts, by its energy, else by its force; or fails."""
-        return not self.scored or not self._value("monotone", "force_monotone")
+        """Whether it attracts, by its energy, else by its force."""
+        return self.scored and not self._monotone
 
     @property
     def radius(self) -> float:
@@ -69,6 +69,10 @@ class Answered:
     def barrier(self) -> float:
         """Energy before the hole in eV; NaN where there is none or it is not known."""
         return self.judged.values["barrier_ev"]
+
+    @property
+    def _monotone(self) -> float:
+        return self._value("monotone", "force_monotone")
 
     def _value(self, of_energy: str, of_force: str) -> float:
         value = self.judged.values[of_energy]
@@ -139,7 +143,11 @@ def check_approach(
 
 
 def approach_rows(found: Sequence[Answered], limits: Limits) -> list[CheckRow]:
-    """The rows of some pairs: the share that attracts, the largest hole, the cheapest one."""
+    """The rows of some pairs: the share that attracts, the largest hole, the cheapest one.
+
+    A pair that fails has no hole that could be measured, so that it is an error, whatever the limit
+    of the share.
+    """
     asked = [one for one in found if not one.unsupported]
     scored = [one for one in asked if one.scored]
     if not scored:
@@ -151,13 +159,19 @@ def approach_rows(found: Sequence[Answered], limits: Limits) -> list[CheckRow]:
             *(CheckRow.info(SECTION, name, "n/a") for name in ("hole_radius", "worst_pair")),
         ]
     holes = [one for one in scored if one.open]
-    count = CheckRow.measured(
-        SECTION, "open_pairs", sum(one.open for one in asked) / len(asked), "", limits.open_pairs,
-        _count_note(found, asked, scored), [frame for one in asked if one.open
-                                            for frame in one.shown()],
-    )  # fmt: skip
+    note = _count_note(found, asked, scored)
+    shown = [frame for one in asked if one.open or not one.scored for frame in one.shown()]
+    of_scored = ""
+    if len(scored) < len(asked):
+        count = CheckRow.error(SECTION, "open_pairs", note, shown)
+        of_scored = f" (of {len(scored)} scored pairs)"
+    else:
+        share = len(holes) / len(asked)
+        count = CheckRow.measured(
+            SECTION, "open_pairs", share, "", limits.open_pairs, note, shown
+        )  # fmt: skip
     if not holes:
-        none = "no hole"
+        none = f"no hole{of_scored}"
         return [
             count,
             CheckRow.measured(SECTION, "hole_radius", 0.0, "Å", limits.hole_radius, none),
@@ -165,16 +179,17 @@ def approach_rows(found: Sequence[Answered], limits: Limits) -> list[CheckRow]:
         ]
     widest = max(holes, key=lambda one: one.radius)
     radius = CheckRow.measured(
-        SECTION, "hole_radius", widest.radius, "Å", limits.hole_radius, widest.words, widest.shown()
-    )
+        SECTION, "hole_radius", widest.radius, "Å", limits.hole_radius, widest.words + of_scored,
+        widest.shown(),
+    )  # fmt: skip
     known = [one for one in holes if np.isfinite(one.barrier)]
     if not known:
-        return [count, radius, CheckRow.info(SECTION, "worst_pair", "n/a: no energy")]
+        return [count, radius, CheckRow.info(SECTION, "worst_pair", f"n/a: no energy{of_scored}")]
     cheapest = min(known, key=lambda one: one.barrier)
     energy = kB * TEMPERATURE_K
     reach = energy / max(cheapest.barrier, 1e-3 * energy)
     note = f"{cheapest.words}: attracts from {cheapest.radius:.2f} Å on, "
-    note += f"{cheapest.barrier:.3g} eV above its minimum"
+    note += f"{cheapest.barrier:.3g} eV above its minimum{of_scored}"
     return [
         count,
         radius,
@@ -187,14 +202,17 @@ def approach_rows(found: Sequence[Answered], limits: Limits) -> list[CheckRow]:
 def _count_note(
     found: Sequence[Answered], asked: Sequence[Answered], scored: Sequence[Answered]
 ) -> str:
-    closed = sum(not one.open for one in asked)
+    closed = sum(not one.open for one in scored)
     note = f"{closed} of {len(asked)} bonded pairs repel down to 0.1 Å"
     if len(asked) < len(found):
         note += f", {len(found) - len(asked)} unsupported"
     if left_out := sum(one.judged.n_masked for one in scored):
-        note += f"; {left_out} frames that ended with an error are left out"
+        furthest = np.nanmax([largest_gap(one.pair, one.answer) for one in scored])
+        note += f"; {left_out} frames that ended with an error are left out, the first at "
+        note += f"{furthest:.2f} Å"
     failed = [one for one in asked if not one.scored]
     if failed:
         first = failed[0]
-        note += f"; {first.pair.id}: {first.judged.status.value}: {first.judged.message}"
+        note += f"; {len(failed)} without a score, {first.pair.id}: "
+        note += f"{first.judged.status.value}: {first.judged.message}"
     return note

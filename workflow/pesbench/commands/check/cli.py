@@ -66,7 +66,6 @@ def add(stages: Stages) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from pesbench.commands.check.report import may_be_replaced
     from pesbench.commands.check.run import PARTS, chosen_scans
     from pesbench.commands.check.supervised import (
         check_entry,
@@ -74,6 +73,7 @@ def _check(arguments: argparse.Namespace) -> int:
         entry_of_calculator,
         entry_of_weights,
     )
+    from pesbench.files.replaceable import may_be_replaced
     from pesbench.models.fetching import fetch_weights
 
     if [arguments.model, arguments.weights, arguments.calculator].count(None) != 2:
@@ -105,7 +105,7 @@ def _check(arguments: argparse.Namespace) -> int:
             f"to {frames}; give another name"
         )
     check_outputs({"out": out, "frames": frames}, [entry.weights_path])
-    if not may_be_replaced(frames):
+    if not may_be_replaced(frames, "row"):
         raise UserError(
             f"check: {frames} is not of a check, and the frames of what fails would be written "
             "there; give another --out, or move it"

@@ -239,15 +239,6 @@ class CheckReport:
         return self.table()
 
 
-def may_be_replaced(path: Path) -> bool:
-    """Whether no geometries are lost where `write_frames` writes or removes a file."""
-    if not path.is_file() or not path.stat().st_size:
-        return True
-    with path.open("rb") as file:
-        file.readline(100)  # the number of atoms
-        return b" row=" in file.readline(1000)
-
-
 def _told(row: CheckRow) -> dict[str, Any]:
     """A row without its geometries."""
     return asdict(replace(row, frames=()))

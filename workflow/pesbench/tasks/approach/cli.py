@@ -43,13 +43,14 @@ def add(stages: Stages) -> None:
     )
     stage.add_argument(
         "--out", action="output",
-        help="PNG of the curves; the worst pair is written beside it as extxyz "
-        "(default: approach-MODEL.png)",
+        help="PNG of the curves of the bonds; if a pair fails or has a hole, the frames of the "
+        "worst are written beside it as extxyz (default: approach-MODEL.png)",
     )  # fmt: skip
     stage.set_defaults(run=functools.partial(_approach, stages))
 
 
 def _approach(stages: Stages, arguments: argparse.Namespace) -> None:
+    from pesbench.files.replaceable import may_be_replaced
     from pesbench.tasks.approach import own
 
     out = arguments.out or Path(f"approach-{arguments.model}.png")
@@ -58,19 +59,28 @@ def _approach(stages: Stages, arguments: argparse.Namespace) -> None:
         raise UserError(f"approach: --out {out}: the curves are a PNG; give a name that ends so")
     system = own.read_molecule(arguments.molecule, arguments.charge, arguments.spin)
     check_outputs({"out": out, "frames": frames}, [Path(arguments.molecule)])
+    if not may_be_replaced(frames, own.FRAME_KEY):
+        raise UserError(
+            f"approach: {frames} is not of this command, and the frames of the worst pair would be "
+            "written there; give another --out, or move it"
+        )
     entry, environment = stages.named_model(arguments)
     pairs = own.pairs_of(system, CONTACTS if arguments.reference else 0)
-    told = None
+    told = {}
     if arguments.reference:
         other, _ = stages.named_model(arguments, arguments.reference)
-        told = own.ask(other, pairs, threads=arguments.threads)
+        judged = [pair for pair in pairs if pair.kind == own.CONTACT]
+        said = own.ask(other, judged, threads=arguments.threads)
+        told = {one.scan_id: one for one in said}
     answers = own.ask(
         entry, pairs, device=arguments.device, threads=arguments.threads, environment=environment
     )
     rows = own.judged_rows(entry.name, pairs, answers, told)
     own.write_curves(out, f"{entry.name}, {system.id}", pairs, answers)
     at = own.worst(rows)
-    if at is not None:
+    if at is None:
+        frames.unlink(missing_ok=True)  # of an earlier run
+    else:
         own.write_frames(frames, own.frames_of(pairs[at], answers[at]))
     print(printable_table(own.table(rows)))
     print(own.verdict(rows))

@@ -256,3 +256,14 @@ def _arena(pair: Approach, answer: ScanEvaluation) -> dict[str, float]:
         return {}
     curve = _curve(pair, answer, grid, np.ones(grid.stop - grid.start, dtype=bool))
     return arena(curve.energy, curve.force)
+
+
+def largest_gap(pair: Approach, *answers: ScanEvaluation) -> float:
+    """Largest distance at which one of some answers has no number, Å; NaN where all have.
+
+    Of a pair that is scored these are the frames that are left out. Frames of the published figure
+    do not count.
+    """
+    lost = np.any([one.frame_status[pair.grids[NUMBERS]] != OK for one in answers], axis=0)
+    gaps = pair.scan.coordinate[pair.grids[NUMBERS]][lost]
+    return float(gaps.max()) if gaps.size else float("nan")

@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
+from pesbench.core.paths import given_path
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.core.text import number
@@ -29,9 +30,12 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.registry import ModelEntry
 from pesbench.references.molecules import prepare, read_molecules
 from pesbench.tasks.approach import figures, summary
+from pesbench.tasks.approach.judged import largest_gap
 from pesbench.tasks.approach.pairs import BOND, CONTACT, NUMBERS, Approach, bonded, contacts
 from pesbench.tasks.approach.score import drawn, pair_row
 
+FRAME_KEY = "pair"  # of the comment line of a frame that is written
+NOT_ASKED = ("unsupported", "masked")  # neither an answer nor a failure
 FRAMES_A_CALL, FRAMES_A_CALL_SINGLY = 100, 20  # where the entry leaves it open
 
 
@@ -47,13 +51,12 @@ def read_molecule(text: str, charge: int | None = None, spin: int | None = None)
     Raises:
         UserError: it is neither, is wrong, holds several molecules, or has no geometry.
     """
-    path = Path(text)
-    is_file = path.suffix.lower() in (*SUFFIXES, ".csv") or path.exists()
+    is_file = _is_file(text)
     stated = {key: one for key, one in (("charge", charge), ("spin", spin)) if one is not None}
     try:
         found = read_molecules([{"file" if is_file else "smiles": text} | stated], Path.cwd())
     except UserError as error:
-        hint = "" if is_file else f" (no file {text[:80]!r} exists, so that it is read as a SMILES)"
+        hint = "" if is_file else f" ({text[:80]!r} is no file, so that it is read as a SMILES)"
         said = str(error).removeprefix("`molecules`: ").removeprefix("`molecules[0]`: ")
         raise UserError(f"approach: --molecule: {said}{hint}") from error
     if len(found) != 1:
@@ -68,6 +71,23 @@ def read_molecule(text: str, charge: int | None = None, spin: int | None = None)
             f"approach: --molecule {text}: one atom approaches nothing; give a molecule"
         )
     return system
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text names a file, which is there; else it is a SMILES."""
+    try:
+        path = given_path(text)
+    except UserError as error:
+        raise UserError(f"approach: --molecule: {error}") from error
+    try:
+        there = path.is_file()
+    except OSError:  # longer than a name can be, as a SMILES may be
+        there = False
+    if not there and path.suffix.lower() in (*SUFFIXES, ".csv"):
+        raise UserError(
+            f"approach: --molecule {text}: no such file; give a file of one molecule, or a SMILES"
+        )
+    return there
 
 
 def pairs_of(system: System, n_contacts: int) -> list[Approach]:
@@ -120,14 +140,34 @@ def judged_rows(
     model: str,
     pairs: Sequence[Approach],
     answers: Sequence[ScanEvaluation],
-    reference: Sequence[ScanEvaluation] | None,
+    reference: Mapping[str, ScanEvaluation],
 ) -> pd.DataFrame:
-    """One row a pair, as in the scores of the task."""
-    known = reference or [None] * len(pairs)
-    rows = [
-        pair_row(model, pair, answer, other, "")
-        for pair, answer, other in zip(pairs, answers, known, strict=True)
-    ]
+    """One row a pair, as in the scores of the task, with `left_out_angstrom`.
+
+    A bonded pair needs no reference, and a frame of it that ends with an error is left out, as in
+    `check`. `left_out_angstrom` is the largest distance that is left out, NaN for none.
+
+    Args:
+        model: Name of the model.
+        pairs: Pairs, in order.
+        answers: What the model says of each.
+        reference: What a reference says of those that need one, by the name of the pair.
+
+    Raises:
+        UserError: no pair can be judged, for the reason that is given.
+    """
+    rows = []
+    for pair, answer in zip(pairs, answers, strict=True):
+        known = reference.get(pair.id)
+        row = pair_row(model, pair, answer, known, "", without_errors=known is None)
+        gap = largest_gap(pair, answer) if known is None else largest_gap(pair, answer, known)
+        rows.append(row | {"left_out_angstrom": gap if row["n_masked"] else float("nan")})
+    if all(row["status"] in NOT_ASKED for row in rows):
+        first = rows[0]
+        raise UserError(
+            f"approach: no pair of {pairs[0].scan.system} can be judged with {model!r}: "
+            f"{first['status']}: {first['message']}; give another model or molecule"
+        )
     return pd.DataFrame(rows)
 
 
@@ -146,24 +186,33 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
         said = row["message"] or row["status"]
         return cells | {"rises": f"{row['status']}: {said}" if said != row["status"] else said,
                         "hole (Å)": "", "barrier (eV)": "", "at 0.1 Å (eV)": "",
-                        "wall at 0.5 Å / ZBL": ""}  # fmt: skip
+                        "wall at 0.5 Å / ZBL": "", "left out": ""}  # fmt: skip
     rises, hole = row["monotone"], row["hole_radius_angstrom"]
     if np.isnan(rises):  # a model without energies
         rises, hole = row["force_monotone"], row["force_hole_radius_angstrom"]
     barrier = row["barrier_ev"]
     return cells | {
-        "rises": "yes" if rises else "no",
+        "rises": "yes" if rises == 1 else "no",
         "hole (Å)": f"{hole:.2f}" if hole else summary.NONE,
         "barrier (eV)": summary.NONE if np.isnan(barrier) else
         f"{number(barrier)} ({summary.temperature_words(barrier)} K)",
         "at 0.1 Å (eV)": number(row["energy_end_ev"]),
         "wall at 0.5 Å / ZBL": number(row["zbl_ratio_05"]),
+        "left out": _left_out(row),
     }  # fmt: skip
+
+
+def _left_out(row: Mapping[str, Any]) -> str:
+    """Such as `3 frames, the first at 0.35 Å`."""
+    count = row["n_masked"]
+    if not count:
+        return summary.NONE
+    return f"{count} frame{'s' if count > 1 else ''}, the first at {row['left_out_angstrom']:.2f} Å"
 
 
 def worst(rows: pd.DataFrame) -> int | None:
     """The row of the worst pair: one that failed, else that of the widest hole; None for none."""
-    lost = np.flatnonzero(~rows["status"].isin(["ok", "unsupported", "masked"]))
+    lost = np.flatnonzero(~rows["status"].isin(["ok", *NOT_ASKED]))
     if lost.size:
         return int(lost[0])
     by_force = rows["force_hole_radius_angstrom"]
@@ -173,12 +222,14 @@ def worst(rows: pd.DataFrame) -> int | None:
 
 def verdict(rows: pd.DataFrame) -> str:
     """What was found, in one line."""
-    asked = rows[~rows["status"].isin(["unsupported", "masked"])]
+    asked = rows[~rows["status"].isin(NOT_ASKED)]
     model = rows["model"].iloc[0]
-    if asked.empty:
-        return f"{model}: no pair could be judged"
     rises = asked["monotone"].fillna(asked["force_monotone"]) == 1
     said = f"{model}: {rises.sum()} of {len(asked)} pairs repel down to 0.1 Å"
+    if lost := int((asked["status"] != "ok").sum()):
+        said += f", {lost} failed"
+    if len(asked) < len(rows):
+        said += f", {len(rows) - len(asked)} not judged"
     cheapest = summary.cheapest_hole(asked)
     if cheapest is None:
         return said
@@ -209,7 +260,7 @@ def frames_of(pair: Approach, answer: ScanEvaluation) -> list[Atoms]:
     grid, found = pair.grids[NUMBERS], []
     for frame in range(grid.start, grid.stop):
         status = Status.from_code(int(answer.frame_status[frame]))
-        info: dict[str, Any] = {"pair": pair.id, "status": status.value}
+        info: dict[str, Any] = {FRAME_KEY: pair.id, "status": status.value}
         info |= {"distance": float(pair.scan.coordinate[frame])}
         info |= {"charge": pair.scan.charge, "spin": pair.scan.spin}
         atoms = Atoms(pair.scan.numbers, pair.scan.positions[frame], info=info)

@@ -37,10 +37,16 @@ COLUMNS = (*IDENTITY, *METRICS)
 
 
 def pair_row(
-    model: str, pair: Approach, answer: ScanEvaluation, reference: ScanEvaluation | None, seen: str
+    model: str,
+    pair: Approach,
+    answer: ScanEvaluation,
+    reference: ScanEvaluation | None,
+    seen: str,
+    *,
+    without_errors: bool = False,
 ) -> dict[str, Any]:
-    """The row of a pair; metrics are NaN where it has none."""
-    judged = judge(pair, answer, reference)
+    """The row of a pair; metrics are NaN where it has none. `without_errors` is that of `judge`."""
+    judged = judge(pair, answer, reference, without_errors=without_errors)
     i, j = pair.scan.atoms
     return {
         "model": model,
