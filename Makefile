@@ -58,10 +58,13 @@ study: $(STAMP)
 study-midsize: $(STAMP)
 	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv) && exit $$status
 
-# How much data, and which (docs/data.md): the trainings, then what is asked of their potentials. HOURS is for both.
+# How much data, and which (docs/data.md): the trainings, then what is asked of their potentials. HOURS is for both. A training
+# that fails takes no other with it: the registry has those that are done.
 data-study: $(STAMP)
-	$(within) sh -c '$(BIN)/snakemake weights_data --cores $(CORES) --configfile config/weights.yaml --keep-going && \
-		$(BIN)/snakemake --cores $(CORES) --configfile config/data_study.yaml --keep-going'; \
+	$(within) sh -c 'trap "exit 130" INT; \
+		$(BIN)/snakemake weights_data --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
+		$(BIN)/snakemake data_models --cores 1 --configfile config/weights.yaml && \
+		$(BIN)/snakemake --cores $(CORES) --configfile config/data_study.yaml --keep-going && exit $$trained'; \
 	status=$$?; $(keep_data) && exit $$status
 
 # beside the results the cards, which hold what each potential was trained on

@@ -123,6 +123,7 @@ def study_of(lives, families=("testbed",), noise=0.02, spread=True):
     return DataStudy(pd.DataFrame(rows), {SURVIVAL: alive}, [1000.0], 2.0, frozenset())
 
 
+NONE = float("nan")
 LIVES = {
     "md": (0.4, 0.8, 1.4, 1.6),
     "approach": (0.4, 1.2, 1.4, 1.6),
@@ -186,8 +187,11 @@ def test_seeds_are_one_row_with_what_it_is_the_mean_over(tmp_path):
     assert one[f"{SURVIVAL}_seed_sd"] == pytest.approx(0.02)
     assert one[f"{SURVIVAL}_n"] == 3 * len(runs("a", 1.0))
     assert one[survival_column(500.0)] == pytest.approx(2.0)
-    # 4 of the 30 pairs of one seed failed; the contact is of no number
-    assert (one["pairs_planned"], one["pairs_scored"]) == (90, 86)
+    # 4 of the 30 pairs of one seed failed, the 2 monotone ones of m0 among them: they count as not
+    # monotone; the contact is of no number
+    assert [one[f"pairs_{what}"] for what in ("planned", "scored", "failed")] == [90, 86, 4]
+    assert one[WITH] == pytest.approx((2 * 4 + 2) / 60)
+    assert (one[f"{WITH}_n"], one[f"{WITHOUT}_n"]) == (60, 30)
     assert one[WITHOUT] == pytest.approx(0.1)
     assert one["largest_hole_angstrom"] == 0.5
     full = rows.loc["md", 100]
@@ -203,10 +207,10 @@ def test_the_answer_is_what_the_numbers_say():
     assert said.startswith("By survival at 1000 K (of 2 ps): testbed: with MD frames alone 0.400")
     assert "at 25 and 1.60 at 1600 frames, and up to 1600 more frames help" in said
     assert "one tenth of approach frames instead change it by +0.4 at 100 frames" in said
-    # 1.4 ps with the core: better than 0.4 and 0.8, not than 1.4
+    # 1.4 ps with the core: better than 0.4 and 0.8, as good as 1.4, worse than 1.6
     assert said.endswith(
-        "a fixed core with 25 frames (1.40) does better than 100 without and not than 400, so that "
-        "it is worth more than 75 and at most 375 frames."
+        "a fixed core with 25 frames (1.40) does better than 100 without and worse than 1600, so "
+        "that it is worth more than 75 and less than 1575 frames."
     )
     assert said.count(". ") == 0  # one sentence
 
@@ -217,7 +221,16 @@ def test_the_answer_is_what_the_numbers_say():
         ({"core": (1.9, 1.9, 1.9, 1.9)}, 0.02, True,
          "does better than 1600 without and is worth more than 1575 frames"),
         ({"core": (0.6, 1.5, 1.5, 1.5)}, 0.02, True,
-         "does better than 25 without and not than 100, so that it is worth at most 75 frames"),
+         "does better than 25 without and worse than 100, so that it is worth less than 75 frames"),
+        ({"md": (0.4, 0.8, 1.4, 1.41), "core": (1.4, 1.5, 1.6, 1.8)}, 0.02, True,
+         "does better than 100 without and is worth more than 75 frames, how many more is open "
+         "(not resolved from 400 and 1600)"),
+        ({"md": (0.4, 0.61, 0.6, 0.61), "core": (0.6, 1.5, 1.5, 1.5)}, 0.02, True,
+         "does better than 25 without, how many more is open (not resolved from 100, 400 and "
+         "1600)"),
+        ({"md": (0.4, 0.8, NONE, 1.41), "core": (1.4, 1.5, 1.6, 1.8)}, 0.02, True,
+         "worth more than 75 frames, how many more is open (not resolved from 1600, no number at "
+         "400)"),
         ({"core": (0.4, 1.0, 1.5, 1.6)}, 0.02, True, "its worth is not resolved"),
         ({"core": (0.1, 1.0, 1.5, 1.6)}, 0.02, True, "does worse than 25 frames without"),
         ({}, 0.3, True, "not resolved from each other"),
@@ -226,7 +239,14 @@ def test_the_answer_is_what_the_numbers_say():
          "and more than 400 frames buy nothing that is resolved"),
         ({}, 0.02, False, "(0.400) is not resolved from 25 frames without"),
         ({"md": (1.6, 1.6, 1.6, 0.4)}, 0.02, True, "where 25 do better than 1600"),
-        ({"approach": LIVES["md"]}, 0.02, True, "change nothing that is resolved"),
+        ({"approach": LIVES["md"]}, 0.02, True, "change nothing that is resolved,"),
+        ({"approach": (NONE,) * 4}, 0.02, True,
+         "one tenth of approach frames instead: not resolved, the noise of seeds or a number is "
+         "unknown"),
+        ({"approach": (NONE, 1.2, 1.4, NONE)}, 0.02, True,
+         "change it by +0.4 at 100 frames (no number at 25 and 1600)"),
+        ({"approach": (0.4, NONE, 1.4, 1.6)}, 0.02, True,
+         "change nothing that is resolved (no number at 100)"),
     ],
 )  # fmt: skip
 def test_the_answer_says_what_is_not_resolved(lives, noise, spread, told):
@@ -267,6 +287,8 @@ def test_the_section_has_every_number_and_says_what_failed(both):
     assert len(shown) == 2 * 3 * 4
     assert shown["seeds"].tolist()[:4] == ["3", "1", "1", "3"]
     assert shown["pairs"][0] == "88 / 90"
+    assert shown["hole radius (Å)"][0].endswith(" (2 failed)")
+    assert not shown["hole radius (Å)"].str.contains("failed")[1:].any()
     notes = " ".join(found.notes)
     assert "Molecules with approach frames: m0, m1." in notes
     assert "Pairs without a score: mace md 25: 2." in notes

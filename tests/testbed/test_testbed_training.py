@@ -34,6 +34,8 @@ from pesbench.metrics.smoothness import force_smoothness_deviation
 from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
+from pesbench.models.families.testbed.network import REPULSION_CUTOFF_ANGSTROM, AttentionPotential
+from pesbench.models.families.testbed.repulsion import zbl
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.families.testbed.weights import potential_of
 from pesbench.models.registry import ModelEntry, load
@@ -49,7 +51,7 @@ from pesbench.testbed.cards import (
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.smoothness_loss import smooth_fsd
 from pesbench.testbed.tensors import atomic_energies, batches, frame_tensors, rotated
-from pesbench.testbed.training import CHECKPOINT, HISTORY, SETTINGS, Training
+from pesbench.testbed.training import CHECKPOINT, HISTORY, SETTINGS, Training, fixed_core
 from pesbench.testbed.variants import Variant, find_variant, read_variants
 from pesbench.training.frames import errors, read_parts
 
@@ -205,6 +207,27 @@ def test_energies_of_atoms():
     np.testing.assert_allclose(found, [-13.6, -1480.0, -2040.0, 0.0], atol=1e-8)
     with pytest.raises(UserError, match=r"a frame of OH2 holds O, which is not among .* H, N; add"):
         atomic_energies(frames, ["H", "N"])
+
+
+@pytest.mark.parametrize("repulsion", ["none", "zbl", "zbl_fixed"])
+def test_the_energies_of_atoms_are_those_without_a_core_that_is_not_trained(repulsion, tmp_path):
+    """Frames whose energies are those of their atoms and of the fixed core, nothing else."""
+    potential = PotentialSettings(repulsion=repulsion, elements=("H", "O"))
+    frames = [*labelled("OH", 4, "train", 6), *labelled("H2O", 4, "train", 7)]
+    core = fixed_core(AttentionPotential(potential), frames)
+    if repulsion != "zbl_fixed":
+        assert not core.any()
+        return
+    d = torch.tensor([frames[0].get_distance(0, 1)])
+    wanted = float(zbl(d, torch.tensor([8]), torch.tensor([1]), REPULSION_CUTOFF_ANGSTROM))
+    assert core[0] == pytest.approx(wanted, rel=1e-5)
+    assert core.min() > 0.1
+    for atoms, of_core in zip(frames, core, strict=True):
+        own = sum({"H": -13.6, "O": -2040.0}[s] for s in atoms.symbols)
+        atoms.info["ref_energy"] = own + of_core
+    settings = TrainingSettings(epochs=1, batch_frames=4)
+    made = Training("a", potential, settings, frames[:6], frames[6:], tmp_path)
+    np.testing.assert_allclose(made.atomic, [-13.6, -2040.0], atol=1e-3)
 
 
 # --- the schedule --------------------------------------------------------------------------------

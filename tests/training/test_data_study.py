@@ -30,7 +30,7 @@ from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.models_file import read_models
 from pesbench.orchestration.config import resolve
 from pesbench.tasks.approach.frames import hydrogen_alone
-from pesbench.training.approach_frames import APART_ANGSTROM, Approaches, make_approaches
+from pesbench.training.approach_frames import Approaches, in_conformer, make_approaches
 from pesbench.training.data_plan import KINDS, read_plan
 from pesbench.training.data_registry import write_registry
 from pesbench.training.nested import in_order, nested_set, tenth_of, write_nested_set
@@ -55,8 +55,8 @@ def test_the_plan_has_three_seeds_at_both_ends_and_as_many_steps_everywhere():
     with pytest.raises(UserError, match="30 frames: the plan has sets of 25, 100, 400, 1600"):
         plan.repeats(30)
     three = trainings["mace-core-25-seed_3"]
-    assert (three.potential, three.frames_name) == ("mace-core-25", "md-25")
-    assert trainings["testbed-approach-400"].frames_name == "approach-400"
+    assert (three.potential, three.frames_name) == ("mace-core-25", "md-25-draw_3")
+    assert trainings["testbed-approach-400"].frames_name == "approach-400-draw_1"
 
 
 def test_the_molecules_are_others_than_those_of_the_test():
@@ -67,7 +67,7 @@ def test_the_molecules_are_others_than_those_of_the_test():
     for name, system in SEVEN.items():
         assert np.array_equal(system.numbers, MINI[name].numbers)
         assert np.array_equal(system.bonds, MINI[name].bonds)
-        assert apart(system.numbers, system.positions, MINI[name].positions) > APART_ANGSTROM
+        assert apart(system.numbers, system.positions, MINI[name].positions) > 0.1
     approached = read_plan(PLAN).approached
     assert set(approached) < set(SEVEN)
     assert len(approached) == 4
@@ -129,6 +129,18 @@ def test_a_smaller_set_is_in_every_larger_one(approaches):
         assert set(_names(small.valid)) < set(_names(large.valid))
 
 
+@pytest.mark.parametrize("approaches", [[], APPROACHES])
+def test_another_draw_has_other_frames_and_is_nested_as_well(approaches):
+    one = nested_set(POOL, 25, approaches)
+    small, large = (nested_set(POOL, n, approaches, draw=2) for n in (25, 100))
+    assert set(_names(small.train)) < set(_names(large.train))
+    assert set(_names(small.valid)) < set(_names(large.valid))
+    assert len(set(_names(small.train)) & set(_names(one.train))) < 5
+    drawn = [{step for _, step in _names(n.train) if step >= 10_000} for n in (one, small)]
+    assert not drawn[0] & drawn[1]
+    assert len(drawn[1]) == (3 if approaches else 0)
+
+
 def test_both_kinds_share_their_md_frames_and_validate_alike():
     alone, beside = nested_set(POOL, 100), nested_set(POOL, 100, APPROACHES)
     assert _names(alone.train)[:90] == _names(beside.train)[:90]
@@ -166,8 +178,9 @@ def test_the_file_of_a_set_repeats_its_frames_and_its_record_says_so(tmp_path):
         assert [a.info["part"] for a in written].count("seen") == 4
         found = json.loads(told.read_text())["training_set"]
         assert found == {
-            "frames": count, "repeats": 100 // count, "validation_frames": tenth_of(count),
-            "approach_frames": tenth_of(count), "approach_molecules": ["m0"],
+            "frames": count, "draw": 1, "repeats": 100 // count,
+            "validation_frames": tenth_of(count), "approach_frames": tenth_of(count),
+            "approach_molecules": ["m0"],
         }  # fmt: skip
     assert sizes == {25: 100, 100: 100}  # an epoch has as many steps
 
@@ -219,6 +232,8 @@ def test_approach_frames_are_converged_bounded_and_of_one_pair_each(approached):
         system = SEVEN[atoms.info["system"]]
         assert [i, j] in system.bonds.tolist()
         assert atoms.get_distance(i, j) == pytest.approx(atoms.info["distance_angstrom"])
+        starts = [s.get_distance(i, j) for s in STARTS if s.info["system"] == system.id]
+        assert atoms.info["distance_angstrom"] < max(starts)  # no bond is stretched
         assert atoms.info["distance_angstrom"] >= 0.5  # below it nothing converges
         assert atoms.info["above_start_ev"] <= 30.0
         assert (atoms.info["config_weight"], atoms.info["part"]) == (0.01, "train")
@@ -239,17 +254,39 @@ def test_fewer_approach_frames_are_the_first_of_more(approached):
         assert np.array_equal(one.positions, other.positions)
 
 
+def _near_the_test(name, count=40, scale=0.08):
+    """Frames around the geometry of the test, as far from it as heat brings them."""
+    test, rng = MINI[name], np.random.default_rng(7)
+    found = []
+    for _ in range(count):
+        atoms = Atoms(test.numbers, test.positions + rng.normal(0, scale, test.positions.shape))
+        atoms.info = STARTS[0].info | {"system": name}
+        found.append(atoms)
+    return found
+
+
 def test_no_frame_starts_from_the_conformer_of_the_test(approached):
-    """Every start is another conformer, and a sample of the test's own is none."""
-    assert min(a.info["apart_from_test_angstrom"] for a in approached) >= APART_ANGSTROM
-    test = MINI["ethanol"]
-    near = Atoms(test.numbers, test.positions + 1e-3)
-    near.info = STARTS[0].info | {"system": "ethanol"}
-    beside = make_approaches([*STARTS, near], SEVEN, MINI, WANTED, _hard_spheres)
+    """A start is in the conformer of the training; a hot frame of the test's own is none."""
+    for atoms in approached:
+        assert 1.5 * atoms.info["apart_from_own_angstrom"] < atoms.info["apart_from_test_angstrom"]
+    near = _near_the_test("ethanol")
+    far = [apart(a.numbers, a.positions, MINI["ethanol"].positions) for a in near]
+    assert max(far) > 0.1  # a distance alone would take it for another conformer
+    beside = make_approaches([*STARTS, *near], SEVEN, MINI, WANTED, _hard_spheres)
     for one, other in zip(beside, approached, strict=True):
         assert np.array_equal(one.positions, other.positions)
-    with pytest.raises(UserError, match=r"none of its 1 frames is 0\.1 Å away"):
-        make_approaches([near], SEVEN, MINI, replace(WANTED, molecules=("ethanol",)), _hard_spheres)
+    alone = replace(WANTED, molecules=("ethanol",))
+    with pytest.raises(UserError, match=r"none of its 40 frames is 1\.5 times closer"):
+        make_approaches(near, SEVEN, MINI, alone, _hard_spheres)
+
+
+@pytest.mark.parametrize("name", read_plan(PLAN).approached)
+def test_heat_is_not_taken_for_another_conformer(name):
+    own, test = SEVEN[name], MINI[name]
+    of_test = [in_conformer(a.positions, own, test) for a in _near_the_test(name)]
+    of_own = [in_conformer(a.positions, own, test) for a in _sampled(name, 40)]
+    assert not any(of_test)
+    assert np.mean(of_own) > 0.5
 
 
 def test_a_molecule_that_gives_no_frame_is_one_line():
@@ -325,7 +362,8 @@ def test_the_commands_lead_from_frames_to_a_registry(study):
              weights / f"{name}.pt")  # fmt: skip
         card = json.loads((weights / f"{name}.json").read_text())
         assert card["training_set"]["frames"] == int(name.rpartition("-")[2])
-        assert card["errors"]["train"]["frames"] == 10  # an epoch is as long for both sizes
+        assert card["training_set"]["repeats"] * card["training_set"]["frames"] == 10
+        assert card["errors"]["train"]["frames"] == card["training_set"]["frames"]  # each once
         assert "make data-study" in (weights / f"{name}.md").read_text()
         assert "resources/data_study" in (weights / f"{name}.md").read_text()
         steps[name] = card.get("epochs")
@@ -337,7 +375,11 @@ def test_the_commands_lead_from_frames_to_a_registry(study):
     assert float(softplus(stored["repulsion_raw"])) == pytest.approx(1.0, abs=1e-6)  # not trained
     mace = json.loads((weights / "mace-core-5.json").read_text())
     assert "--pair_repulsion" in mace["training_command"]
+    # neither the schedule nor the scale depends on the frames
+    assert "--scheduler=ExponentialLR" in mace["training_command"]
+    assert "--scaling=no_scaling" in mace["training_command"]
     network = torch.load(weights / "mace-core-5.pt", weights_only=False)
+    assert network.scale_shift.scale.item() == 1.0
     assert any("pair_repulsion" in name for name, _ in network.named_buffers())
     assert not any("pair_repulsion" in name for name, _ in network.named_parameters())
     _registry_of(study, weights)
@@ -347,8 +389,18 @@ def _registry_of(study, weights):
     """The registry has every training that is there, with checksum and seeds."""
     plan = read_plan(study / "plan.yaml")
     where = (REPO / "config/models.yaml", "gfn2-xtb", study / "split.csv", study / "models.yaml")
-    with pytest.raises(UserError, match="no such file; train it with `make data-study`"):
-        write_registry(plan, weights, *where)
+    (study / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no weights of the plan; train them"):
+        write_registry(plan, study / "empty", *where)
+    write_registry(plan, weights, *where)  # one that failed takes no other with it
+    done = [name for name, one in plan.trainings().items() if (weights / one.weights_name).exists()]
+    assert list(read_models(study / "models.yaml")) == ["gfn2-xtb", *done]
+    missing = [name for name in plan.trainings() if name not in done]
+    assert 0 < len(done) < len(plan.trainings())
+    told = (study / "models.yaml").read_text().splitlines()
+    assert [line for line in told if line.startswith("# not")] == [
+        f"# not trained: {name}" for name in missing
+    ]
     for one in plan.trainings().values():
         if not (weights / one.weights_name).is_file():
             like = "testbed-md-5.pt" if one.family == "testbed" else "mace-core-5.pt"
@@ -369,5 +421,12 @@ def _registry_of(study, weights):
     write_registry(seeds, weights, *where)
     again = read_models(study / "models.yaml")
     assert again["testbed-md-5-seed_2"].potential == "testbed-md-5"
+    (weights / "testbed-md-5.pt").unlink()
+    three = replace(seeds, seeds=3)
+    for seed in (2, 3):
+        (weights / f"testbed-md-5-seed_{seed}.pt").write_bytes(b"")
+    write_registry(three, weights, *where)  # without the first seed the second names the others
+    again = read_models(study / "models.yaml")
+    assert again["testbed-md-5-seed_3"].potential == "testbed-md-5-seed_2"
     with pytest.raises(UserError, match="no model 'gfn3', which labelled the frames"):
         write_registry(plan, weights, REPO / "config/models.yaml", "gfn3", *where[2:])

@@ -1,8 +1,8 @@
 # Trainings of the data study: `make data-study`. The plan names them all.
 
 DATA_RESOURCES = Path("resources/data_study")
-# frames of four trajectories a molecule, two of them to train on: 280 of each of seven molecules
-DATA_SAMPLING = "--temperatures-k 300 600 --interval-steps 30 --frames 140".split()
+# frames of four trajectories a molecule, two of them to train on: 280 of each of seven molecules, 50 fs apart
+DATA_SAMPLING = "--temperatures-k 300 600 --interval-steps 100 --frames 140".split()
 
 
 rule data_sample:
@@ -64,13 +64,14 @@ rule data_set:
             [DATA / "approaches.extxyz"] if wildcards.source == APPROACH else []
         ),
     output:
-        frames=DATA / "{source}-{number}.extxyz",
-        record=DATA / "{source}-{number}.frames.json",
+        frames=DATA / "{source}-{number}-draw_{draw}.extxyz",
+        record=DATA / "{source}-{number}-draw_{draw}.frames.json",
     log:
-        WEIGHTS / "logs" / "data-{source}-{number}.log",
+        WEIGHTS / "logs" / "data-{source}-{number}-draw_{draw}.log",
     wildcard_constraints:
         source=one_of([MD, APPROACH]),
         number="[0-9]+",
+        draw="[0-9]+",
     conda:
         BASE_ENVIRONMENT
     resources:
@@ -83,7 +84,8 @@ rule data_set:
     shell:
         "{params.python:q} -m pesbench training-set --plan {params.plan:q}"
         " --frames {input.frames:q} --record {input.record:q} {params.approach:q}"
-        " --count {wildcards.number:q} --out {output.frames:q} --out-record {output.record:q} 2> {log:q}"
+        " --count {wildcards.number:q} --draw {wildcards.draw:q} --out {output.frames:q}"
+        " --out-record {output.record:q} 2> {log:q}"
 
 
 rule data_train:
@@ -97,7 +99,7 @@ rule data_train:
     log:
         WEIGHTS / "logs" / "data-{name}.log",
     wildcard_constraints:
-        name="(testbed|mace)-[a-z]+-[0-9]+(-seed_[0-9]+)?",
+        name=f"({one_of(FAMILIES)})" + "-[a-z]+-[0-9]+(-seed_[0-9]+)?",
     conda:
         BASE_ENVIRONMENT
     resources:
@@ -114,12 +116,17 @@ rule data_train:
         " --work {params.work:q}/{wildcards.name:q} --threads {threads:q} --out {output.weights:q} 2> {log:q}"
 
 
-# Names a user may ask for: `snakemake weights_data`.
+# Names a user may ask for: `snakemake weights_data`, and then `snakemake data_models`.
 rule weights_data:
     input:
-        weights=lambda wildcards: [
-            DATA / one.weights_name for one in data_plan().trainings().values()
-        ],
+        lambda wildcards: [DATA / one.weights_name for one in data_plan().trainings().values()],
+    localrule: True
+
+
+# Of the trainings that are done: one that failed stops nothing but itself.
+rule data_models:
+    input:
+        weights=done_trainings,
         split=DATA_RESOURCES / "split.csv",
     output:
         DATA / "models.yaml",

@@ -1,6 +1,6 @@
 # Functions of the rules of the data study.
 
-from pesbench.training.data_plan import APPROACH, MD, read_plan
+from pesbench.training.data_plan import APPROACH, FAMILIES, MD, read_plan
 
 DATA = WEIGHTS / "data"
 DATA_FILE = Path("config/data_training.yaml")
@@ -20,3 +20,9 @@ def data_training(wildcards):
 def data_frames(ending):
     """Input: a file of the set that a training takes."""
     return lambda wildcards: DATA / f"{data_training(wildcards).frames_name}{ending}"
+
+
+def done_trainings(wildcards):
+    """Input: the weights that are there; data_train makes those of every training."""
+    every = [DATA / one.weights_name for one in data_plan().trainings().values()]
+    return [path for path in every if path.is_file()]

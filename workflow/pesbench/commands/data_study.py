@@ -38,6 +38,8 @@ def add(stages: Stages) -> None:
     stage.add_argument(
         "--count", type=whole(1, 1_000_000), required=True, help="frames to train on"
     )
+    stage.add_argument("--draw", type=whole(1, 1_000_000), default=1,
+                       help="number of the draw; the sets of one are nested")  # fmt: skip
     stage.add_argument("--approach", type=Path,
                        help="file made by `sample-approach`, whose frames replace one "
                        "tenth")  # fmt: skip
@@ -100,6 +102,7 @@ def _training_set(arguments: argparse.Namespace) -> None:
         arguments.out,
         arguments.out_record,
         arguments.approach,
+        arguments.draw,
     )
 
 

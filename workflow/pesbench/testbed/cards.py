@@ -31,6 +31,7 @@ from pesbench.testbed.variants import Variant
 from pesbench.training.frames import (
     errors,
     made_by,
+    once,
     origin,
     read_parts,
     read_record,
@@ -115,6 +116,7 @@ def train_variant(
         check_elements(parts[part], variant.potential.elements)
     run = _training(variant, sources, parts, work, device=device, smoke=smoke)
     write_weights(run.run(), out)
+    parts = once(parts, record)
     entry = ModelEntry(
         variant.name,
         FAMILY.name,

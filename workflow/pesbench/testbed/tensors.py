@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -85,12 +85,15 @@ def check_elements(frames: Sequence[Atoms], elements: Sequence[str]) -> None:
                 )
 
 
-def atomic_energies(frames: Sequence[Atoms], elements: Sequence[str]) -> NDArray[np.float64]:
+def atomic_energies(
+    frames: Sequence[Atoms], elements: Sequence[str], core: ArrayLike = 0.0
+) -> NDArray[np.float64]:
     """Energies of the elements that sum to those of the frames as closely as can be.
 
     Args:
         frames: Labelled.
         elements: Symbols; a frame with another is refused.
+        core: eV of each frame that a term which is not trained gives, shape (F,), or 0 for none.
 
     Returns:
         eV, one an element; least squares of least norm where the frames do not tell.
@@ -103,7 +106,7 @@ def atomic_energies(frames: Sequence[Atoms], elements: Sequence[str]) -> NDArray
     for row, atoms in zip(counts, frames, strict=True):
         for symbol in atoms.symbols:
             row[elements.index(symbol)] += 1
-    energies = np.array([atoms.info[ENERGY] for atoms in frames])
+    energies = np.array([atoms.info[ENERGY] for atoms in frames]) - core
     return np.linalg.lstsq(counts, energies, rcond=None)[0]
 
 

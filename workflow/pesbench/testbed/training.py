@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -87,6 +88,23 @@ def _optimisers(
     ]
 
 
+def fixed_core(network: AttentionPotential, frames: Sequence[Atoms]) -> NDArray[np.float64]:
+    """What a repulsion that is not trained gives to each frame, eV, shape (F,); else 0.
+
+    The energies of atoms are fitted to what it leaves: some eV a molecule at equilibrium, which a
+    training would else begin with as an error.
+    """
+    core = np.zeros(len(frames))
+    if network.settings.repulsion != "zbl_fixed":
+        return core
+    for f, atoms in enumerate(frames):
+        distance = torch.tensor(atoms.get_all_distances()[None], dtype=torch.float32)
+        numbers = torch.tensor(atoms.numbers[None].astype(np.int64))
+        with torch.no_grad():
+            core[f] = float(network.repulsion(distance, numbers, numbers > 0))
+    return core
+
+
 @dataclass
 class Training:
     """A training under way.
@@ -136,11 +154,13 @@ class Training:
                     f"{self.name}: the scan {scan.id} holds an element that is not among the "
                     f"potential's {', '.join(elements)}; take it out of `fsd_scans`"
                 )
-        self.atomic = atomic_energies([*self.train, *self.valid], elements)
+        torch.manual_seed(seed_number("weights", self.name))
+        network = AttentionPotential(self.potential)
+        every = [*self.train, *self.valid]
+        self.atomic = atomic_energies(every, elements, fixed_core(network, every))
         self._train = frame_tensors(self.train, elements, self.atomic)
         self._valid = frame_tensors(self.valid, elements, self.atomic)
-        torch.manual_seed(seed_number("weights", self.name))
-        self.network = AttentionPotential(self.potential).to(self.device).train()
+        self.network = network.to(self.device).train()
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema_decay)
         )

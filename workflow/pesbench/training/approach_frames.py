@@ -1,7 +1,8 @@
 """Closest-approach frames to train on: two bonded atoms of a sampled frame come close.
 
 The frames are those of the task `approach`, from other geometries: a frame starts from one that was
-sampled at a temperature and lies away from the geometry that the test starts from.
+sampled at a temperature and is clearly closer to the conformer of the training than to that of the
+test. Of a bond to hydrogen they leave out the stretched part, which is no approach.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.geometry import apart
@@ -25,18 +27,13 @@ from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry, load
-from pesbench.tasks.approach.frames import (
-    approach_frames,
-    number_distances,
-    shares,
-    start_distance,
-)
+from pesbench.tasks.approach.frames import approach_frames, number_distances, shares
 from pesbench.training.data_plan import DataPlan
 from pesbench.training.frames import read_frames
 from pesbench.training.nested import tenth_of
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID, seed_number
 
-APART_ANGSTROM = 0.1  # of a start from the geometry of the test, see `pesbench.core.geometry.apart`
+CLEARLY = 1.5  # so many times closer to one conformer, else a geometry is between two
 MOST_TRIES = 200  # for one frame
 WEIGHT = "config_weight"  # as MACE reads it
 logger = logging.getLogger("pesbench")
@@ -64,6 +61,7 @@ class _Molecule:
     """A molecule that gives frames: its bonds in random order, and where they may start."""
 
     system: System
+    test: System
     bonds: list[tuple[int, int]]
     starts: list[Atoms]
 
@@ -86,10 +84,10 @@ def make_approaches(
 
     Returns:
         Frames with energy and forces; `info` holds the `system`, the pair, its distance in Å and
-        how far the start is from the geometry of the test.
+        how far the start is from the geometries of training and test.
 
     Raises:
-        UserError: a molecule is not there, no frame of it lies away from the test's geometry, or
+        UserError: a molecule is not there, no frame of it is in the conformer of the training, or
             the method converges on none below the highest energy.
     """
     molecules = [_molecule(name, frames, systems, tested) for name in wanted.molecules]
@@ -97,7 +95,7 @@ def make_approaches(
     for number in track(range(wanted.count), wanted.count, "frames"):
         one = molecules[number % len(molecules)]
         pair = one.bonds[number // len(molecules) % len(one.bonds)]
-        made.append(_frame(one, pair, number, wanted, evaluate, tested[one.system.id]))
+        made.append(_frame(one, pair, number, wanted, evaluate))
     return made
 
 
@@ -114,15 +112,30 @@ def _molecule(
     if system.numbers.tolist() != test.numbers.tolist():
         raise UserError(f"molecule {name!r}: the atoms of training and test are not the same")
     own = [a for a in frames if a.info.get("system") == name and a.info["part"] in (TRAIN, VALID)]
-    starts = [a for a in own if apart(a.numbers, a.positions, test.positions) >= APART_ANGSTROM]
+    starts = [a for a in own if in_conformer(a.positions, system, test)]
     if not starts:
         raise UserError(
-            f"molecule {name!r}: none of its {len(own)} frames is {APART_ANGSTROM} Å away from the "
-            "geometry that the tests start from; sample another conformer"
+            f"molecule {name!r}: none of its {len(own)} frames is {CLEARLY} times closer to the "
+            "geometry of the training than to that of the test; sample another conformer"
         )
     logger.info("%s: %d of %d frames are starts", name, len(starts), len(own))
     order = np.random.default_rng(seed_number("bonds", name)).permutation(len(system.bonds))
-    return _Molecule(system, [tuple(system.bonds[k].tolist()) for k in order], starts)
+    return _Molecule(system, test, [tuple(system.bonds[k].tolist()) for k in order], starts)
+
+
+def in_conformer(positions: NDArray[np.float64], own: System, other: System) -> bool:
+    """Whether a geometry is clearly closer to one conformer than to another, see `core.geometry`.
+
+    A distance from the other alone would not tell: heat moves a molecule as far as some conformers
+    are from each other.
+
+    Args:
+        positions: Å, shape (N, 3).
+        own: The one conformer.
+        other: The other one.
+    """
+    to_own, to_other = (apart(own.numbers, positions, one.positions) for one in (own, other))
+    return CLEARLY * to_own < to_other
 
 
 def _frame(
@@ -131,14 +144,13 @@ def _frame(
     number: int,
     wanted: Approaches,
     evaluate: Callable[[Batch], Result],
-    test: System,
 ) -> Atoms:
     system, (i, j) = one.system, pair
     for attempt in range(MOST_TRIES):
         rng = np.random.default_rng(seed_number("approach", system.id, number, attempt))
         start = one.starts[int(rng.integers(len(one.starts)))]
         length = float(np.linalg.norm(start.positions[j] - start.positions[i]))
-        grid = number_distances(start_distance(system.numbers, pair, length))
+        grid = number_distances(length)[1:]  # the first is the start itself
         distance = float(grid[int(rng.integers(len(grid)))])
         moving = shares(system.numbers, pair)
         positions = approach_frames(start.positions, pair, np.array([distance]), moving)[0]
@@ -158,7 +170,8 @@ def _frame(
             "pair": f"{i}-{j}",
             "distance_angstrom": distance,
             "above_start_ev": energy - start.info[ENERGY],
-            "apart_from_test_angstrom": apart(system.numbers, start.positions, test.positions),
+            "apart_from_own_angstrom": apart(system.numbers, start.positions, system.positions),
+            "apart_from_test_angstrom": apart(system.numbers, start.positions, one.test.positions),
             WEIGHT: wanted.weight,
             "part": TRAIN,
             ENERGY: energy,

@@ -153,7 +153,7 @@ class DataTraining:
     @property
     def frames_name(self) -> str:
         """Name of its file of frames: those of a core are the same as without."""
-        return f"{APPROACH if self.kind == APPROACH else MD}-{self.frames}"
+        return f"{APPROACH if self.kind == APPROACH else MD}-{self.frames}-draw_{self.seed}"
 
     @property
     def weights_name(self) -> str:

@@ -18,7 +18,9 @@ ABOUT = "# Written by `pesbench data-models`: the potentials of the data study (
 def write_registry(
     plan: DataPlan, weights: Path, models_file: Path, method: str, split: Path, out: Path
 ) -> None:
-    """Write the entries of all trainings, and of the method that labelled their frames.
+    """Write the entries of the trainings that are done, and of the method of their labels.
+
+    Trainings without weights are named in a comment, so that one that failed stops no other.
 
     Args:
         plan: The plan.
@@ -29,16 +31,20 @@ def write_registry(
         out: The registry.
 
     Raises:
-        UserError: weights are missing, or the registry has no such entry.
+        UserError: no training is done, or the registry has no such entry.
     """
     registry = read_yaml(models_file)
     if method not in registry:
         raise UserError(f"{models_file}: no model {method!r}, which labelled the frames; add it")
     entries = {method: registry[method]}
+    missing: list[str] = []
+    firsts: dict[str, str] = {}  # of each potential the first seed that is there
     for one in plan.trainings().values():
         path = weights / one.weights_name
         if not path.is_file():
-            raise UserError(f"{path}: no such file; train it with `make data-study`")
+            missing.append(one.name)
+            continue
+        first = firsts.setdefault(one.potential, one.name)
         entries[one.name] = {
             "family": one.family,
             "weights": str(path),
@@ -50,8 +56,9 @@ def write_registry(
             "seen_systems": str(split),
             "description": f"Data study: {one.frames} frames, {KINDS[one.kind]}",
             "license": "MIT",
-        } | ({"seed_of": one.potential} if one.seed > 1 else {})
-    about = (
-        "# Written by `pesbench data-models`: the potentials of the data study (docs/data.md).\n"
-    )
-    write_text(out, about + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
+        } | ({"seed_of": first} if one.name != first else {})
+    if len(entries) == 1:
+        raise UserError(f"{weights}: holds no weights of the plan; train them: `make data-study`")
+    lacking = "".join(f"# not trained: {name}\n" for name in missing)
+    content = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+    write_text(out, ABOUT + lacking + content)

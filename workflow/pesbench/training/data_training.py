@@ -31,7 +31,7 @@ def train_one(
     """
     core = training.kind == CORE
     if training.family == MACE.name:
-        how = MACETraining(epochs=plan.mace_epochs, pair_repulsion=core)
+        how = MACETraining(epochs=plan.mace_epochs, pair_repulsion=core, alike=True)
         write_model(training.name, frames, record, how, work, out)
         return
     switches = {**plan.potential, **({"repulsion": "zbl_fixed"} if core else {})}

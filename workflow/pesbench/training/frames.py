@@ -108,6 +108,17 @@ def training_set(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record[key]} if key in record else {}
 
 
+def once(parts: Mapping[str, list[Atoms]], record: Mapping[str, Any]) -> dict[str, list[Atoms]]:
+    """The frames of a file by part, those that an epoch passes over several times only once.
+
+    Args:
+        parts: Frames by part; all that are trained with stand one after another, so many times.
+        record: Of the file.
+    """
+    repeats = training_set(record).get("training_set", {}).get("repeats", 1)
+    return {**parts, TRAIN: parts[TRAIN][: len(parts[TRAIN]) // repeats]}
+
+
 def origin(card: Mapping[str, Any]) -> str:
     """What the frames of a card are of, for its page."""
     chosen = training_set(card).get("training_set")

@@ -25,7 +25,7 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.mace.family import MACE
 from pesbench.models.registry import ModelEntry, load
-from pesbench.training.frames import errors, made_by, origin, read_parts, training_set
+from pesbench.training.frames import errors, made_by, once, origin, read_parts, training_set
 from pesbench.training.sampling import (
     ENERGY,
     FORCES,
@@ -38,6 +38,7 @@ from pesbench.training.sampling import (
 )
 
 STAMP = "made_of.json"
+FINAL_SHARE = 0.1  # of the learning rate at the end of stage one; stage two begins with it
 KEPT_CHECKPOINTS = 2  # of each stage: the last one may be cut short by a kill
 logger = logging.getLogger("pesbench")
 
@@ -55,6 +56,10 @@ class MACETraining:
         batch_size: Frames a step.
         lr: Learning rate of stage one.
         pair_repulsion: Whether a Ziegler-Biersack-Littmark (ZBL) term is added.
+        alike: Whether schedule and normalisation are the same whatever the frames: the learning
+            rate of stage one falls steadily to `FINAL_SHARE`, and energies have the scale 1 eV.
+            Else it falls where the error of the validation frames stays, and the scale is the root
+            mean square of all forces.
     """
 
     num_channels: int = 32
@@ -65,6 +70,7 @@ class MACETraining:
     batch_size: int = 8
     lr: float = 0.01
     pair_repulsion: bool = False
+    alike: bool = False
 
     def options(self) -> list[str]:
         """The settings as options of `mace_run_train`."""
@@ -96,6 +102,10 @@ class MACETraining:
         }
         options = [f"--{key}={value}" for key, value in pairs.items()]
         options += ["--ema", "--swa", "--restart_latest", "--save_cpu"]
+        if self.alike:
+            gamma = FINAL_SHARE ** (1 / max(1, stage_two))
+            options += ["--scheduler=ExponentialLR", f"--lr_scheduler_gamma={gamma:.6f}"]
+            options += ["--scaling=no_scaling"]
         return options + (["--pair_repulsion"] if self.pair_repulsion else [])
 
 
@@ -288,7 +298,7 @@ def write_model(
         "compile": False,
     }
     model = load(ModelEntry(name, MACE.name, settings), scan_set=None, device="cpu")
-    parts = read_parts(frames)
+    parts = once(read_parts(frames), data)
     held_out = [part for part in (TEST_SEEN, TEST_UNSEEN) if part in parts]
     card = {
         "name": name,

@@ -18,6 +18,7 @@ from pesbench.training.frames import read_frames, read_parts
 from pesbench.training.sampling import ISOLATED, TEST_SEEN, TEST_UNSEEN, TRAIN, VALID
 
 TENTH = 10  # one of so many frames is from an approach, and there are so many validation frames
+SHIFT = 37  # approach frames between the beginnings of two draws; prime, so that molecules differ
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,20 @@ def tenth_of(count: int) -> int:
     return -(-count // TENTH)
 
 
-def _key(atoms: Atoms) -> str:
-    told = (atoms.info[key] for key in ("system", "temperature_k", "replicate", "step"))
-    return hashlib.sha256(" ".join(map(str, told)).encode()).hexdigest()
+def _key(atoms: Atoms, draw: int) -> str:
+    told = [atoms.info[key] for key in ("system", "temperature_k", "replicate", "step")]
+    return hashlib.sha256(" ".join(map(str, [draw, *told])).encode()).hexdigest()
 
 
-def in_order(frames: Sequence[Atoms]) -> list[Atoms]:
-    """Frames in an order that depends on their names only, the molecules in turn.
+def in_order(frames: Sequence[Atoms], draw: int = 1) -> list[Atoms]:
+    """Frames in an order that depends on their names and the draw only, the molecules in turn.
 
     Args:
         frames: Sampled; `info` holds `system`, `temperature_k`, `replicate` and `step`.
+        draw: Number of the draw.
     """
     by_system: dict[str, list[Atoms]] = {}
-    for atoms in sorted(frames, key=_key):
+    for atoms in sorted(frames, key=lambda one: _key(one, draw)):
         by_system.setdefault(str(atoms.info["system"]), []).append(atoms)
     longest = max(map(len, by_system.values()), default=0)
     return [
@@ -63,8 +65,10 @@ def in_order(frames: Sequence[Atoms]) -> list[Atoms]:
     ]
 
 
-def nested_set(frames: Sequence[Atoms], count: int, approaches: Sequence[Atoms] = ()) -> NestedSet:
-    """The set of so many frames, which holds that of any smaller number.
+def nested_set(
+    frames: Sequence[Atoms], count: int, approaches: Sequence[Atoms] = (), draw: int = 1
+) -> NestedSet:
+    """The set of so many frames, which holds that of any smaller number of the same draw.
 
     Of every begun eleven frames one validates. With closest-approach frames, these replace one
     tenth (rounded up) of the others: the last in the order, so that the sets are nested.
@@ -72,12 +76,14 @@ def nested_set(frames: Sequence[Atoms], count: int, approaches: Sequence[Atoms] 
     Args:
         frames: MD frames to train on and to validate with.
         count: Number of frames to train on.
-        approaches: Closest-approach frames; none for MD alone.
+        approaches: Closest-approach frames; none for MD alone. Another draw begins elsewhere among
+            them.
+        draw: Number of the draw: 1, 2, ...
 
     Raises:
         UserError: there are too few of either.
     """
-    order = in_order(frames)
+    order = in_order(frames, draw)
     valid = order[:: TENTH + 1]
     train = [atoms for k, atoms in enumerate(order) if k % (TENTH + 1)]
     tenth = tenth_of(count)
@@ -89,7 +95,9 @@ def nested_set(frames: Sequence[Atoms], count: int, approaches: Sequence[Atoms] 
     ):
         if there < needed:
             raise UserError(f"{there} {what} are there, {needed} are needed; make more")
-    chosen = [*train[: count - n_approach], *approaches[:n_approach]]
+    begin = (draw - 1) * SHIFT % max(1, len(approaches))
+    turned = [*approaches[begin:], *approaches[:begin]]
+    chosen = [*train[: count - n_approach], *turned[:n_approach]]
     return NestedSet(chosen, valid[:tenth], n_approach)
 
 
@@ -101,6 +109,7 @@ def write_nested_set(
     out: Path,
     out_record: Path,
     approaches: Path | None = None,
+    draw: int = 1,
 ) -> None:
     """Write a nested set as a file that trainings read, with its record.
 
@@ -115,13 +124,14 @@ def write_nested_set(
         out: extxyz of the frames.
         out_record: Its record.
         approaches: File of closest-approach frames; None for none.
+        draw: Number of the draw.
 
     Raises:
         UserError: a file is missing or damaged, or holds too few frames.
     """
     parts = read_parts(frames)
     some = [] if approaches is None else read_frames(approaches)
-    found = nested_set([*parts[TRAIN], *parts[VALID]], count, some)
+    found = nested_set([*parts[TRAIN], *parts[VALID]], count, some, draw)
     with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
         told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
     for part, members in ((TRAIN, found.train), (VALID, found.valid)):
@@ -134,6 +144,7 @@ def write_nested_set(
     molecules = sorted({str(a.info["system"]) for a in found.train[count - found.n_approach :]})
     told["training_set"] = {
         "frames": count,
+        "draw": draw,
         "repeats": repeats,
         "validation_frames": len(found.valid),
         "approach_frames": found.n_approach,

@@ -9,6 +9,7 @@ from pesbench.core.text import number
 from pesbench.training.data_plan import APPROACH, CORE, MD
 
 NOT_RESOLVED = "not resolved"
+_UNKNOWN = "the noise of seeds or a number is unknown"
 NEARLY = 0.01  # of the whole scale, from one of its ends
 
 
@@ -76,7 +77,7 @@ def enough(study: DataStudy, family: str, column: str) -> str:
     for n in sizes[:-1]:
         found = study.compare(family, column, (MD, most), (MD, n))
         if found.within_noise is None:
-            return f"{said} ({NOT_RESOLVED}: the noise of seeds or a number is unknown)"
+            return f"{said} ({NOT_RESOLVED}: {_UNKNOWN})"
         if not found.within_noise and found.value < 0:
             return f"{said}, where {n} do better than {most}"
         if not found.within_noise:
@@ -91,60 +92,62 @@ def enough(study: DataStudy, family: str, column: str) -> str:
 
 def exchanged(study: DataStudy, family: str, column: str) -> str:
     """What one tenth of approach frames changes at each number of frames."""
-    return _beside(study, family, column, APPROACH, "one tenth of approach frames")
-
-
-def _beside(study: DataStudy, family: str, column: str, kind: str, what: str) -> str:
-    sizes = [n for n in study.frames(family, kind) if n in study.frames(family, MD)]
+    sizes = [n for n in study.frames(family, APPROACH) if n in study.frames(family, MD)]
     if not sizes:
         return ""
-    quantity = study.quantities[column]
-    changes = []
-    for n in sizes:
-        found = study.compare(family, column, (kind, n), (MD, n))
-        if found.within_noise is False:
-            changes.append(f"{quantity.better * found.value:+.2g} at {n} frames")
-    if not changes:
-        return f"{what} instead change nothing that is resolved"
-    return f"{what} instead change it by " + " and ".join(changes)
+    found = {n: study.compare(family, column, (APPROACH, n), (MD, n)) for n in sizes}
+    unknown = [n for n, one in found.items() if one.within_noise is None]
+    said = "one tenth of approach frames instead"
+    if unknown == sizes:
+        return f"{said}: {NOT_RESOLVED}, {_UNKNOWN}"
+    better = study.quantities[column].better
+    changes = [
+        f"{better * one.value:+.2g} at {n} frames"
+        for n, one in found.items()
+        if one.within_noise is False
+    ]
+    said += f" change it by {_listed(changes)}" if changes else " change nothing that is resolved"
+    return f"{said} (no number at {_listed(unknown)})" if unknown else said
 
 
 def worth(study: DataStudy, family: str, column: str) -> str:
-    """What a fixed core is worth in frames: how many MD frames do as well as few with the core."""
+    """What a fixed core is worth in frames: how many MD frames do as well as few with the core.
+
+    It is worth more than the frames that it does resolvedly better than, and less than those that
+    do resolvedly better than it: a difference within the noise is no bound.
+    """
     sizes, cored = study.frames(family, MD), study.frames(family, CORE)
     if not sizes or not cored or cored[0] != sizes[0]:
         return ""
     few = sizes[0]
-    value = _mean(study, family, CORE, few, column)
-    said = f"a fixed core with {few} frames ({value})"
-    first = study.compare(family, column, (CORE, few), (MD, few))
-    if first.within_noise is None:
-        return f"{said} is {NOT_RESOLVED} from {few} frames without"
-    if first.within_noise:
+    said = f"a fixed core with {few} frames ({_mean(study, family, CORE, few, column)})"
+    found = {n: study.compare(family, column, (CORE, few), (MD, n)) for n in sizes}
+    if found[few].within_noise is None:
+        return f"{said} is {NOT_RESOLVED} from {few} frames without ({_UNKNOWN})"
+    if found[few].within_noise:
         return f"{said} is {NOT_RESOLVED} from {few} frames without: its worth is {NOT_RESOLVED}"
-    if first.value < 0:
+    if found[few].value < 0:
         return f"{said} does worse than {few} frames without"
-    beaten = _beaten(study, family, column, sizes)
-    if beaten == sizes:
-        return (
-            f"{said} does better than {sizes[-1]} without and is worth more than "
-            f"{sizes[-1] - few} frames"
-        )
-    last = beaten[-1]
-    following = sizes[sizes.index(last) + 1]
-    least = "" if last == few else f"more than {last - few} and "
-    return (
-        f"{said} does better than {last} without and not than {following}, so that it is worth "
-        f"{least}at most {following - few} frames"
-    )
+    resolved = {n: one.value for n, one in found.items() if one.within_noise is False}
+    above = next((n for n in sizes if resolved.get(n, 0.0) < 0), None)
+    last = max(n for n, value in resolved.items() if value > 0 and (not above or n < above))
+    said += f" does better than {last} without"
+    least = f"more than {last - few}" if last > few else ""
+    if above:
+        most = f"less than {above - few} frames"
+        both = f"{least} and {most}" if least else most
+        return f"{said} and worse than {above}, so that it is worth {both}"
+    if last == sizes[-1]:
+        return f"{said} and is worth {least} frames" if least else said
+    said += f" and is worth {least} frames" if least else ""
+    beyond = [n for n in sizes if n > last]
+    open_ones = [n for n in beyond if found[n].within_noise]
+    unknown = [n for n in beyond if found[n].within_noise is None]
+    reasons = [f"{NOT_RESOLVED} from {_listed(open_ones)}"] if open_ones else []
+    reasons += [f"no number at {_listed(unknown)}"] if unknown else []
+    return f"{said}, how many more is open ({', '.join(reasons)})"
 
 
-def _beaten(study: DataStudy, family: str, column: str, sizes: Sequence[int]) -> list[int]:
-    """The numbers of MD frames, from the fewest on, that few with a core do better than."""
-    found: list[int] = []
-    for n in sizes:
-        one = study.compare(family, column, (CORE, sizes[0]), (MD, n))
-        if one.within_noise is not False or one.value < 0:
-            break
-        found.append(n)
-    return found
+def _listed(items: Sequence[object]) -> str:
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last

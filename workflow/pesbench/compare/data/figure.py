@@ -17,9 +17,6 @@ _COLUMNS = 4
 _INCHES = 2.6, 2.2  # of a panel
 _MARKERS, _LINES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")
 _SHIFT = 1.06  # factor between the kinds, so that seeds of equal value are seen
-_UNBOUNDED = ("fsd_full_per_angstrom", "force_mae_mev_per_angstrom")  # drawn as logarithms
-_TITLES = {"monotone_with": "monotone pairs,\nmolecules with approach frames",
-           "monotone_without": "monotone pairs,\nmolecules without"}  # fmt: skip
 
 
 def figure(study: DataStudy) -> Figure:
@@ -62,7 +59,7 @@ def _panel(axes: Axes, study: DataStudy, quantity: Quantity) -> None:
     axes.xaxis.set_major_locator(FixedLocator(every))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:.0f}"))
-    if quantity.column in _UNBOUNDED:
+    if quantity.logarithmic:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: _minor(y)))
@@ -73,7 +70,7 @@ def _panel(axes: Axes, study: DataStudy, quantity: Quantity) -> None:
     else:
         axes.set_ylim(bottom=0)
     unit = f" ({quantity.unit})" if quantity.unit else ""
-    axes.set_title(_TITLES.get(quantity.column, label(quantity.title + unit)), loc="left")
+    axes.set_title(quantity.panel or label(quantity.title + unit), loc="left")
     axes.set_xlabel("frames")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from pesbench.compare.data.answer import monotone_sentences, sentence
 from pesbench.compare.data.comparison import COMPARISON
 from pesbench.compare.data.figure import figure
-from pesbench.compare.data.table import DataStudy, make_study, potential_rows
+from pesbench.compare.data.table import HOLE, DataStudy, make_study, potential_rows
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
 from pesbench.core.section import Drawing, Section, Table
@@ -55,6 +55,8 @@ def shown_table(study: DataStudy, rows: pd.DataFrame) -> pd.DataFrame:
             text = number(row[column])
             if pd.notna(row[f"{column}_seed_sd"]):
                 text += f" ± {number(row[f'{column}_seed_sd'], 2)}"
+            if column == HOLE and row["pairs_failed"]:
+                text += f" ({row['pairs_failed']} failed)"
             few = quantity.of in ("runs", "scans") and pd.notna(row[column])
             one[quantity.title + unit] = f"{text} ({row[f'{column}_n']})" if few else text
         cells.append(one)
@@ -70,16 +72,23 @@ def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
         "with several seeds. Comparisons are many, and of a hundred by chance alone "
         f"{100 * (1 - CONFIDENCE):.0f} count as resolved. What holds for one family need not hold "
         "for another.",
-        "Pairs are bonded pairs that approach to 0.1 Å (scored / planned, all seeds). The hole "
-        "radius is a mean over the scored pairs, 0 for a pair without a hole; pairs that failed "
-        "are in no mean. Brackets: runs and scans of all seeds. Survival is in excess of the "
-        "reference's failures where it ran.",
+        "Pairs are bonded pairs that approach to 0.1 Å (scored / planned, all seeds). A pair that "
+        "failed, as after an energy that is not finite, is not monotone; it has no hole radius, "
+        "which is a mean over the scored pairs, 0 for a pair without a hole, with the number of "
+        "those that failed beside it. Brackets elsewhere: runs and scans of all seeds. Survival is "
+        "in excess of the reference's failures where it ran.",
     ]
     if study.approached:
         found.append(
             f"Molecules with approach frames: {', '.join(sorted(study.approached))}. The others "
             "are divided from them for every potential, whatever it was trained on."
         )
+        fewer = rows[rows["approach_molecules"].between(1, len(study.approached) - 1)]
+        found += [
+            f"{n} of these {len(study.approached)} molecules are all that approach frames of a "
+            f"training on {frames} frames are of."
+            for frames, n in fewer.groupby("frames")["approach_molecules"].min().items()
+        ]
     lost = rows[rows["pairs_scored"] < rows["pairs_planned"]]
     if len(lost):
         told = ", ".join(

@@ -13,10 +13,12 @@ from pesbench.compare.comparison import APPROACH, BONDS
 from pesbench.compare.data.cards import TrainedOn, trained_of
 from pesbench.compare.inputs import CompareInputs, dynamics_columns
 from pesbench.compare.ladder.noise import Difference, SeedNoise, difference, of_a_share, seed_noise
+from pesbench.core.interface import Status
 from pesbench.metrics.board import scored_values
 from pesbench.training.data_plan import KINDS
 
 BOND = "bond"  # kind of pairs, in the scores of the approach
+_NOT_ASKED = (Status.UNSUPPORTED.value, Status.MASKED.value)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Quantity:
         better: +1 if higher is better, -1 if lower is.
         of: What it is the mean over, or "" for the card's number.
         share: Whether it is a share of these.
+        logarithmic: Whether it has no largest value, so that its axis is logarithmic.
+        panel: Title of its panel, where that of the table is too long; "" for the same.
     """
 
     column: str
@@ -38,15 +42,40 @@ class Quantity:
     better: int
     of: str
     share: bool = False
+    logarithmic: bool = False
+    panel: str = ""
 
 
 WITH, WITHOUT, HOLE = "monotone_with", "monotone_without", "hole_radius_angstrom"
 _FIXED = (
     Quantity(HOLE, "hole radius", "Å", -1, "pairs"),
-    Quantity(WITH, "monotone pairs, molecules with approach frames", "", 1, "pairs", share=True),
-    Quantity(WITHOUT, "monotone pairs, molecules without", "", 1, "pairs", share=True),
-    Quantity("fsd_full_per_angstrom", "FSD", "Å⁻¹", -1, "scans"),
-    Quantity("force_mae_mev_per_angstrom", "force MAE, held-out frames", "meV/Å", -1, ""),
+    Quantity(
+        WITH,
+        "monotone pairs, molecules with approach frames",
+        "",
+        1,
+        "pairs",
+        share=True,
+        panel="monotone pairs,\nmolecules with approach frames",
+    ),
+    Quantity(
+        WITHOUT,
+        "monotone pairs, molecules without",
+        "",
+        1,
+        "pairs",
+        share=True,
+        panel="monotone pairs,\nmolecules without",
+    ),
+    Quantity("fsd_full_per_angstrom", "FSD", "Å⁻¹", -1, "scans", logarithmic=True),
+    Quantity(
+        "force_mae_mev_per_angstrom",
+        "force MAE, held-out frames",
+        "meV/Å",
+        -1,
+        "",
+        logarithmic=True,
+    ),
 )
 
 
@@ -136,6 +165,7 @@ def make_study(inputs: CompareInputs) -> DataStudy:
             "kind": one.kind,
             "frames": one.frames,
             "approach_frames": one.approach_frames,
+            "approach_molecules": len(one.approach_molecules),
             "potential": one.potential,
             **_of_scans(inputs, name),
             **_of_pairs(inputs.tables.get(APPROACH, {}).get(name), approached),
@@ -189,19 +219,28 @@ def _of_scans(inputs: CompareInputs, name: str) -> dict[str, Any]:
 
 
 def _of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str, Any]:
-    """Means over the bonded pairs that have a score; a pair without a hole has the radius 0."""
-    found: dict[str, Any] = {"pairs_planned": 0, "pairs_scored": 0, "largest_hole_angstrom": None}
+    """Numbers of the bonded pairs.
+
+    Shares are of all pairs whose elements the model knows; one that failed, as after an energy that
+    is not finite, is not monotone. The hole radius is a mean over those with a score; it is 0 of a
+    pair without a hole.
+    """
+    counts = ("pairs_planned", "pairs_scored", "pairs_failed")
+    found: dict[str, Any] = dict.fromkeys(counts, 0) | {"largest_hole_angstrom": None}
     found |= {name: float("nan") for name in (HOLE, WITH, WITHOUT)}
     found |= {f"{name}_n": 0 for name in (HOLE, WITH, WITHOUT)}
     if rows is None:
         return found
     bonds = rows[rows["kind"] == BOND]
-    holes = scored_values(bonds, "hole_radius_angstrom")
-    monotone = scored_values(bonds, "monotone")
-    has = bonds.loc[monotone.index, "system"].isin(approached)
+    asked = bonds[~bonds["status"].isin(_NOT_ASKED)]
+    scored = scored_values(asked, "monotone")
+    monotone = scored.reindex(asked.index, fill_value=0.0)
+    holes = scored_values(asked, "hole_radius_angstrom")
+    has = asked["system"].isin(approached)
     found |= {
         "pairs_planned": len(bonds),
-        "pairs_scored": len(monotone),
+        "pairs_scored": len(scored),
+        "pairs_failed": len(asked) - len(scored),
         "largest_hole_angstrom": float(holes.max()) if len(holes) else float("nan"),
     }
     for name, values in ((HOLE, holes), (WITH, monotone[has]), (WITHOUT, monotone[~has])):
@@ -214,17 +253,19 @@ def potential_rows(study: DataStudy) -> pd.DataFrame:
     """One row a potential, its seeds together.
 
     Returns:
-        `family`, `kind`, `frames`, `approach_frames`, `n_seeds`, `pairs_planned`, `pairs_scored`
-        and `scans_planned` of all seeds, `largest_hole_angstrom` (the largest of all), and for
-        each quantity its mean over the seeds, `_seed_sd`, `_seeds` (that have it) and `_n` (what
-        it is the mean over, in all seeds).
+        `family`, `kind`, `frames`, `approach_frames`, `approach_molecules` (the fewest of its
+        seeds), `n_seeds`, `pairs_planned`, `pairs_scored`, `pairs_failed` and `scans_planned` of
+        all seeds, `largest_hole_angstrom` (the largest of all), and for each quantity its mean
+        over the seeds, `_seed_sd`, `_seeds` (that have it) and `_n` (what it is the mean over, in
+        all seeds).
     """
     rows = []
     order = ["family", "kind", "frames"]
     for key, group in study.models.groupby(order, sort=False):
         row: dict[str, Any] = dict(zip(order, key, strict=True))
         row |= {"approach_frames": int(group["approach_frames"].max()), "n_seeds": len(group)}
-        for count in ("pairs_planned", "pairs_scored", "scans_planned"):
+        row["approach_molecules"] = int(group["approach_molecules"].min())
+        for count in ("pairs_planned", "pairs_scored", "pairs_failed", "scans_planned"):
             row[count] = int(group[count].fillna(0).sum()) if count in group else 0
         row["largest_hole_angstrom"] = group["largest_hole_angstrom"].astype(float).max()
         for column in study.quantities:
