@@ -68,6 +68,20 @@ class Holed(Morse):
         self.results["forces"] = self.results["forces"] + (pull[:, :, None] * vectors).sum(axis=1)
 
 
+class OverflowsInFloat32(Morse):
+    """Has a wall d⁻⁴² that is computed in float32, as networks are: it overflows at 0.1 Å."""
+
+    def calculate(self, atoms: Atoms, properties=None, system_changes=None) -> None:
+        super().calculate(atoms, properties, system_changes)
+        vector = (atoms.positions[1] - atoms.positions[0]).astype(np.float32)
+        length = np.linalg.norm(vector)
+        with np.errstate(over="ignore"):
+            wall = np.float32(1e-3) * length ** np.float32(-42)
+            push = np.float32(42) * wall / length * vector / length
+        self.results["energy"] += float(wall)
+        self.results["forces"] = self.results["forces"] + np.stack([-push, push])
+
+
 class AsksAProgram(Morse):
     """Leaves a program running beside its process."""
 

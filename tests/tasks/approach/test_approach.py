@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,13 +27,14 @@ from pesbench.files.stored_tables import read_scores
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.approach import figures, summary
 from pesbench.tasks.approach import run as approach
+from pesbench.tasks.approach.elsewhere import INNER_METRICS
 from pesbench.tasks.approach.judged import METRICS
 from pesbench.tasks.approach.pairs import approaches
 from pesbench.tasks.approach.results import results
 from pesbench.tasks.approach.score import COLUMNS, score
 from pesbench.tasks.approach.section import section, sentence
 from pesbench.tasks.approach.settings import ApproachSettings
-from pesbench.tasks.approach.task import TASK
+from pesbench.tasks.approach.task import FRAMES_OF_BOND, TASK
 from pictures import covered
 
 BONDS_ALONE = ApproachSettings(contacts=0, in_molecule=False, diatomics=False)
@@ -96,6 +98,28 @@ def test_what_a_model_does_wrong_is_the_status_of_the_pair(toy_set, tmp_path):
     done = run(fake_entry("construction_raises"), toy_set, tmp_path / "d.h5")
     assert {one.status for one in done.values()} == {Status.ERROR}
     assert "no parameters for this method" in done["bond/b_0-1"].message
+
+
+def test_a_wall_that_overflows_in_float32_is_a_failure(toy_set, tmp_path):
+    """Its energies are finite down to 0.12 Å; the published grid ends there, too."""
+    done = run(fake_entry("OverflowsInFloat32"), toy_set, tmp_path / "a.h5", ("b",))
+    found = done["bond/b_0-1"]
+    assert found.status is Status.NONFINITE
+    (grid,) = (pair.grids["numbers"] for pair in approaches(toy_systems(toy_set, "b"), BONDS_ALONE))
+    bad = np.flatnonzero(found.frame_status[grid] != Status.OK.code)
+    assert bad.size
+    assert bad[-1] == grid.stop - 1
+    finite = found.energy[: bad[0]]
+    assert np.isfinite(finite).all()
+    assert 1e30 < finite.max() < np.finfo(np.float32).max
+    table = scores(toy_set, tmp_path / "a.h5", reference=tmp_path / "a.h5")
+    assert table["status"].item() == "nonfinite"
+    assert np.isnan(table["monotone"].item())
+
+
+def toy_systems(toy_set, *names):
+    with ScanSet(toy_set) as scan_set:
+        return approach.chosen_systems(scan_set, names)
 
 
 def test_isolated_pairs_are_asked_once_and_by_elements(toy_set, tmp_path):
@@ -291,7 +315,7 @@ def test_a_file_that_lacks_a_pair_or_its_settings_is_refused(toy_set, answered, 
     write_evaluation(tmp_path / "rest.h5", said[:1], attributes=attributes)
     both = scores(toy_set, tmp_path / "few.h5", tmp_path / "rest.h5", reference=whole)
     assert len(both) == len(said)
-    for wrong in ("[]", "{}", json.dumps(asdict(WITHOUT_DIATOMICS) | {"contacts": "few"})):
+    for wrong in ("{}", json.dumps(asdict(WITHOUT_DIATOMICS) | {"contacts": "few"})):
         write_evaluation(tmp_path / "a.h5", said, attributes=attributes | {"settings": wrong})
         with pytest.raises(UserError, match=r"a\.h5: `@settings` holds no settings of the closest"):
             scores(toy_set, tmp_path / "a.h5", reference=whole)
@@ -331,28 +355,45 @@ def test_the_first_job_has_the_isolated_pairs():
     assert [shard.settings.diatomics for shard in without.values()] == [False, False]
 
 
-def test_the_predicted_frames_are_those_of_a_molecule(toy_set):
-    """As many bonds as atoms: one more than a chain has."""
-    size = Size(frames=1, atoms=9)
-    (phase,) = TASK.phases(size, ApproachSettings())
-    assert phase.copies == 9 * (84 + 30) + 3 * 64
+def test_the_predicted_frames_are_those_of_a_molecule(repo):
+    """Ethanol has nine atoms and eight bonds; as many bonds as atoms are predicted."""
+    settings = WITHOUT_DIATOMICS
+    (ethanol,) = mini(repo, "ethanol")
+    (phase,) = TASK.phases(Size(frames=1, atoms=9), settings)
+    frames = [pair.scan.n_frames for pair in approaches([ethanol], settings)]
+    assert phase.copies == sum(frames) + FRAMES_OF_BOND
     assert phase.along_scan
-    assert TASK.stored_bytes(size, ApproachSettings()) < 400_000
+    stored = 24 * 9 * sum(frames)  # bytes of forces
+    assert 0.8 * stored < TASK.stored_bytes(Size(frames=1, atoms=9), settings) < 1.5 * stored
+    isolated = approaches([ethanol], replace(settings, diatomics=True))[len(frames) :]
+    assert sum(pair.scan.n_frames for pair in isolated) == pytest.approx(7000, rel=0.02)
+
+
+def mini(repo, *names):
+    from pesbench.files.molecules.reading import read_systems
+
+    found = {one.id: one for one in read_systems(repo / "resources/mini/molecules.extxyz")}
+    return [found[name] for name in names]
 
 
 def test_gfn2_repels_everywhere(repo, tmp_path):
-    """The reference of this project, on the published pairs of its hardest small molecule."""
-    from pesbench.core.coordinates.bond import bond_scans
-    from pesbench.files.molecules.reading import read_systems
+    """The reference of this project, on the published pairs of its hardest small molecule.
 
-    systems = {one.id: one for one in read_systems(repo / "resources/mini/molecules.extxyz")}
-    write_toys(tmp_path / "set.h5", bond_scans(systems["methanethiol"]))
+    Bonds and the in-molecule protocol are judged without a reference: whatever converges passes.
+    Contacts compare the method with itself here, and say only that all of them are judged.
+    """
+    from pesbench.core.coordinates.bond import bond_scans
+
+    write_toys(tmp_path / "set.h5", bond_scans(*mini(repo, "methanethiol")))
     out = tmp_path / "a.h5"
-    run(tblite_entry(), tmp_path / "set.h5", out, ("methanethiol",), BONDS_ALONE)
-    table = scores(tmp_path / "set.h5", out, reference=out)
-    assert len(table) == 5
+    run(tblite_entry(), tmp_path / "set.h5", out, ("methanethiol",), WITHOUT_DIATOMICS)
+    table = scores(tmp_path / "set.h5", out, reference=out, settings=WITHOUT_DIATOMICS)
+    assert table.groupby("kind").size().to_dict() == {"bond": 5, "contact": 3, "inner": 6}
     assert (table["status"] == "ok").all()
-    assert (table[["monotone", "force_monotone", "consistent"]] == 1).all(axis=None)
+    assert (table["n_masked"] == 0).all()  # each frame converges, so that no pass is an empty one
+    bonds, inner = (summary.of_kind(table, kind) for kind in ("bond", "inner"))
+    assert (bonds[["monotone", "force_monotone", "consistent"]] == 1).all(axis=None)
+    assert (inner[[*INNER_METRICS]] == 1).all(axis=None)
 
 
 # --- section -------------------------------------------------------------------------------------
@@ -381,6 +422,8 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     )
     alone = section(inputs(tables | {"holed": holed}, holed="perturbed", sound="reference"))
     assert "with 1 of 1 models" in alone.sentence  # of the models, of which one has no energies
+    assert alone.sentence.endswith("; with the reference sound it rises in 6 of 6 pairs.")
+    assert "holed" not in alone.sentence
     assert "holed (perturbed)" in alone.tables[0].rows["model"].tolist()
     shares, holes, others, inner = (table.rows.set_index("model") for table in made.tables)
     rises = "energy rises on approach"
@@ -405,12 +448,50 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     assert board["approach_barrier_ev"].values == {"holed": 0.5}
 
 
+def test_the_section_tells_the_frames_that_are_left_out(tables):
+    """Of scored pairs: those of others stand under what is not scored."""
+    few = tables["sound"].copy()
+    few.attrs = tables["sound"].attrs
+    few.loc[few["pair"].isin(["bond/a_0-1", "bond/b_0-1", "inner/a_0-1"]), "n_masked"] = 5
+    few.loc[few["pair"] == "bond/c_0-1", ["status", "n_masked"]] = ["masked", 60]
+    made = section(inputs({"sound": tables["sound"], "few": few}))
+    bonds, holes, others, inner = (table.rows.set_index("model") for table in made.tables)
+    for table in (bonds, holes):
+        assert table.loc["few", "frames left out"] == "10 in 2 pairs"
+        assert table.loc["sound", "frames left out"] == "–"
+    assert bonds.loc["few", "not scored"] == "1 masked"
+    assert inner.loc["few", "frames left out"] == "5 in 1 pair"
+    assert {"contacts: frames left out", "isolated: frames left out"} <= set(others.columns)
+
+
+def test_an_interval_does_not_shrink_where_one_pair_fails():
+    """Shares of 29 pairs of five molecules."""
+    systems = [name for name, n in zip("abcde", (3, 5, 8, 8, 5), strict=True) for _ in range(n)]
+
+    def share(passed, systems=systems):
+        values = [1.0] * passed + [0.0] * (len(systems) - passed)
+        rows = {"status": "ok", "monotone": values, "system": systems}
+        return summary.share(pd.DataFrame(rows), "monotone")
+
+    found = [share(passed) for passed in range(30)]
+    assert found[29].text == "29 of 29 (100 %; 48–100 %)"
+    assert found[0].text == "0 of 29 (0 %; 0–52 %)"
+    assert found[28].low == pytest.approx(0.4386, abs=1e-4)
+    for one, more in pairwise(found):
+        assert one.low <= more.low
+        assert one.high <= more.high
+        assert one.low <= one.passed / one.n <= one.high
+    # as of Clopper and Pearson where the molecules pass or fail whole: 4 of 5
+    assert share(4, list("abcde")).text == "4 of 5 (80 %; 28–99 %)"
+    assert share(2, ["a", "a", "a"]).text == "2 of 3 (67 %)"  # one molecule has no interval
+
+
 def test_where_no_pair_is_scored(tables):
     lost = tables["sound"].assign(status="error")
     lost.attrs = tables["sound"].attrs
     made = section(inputs({"lost": lost}))
     assert made.sentence == "No model has a scored bonded pair."
-    assert sentence({}) == "No model has a scored bonded pair."
+    assert sentence({}, {}) == "No model has a scored bonded pair."
 
 
 def test_figures_have_a_panel_a_model_and_a_cell_a_type(tables):

@@ -62,8 +62,8 @@ def _panel(axes: Axes, pairs: Sequence[Mapping[str, Any]], colours: Mapping[str,
         if not known.any():
             continue
         base = energy[known][np.argmin(np.abs(distance[known] - start))]
-        # a cross at each frame that has no number
         axes.plot(distance, energy - base, ".-", ms=2.5, lw=1.0, color=colours[pair["elements"]])
+        # a cross at each frame that has no number
         lost = distance[~known]
         axes.plot(lost, np.zeros(len(lost)), "x", ms=3, color=colours[pair["elements"]])
     axes.set_yscale("symlog", linthresh=LINEAR_EV, linscale=0.5)

@@ -15,6 +15,7 @@ from pesbench.tasks.approach.pairs import BOND, CONTACT, DIATOMIC, INNER
 from pesbench.tasks.approach.task import TASK
 
 _README = "tasks/approach/README.md"
+LEFT_OUT = "frames left out"
 TESTS = ("monotone", "force_monotone", "above_minimum", "end_repulsive", "consistent")
 _METRICS = {metric.name: metric for metric in TASK.metrics}
 
@@ -32,7 +33,8 @@ def section(inputs: SectionInputs) -> Section:
     return Section(
         title=TASK.title,
         sentence=sentence(
-            {name: bonds[name] for name in models if inputs.facts[name].role == "model"}
+            {name: bonds[name] for name in models if inputs.facts[name].role == "model"},
+            {name: bonds[name] for name in models if inputs.facts[name].role == "reference"},
         ),
         tables=[
             Table("bonds", _rows(bonds, labels, _shares), "Bonded pairs", models=models),
@@ -48,41 +50,47 @@ def section(inputs: SectionInputs) -> Section:
                     f"Approach of the bonded pairs of {molecule} on the published grid of 20 "
                     "frames: a hydrogen alone from twice the bond length, other atoms both from "
                     "the bond length, to 0.1 Å. Energies are relative to the frame at the bond "
-                    "length; their axis is logarithmic beyond 1 eV. A "
-                    "cross marks a frame without a number."),
+                    "length; their axis is logarithmic beyond 1 eV. A cross marks a frame without "
+                    "an energy; a pair without any, such as all of a model of forces alone, is not "
+                    "drawn."),
             Drawing("hole_radii", figures.hole_map(summary.hole_radii(inputs.scores), labels),
                     "Largest distance from which the energy of a bonded pair falls on approach, by "
-                    "model and type of bond; – for no hole, grey for no scored pair."),
+                    "model and type of bond; – for no hole, grey where no pair has an energy."),
         ],
         notes=notes(inputs.scores),
         board=board(inputs.scores),
     )  # fmt: skip
 
 
-def sentence(bonds: Mapping[str, pd.DataFrame]) -> str:
-    """How many models have no hole, and the cheapest hole.
+def sentence(bonds: Mapping[str, pd.DataFrame], references: Mapping[str, pd.DataFrame]) -> str:
+    """How many models have no hole, the cheapest hole, and what the reference does.
 
     Args:
         bonds: Rows of bonded pairs, by name of those whose role is `model`.
+        references: Likewise of those whose role is `reference`.
     """
     shares = {name: summary.share(frame, "monotone") for name, frame in bonds.items()}
     known = {name: one for name, one in shares.items() if one.n}
-    if not known:
-        return "No model has a scored bonded pair."
-    whole = [name for name, one in known.items() if one.passed == one.n]
-    said = (
-        f"The energy of every scored bonded pair rises down to 0.1 Å with {len(whole)} of "
-        f"{len(known)} models"
-    )
-    holes = [one for one in map(summary.cheapest_hole, bonds.values()) if one is not None]
-    if not holes:
-        return f"{said}."
-    least = min(holes, key=lambda row: row["barrier_ev"])
-    return (
-        f"{said}; the hole that costs the least is that of {least['model']}: "
-        f"{summary.pair_words(least)}, {number(least['barrier_ev'])} eV above the minimum at "
-        f"{least['hole_radius_angstrom']:.2f} Å."
-    )
+    said = "No model has a scored bonded pair"
+    if known:
+        whole = [name for name, one in known.items() if one.passed == one.n]
+        said = (
+            f"The energy of every scored bonded pair rises down to 0.1 Å with {len(whole)} of "
+            f"{len(known)} models"
+        )
+    holes = {name: summary.cheapest_hole(frame) for name, frame in bonds.items()}
+    open_ones = {name: row for name, row in holes.items() if row is not None}
+    if open_ones:
+        name, least = min(open_ones.items(), key=lambda one: one[1]["barrier_ev"])
+        said += (
+            f"; the hole that costs the least is that of {name}: "
+            f"{summary.pair_words(least)}, {number(least['barrier_ev'])} eV above the minimum at "
+            f"{least['hole_radius_angstrom']:.2f} Å"
+        )
+    for name, frame in references.items():
+        one = summary.share(frame, "monotone")
+        said += f"; with the reference {name} it rises in {one.passed} of {one.n} pairs"
+    return f"{said}."
 
 
 def _rows(
@@ -97,7 +105,7 @@ def _shares(bonds: pd.DataFrame) -> dict[str, str]:
     ok = int((bonds["status"] == "ok").sum())
     tests = {_METRICS[name].title: summary.share(bonds, name).text for name in TESTS}
     return {"scored / planned": f"{ok} / {len(bonds)}", **tests,
-            "not scored": summary.failures(bonds)}  # fmt: skip
+            LEFT_OUT: summary.left_out(bonds), "not scored": summary.failures(bonds)}  # fmt: skip
 
 
 def _holes(bonds: pd.DataFrame) -> dict[str, str]:
@@ -116,7 +124,7 @@ def _holes(bonds: pd.DataFrame) -> dict[str, str]:
     for name in ("wall_ratio_05", "wall_ratio_03", "zbl_ratio_05"):
         value, n = summary.median(bonds, name)
         cells[_METRICS[name].title] = f"{number(value)} ({n})" if n else "n/a"
-    return cells
+    return cells | {LEFT_OUT: summary.left_out(bonds)}
 
 
 def _others(scores: pd.DataFrame) -> dict[str, str]:
@@ -130,6 +138,7 @@ def _others(scores: pd.DataFrame) -> dict[str, str]:
             f"{what}: repel where the reference does": summary.share(frame, "monotone").text,
             f"{what}: largest hole": summary.NONE if worst is None else
             f"{worst['hole_radius_angstrom']:.2f} Å ({summary.pair_words(worst)})",
+            f"{what}: {LEFT_OUT}": summary.left_out(frame),
         }  # fmt: skip
     for name in ARENA_METRICS:
         values = scored_values(pairs, name)
@@ -146,11 +155,12 @@ def inner_table(scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -
         atoms = summary.of_kind(frame, INNER)
         shares = (summary.share(atoms, one).text for one in INNER_METRICS)
         rows.append({"model": labels[name], **dict(zip(titles, shares, strict=True)),
+                     LEFT_OUT: summary.left_out(atoms),
                      "not scored": summary.failures(atoms)})  # fmt: skip
     for name, rates in PUBLISHED.items():
         shares = (f"{rate:g} %" for rate in rates)
         rows.append({"model": f"{name} (published)", **dict(zip(titles, shares, strict=True)),
-                     "not scored": summary.NONE})  # fmt: skip
+                     LEFT_OUT: summary.NONE, "not scored": summary.NONE})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -158,8 +168,10 @@ _INNER_NOTE = (
     "Each atom moves alone towards its nearest neighbour, 30 frames from 0.30 to 0.03 Å. The "
     "published rates are those of Geng, Burger, Bernales and Aspuru-Guzik (2026) on 1000 samples "
     "of OMol and not on these molecules; 54 samples of GFN2-xTB do not converge and count as "
-    "failed there. The publication names the three tests; how they are computed here is told in "
-    f"{_README}."
+    "failed there. Here frames on which model and reference both end with an error are left out, "
+    "so that the rates of GFN2-xTB, which is compared with itself, are of what converges and not "
+    "those of the publication. The publication names the three tests; how they are computed here "
+    f"is told in {_README}."
 )
 
 
@@ -171,10 +183,13 @@ def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
         "radius is the largest distance from which the energy falls by more than 1 meV (or a "
         "millionth of its range), the barrier its energy above the minimum there. Barrier over k_B "
         "is the temperature at which a classical vibration holds that energy in the mean; at a "
-        "tenth of it the Boltzmann factor is e⁻¹⁰. Shares are of the pairs with a score, with "
-        "95 % intervals over molecules (bootstrap; exact binomial in the number of molecules where "
-        "all or none pass); pairs without one are counted beside them and are in no "
-        "share. Medians of walls have the number of pairs in brackets; universal ZBL is too "
+        "tenth of it the Boltzmann factor is e⁻¹⁰. Shares are of the pairs with a score; their "
+        "95 % intervals are the exact binomial ones of as many trials as there are molecules. "
+        "Isolated pairs are of no molecule, and their share has no interval. Pairs without a score "
+        "stand under “not scored” and are in no share. “Frames left out” are those of scored pairs "
+        "on which model and reference both end with an error, and of contacts and isolated pairs "
+        "all on which the reference does; a pair of which less than half of the frames are left "
+        "is masked. Medians of walls have the number of pairs in brackets; universal ZBL is too "
         f"repulsive near bond lengths ({_README}).",
         "Tortuosity, energy jump and force flips are means over pairs of one element, as MLIP "
         "Arena defines them and on its grid.",

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import beta
 
-from pesbench.metrics.aggregate import LEVEL, mean_interval
+from pesbench.metrics.aggregate import LEVEL
 from pesbench.metrics.board import scored_values
 from pesbench.tasks.approach.metrics import temperature_scale
 from pesbench.tasks.approach.pairs import BOND
@@ -24,8 +25,9 @@ class Share:
     Attributes:
         passed: Their number.
         n: Pairs that have a value.
-        low: Lower end of the 95 % interval of the share over molecules, resampled; where all pairs
-            pass, or none, the exact binomial one of so many molecules; NaN for one molecule.
+        low: Lower end of the 95 % interval of the share: the exact binomial one of as many trials
+            as there are molecules, as pairs of one molecule pass or fail together; NaN for one
+            molecule.
         high: Upper end.
     """
 
@@ -59,13 +61,21 @@ def share(scores: pd.DataFrame, metric: str) -> Share:
     values = scored_values(scores, metric)
     if not len(values):
         return Share(0, 0, float("nan"), float("nan"))
-    systems = list(scores.loc[values.index, "system"])
-    passed, n, molecules = int(values.sum()), len(values), len(set(systems))
-    low, high = mean_interval(values, systems, "approach")
-    if passed in (0, n) and molecules > 1:  # of which a bootstrap would say that it is certain
-        unseen = 1 - ((1 - LEVEL) / 2) ** (1 / molecules)
-        low, high = (0.0, unseen) if not passed else (1 - unseen, 1.0)
-    return Share(passed, n, low, high)
+    molecules = scores.loc[values.index, "system"].nunique()
+    low, high = _interval(float(values.mean()), molecules)
+    return Share(int(values.sum()), len(values), low, high)
+
+
+def _interval(part: float, molecules: int) -> tuple[float, float]:
+    """Interval of a share from so many molecules (Clopper and Pearson 1934)."""
+    if molecules < 2:
+        return float("nan"), float("nan")
+    passed, tail = part * molecules, (1 - LEVEL) / 2
+    lost = molecules - passed
+    # quantiles of beta distributions, of which those of no success and of no failure have no width
+    low = float(beta.ppf(tail, passed, lost + 1)) if passed > 0 else 0.0
+    high = float(beta.ppf(1 - tail, passed + 1, lost)) if lost > 0 else 1.0
+    return low, high
 
 
 def worst_pair(scores: pd.DataFrame) -> Mapping[str, Any] | None:
@@ -113,6 +123,13 @@ def hole_radii(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     every = sorted({kind for frame in scores.values() for kind in of_kind(frame, BOND)["elements"]})
     return table.reindex(index=list(scores), columns=every).astype(float)
+
+
+def left_out(scores: pd.DataFrame) -> str:
+    """The frames that are left out of scored pairs, such as `33 in 2 pairs`."""
+    counts = scores.loc[scores["status"] == "ok", "n_masked"]
+    some = int((counts > 0).sum())
+    return f"{int(counts.sum())} in {some} pair{'s' * (some > 1)}" if some else NONE
 
 
 def failures(scores: pd.DataFrame) -> str:
