@@ -41,9 +41,10 @@ weights-testbed: $(STAMP)
 		results/weights/testbed-*.md resources/weights/
 
 # The practitioner's experiment with apax (docs/apax.md), in an environment of its own (2.9 GB). All of it stays in
-# results/weights; what ships are the potentials that config/models.yaml names.
+# results/weights, with a registry of what is trained; what ships are the potentials that config/models.yaml names.
 weights-apax: $(STAMP)
-	$(BIN)/snakemake weights_apax --cores $(CORES) --configfile config/weights.yaml
+	$(BIN)/snakemake weights_apax --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
+	$(BIN)/snakemake apax_models --cores 1 --configfile config/weights.yaml && exit $$trained
 	for name in $$(sed -n 's,.*resources/weights/\(apax-.*\)\.zip.*,\1,p' config/models.yaml); do \
 		cp results/weights/$$name.zip results/weights/$$name.json results/weights/$$name.md \
 			resources/weights/; \

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import asdict, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,6 @@ import yaml
 from ase import Atoms
 from ase.build import molecule
 
-import apax_entries
 from apax_environment import MISSING, apax_environment
 from examples import REPO
 from pesbench import cli
@@ -23,12 +25,15 @@ from pesbench.files.atomic import write_json
 from pesbench.files.environment import HERE, Environment
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.apax.family import FAMILY
 from pesbench.models.models_file import read_models
 from pesbench.models.registry import ModelEntry
 from pesbench.models.weights import check_weights
+from pesbench.orchestration.config import resolve
+from pesbench.orchestration.config_files import read_config
 from pesbench.training.apax import apax_config, train, train_variant
 from pesbench.training.apax_variants import (
     BOUNDED,
@@ -223,12 +228,56 @@ def test_a_small_training_makes_weights_and_a_card(
         assert sorted(worker.start().elements or ()) == [1, 6, 8]
 
 
-def test_the_registry_of_the_experiment_is_what_is_trained() -> None:
-    assert apax_entries.FILE.read_text() == apax_entries.text()
-    entries = read_models(apax_entries.FILE)
-    for name, one in read_variants(FILE).items():
-        assert entries[name].potential == one.potential
-    assert set(apax_entries.BESIDE) < set(entries)
+def test_the_registry_has_what_is_trained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of 18 potentials one whole, one without its first seed; the rest is named in a comment."""
+    (name,) = SHIPPED
+    beside = ["gfn2-xtb", "testbed-zbl"]
+    words = ["apax-models", "--variants", FILE, "--weights", tmp_path, "--models-file",
+             REPO / "config/models.yaml", "--split", REPO / "resources/mini/split_ethanol.csv",
+             "--out", tmp_path / "models.yaml", "--beside", *beside]  # fmt: skip
+    assert cli.main([*map(str, words)]) != 0
+    assert "holds no weights of" in caplog.records[-1].message
+    made = [name, f"{name}-seed_2", f"{name}-seed_3", "apax-basis_8-seed_2", "apax-basis_8-seed_3"]
+    for one in made:
+        for kind in ("zip", "json"):
+            shutil.copy(WEIGHTS / f"{name}.{kind}", tmp_path / f"{one}.{kind}")
+    assert cli.main([*map(str, words)]) == 0
+    entries = read_models(tmp_path / "models.yaml")
+    assert sorted(entries) == sorted([*beside, *made])
+    own, other = entries[name], entries["apax-basis_8-seed_3"]
+    assert own.settings["sha256"] == file_sha256(WEIGHTS / f"{name}.zip")
+    assert own.settings["elements"] == ["C", "H", "O"]
+    assert own.settings["training_data"] == "900 frames of ethanol at 300 and 600 K"
+    assert {entries[one].potential for one in made[:3]} == {name}
+    assert other.potential == entries["apax-basis_8-seed_2"].potential == "apax-basis_8-seed_2"
+    lacking = set(read_variants(FILE)) - set(made)
+    text = (tmp_path / "models.yaml").read_text()
+    assert set(re.findall(r"^# not trained: (.*)$", text, re.MULTILINE)) == lacking
+    config = read_yaml(REPO / "config/apax_study.yaml")
+    assert config["models_file"] == "results/weights/apax_models.yaml"
+    said = read_config(
+        [REPO / "config/apax_study.yaml"],
+        [f"models_file={tmp_path / 'models.yaml'}"],
+        REPO / "config/config.yaml",
+    )
+    run = resolve(said, REPO)
+    assert set(run.tasks["approach"].models) == set(entries)
+    (tmp_path / f"{name}.json").write_text("{}")
+    assert cli.main([*map(str, words)]) != 0
+    assert "no model card" in caplog.records[-1].message
+    assert cli.main([*map(str, words), "testbed-zbI"]) != 0
+    assert "did you mean 'testbed-zbl'?" in caplog.records[-1].message
+
+
+def test_what_the_experiment_compares_is_what_its_rule_asks_for() -> None:
+    """Models that the rule `apax_models` puts beside are in the registry, and in the study."""
+    config = read_yaml(REPO / "config/apax_study.yaml")
+    said = (REPO / "workflow/rules/weights.smk").read_text()
+    (beside,) = re.findall(r'^BESIDE_APAX = "(.*)"\.split', said, re.MULTILINE)
+    registry = read_models(REPO / "config/models.yaml")
+    for one in beside.split():
+        assert one in registry
+        assert any(fnmatch(one, pattern) for pattern in config["models"])
 
 
 @pytest.mark.parametrize("name", SHIPPED)

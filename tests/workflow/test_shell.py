@@ -120,8 +120,8 @@ def planned(request, tmp_path_factory):
     }  # fmt: skip
     (work / "c.yaml").write_text(yaml.safe_dump(config))
     commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
-                         "weights_testbed", "weights_data", "data_models",
-                         "weights_apax")  # fmt: skip
+                         "weights_testbed", "weights_data", "data_models", "weights_apax",
+                         "apax_models")  # fmt: skip
     none = (f"{block}={{models: []}}" for block in ("dynamics", "vibrations"))
     archive = ("scan_set=bsct", "ladder={baseline: own, models: []}", *none)
     commands += _commands(checkout, work, "scan_set", "--config", *archive)

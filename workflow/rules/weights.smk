@@ -15,6 +15,8 @@ SAMPLING = {
     "ethanol": "--only ethanol --temperatures-k 300 600 --interval-steps 20 --frames 500".split(),
 }
 APAX_FILE = Path("config/apax.yaml")
+# the reference, and the testbed's potentials with the same switches
+BESIDE_APAX = "gfn2-xtb testbed-base testbed-bounded testbed-zbl testbed-zbl-bounded".split()
 
 
 rule training_method:
@@ -147,7 +149,7 @@ rule train_apax:
         " --threads {threads:q} --out {output.weights:q} 2> {log:q}"
 
 
-# Names a user may ask for: `snakemake weights_mace`, `weights_testbed`, `weights_apax`.
+# Names a user may ask for: `snakemake weights_mace`, `weights_testbed`, `weights_apax` and then `apax_models`.
 rule weights_mace:
     input:
         expand(WEIGHTS / "{name}.{kind}", name=MACE_OPTIONS, kind=["model", "json", "md"]),
@@ -170,3 +172,31 @@ rule weights_apax:
             kind=["zip", "json", "md"],
         ),
     localrule: True
+
+
+# Of the trainings that are done: one that failed stops nothing but itself.
+rule apax_models:
+    input:
+        weights=lambda wildcards: [
+            path
+            for name in apax_variants.read_variants(APAX_FILE)
+            if (path := WEIGHTS / f"{name}.zip").is_file()
+        ],
+        split="resources/mini/split_ethanol.csv",
+    output:
+        WEIGHTS / "apax_models.yaml",
+    log:
+        WEIGHTS / "logs" / "apax_models.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        **plain("pesbench.training.apax_registry"),
+        variants=where(APAX_FILE),
+        folder=where(WEIGHTS),
+        models_file=where(RUN.models_file),
+        beside=BESIDE_APAX,
+    shell:
+        "{params.python:q} -m pesbench apax-models --variants {params.variants:q}"
+        " --weights {params.folder:q} --models-file {params.models_file:q} --beside {params.beside:q}"
+        " --split {input.split:q} --out {output:q} 2> {log:q}"

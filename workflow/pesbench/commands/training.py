@@ -79,6 +79,24 @@ def _add_training(stages: Stages) -> None:
                        help="the weights (zip); their card is written beside them")  # fmt: skip
     stage.set_defaults(run=_train_apax)
 
+    stage = stages.add_parser(
+        "apax-models", help="write the registry of the potentials that are trained with apax"
+    )
+    stage.add_argument("--variants", type=Path, required=True, help="file of `train-apax`")
+    stage.add_argument(
+        "--weights", type=Path, required=True, help="folder of the weights and their cards"
+    )
+    stage.add_argument(
+        "--models-file", type=Path, required=True, help="registry of the models beside them"
+    )
+    stage.add_argument("--beside", nargs="+", required=True, metavar="MODEL",
+                       help="models that are compared with them")  # fmt: skip
+    stage.add_argument(
+        "--split", type=Path, required=True, help="CSV with the columns system and split"
+    )
+    stage.add_argument("--out", action="output", required=True, help="the registry (YAML)")
+    stage.set_defaults(run=_apax_models)
+
     stage = stages.add_parser("train", help="train a potential of the testbed")
     stage.add_argument("name", help="name of the variant")
     stage.add_argument(
@@ -165,6 +183,19 @@ def _train_apax(arguments: argparse.Namespace) -> None:
         arguments.out,
         environment_of(arguments.environment),
         arguments.threads,
+    )
+
+
+def _apax_models(arguments: argparse.Namespace) -> None:
+    from pesbench.training.apax_registry import write_registry
+
+    write_registry(
+        arguments.variants,
+        arguments.weights,
+        arguments.models_file,
+        arguments.beside,
+        arguments.split,
+        arguments.out,
     )
 
 
