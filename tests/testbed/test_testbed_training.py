@@ -205,6 +205,10 @@ def test_energies_of_atoms():
         }
     found = atomic_energies(frames, ["H", "N", "O", "P"])
     np.testing.assert_allclose(found, [-13.6, -1480.0, -2040.0, 0.0], atol=1e-8)
+    high = frames[0].copy()  # one that is far above the others, and hardly counts
+    high.info |= {"ref_energy": high.info["ref_energy"] + 30.0, "config_weight": 1e-12}
+    beside = atomic_energies([*frames, high], ["H", "N", "O", "P"])
+    np.testing.assert_allclose(beside, found, atol=1e-6)
     with pytest.raises(UserError, match=r"a frame of OH2 holds O, which is not among .* H, N; add"):
         atomic_energies(frames, ["H", "N"])
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pesbench.core.errors import UserError
 from pesbench.core.scans import Scan
+from pesbench.training.frames import WEIGHT
 from pesbench.training.sampling import ENERGY, FORCES
 
 
@@ -91,7 +92,7 @@ def atomic_energies(
     """Energies of the elements that sum to those of the frames as closely as can be.
 
     Args:
-        frames: Labelled.
+        frames: Labelled; one with a weight, as closest-approach frames have, counts by it.
         elements: Symbols; a frame with another is refused.
         core: eV of each frame that a term which is not trained gives, shape (F,), or 0 for none.
 
@@ -107,7 +108,8 @@ def atomic_energies(
         for symbol in atoms.symbols:
             row[elements.index(symbol)] += 1
     energies = np.array([atoms.info[ENERGY] for atoms in frames]) - core
-    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+    root = np.sqrt([float(atoms.info.get(WEIGHT, 1.0)) for atoms in frames])
+    return np.linalg.lstsq(counts * root[:, None], energies * root, rcond=None)[0]
 
 
 def frame_tensors(

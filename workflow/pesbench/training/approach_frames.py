@@ -29,13 +29,12 @@ from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry, load
 from pesbench.tasks.approach.frames import approach_frames, number_distances, shares
 from pesbench.training.data_plan import DataPlan
-from pesbench.training.frames import read_frames
+from pesbench.training.frames import WEIGHT, read_frames
 from pesbench.training.nested import tenth_of
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID, seed_number
 
 CLEARLY = 1.5  # so many times closer to one conformer, else a geometry is between two
 MOST_TRIES = 200  # for one frame
-WEIGHT = "config_weight"  # as MACE reads it
 logger = logging.getLogger("pesbench")
 
 

@@ -17,6 +17,7 @@ from pesbench.models.as_calculator import atoms_batch
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID
 
 BATCH_FRAMES = 32
+WEIGHT = "config_weight"  # of a frame, as MACE reads it; 1 where it is not told
 _AGAIN = "make it again with `pesbench sample`"
 
 
