@@ -16,7 +16,7 @@ from pesbench.commands.check.dynamics import check_systems
 from pesbench.commands.check.report import Verdict
 from pesbench.core.interface import Status
 from pesbench.engine.scans import without_model
-from pesbench.tasks.approach.judged import judge
+from pesbench.tasks.approach.judged import Judged, judge
 from pesbench.tasks.approach.pairs import bonded
 
 ROWS = ("open_pairs", "hole_radius", "worst_pair")
@@ -62,11 +62,11 @@ class NoNumberOfOneBond(fakes.Smooth):
 
 
 class FailsWhenClose(fakes.Smooth):
-    """Raises where two atoms are closer than 0.3 Å, as a method that does not converge."""
+    """Raises where two atoms are closer than 0.2 Å, as a method that does not converge."""
 
     def answer(self, atoms):
         distances = atoms.get_all_distances() + 9 * np.eye(len(atoms))
-        if distances.min() < 0.3:
+        if distances.min() < 0.2:
             raise RuntimeError("SCF did not converge")
         return super().answer(atoms)
 
@@ -127,7 +127,7 @@ def test_what_does_not_converge_is_left_out_and_told():
     left_out = sum(pair["n_masked"] for pair in report.pairs)
     assert left_out > 33
     assert (
-        f"; {left_out} frames that ended with an error are left out, the first at 0.30 Å"
+        f"; {left_out} frames that ended with an error are left out, the first at 0.20 Å"
         in share.note
     )
 
@@ -162,6 +162,23 @@ def test_rows_where_nothing_was_scored():
     assert rows[0].verdict is Verdict.ERROR
     assert "no answer" in rows[0].note
     assert [row.name for row in rows] == list(ROWS)
+
+
+def test_pairs_of_which_too_few_frames_are_left_are_told_and_few():
+    (sound,) = answered(Status.UNSUPPORTED, 1)
+    values = dict.fromkeys(sound.judged.values, np.nan)
+    closed = values | {"monotone": 1.0, "hole_radius_angstrom": 0.0}
+    good = replace(sound, judged=replace(sound.judged, status=Status.OK, values=closed))
+    few = replace(sound, judged=Judged(Status.MASKED, "9 of 63 frames are left", "", 0, values))
+    share, radius, _ = approach_rows([good] * 9 + [few], Limits())
+    assert (share.value, share.verdict) == (0, Verdict.PASS)
+    assert share.note == (
+        "9 of 10 bonded pairs repel down to 0.1 Å; 1 without a score, bond/acetaldehyde_0-1: "
+        "masked: 9 of 63 frames are left"
+    )
+    assert radius.note == "no hole (of 9 scored pairs)"
+    for found in ([good] * 8 + [few] * 2, [few]):
+        assert approach_rows(found, Limits())[0].verdict is Verdict.ERROR
 
 
 def test_a_hole_beside_a_pair_that_fails():

@@ -51,6 +51,11 @@ class Answered:
         return self.judged.status is Status.UNSUPPORTED
 
     @property
+    def unjudged(self) -> bool:
+        """Whether too few frames are left, because the others ended with an error."""
+        return self.judged.status is Status.MASKED
+
+    @property
     def scored(self) -> bool:
         """Whether it has numbers, of energies or of forces."""
         return self.judged.status is Status.OK and not np.isnan(self._monotone)
@@ -146,7 +151,8 @@ def approach_rows(found: Sequence[Answered], limits: Limits) -> list[CheckRow]:
     """The rows of some pairs: the share that attracts, the largest hole, the cheapest one.
 
     A pair that fails has no hole that could be measured, so that it is an error, whatever the limit
-    of the share.
+    of the share. One of which too few frames are left is no failure; that more of them are so than
+    may attract is an error.
     """
     asked = [one for one in found if not one.unsupported]
     scored = [one for one in asked if one.scored]
@@ -162,9 +168,11 @@ def approach_rows(found: Sequence[Answered], limits: Limits) -> list[CheckRow]:
     note = _count_note(found, asked, scored)
     shown = [frame for one in asked if one.open or not one.scored for frame in one.shown()]
     of_scored = ""
+    unjudged = sum(one.unjudged for one in asked)
     if len(scored) < len(asked):
-        count = CheckRow.error(SECTION, "open_pairs", note, shown)
         of_scored = f" (of {len(scored)} scored pairs)"
+    if len(scored) + unjudged < len(asked) or unjudged > limits.open_pairs * len(asked):
+        count = CheckRow.error(SECTION, "open_pairs", note, shown)
     else:
         share = len(holes) / len(asked)
         count = CheckRow.measured(
@@ -210,9 +218,9 @@ def _count_note(
         furthest = np.nanmax([largest_gap(one.pair, one.answer) for one in scored])
         note += f"; {left_out} frames that ended with an error are left out, the first at "
         note += f"{furthest:.2f} Å"
-    failed = [one for one in asked if not one.scored]
-    if failed:
-        first = failed[0]
-        note += f"; {len(failed)} without a score, {first.pair.id}: "
+    lost = sorted((one for one in asked if not one.scored), key=lambda one: one.unjudged)
+    if lost:  # what failed first
+        first = lost[0]
+        note += f"; {len(lost)} without a score, {first.pair.id}: "
         note += f"{first.judged.status.value}: {first.judged.message}"
     return note
