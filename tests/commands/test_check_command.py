@@ -385,6 +385,22 @@ STAGES = {  # with what each must be given
         "--out",
         "o",
     ],
+    "train-apax": [
+        *("m", "--variants", "v", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")
+    ],
+    "train-data": [
+        "m",
+        "--plan",
+        "p",
+        "--frames",
+        "f",
+        "--record",
+        "r",
+        "--work",
+        "w",
+        "--out",
+        "o",
+    ],
     "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
     "run approach": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
@@ -394,6 +410,7 @@ STAGES = {  # with what each must be given
 }
 
 
+ON_THE_CPU = ("train-apax", "train-data", "train-mace")
 VALUES = {  # good and bad ones
     "--device": (["auto", "cpu", "cuda", "cuda:1"], ["cudda", "gpu", "cuda:", "cuda:x", "cpu\n"]),
     "--threads": (["1", "16"], ["0", "-1", "two", "1.5"]),
@@ -402,7 +419,7 @@ VALUES = {  # good and bad ones
 
 @pytest.mark.parametrize(
     ("stage", "option"),
-    [(s, o) for s in STAGES for o in VALUES if (s, o) != ("train-mace", "--device")],
+    [(s, o) for s in STAGES for o in VALUES if o == "--threads" or s not in ON_THE_CPU],
 )
 def test_devices_and_threads_are_looked_at_by_every_stage(stage, option, capsys):
     good, bad = VALUES[option]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pesbench.compare.comparison import APPROACH, BONDS, DYNAMICS, Comparison, ReportRun
-from pesbench.compare.data.cards import trained_of
+
+if TYPE_CHECKING:
+    from pesbench.compare.data.cards import TrainedOn
 
 
 class DataComparison(Comparison):
@@ -17,11 +20,11 @@ class DataComparison(Comparison):
 
     def applies(self, run: ReportRun) -> bool:
         """Whether cards of several potentials tell of chosen sets of frames."""
-        return len(trained_of(run.entries)) > 1
+        return len(_studied(run)) > 1
 
     def scores(self, run: ReportRun) -> dict[str, list[str]]:
         """Scores of these potentials, and of all that ran dynamics: they give the reference."""
-        studied = trained_of(run.entries)
+        studied = _studied(run)
         return {
             BONDS: [name for name in run.entries if name in studied],
             DYNAMICS: list(run.ran.get(DYNAMICS, ())),
@@ -30,7 +33,14 @@ class DataComparison(Comparison):
 
     def files(self, run: ReportRun) -> list[Path]:
         """The model cards."""
-        return sorted({one.path for one in trained_of(run.entries).values()})
+        return sorted({one.path for one in _studied(run).values()})
+
+
+def _studied(run: ReportRun) -> dict[str, TrainedOn]:
+    """The potentials of the study, by name. The base package lacks what reads their plan."""
+    from pesbench.compare.data.cards import trained_of
+
+    return trained_of(run.entries)
 
 
 COMPARISON = DataComparison()
