@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 
 from examples import tblite_entry
 from pesbench import cli
+from pesbench.core.coordinates.approach import hydrogen_alone
 from pesbench.core.errors import UserError
 from pesbench.core.geometry import apart
 from pesbench.core.interface import Result, Status
@@ -29,7 +30,6 @@ from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.models_file import read_models
 from pesbench.orchestration.config import resolve
-from pesbench.tasks.approach.frames import hydrogen_alone
 from pesbench.training.approach_frames import Approaches, in_conformer, make_approaches
 from pesbench.training.data_plan import KINDS, read_plan
 from pesbench.training.data_registry import write_registry

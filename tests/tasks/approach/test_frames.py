@@ -7,8 +7,9 @@ import pytest
 from ase.build import molecule
 from ase.data import atomic_numbers, covalent_radii
 
+from pesbench.core.coordinates import approach as frames
 from pesbench.core.systems import System
-from pesbench.tasks.approach import frames, pairs
+from pesbench.tasks.approach import pairs
 from pesbench.tasks.approach.settings import ApproachSettings
 
 ETHANOL = molecule("CH3CH2OH")

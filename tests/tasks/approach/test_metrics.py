@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from pesbench.tasks.approach import elsewhere, frames, metrics
+from pesbench.core.coordinates import approach as frames
+from pesbench.tasks.approach import elsewhere, metrics
 
 BOND = 1.4  # Å
 

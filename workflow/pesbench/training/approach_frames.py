@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from pesbench.core.coordinates.approach import approach_frames, number_distances, shares
 from pesbench.core.errors import UserError
 from pesbench.core.geometry import apart
 from pesbench.core.interface import Batch, Result, Topology
@@ -27,7 +28,6 @@ from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry, load
-from pesbench.tasks.approach.frames import approach_frames, number_distances, shares
 from pesbench.training.data_plan import DataPlan
 from pesbench.training.frames import WEIGHT, read_frames
 from pesbench.training.nested import tenth_of

@@ -10,9 +10,9 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from pesbench.core.bond_graph import bond_type
+from pesbench.core.coordinates import approach as frames
 from pesbench.core.scans import Scan
 from pesbench.core.systems import System
-from pesbench.tasks.approach import frames
 from pesbench.tasks.approach.settings import ApproachSettings
 
 BOND, CONTACT, INNER, DIATOMIC = "bond", "contact", "inner", "diatomic"  # kinds of pairs
