@@ -861,7 +861,6 @@ LONG = "CCCCCCCCCCCC(=O)OCC(OC(=O)CCCCCCCCCCC)COC(=O)CCCCCCCCCCC"
 
 
 def test_long_chains_are_embedded_from_random_coordinates(monkeypatch):
-    monkeypatch.setattr(relax, "N_CONFORMERS", 1)
     tried = []
     original = AllChem.EmbedMultipleConfs
 
@@ -870,11 +869,11 @@ def test_long_chains_are_embedded_from_random_coordinates(monkeypatch):
         return original(mol, count, parameters)
 
     monkeypatch.setattr(AllChem, "EmbedMultipleConfs", embed)
-    (positions,) = relax.conformers(relax.parse_smiles(LONG)[0], "trilaurin")
+    (positions,) = relax.conformers(relax.parse_smiles(LONG)[0], "trilaurin", 1)
     assert positions.shape == (119, 3)
     assert tried == [(False, relax.EMBEDDING_S), (True, relax.EMBEDDING_S)]
     tried.clear()
-    assert len(list(relax.conformers(relax.parse_smiles("CO")[0], "methanol"))) == 1
+    assert len(list(relax.conformers(relax.parse_smiles("CO")[0], "methanol", 1))) == 1
     assert [random for random, _ in tried] == [False]
 
 
