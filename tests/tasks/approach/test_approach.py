@@ -23,6 +23,7 @@ from pesbench.core.task import Size
 from pesbench.files.evaluation import Evaluation, write_evaluation
 from pesbench.files.rounding import Rounding
 from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_tables import read_scores
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.approach import figures, summary
@@ -59,7 +60,7 @@ def test_the_file_holds_energies_and_forces_of_all_frames(toy_set, tmp_path):
     out = tmp_path / "a.h5"
     done = run(fake_entry(batch_size=7), toy_set, out, settings=WITHOUT_DIATOMICS)
     with ScanSet(toy_set) as scan_set:
-        systems = approach.chosen_systems(scan_set, ["b", "c"])
+        systems = chosen_systems(scan_set, ["b", "c"])
         sha256 = scan_set.sha256
     pairs = {pair.id: pair for pair in approaches(systems, WITHOUT_DIATOMICS)}
     assert done.keys() == pairs.keys()
@@ -119,7 +120,7 @@ def test_a_wall_that_overflows_in_float32_is_a_failure(toy_set, tmp_path):
 
 def toy_systems(toy_set, *names):
     with ScanSet(toy_set) as scan_set:
-        return approach.chosen_systems(scan_set, names)
+        return chosen_systems(scan_set, names)
 
 
 def test_isolated_pairs_are_asked_once_and_by_elements(toy_set, tmp_path):

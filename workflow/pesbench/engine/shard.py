@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import PARAMETERS_SHA256, ModelInfo
+from pesbench.core.jobs import RunJob
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit, choose_limit
 from pesbench.engine.evaluator import (
@@ -30,6 +31,7 @@ from pesbench.files.checkpoint import (
     Checkpoint,
     stored_array,
 )
+from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.models.registry import ModelEntry
 
 logger = logging.getLogger("pesbench")
@@ -46,6 +48,31 @@ def refuse_control(entry: ModelEntry, task: str) -> None:
             f"model {entry.name!r}: a control is defined on the frames of scans only; "
             f"leave it out of `{task}`"
         )
+
+
+def molecules_checkpoint(
+    job: RunJob, systems: Sequence[System], scan_set_sha256: str, stage: str
+) -> Checkpoint:
+    """The checkpoint of a shard of molecules, which holds for the same question alone.
+
+    Args:
+        job: The shard; its `settings` are the task's.
+        systems: Molecules, in order.
+        scan_set_sha256: Of the scan set they are from.
+        stage: Module of the task that runs, for the fingerprint of the code.
+    """
+    return Checkpoint(
+        job.out,
+        {
+            "model": job.entry.deciding(),
+            "scan_set_sha256": scan_set_sha256,
+            "systems": [system.id for system in systems],
+            "settings": asdict(job.settings),
+            "device": job.device,
+            "threads": job.threads,
+            "code": stage_fingerprint(stage, *family_modules(job.entry.families)),
+        },
+    )
 
 
 @dataclass

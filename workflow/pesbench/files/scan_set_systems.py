@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
+from pesbench.core.errors import UserError
 from pesbench.core.scans import Scan
 from pesbench.core.systems import System
 from pesbench.files.scan_set import ScanSet
+
+logger = logging.getLogger("pesbench")
 
 
 def scan_set_systems(scan_set: ScanSet) -> list[System]:
@@ -21,6 +27,28 @@ def scan_set_systems(scan_set: ScanSet) -> list[System]:
         scan = scan_set.scan(scan_id)
         systems.setdefault(scan.system, system_of(scan))
     return [systems[name] for name in sorted(systems)]
+
+
+def chosen_systems(scan_set: ScanSet, items: Sequence[str]) -> list[System]:
+    """Some molecules of a scan set, sorted by id; those whose scans were all dropped are left out.
+
+    Raises:
+        UserError: one is not in the set.
+    """
+    known = {system.id: system for system in scan_set_systems(scan_set)}
+    dropped = {
+        scan_set.scan(scan_id).system
+        for scan_id in scan_set.ids
+        if scan_set.quality(scan_id)[0] == "dropped"
+    } - known.keys()
+    wanted = set(items)
+    if missing := sorted(wanted - known.keys() - dropped):
+        raise UserError(
+            f"{scan_set.path}: no molecule {missing[0]!r} in this set; see the systems of its scans"
+        )
+    if passed := sorted(wanted & dropped):
+        logger.warning("passed over, all of their scans are dropped: %s", ", ".join(passed))
+    return [known[name] for name in sorted(wanted & known.keys())]
 
 
 def system_of(scan: Scan) -> System:

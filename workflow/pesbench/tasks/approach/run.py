@@ -9,12 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo, Status
 from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
@@ -24,21 +19,22 @@ from pesbench.engine.batching import BatchLimit
 from pesbench.engine.evaluator import Evaluator
 from pesbench.engine.patient_worker import PatientWorker
 from pesbench.engine.precision import measured_precision
+from pesbench.engine.scan_pieces import from_arrays, to_arrays
 from pesbench.engine.scans import evaluate_scans, without_model
 from pesbench.engine.shard import (
     Spent,
     caller_state,
     load_for_molecules,
+    molecules_checkpoint,
     refuse_control,
     results_attributes,
     state_arrays,
 )
 from pesbench.engine.worker import ModelLoadError
-from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
+from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.evaluation import ScanEvaluation, write_evaluation
-from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.scan_set_systems import scan_set_systems
+from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.approach.pairs import DIATOMIC, Approach, approaches
 
@@ -64,18 +60,7 @@ def run(job: RunJob) -> None:
         systems = chosen_systems(scan_set, job.items)
         of_set = scan_set.name, scan_set.sha256
     pairs = approaches(systems, settings)
-    checkpoint = Checkpoint(
-        job.out,
-        {
-            "model": entry.deciding(),
-            "scan_set_sha256": of_set[1],
-            "systems": [system.id for system in systems],
-            "settings": asdict(settings),
-            "device": job.device,
-            "threads": job.threads,
-            "code": stage_fingerprint(__name__, *family_modules(entry.families)),
-        },
-    )
+    checkpoint = molecules_checkpoint(job, systems, of_set[1], __name__)
     with PatientWorker(
         entry,
         system_of={pair.id: pair.scan.system for pair in pairs if pair.kind != DIATOMIC},
@@ -99,28 +84,6 @@ def run(job: RunJob) -> None:
     held = {"settings": asdict(settings), "systems": [system.id for system in systems]}
     write_evaluation(job.out, _stored(checkpoint), attributes=made | held)
     checkpoint.remove()
-
-
-def chosen_systems(scan_set: ScanSet, items: Sequence[str]) -> list[System]:
-    """Some molecules of a scan set, sorted by id; those whose scans were all dropped are left out.
-
-    Raises:
-        UserError: one is not in the set.
-    """
-    known = {system.id: system for system in scan_set_systems(scan_set)}
-    dropped = {
-        scan_set.scan(scan_id).system
-        for scan_id in scan_set.ids
-        if scan_set.quality(scan_id)[0] == "dropped"
-    } - known.keys()
-    wanted = set(items)
-    if missing := sorted(wanted - known.keys() - dropped):
-        raise UserError(
-            f"{scan_set.path}: no molecule {missing[0]!r} in this set; see the systems of its scans"
-        )
-    if passed := sorted(wanted & dropped):
-        logger.warning("passed over, all of their scans are dropped: %s", ", ".join(passed))
-    return [known[name] for name in sorted(wanted & known.keys())]
 
 
 def answerable(scan: Scan, info: ModelInfo) -> Scan:
@@ -196,7 +159,7 @@ class _Run:
 
     def _keep(self, found: Sequence[ScanEvaluation]) -> None:
         self.checkpoint.append(
-            **_to_arrays(found), **state_arrays(self.evaluator.limit, self.worker.deaths)
+            **to_arrays(found), **state_arrays(self.evaluator.limit, self.worker.deaths)
         )
         self.spent.save()
 
@@ -213,47 +176,6 @@ def _units(pairs: Sequence[Approach], most: int) -> Iterator[list[Approach]]:
         yield unit
 
 
-def _to_arrays(pairs: Sequence[ScanEvaluation]) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {
-        "ids": np.array([one.scan_id for one in pairs]),
-        "status": np.array([one.status.value for one in pairs]),
-        "messages": np.array([one.message for one in pairs]),
-        "wall_s": np.array([one.wall_s for one in pairs]),
-        "worker_deaths": np.array([one.worker_deaths for one in pairs]),
-    }
-    for k, one in enumerate(pairs):
-        arrays[f"energy_{k}"] = one.energy
-        arrays[f"forces_{k}"] = one.forces
-        arrays[f"frame_status_{k}"] = one.frame_status
-    return arrays
-
-
-def _from_arrays(arrays: Arrays) -> list[ScanEvaluation]:
-    ids = stored_array(arrays, "ids", "U", (None,))
-    status, messages = (
-        stored_array(arrays, name, "U", ids.shape) for name in ("status", "messages")
-    )
-    wall_s = stored_array(arrays, "wall_s", "f", ids.shape)
-    deaths = stored_array(arrays, "worker_deaths", "i", ids.shape)
-    found = []
-    for k, pair_id in enumerate(ids):
-        frame_status = stored_array(arrays, f"frame_status_{k}", "i", (None,))
-        shape = frame_status.shape
-        found.append(
-            ScanEvaluation(
-                scan_id=str(pair_id),
-                energy=stored_array(arrays, f"energy_{k}", "f", shape),
-                forces=stored_array(arrays, f"forces_{k}", "f", (*shape, None, 3)),
-                frame_status=frame_status,
-                status=Status(str(status[k])),
-                message=str(messages[k]),
-                wall_s=float(wall_s[k]),
-                worker_deaths=int(deaths[k]),
-            )
-        )
-    return found
-
-
 def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:
     for piece in range(checkpoint.count):
-        yield from checkpoint.read(piece, _from_arrays)
+        yield from checkpoint.read(piece, from_arrays)

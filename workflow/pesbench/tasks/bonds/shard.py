@@ -18,6 +18,7 @@ from pesbench.engine.evaluator import (
     why_unsupported,
 )
 from pesbench.engine.precision import measured_precision
+from pesbench.engine.scan_pieces import from_arrays, to_arrays
 from pesbench.engine.scans import evaluate_scans, initial_limit, without_model
 from pesbench.engine.shard import (
     Spent,
@@ -127,48 +128,16 @@ def _next_unit(scan_set: ScanSet, ids: Sequence[str], limit: BatchLimit) -> int:
 def _to_arrays(
     scans: Sequence[ScanEvaluation], limit: BatchLimit, dead_in_a_row: int = 0
 ) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {
-        "ids": np.array([scan.scan_id for scan in scans]),
-        "status": np.array([scan.status.value for scan in scans]),
-        "messages": np.array([scan.message for scan in scans]),
-        "wall_s": np.array([scan.wall_s for scan in scans]),
-        "worker_deaths": np.array([scan.worker_deaths for scan in scans]),
+    return to_arrays(scans) | {
         "limit": np.array([limit.systems or 0, limit.atoms or 0]),
         "dead_in_a_row": np.array(dead_in_a_row),
     }
-    for k, scan in enumerate(scans):
-        arrays[f"energy_{k}"] = scan.energy
-        arrays[f"forces_{k}"] = scan.forces
-        arrays[f"frame_status_{k}"] = scan.frame_status
-    return arrays
 
 
 def _from_arrays(arrays: Arrays) -> tuple[list[ScanEvaluation], BatchLimit, int]:
     """The scans of a piece, the batch size after it, and how many in a row had cost a worker."""
-    ids = stored_array(arrays, "ids", "U", (None,))
-    of_scan = {
-        name: stored_array(arrays, name, kind, ids.shape)
-        for name, kind in (
-            ("status", "U"), ("messages", "U"), ("wall_s", "f"), ("worker_deaths", "i")
-        )
-    }  # fmt: skip
-    scans = []
-    for k, scan_id in enumerate(ids):
-        frame_status = stored_array(arrays, f"frame_status_{k}", "i", (None,))
-        frames = frame_status.shape
-        scans.append(
-            ScanEvaluation(
-                scan_id=str(scan_id),
-                energy=stored_array(arrays, f"energy_{k}", "f", frames),
-                forces=stored_array(arrays, f"forces_{k}", "f", (*frames, None, 3)),
-                frame_status=frame_status,
-                status=Status(str(of_scan["status"][k])),
-                message=str(of_scan["messages"][k]),
-                wall_s=float(of_scan["wall_s"][k]),
-                worker_deaths=int(of_scan["worker_deaths"][k]),
-            )
-        )
-    return scans, stored_limit(arrays), int(stored_array(arrays, "dead_in_a_row", "i"))
+    in_a_row = int(stored_array(arrays, "dead_in_a_row", "i"))
+    return from_arrays(arrays), stored_limit(arrays), in_a_row
 
 
 def _stored(checkpoint: Checkpoint) -> Iterator[ScanEvaluation]:

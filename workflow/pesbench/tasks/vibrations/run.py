@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.errors import UserError
 from pesbench.core.interface import ModelInfo, Status
 from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
@@ -32,6 +31,7 @@ from pesbench.engine.shard import (
     Spent,
     caller_state,
     load_for_molecules,
+    molecules_checkpoint,
     refuse_control,
     results_attributes,
     state_arrays,
@@ -42,9 +42,8 @@ from pesbench.files.checkpoint import (
     Checkpoint,
     stored_array,
 )
-from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.scan_set_systems import scan_set_systems
+from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.vibrations.molecules import find_vibrations, without_modes
 from pesbench.tasks.vibrations.settings import VibrationSettings
@@ -71,20 +70,9 @@ def run(job: RunJob) -> None:
     entry, settings = job.entry, job.settings.check()
     refuse_control(entry, "vibrations")
     with ScanSet(job.scan_set) as scan_set:
-        systems = _chosen(scan_set, job.items)
+        systems = chosen_systems(scan_set, job.items)
         of_set = scan_set.name, scan_set.sha256
-    checkpoint = Checkpoint(
-        job.out,
-        {
-            "model": entry.deciding(),
-            "scan_set_sha256": of_set[1],
-            "systems": [system.id for system in systems],
-            "settings": asdict(settings),
-            "device": job.device,
-            "threads": job.threads,
-            "code": stage_fingerprint(__name__, *family_modules(entry.families)),
-        },
-    )
+    checkpoint = molecules_checkpoint(job, systems, of_set[1], __name__)
     with PatientWorker(
         entry,
         scan_set=job.scan_set,
@@ -109,23 +97,6 @@ def run(job: RunJob) -> None:
         attributes=made | {"settings": asdict(settings), "masses": "ase.data.atomic_masses"},
     )
     checkpoint.remove()
-
-
-def _chosen(scan_set: ScanSet, system_ids: Sequence[str]) -> list[System]:
-    known = {system.id: system for system in scan_set_systems(scan_set)}
-    dropped = {
-        scan_set.scan(scan_id).system
-        for scan_id in scan_set.ids
-        if scan_set.quality(scan_id)[0] == "dropped"
-    } - known.keys()
-    wanted = set(system_ids)
-    if missing := sorted(wanted - known.keys() - dropped):
-        raise UserError(
-            f"{scan_set.path}: no molecule {missing[0]!r} in this set; see the systems of its scans"
-        )
-    if passed := sorted(wanted & dropped):
-        logger.warning("passed over, all of their scans are dropped: %s", ", ".join(passed))
-    return [known[name] for name in sorted(wanted & known.keys())]
 
 
 @dataclass
