@@ -32,7 +32,7 @@ from pesbench.models.models_file import read_models
 from pesbench.orchestration.config import resolve
 from pesbench.training.approach_frames import Approaches, in_conformer, make_approaches
 from pesbench.training.data_plan import KINDS, read_plan
-from pesbench.training.data_registry import write_registry
+from pesbench.training.data_registry import write_data_registry
 from pesbench.training.nested import in_order, nested_set, tenth_of, write_nested_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, isolated_atoms, langevin_frames
 
@@ -390,9 +390,9 @@ def _registry_of(study, weights):
     plan = read_plan(study / "plan.yaml")
     where = (REPO / "config/models.yaml", "gfn2-xtb", study / "split.csv", study / "models.yaml")
     (study / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no weights of the plan; train them"):
-        write_registry(plan, study / "empty", *where)
-    write_registry(plan, weights, *where)  # one that failed takes no other with it
+    with pytest.raises(UserError, match=r"no weights of the trainings; .* `make data-study`"):
+        write_data_registry(plan, study / "empty", *where)
+    write_data_registry(plan, weights, *where)  # one that failed takes no other with it
     done = [name for name, one in plan.trainings().items() if (weights / one.weights_name).exists()]
     assert list(read_models(study / "models.yaml")) == ["gfn2-xtb", *done]
     missing = [name for name in plan.trainings() if name not in done]
@@ -405,7 +405,7 @@ def _registry_of(study, weights):
         if not (weights / one.weights_name).is_file():
             like = "testbed-md-5.pt" if one.family == "testbed" else "mace-core-5.pt"
             (weights / one.weights_name).write_bytes((weights / like).read_bytes())
-    write_registry(plan, weights, *where)
+    write_data_registry(plan, weights, *where)
     found = read_models(study / "models.yaml")
     assert list(found) == ["gfn2-xtb", *plan.trainings()]
     assert found["mace-core-5"].settings["level_of_theory"] == "GFN2-xTB"
@@ -418,15 +418,15 @@ def _registry_of(study, weights):
     seeds = replace(plan, repeated=(5,), seeds=2)
     for one in seeds.trainings().values():
         (weights / one.weights_name).write_bytes(b"")
-    write_registry(seeds, weights, *where)
+    write_data_registry(seeds, weights, *where)
     again = read_models(study / "models.yaml")
     assert again["testbed-md-5-seed_2"].potential == "testbed-md-5"
     (weights / "testbed-md-5.pt").unlink()
     three = replace(seeds, seeds=3)
     for seed in (2, 3):
         (weights / f"testbed-md-5-seed_{seed}.pt").write_bytes(b"")
-    write_registry(three, weights, *where)  # without the first seed the second names the others
+    write_data_registry(three, weights, *where)  # the second seed names the others
     again = read_models(study / "models.yaml")
     assert again["testbed-md-5-seed_3"].potential == "testbed-md-5-seed_2"
-    with pytest.raises(UserError, match="no model 'gfn3', which labelled the frames"):
-        write_registry(plan, weights, REPO / "config/models.yaml", "gfn3", *where[2:])
+    with pytest.raises(UserError, match="no model 'gfn3'; "):
+        write_data_registry(plan, weights, REPO / "config/models.yaml", "gfn3", *where[2:])

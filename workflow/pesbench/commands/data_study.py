@@ -118,9 +118,9 @@ def _train_data(arguments: argparse.Namespace) -> None:
 
 def _data_models(arguments: argparse.Namespace) -> None:
     from pesbench.training.data_plan import read_plan
-    from pesbench.training.data_registry import write_registry
+    from pesbench.training.data_registry import write_data_registry
 
-    write_registry(
+    write_data_registry(
         read_plan(arguments.plan),
         arguments.weights,
         arguments.models_file,

@@ -187,9 +187,9 @@ def _train_apax(arguments: argparse.Namespace) -> None:
 
 
 def _apax_models(arguments: argparse.Namespace) -> None:
-    from pesbench.training.apax_registry import write_registry
+    from pesbench.training.apax_registry import write_apax_registry
 
-    write_registry(
+    write_apax_registry(
         arguments.variants,
         arguments.weights,
         arguments.models_file,

@@ -89,6 +89,11 @@ class ApaxVariant:
     network: NetworkKeys
     schedule: ScheduleKeys
 
+    @property
+    def weights_name(self) -> str:
+        """Name of the file of its weights."""
+        return f"{self.name}.zip"
+
 
 def read_variants(path: Path) -> dict[str, ApaxVariant]:
     """The trainings of a file by name, in its order; the seeds of a potential follow each other.
