@@ -34,6 +34,7 @@ ITEMS = {
     "9": "the mini benchmark through Snakemake against its commands by hand",
     "10": "public networks: batches against a loop over the calculator of their package",
     "11": "family `ase` against the bare calculator",
+    "12": "a model's process that keeps freed memory against one that gives it back",
 }
 
 
@@ -44,6 +45,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         command,
         dynamics,
         families,
+        freed_memory,
         memory,
         overhead,
         parallel,
@@ -63,6 +65,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "9": overhead.measure,
         "10": families.measure,
         "11": calculators.measure,
+        "12": freed_memory.measure,
     }
     return measures[item](inputs)
 

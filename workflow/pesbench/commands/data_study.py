@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pesbench.commands.arguments import threads, whole
 from pesbench.commands.parsing import ENTRY_SHA256, Stages
+from pesbench.core.host_memory import keep_freed_memory
 
 PLAN = "file of the trainings, such as config/data_training.yaml"
 SAMPLED = "file made by `sample`"
@@ -108,6 +109,7 @@ def _training_set(arguments: argparse.Namespace) -> None:
 
 def _train_data(arguments: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
+    keep_freed_memory()
     from pesbench.training.data_plan import read_plan
     from pesbench.training.data_training import train_one
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pesbench.commands.arguments import DEVICES, device, number, threads, whole
 from pesbench.commands.parsing import ENTRY_SHA256, ENVIRONMENT, Stages
+from pesbench.core.host_memory import keep_freed_memory
 
 
 def add(stages: Stages) -> None:
@@ -155,6 +156,7 @@ def _train_mace(arguments: argparse.Namespace) -> None:
     from pesbench.training.mace import MACETraining, write_model
 
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by mace_run_train
+    keep_freed_memory()
     training = MACETraining(
         num_channels=arguments.num_channels or MACETraining.num_channels,
         epochs=arguments.epochs or MACETraining.epochs,
@@ -205,6 +207,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from pesbench.testbed.variants import find_variant
 
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
+    keep_freed_memory()
     variant = find_variant(arguments.variants, arguments.name)
     if arguments.fsd_every is not None:
         variant = replace(variant, fsd_every=arguments.fsd_every)

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from pesbench.core.host_memory import keep_freed_memory
 from pesbench.core.interface import (
     Batch,
     Status,
@@ -119,6 +120,7 @@ def serve(connection: socket.socket) -> None:
     A question is a batch, or a function with its arguments, which is called with the model first
     and returns what JSON can hold.
     """
+    keep_freed_memory()
     sys.argv = [""]  # those of the supervisor are no business of the model's
     # anew, since what they lead to has changed; a locale without some sign is no error of a model's
     sys.stdout, sys.stderr = (
