@@ -15,14 +15,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from benchmarks.models import Size, write_mace
 
+from pesbench.core.family import family_of
 from pesbench.files.atomic import write_json
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.addresses import file_sha256
@@ -358,6 +360,28 @@ class Inputs:
         weights = entry.settings.get("weights")
         named = ("--entry", path, "--entry-sha256", entry.sha256)
         return (*named, *(("--weights", weights) if weights else ()))
+
+
+def rows_of_entries(
+    item: str, names: Sequence[str], measured: Callable[[ModelEntry], Iterator[Row]]
+) -> Iterator[Row]:
+    """What is measured of entries of the registry; a row that says so where a package is missing.
+
+    Args:
+        item: Number and name of the item.
+        names: Of the entries.
+        measured: Rows of an entry.
+    """
+    from pesbench.orchestration.config import read_models
+
+    known = read_models(ROOT / "config/models.yaml")
+    for name in names:
+        entry = known[name]
+        missing = [m for m in family_of(entry.family).modules if find_spec(m) is None]
+        if missing:
+            yield Row(item, name, None, note=f"skipped: {missing[0]} is not installed")
+        else:
+            yield from measured(entry)
 
 
 def control(name: str, kind: str, dose: float) -> ModelEntry:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.batched import Case, compare
-from benchmarks.bench import ROOT, Inputs, Row, isolated
+from benchmarks.bench import Inputs, Row, isolated, rows_of_entries
 
-from pesbench.core.family import family_of
 from pesbench.models.registry import ModelEntry
 
 ITEM = "10 families"
@@ -24,36 +23,31 @@ TOLERANCE_OF_OTHERS = 1e-4
 
 def measure(inputs: Inputs) -> Iterator[Row]:
     """Seconds a frame of the loop divided by seconds a frame in batches, one thread each."""
-    from pesbench.orchestration.config import read_models
+    return rows_of_entries(ITEM, ENTRIES, functools.partial(_rows, inputs))
 
-    known = read_models(ROOT / "config/models.yaml")
+
+def _rows(inputs: Inputs, entry: ModelEntry) -> Iterator[Row]:
     cases = (
         (Case("mini", 2, 25, 10), Case("bsct_spice", 2, 50, 25))
         if inputs.quick
         else (Case("mini", 9, 10, 2, repeats=3), Case("bsct_spice", 8, 20, 10, repeats=3))
     )
-    for name in ENTRIES:
-        entry = known[name]
-        missing = [m for m in family_of(entry.family).modules if find_spec(m) is None]
-        if missing:
-            yield Row(ITEM, name, None, note=f"skipped: {missing[0]} is not installed")
-            continue
-        chosen = [
-            (inputs.scan_set(case.scan_set), inputs.scan_ids(case.scan_set, case.n_scans), case)
-            for case in cases
-        ]
-        for found in isolated(_compare, entry, chosen):
-            case, ratios = found["case"], found["ratios"]
-            yield Row(
-                ITEM,
-                f"{name}, {case.scan_set}, {found['frames_a_batch']} frames a batch",
-                found["ratio"],
-                target=TARGETS[case.scan_set],
-                low=min(ratios),
-                high=max(ratios),
-                note=f"{found['loop_ms_a_frame']:.1f} against {found['batch_ms_a_frame']:.1f} ms",
-                details={key: found[key] for key in found if key not in ("case", "form")},
-            )
+    chosen = [
+        (inputs.scan_set(case.scan_set), inputs.scan_ids(case.scan_set, case.n_scans), case)
+        for case in cases
+    ]
+    for found in isolated(_compare, entry, chosen):
+        case, ratios = found["case"], found["ratios"]
+        yield Row(
+            ITEM,
+            f"{entry.name}, {case.scan_set}, {found['frames_a_batch']} frames a batch",
+            found["ratio"],
+            target=TARGETS[case.scan_set],
+            low=min(ratios),
+            high=max(ratios),
+            note=f"{found['loop_ms_a_frame']:.1f} against {found['batch_ms_a_frame']:.1f} ms",
+            details={key: found[key] for key in found if key not in ("case", "form")},
+        )
 
 
 def _compare(
