@@ -71,17 +71,18 @@ def keep_freed_memory() -> None:
     """Freed memory stays with this process, and with those that it starts, for their next arrays.
 
     By default glibc gives the memory of large arrays back to the system, which clears each page
-    that it hands out again: a fifth to a half of the time of networks on a CPU
-    (`benchmarks/freed_memory.py`). Variables that the user set stand. Other C libraries are left as
-    they are.
+    that it hands out again (mallopt(3); `benchmarks/freed_memory.py` measures it). Variables that
+    the user set stand. Other C libraries are left as they are.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         return
     for option, variable, values in _KEEP_FREED:
-        taken = (value for value in values if library.mallopt(option, value))
-        if variable not in os.environ:
-            os.environ[variable] = str(next(taken, values[-1]))
+        if variable in os.environ:
+            continue
+        taken = next((value for value in values if library.mallopt(option, value)), None)
+        if taken is not None:
+            os.environ[variable] = str(taken)
 
 
 def is_short() -> bool:
