@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,23 @@ def check_adapter(found: dict[str, Any], folder: Path) -> None:
     found["force, alone"] = largest(
         together.forces[atoms], np.concatenate([one.forces for one in alone])
     )
+    (described,) = double.describe(batch).values()
+    parts = [double.describe(batch.select([k]))["representation"].values for k in range(5)]
+    found["features, alone"] = largest(described.values, np.concatenate(parts))
+    turned = batch_turned(batch)
+    found["features, turned"] = largest(
+        described.values, double.describe(turned)["representation"].values
+    )
+    found["features"] = [list(one) for one in described.irreps or ()]
+    found["largest feature"] = float(np.abs(described.values).max())
     found["slope"] = _slope(double, close, 1, 2)
+
+
+def batch_turned(batch: Batch) -> Batch:
+    """The batch with all frames turned by 1 rad about (1, 2, 3)."""
+    turned = Atoms(batch.numbers, batch.positions)
+    turned.rotate(np.degrees(1.0), (1, 2, 3))
+    return replace(batch, positions=turned.positions)
 
 
 def _rearranged(result: Result, batch: Batch, order: list[int]) -> Result:

@@ -46,3 +46,13 @@ write("heads.model", heads=["first", "second"], atomic_energies=np.arange(2 * n)
 def write_networks(folder: Path) -> None:
     """Write `random.model`, and others that take charge and spin, a field, or have two heads."""
     subprocess.run([sys.executable, "-c", _MAKE, str(REPO), str(folder)], check=True)
+
+
+def write_network(path: Path, channels: int, correlation: int, max_l: int = 0) -> None:
+    """Write a network of this size with random weights."""
+    made = (
+        f"import sys; sys.path.insert(0, {str(REPO)!r}); from pathlib import Path; "
+        "from benchmarks.models import Size, write_mace; "
+        f"write_mace(Path({str(path)!r}), Size({channels}, {correlation}, {max_l}))"
+    )
+    subprocess.run([sys.executable, "-c", made], check=True)

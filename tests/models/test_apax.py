@@ -252,6 +252,16 @@ def test_the_company_of_a_frame_changes_nothing(measured: dict[str, Any], what: 
     assert measured[f"force, {what}"] < 1e-9
 
 
+def test_the_descriptor_does_not_turn_and_is_that_of_a_frame_alone(
+    measured: dict[str, Any],
+) -> None:
+    ((channels, degree),) = measured["features"]
+    assert (channels > 10, degree) == (True, 0)
+    assert measured["largest feature"] > 1e-2
+    assert measured["features, alone"] < 1e-9
+    assert measured["features, turned"] < 1e-9
+
+
 def test_forces_are_the_slope_of_the_energy_in_float64(measured: dict[str, Any]) -> None:
     assert measured["slope"] < 1e-6
 

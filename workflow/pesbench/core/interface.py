@@ -291,6 +291,10 @@ def is_host_failure(error: BaseException) -> bool:
     return wants and host_memory.is_short()
 
 
+class NotDescribedError(Exception):
+    """A network has no features of atoms that can be looked at; the message says why."""
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Information that a loaded model gives about itself.
@@ -314,8 +318,37 @@ class ModelInfo:
     spins: bool = False
 
 
+@dataclass(frozen=True)
+class NodeFeatures:
+    """The features that a network holds of every atom after one of its layers.
+
+    Attributes:
+        irreps: Channels and degree l of each block, in the order of the columns; None of a network
+            that is not equivariant, whose features turn with the molecule in no known way.
+        values: Shape (A, Σ channels·(2l + 1)): the columns of a block by channel, then by component
+            m. The components of a channel turn with the molecule like the harmonics of degree l, in
+            any basis that is the same for all channels.
+    """
+
+    irreps: tuple[tuple[int, int], ...] | None
+    values: NDArray[np.float64]
+
+    @property
+    def scalars(self) -> NDArray[np.float64]:
+        """The columns with l = 0, or all where there are no irreps, shape (A, scalars)."""
+        if self.irreps is None:
+            return self.values
+        degrees = [np.full(channels * (2 * degree + 1), degree) for channels, degree in self.irreps]
+        return self.values[:, np.concatenate(degrees) == 0]
+
+
 class Model(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    A network may have one more method, `describe(batch) -> dict[str, NodeFeatures]`: its features
+    after each layer, from the first layer on, by the layer's name. It raises `NotDescribedError`
+    where this network cannot tell them.
+    """
 
     @property
     def info(self) -> ModelInfo: ...

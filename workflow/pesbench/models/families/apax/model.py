@@ -20,9 +20,10 @@ import orbax.checkpoint as ocp
 import yaml
 from apax.config.train_config import Config  # `import apax` makes JAX take float64
 from apax.data.preprocessing import compute_nl
+from apax.nn.models import FeatureModel
 
 from pesbench.core.errors import UserError
-from pesbench.core.interface import Batch, ModelInfo, Result
+from pesbench.core.interface import Batch, ModelInfo, NodeFeatures, NotDescribedError, Result
 from pesbench.core.text import quoted
 from pesbench.models.families.apax.archive import BEST, CONFIG, MOST_BYTES, unpacked
 from pesbench.models.families.apax.switched import prefactor, switched, taken_out
@@ -66,7 +67,10 @@ class ApaxModel:
             "scale_shift"
         ]
         self._params = cast
-        self._call = jax.jit(jax.vmap(network.apply, in_axes=(None, 0, 0, 0, None, 0)))
+        self._call = _of_frames(network)
+        self._kind = config.model.name
+        descriptor = network.energy_model.representation
+        self._descriptor = _of_frames(FeatureModel(descriptor, None, mask_atoms=False))
         self._cutoff = float(config.model.basis.r_max)
         self._info = ModelInfo(
             elements=_elements(params),
@@ -87,6 +91,30 @@ class ApaxModel:
         Raises:
             ValueError: a periodic system; the adapter takes molecules only.
         """
+        place, inputs = self._padded(batch)
+        found = self._call(self._params, *inputs)
+        energies = np.asarray(found["energy"], dtype=np.float64)[: batch.n_systems]
+        forces = np.asarray(found["forces"], dtype=np.float64)[batch.system, place]
+        return Result.ok(energies, forces)
+
+    def describe(self, batch: Batch) -> dict[str, NodeFeatures]:
+        """The descriptor, contractions of Gaussian moments: scalars.
+
+        Raises:
+            NotDescribedError: another architecture than GMNN.
+            ValueError: a periodic system; the adapter takes molecules only.
+        """
+        if self._kind != "gmnn":
+            raise NotDescribedError(f"the features of apax's {self._kind!r} are not looked at")
+        place, inputs = self._padded(batch)
+        own = {
+            "params": {"representation": self._params["params"]["energy_model"]["representation"]}
+        }
+        found = np.asarray(self._descriptor(own, *inputs), dtype=np.float64)[batch.system, place]
+        return {"representation": NodeFeatures(((found.shape[1], 0),), found)}
+
+    def _padded(self, batch: Batch) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...]]:
+        """The place of each atom in its frame, and what the network takes."""
         if batch.pbc.any():
             raise ValueError("a periodic system; this adapter takes molecules only")
         place = _places(batch)
@@ -97,10 +125,7 @@ class ApaxModel:
         numbers[batch.system, place] = batch.numbers
         pairs = self._neighbours(batch, frames)
         offsets = np.zeros((frames, pairs.shape[2], 3))
-        found = self._call(self._params, positions, numbers, pairs, np.zeros((3, 3)), offsets)
-        energies = np.asarray(found["energy"], dtype=np.float64)[: batch.n_systems]
-        forces = np.asarray(found["forces"], dtype=np.float64)[batch.system, place]
-        return Result.ok(energies, forces)
+        return place, (positions, numbers, pairs, np.zeros((3, 3)), offsets)
 
     def _neighbours(self, batch: Batch, frames: int) -> NDArray[np.int16]:
         """Neighbours within the cutoff, shape (frames, 2, pairs); padded with (0, 0)."""
@@ -113,6 +138,11 @@ class ApaxModel:
         for row, found in zip(pairs, lists, strict=False):
             row[:, : found.shape[1]] = found
         return pairs
+
+
+def _of_frames(network: Any) -> Any:
+    """A network of apax, compiled for padded frames."""
+    return jax.jit(jax.vmap(network.apply, in_axes=(None, 0, 0, 0, None, 0)))
 
 
 def _places(batch: Batch) -> NDArray[np.int64]:

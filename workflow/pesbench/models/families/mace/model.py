@@ -13,9 +13,10 @@ from torch_sim.models.mace import MaceModel
 from torch_sim.neighbors import vesin_nl_ts
 
 from pesbench.core.errors import UserError
-from pesbench.core.interface import Batch, Result
+from pesbench.core.interface import Batch, NodeFeatures, NotDescribedError, Result
 from pesbench.core.text import quoted
-from pesbench.models.torch_devices import DTYPES, choose_device
+from pesbench.models.torch_devices import DTYPES, choose_device, telling_out_of_memory
+from pesbench.models.torch_features import layer_outputs, node_features
 from pesbench.models.torchsim import TorchSimModel
 from pesbench.models.weights import Weights
 
@@ -75,9 +76,33 @@ class MACE(TorchSimModel):
         state.pbc = torch.as_tensor(state.pbc)
 
     def evaluate(self, batch: Batch) -> Result:
-        if isinstance(self._model.model, _Complete):
-            self._model.model.inputs = self._inputs(batch)  # charges may change, atoms the same
+        self._set_inputs(batch)
         return super().evaluate(batch)
+
+    def describe(self, batch: Batch) -> dict[str, NodeFeatures]:
+        """The features after each product; those of the last are scalars.
+
+        Raises:
+            NotDescribedError: TorchScript or cuEquivariance computes the network.
+        """
+        held = self._model.model
+        network = held.network if isinstance(held, _Complete) else held
+        products = getattr(network, "products", ())
+        if any(getattr(one, "cueq_config", None) is not None for one in products):
+            raise NotDescribedError("cuEquivariance computes it; leave `enable_cueq` out")
+        layers = {f"products.{k}": one for k, one in enumerate(products)}
+        self._set_inputs(batch)
+        with telling_out_of_memory():
+            found = layer_outputs(layers, lambda: self._model(self._state_of(batch)))
+        return {
+            name: node_features(layers[name].linear.irreps_out, values)
+            for name, values in found.items()
+        }
+
+    def _set_inputs(self, batch: Batch) -> None:
+        """Give the network what it takes beside the geometry, which may change with it."""
+        if isinstance(self._model.model, _Complete):
+            self._model.model.inputs = self._inputs(batch)
 
     def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
         device, dtype = self._model.device, self._model.dtype

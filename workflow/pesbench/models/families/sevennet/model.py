@@ -16,6 +16,7 @@ import torch
 from ase import Atoms
 from sevenn.atom_graph_data import AtomGraphData
 from sevenn.checkpoint import SevenNetCheckpoint
+from sevenn.nn.equivariant_gate import EquivariantGate
 from sevenn.nn.sequential import AtomGraphSequential
 from sevenn.train.dataload import unlabeled_atoms_to_graph
 from sevenn.util import pretrained_name_to_path
@@ -23,10 +24,11 @@ from torch_geometric.data import Batch as GraphBatch
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import Family
-from pesbench.core.interface import Batch, ModelInfo, Result
+from pesbench.core.interface import Batch, ModelInfo, NodeFeatures, Result
 from pesbench.core.text import quoted
 from pesbench.models.packaged import packaged_weights
 from pesbench.models.torch_devices import choose_device, telling_out_of_memory, torch_details
+from pesbench.models.torch_features import layer_outputs, node_features
 from pesbench.models.weights import Weights
 
 
@@ -71,12 +73,33 @@ class SevenNetModel:
         Raises:
             DeviceOutOfMemoryError: a smaller batch may fit.
         """
-        graphs = GraphBatch.from_data_list([self._graph(batch, s) for s in range(batch.n_systems)])
         with telling_out_of_memory():
-            output = self._network(graphs.to(self._device))
+            output = self._network(self._graphs(batch))
             energies = output[keys.PRED_TOTAL_ENERGY].detach().to("cpu", torch.float64).numpy()
             forces = output[keys.PRED_FORCE].detach().to("cpu", torch.float64).numpy()
         return Result.ok(energies, forces)
+
+    def describe(self, batch: Batch) -> dict[str, NodeFeatures]:
+        """The features after the gate of each interaction; those of the last are scalars."""
+        layers = {
+            name: one
+            for name, one in self._network.named_children()
+            if isinstance(one, EquivariantGate)
+        }
+        with telling_out_of_memory():
+            found = layer_outputs(
+                layers,
+                lambda: self._network(self._graphs(batch)),
+                lambda output: output[keys.NODE_FEATURE],
+            )
+        return {
+            name: node_features(layers[name].gate.irreps_out, values)
+            for name, values in found.items()
+        }
+
+    def _graphs(self, batch: Batch) -> GraphBatch:
+        graphs = [self._graph(batch, system) for system in range(batch.n_systems)]
+        return GraphBatch.from_data_list(graphs).to(self._device)
 
     def _graph(self, batch: Batch, system: int) -> AtomGraphData:
         mine = batch.system == system

@@ -17,7 +17,7 @@ from so3krates_torch.modules.models import SO3LR, MultiHeadSO3LR
 
 from pesbench.core.errors import UserError
 from pesbench.core.family import Family
-from pesbench.core.interface import Batch, ModelInfo, Result
+from pesbench.core.interface import Batch, ModelInfo, NodeFeatures, Result
 from pesbench.core.text import quoted
 from pesbench.models.packaged import packaged_weights
 from pesbench.models.torch_devices import (
@@ -26,6 +26,7 @@ from pesbench.models.torch_devices import (
     telling_out_of_memory,
     torch_details,
 )
+from pesbench.models.torch_features import layer_outputs, node_features
 from pesbench.models.weights import Weights
 
 DISPERSION_DAMPING_ANGSTROM = 2.0  # width of the switch of dispersion, as in `SO3LRCalculator`
@@ -72,6 +73,20 @@ class SO3LRModel:
             energies = output["energy"].detach().to("cpu", torch.float64).numpy()
             forces = output["forces"].detach().to("cpu", torch.float64).numpy()
         return Result.ok(energies, forces)
+
+    def describe(self, batch: Batch) -> dict[str, NodeFeatures]:
+        """The features after each layer: scalars, and one channel of each degree l above 0."""
+        network = self._network
+        layers = {
+            f"euclidean_transformers.{k}": layer
+            for k, layer in enumerate(network.euclidean_transformers)
+        }
+        irreps = [(network.num_features, 0), *((1, degree) for degree in network.degrees)]
+        with telling_out_of_memory(), _default_dtype(self._dtype):
+            found = layer_outputs(
+                layers, lambda: network(self._graphs(batch)), lambda output: output[:2]
+            )
+        return {name: node_features(irreps, values) for name, values in found.items()}
 
     def _graphs(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The input of the network, as `AtomicData` and its loader make it for an energy."""

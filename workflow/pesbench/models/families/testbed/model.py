@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, ModelInfo, Result
+from pesbench.core.interface import Batch, ModelInfo, NodeFeatures, Result
 from pesbench.models.families.testbed.weights import Trained, potential_of
 from pesbench.models.torch_devices import (
     DTYPES,
@@ -56,28 +56,47 @@ class TestbedModel:
             ValueError: a periodic system; the potential knows molecules only.
             DeviceOutOfMemoryError: a smaller batch may fit.
         """
-        if batch.pbc.any():
-            raise ValueError("a periodic system; this potential knows molecules only")
         energies = np.bincount(batch.system, self._atomic[batch.numbers], batch.n_systems)
         forces = np.empty_like(batch.positions)
-        for group in like_sizes(np.bincount(batch.system, minlength=batch.n_systems)):
-            part = batch.select(group.tolist())
-            energy, force = self._asked(part)
-            energies[group] += energy
-            forces[np.isin(batch.system, group)] = force
+        for group, part, place in _parts(batch):
+            positions, numbers = self._padded(part, place)
+            with telling_out_of_memory():
+                energy, force = self._network(positions, numbers)
+                force = force.detach().to("cpu", torch.float64).numpy()
+                energies[group] += energy.detach().to("cpu", torch.float64).numpy()
+            forces[np.isin(batch.system, group)] = force[part.system, place]
         return Result.ok(energies, forces)
 
-    def _asked(self, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Energies without those of the atoms (S,), and forces (A, 3), of one padded call."""
-        place = places(batch)
+    def describe(self, batch: Batch) -> dict[str, NodeFeatures]:
+        """What the head reads: the atoms' own tokens after the last block, which have no irreps."""
+        values = np.empty((batch.n_atoms, self._network.settings.channels))
+        for group, part, place in _parts(batch):
+            positions, numbers = self._padded(part, place)
+            with telling_out_of_memory(), torch.no_grad():
+                tokens, _ = self._network.atoms(positions, numbers, numbers > 0)
+                found = tokens.to("cpu", torch.float64).numpy()
+            values[np.isin(batch.system, group)] = found[part.system, place]
+        return {f"blocks.{len(self._network.blocks) - 1}": NodeFeatures(None, values)}
+
+    def _padded(self, batch: Batch, place: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         positions, numbers = padded(batch, place)
-        with telling_out_of_memory():
-            energy, forces = self._network(
-                torch.as_tensor(positions, dtype=self._dtype, device=self._device),
-                torch.as_tensor(numbers, device=self._device),
-            )
-            found = forces.detach().to("cpu", torch.float64).numpy()[batch.system, place]
-            return energy.detach().to("cpu", torch.float64).numpy(), found
+        return (
+            torch.as_tensor(positions, dtype=self._dtype, device=self._device),
+            torch.as_tensor(numbers, device=self._device),
+        )
+
+
+def _parts(batch: Batch) -> Iterator[tuple[NDArray[np.int64], Batch, NDArray[np.int64]]]:
+    """Systems of like size: their indices, they alone, and the places of their atoms.
+
+    Raises:
+        ValueError: a periodic system.
+    """
+    if batch.pbc.any():
+        raise ValueError("a periodic system; this potential knows molecules only")
+    for group in like_sizes(np.bincount(batch.system, minlength=batch.n_systems)):
+        part = batch.select(group.tolist())
+        yield group, part, places(part)
 
 
 def like_sizes(sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
