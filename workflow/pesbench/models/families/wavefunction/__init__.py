@@ -1,0 +1,1 @@
+"""Family `wavefunction`: its description, wave functions, their file and the adapter."""

@@ -1,0 +1,166 @@
+"""Full configuration interaction: the lowest singlet, over Löwdin's orbitals.
+
+A vector over all determinants has the same energy in any orbitals. It is found over the molecular
+orbitals of Hartree and Fock, where few determinants matter, and turned into those of Löwdin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyscf import ao2mo, scf
+from pyscf.fci import addons, direct_spin1
+
+from pesbench.models.families.wavefunction.orbitals import Orbitals, gradient, orbitals_at
+
+ENERGY_TOLERANCE = 1e-12  # Hartree, of the last step of Davidson's method
+RESIDUAL_TOLERANCE = 1e-7  # Hartree; forces have errors of its order
+MAX_CYCLES = 500
+_SPACE = 30  # vectors
+_PSPACE = 200  # determinants that the first guess is made of
+_PENALTY = 0.3  # Hartree for each unit of S², so that the lowest state is a singlet
+
+
+class NotConvergedError(Exception):
+    """No state was found: the geometry has no energy."""
+
+
+def _electrons(orbitals: Orbitals) -> tuple[int, int]:
+    return orbitals.molecule.nelec  # type: ignore[no-any-return]
+
+
+def lowest_singlet(orbitals: Orbitals) -> NDArray[np.float64]:
+    """The lowest singlet of full CI.
+
+    Args:
+        orbitals: Integrals of a geometry.
+
+    Returns:
+        Normalised coefficients over determinants of Löwdin's orbitals, shape (D, D) with the
+        strings of either spin; its sign is arbitrary.
+
+    Raises:
+        NotConvergedError: Davidson's method does not converge.
+    """
+    field = scf.RHF(orbitals.molecule)
+    field.chkfile = None
+    field.max_cycle = 100
+    field.kernel()  # orbitals that are not converged are good enough
+    # molecular orbitals over Löwdin's: they are orthogonal matrices
+    turn = orbitals.half @ field.mo_coeff
+    one = turn.T @ orbitals.one @ turn
+    two = ao2mo.kernel(ao2mo.restore(8, orbitals.two, orbitals.count), turn)
+    solver = direct_spin1.FCISolver()
+    solver.verbose = 0
+    solver.max_cycle = MAX_CYCLES
+    solver.max_space = _SPACE
+    solver.pspace_size = _PSPACE
+    solver.conv_tol = ENERGY_TOLERANCE
+    solver.conv_tol_residual = RESIDUAL_TOLERANCE
+    solver = addons.fix_spin(solver, shift=_PENALTY, ss=0)
+    _, vector = solver.kernel(one, two, orbitals.count, _electrons(orbitals))
+    if not solver.converged:
+        raise NotConvergedError(f"full CI not converged in {MAX_CYCLES} cycles")
+    found = addons.transform_ci(np.asarray(vector), _electrons(orbitals), turn.T)
+    return found / np.linalg.norm(found)  # type: ignore[no-any-return]
+
+
+def times_hamiltonian(orbitals: Orbitals, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """H|Ψ⟩ without the repulsion of the nuclei, shape (D, D), of a vector of that shape."""
+    n, electrons = orbitals.count, _electrons(orbitals)
+    both = direct_spin1.absorb_h1e(orbitals.one, orbitals.two, n, electrons, 0.5)
+    return np.asarray(direct_spin1.contract_2e(both, vector, n, electrons))
+
+
+def densities(
+    bra: NDArray[np.float64], ket: NDArray[np.float64], orbitals: int, electrons: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Transition density matrices of two vectors, as far as real integrals see them.
+
+    Args:
+        bra: Coefficients, shape (D, D).
+        ket: Coefficients, shape (D, D).
+        orbitals: Number n of orbitals.
+        electrons: Number of electrons of either spin.
+
+    Returns:
+        γ, shape (n(n+1)/2,), and Γ, shape (m(m+1)/2,) with m = n(n+1)/2: the mean over index
+        permutations that leave an integral as it is, in the order of `ao2mo.restore(8, ...)`.
+    """
+    one, two = direct_spin1.trans_rdm12(bra, ket, orbitals, electrons)
+    one = (one + one.T) / 2
+    two = (two + two.transpose(1, 0, 2, 3)) / 2
+    two = (two + two.transpose(0, 1, 3, 2)) / 2
+    two = (two + two.transpose(2, 3, 0, 1)) / 2
+    return one[np.tril_indices(orbitals)], ao2mo.restore(8, two, orbitals)
+
+
+def packed_integrals(orbitals: Orbitals) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Core Hamiltonian and half of (pq|rs), packed as `densities` are and weighted.
+
+    The scalar products with γ and Γ are the energies of one and two electrons: what stands for
+    several elements of a matrix counts as often.
+    """
+    n = orbitals.count
+    low, high = np.tril_indices(n)
+    weight = np.where(low == high, 1.0, 2.0)
+    pair_low, pair_high = np.tril_indices(len(weight))
+    weights = weight[pair_low] * weight[pair_high] * np.where(pair_low == pair_high, 1.0, 2.0)
+    return (
+        weight * orbitals.one[low, high],
+        0.5 * weights * ao2mo.restore(8, orbitals.two, n),
+    )
+
+
+def unpacked(
+    one: NDArray[np.float64], two: NDArray[np.float64], orbitals: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Density matrices as packed by `densities` in full, shapes (n, n) and (n, n, n, n)."""
+    full = np.zeros((orbitals, orbitals))
+    low, high = np.tril_indices(orbitals)
+    full[low, high] = full[high, low] = one
+    return full, ao2mo.restore(1, two, orbitals)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Full CI at one geometry.
+
+    Attributes:
+        orbitals: Integrals.
+        vector: As `lowest_singlet`.
+        energy: Hartree.
+        gradient: Hartree/Bohr, shape (N, 3).
+    """
+
+    orbitals: Orbitals
+    vector: NDArray[np.float64]
+    energy: float
+    gradient: NDArray[np.float64]
+
+
+def solved(numbers: tuple[int, ...], basis: str, positions: NDArray[np.float64]) -> Solved:
+    """Full CI at a geometry.
+
+    Args:
+        numbers: Atomic numbers, N of them.
+        basis: PySCF's name of a basis set.
+        positions: Bohr, shape (N, 3).
+
+    Raises:
+        UnsupportedError: an odd number of electrons, or too many determinants.
+        NotConvergedError: there is no state.
+        ValueError: two atoms are at one place.
+    """
+    orbitals = orbitals_at(numbers, basis, positions)
+    vector = lowest_singlet(orbitals)
+    one, two = densities(vector, vector, orbitals.count, _electrons(orbitals))
+    h, g = packed_integrals(orbitals)
+    return Solved(
+        orbitals=orbitals,
+        vector=vector,
+        energy=orbitals.nuclear + float(one @ h + two @ g),
+        gradient=gradient(orbitals, *unpacked(one, two, orbitals.count)),
+    )

@@ -1,0 +1,323 @@
+"""Trained states of family `wavefunction`: full CI at a few geometries, in one file with a card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.units import Bohr, Hartree
+from numpy.typing import NDArray
+
+from pesbench.core.errors import UserError
+from pesbench.core.progress import track
+from pesbench.files import provenance
+from pesbench.files.atomic import write_json, write_text
+from pesbench.models.addresses import file_sha256
+from pesbench.models.families.wavefunction.archive import States, write_states
+from pesbench.models.families.wavefunction.frame import in_frame, is_linear
+from pesbench.models.families.wavefunction.full_ci import (
+    Solved,
+    densities,
+    solved,
+    times_hamiltonian,
+)
+from pesbench.models.families.wavefunction.interpolated import Interpolation
+from pesbench.models.families.wavefunction.orbitals import turns_with_the_molecule
+from pesbench.models.families.wavefunction.supported import formula_of
+from pesbench.models.frame_by_frame import UnsupportedError
+from pesbench.training.sampling import seed_number
+from pesbench.training.wavefunction_plan import (
+    EQUIDISTANT,
+    LISTED,
+    MoleculePlan,
+    candidates,
+    equidistant,
+    read_training,
+)
+
+HELD_OUT = 12  # candidates that the card's errors are of
+
+
+class Trainer:
+    """The states of one molecule while they are added.
+
+    Args:
+        plan: The molecule.
+
+    Attributes:
+        positions: Training geometries in Å in one orientation, each of shape (N, 3).
+        solutions: Energy and forces of each, eV and eV/Å.
+        vectors: Orthonormal vectors over Löwdin's orbitals.
+        ranks: Their number after each calculation.
+        new: Squared norm of what each calculation has beyond the earlier ones.
+    """
+
+    def __init__(self, plan: MoleculePlan) -> None:
+        self.numbers = tuple(plan.system.numbers.tolist())
+        self.basis = plan.keys.basis
+        self._least_new = plan.keys.least_new
+        self._turns = turns_with_the_molecule(self.numbers, self.basis)
+        self._electrons = (sum(self.numbers) // 2,) * 2
+        self.positions: list[NDArray[np.float64]] = []
+        self.energies: list[float] = []
+        self.forces: list[NDArray[np.float64]] = []
+        self.vectors: list[NDArray[np.float64]] = []
+        self.ranks: list[int] = []
+        self.new: list[float] = []
+        self._raw: list[NDArray[np.float64]] = []
+        self._one: list[NDArray[np.float64]] = []
+        self._two: list[NDArray[np.float64]] = []
+        self.orbitals = 0
+        if self._turns and is_linear(plan.system.positions) and len(self.numbers) > 2:
+            raise UnsupportedError(
+                f"{formula_of(self.numbers)} in {self.basis}: a chain of more than two atoms with "
+                "p functions has no orientation about its axis"
+            )
+
+    def oriented(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A geometry in Å in the orientation of the first training geometry."""
+        if not self._turns:
+            return positions
+        if not self.positions:
+            return positions - positions.mean(axis=0)
+        return in_frame(positions, self.positions[0]).positions
+
+    def add(self, positions: NDArray[np.float64]) -> Solved:
+        """Calculate full CI at a geometry in Å, and take its state in."""
+        place = self.oriented(positions)
+        found = solved(self.numbers, self.basis, place / Bohr)
+        self.positions.append(place)
+        self.energies.append(found.energy * Hartree)
+        self.forces.append(-found.gradient * (Hartree / Bohr))
+        self.orbitals = found.orbitals.count
+        self._raw.append(found.vector)
+        rest = found.vector.copy()
+        for _ in range(2):  # twice is enough for orthogonality to rounding
+            for vector in self.vectors:
+                rest -= np.vdot(vector, rest) * vector
+        norm = float(np.vdot(rest, rest))
+        self.new.append(norm)
+        if norm >= self._least_new:
+            self._take(rest / np.sqrt(norm))
+        self.ranks.append(len(self.vectors))
+        return found
+
+    def _take(self, vector: NDArray[np.float64]) -> None:
+        self.vectors.append(vector)
+        for other in self.vectors:
+            one, two = densities(vector, other, self.orbitals, self._electrons)
+            self._one.append(one)
+            self._two.append(two)
+
+    def overlap_eigenvalues(self) -> NDArray[np.float64]:
+        """Eigenvalues of the overlap of the states as they were calculated, ascending."""
+        flat = np.array([vector.ravel() for vector in self._raw])
+        return np.asarray(np.linalg.eigvalsh(flat @ flat.T))
+
+    def states(self) -> States:
+        """What a weight file holds of the molecule."""
+        return States(
+            numbers=self.numbers,
+            basis=self.basis,
+            orbitals=self.orbitals,
+            ranks=tuple(self.ranks),
+            positions=np.array(self.positions),
+            energies=np.array(self.energies),
+            forces=np.array(self.forces),
+            one=np.array(self._one),
+            two=np.array(self._two),
+        )
+
+    def variances(self, geometries: Sequence[NDArray[np.float64]]) -> list[float]:
+        """⟨H²⟩ − ⟨H⟩² of the interpolated state at geometries in Å, in Hartree².
+
+        Divided by the gap to the next singlet it bounds how far the energy lies above full CI.
+        """
+        interpolation, found = Interpolation(self.states()), []
+        for positions in geometries:
+            orbitals, energy, mixture = interpolation.mixture(positions / Bohr)
+            vector = np.tensordot(mixture, self.vectors, 1)
+            rest = times_hamiltonian(orbitals, vector) - (energy - orbitals.nuclear) * vector
+            found.append(float(np.vdot(rest, rest)))
+        return found
+
+
+def trained(plan: MoleculePlan, seed: int) -> tuple[Trainer, list[float]]:
+    """Full CI at the training geometries of one molecule.
+
+    Args:
+        plan: The molecule.
+        seed: Of the candidates.
+
+    Returns:
+        The states, and for `greedy` the largest variance in Hartree² at which each geometry after
+        the first was chosen.
+
+    Raises:
+        UnsupportedError: the molecule is none for full CI.
+        NotConvergedError: a geometry has no state.
+    """
+    trainer = Trainer(plan)
+    if plan.keys.points in (EQUIDISTANT, LISTED):
+        chosen = equidistant(plan) if plan.keys.points == EQUIDISTANT else list(plan.listed)
+        for positions in track(chosen, len(chosen), plan.system.id):
+            trainer.add(positions)
+        return trainer, []
+    left = candidates(plan, seed)
+    trainer.add(left.pop(0))
+    largest: list[float] = []
+    rounds = min(plan.keys.calculations - 1, len(left))
+    for _ in track(range(rounds), rounds, plan.system.id):
+        variances = trainer.variances(left)
+        best = int(np.argmax(variances))
+        if variances[best] < plan.keys.least_variance:
+            break
+        largest.append(variances[best])
+        trainer.add(left.pop(best))
+        if trainer.new[-1] < plan.keys.least_new:
+            break
+    return trainer, largest
+
+
+def errors(trainer: Trainer, geometries: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """Errors against full CI at geometries in Å that are not trained on.
+
+    Returns:
+        Number of geometries, largest error of the energy in eV and mean absolute error of a
+        component of the forces in eV/Å.
+    """
+    found = Interpolation(trainer.states())
+    energy, force = [], []
+    for positions in geometries:
+        own = solved(trainer.numbers, trainer.basis, positions / Bohr)
+        value, gradient = found.evaluate(positions / Bohr)
+        energy.append((value - own.energy) * Hartree)
+        force.append(np.abs(gradient - own.gradient).mean() * Hartree / Bohr)
+    return {
+        "geometries": len(energy),
+        "largest_energy_error_ev": float(max(energy)),
+        "least_energy_error_ev": float(min(energy)),
+        "force_mae_ev_per_angstrom": float(np.mean(force)),
+    }
+
+
+def train_wavefunction(name: str, plan: Path, out: Path) -> None:
+    """Train states and write them with their card (`<out>.json`, `<out>.md`).
+
+    Args:
+        name: Name of the training.
+        plan: YAML, see `wavefunction_plan.PlanFile`.
+        out: The weights, a zip archive.
+
+    Raises:
+        UserError: the plan is unfit, or a molecule is none for full CI.
+        NotConvergedError: a geometry has no state.
+    """
+    molecules = read_training(plan, name)
+    found, blocks = [], []
+    for molecule in molecules:
+        started, seed = time.process_time(), seed_number("wavefunction", molecule.system.id)
+        try:
+            trainer, variances = trained(molecule, seed)
+        except UnsupportedError as error:
+            raise UserError(
+                f"{plan}: {name}: {molecule.system.id}: {error}; take it out"
+            ) from error
+        spent = time.process_time() - started
+        held_out = candidates(molecule, seed + 1)[1:][
+            :: max(1, molecule.keys.candidates // HELD_OUT)
+        ]
+        found.append(trainer.states())
+        blocks.append(_told(molecule, trainer, variances, spent, errors(trainer, held_out)))
+    write_states(found, {"name": name}, out)
+    card = {
+        "name": name,
+        "sha256": file_sha256(out),
+        "bytes": out.stat().st_size,
+        "level_of_theory": "FCI",
+        "molecules": blocks,
+        "provenance": provenance.collect(),
+    }
+    write_json(out.with_suffix(".json"), card)
+    write_text(out.with_suffix(".md"), card_text(card))
+
+
+def _told(
+    plan: MoleculePlan,
+    trainer: Trainer,
+    variances: Sequence[float],
+    spent: float,
+    held_out: Mapping[str, float],
+) -> dict[str, Any]:
+    """What the card says of a molecule."""
+    i, j = np.triu_indices(len(trainer.numbers), 1)
+    return {
+        "id": plan.system.id,
+        "formula": formula_of(trainer.numbers),
+        "numbers": list(trainer.numbers),
+        **asdict(plan.keys),
+        "orbitals": trainer.orbitals,
+        "determinants": trainer.vectors[0].size,
+        "geometries": [
+            {
+                "distances_angstrom": [
+                    round(float(d), 6) for d in np.linalg.norm(place[i] - place[j], axis=1)
+                ],
+                "energy_ev": energy,
+                "new": new,
+            }
+            for place, energy, new in zip(
+                trainer.positions, trainer.energies, trainer.new, strict=True
+            )
+        ],
+        "states": len(trainer.vectors),
+        "least_overlap_eigenvalue": float(trainer.overlap_eigenvalues()[0]),
+        "largest_variances": list(variances),
+        "held_out": dict(held_out),
+        "processor_s": round(spent, 1),
+    }
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The model card for readers, from its JSON."""
+    rows = [
+        f"| {one['formula']} | {one['basis']} | {one['determinants']} | {one['points']} |"
+        f" {len(one['geometries'])} | {one['states']} |"
+        f" {one['lengths_angstrom'][0]:g}–{one['lengths_angstrom'][1]:g} |"
+        f" {1000 * one['held_out']['largest_energy_error_ev']:.3g} |"
+        f" {1000 * one['held_out']['force_mae_ev_per_angstrom']:.3g} |"
+        for one in card["molecules"]
+    ]
+    packages = card["provenance"]["packages"]
+    return "\n".join(
+        [
+            f"# {card['name']}",
+            "",
+            "States of full configuration interaction at a few geometries, whose lowest"
+            " combination is the energy at all others (docs/wavefunction.md). For these molecules"
+            " only. Licence: that of this project (MIT).",
+            "",
+            "| molecule | basis set | determinants | points | calculations | states | bonds (Å) |"
+            " largest energy error (meV) | force MAE (meV/Å) |",
+            "|---|---|---:|---|---:|---:|---:|---:|---:|",
+            *rows,
+            "",
+            "Errors are those against full CI at candidates of another seed, which are not trained"
+            " on. A calculation adds no state where the squared norm of what it has beyond the span"
+            " of the earlier ones is below `least_new` of the JSON.",
+            "",
+            f"* weights: {card['bytes']} bytes, sha256 `{card['sha256']}`",
+            "* training geometries, energies and variances: in the JSON beside this",
+            f"* training: {sum(one['processor_s'] for one in card['molecules']):.0f} s of processor"
+            " time",
+            f"* all again: `python -m pesbench train-wavefunction {card['name']} --plan"
+            " config/wavefunction_training.yaml --out FILE`",
+            f"* made: {card['provenance']['created']}, "
+            + ", ".join(f"{key} {value}" for key, value in packages.items()),
+            "",
+        ]
+    )
