@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
-.PHONY: run test setup benchmark weights-mace weights-testbed weights-apax study study-midsize data-study study-bsct \
+.PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
+	weights-wavefunction study study-midsize data-study study-bsct \
 	keep-bsct study-pages format clean
 
 run: $(STAMP)
@@ -39,6 +40,13 @@ weights-testbed: $(STAMP)
 	mkdir -p resources/weights
 	cp results/weights/testbed-*.pt results/weights/testbed-*.json \
 		results/weights/testbed-*.md resources/weights/
+
+# Interpolated wave functions (docs/wavefunction.md), minutes.
+weights-wavefunction: $(STAMP)
+	$(BIN)/snakemake weights_wavefunction --cores $(CORES) --configfile config/weights.yaml
+	mkdir -p resources/weights
+	cp results/weights/wavefunction-fci*.zip results/weights/wavefunction-fci*.json \
+		results/weights/wavefunction-fci*.md resources/weights/
 
 # The practitioner's experiment with apax (docs/apax.md), in an environment of its own (2.9 GB). All of it stays in
 # results/weights, with a registry of what is trained; what ships are the potentials that config/models.yaml names.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples import REPO
+from pesbench.core.family import family_of
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -76,8 +77,8 @@ def declared(path: Path) -> set[str]:
     place = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else ""
     within = place.removeprefix("models/families/")
     family = within.partition("/")[0].removesuffix(".py") if within != place else None
-    if family in EXTRAS:
-        return _names(family)
+    if family is not None and (extra := family_of(family).extra):
+        return _names(extra)
     pins = REPO / "envs" / f"{family}.txt"
     if pins.exists():  # a family without an extra has its environment alone
         return _names() | {

@@ -1,9 +1,11 @@
-# Training of the small potentials in resources/weights: `make weights-mace`, `weights-testbed`, `weights-apax`.
+# Training of the small potentials in resources/weights: `make weights-mace`, `weights-testbed`, `weights-apax`,
+# `weights-wavefunction`.
 
 from dataclasses import asdict
 
 from pesbench.testbed.variants import find_variant, read_variants
 from pesbench.training import apax_variants
+from pesbench.training.wavefunction_plan import read_trainings
 
 WEIGHTS = RESULTS.parent / "weights"
 MACE_OPTIONS = {"mace-mini": [], "mace-mini-zbl": ["--pair-repulsion"]}
@@ -15,6 +17,7 @@ SAMPLING = {
     "ethanol": "--only ethanol --temperatures-k 300 600 --interval-steps 20 --frames 500".split(),
 }
 APAX_FILE = Path("config/apax.yaml")
+WAVEFUNCTION_FILE = Path("config/wavefunction_training.yaml")
 # the reference, and the testbed's potentials with the same switches
 BESIDE_APAX = "gfn2-xtb testbed-base testbed-bounded testbed-zbl testbed-zbl-bounded".split()
 
@@ -149,7 +152,38 @@ rule train_apax:
         " --threads {threads:q} --out {output.weights:q} 2> {log:q}"
 
 
-# Names a user may ask for: `snakemake weights_mace`, `weights_testbed`, `weights_apax` and then `apax_models`.
+rule train_wavefunction:
+    input:
+        molecules="resources/fci/molecules.extxyz",
+    output:
+        weights=WEIGHTS / "{name}.zip",
+        card=WEIGHTS / "{name}.json",
+        page=WEIGHTS / "{name}.md",
+    log:
+        WEIGHTS / "logs" / "{name}.log",
+    wildcard_constraints:
+        name="wavefunction-.*",
+    conda:
+        BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
+    params:
+        **plain("pesbench.training.wavefunction"),
+        plan=where(WAVEFUNCTION_FILE),
+        # a change in another training is no reason to repeat this one
+        asked=lambda wildcards: as_text(
+            {
+                molecule: asdict(keys)
+                for molecule, keys in read_trainings(WAVEFUNCTION_FILE)[wildcards.name].items()
+            }
+        ),
+    shell:
+        "{params.python:q} -m pesbench train-wavefunction {wildcards.name:q} --plan {params.plan:q}"
+        " --threads {threads:q} --out {output.weights:q} 2> {log:q}"
+
+
+# Names a user may ask for: `snakemake weights_mace`, `weights_testbed`, `weights_wavefunction`, `weights_apax` and then
+# `apax_models`.
 rule weights_mace:
     input:
         expand(WEIGHTS / "{name}.{kind}", name=MACE_OPTIONS, kind=["model", "json", "md"]),
@@ -161,6 +195,13 @@ rule weights_testbed:
         lambda wildcards: expand(
             WEIGHTS / "{name}.{kind}", name=read_variants(TESTBED_FILE), kind=["pt", "json", "md"]
         ),
+    localrule: True
+
+
+rule weights_wavefunction:
+    input:
+        WEIGHTS / "wavefunction-fci.zip",
+        WEIGHTS / "wavefunction-fci-narrow.zip",
     localrule: True
 
 

@@ -18,9 +18,9 @@ from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.wavefunction.archive import States, write_states
+from pesbench.models.families.wavefunction.family import FAMILY
 from pesbench.models.families.wavefunction.frame import in_frame, is_linear
 from pesbench.models.families.wavefunction.full_ci import (
-    Solved,
     densities,
     solved,
     times_hamiltonian,
@@ -36,6 +36,7 @@ from pesbench.training.wavefunction_plan import (
     MoleculePlan,
     candidates,
     equidistant,
+    images,
     read_training,
 )
 
@@ -49,17 +50,21 @@ class Trainer:
         plan: The molecule.
 
     Attributes:
-        positions: Training geometries in Å in one orientation, each of shape (N, 3).
-        solutions: Energy and forces of each, eV and eV/Å.
+        positions: Training geometries in Å with their images, in one orientation, (N, 3) each.
+        energies: Full CI, eV.
+        forces: Full CI, eV/Å, each of shape (N, 3).
         vectors: Orthonormal vectors over Löwdin's orbitals.
         ranks: Their number after each calculation.
-        new: Squared norm of what each calculation has beyond the earlier ones.
+        new: Squared norm of what each calculation, without its images, has beyond earlier ones.
     """
 
     def __init__(self, plan: MoleculePlan) -> None:
         self.numbers = tuple(plan.system.numbers.tolist())
         self.basis = plan.keys.basis
         self._least_new = plan.keys.least_new
+        self._images = (
+            images(plan.system) if plan.keys.images else [tuple(range(len(self.numbers)))]
+        )
         self._turns = turns_with_the_molecule(self.numbers, self.basis)
         self._electrons = (sum(self.numbers) // 2,) * 2
         self.positions: list[NDArray[np.float64]] = []
@@ -86,32 +91,42 @@ class Trainer:
             return positions - positions.mean(axis=0)
         return in_frame(positions, self.positions[0]).positions
 
-    def add(self, positions: NDArray[np.float64]) -> Solved:
-        """Calculate full CI at a geometry in Å, and take its state in."""
+    def add(self, positions: NDArray[np.float64]) -> None:
+        """Calculate full CI at a geometry in Å, and take its state and those of its images in."""
         place = self.oriented(positions)
-        found = solved(self.numbers, self.basis, place / Bohr)
-        self.positions.append(place)
-        self.energies.append(found.energy * Hartree)
-        self.forces.append(-found.gradient * (Hartree / Bohr))
-        self.orbitals = found.orbitals.count
-        self._raw.append(found.vector)
-        rest = found.vector.copy()
-        for _ in range(2):  # twice is enough for orthogonality to rounding
-            for vector in self.vectors:
-                rest -= np.vdot(vector, rest) * vector
-        norm = float(np.vdot(rest, rest))
-        self.new.append(norm)
-        if norm >= self._least_new:
-            self._take(rest / np.sqrt(norm))
+        for number, order in enumerate(self._images):
+            image = self.oriented(place[list(order)])
+            # also of an image: its vector is that of the geometry over exchanged orbitals
+            found = solved(self.numbers, self.basis, image / Bohr)
+            self.positions.append(image)
+            self.energies.append(found.energy * Hartree)
+            self.forces.append(-found.gradient * (Hartree / Bohr))
+            self.orbitals = found.orbitals.count
+            norm = self._take(found.vector)
+            if number == 0:
+                self.new.append(norm)
         self.ranks.append(len(self.vectors))
-        return found
 
-    def _take(self, vector: NDArray[np.float64]) -> None:
-        self.vectors.append(vector)
-        for other in self.vectors:
-            one, two = densities(vector, other, self.orbitals, self._electrons)
-            self._one.append(one)
-            self._two.append(two)
+    def _take(self, vector: NDArray[np.float64]) -> float:
+        """Take a normalised vector in; returns the squared norm of what is new in it."""
+        self._raw.append(vector)
+        rest = vector.copy()
+        for _ in range(2):  # twice is enough for orthogonality to rounding
+            for other in self.vectors:
+                rest -= np.vdot(other, rest) * other
+        norm = float(np.vdot(rest, rest))
+        if norm >= self._least_new:
+            self.vectors.append(rest / np.sqrt(norm))
+            for other in self.vectors:
+                one, two = densities(self.vectors[-1], other, self.orbitals, self._electrons)
+                self._one.append(one)
+                self._two.append(two)
+        return norm
+
+    @property
+    def images(self) -> int:
+        """Number of geometries that a calculation stands for."""
+        return len(self._images)
 
     def overlap_eigenvalues(self) -> NDArray[np.float64]:
         """Eigenvalues of the overlap of the states as they were calculated, ascending."""
@@ -125,6 +140,7 @@ class Trainer:
             basis=self.basis,
             orbitals=self.orbitals,
             ranks=tuple(self.ranks),
+            images=len(self._images),
             positions=np.array(self.positions),
             energies=np.array(self.energies),
             forces=np.array(self.forces),
@@ -220,7 +236,7 @@ def train_wavefunction(name: str, plan: Path, out: Path) -> None:
     molecules = read_training(plan, name)
     found, blocks = [], []
     for molecule in molecules:
-        started, seed = time.process_time(), seed_number("wavefunction", molecule.system.id)
+        started, seed = time.process_time(), seed_number(FAMILY.name, molecule.system.id)
         try:
             trainer, variances = trained(molecule, seed)
         except UnsupportedError as error:
@@ -271,9 +287,13 @@ def _told(
                 "new": new,
             }
             for place, energy, new in zip(
-                trainer.positions, trainer.energies, trainer.new, strict=True
+                trainer.positions[:: trainer.images],
+                trainer.energies[:: trainer.images],
+                trainer.new,
+                strict=True,
             )
         ],
+        "images_of_each": trainer.images,
         "states": len(trainer.vectors),
         "least_overlap_eigenvalue": float(trainer.overlap_eigenvalues()[0]),
         "largest_variances": list(variances),
@@ -314,8 +334,7 @@ def card_text(card: Mapping[str, Any]) -> str:
             "* training geometries, energies and variances: in the JSON beside this",
             f"* training: {sum(one['processor_s'] for one in card['molecules']):.0f} s of processor"
             " time",
-            f"* all again: `python -m pesbench train-wavefunction {card['name']} --plan"
-            " config/wavefunction_training.yaml --out FILE`",
+            "* all again: `make weights-wavefunction`",
             f"* made: {card['provenance']['created']}, "
             + ", ".join(f"{key} {value}" for key, value in packages.items()),
             "",

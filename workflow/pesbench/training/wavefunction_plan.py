@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pesbench.files.molecules.reading import read_systems
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.validation import check_block, validate
 
+MOST_ATOMS = 8
 GREEDY, EQUIDISTANT, LISTED = "greedy", "equidistant", "list"
 
 
@@ -56,6 +58,12 @@ class MoleculeKeys:
         help="`greedy` ends when no candidate has a larger variance, in Hartree².",
         above=0,
         at_most=1,
+    )
+    images: bool = setting(
+        True,
+        help="Whether a calculation also counts with like atoms exchanged that the bond graph does "
+        "not distinguish, such as the hydrogens of water. The energy is then invariant under "
+        "this exchange.",
     )
     least_new: float = setting(
         1e-8,
@@ -147,6 +155,8 @@ def read_training(path: Path, name: str) -> list[MoleculePlan]:
         system = systems[molecule]
         if system.charge or system.spin != 1 or int(system.numbers.sum()) % 2:
             raise UserError(f"{place}: neutral singlets only")
+        if len(system.numbers) > MOST_ATOMS:
+            raise UserError(f"{place}: more than {MOST_ATOMS} atoms; full CI takes a few")
         if len(system.bonds) != len(system.numbers) - 1 or len(_walk(system)) < len(system.bonds):
             raise UserError(f"{place}: its bonds have to make one molecule without rings")
         plans.append(MoleculePlan(system, keys, _listed(system, keys, place)))
@@ -179,6 +189,23 @@ def _walk(system: System) -> list[tuple[int, int]]:
                 reached.append(end)
                 steps.append((start, end))
     return steps
+
+
+def images(system: System) -> list[tuple[int, ...]]:
+    """Orders of the atoms that keep elements and bonds as they are, the given one first.
+
+    Those of a molecule of two atoms are rotations, which the energy does not see.
+    """
+    count = len(system.numbers)
+    if count == 2:
+        return [(0, 1)]
+    bonds = {frozenset(bond) for bond in system.bonds.tolist()}
+    return [
+        order
+        for order in itertools.permutations(range(count))
+        if all(system.numbers[a] == system.numbers[k] for k, a in enumerate(order))
+        and all(frozenset((order[i], order[j])) in bonds for i, j in system.bonds.tolist())
+    ]
 
 
 def with_bonds(

@@ -34,17 +34,21 @@ _ARRAYS = ("positions", "energies", "forces", "one", "two")
 
 @dataclass(frozen=True)
 class States:
-    """What the training of one molecule leaves: T calculations that span R ≤ T states.
+    """What the training of one molecule leaves: T calculations, each with g − 1 images of it.
+
+    An image is the same geometry with like atoms exchanged, which needs no calculation of its own.
+    All of them span R ≤ T·g states.
 
     Attributes:
         numbers: Atomic numbers in the order of the training, shape (N,).
         basis: PySCF's name of the basis set.
         orbitals: Number n of its functions.
         ranks: The first t calculations span the first `ranks[t − 1]` states, T whole numbers.
-        positions: Training geometries in Å, shape (T, N, 3), in one orientation. The first gives
+        images: Number g of geometries a calculation.
+        positions: Training geometries in Å, shape (T·g, N, 3), in one orientation. The first gives
             the orientation of all.
-        energies: Full CI, eV, shape (T,).
-        forces: Full CI, eV/Å, shape (T, N, 3).
+        energies: Full CI, eV, shape (T·g,).
+        forces: Full CI, eV/Å, shape (T·g, N, 3).
         one: γ of pairs of states a ≥ b, row by row, shape (R(R+1)/2, n(n+1)/2).
         two: Γ of these pairs, shape (R(R+1)/2, m(m+1)/2) with m = n(n+1)/2.
     """
@@ -53,6 +57,7 @@ class States:
     basis: str
     orbitals: int
     ranks: tuple[int, ...]
+    images: int
     positions: NDArray[np.float64]
     energies: NDArray[np.float64]
     forces: NDArray[np.float64]
@@ -61,14 +66,14 @@ class States:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes that the arrays must have."""
-        calculations, atoms = len(self.ranks), len(self.numbers)
+        geometries, atoms = len(self.ranks) * self.images, len(self.numbers)
         states = self.ranks[-1]
         pairs = self.orbitals * (self.orbitals + 1) // 2
         rows = states * (states + 1) // 2
         return {
-            "positions": (calculations, atoms, 3),
-            "energies": (calculations,),
-            "forces": (calculations, atoms, 3),
+            "positions": (geometries, atoms, 3),
+            "energies": (geometries,),
+            "forces": (geometries, atoms, 3),
             "one": (rows, pairs),
             "two": (rows, pairs * (pairs + 1) // 2),
         }
@@ -87,8 +92,13 @@ def write_states(molecules: Sequence[States], made_of: Mapping[str, Any], path: 
         "version": VERSION,
         "made_of": dict(made_of),
         "molecules": [
-            {"numbers": one.numbers, "basis": one.basis, "orbitals": one.orbitals,
-             "ranks": one.ranks}
+            {
+                "numbers": one.numbers,
+                "basis": one.basis,
+                "orbitals": one.orbitals,
+                "ranks": one.ranks,
+                "images": one.images,
+            }
             for one in molecules
         ],
     }  # fmt: skip
@@ -150,11 +160,12 @@ def _molecule(archive: zipfile.ZipFile, number: int, block: Mapping[str, Any]) -
         str(block["basis"]),
         int(block["orbitals"]),
         tuple(int(rank) for rank in block["ranks"]),
+        int(block["images"]),
         **arrays,
     )
     steps = np.diff((0, *found.ranks))
-    if not (len(found.ranks) and found.ranks[0] == 1 and np.isin(steps, (0, 1)).all()):
-        raise ValueError(f"molecule {number}: `ranks` do not grow one by one from 1")
+    if not (steps.size and steps[0] > 0 and (steps >= 0).all() and (steps <= found.images).all()):
+        raise ValueError(f"molecule {number}: `ranks` do not grow as states are added")
     if not 0 < found.orbitals <= MOST_ORBITALS or not all(0 < z < 119 for z in found.numbers):
         raise ValueError(f"molecule {number}: no atoms, or more than {MOST_ORBITALS} orbitals")
     for name, shape in found.shapes().items():

@@ -33,10 +33,10 @@ class WavefunctionSettings(EntrySettings):
         "compare with.",
         choices=(STATES, ENERGIES),
     )
-    states: int | None = setting(
+    calculations: int | None = setting(
         None,
-        help="Number of training geometries of each molecule to use, the first of the file; "
-        "without this key all of them.",
+        help="Number of calculations of each molecule to use, the first of the file, with their "
+        "images; without this key all of them.",
         at_least=1,
         at_most=10_000,
     )

@@ -11,7 +11,6 @@ import itertools
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 LENGTHS = tuple(np.geomspace(0.03, 30, 25))  # 1/Å
 NOISES = (1e-10, 1e-8, 1e-6, 1e-4)  # variance, relative to the kernel's
@@ -56,12 +55,12 @@ class GaussianProcess:
             covariance = self._covariance(length)
             covariance[np.diag_indices(len(data))] += noise * (1 + 1 / length**2)
             try:
-                factor = cho_factor(covariance, lower=True)
+                factor = np.linalg.cholesky(covariance)
             except np.linalg.LinAlgError:
                 continue
-            weights = cho_solve(factor, data)
-            determinant = 2 * np.log(np.diag(factor[0])).sum()
-            likelihood = -len(data) / 2 * np.log(data @ weights / len(data)) - determinant / 2
+            weights = np.linalg.solve(covariance, data)
+            half_determinant = np.log(np.diag(factor)).sum()
+            likelihood = -len(data) / 2 * np.log(data @ weights / len(data)) - half_determinant
             if likelihood > best:
                 best, self.length, self.noise, self._weights = likelihood, length, noise, weights
 

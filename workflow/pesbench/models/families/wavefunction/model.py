@@ -26,7 +26,7 @@ class WavefunctionModel(FrameByFrame):
 
     Args:
         molecules: The states, one an elemental composition.
-        settings: `interpolates` and `states` of the entry.
+        settings: `interpolates` and `calculations` of the entry.
         details: For the provenance.
     """
 
@@ -69,11 +69,11 @@ class _Interpolated:
     """One molecule of a weight file."""
 
     def __init__(self, states: States, settings: Mapping[str, Any]) -> None:
-        used = settings.get("states")
+        used = settings.get("calculations")
         self._numbers = np.array(states.numbers)
         self._process = self._states = None
         if settings.get("interpolates") == ENERGIES:
-            some = slice(used)
+            some = slice(used and used * states.images)
             self._process = GaussianProcess(
                 states.positions[some], states.energies[some], states.forces[some]
             )
@@ -114,7 +114,9 @@ def load_wavefunction(settings: Mapping[str, Any], weights: Weights) -> Wavefunc
         "pyscf": version("pyscf"),
         "interpolates": settings.get("interpolates", STATES),
         "calculations": {
-            formula_of(one.numbers): min(settings.get("states") or len(one.ranks), len(one.ranks))
+            formula_of(one.numbers): min(
+                settings.get("calculations") or len(one.ranks), len(one.ranks)
+            )
             for one in molecules
         },
     }
