@@ -24,11 +24,11 @@ from pesbench.core.interface import Batch, Status, molecules_batch
 from pesbench.core.systems import System
 from pesbench.models.families.fci import FCIModel
 from pesbench.models.families.wavefunction.archive import read_states, write_states
-from pesbench.models.families.wavefunction.family import CONTENT
 from pesbench.models.families.wavefunction.frame import in_frame
 from pesbench.models.families.wavefunction.full_ci import solved
 from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.model import WavefunctionModel, load_wavefunction
+from pesbench.models.families.wavefunction.supported import CONTENT
 from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 from pesbench.models.weights import Weights, read_weights

@@ -98,17 +98,6 @@ def _add_training(stages: Stages) -> None:
     stage.add_argument("--out", action="output", required=True, help="the registry (YAML)")
     stage.set_defaults(run=_apax_models)
 
-    stage = stages.add_parser(
-        "train-wavefunction", help="calculate the states of family `wavefunction`"
-    )
-    stage.add_argument("name", help="name of the training")
-    stage.add_argument("--plan", type=Path, required=True,
-                       help="such as config/wavefunction_training.yaml")  # fmt: skip
-    stage.add_argument("--threads", type=threads, default=1)
-    stage.add_argument("--out", action="output", required=True,
-                       help="the weights (zip); their card is written beside them")  # fmt: skip
-    stage.set_defaults(run=_train_wavefunction)
-
     stage = stages.add_parser("train", help="train a potential of the testbed")
     stage.add_argument("name", help="name of the variant")
     stage.add_argument(
@@ -210,14 +199,6 @@ def _apax_models(arguments: argparse.Namespace) -> None:
         arguments.split,
         arguments.out,
     )
-
-
-def _train_wavefunction(arguments: argparse.Namespace) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before PySCF is imported
-    keep_freed_memory()
-    from pesbench.training.wavefunction import train_wavefunction
-
-    train_wavefunction(arguments.name, arguments.plan, arguments.out)
 
 
 def _train(arguments: argparse.Namespace) -> None:

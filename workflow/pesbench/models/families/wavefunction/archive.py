@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.text import quoted
 from pesbench.files.atomic import atomic_path
-from pesbench.models.families.wavefunction.family import CONTENT
+from pesbench.models.families.wavefunction.supported import CONTENT
 from pesbench.models.weights import Weights
 
 FORMAT, VERSION = "pesbench-wavefunction", 1

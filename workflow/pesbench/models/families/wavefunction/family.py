@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pesbench.core.family import EntrySettings, Family, LoadJob, WeightFormat
 from pesbench.core.interface import Model
 from pesbench.core.settings import ADDRESS, setting
-
-CONTENT = "wavefunctions.json"  # member of a weight file
-STATES, ENERGIES = "states", "energies"
+from pesbench.models.families.wavefunction.supported import CONTENT, ENERGIES, STATES
 
 
 @dataclass(frozen=True, kw_only=True)

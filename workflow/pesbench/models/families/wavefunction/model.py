@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, ModelInfo
 from pesbench.models.families.wavefunction.archive import States, read_states
-from pesbench.models.families.wavefunction.family import ENERGIES, STATES
 from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.kernel import GaussianProcess
-from pesbench.models.families.wavefunction.supported import check_state, formula_of
+from pesbench.models.families.wavefunction.supported import (
+    ENERGIES,
+    STATES,
+    check_state,
+    formula_of,
+)
 from pesbench.models.frame_by_frame import FrameByFrame, UnsupportedError
 from pesbench.models.weights import Weights
 

@@ -1,4 +1,4 @@
-"""Which molecules full CI is made for here, without its packages."""
+"""What full CI is made for here, and words of an entry and a file, without its packages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from ase.formula import Formula
 
 from pesbench.core.interface import Batch
 from pesbench.models.frame_by_frame import UnsupportedError
+
+CONTENT = "wavefunctions.json"  # member of a weight file
+STATES, ENERGIES = "states", "energies"  # what an entry interpolates
 
 
 def hill(formula: str) -> str:
