@@ -95,7 +95,8 @@ def test_only_the_merged_folder_is_written(shown):
     assert before == after
     folders = {str(path.parent.relative_to(out)) for path in matches(out, "**/*.json")}
     models = {"raw", "scored", "truth", "control-zero"}
-    sections = {f"sections/{name}" for name in ("association", "bonds", "dynamics", "pairs")}
+    shown_here = ("association", "atlas", "bonds", "dynamics", "pairs")
+    sections = {f"sections/{name}" for name in shown_here}
     assert folders == {".", *models, *sections, "raw/sections/bonds", "scored/sections/bonds"}
 
 

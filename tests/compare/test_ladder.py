@@ -1245,4 +1245,4 @@ def test_the_rule_asks_for_what_the_ladder_needs(tmp_path, repo):
     assert "--ladder mace-mini mace-mini-zbl " in made
     for stage in ("leaderboard", "page"):
         (line,) = (line for line in lines if f"-m pesbench {stage} " in line)
-        assert "--sections bonds dynamics vibrations association ladder " in line
+        assert "--sections bonds dynamics vibrations association atlas ladder " in line

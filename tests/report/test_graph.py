@@ -38,7 +38,10 @@ def a_run(ran=(), ladder=(), scored_only=()):
 
 
 def commands(run, files=None):
-    files = {"bonds": {name: [Path(f"r/{name}/0000.h5")] for name in ENTRIES}}
+    files = {
+        "bonds": {name: [Path(f"r/{name}/0000.h5")] for name in ENTRIES},
+        "dynamics": {name: [Path(f"r/{name}/d.h5")] for name in run.ran.get("dynamics", ())},
+    }
     for name in run.scored_only.get("bonds", ()):
         files["bonds"].pop(name)
     return graph.report_commands(
@@ -49,10 +52,14 @@ def commands(run, files=None):
 @pytest.mark.parametrize(
     ("run", "names"),
     [
-        (a_run(), ["bonds", "pairs", "parity"]),
-        (a_run(["dynamics"]), ["bonds", "dynamics", "association", "pairs", "parity"]),
-        (a_run(["vibrations"], ["a"]), ["bonds", "vibrations", "ladder", "pairs", "parity"]),
-        (a_run(scored_only=["a-again"]), ["bonds", "pairs"]),
+        (a_run(), ["bonds", "atlas", "pairs", "parity"]),
+        (a_run(["dynamics"]), ["bonds", "dynamics", "association", "atlas", "pairs", "parity"]),
+        (
+            a_run(["vibrations"], ["a"]),
+            ["bonds", "vibrations", "atlas", "ladder", "pairs", "parity"],
+        ),
+        (a_run(scored_only=["a-again"]), ["bonds", "atlas", "pairs"]),
+        (a_run(scored_only=[*ENTRIES]), ["bonds", "pairs"]),
     ],
 )
 def test_sections_are_those_that_a_run_has_tasks_before_comparisons(run, names):
@@ -61,7 +68,7 @@ def test_sections_are_those_that_a_run_has_tasks_before_comparisons(run, names):
 
 def test_perturbed_models_that_ran_dynamics_have_dose_and_response():
     run = ReportRun(ENTRIES, LEVEL, {"bonds": list(ENTRIES), "dynamics": ["bent"]})
-    assert graph.comparison_sections(run) == ["association", "dose", "pairs", "parity"]
+    assert graph.comparison_sections(run) == ["association", "atlas", "dose", "pairs", "parity"]
 
 
 def test_only_models_have_sections_of_their_own():
@@ -72,7 +79,7 @@ def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_ea
     run = a_run(["dynamics", "vibrations"], ["a"])
     made = commands(run)
     assert [words[0] for words in made] == [
-        *["model-section"] * 2, *["section"] * 3, *["compare"] * 4, "leaderboard", "page",
+        *["model-section"] * 2, *["section"] * 3, *["compare"] * 5, "leaderboard", "page",
     ]  # fmt: skip
     assert made[-1][made[-1].index("--sections") + 1 :] == graph.section_names(run)
     for words in made:
@@ -85,7 +92,7 @@ def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_ea
 
 def test_the_ladder_is_told_to_the_comparison_that_reads_it_alone():
     made = {words[1]: words for words in commands(a_run(["dynamics"], ["a"])) if "compare" in words}
-    assert list(made) == ["association", "ladder", "pairs", "parity"]
+    assert list(made) == ["association", "atlas", "ladder", "pairs", "parity"]
     assert made["ladder"][-2:] == ["--ladder", "a"]
     assert "--ladder" not in made["association"] + made["parity"]
 
@@ -94,14 +101,14 @@ def test_what_ranks_and_who_takes_part_is_told_to_every_section_across_models():
     told = {"rank_by": "force_mae", "entry_coverage": 0.75}
     run = ReportRun(ENTRIES, LEVEL, {"bonds": list(ENTRIES)}, **told)
     made = [parser().parse_args(w) for w in commands(run) if w[0] in ("section", "compare")]
-    assert [one.stage for one in made] == ["section", "compare", "compare"]
+    assert [one.stage for one in made] == ["section", "compare", "compare", "compare"]
     for one in made:
         assert {name: getattr(one, name) for name in told} == told
 
 
 def test_one_model_is_compared_with_none():
     few = {name: ENTRIES[name] for name in ("a", "bent", "ref", "zero")}
-    assert graph.section_names(ReportRun(few, LEVEL, {"bonds": list(few)})) == ["bonds"]
+    assert graph.section_names(ReportRun(few, LEVEL, {"bonds": list(few)})) == ["bonds", "atlas"]
 
 
 def test_a_model_with_scores_only_is_asked_for_no_file():

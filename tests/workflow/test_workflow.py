@@ -207,8 +207,9 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
     finally:
         registry.write_text(before)
     once = ("entry", "score", "model_section", "leaderboard", "page", "describe")
-    # the scans are two shards; sections tell of all models, and so do association, ladder and pairs
-    more = {"run_on_cpu": 2, "section": 3, "compare": 3}
+    # the scans are two shards; sections tell of all models, and so do association, atlas, ladder
+    # and pairs
+    more = {"run_on_cpu": 2, "section": 3, "compare": 4}
     assert jobs == dict.fromkeys(once, 1) | more
 
 

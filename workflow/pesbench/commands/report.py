@@ -246,6 +246,7 @@ def _compare(arguments: argparse.Namespace) -> None:
                 for task, what in ANSWERS.items()
             },
             scan_set=scan_set.name,
+            scan_set_file=scan_set.path,
             made=provenance.describe(scan_set.sha256),
             rank_by=arguments.rank_by,
             entry_coverage=arguments.entry_coverage,

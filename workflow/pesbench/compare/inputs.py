@@ -18,15 +18,17 @@ from pesbench.core.found import default_rank_by
 from pesbench.core.section import ENTRY_COVERAGE
 from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
+from pesbench.tasks.bonds.breaks import wall_gives_way
 from pesbench.tasks.bonds.kinds import of_published_kind
-from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS
+from pesbench.tasks.bonds.score import ENERGY_METRICS, FORCE_METRICS, curve_faults
 from pesbench.tasks.bonds.shared import entry_reasons, shared_scores, wide_scores
 from pesbench.tasks.dynamics.board import dynamics_columns, main_runs, survivors
 from pesbench.tasks.dynamics.stored import Trajectories
 
 __all__ = [
-    "ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "Trajectories", "dynamics_columns",
-    "entry_reasons", "main_runs", "shared_scores", "survivors", "wide_scores",
+    "ENERGY_METRICS", "FORCE_METRICS", "CompareInputs", "Trajectories", "curve_faults",
+    "dynamics_columns", "entry_reasons", "main_runs", "shared_scores", "survivors",
+    "wall_gives_way", "wide_scores",
 ]  # fmt: skip
 
 
@@ -42,6 +44,7 @@ class CompareInputs:
         evaluations: Files of the models whose evaluations are compared, by name.
         trajectories: Files of the models whose trajectories are compared, by name.
         scan_set: Name of the scan set.
+        scan_set_file: The scan set itself; None where a test needs none.
         made: Names and values that say how the section is made, for texts of its own.
         rank_by: Metric that ranks the models.
         entry_coverage: Least share of the planned scans that a model has to have scores of, to take
@@ -55,6 +58,7 @@ class CompareInputs:
     evaluations: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     trajectories: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     scan_set: str = ""
+    scan_set_file: Path | None = None
     made: Sequence[tuple[str, str]] = ()
     rank_by: str = field(default_factory=default_rank_by)
     entry_coverage: float = ENTRY_COVERAGE
