@@ -119,7 +119,7 @@ study-pages: $(STAMP)
 		resources/study/midsize)
 	$(if $(SCAN_SET),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/bsct_spice \
 		--scan-set "$(SCAN_SET)")
-	rm -f resources/study/*/leaderboard.html
+	rm -rf resources/study/*/leaderboard.html resources/study/*/explorer
 	PYTHONPATH=workflow $(BIN)/python tests/helpers/readme_table.py
 
 setup: $(STAMP)

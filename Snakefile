@@ -65,6 +65,7 @@ BUILT = [
     RESULTS / "leaderboard.md",
     RESULTS / "leaderboard.html",
     RESULTS / "models.json",
+    RESULTS / graph.EXPLORER,
     *SCORES,
     *SECTIONS,
     *MODEL_SECTIONS,

@@ -97,7 +97,8 @@ def test_only_the_merged_folder_is_written(shown):
     models = {"raw", "scored", "truth", "control-zero"}
     shown_here = ("association", "atlas", "bonds", "dynamics", "pairs")
     sections = {f"sections/{name}" for name in shown_here}
-    assert folders == {".", *models, *sections, "raw/sections/bonds", "scored/sections/bonds"}
+    own = {"raw/sections/bonds", "scored/sections/bonds"}
+    assert folders == {".", "explorer", *models, *sections, *own}
 
 
 class _Tags(HTMLParser):

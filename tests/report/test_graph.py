@@ -79,7 +79,7 @@ def test_the_command_line_takes_every_command_in_the_order_in_which_they_need_ea
     run = a_run(["dynamics", "vibrations"], ["a"])
     made = commands(run)
     assert [words[0] for words in made] == [
-        *["model-section"] * 2, *["section"] * 3, *["compare"] * 5, "leaderboard", "page",
+        *["model-section"] * 2, *["section"] * 3, *["compare"] * 5, *graph.BOARDS,
     ]  # fmt: skip
     assert made[-1][made[-1].index("--sections") + 1 :] == graph.section_names(run)
     for words in made:

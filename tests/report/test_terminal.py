@@ -56,6 +56,10 @@ def test_the_first_models_and_the_page_are_named(tmp_path):
     assert [line.split()[1] for line in lines[1:6]] == [f"m-{k}" for k in range(1, 6)]
     assert lines[1].split() == ["1", "m-1", "54", "54", "21", "1.2", "0.35"]
     assert lines[6:] == ["and 3 more models", f"page: {tmp_path / 'leaderboard.html'}"]
+    explorer = tmp_path / "explorer" / "index.html"
+    explorer.parent.mkdir()
+    explorer.touch()
+    assert summary(tmp_path).splitlines()[8:] == [f"explorer: {explorer}"]
 
 
 def test_a_board_without_a_scored_model_is_shown(tmp_path):

@@ -138,7 +138,7 @@ rule leaderboard:
         BASE_ENVIRONMENT
     params:
         **plain("pesbench.report.tables", *BOARD),
-        words=where(graph.board_command(RESULTS, REPORT, scan_set=SCAN_SET, page=False)),
+        words=where(graph.board_command(RESULTS, REPORT, "leaderboard", scan_set=SCAN_SET)),
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"
 
@@ -162,6 +162,36 @@ rule page:
         BASE_ENVIRONMENT
     params:
         **plain("pesbench.report.page", "pesbench.report.answer", *BOARD, *UNASKED),
-        words=where(graph.board_command(RESULTS, REPORT, scan_set=SCAN_SET, page=True)),
+        words=where(graph.board_command(RESULTS, REPORT, "page", scan_set=SCAN_SET)),
+    shell:
+        "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"
+
+
+# A folder that opens in a browser: the page with every scan and trajectory behind its numbers.
+rule explorer:
+    input:
+        scan_set=SCAN_SET,
+        sections=SECTIONS,
+        of_models=MODEL_SECTIONS,
+        scores=SCORES,
+        answers=EXPLORED,
+        record=RESULTS / "models.json",
+    output:
+        directory(RESULTS / graph.EXPLORER),
+    log:
+        RESULTS / "logs" / "explorer.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        **plain(
+            "pesbench.report.explorer.folder",
+            "pesbench.report.answer",
+            *EXPLORERS,
+            *BOARD,
+            *UNASKED,
+        ),
+        assets=graph.explorer_assets(),
+        words=where(graph.board_command(RESULTS, REPORT, "explorer", scan_set=SCAN_SET)),
     shell:
         "{params.python:q} -m pesbench {params.words:q} 2> {log:q}"

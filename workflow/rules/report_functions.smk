@@ -2,7 +2,7 @@
 # comparison is named here.
 
 from pesbench.compare.comparison import comparison_module, comparisons, section_module
-from pesbench.core.found import stage_module
+from pesbench.core.found import has_stage, stage_module
 from pesbench.models.record import description
 from pesbench.report import graph
 
@@ -12,6 +12,15 @@ COMPARISON_SECTIONS = graph.comparison_sections(REPORT)
 SECTIONS = [RESULTS / graph.SECTIONS / name for name in graph.section_names(REPORT)]
 MODEL_SECTIONS = [
     graph.model_section_folder(RESULTS, task, model) for task, model in graph.model_sections(REPORT)
+]
+EXPLORED_TASKS = [name for name in RUN.tasks if has_stage(name, "explorer")]
+EXPLORERS = [stage_module(name, "explorer") for name in EXPLORED_TASKS]
+EXPLORED = [
+    file
+    for task in EXPLORED_TASKS
+    for model in RUN.tasks[task].models
+    if model not in CONTROLS
+    for file in answers(task, model)
 ]
 SKIPPED = [RESULTS / "skipped.csv"] if RUN.source == "molecules" else []
 RANKING = [RUN.rank_by, RUN.entry_coverage]

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from pesbench.core.section import Section
     from pesbench.files.scan_set import ScanSet
     from pesbench.report.inputs import RunScores
-    from pesbench.report.sections import StoredSection
 
-MERGED, SKIPPED, MODELS = "merged.json", "skipped.csv", "models.json"
+SKIPPED, MODELS = "skipped.csv", "models.json"
 _LADDER = "models of the design ladder, the baseline first"
 
 
@@ -284,29 +283,16 @@ def answers_by_model(
     return found
 
 
-def _sections(arguments: argparse.Namespace, scan_set: ScanSet) -> list[StoredSection]:
-    """The sections of a folder of results, and where those of a merged one are from."""
-    from pesbench.report import merged
-    from pesbench.report.board import read_sections
-
-    found = read_sections(arguments.results, scan_set, arguments.sections)
-    manifest = arguments.results / MERGED
-    return [*found, *([merged.section(manifest)] if manifest.is_file() else [])]
-
-
-def _title(scan_set: ScanSet) -> str:
-    return f"{scan_set.name}: smoothness against {scan_set.level_of_theory}"
-
-
 def _leaderboard(arguments: argparse.Namespace) -> None:
     from pesbench.files import provenance
     from pesbench.files.scan_set import ScanSet
     from pesbench.report import choice
     from pesbench.report import tables as text
     from pesbench.report.board import board_of
+    from pesbench.report.content import sections_of, title_of
 
     with ScanSet(arguments.scan_set) as scan_set:
-        sections = _sections(arguments, scan_set)
+        sections = sections_of(arguments.results, scan_set, arguments.sections)
         dropped = [i for i in scan_set.ids if scan_set.quality(i)[0] == "dropped"]
         made = [
             ("dropped by the gate on references, not planned", ", ".join(dropped) or "no scan"),
@@ -314,7 +300,7 @@ def _leaderboard(arguments: argparse.Namespace) -> None:
         ]
         csv, md = (arguments.results / name for name in LEADERBOARD)
         board = board_of(sections)
-        text.write(board, csv, md, _title(scan_set), made, sections, about=choice.section(board))
+        text.write(board, csv, md, title_of(scan_set), made, sections, about=choice.section(board))
 
 
 def _page(arguments: argparse.Namespace) -> None:
@@ -322,21 +308,18 @@ def _page(arguments: argparse.Namespace) -> None:
     from pesbench.files.atomic import write_text
     from pesbench.files.scan_set import ScanSet
     from pesbench.report import choice, page
-    from pesbench.report.answer import sentences
     from pesbench.report.board import board_of, model_sections_of
+    from pesbench.report.content import answers_of, sections_of, title_of
 
     with ScanSet(arguments.scan_set) as scan_set:
-        sections = _sections(arguments, scan_set)
+        sections = sections_of(arguments.results, scan_set, arguments.sections)
         board = board_of(sections)
-        there = {one.name for one in sections}
-        answers = [one.answer for one in sections if one.answer]
-        answers += [c.unasked for c in comparisons().values() if c.unasked and c.name not in there]
         skipped = arguments.results / SKIPPED
         html = page.render(
             board,
-            title=_title(scan_set),
+            title=title_of(scan_set),
             facts=page.facts_of(scan_set),
-            answers=sentences(board, answers),
+            answers=answers_of(board, sections),
             skipped=page.read_skipped(skipped) if skipped.is_file() else None,
             sections=sections,
             about=choice.section(board),

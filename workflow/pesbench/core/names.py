@@ -16,7 +16,9 @@ LONGEST_NAME = 120  # bytes, of a scan or system; file systems take 255, and suf
 SHOWN_NAMES = 12  # of those known, in a message
 LONGEST_MODEL = 100  # characters, of a model or scan set
 # what a run writes beside the folders of its models, and beside those of its scan sets
-IN_RESULTS = frozenset({"benchmarks", "inputs", "logs", "reference", "relax", "sections"})
+IN_RESULTS = frozenset(
+    {"benchmarks", "explorer", "inputs", "logs", "reference", "relax", "sections"}
+)
 BESIDE_RESULTS = frozenset({"environments", "weights"})
 _FIT = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*")
 _FILE = re.compile(r"\.(csv|extxyz|h5|html|json|md|parquet|part|png|tsv|txt|ya?ml)$", re.IGNORECASE)

@@ -8,6 +8,7 @@ The folder holds
     score.py      score(job: ScoreJob) -> DataFrame: pure analysis of stored files
     section.py    section(inputs: SectionInputs) -> Section: what a reader is told
     model_section.py  model_section(job: ScoreJob, scores: DataFrame) -> Section: optional
+    explorer.py   explorer(job: ExplorerJob) -> dict: optional, data of the explorer
     prepare.py    prepare(job: PrepareJob): optional, inputs that all models share
     results.py    results(path) -> StoredResults: optional, for files of results that are not a
                   group an item (`pesbench.files.stored_results`)

@@ -15,6 +15,9 @@ from pesbench.core.found import has_stage, tasks
 SECTIONS = "sections"
 LEADERBOARD = ("leaderboard.csv", "leaderboard.md")
 PAGE = "leaderboard.html"
+_ASSETS = Path(__file__).parent / "explorer" / "assets" / "sources.sha256"
+EXPLORER = "explorer"
+BOARDS = ("leaderboard", "page", "explorer")  # commands that show all models
 
 
 def task_sections(run: ReportRun) -> list[str]:
@@ -129,10 +132,22 @@ def compare_command(
     return words
 
 
-def board_command(folder: Path, run: ReportRun, *, scan_set: Path, page: bool) -> list[str]:
-    """Words of the command that makes the leaderboard, or the page, from sections."""
+def board_command(folder: Path, run: ReportRun, what: str, *, scan_set: Path) -> list[str]:
+    """Words of the command that makes the leaderboard, the page or the explorer from sections.
+
+    Args:
+        folder: Folder of results.
+        run: Run of the report.
+        what: One of `BOARDS`.
+        scan_set: Scan set file.
+    """
     places = ["--results", str(folder), "--scan-set", str(scan_set)]
-    return ["page" if page else "leaderboard", *places, "--sections", *section_names(run)]
+    return [what, *places, "--sections", *section_names(run)]
+
+
+def explorer_assets() -> str:
+    """Digest of the sources that the page of the explorer is built from."""
+    return _ASSETS.read_text(encoding="ascii").strip()
 
 
 def strict_command(folder: Path, run: ReportRun, *, scan_set: Path, models_file: Path) -> list[str]:
@@ -150,9 +165,10 @@ def report_commands(
 ) -> list[list[str]]:
     """Arguments of `python -m pesbench` that make the report of a folder of results, in order.
 
-    First the sections of models, then those of tasks and comparisons, then leaderboard and page.
+    First the sections of models, then those of tasks and comparisons, then leaderboard, page and
+    explorer.
     The length of the list is the number of jobs of the report. What stands in `merged.json` and
-    `skipped.csv` of the folder is found by leaderboard and page themselves.
+    `skipped.csv` of the folder is found by these themselves.
 
     Args:
         folder: Folder of results, with `<model>/scores/<task>.parquet` of every model of `run.ran`.
@@ -174,5 +190,5 @@ def report_commands(
         compare_command(folder, run, name, files=files, **places)
         for name in comparison_sections(run)
     ]
-    boards = (board_command(folder, run, scan_set=scan_set, page=page) for page in (False, True))
+    boards = (board_command(folder, run, what, scan_set=scan_set) for what in BOARDS)
     return [*commands, *boards]

@@ -1,4 +1,4 @@
-"""Summary of a finished run on the terminal: the first models, and the path of the page."""
+"""Summary of a finished run on the terminal: the first models, and paths of page and explorer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = {
 
 
 def summary(results: Path) -> str:
-    """The first rows of the leaderboard and the path of the page.
+    """The first rows of the leaderboard and the paths of page and explorer.
 
     Args:
         results: Folder of a scan set's results.
@@ -40,7 +40,9 @@ def summary(results: Path) -> str:
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     if len(models) > ROWS:
         lines.append(f"and {len(models) - ROWS} more models")
-    return "\n".join([*lines, f"page: {page}"])
+    explorer = results / "explorer" / "index.html"
+    shown = [f"explorer: {explorer}"] if explorer.is_file() else []
+    return "\n".join([*lines, f"page: {page}", *shown])
 
 
 def _cell(text: str, form: str) -> str:

@@ -1,0 +1,56 @@
+// A section of a task or a comparison as its manifest has it: sentence, tables, figures, notes.
+
+import { piece } from "./data.js";
+import { fill, h, table } from "./dom.js";
+import { address } from "./state.js";
+
+export async function section(index, place, name, { model = "" } = {}) {
+  let found;
+  try {
+    found = await piece(name);
+  } catch (error) {
+    fill(place, h("p", { class: "problem" }, error.message));
+    return;
+  }
+  const models = new Set(index.rows.filter((row) => row.role !== "control").map((row) => row.model));
+  const scans = new Set((index.tasks.bonds?.scans.rows ?? []).map((row) => row[0]));
+  const link = (text) => {
+    if (models.has(text)) return h("a", { href: address("model", [text]) }, text);
+    if (scans.has(text)) return h("a", { href: model ? address("model", [model], { scan: text }) : address("scan", [text]) }, text);
+    return text;
+  };
+  fill(place, h("h3", {}, found.title), found.sentence ? h("p", {}, found.sentence) : null,
+    found.tables.map((one) => [
+      one.title ? h("h4", {}, one.title) : null, one.notes.map((note) => h("p", { class: "note" }, note)),
+      one.rows.length ? [
+        table(one.columns.map((title, k) => ({
+          name: title, title, left: !looksNumeric(one.rows, k), header: k === 0, value: (row) => sortable(row[k]), cell: (row) => link(row[k]),
+        })), one.rows, { caption: one.title || found.title }),
+        h("p", { class: "links" }, h("a", { href: `${found.folder}/${encodeURIComponent(one.file)}`, download: "" }, `${one.file}`)),
+      ] : null,
+    ]),
+    found.figures.map((one) => h("figure", {},
+      h("img", { src: `${found.folder}/${encodeURIComponent(one.file)}`, alt: one.caption, loading: "lazy" }),
+      h("figcaption", {}, one.caption, " ", h("a", { href: `${found.folder}/${encodeURIComponent(one.file)}`, download: "" }, one.file)))),
+    found.notes.map((note) => h("p", { class: "note" }, note)));
+}
+
+// The number that a cell begins with, else its text.
+function sortable(text) {
+  const plain = text.replace(/[\u202f\u00a0]/g, "").replace("−", "-");
+  const found = /^[-+]?\d+(\.\d+)?(e[-+]?\d+)?/i.exec(plain);
+  if (found) return Number(found[0]);
+  return text === "n/a" || text === "–" ? null : text;
+}
+
+const looksNumeric = (rows, k) => rows.every((row) => typeof sortable(row[k]) !== "string");
+
+export async function sections(index, place, name) {
+  const all = index.sections;
+  const chosen = all.find((one) => one.name === name) ?? null;
+  const body = h("div");
+  fill(place, h("h2", {}, "Sections"),
+    h("ul", { class: "tabs" }, all.map((one) => h("li", {}, h("a", { href: address("section", [one.name]), "aria-current": one === chosen ? "page" : null }, one.title)))), body);
+  if (chosen) await section(index, body, chosen.piece);
+  else fill(body, all.map((one) => [h("h3", {}, h("a", { href: address("section", [one.name]) }, one.title)), h("p", {}, one.sentence)]));
+}

@@ -1,0 +1,238 @@
+// Tests of the explorer in a real browser: `node test/page.mjs CHROMIUM FOLDER HOSTILE_FOLDER`.
+// Prints one JSON object: what failed, by case, "" where nothing did. tests/report/test_explorer_page.py runs it.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+
+const [executablePath, folder, hostile] = process.argv.slice(2);
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const WAIT = 30_000;
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"] });
+
+async function open(hash, { at = folder, width = 1400, scheme = "light", ready = "main h2" } = {}) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme, acceptDownloads: true, bypassCSP: false });
+  context.setDefaultTimeout(WAIT);
+  const page = await context.newPage();
+  page.problems = [];
+  page.on("console", (message) => { if (message.type() === "error") page.problems.push(message.text()); });
+  page.on("pageerror", (error) => page.problems.push(String(error.stack)));
+  page.on("dialog", (dialog) => { page.problems.push(`dialog ${dialog.message()}`); dialog.dismiss(); });
+  page.on("request", (request) => { if (!/^(file|data|blob):/.test(request.url())) page.problems.push(`request ${request.url()}`); });
+  await page.goto(pathToFileURL(`${at}/index.html`).href + hash);
+  await page.waitForSelector(ready);
+  return page;
+}
+
+const column = (page, k, region = 0) => page.evaluate(([n, r]) =>
+  [...document.querySelectorAll("main section[aria-label=Leaderboard] .scroll")[r].querySelectorAll("tbody tr")].map((row) => row.cells[n].textContent), [k, region]);
+const models = (page) => column(page, 1);
+const saved = async (page, name) => {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name }).first().click()]);
+  return readFileSync(await download.path(), "utf8");
+};
+const ready = { ready: ".readout table" };
+
+async function severe(page) {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  return found.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${one.id}: ${one.nodes[0].html.slice(0, 200)} ${one.nodes[0].failureSummary}`);
+}
+
+const CASES = {
+  async "the answer and the leaderboard open from disk"() {
+    const page = await open("");
+    assert.ok((await page.textContent(".answers")).includes("ranked models"));
+    assert.deepEqual(await models(page), ["theirs", "ours", "truth"]);
+    return page;
+  },
+  async "columns sort by click and by keyboard"() {
+    const page = await open("");
+    const head = page.locator("section[aria-label=Leaderboard] th", { hasText: /^FSD \(/ });
+    await head.locator("button").click();
+    assert.equal(await head.getAttribute("aria-sort"), "ascending");
+    assert.deepEqual(await models(page), ["truth", "theirs", "ours"]);
+    await head.locator("button").press("Enter");
+    assert.equal(await head.getAttribute("aria-sort"), "descending");
+    assert.deepEqual(await models(page), ["ours", "theirs", "truth"]);
+    assert.match(page.url(), /sort=fsd_full/);
+    return page;
+  },
+  async "rows are filtered by text and role, and controls stand as lines"() {
+    const page = await open("");
+    await page.fill("input[name=q]", "their");
+    assert.deepEqual(await models(page), ["theirs"]);
+    await page.fill("input[name=q]", "");
+    await page.check("input[name=role-control]");
+    assert.ok((await models(page)).includes("control-zero"));
+    await page.selectOption("select[name=against]", "control-zero");
+    assert.ok(await page.locator(".bar .control").count() > 0);
+    return page;
+  },
+  async "an address brings back what it shows"() {
+    const page = await open("");
+    await page.check("input[name=role-control]");
+    await page.locator("summary", { hasText: "Own ranking" }).click();
+    await page.fill("input[name=w-force_mae]", "2");
+    await page.locator("summary", { hasText: "Columns" }).click();
+    await page.uncheck("input[name=col-fsd_compress]");
+    const before = await page.evaluate(() => document.querySelector("main section[aria-label=Leaderboard] table").innerText);
+    assert.match(before, /own rank/);
+    assert.doesNotMatch(before, /compressed/);
+    const again = await open(new URL(page.url()).hash);
+    assert.equal(await again.evaluate(() => document.querySelector("main section[aria-label=Leaderboard] table").innerText), before);
+    await again.context().close();
+    return page;
+  },
+  async "explanations show on focus and on click"() {
+    const page = await open("");
+    await page.locator("section[aria-label=Leaderboard] th", { hasText: /^FSD \(/ }).locator("button").focus();
+    assert.match(await page.textContent("[role=tooltip]"), /Force Smoothness Deviation/);
+    await page.keyboard.press("Escape");
+    assert.equal(await page.isVisible("[role=tooltip]"), false);
+    return page;
+  },
+  async "numbers are copied with full precision"() {
+    const page = await open("");
+    const copied = await page.evaluate(() => {
+      const table = document.querySelector("main section[aria-label=Leaderboard] table");
+      getSelection().selectAllChildren(table.tBodies[0].rows[1]);
+      const data = new DataTransfer();
+      table.dispatchEvent(new ClipboardEvent("copy", { clipboardData: data, bubbles: true, cancelable: true }));
+      return data.getData("text/plain");
+    });
+    assert.match(copied, /ours\t.*\d\.\d{8,}/s);
+    return page;
+  },
+  async "the curves of a scan follow the cursor, and a model is switched on"() {
+    const page = await open("#/model/ours", ready);
+    await page.locator("button.link", { hasText: "C-O/c" }).click();
+    await page.waitForFunction(() => document.querySelector(".panel h3")?.textContent.startsWith("C-O/c"));
+    await page.waitForSelector(".readout table");
+    assert.match(page.url(), /scan=C-O%2Fc/);
+    const box = await page.locator(".plot .u-over").first().boundingBox();
+    const captions = new Set();
+    for (const share of [0.15, 0.5, 0.85]) {
+      await page.mouse.move(box.x + share * box.width, box.y + box.height / 2);
+      captions.add(await page.textContent(".readout caption"));
+    }
+    assert.equal(captions.size, 3);
+    assert.equal(await page.locator(".readout tbody tr").count(), 2);
+    await page.check("input[name=curve-theirs]");
+    assert.equal(await page.locator(".readout tbody tr").count(), 3);
+    assert.match(page.url(), /m=ours%2Ctheirs/);
+    const before = await page.textContent(".readout caption");
+    await page.locator("input[name=frame]").press("ArrowLeft");
+    assert.notEqual(await page.textContent(".readout caption"), before);
+    return page;
+  },
+  async "a permalink opens a scan at a frame with its models"() {
+    const page = await open("#/scan/C-N%2Fb?m=theirs,ours&frame=3", ready);
+    await page.waitForSelector(".readout tbody tr:nth-child(3)");
+    assert.match(await page.textContent(".readout caption"), /frame 3:/);
+    return page;
+  },
+  async "a molecule is drawn, with forces"() {
+    const page = await open("#/molecule/b", ready);
+    await page.waitForSelector(".molecule canvas");
+    await page.waitForTimeout(1000);
+    const colours = await page.evaluate(() => {
+      const canvas = document.querySelector(".molecule canvas");
+      const copy = document.createElement("canvas");
+      [copy.width, copy.height] = [canvas.width, canvas.height];
+      return new Promise((resolve) => requestAnimationFrame(() => {
+        document.querySelector("input[name=frame]").dispatchEvent(new Event("input")); // draws anew
+        const context = copy.getContext("2d");
+        context.drawImage(canvas, 0, 0);
+        const { data } = context.getImageData(0, 0, copy.width, copy.height);
+        const seen = new Set();
+        for (let k = 0; k < data.length; k += 4) seen.add(`${data[k]},${data[k + 1]},${data[k + 2]}`);
+        resolve(seen.size);
+      }));
+    });
+    assert.ok(colours > 20, `${colours} colours`);
+    assert.match(await page.textContent(".structure"), /the longest/);
+    return page;
+  },
+  async "a scan is downloaded as CSV and extxyz, with the command that makes it again"() {
+    const page = await open("#/model/ours?scan=C-O%2Fc", ready);
+    const csv = (await saved(page, /CSV/)).trim().split("\n");
+    assert.equal(csv.length, 14);
+    assert.match(csv[0], /^frame,coordinate_angstrom,energy_ev reference,/);
+    const frames = (await saved(page, /extxyz/)).trim().split("\n");
+    assert.equal(frames.length, 13 * 4);
+    assert.match(frames[1], /scan="C-O\/c"/);
+    return page;
+  },
+  async "sections and other views open"() {
+    for (const [hash, text] of [["#/models", "Models"], ["#/molecules", "C-N/b"], ["#/section/bonds", "Sections"], ["#/model/nobody", "No such model"], ["#/nothing", "Leaderboard"]]) {
+      const page = await open(hash);
+      await page.waitForFunction((wanted) => document.querySelector("main").innerText.includes(wanted), text);
+      assert.deepEqual(page.problems, [], hash);
+      await page.context().close();
+    }
+  },
+  async "a narrow window needs no scrolling to the side"() {
+    for (const hash of ["", "#/model/ours", "#/scan/C-N%2Fb", "#/molecules", "#/section/bonds"]) {
+      const page = await open(hash, { width: 400 });
+      await page.waitForTimeout(500);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 400, hash);
+      await page.context().close();
+    }
+  },
+  async "nothing serious for axe-core, in light and dark"() {
+    const all = [];
+    for (const [hash, how] of [["", {}], ["#/model/ours", ready], ["#/section/bonds", {}], ["#/molecules", {}]]) {
+      const page = await open(hash, how);
+      for (const colorScheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme });
+        await page.waitForTimeout(300);
+        all.push(...(await severe(page)).map((one) => `${hash} ${colorScheme} ${one}`));
+      }
+      await page.context().close();
+    }
+    assert.deepEqual(all, []);
+  },
+  async "what is hostile is shown as text"() {
+    for (const hash of ["", "#/model/raw", "#/models", "#/molecules", "#/molecule/c?m=raw", "#/scan/C-O%2Fc?m=scored", "#/section/bonds", "#/section/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "#/model/%3Cscript%3Ealert(1)%3C%2Fscript%3E"]) {
+      const page = await open(hash, { at: hostile });
+      await page.waitForTimeout(700);
+      assert.deepEqual(page.problems, [], hash);
+      const odd = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((one) =>
+        ["SCRIPT", "IFRAME", "OBJECT", "EMBED", "FORM"].includes(one.tagName) && !one.classList.contains("tools")
+        || [...one.attributes].some((a) => a.name.startsWith("on"))
+        || (one.tagName === "IMG" && !one.getAttribute("src").startsWith("sections/"))
+        || (one.tagName === "A" && one.hasAttribute("href") && !/^(#\/|sections\/|leaderboard\.)/.test(one.getAttribute("href")))).map((one) => one.outerHTML.slice(0, 200)));
+      assert.deepEqual(odd, [], hash);
+      await page.context().close();
+    }
+    const page = await open("#/model/raw", { at: hostile });
+    assert.match(await page.textContent("main"), /<script>alert\(1\)<\/script>/);
+    return page;
+  },
+  async "no cell of a download is a formula"() {
+    const page = await open("#/?cols=license,level_of_theory,fsd_full", { at: hostile });
+    const csv = await saved(page, /Download these rows/);
+    assert.match(csv, /"'=cmd\(\)/);
+    assert.doesNotMatch(csv, /(^|,)"?[=+@]/m);
+    return page;
+  },
+};
+
+const told = {};
+for (const [name, run] of Object.entries(CASES)) {
+  try {
+    const page = await run();
+    if (page) {
+      assert.deepEqual(page.problems, []);
+      await page.context().close();
+    }
+    told[name] = "";
+  } catch (error) {
+    told[name] = String(error.stack ?? error);
+  }
+}
+await browser.close();
+console.log(JSON.stringify(told));

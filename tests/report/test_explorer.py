@@ -1,0 +1,323 @@
+"""The explorer's folder: data as scripts, curves that can be rebuilt, what may be replaced."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from test_merge import METHOD, Group, control, net, run
+from test_merge_hostile import CONTROLS, LINK, MARKS, TAG
+from test_worst import IDS, files, make_scan, scores
+
+from examples import REPO
+from pesbench import cli
+from pesbench.commands import explorer as command
+from pesbench.core.errors import UserError
+from pesbench.core.exploring import Explored, ExplorerJob, packed
+from pesbench.metrics import smoothness
+from pesbench.report.explorer import exchange, folder, scripts
+from pesbench.tasks.bonds import explorer, worst
+
+__all__ = ["files", "scores"]  # fixtures of test_worst
+SOURCES = REPO / "explorer"
+ASSETS = REPO / "workflow/pesbench/report/explorer/assets"
+
+
+def value_of(script: str):
+    """What a page gets from a script; it parses the one string of it."""
+    name, text = re.fullmatch(r'pesbenchData\("([^"\\]+)",\'([^\']*)\'\);\n', script).groups()
+    # of the escapes of a string of the language, only the one of the backslash is used
+    assert not re.search(r"(?<!\\)(\\\\)*\\(?!\\)", text)
+    return name, json.loads(text.replace("\\\\", "\\"))
+
+
+def read(path: Path):
+    return value_of(path.read_text(encoding="ascii"))[1]
+
+
+def numbers(text: str, kind: str = "<f4"):
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+@pytest.fixture(scope="module")
+def out(toys, toy_set, tmp_path_factory) -> Path:
+    """A folder of results with its explorer."""
+    place = tmp_path_factory.mktemp("explorer")
+    group = Group(place / "group", toy_set, toys)
+    group.scans(group.add(METHOD))
+    group.scans(group.add(control()), rough=1.0)
+    group.scans(group.add(net("ours")), rough=0.05, failed=["C-O/c"])
+    group.scans(group.add(net("theirs", "b")), rough=0.01)
+    assert run(group.folder, "--out", place / "out") == 0
+    return place / "out"
+
+
+# --- scripts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said", [CONTROLS, LINK, MARKS, TAG, "__proto__", "');alert(1);('", "\\'", "\u2028", "\\u0027"]
+)
+def test_a_script_is_one_string_that_nothing_ends(said):
+    script = scripts.script("task/piece-1", {said: [said, {"__proto__": said}]})
+    assert script.isascii()
+    assert script.count("\n") == 1
+    assert not {"<", ">", "&"} & set(script)
+    name, found = value_of(script)
+    assert name == "task/piece-1"
+    (shown,) = found
+    assert found == {shown: [shown, {"__proto__": shown}]}
+    assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_numbers_keep_their_digits_and_infinities_are_told():
+    value = {"a": 1 / 3, "b": np.float64("nan"), "c": np.inf, "d": np.int64(3), "e": pd.NA is None}
+    assert value_of(scripts.script("x", value))[1] == {
+        "a": 1 / 3, "b": None, "c": "inf", "d": 3, "e": False,
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="is no data"):
+        scripts.script("x", {"a": object()})
+
+
+def test_packed_numbers_are_little_endian_and_too_large_ones_infinite():
+    assert numbers(packed([1.5, 1e9, np.nan], "<f2"), "<f2").tolist()[:2] == [1.5, np.inf]
+    assert packed(np.array([[1.0, 2.0]], dtype=">f8")) == packed([1.0, 2.0])
+
+
+# --- the curves of a scan ------------------------------------------------------------------------
+
+
+def explored(files, scores, role="model"):
+    scan_set, shards = files
+    put = {}
+    job = ExplorerJob(scan_set.path, {4: Explored("m", role, scores, shards)}, put.__setitem__)
+    return explorer.explorer(job), put
+
+
+def test_curves_and_geometries_are_those_of_the_files(files, scores):
+    told, put = explored(files, scores)
+    _, shards = files
+    with worst.open_evaluations(shards) as holder:
+        stored = {name: worst.read_evaluation(holder, make_scan(name)) for name in IDS}
+    names = [row[0] for row in told["scans"]["rows"]]
+    assert names == list(IDS)
+    for number, scan_id in enumerate(IDS):
+        scan, evaluation = make_scan(scan_id), stored[scan_id]
+        piece = put[f"scan-{number}"]
+        q = piece["minimum"]
+        assert q == np.argmin(scan.energy)
+        start, x = numbers(piece["start"]).reshape(-1, 3), numbers(piece["coordinate"], "<f8")
+        assert x == pytest.approx(scan.coordinate, abs=0)
+        vector = (start[1] - start[0]) / np.linalg.norm(start[1] - start[0])
+        side = np.where(np.array(piece["fragment"]) == piece["fragment"][1], 0.5, -0.5)
+        change = (x - np.linalg.norm(start[1] - start[0]))[:, None, None]
+        assert start + change * vector * side[:, None] == pytest.approx(scan.positions, abs=1e-4)
+        reference = numbers(piece["reference"]["energy"]) + piece["reference"]["zero"]
+        assert reference == pytest.approx(scan.energy, abs=1e-5)
+        if scan_id == "C-N/fails":
+            continue
+        (own,) = piece["models"]
+        energy = numbers(own["energy"]) + own["zero"]
+        assert energy == pytest.approx(evaluation.energy, abs=1e-5, nan_ok=True)
+        change = np.sum((evaluation.forces - scan.forces[q]) ** 2, axis=(1, 2))
+        assert numbers(own["change"]) == pytest.approx(change, rel=1e-6, nan_ok=True)
+        # the page could compute the score from what it has
+        row = dict(zip(put["model-4"]["columns"], own["row"], strict=True))
+        of_reference = np.maximum(numbers(piece["reference"]["change"]), 1.0)
+        ratio = (np.log(np.maximum(change, 1.0)) - np.log(of_reference))[ok := np.isfinite(change)]
+        assert row["fsd_full"] == pytest.approx(smoothness.slopes(x[ok], ratio).max(), rel=1e-4)
+        forces = numbers(own["forces"], "<f2").reshape(len(own["frames"]), 2, 3)
+        assert forces == pytest.approx(evaluation.forces[own["frames"]], rel=2e-3, abs=1e-5)
+        middle = row["fsd_peak_coordinate"]
+        beside = [k for k in own["frames"] if abs(x[k] - middle) < x[1] - x[0]]
+        assert len(beside) == 2
+        assert len(own["frames"]) <= 2 * explorer.BESIDE_PEAK + 2
+        assert {*own["frames"], q} <= set(piece["reference"]["frames"])
+
+
+def test_a_scan_that_failed_is_told_and_has_no_numbers(files, scores):
+    _, put = explored(files, scores)
+    (own,) = put[f"scan-{IDS.index('C-N/fails')}"]["models"]
+    row = dict(zip(put["model-4"]["columns"], own["row"], strict=True))
+    assert (row["status"], row["message"]) == ("error", "broke")
+    assert row["fsd_full"] is None
+    assert np.isnan(numbers(own["energy"])).all()
+
+
+def test_geometries_that_do_not_follow_from_the_first_are_kept_whole():
+    scan = make_scan("C-C/bump")
+    bent = replace(scan, positions=scan.positions + np.linspace(0, 1, 100)[:, None, None])
+    assert "start" not in (piece := explorer._geometry(bent))
+    assert numbers(piece["positions"]).reshape(bent.positions.shape) == pytest.approx(
+        bent.positions, abs=1e-6
+    )
+
+
+def test_controls_have_scores_and_no_curves(files, scores):
+    told, put = explored(files, scores, role="control")
+    assert not put["scan-0"]["models"]
+    assert len(put["model-4"]["rows"]) == len(IDS)
+    assert told["heat"]["values"]["fsd_full"]["4"][0][1] == 2  # scans of C-C
+
+
+def test_a_command_of_a_file_is_cut_to_options_that_give_no_consent():
+    class File:
+        def __init__(self, command):
+            self.attributes = {"provenance": json.dumps({"command": command})}
+
+    start = ["python", "-m", "pesbench", "run", "bonds"]
+    kept = ["--entry", "m.json", "--weights", "$(x)"]
+    whole = [
+        *start,
+        *kept[:2],
+        "--entry-sha256",
+        "0" * 64,
+        "--scans",
+        "a",
+        "b",
+        *kept[2:],
+        "--out",
+        "y",
+    ]
+    assert explorer._command(File(whole)) == ["run", "bonds", *kept]
+    for other in (
+        ["sh", "-c", "x"],
+        ["python", "-m", "other", "run", "bonds", "--entry", "x"],
+        "x",
+        [1],
+        None,
+    ):
+        assert explorer._command(File(other)) == []
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+def test_the_index_holds_the_leaderboard_and_the_rest_is_loaded_when_asked_for(out):
+    index = read(out / "explorer/data/index.js")
+    board = pd.read_csv(out / "leaderboard.csv")
+    assert [row["model"] for row in index["rows"]] == board["model"].tolist()
+    columns = {one["name"]: one for one in index["columns"]}
+    assert {"fsd_full", "force_mae", "level_of_theory"} <= set(columns)
+    assert columns["fsd_full"]["group"] == "Smoothness"
+    assert columns["fsd_full"]["low"] == "fsd_full_low"
+    assert columns["force_mae"]["group"] == "Accuracy"
+    for row, shown in zip(board.to_dict("records"), index["rows"], strict=True):
+        assert shown["fsd_full"] == row["fsd_full"]  # to the last digit
+    pieces = {
+        str(p.relative_to(out / "explorer/data"))[:-3] for p in out.glob("explorer/data/*/*.js")
+    }
+    told = [*index["sections"], *(one for some in index["of_models"].values() for one in some)]
+    assert {one["piece"] for one in told} <= pieces
+    assert {f"bonds/scan-{k}" for k in range(6)} | {f"bonds/model-{k}" for k in range(4)} <= pieces
+    for one in told:
+        section = read(out / f"explorer/data/{one['piece']}.js")
+        for part in (*section["tables"], *section["figures"]):
+            assert (out / "explorer" / section["folder"] / part["file"]).is_file()
+    assert "theirs, 0.129" in index["answers"][0]
+
+
+def test_the_leaderboard_for_other_sites_follows_its_schema(out):
+    told = json.loads((out / "explorer" / exchange.NAME).read_text())
+    schema = json.loads((out / "explorer" / exchange.SCHEMA_NAME).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(told, schema)
+    board = pd.read_csv(out / "leaderboard.csv").set_index("model")
+    for one in told["models"]:
+        assert one["values"]["fsd_full"] == board.loc[one["name"], "fsd_full"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(told | {"version": 2}, schema)
+
+
+def test_an_explorer_is_replaced_and_nothing_else_is(out, tmp_path):
+    place = tmp_path / "explorer"
+    with folder._replacing(place) as part:
+        (part / folder._MARKER).write_text("{}")
+    with pytest.raises(FileNotFoundError), folder._replacing(place) as part:
+        (part / "missing" / "half").write_text("")
+    assert [path.name for path in place.iterdir()] == [folder._MARKER]
+    assert [path.name for path in tmp_path.iterdir()] == ["explorer"]
+    with folder._replacing(place) as part:
+        (part / "new").write_text("")
+    assert [path.name for path in place.iterdir()] == ["new"]
+    with pytest.raises(UserError, match="'new' and is no explorer"), folder._replacing(place):
+        pass
+    (tmp_path / "link").symlink_to(place)
+    with pytest.raises(UserError, match="no folder that"), folder._replacing(tmp_path / "link"):
+        pass
+
+
+def test_explore_rebuilds_and_serves_this_machine_alone(out, capsys):
+    (out / "explorer/index.html").unlink()
+    words = ["explore", str(out), "--scan-set", str(out / "toys.h5"), "--no-server"]
+    assert cli.main(words) == 0
+    assert "opens in a browser as it is" in capsys.readouterr().out
+    with command.server(out / "explorer", 0) as serving:
+        host, port = serving.server_address
+        assert host == "127.0.0.1"
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/") as page:
+                assert page.read() == (ASSETS / "index.html").read_bytes()
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(f"http://{host}:{port}/../leaderboard.csv")
+            with pytest.raises(UserError, match=f"--port {port}"):
+                command.server(out / "explorer", port)
+        finally:
+            serving.shutdown()
+
+
+# --- the build -----------------------------------------------------------------------------------
+
+
+def test_the_assets_are_built_from_these_sources():
+    digest = hashlib.sha256()
+    for name in [
+        *sorted(f"src/{p.name}" for p in (SOURCES / "src").iterdir()),
+        "package.json",
+        "build.js",
+    ]:
+        digest.update(f"{name}\n".encode() + (SOURCES / name).read_bytes())
+    built = (ASSETS / "sources.sha256").read_text().strip()
+    assert built == digest.hexdigest(), "run `npm ci && npm run build` in explorer"
+
+
+def test_the_licences_of_all_that_is_bundled_are_shipped():
+    told = (ASSETS / "LICENSES.txt").read_text()
+    wanted = json.loads((SOURCES / "package.json").read_text())["dependencies"]
+    locked = json.loads((SOURCES / "package-lock.json").read_text())["packages"]
+    shipped = [name for name, one in locked.items() if name and not one.get("dev")]
+    for name in shipped:
+        assert f"{name.rpartition('node_modules/')[2]} {locked[name]['version']}\n" in told
+    assert all(not set(version) & set("^~*") for version in wanted.values())
+    project = (REPO / "pyproject.toml").read_text()
+    assert '"report/explorer/assets/*"' in project
+
+
+@pytest.mark.parametrize("path", sorted((SOURCES / "src").glob("*.js")), ids=lambda p: p.name)
+def test_no_source_parses_markup_or_runs_text(path):
+    said = path.read_text(encoding="utf-8")
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Function(",
+        "srcdoc",
+        "fetch(",
+        "XMLHttpRequest",
+        "://",
+    ):
+        assert word not in said

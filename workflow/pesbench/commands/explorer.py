@@ -1,0 +1,122 @@
+"""The explorer of a folder of results: made by the workflow, and served to a reader."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import http.server
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from pesbench.commands.arguments import whole
+from pesbench.commands.parsing import Stages
+from pesbench.core.errors import UserError
+from pesbench.report.graph import EXPLORER
+
+LOOPBACK = "127.0.0.1"  # nobody else on the machine's network is served
+
+
+def add(stages: Stages) -> None:
+    """The subcommands of this module."""
+    one = stages.add_parser("explorer", help="write the folder of the explorer from sections")
+    one.add_argument("--results", type=Path, required=True, help="folder of the scan set")
+    one.add_argument("--scan-set", type=Path, required=True)
+    one.add_argument("--sections", nargs="+", metavar="NAME",
+                     help="sections to show, in order (default: all that exist)")  # fmt: skip
+    one.set_defaults(run=_explorer)
+
+    one = stages.add_parser(
+        "explore",
+        help="rebuild the explorer of a folder of results and serve it on this machine alone",
+        for_people=True,
+    )
+    one.add_argument("results", type=Path, help="folder of results, such as results/mini")
+    one.add_argument("--scan-set", type=Path, help="scan set file, if the folder does not hold it")
+    one.add_argument("--port", type=whole(0, 65535), default=8000,
+                     help="port; 0 takes a free one (default: %(default)s)")  # fmt: skip
+    one.add_argument("--open", action="store_true", help="open it in the browser of this machine")
+    one.add_argument("--no-server", action="store_true",
+                     help="rebuild only; the folder opens from disk")  # fmt: skip
+    one.set_defaults(run=_explore)
+
+
+def _explorer(arguments: argparse.Namespace) -> None:
+    _write(arguments.results, arguments.scan_set, arguments.sections)
+
+
+def _write(results: Path, scan_set_file: Path, names: list[str] | None = None) -> None:
+    from pesbench.files import provenance
+    from pesbench.files.scan_set import ScanSet
+    from pesbench.report import page
+    from pesbench.report.board import board_of, model_sections_of
+    from pesbench.report.content import answers_of, sections_of, title_of
+    from pesbench.report.explorer.folder import Content, write_explorer
+
+    with ScanSet(scan_set_file) as scan_set:
+        sections = sections_of(results, scan_set, names)
+        board = board_of(sections)
+        content = Content(
+            results=results,
+            scan_set=scan_set,
+            board=board,
+            title=title_of(scan_set),
+            facts=page.facts_of(scan_set),
+            answers=answers_of(board, sections),
+            sections=sections,
+            of_models=model_sections_of(results, scan_set, board, sections),
+            made=provenance.describe(scan_set.sha256),
+        )
+        write_explorer(results / EXPLORER, content)
+
+
+def _explore(arguments: argparse.Namespace) -> None:
+    results = arguments.results
+    scan_set = arguments.scan_set or results / f"{results.absolute().name}.h5"
+    _write(results, scan_set)
+    folder = (results / EXPLORER).absolute()
+    print(f"{folder / 'index.html'} opens in a browser as it is")
+    if not arguments.no_server:
+        with server(folder, arguments.port) as serving:
+            port = serving.server_address[1]
+            address = f"http://{LOOPBACK}:{port}/"
+            print(f"{address} until Ctrl-C; from another machine: "
+                  f"ssh -L {port}:{LOOPBACK}:{port} THIS_MACHINE", flush=True)  # fmt: skip
+            if arguments.open:
+                webbrowser.open(address)
+            try:
+                serving.serve_forever()
+            except KeyboardInterrupt:
+                print()
+    elif arguments.open:
+        webbrowser.open((folder / "index.html").as_uri())
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each of them."""
+
+    def log_message(self, format: str, *values: Any) -> None:  # noqa: A002
+        pass
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")  # a rebuilt explorer is another one
+        super().end_headers()
+
+
+def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+    """A server of a folder for this machine alone, which listens and does not serve yet.
+
+    Args:
+        folder: Folder of an explorer.
+        port: Port; 0 for a free one.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    handler = functools.partial(_Quiet, directory=str(folder))
+    try:
+        return http.server.ThreadingHTTPServer((LOOPBACK, port), handler)
+    except OSError as error:
+        raise UserError(
+            f"--port {port}: {error.strerror}; take another, or 0 for a free one"
+        ) from error
