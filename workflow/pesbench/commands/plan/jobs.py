@@ -37,5 +37,5 @@ def other_jobs(run: Run) -> int:
     scan_set = 1 if run.source == bsct_spice.NAME else 4
     controls = sum(bool(one.controls) for one in run.tasks.values())
     prepared = sum(has_stage(name, "prepare") for name in run.tasks)
-    report = 3 + len(graph.section_names(run.report))  # models.json, leaderboard and page
+    report = 1 + len(graph.BOARDS) + len(graph.section_names(run.report))  # models.json, ...
     return environments + scan_set + controls + prepared + report + run.strict + 1
