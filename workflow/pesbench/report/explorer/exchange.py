@@ -137,5 +137,5 @@ def write(
     """Write `leaderboard.json` and its schema into a folder."""
     told = leaderboard_json(board, sections, scan_set, made)
     for name, value in ((NAME, told), (SCHEMA_NAME, SCHEMA)):
-        text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=1, allow_nan=False)
+        (folder / name).write_text(text + "\n", encoding="ascii")
