@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,8 +54,7 @@ _RAN = {
     "dtype_measured": "precision measured",
     "threads": "threads",
 }
-_PACKAGES = ("mace-torch", "sevenn", "chgnet", "so3krates-torch", "tblite", "pyscf", "torch",
-             "jax", "apax", "rdkit", "e3nn", "torch-sim-atomistic", "ase")  # fmt: skip
+_RELEASE = re.compile(r"\d+\.\d[\w.+-]*")  # of a package
 _OPTIONS = ("--entry", "--weights", "--environment", "--scan-set", "--device", "--threads")
 _UNKNOWN_TITLES = {
     "extremum_coordinate": ("place of the worst false or missing extremum", "Å"),
@@ -125,8 +125,9 @@ def _json(evaluation: Evaluation, name: str) -> dict[str, Any]:
 def _ran(evaluation: Evaluation) -> list[list[str]]:
     """What a model ran with, as its first file says."""
     told = {name: evaluation.attributes.get(name, "") for name in _RAN}
-    versions = [f"{k} {v}" for k, v in _json(evaluation, "model_details").items() if k in _PACKAGES]
-    told["packages"] = ", ".join(versions)
+    details = _json(evaluation, "model_details").items()
+    releases = [f"{k} {v}" for k, v in details if isinstance(v, str) and _RELEASE.fullmatch(v)]
+    told["packages"] = ", ".join(releases)
     return [[_RAN.get(name, name), str(value)] for name, value in told.items() if value != ""]
 
 
