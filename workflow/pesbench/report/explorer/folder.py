@@ -40,7 +40,10 @@ from pesbench.report.sections import StoredSection, StoredTable, read_figure
 
 FORMAT, VERSION = "pesbench-explorer", 1
 ATLAS = "atlas"  # name of the section that places failures, and of its table
-ATLAS_COLUMNS = ("system", "bond", "model", "kinds", "coordinate", "share", "pair")
+ATLAS_COLUMNS = (  # of it, those that the page shows
+    "model", "role", "source", "item", "system", "kind", "pair", "reduced", "coordinate_angstrom",
+    "frame", "time_ps", "size", "unit", "note",
+)  # fmt: skip
 _ASSETS = Path(__file__).with_name("assets")
 _PAGE = "index.html"
 _MARKER = "pesbench-explorer.json"  # by which a folder is known that may be replaced
