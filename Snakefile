@@ -56,6 +56,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
 include: "workflow/rules/data_functions.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/backbones.smk"
 include: "workflow/rules/plan.smk"
 
 

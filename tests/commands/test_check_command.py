@@ -388,6 +388,9 @@ STAGES = {  # with what each must be given
     "train-apax": [
         *("m", "--variants", "v", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")
     ],
+    "train-backbone": [
+        *("m", "--plan", "p", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")
+    ],
     "train-data": [
         "m",
         "--plan",
@@ -406,11 +409,12 @@ STAGES = {  # with what each must be given
     "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run cost": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
+    "run spectral": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run vibrations": ["--entry", "e", "--scan-set", "s", "--out", "o"],
 }
 
 
-ON_THE_CPU = ("train-apax", "train-data", "train-mace")
+ON_THE_CPU = ("train-apax", "train-backbone", "train-data", "train-mace")
 VALUES = {  # good and bad ones
     "--device": (["auto", "cpu", "cuda", "cuda:1"], ["cudda", "gpu", "cuda:", "cuda:x", "cpu\n"]),
     "--threads": (["1", "16"], ["0", "-1", "two", "1.5"]),

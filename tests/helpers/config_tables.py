@@ -19,6 +19,7 @@ from pesbench.core.task import Task
 from pesbench.orchestration.cluster import Cluster
 from pesbench.orchestration.config_keys import LadderKeys, block_keys, config_keys
 from pesbench.references.settings import SOURCES, MoleculeSettings
+from pesbench.training.backbone_plan import Backbone, BackbonePlan
 from pesbench.training.data_plan import DataPlan
 
 README = Path(__file__).parents[2] / "config" / "README.md"
@@ -43,6 +44,8 @@ def blocks() -> dict[str, str]:
         "tasks": "\n".join(map(_of_task, every)),
         "ladder": table(_rows(LadderKeys)),
         "data": table(_rows(DataPlan)),
+        "backbones": table(_rows(BackbonePlan)),
+        "backbone": table(_rows(Backbone)),
         "cluster": table(_rows(Cluster)),
     }
 

@@ -86,7 +86,7 @@ def planned(request, tmp_path_factory):
     weights = shutil.copy(REPO / "resources/weights/testbed-base.pt", work / names["weights"])
     shutil.copy(REPO / "resources/mini/split.csv", work / names["seen"])
     (work / "config").mkdir()
-    for plan in ("testbed.yaml", "data_training.yaml", "apax.yaml"):
+    for plan in ("testbed.yaml", "data_training.yaml", "apax.yaml", "backbones.yaml"):
         (work / "config" / plan).symlink_to(REPO / "config" / plan)
     (work / "resources").symlink_to(REPO / "resources")
     described = {"citation": text, "description": text, "license": text}
@@ -121,7 +121,7 @@ def planned(request, tmp_path_factory):
     (work / "c.yaml").write_text(yaml.safe_dump(config))
     commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
                          "weights_testbed", "weights_data", "data_models", "weights_apax",
-                         "apax_models")  # fmt: skip
+                         "apax_models", "weights_backbones", "backbone_models")  # fmt: skip
     none = (f"{block}={{models: []}}" for block in ("dynamics", "vibrations"))
     archive = ("scan_set=bsct", "ladder={baseline: own, models: []}", *none)
     commands += _commands(checkout, work, "scan_set", "--config", *archive)

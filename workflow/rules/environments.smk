@@ -1,7 +1,10 @@
 # Environments of models that name requirements or an interpreter, and with `software: venv` those of families.
 from pesbench.training.apax_variants import TO_BE_TRAINED
+from pesbench.training.backbone_plan import SEVENNET_TO_BE_TRAINED
 
-ENVIRONMENTS = START.software.to_build([*RUN.running, *filter(None, [RUN.relax]), TO_BE_TRAINED])
+ENVIRONMENTS = START.software.to_build(
+    [*RUN.running, *filter(None, [RUN.relax]), TO_BE_TRAINED, SEVENNET_TO_BE_TRAINED]
+)
 
 
 if ENVIRONMENTS:

@@ -69,7 +69,7 @@ def parameters_sha256(model: object) -> str:
     if torch is None:
         return NOT_VISIBLE
     try:
-        digests = sorted({_network_sha256(one) for one in _networks(model, torch)} - {""})
+        digests = sorted({_network_sha256(one) for one in networks(model, torch)} - {""})
     except Exception as error:  # objects of other packages, which may do anything
         logger.warning("the parameters of the model cannot be read: %s", told(error))
         return NOT_VISIBLE
@@ -81,8 +81,13 @@ def parameters_sha256(model: object) -> str:
 # --- networks ------------------------------------------------------------------------------------
 
 
-def _networks(model: object, torch: Any) -> list[Any]:
-    """The modules that an object holds and that are in no other of them."""
+def networks(model: object, torch: Any) -> list[Any]:
+    """The modules of torch that an object holds and that are in no other of them.
+
+    Args:
+        model: Adapter, calculator or network.
+        torch: The package, which is imported by whoever uses the model.
+    """
     leaves = (*_LEAVES, torch.Tensor)
     waiting, seen = deque([model]), {}
     modules = []

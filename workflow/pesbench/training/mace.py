@@ -48,7 +48,8 @@ class MACETraining:
     """Architecture and schedule; the names are those of `mace_run_train`.
 
     Attributes:
-        num_channels: Invariant channels a message (`max_L` 0).
+        num_channels: Channels of each degree of a message.
+        max_l: Highest degree of a message (`max_L`); 0 is scalars alone.
         max_ell: Highest l of the spherical harmonics.
         correlation: Body order of the product, less one.
         r_max: Cutoff in Å.
@@ -63,6 +64,7 @@ class MACETraining:
     """
 
     num_channels: int = 32
+    max_l: int = 0
     max_ell: int = 3
     correlation: int = 2
     r_max: float = 5.0
@@ -78,7 +80,7 @@ class MACETraining:
         pairs: dict[str, Any] = {
             "model": "MACE",
             "num_channels": self.num_channels,
-            "max_L": 0,
+            "max_L": self.max_l,
             "max_ell": self.max_ell,
             "correlation": self.correlation,
             "r_max": self.r_max,

@@ -1,0 +1,302 @@
+"""The designs, and what is read of networks whose answer is known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from methanol import METHANOL
+from pesbench.core.systems import System
+from pesbench.tasks.spectral import designs, heads
+from pesbench.tasks.spectral.designs import Conformers, Design, MarkedBond
+from pesbench.tasks.spectral.harmonics import of_degree, random_directions, real_harmonics
+from pesbench.tasks.spectral.metrics import Gains, cliff, gains, r2, readable_up_to
+from pesbench.tasks.spectral.probes import DIAGNOSIS, POLYNOMIAL, SILU, SYMMETRY, Probe
+from pesbench.tasks.spectral.reading import NotReadError, read_probe
+from pesbench.tasks.spectral.stored import DEEPEST, Shown
+
+
+@pytest.fixture(scope="module")
+def conformers() -> Conformers:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(scale=0.03, size=(50, 6, 3))
+    positions = METHANOL.positions + noise
+    energies = rng.normal(size=50)
+    return Conformers(positions[:40], positions[40:], energies[:40], energies[40:])
+
+
+@pytest.fixture(scope="module")
+def bond() -> MarkedBond:
+    found = designs.marked_bond(METHANOL)
+    assert found is not None
+    return found
+
+
+def test_the_marked_atom_can_go_round_where_nothing_is_in_its_way(bond: MarkedBond) -> None:
+    """The hydrogens of the methyl group would meet one another."""
+    assert (bond.centre, bond.neighbour, bond.other) == (1, 2, 0)
+    length = np.linalg.norm(METHANOL.positions[2] - METHANOL.positions[1])
+    assert bond.clearance_angstrom == pytest.approx(1.42 - length)
+    alone = System("H2", np.array([1, 1]), np.eye(2, 3), np.array([[0, 1]]))
+    assert designs.marked_bond(alone) is None
+
+
+def distances(positions: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+
+
+def test_design_a_turns_the_whole_molecule(conformers: Conformers, bond: MarkedBond) -> None:
+    shown = designs.rotated(conformers, bond, 7, np.random.default_rng(1))
+    assert len(shown) == 50 * 7
+    assert shown.held_out.sum() == 10 * 7
+    for k in (0, 6, 7, 349):
+        source = np.concatenate([conformers.trained, conformers.held_out])[shown.groups[k]]
+        assert distances(shown.positions[k]) == pytest.approx(distances(source))
+    assert shown.cosines == pytest.approx(shown.directions[:, 2])
+    assert not {*shown.groups[shown.held_out]} & {*shown.groups[~shown.held_out]}
+
+
+def test_design_b_moves_the_marked_neighbour_alone(
+    conformers: Conformers, bond: MarkedBond
+) -> None:
+    shown = designs.moved(conformers, bond, 9, np.random.default_rng(1))
+    rest = [k for k in range(6) if k != bond.neighbour]
+    first = shown.positions[:9]
+    assert np.ptp(first[:, rest], axis=0).max() < 1e-12
+    lengths = np.linalg.norm(first[:, 2] - first[:, 1], axis=1)
+    source = conformers.trained[0]
+    assert lengths == pytest.approx(np.linalg.norm(source[2] - source[1]))
+    # one conformer lies upon the other, as far as its vibration lets it
+    assert np.abs(shown.positions[9, rest] - first[0, rest]).max() < 0.3
+    directions = designs.moved(conformers, bond, 400, np.random.default_rng(2)).directions
+    assert np.abs(directions.mean(axis=0)).max() < 0.02
+    assert (directions**2).mean(axis=0) == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_copies_are_the_held_out_frames_each_turned(
+    conformers: Conformers, bond: MarkedBond
+) -> None:
+    rng = np.random.default_rng(1)
+    shown = designs.moved(conformers, bond, 5, rng)
+    copies = designs.rotated_copies(shown, bond, rng)
+    assert copies.held_out.all()
+    for one, other in zip(copies.positions, shown.positions[shown.held_out], strict=True):
+        assert distances(one) == pytest.approx(distances(other))
+        assert np.abs(one - other).max() > 0.1
+
+
+def test_design_c_takes_the_angle_between_two_bonds(
+    conformers: Conformers, bond: MarkedBond
+) -> None:
+    shown = designs.invariant(conformers, bond)
+    k = 3
+    one = conformers.trained[k, 2] - conformers.trained[k, 1]
+    other = conformers.trained[k, 0] - conformers.trained[k, 1]
+    angle = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert shown.cosines[k] == pytest.approx(angle)
+    assert shown.energies_ev[k] == conformers.trained_ev[k]
+    assert {*shown.groups[shown.held_out]} == {2}
+
+
+# --- readings ------------------------------------------------------------------------------------
+
+
+def shown_as(design: Design, features: np.ndarray, sums: np.ndarray | None = None) -> Shown:
+    return Shown(
+        design.directions, design.cosines, design.groups, design.held_out, design.energies_ev,
+        {DEEPEST: features.astype(np.float32)},
+        None if sums is None else sums.astype(np.float32),
+    )  # fmt: skip
+
+
+def shallow(design: Design, bond: MarkedBond) -> np.ndarray:
+    """Harmonics of one neighbour up to l = 2, as a scalar, a vector and a tensor channel."""
+    return real_harmonics(design.directions, 2)
+
+
+def gated(design: Design, bond: MarkedBond) -> np.ndarray:
+    """The same, each channel gated by an invariant of the angle with another bond.
+
+    It is equivariant: the gate does not change under a rotation of the whole molecule.
+    """
+    other = design.positions[:, bond.other] - design.positions[:, bond.centre]
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    gate = 1 / (1 + np.exp(-6 * (design.directions * other).sum(axis=1, keepdims=True)))
+    return gate * real_harmonics(design.directions, 2)
+
+
+IRREPS = ((1, 0), (1, 1), (1, 2))
+
+
+def r2_of(probe: Probe, design: Design, features: np.ndarray, l_max: int = 2) -> list[float]:
+    found = read_probe(probe, {design.name: shown_as(design, features)}, IRREPS, l_max, 7)
+    return [found.by_degree[degree].r2 for degree in range(1, 8)]
+
+
+@pytest.fixture(scope="module")
+def both(conformers: Conformers, bond: MarkedBond) -> tuple[Design, Design]:
+    rng = np.random.default_rng(3)
+    return (
+        designs.rotated(conformers, bond, 40, rng),
+        designs.moved(conformers, bond, 40, rng),
+    )
+
+
+def test_a_polynomial_of_one_neighbour_ends_at_the_boundary(
+    both: tuple[Design, Design], bond: MarkedBond
+) -> None:
+    for design, probe in zip(both, (SYMMETRY, DIAGNOSIS), strict=True):
+        found = r2_of(probe, design, shallow(design, bond))
+        assert found[:4] == pytest.approx([1.0] * 4, abs=1e-3)
+        assert max(found[4:]) < 0.05
+        assert readable_up_to([np.nan, *found]) == 4
+
+
+def test_a_gate_leaks_where_the_neighbour_moves_and_never_under_rotation(
+    both: tuple[Design, Design], bond: MarkedBond
+) -> None:
+    rotated, moved = both
+    under_rotation = r2_of(SYMMETRY, rotated, gated(rotated, bond))
+    assert max(under_rotation[4:]) < 0.05
+    assert under_rotation[3] > 0.8  # not 1: the gate differs between conformers
+    assert r2_of(DIAGNOSIS, moved, gated(moved, bond))[4] > 0.3
+
+
+def test_a_lower_l_lowers_the_boundary(both: tuple[Design, Design], bond: MarkedBond) -> None:
+    found = r2_of(SYMMETRY, both[0], shallow(both[0], bond), l_max=1)
+    assert found[1] > 0.99
+    assert max(found[2:]) < 0.05
+
+
+def test_a_readout_that_is_no_polynomial_blurs_the_boundary(
+    both: tuple[Design, Design], bond: MarkedBond
+) -> None:
+    rotated = both[0]
+    sharp = Probe("A", DEEPEST, "square units", 2, 128)
+    blurred = Probe("A", DEEPEST, SILU, 0, 128)
+    features = shallow(rotated, bond)
+    assert r2_of(sharp, rotated, features)[4] < 0.05
+    assert r2_of(blurred, rotated, features)[4] > r2_of(sharp, rotated, features)[4] + 0.1
+
+
+def test_a_shuffled_target_is_not_read(both: tuple[Design, Design], bond: MarkedBond) -> None:
+    probe = Probe("B", DEEPEST, POLYNOMIAL, 2, shuffled=True)
+    assert max(r2_of(probe, both[1], shallow(both[1], bond))) < 0.05
+
+
+def test_the_injection_is_found_apart_from_the_energy(
+    conformers: Conformers, bond: MarkedBond
+) -> None:
+    """E is linear in a pooled scalar, the vectors of both bonds give cos θ by their product."""
+    rng = np.random.default_rng(4)
+    noise = rng.normal(scale=0.5, size=(400, 6, 3))
+    scalar = rng.normal(size=(400, 1))
+    frames = METHANOL.positions + noise
+    wide = Conformers(frames[:300], frames[300:], scalar[:300, 0], scalar[300:, 0])
+    shown = designs.invariant(wide, bond)
+    other = shown.positions[:, bond.other] - shown.positions[:, bond.centre]
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    vectors = np.concatenate([shown.directions, other], axis=1)
+    probe = Probe("C", DEEPEST, "invariants", 2)
+    given = {"C": shown_as(shown, vectors, scalar)}
+    found = read_probe(probe, given, ((2, 1),), 1, 4).by_degree
+    assert found[1].r2 > 0.99
+    assert found[1].r2_inj > 0.99
+    assert found[1].gains.rho == pytest.approx(1.0, abs=0.01)
+    # P_3 is no function of degree 1 in cos θ, and the energy is predicted all the same
+    assert found[3].r2 > 0.9
+    assert found[3].r2_inj < 0.7
+    # of degree 1 the head sees scalars alone, and there are none at the marked atom
+    without = read_probe(Probe("C", DEEPEST, "invariants", 1), given, ((2, 1),), 1, 4).by_degree
+    assert without[1].r2_inj < 0.05
+
+
+def test_too_few_frames_are_a_reason_and_no_number(
+    both: tuple[Design, Design], bond: MarkedBond
+) -> None:
+    design = both[0]
+    few = Shown(
+        design.directions[:60], design.cosines[:60], design.groups[:60],
+        np.arange(60) % 2 == 1, design.energies_ev[:60],
+        {DEEPEST: shallow(design, bond)[:60].astype(np.float32)},
+    )  # fmt: skip
+    with pytest.raises(NotReadError, match="more monomials of degree 2 than 30 frames"):
+        read_probe(SYMMETRY, {"A": few}, IRREPS, 2, 7)
+
+
+# --- heads and metrics ---------------------------------------------------------------------------
+
+
+def test_mixing_keeps_what_turns_together() -> None:
+    """Channels are mixed alike for all m: turned features give turned components."""
+    rng = np.random.default_rng(0)
+    directions = random_directions(50, rng)
+    block = np.einsum("sm,c->scm", of_degree(real_harmonics(directions, 2), 2), [1.0, 2.0, 0.0])
+    block += 0.1 * rng.normal(size=block.shape)
+    turned = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    one = heads.Mixing.fit([(2, block)], 2).apply([(2, block)])[0][1]
+    other = heads.Mixing.fit([(2, block @ turned)], 2).apply([(2, block @ turned)])[0][1]
+    assert np.abs(one @ turned) == pytest.approx(np.abs(other))
+    assert one.shape == (50, 2, 5)
+
+
+def test_columns_never_outnumber_a_fifth_of_the_frames() -> None:
+    irreps = ((64, 0), (32, 1), (32, 2))
+    for degree in (1, 2, 3):
+        for frames in (100, 1000, 5120):
+            channels = heads.channels_for(irreps, degree, frames)
+            assert 5 * heads.n_monomials(9 * channels, degree) <= frames or channels == 0
+    assert heads.channels_for(irreps, 2, 5120) == 4
+    assert heads.channels_for(irreps, 3, 50) == 0
+    values = np.random.default_rng(0).normal(size=(7, 4))
+    assert heads.monomials(values, 3).shape == (7, heads.n_monomials(4, 3))
+
+
+def test_the_strength_keeps_noise_from_being_learnt() -> None:
+    rng = np.random.default_rng(0)
+    columns, noise = rng.normal(size=(300, 200)), rng.normal(size=(300, 1))
+    head = heads.fit_ridge(columns, noise, np.arange(300) % 10)
+    assert head.strengths[0] >= 1.0
+    exact = heads.fit_ridge(columns, columns[:, :1] * 3 + 2, np.arange(300) % 10)
+    assert exact.strengths[0] < 1e-5
+    assert exact.predict(columns)[:, 0] == pytest.approx(columns[:, 0] * 3 + 2, abs=1e-3)
+
+
+def test_r2_and_rho_are_what_they_are_defined_as() -> None:
+    target = np.array([1.0, -1.0, 2.0, -2.0])
+    assert r2(target, target, 0.0) == 1.0
+    assert r2(np.zeros(4), target, 0.0) == 0.0
+    assert r2(-target, target, 0.0) == -3.0
+    assert np.isnan(r2(np.zeros(4), np.zeros(4), 0.0))
+    groups = np.array([0, 0, 1, 1])
+    found = gains(target, np.zeros(4), target / 2, target, groups)
+    assert found.gain.tolist() == [1.5, 6.0]
+    assert found.oracle.tolist() == [2.0, 8.0]
+    assert found.rho == 0.75
+
+
+def test_the_cliff_is_a_ratio_with_an_interval_over_backbones_and_frames() -> None:
+    rng = np.random.default_rng(0)
+
+    def some(rho: float, scatter: float) -> Gains:
+        oracle = np.full(20, 1.0)
+        return Gains(oracle * (rho + scatter * rng.normal(size=20)), oracle)
+
+    at, above = [some(0.9, 0.01) for _ in range(4)], [some(0.09, 0.01) for _ in range(4)]
+    found = cliff(at, above)
+    assert found.ratio == pytest.approx(10, rel=0.05)
+    assert found.low < found.ratio < found.high
+    assert found.high / found.low < 1.2
+    assert not found.bound
+    # backbones that differ widen it, which frames of one alone would not tell
+    differing = [some(rho, 0.01) for rho in (0.5, 0.7, 0.9, 1.0)]
+    assert cliff(differing, above).difference_low < found.difference_low - 0.1
+    nothing = cliff(at, [some(-0.2, 0.0) for _ in range(4)])
+    assert nothing.bound
+    assert nothing.ratio == pytest.approx(90, rel=0.05)
+
+
+def test_readable_ends_at_the_first_degree_that_is_not() -> None:
+    assert readable_up_to([np.nan, 0.9, 0.8, 0.4, 0.9]) == 2
+    assert readable_up_to([np.nan, 0.1]) == 0
+    assert readable_up_to([np.nan, 1.0, float("nan"), 1.0]) == 1

@@ -1,0 +1,167 @@
+"""What is read of an injected degree: R², R²_inj, ρ, and the cliff with its interval.
+
+The definitions are ours; those of the paper (arXiv:2605.08286) are not public in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+LEAST_RHO = 0.01  # below it, a ρ is taken as this: the cliff is then a lower bound
+DRAWS = 2000
+LEVEL = 0.95
+READABLE = 0.5  # a degree is called readable from this R² on
+
+
+def r2(predicted: Array, target: Array, centre: float) -> float:
+    """1 − Σ(ŷ − y)²/Σ(y − ȳ)².
+
+    Args:
+        predicted: Predicted values, shape (S,).
+        target: True values, shape (S,).
+        centre: ȳ, the mean over the frames that were trained on; below 0 stands what is worse than
+            that mean.
+
+    Returns:
+        NaN where the target does not vary.
+    """
+    total = float(((target - centre) ** 2).sum())
+    return 1.0 - float(((predicted - target) ** 2).sum()) / total if total > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Gains:
+    """How much a readout gains over a blind one, by group of test frames.
+
+    Attributes:
+        gain: Σ of squared errors of the blind readout less that of the readout, shape (G,).
+        oracle: The same of the readout that is given the injected harmonics, shape (G,).
+    """
+
+    gain: Array
+    oracle: Array
+
+    @property
+    def rho(self) -> float:
+        """Σ gain / Σ oracle; NaN where the oracle gains nothing."""
+        return ratio(self.gain.sum(), self.oracle.sum())
+
+
+def ratio(gain: float, oracle: float) -> float:
+    """ρ of summed gains."""
+    return float(gain / oracle) if oracle > 0 else float("nan")
+
+
+def gains(target: Array, blind: Array, predicted: Array, oracle: Array, groups: Index) -> Gains:
+    """The gains of a readout by group.
+
+    Args:
+        target: Total target, shape (S,).
+        blind: Prediction of the readout that was fitted without the injection, shape (S,).
+        predicted: Prediction of the readout under test, shape (S,).
+        oracle: Prediction of the readout that is given the injected harmonics, shape (S,).
+        groups: Group of each sample, shape (S,).
+    """
+    names, place = np.unique(groups, return_inverse=True)
+    errors = [
+        np.bincount(place, weights=(some - target) ** 2, minlength=len(names))
+        for some in (blind, predicted, oracle)
+    ]
+    return Gains(errors[0] - errors[1], errors[0] - errors[2])
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """The drop of ρ at the boundary dL.
+
+    Attributes:
+        at: ρ(dL).
+        above: ρ(dL + 1).
+        ratio: ρ(dL) over ρ(dL + 1), the latter at least `LEAST_RHO`.
+        bound: Whether it is a lower bound, since ρ(dL + 1) is below `LEAST_RHO`.
+        low, high: Interval of the ratio.
+        difference: ρ(dL) − ρ(dL + 1).
+        difference_low, difference_high: Its interval.
+        backbones: Number of backbones.
+    """
+
+    at: float
+    above: float
+    ratio: float
+    bound: bool
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    backbones: int
+
+
+def cliff(at: Sequence[Gains], above: Sequence[Gains], seed: int = 0) -> Cliff:
+    """The cliff over backbones of one kind, with a hierarchical bootstrap.
+
+    A draw takes backbones with replacement and, within each, groups of test frames with
+    replacement, the same groups for both degrees. With one backbone the interval holds for that
+    one alone.
+
+    Args:
+        at: Gains at degree dL, one a backbone.
+        above: Gains at degree dL + 1, in the same order and with the same groups.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    sums = np.array([_sums(a, b) for a, b in zip(at, above, strict=True)])
+    drawn = np.empty((DRAWS, 2))
+    for k in range(DRAWS):
+        chosen = rng.integers(len(at), size=len(at))
+        total = np.zeros(4)
+        for one in chosen:
+            count = len(at[one].gain)
+            groups = rng.integers(count, size=count)
+            total += _sums(at[one], above[one], groups)
+        drawn[k] = ratio(total[0], total[1]), ratio(total[2], total[3])
+    total = sums.sum(axis=0)
+    first, second = ratio(total[0], total[1]), ratio(total[2], total[3])
+    edges = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    low, high = np.nanpercentile(drawn[:, 0] / np.maximum(drawn[:, 1], LEAST_RHO), edges)
+    from_, to = np.nanpercentile(drawn[:, 0] - drawn[:, 1], edges)
+    return Cliff(
+        at=first,
+        above=second,
+        ratio=first / max(second, LEAST_RHO),
+        bound=bool(second < LEAST_RHO),
+        low=float(low),
+        high=float(high),
+        difference=first - second,
+        difference_low=float(from_),
+        difference_high=float(to),
+        backbones=len(at),
+    )
+
+
+def _sums(at: Gains, above: Gains, groups: Index | slice = slice(None)) -> Array:
+    return np.array([some[groups].sum() for one in (at, above) for some in (one.gain, one.oracle)])
+
+
+def readable_up_to(r2_by_degree: Sequence[float]) -> int:
+    """The highest degree ℓ up to which every degree from 1 has an R² of at least `READABLE`.
+
+    Args:
+        r2_by_degree: R² of the degrees 0, 1, 2, ...; that of degree 0, a constant, does not count.
+
+    Returns:
+        0 where not even degree 1 is readable.
+    """
+    found = 0
+    for degree in range(1, len(r2_by_degree)):
+        if not r2_by_degree[degree] >= READABLE:
+            break
+        found = degree
+    return found

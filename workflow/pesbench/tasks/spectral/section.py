@@ -1,0 +1,323 @@
+"""Section of the spectral diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from pesbench.core.section import (
+    INTEGER,
+    BoardColumn,
+    Drawing,
+    Metric,
+    Section,
+    SectionInputs,
+    Table,
+)
+from pesbench.core.text import number
+from pesbench.tasks.spectral import figures, summary
+from pesbench.tasks.spectral.calibration import held_out_r2, monomial_rank
+from pesbench.tasks.spectral.metrics import LEAST_RHO, READABLE, Cliff
+from pesbench.tasks.spectral.probes import (
+    ANGLE,
+    DIAGNOSIS,
+    FIRST_LAYER,
+    LINEAR,
+    PROBES,
+    SYMMETRY,
+    Probe,
+)
+from pesbench.tasks.spectral.summary import Curve
+from pesbench.tasks.spectral.task import TASK
+
+NONE = "–"
+PUBLISHED = (
+    "Published for aspirin, NequIP, L = 2, d = 2, on four backbones (arXiv:2605.08286): ρ(4) = "
+    "0.913, ρ(5) = 0.078 (11.7-fold), R²_inj(4) = 0.374, R²_inj(5) = 0.006. Its amplitude, its "
+    "marked direction, its readout and the denominator of its ρ are not public; these numbers are "
+    "not to be compared with ours one by one."
+)
+DEFINITIONS = (
+    "R² is 1 − Σ(ŷ − y)²/Σ(y − ȳ)² on conformers that were held out, ȳ the mean of the frames "
+    "that were trained on. R²_inj is the same of the injected part alone. ρ is the gain of the "
+    "readout over a blind one (the mean in A and B, the readout of E in C), in Σ of squared "
+    "errors, divided by the gain of a readout that is given the harmonics of degree ℓ (A, B) or "
+    "P_ℓ(cos θ) (C). "
+    f"The cliff is ρ(dL)/ρ(dL + 1), the latter at least {LEAST_RHO:g}. These definitions are ours."
+)
+_README = "tasks/spectral/README.md"
+
+
+def section(inputs: SectionInputs) -> Section:
+    """The section of the spectral diagnosis."""
+    labels = {
+        name: name if (role := inputs.facts[name].role) == "model" else f"{name} ({role})"
+        for name in inputs.scores
+    }
+    systems = summary.systems_of(inputs.scores)
+    tables, drawings = [_calibration()], [_calibration_figure()]
+    for system in systems:
+        of = f" of {system}" if len(systems) > 1 else ""
+        ending = f"_{system}" if len(systems) > 1 else ""
+        tables += _tables(inputs, labels, system, of, ending)
+        drawings += _drawings(inputs, labels, system, of, ending)
+    return Section(
+        title=TASK.title,
+        sentence=sentence(inputs.scores, systems),
+        tables=tables,
+        figures=drawings,
+        notes=notes(inputs, systems),
+        board=board(inputs.scores, systems),
+    )
+
+
+def sentence(scores: Mapping[str, pd.DataFrame], systems: list[str]) -> str:
+    """What a user learns, from design B alone: up to which degree detail is readable."""
+    told = []
+    for name, frame in scores.items():
+        for system in systems:
+            one = summary.curve(frame, DIAGNOSIS, system)
+            if one is None or one.reason:
+                continue
+            of = f" of {system}" if len(systems) > 1 else ""
+            linear = summary.curve(frame, LINEAR, system)
+            above = max(one.values[one.boundary :], default=float("nan"))
+            leak = f", R² above it at most {above:.2f}" if np.isfinite(above) else ""
+            told.append(
+                f"{name}{of}: angular detail up to ℓ = {linear.readable if linear else 0} is "
+                f"linearly readable at layer {one.layer}, up to ℓ = {one.readable} by a polynomial "
+                f"of degree 2 (boundary dL = {one.boundary}{leak})"
+            )
+    if not told:
+        return "No model has node features in which an angular degree can be told apart."
+    return "; ".join(told) + "."
+
+
+def _tables(
+    inputs: SectionInputs, labels: Mapping[str, str], system: str, of: str, ending: str
+) -> list[Table]:
+    def rows(probe: Probe) -> pd.DataFrame:
+        found = []
+        for name, frame in inputs.scores.items():
+            one = summary.curve(frame, probe, system)
+            if one is not None:
+                found.append({"model": labels[name], **_cells(one)})
+        return pd.DataFrame(found)
+
+    models = list(inputs.scores)
+    return [
+        Table(f"diagnosis{ending}", rows(DIAGNOSIS),
+              f"(B) only the marked neighbour moves{of}: R² by degree. The diagnosis",
+              models=models),
+        Table(f"first_layer{ending}", rows(FIRST_LAYER),
+              f"(B) at the first layer that has a degree above 0{of}", models=models),
+        Table(f"symmetry{ending}", rows(SYMMETRY),
+              f"(A) the whole molecule is rotated{of}: R² by degree",
+              (_SYMMETRY,), models=models),
+        Table(f"angle{ending}", _angle_table(inputs.scores, labels, system),
+              f"(C) E + A·P_ℓ(cos θ){of}", (_angle_note(inputs.scores, system),)),
+        Table(f"cliffs{ending}", _cliff_table(inputs.scores, system),
+              f"The cliff at dL{of}", (DEFINITIONS, PUBLISHED)),
+        Table(f"controls{ending}", _control_table(inputs.scores, labels, system),
+              f"All readouts and controls{of}"),
+    ]  # fmt: skip
+
+
+_SYMMETRY = (
+    "Above dL, R² is 0 by symmetry for every equivariant network, however deep. This checks the "
+    "hook and the number of frames; it says nothing of a model."
+)
+
+
+def _drawings(
+    inputs: SectionInputs, labels: Mapping[str, str], system: str, of: str, ending: str
+) -> list[Drawing]:
+    panels: dict[str, list[Curve]] = {}
+    for title, probe in (("(A) all is rotated", SYMMETRY), ("(B) deepest layer", DIAGNOSIS),
+                         ("(B) first layer", FIRST_LAYER)):  # fmt: skip
+        some = [summary.curve(frame, probe, system) for frame in inputs.scores.values()]
+        panels[title] = [one for one in some if one is not None]
+    names = [probe.name for probe in PROBES if probe.design == "B"]
+    rows = {
+        labels[name]: {
+            probe.name: one
+            for probe in PROBES
+            if probe.design == "B" and (one := summary.curve(frame, probe, system)) is not None
+        }
+        for name, frame in inputs.scores.items()
+    }
+    return [
+        Drawing(
+            f"degrees{ending}",
+            figures.curves(panels, labels),
+            f"R² of P_ℓ(n·z){of} from the node features of the marked atom by a polynomial of "
+            "degree 2. The tick below each line marks the boundary dL, above which A is 0 by "
+            f"symmetry; the dotted line is R² = {READABLE:g}. Values below {figures.FLOOR:g} are "
+            "drawn there.",
+        ),
+        Drawing(
+            f"controls{ending}",
+            figures.controls(rows, names),
+            f"All readouts and controls of design B{of}, by model.",
+        ),
+    ]
+
+
+def _calibration() -> Table:
+    rows = []
+    for l_max in (1, 2, 3):
+        for degree in (1, 2, 3):
+            edge = degree * l_max
+            found = held_out_r2(l_max, degree, edge + 1)
+            rows.append(
+                {
+                    "L": str(l_max),
+                    "d": str(degree),
+                    "rank": str(monomial_rank(l_max, degree)),
+                    "(dL + 1)²": str((edge + 1) ** 2),
+                    "R² at dL": f"{found[edge]:.3f}",
+                    "R² at dL + 1": f"{found[edge + 1]:.3f}",
+                }
+            )
+    return Table("calibration", pd.DataFrame(rows), "Calibration without a model: one direction")
+
+
+def _calibration_figure() -> Drawing:
+    return Drawing(
+        "calibration",
+        figures.calibration(),
+        "Left: held-out R² of Y_ℓ, the mean over m, by all polynomials of degree d of the "
+        "harmonics up to L of one direction; the mark is dL. Right: R² of cos 5φ for one atom, and "
+        "for five identical atoms on a ring about the axis, turned by φ (C5 as it is read here).",
+    )
+
+
+def _cells(one: Curve) -> dict[str, str]:
+    if one.reason:
+        return {"layer": one.layer or NONE, "L": NONE, "dL": NONE, "readable up to": NONE,
+                "not read": one.reason}  # fmt: skip
+    degrees = {f"ℓ = {k}": f"{value:.3f}" for k, value in enumerate(one.values, 1)}
+    return {"layer": one.layer, "L": str(one.l_max), "dL": str(one.boundary), **degrees,
+            "readable up to": str(one.readable), "not read": ""}  # fmt: skip
+
+
+def _angle_table(
+    scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str], system: str
+) -> pd.DataFrame:
+    rows = []
+    for name, frame in scores.items():
+        for metric, what in (("r2", "R² of E + A·P_ℓ"), ("r2_inj", "R²_inj"), ("rho", "ρ")):
+            one = summary.curve(frame, ANGLE, system, metric)
+            if one is None:
+                continue
+            cells = {"model": labels[name], "number": what}
+            if one.reason:
+                rows.append(cells | {"not read": one.reason})
+                break
+            degrees = {f"ℓ = {k}": f"{value:.3f}" for k, value in enumerate(one.values, 1)}
+            rows.append(cells | degrees)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _angle_note(scores: Mapping[str, pd.DataFrame], system: str) -> str:
+    held = [frame.attrs.get("angles", {}).get(system) for frame in scores.values()]
+    low, high = next((one for one in held if one), (float("nan"), float("nan")))
+    return (
+        f"In these frames cos θ goes from {number(low)} to {number(high)}. On a narrow range "
+        "every P_ℓ is nearly a straight line or a parabola, so that no cliff can stand here, "
+        "whatever the features hold."
+    )
+
+
+def _cliff_table(scores: Mapping[str, pd.DataFrame], system: str) -> pd.DataFrame:
+    rows = []
+    for probe, what in ((SYMMETRY, "A"), (DIAGNOSIS, "B"), (FIRST_LAYER, "B, first layer")):
+        for potential, one in summary.cliffs(scores, probe, system).items():
+            rows.append({"potential": potential, "design": what, **_cliff_cells(one)})
+    return pd.DataFrame(rows)
+
+
+def _cliff_cells(one: Cliff) -> dict[str, str]:
+    sign = "≥ " if one.bound else ""
+    return {
+        "backbones": str(one.backbones),
+        "ρ(dL)": f"{one.at:.3f}",
+        "ρ(dL + 1)": f"{one.above:.3f}",
+        "cliff": f"{sign}{one.ratio:.1f}",
+        "95 % interval": f"{one.low:.1f} to {one.high:.1f}",
+        "ρ(dL) − ρ(dL + 1)": f"{one.difference:.3f}",
+        "its interval": f"{one.difference_low:.3f} to {one.difference_high:.3f}",
+    }
+
+
+def _control_table(
+    scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str], system: str
+) -> pd.DataFrame:
+    rows = []
+    for name, frame in scores.items():
+        for probe in PROBES:
+            one = summary.curve(frame, probe, system)
+            if one is None:
+                continue
+            cells = {"model": labels[name], "readout": probe.name}
+            if one.reason:
+                rows.append(cells | {"not read": one.reason})
+                continue
+            degrees = {f"ℓ = {k}": f"{value:.2f}" for k, value in enumerate(one.values, 1)}
+            size = {"channels": str(one.channels), "columns": str(one.columns),
+                    "frames": str(one.frames)}  # fmt: skip
+            rows.append(cells | size | degrees)
+    return pd.DataFrame(rows).fillna("")
+
+
+def notes(inputs: SectionInputs, systems: list[str]) -> tuple[str, ...]:
+    """How to read the section, models that have no answer, and the question to our own data."""
+    found = [
+        f"What a readout reads of frozen features, with the designs kept apart ({_README}). Only "
+        "B tells something of a model: in A all that lies above dL is 0 by symmetry, in B features "
+        "of several layers or of several bodies may hold more.",
+        "The boundary dL holds for features of one neighbour. Where B reads degrees above it, the "
+        "features themselves hold products; it is no upper bound for such a network.",
+    ]
+    reasons: dict[str, list[str]] = {}
+    for name, frame in inputs.scores.items():
+        rows = frame[(frame["probe"] == DIAGNOSIS.name) & (frame["status"] != "ok")]
+        for reason in dict.fromkeys(rows["message"]):
+            reasons.setdefault(str(reason), []).append(name)
+    found += [f"Not read: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
+    bonds = inputs.others.get("bonds", {})
+    for system in systems:
+        one = summary.ceiling_and_smoothness(inputs.scores, bonds, system)
+        said = (
+            f"Ceiling (readable up to, B) against the mean {summary.SMOOTHNESS} of the bond scans "
+            f"over {one.potentials} potentials: "
+        )
+        told = f"Spearman {one.rho:+.2f}" if np.isfinite(one.rho) else "no rank correlation"
+        resolved = one.potentials >= summary.FEWEST_POTENTIALS
+        found.append(
+            said + told + ("" if resolved else f"; not resolved below "
+                           f"{summary.FEWEST_POTENTIALS} independent potentials")
+            + ". Exploratory."
+        )  # fmt: skip
+    return tuple(found)
+
+
+def board(scores: Mapping[str, pd.DataFrame], systems: list[str]) -> list[BoardColumn]:
+    """The ceilings of design B, the smallest over molecules."""
+    told = {
+        LINEAR: Metric("spectral_linear", "linearly readable up to ℓ", help="Design B."),
+        DIAGNOSIS: Metric("spectral_readable", "readable up to ℓ", "", "",
+                          "Design B, by a polynomial of degree 2."),
+    }  # fmt: skip
+    found = []
+    for probe, metric in told.items():
+        values = {}
+        for name, frame in scores.items():
+            some = [summary.curve(frame, probe, system) for system in systems]
+            known = [one.readable for one in some if one is not None and not one.reason]
+            if known:
+                values[name] = min(known)
+        found.append(BoardColumn(metric, values, kind=INTEGER))
+    return found

@@ -1,0 +1,192 @@
+"""The file of features: what a network tells of the marked atom, by molecule and design."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.files.atomic import atomic_path
+from pesbench.files.hdf5 import writing
+from pesbench.files.stored import COMPRESSION, Reader, open_stored
+
+FORMAT = "pesbench-spectral"
+VERSION = 1
+DEEPEST, FIRST = "deepest", "first"  # layers
+UNTRAINED = "untrained"
+Array = NDArray[np.float64]
+Irreps = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A design as it was shown to a network, and what came of it.
+
+    Attributes:
+        directions: Unit vectors of the marked bond, shape (S, 3).
+        cosines: Of the injection, shape (S,).
+        groups: What is resampled together, shape (S,).
+        held_out: Whether a frame is one to test with, shape (S,).
+        energies_ev: eV, shape (S,).
+        features: Of the marked atom by backbone and layer (`feature_key`), shape (S, columns).
+        sums: Scalars summed over all atoms, of design C alone, shape (S, scalars).
+    """
+
+    directions: Array
+    cosines: Array
+    groups: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
+    energies_ev: Array
+    features: dict[str, NDArray[np.float32]]
+    sums: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class MoleculeFeatures:
+    """The features of one molecule.
+
+    Attributes:
+        system: Id of the molecule.
+        status: `ok`, or why there are none.
+        message: What went wrong, or "".
+        marked: Indices of the marked atom, its neighbour and the other one; -1 where there is none.
+        clearance_angstrom: Of `designs.MarkedBond`; NaN where there is none.
+        layers: Irreps of every layer with its name, in order; empty without features.
+        chosen: Name of the layer of each role, `deepest` and `first`.
+        l_max: Highest degree that is read.
+        designs: By name.
+    """
+
+    system: str
+    status: Status
+    message: str = ""
+    marked: tuple[int, int, int] = (-1, -1, -1)
+    clearance_angstrom: float = float("nan")
+    layers: Mapping[str, Irreps] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    l_max: int = 0
+    designs: Mapping[str, Shown] = field(default_factory=dict)
+
+
+def feature_key(layer: str, *, untrained: bool = False) -> str:
+    """Name of features by the role of their layer and of their backbone."""
+    return f"{layer} {UNTRAINED}" if untrained else layer
+
+
+def write_features(
+    path: Path, molecules: Iterable[MoleculeFeatures], *, attributes: Mapping[str, Any]
+) -> None:
+    """Write features, a group a molecule; mappings among the attributes as JSON."""
+    with atomic_path(path) as part, writing(part) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        for key, value in attributes.items():
+            plain = isinstance(value, str | int | float | bool)
+            file.attrs[key] = value if plain else json.dumps(value)
+        for one in molecules:
+            group = file.create_group(one.system)
+            group.attrs["status"] = one.status.value
+            group.attrs["message"] = one.message
+            group.attrs["marked"] = np.array(one.marked, dtype=np.int64)
+            group.attrs["clearance_angstrom"] = one.clearance_angstrom
+            group.attrs["layers"] = json.dumps(
+                {k: list(map(list, v)) for k, v in one.layers.items()}
+            )
+            group.attrs["chosen"] = json.dumps(dict(one.chosen))
+            group.attrs["l_max"] = one.l_max
+            for name, shown in one.designs.items():
+                _write_design(group.create_group(name), shown)
+
+
+def _write_design(group: h5py.Group, shown: Shown) -> None:
+    group.create_dataset("directions", data=shown.directions)
+    group.create_dataset("cosines", data=shown.cosines)
+    group.create_dataset("groups", data=shown.groups)
+    group.create_dataset("held_out", data=shown.held_out.astype(np.int8))
+    group.create_dataset("energies_ev", data=shown.energies_ev)
+    features = group.create_group("features")
+    for key, values in shown.features.items():
+        features.create_dataset(key, data=values, **COMPRESSION)
+    if shown.sums is not None:
+        group.create_dataset("sums", data=shown.sums, **COMPRESSION)
+
+
+class Features(Reader):
+    """A file of features, opened for reading.
+
+    Attributes:
+        systems: Names of the molecules, sorted.
+        model: Name of the model entry.
+        scan_set_sha256: sha256 of the scan set that the molecules are from.
+        settings: How they were made, `SpectralSettings` as a mapping.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file of features.
+
+        Raises:
+            UserError: there is none, it is damaged, or it is something else.
+        """
+        cure = "make it with the rule `run`"
+        super().__init__(open_stored(path, FORMAT, "file of features", cure), marker="status")
+        self.systems = tuple(self._groups)
+        with self._file.closed_on_error():
+            self.model = str(self.attributes["model"])
+            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
+            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+
+    def molecule(self, system: str) -> MoleculeFeatures:
+        """The features of one molecule.
+
+        Raises:
+            UserError: the file has no such molecule, or one that is not what it should be.
+        """
+        if system not in self._groups:
+            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
+        group, file = self._groups[system], self._file
+        layers, chosen = (
+            json.loads(file.attribute(group, name, dict)) for name in ("layers", "chosen")
+        )
+        status = self.status(group)
+        marked = file.attribute(group, "marked", int, (3,)).tolist()
+        return MoleculeFeatures(
+            system=system,
+            status=status,
+            message=file.attribute(group, "message", str),
+            marked=(marked[0], marked[1], marked[2]),
+            clearance_angstrom=file.attribute(group, "clearance_angstrom", float),
+            layers={k: tuple((int(a), int(b)) for a, b in v) for k, v in layers.items()},
+            chosen=chosen,
+            l_max=file.attribute(group, "l_max", int),
+            designs={name: self._design(group, name) for name in file.names(group)},
+        )
+
+    def _design(self, parent: h5py.Group, name: str) -> Shown:
+        file = self._file
+        group = file.group(parent, name)
+        cosines = file.array(group, "cosines", np.float64, (None,))
+        count = len(cosines)
+        inner = file.group(group, "features")
+        has_sums = "sums" in file.names(group)
+        return Shown(
+            directions=file.array(group, "directions", np.float64, (count, 3)),
+            cosines=cosines,
+            groups=file.array(group, "groups", np.int64, (count,)),
+            held_out=file.array(group, "held_out", np.int8, (count,)) > 0,
+            energies_ev=file.array(group, "energies_ev", np.float64, (count,)),
+            features={
+                key: file.array(inner, key, np.float32, (count, None), values="any")
+                for key in file.names(inner)
+            },
+            sums=file.array(group, "sums", np.float32, (count, None), values="any")
+            if has_sums
+            else None,
+        )

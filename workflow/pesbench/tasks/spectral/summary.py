@@ -1,0 +1,163 @@
+"""Numbers of the section from the scores of all models: curves, cliffs, and one question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from pesbench.metrics.board import scored_values
+from pesbench.tasks.spectral.metrics import Cliff, Gains, cliff, readable_up_to
+from pesbench.tasks.spectral.probes import DIAGNOSIS, Probe
+
+FEWEST_POTENTIALS = 8  # independent potentials below which an association is not resolved
+SMOOTHNESS = "fsd_full"  # of the task `bonds`
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric by injected degree, of one model, probe and molecule.
+
+    Attributes:
+        model: Name of the model.
+        layer: Name of the layer that is read.
+        l_max: L of the features.
+        boundary: d·L of the readout.
+        channels, columns, frames: Of the readout, and the frames that it was fitted to.
+        values: By degree, from 1 on.
+        reason: Why there are none, or "".
+    """
+
+    model: str
+    layer: str
+    l_max: int
+    boundary: int
+    channels: int
+    columns: int
+    frames: int
+    values: tuple[float, ...]
+    reason: str = ""
+
+    @property
+    def readable(self) -> int:
+        """Highest degree up to which all are readable, `metrics.readable_up_to`."""
+        return readable_up_to((float("nan"), *self.values))
+
+    def at(self, degree: int) -> float:
+        """The value of a degree; NaN beyond those that were injected."""
+        known = 1 <= degree <= len(self.values)
+        return self.values[degree - 1] if known else float("nan")
+
+
+def curve(frame: pd.DataFrame, probe: Probe, system: str, metric: str = "r2") -> Curve | None:
+    """The curve of a probe in the scores of a model; None where it has no such row."""
+    rows = frame[(frame["probe"] == probe.name) & (frame["system"] == system)]
+    if rows.empty:
+        return None
+    rows = rows.sort_values("degree")
+    first = rows.iloc[0]
+    ok = bool((rows["status"] == "ok").all())
+    return Curve(
+        model=str(first["model"]),
+        layer=str(first["layer_name"]),
+        l_max=int(first["l_max"]),
+        boundary=int(first["boundary"]),
+        channels=int(first["channels"]),
+        columns=int(first["columns"]),
+        frames=int(first["frames_trained"]),
+        values=tuple(rows[metric].astype(float)) if ok else (),
+        reason="" if ok else str(first["message"]) or str(first["status"]),
+    )
+
+
+def systems_of(scores: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The molecules of all models, sorted."""
+    return sorted({str(one) for frame in scores.values() for one in frame["system"]})
+
+
+def gains_of(frame: pd.DataFrame, probe: Probe, system: str, degree: int) -> Gains | None:
+    """The gains of a degree, from the attributes of the scores."""
+    held = (frame.attrs.get("gains") or {}).get(f"{system}|{probe.name}|{degree}")
+    if held is None:
+        return None
+    return Gains(np.asarray(held["gain"], dtype=float), np.asarray(held["oracle"], dtype=float))
+
+
+def backbones(scores: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """The models by the name that seeds of one potential share."""
+    found: dict[str, list[str]] = {}
+    for name, frame in scores.items():
+        found.setdefault(str(frame.attrs.get("backbone") or name), []).append(name)
+    return found
+
+
+def cliffs(scores: Mapping[str, pd.DataFrame], probe: Probe, system: str) -> dict[str, Cliff]:
+    """The cliff of each potential, over its seeds; without those whose boundary was not injected.
+
+    Args:
+        scores: Scores by model.
+        probe: A polynomial readout.
+        system: The molecule.
+    """
+    found = {}
+    for potential, names in backbones(scores).items():
+        at, above, boundaries = [], [], set()
+        for name in names:
+            one = curve(scores[name], probe, system)
+            if one is None or one.reason:
+                continue
+            pair = [gains_of(scores[name], probe, system, one.boundary + k) for k in (0, 1)]
+            if pair[0] is not None and pair[1] is not None:
+                at.append(pair[0])
+                above.append(pair[1])
+                boundaries.add(one.boundary)
+        if at and len(boundaries) == 1:
+            found[potential] = cliff(at, above)
+    return found
+
+
+@dataclass(frozen=True)
+class Association:
+    """Ceiling against smoothness over potentials.
+
+    Attributes:
+        potentials: How many have both.
+        rho: Spearman's rank correlation; NaN where one of both does not vary, or below 3.
+    """
+
+    potentials: int
+    rho: float
+
+
+def ceiling_and_smoothness(
+    scores: Mapping[str, pd.DataFrame], bonds: Mapping[str, pd.DataFrame], system: str
+) -> Association:
+    """Whether a higher ceiling goes with smoother bond scans, the mean over seeds of a potential.
+
+    Args:
+        scores: Scores of this task by model.
+        bonds: Scores of the scans by model.
+        system: The molecule.
+    """
+    pairs = []
+    for names in backbones(scores).values():
+        ceiling, rough = [], []
+        for name in names:
+            one = curve(scores[name], DIAGNOSIS, system)
+            if one is None or one.reason or name not in bonds or SMOOTHNESS not in bonds[name]:
+                continue
+            values = scored_values(bonds[name], SMOOTHNESS)
+            if len(values):
+                ceiling.append(one.readable)
+                rough.append(float(values.mean()))
+        if ceiling:
+            pairs.append((np.mean(ceiling), np.mean(rough)))
+    if len(pairs) < 3:
+        return Association(len(pairs), float("nan"))
+    ranks = [rankdata(column) for column in zip(*pairs, strict=True)]
+    if min(np.ptp(one) for one in ranks) == 0:
+        return Association(len(pairs), float("nan"))
+    return Association(len(pairs), float(np.corrcoef(ranks)[0, 1]))

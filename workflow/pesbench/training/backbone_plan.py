@@ -1,0 +1,141 @@
+"""The trainings of backbones for the spectral diagnosis: which degree L, of which family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pesbench.core.errors import UserError
+from pesbench.core.names import closest
+from pesbench.core.settings import setting
+from pesbench.files.strict_yaml import read_yaml
+from pesbench.files.validation import validate
+from pesbench.models.families.mace.family import FAMILY as MACE
+from pesbench.models.families.sevennet.family import FAMILY as SEVENNET
+from pesbench.models.registry import ModelEntry
+
+SEVENNET_TO_BE_TRAINED = ModelEntry(SEVENNET.name, SEVENNET.name, {})
+ENDINGS = {SEVENNET.name: ".pth", MACE.name: ".model"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network that is trained."""
+
+    family: str = setting(help="Its family.", choices=tuple(ENDINGS))
+    l_max: int = setting(
+        help="Highest degree l of the node features between two layers.", at_least=0, at_most=6
+    )
+    channels: int = setting(16, help="Channels of each degree.", at_least=1, at_most=1024)
+    correlation: int = setting(
+        2, help="Body order of MACE's products less one.", at_least=1, at_most=4
+    )
+    layers: int = setting(
+        3, help="Interactions of SevenNet; the last gives scalars. MACE has 2.", at_least=2,
+        at_most=8,
+    )  # fmt: skip
+    epochs: int = setting(60, help="Number of epochs.", at_least=1, at_most=1_000_000)
+    seeds: int = setting(1, help="How many are trained.", at_least=1, at_most=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackbonePlan:
+    """The trainings of backbones."""
+
+    molecule: str = setting(help="Id of the molecule whose frames are trained on.")
+    temperature_k: float = setting(
+        500.0, help="Temperature of the dynamics, K.", above=0, at_most=10_000
+    )
+    frames: int = setting(
+        help="Frames of each of two trajectories, one of which is held out.", at_least=10,
+        at_most=1_000_000,
+    )  # fmt: skip
+    interval_steps: int = setting(
+        20, help="Steps of 0.5 fs between two frames.", at_least=1, at_most=1_000_000
+    )
+    cutoff_angstrom: float = setting(4.5, help="Cutoff of SevenNet, Å.", above=1, at_most=20)
+    batch_frames: int = setting(8, help="Frames a step.", at_least=1, at_most=10_000)
+    learning_rate: float = setting(0.004, help="Of SevenNet at the start.", above=0, at_most=1)
+    backbones: Mapping[str, Backbone] = setting(help="The networks by name.")
+
+    @property
+    def sampling_words(self) -> list[str]:
+        """The frames as options of `pesbench sample`."""
+        told = {
+            "--only": self.molecule,
+            "--temperatures-k": f"{self.temperature_k:g}",
+            "--interval-steps": str(self.interval_steps),
+            "--frames": str(self.frames),
+        }
+        return [word for pair in told.items() for word in pair]
+
+    def trainings(self) -> dict[str, BackboneTraining]:
+        """All trainings by name."""
+        found = [
+            BackboneTraining(name, backbone, seed)
+            for name, backbone in self.backbones.items()
+            for seed in range(1, 1 + backbone.seeds)
+        ]
+        return {one.name: one for one in found}
+
+    def training_of(self, name: str, place: str) -> BackboneTraining:
+        """A training by its name.
+
+        Args:
+            name: Its name.
+            place: File of the plan, for the message.
+
+        Raises:
+            UserError: there is none.
+        """
+        every = self.trainings()
+        if name not in every:
+            raise UserError(f"{place}: no training {name!r}; {closest(name, every)}")
+        return every[name]
+
+    def asked_of(self, training: BackboneTraining) -> dict[str, Any]:
+        """The keys of the plan that one training takes, beside its frames."""
+        own = asdict(training.backbone)
+        del own["seeds"]  # further seeds change no training
+        shared = ("cutoff_angstrom", "batch_frames", "learning_rate")
+        return own | {key: getattr(self, key) for key in shared}
+
+
+@dataclass(frozen=True)
+class BackboneTraining:
+    """One training.
+
+    Attributes:
+        potential: Name that its seeds share, that of the first.
+        backbone: The network.
+        seed: 1, 2, ...
+    """
+
+    potential: str
+    backbone: Backbone
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the model, from which all random numbers are drawn."""
+        return self.potential + (f"-seed_{self.seed}" if self.seed > 1 else "")
+
+    @property
+    def weights_name(self) -> str:
+        """Name of its weight file."""
+        return f"{self.name}{ENDINGS[self.backbone.family]}"
+
+
+def read_backbones(path: Path) -> BackbonePlan:
+    """The plan of a file.
+
+    Args:
+        path: YAML, see `BackbonePlan`.
+
+    Raises:
+        UserError: one line with the file, the key and the cure.
+    """
+    plan: BackbonePlan = validate(BackbonePlan, read_yaml(path), str(path))
+    return plan

@@ -1,0 +1,268 @@
+"""Small SevenNet networks, trained in the environment of family `sevennet`, with a model card."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from pesbench.core.errors import HostError, UserError, reading
+from pesbench.core.interface import Batch, Result, one_line
+from pesbench.core.progress import track
+from pesbench.engine.supervisor import die_with_parent
+from pesbench.engine.worker import Worker
+from pesbench.files import provenance
+from pesbench.files.atomic import atomic_path, write_json, write_text
+from pesbench.files.environment import Environment, variables
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.models.addresses import file_sha256
+from pesbench.models.families.sevennet.family import FAMILY
+from pesbench.models.registry import ModelEntry
+from pesbench.training.frames import errors, read_parts, read_record
+from pesbench.training.sampling import (
+    ENERGY,
+    ISOLATED,
+    TEST_SEEN,
+    TEST_UNSEEN,
+    TRAIN,
+    VALID,
+    seed_number,
+)
+
+JOB, LOG = "job.json", "sevenn.log"
+STATE, WEIGHTS, HISTORY = "state.pt", "weights.pth", "history.json"  # as the process writes them
+_PACKAGE = Path(__file__).parents[1]
+_PROCESS = "pesbench.models.families.sevennet.train"
+
+
+@dataclass(frozen=True)
+class SevenNetTraining:
+    """Architecture and schedule.
+
+    Attributes:
+        l_max: Highest degree l of the node features between two interactions, and of the
+            harmonics on edges.
+        channels: Of each degree.
+        layers: Interactions; the last gives scalars.
+        cutoff_angstrom: Cutoff, Å.
+        epochs: Number of epochs.
+        batch_frames: Frames a step.
+        learning_rate: At the start; it falls steadily to `final_share` of it.
+        final_share: Share of the learning rate at the end.
+        energy_weight: Of the mean squared error of the energy per atom, (eV/atom)².
+        force_weight: Of the mean squared error of a force component, (eV/Å)².
+    """
+
+    l_max: int
+    channels: int = 16
+    layers: int = 3
+    cutoff_angstrom: float = 4.5
+    epochs: int = 60
+    batch_frames: int = 8
+    learning_rate: float = 0.004
+    final_share: float = 0.05
+    energy_weight: float = 1.0
+    force_weight: float = 1.0
+
+
+class _There:
+    """A model in another environment behind the contract."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.info = worker.start()
+
+    def evaluate(self, batch: Batch) -> Result:
+        return self._worker.evaluate(batch).result
+
+
+def train(
+    name: str,
+    parts: Mapping[str, Sequence[Atoms]],
+    training: SevenNetTraining,
+    work: Path,
+    environment: Environment,
+    threads: int,
+) -> list[dict[str, float]]:
+    """Train a network; a second call on the same frames continues after the last whole epoch.
+
+    A folder of other frames, settings or versions is emptied first.
+
+    Args:
+        name: Name of the model, from which its seed is derived.
+        parts: Frames of `pesbench sample` by their part.
+        training: How.
+        work: Folder of the state and the log, kept.
+        environment: Environment with sevenn.
+        threads: Number of threads.
+
+    Returns:
+        Loss and errors of each epoch.
+
+    Raises:
+        UserError: the folder holds something else, or there is no sevenn.
+        HostError: the environment could not be made.
+        RuntimeError: the training failed; the log is in `work`.
+    """
+    if environment.failure:
+        raise HostError(f"{environment.failure}; correct the requirements, or try again")
+    if environment.is_here and importlib.util.find_spec(FAMILY.modules[0]) is None:
+        raise UserError(
+            "sevenn is not installed in this environment; give `--environment`, or say `software: "
+            "venv` in the config"
+        )
+    job = asdict(training) | {
+        "seed": seed_number("train", name) % 2**31,
+        "atoms_ev": {str(a.numbers[0]): float(a.info[ENERGY]) for a in parts[ISOLATED]},
+        "packages": {
+            key: environment.software["packages"].get(key) for key in ("sevenn", "e3nn", "torch")
+        },
+    }
+    prepare(job, parts, work)
+    with (work / LOG).open("ab") as log:
+        process = subprocess.run(
+            [environment.python, "-m", _PROCESS, str(work.absolute() / JOB)],
+            env=variables() | {"PYTHONPATH": str(_PACKAGE.parent), "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+            preexec_fn=die_with_parent,  # two trainings in one folder would ruin each other
+        )
+    if process.returncode:
+        lines = (work / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        said = one_line(lines[-1]) if lines else f"exit code {process.returncode}"
+        raise RuntimeError(f"{work / LOG}: the training with sevenn failed: {said}")
+    found: list[dict[str, float]] = json.loads((work / HISTORY).read_text(encoding="utf-8"))
+    return found
+
+
+def prepare(job: Mapping[str, Any], parts: Mapping[str, Sequence[Atoms]], work: Path) -> None:
+    """Write the job and its frames; what the folder holds of another training is removed.
+
+    Raises:
+        UserError: the folder holds something else than a training.
+    """
+    stamp, wanted = work / JOB, json.loads(json.dumps(job))
+    texts = {}
+    work.mkdir(parents=True, exist_ok=True)
+    for part in (TRAIN, VALID):
+        fresh = work / f"{part}.new.extxyz"
+        with atomic_path(fresh) as unfinished:
+            write_extxyz(unfinished, list(parts[part]))
+        texts[part] = fresh
+    wanted["frames_sha256"] = {part: file_sha256(path) for part, path in texts.items()}
+    before = None
+    if stamp.is_file():
+        with reading(stamp, "damaged", f"remove {work} to start anew"):
+            before = json.loads(stamp.read_text(encoding="utf-8"))
+    elif {path.name for path in work.iterdir()} - {path.name for path in texts.values()}:
+        raise UserError(f"{work}: holds something else than a training; give another folder")
+    if before != wanted:
+        for name in (STATE, WEIGHTS, HISTORY, LOG):
+            (work / name).unlink(missing_ok=True)
+    for part, path in texts.items():
+        shutil.move(path, work / f"{part}.extxyz")
+    write_json(stamp, wanted)
+
+
+def write_model(
+    name: str,
+    frames: Path,
+    record: Path,
+    training: SevenNetTraining,
+    work: Path,
+    out: Path,
+    environment: Environment,
+    threads: int = 1,
+) -> None:
+    """Train a network and write its checkpoint with its card (`<out>.json`, `<out>.md`).
+
+    Args:
+        name: Name of the model.
+        frames: File of `pesbench sample`.
+        record: How they were made, of the same command.
+        training: How.
+        work: Folder of the state and the log; what is there is continued.
+        out: The checkpoint.
+        environment: Environment with sevenn.
+        threads: Number of threads.
+
+    Raises:
+        UserError: the frames or their record are unfit, the folder holds something else, or there
+            is no sevenn.
+        HostError: the environment could not be made.
+        RuntimeError: the training failed.
+    """
+    made_of = read_record(record)
+    parts = read_parts(frames)
+    history = train(name, parts, training, work, environment, threads)
+    with atomic_path(out) as part:
+        shutil.copyfile(work / WEIGHTS, part)
+    sha256 = file_sha256(out)
+    entry = ModelEntry(name, FAMILY.name, {"weights": str(out), "sha256": sha256})
+    judged = [part for part in (TRAIN, TEST_SEEN, TEST_UNSEEN) if part in parts]
+    with Worker(entry, device="cpu", threads=threads, environment=environment) as worker:
+        model = _There(worker)
+        found = {part: errors(model, parts[part]) for part in track(judged, len(judged), "parts")}
+    card = {
+        "name": name,
+        "sha256": sha256,
+        "bytes": out.stat().st_size,
+        "training": asdict(training),
+        "errors": found,
+        "processor_s": round(sum(epoch["processor_s"] for epoch in history), 1),
+        "history": history,
+        **made_of,
+        "elements": sorted({str(s) for atoms in parts[TRAIN] for s in atoms.symbols}),
+        "frames_sha256": file_sha256(frames),
+        "provenance": provenance.collect(environment.software),
+    }
+    write_json(out.with_suffix(".json"), card)
+    write_text(out.with_suffix(".md"), card_text(card))
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The model card for readers, from its JSON."""
+    names = {TRAIN: "trained on", TEST_SEEN: "held out", TEST_UNSEEN: "held out, unseen molecules"}
+    temperatures = " and ".join(f"{t:g}" for t in card["sampling"]["temperatures_k"])
+    packages = card["provenance"]["packages"]
+    return "\n".join(
+        [
+            f"# {card['name']}",
+            "",
+            "A small SevenNet network for the spectral diagnosis, not for production. Trained on"
+            f" {card['level_of_theory']} frames of {', '.join(card['seen'])}, sampled by Langevin"
+            f" dynamics at {temperatures} K. Held-out frames come from a trajectory of their own."
+            " Licence: that of this project (MIT).",
+            "",
+            "| frames | number | force MAE (meV/Å) | energy MAE (meV/atom) |",
+            "|---|---:|---:|---:|",
+            *(
+                f"| {names[part]} | {e['frames']} | {e['force_mae_mev_per_angstrom']:.1f} |"
+                f" {e['energy_mae_mev_per_atom']:.2f} |"
+                for part, e in card["errors"].items()
+            ),
+            "",
+            "| key | value |",
+            "|---|---|",
+            *(f"| `{key}` | {value} |" for key, value in card["training"].items()),
+            "",
+            f"* elements: {', '.join(card['elements'])}",
+            f"* weights: {card['bytes']} bytes, sha256 `{card['sha256']}`",
+            f"* frames: sha256 `{card['frames_sha256']}`",
+            f"* training: {card['processor_s']:.0f} s of processor time; history in the JSON beside"
+            " this",
+            "* all again: `snakemake weights_backbones --configfile config/weights.yaml`",
+            f"* made: {card['provenance']['created']}, "
+            + ", ".join(f"{name} {number}" for name, number in packages.items()),
+            "",
+        ]
+    )

@@ -1,0 +1,133 @@
+# Backbones of the spectral diagnosis: `snakemake weights_backbones backbone_models --configfile config/weights.yaml`.
+# The plan names them all.
+
+from pesbench.training.backbone_plan import SEVENNET_TO_BE_TRAINED, read_backbones
+
+BACKBONES = WEIGHTS / "backbones"
+BACKBONE_FILE = Path("config/backbones.yaml")
+BACKBONE_RESOURCES = Path("resources/architecture")
+# the method of the labels, and networks that are not trained here
+BESIDE_BACKBONES = "gfn2-xtb mace-mini 7net-0 7net-l3i5 so3lr".split()
+
+
+@functools.cache
+def backbone_plan():
+    """The plan, which a run that trains nothing need not have."""
+    return read_backbones(BACKBONE_FILE)
+
+
+def backbone_asked(wildcards):
+    """A parameter: what a training takes of the plan; a change elsewhere is no reason to train again."""
+    plan = backbone_plan()
+    return as_text(plan.asked_of(plan.training_of(wildcards.name, str(BACKBONE_FILE))))
+
+
+rule backbone_sample:
+    input:
+        molecules=BACKBONE_RESOURCES / "molecules.extxyz",
+        split=BACKBONE_RESOURCES / "split.csv",
+        method=WEIGHTS / "method.json",
+    output:
+        frames=BACKBONES / "frames.extxyz",
+        record=BACKBONES / "frames.json",
+    log:
+        WEIGHTS / "logs" / "backbone-sample.log",
+    conda:
+        BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
+    params:
+        python=where(PYTHON),
+        options=lambda wildcards: backbone_plan().sampling_words,
+        code=lambda wildcards: stage_fingerprint("pesbench.training.sampling", *training_method()),
+    shell:
+        "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
+        " --split {input.split:q} --method {input.method:q} {params.options:q}"
+        " --out {output.frames:q} --record {output.record:q} 2> {log:q}"
+
+
+rule backbone_mace:
+    input:
+        frames=BACKBONES / "frames.extxyz",
+        record=BACKBONES / "frames.json",
+        environment=[],
+    output:
+        weights=BACKBONES / "{name}.model",
+        card=BACKBONES / "{name}.json",
+        page=BACKBONES / "{name}.md",
+    log:
+        WEIGHTS / "logs" / "backbone-{name}.log",
+    wildcard_constraints:
+        name="mace-.*",
+    conda:
+        BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
+    params:
+        **plain("pesbench.training.backbones"),
+        plan=where(BACKBONE_FILE),
+        asked=backbone_asked,
+        environment=[],
+        work=where(BACKBONES / "training"),
+    shell:
+        "{params.python:q} -m pesbench train-backbone {wildcards.name:q} --plan {params.plan:q}"
+        " --frames {input.frames:q} --record {input.record:q} {params.environment:q}"
+        " --work {params.work:q}/{wildcards.name:q} --threads {threads:q} --out {output.weights:q} 2> {log:q}"
+
+
+use rule backbone_mace as backbone_sevennet with:
+    input:
+        frames=BACKBONES / "frames.extxyz",
+        record=BACKBONES / "frames.json",
+        environment=START.software.stamps(SEVENNET_TO_BE_TRAINED),
+    output:
+        weights=BACKBONES / "{name}.pth",
+        card=BACKBONES / "{name}.json",
+        page=BACKBONES / "{name}.md",
+    wildcard_constraints:
+        name="sevennet-.*",
+    conda:
+        conda_file(lambda wildcards: SEVENNET_TO_BE_TRAINED)
+    params:
+        **plain("pesbench.training.backbones", "pesbench.models.families.sevennet.train"),
+        plan=where(BACKBONE_FILE),
+        asked=backbone_asked,
+        environment=lambda wildcards, input: START.software.option(SEVENNET_TO_BE_TRAINED),
+        work=where(BACKBONES / "training"),
+
+
+# Names a user may ask for: `snakemake weights_backbones`, and then `snakemake backbone_models`.
+rule weights_backbones:
+    input:
+        lambda wildcards: [
+            BACKBONES / one.weights_name for one in backbone_plan().trainings().values()
+        ],
+    localrule: True
+
+
+# Of the trainings that are done: one that failed stops nothing but itself.
+rule backbone_models:
+    input:
+        weights=lambda wildcards: [
+            path
+            for one in backbone_plan().trainings().values()
+            if (path := BACKBONES / one.weights_name).is_file()
+        ],
+        split=BACKBONE_RESOURCES / "split.csv",
+    output:
+        BACKBONES / "models.yaml",
+    log:
+        WEIGHTS / "logs" / "backbone-models.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        **plain("pesbench.training.backbones"),
+        plan=where(BACKBONE_FILE),
+        folder=where(BACKBONES),
+        models_file=where(RUN.models_file),
+        beside=BESIDE_BACKBONES,
+    shell:
+        "{params.python:q} -m pesbench backbone-models --plan {params.plan:q}"
+        " --weights {params.folder:q} --models-file {params.models_file:q} --beside {params.beside:q}"
+        " --split {input.split:q} --out {output:q} 2> {log:q}"
