@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from methanol import METHANOL
+from pesbench.core.interface import Status
 from pesbench.core.systems import System
 from pesbench.tasks.spectral import designs, heads
 from pesbench.tasks.spectral.designs import Conformers, Design, MarkedBond
-from pesbench.tasks.spectral.harmonics import of_degree, random_directions, real_harmonics
+from pesbench.tasks.spectral.harmonics import (
+    random_directions,
+    random_rotations,
+    real_harmonics,
+)
 from pesbench.tasks.spectral.metrics import Gains, cliff, gains, r2, readable_up_to
-from pesbench.tasks.spectral.probes import DIAGNOSIS, POLYNOMIAL, SILU, SYMMETRY, Probe
+from pesbench.tasks.spectral.probes import ANGLE, DIAGNOSIS, POLYNOMIAL, SILU, SYMMETRY, Probe
 from pesbench.tasks.spectral.reading import NotReadError, read_probe
 from pesbench.tasks.spectral.stored import DEEPEST, Shown
+
+RNG = np.random.default_rng(8)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +62,7 @@ def test_design_a_turns_the_whole_molecule(conformers: Conformers, bond: MarkedB
     for k in (0, 6, 7, 349):
         source = np.concatenate([conformers.trained, conformers.held_out])[shown.groups[k]]
         assert distances(shown.positions[k]) == pytest.approx(distances(source))
-    assert shown.cosines == pytest.approx(shown.directions[:, 2])
+    assert (shown.cosines, shown.energies_ev) == (None, None)
     assert not {*shown.groups[shown.held_out]} & {*shown.groups[~shown.held_out]}
 
 
@@ -103,8 +113,8 @@ def test_design_c_takes_the_angle_between_two_bonds(
 
 def shown_as(design: Design, features: np.ndarray, sums: np.ndarray | None = None) -> Shown:
     return Shown(
-        design.directions, design.cosines, design.groups, design.held_out, design.energies_ev,
-        {DEEPEST: features.astype(np.float32)},
+        design.directions, design.groups, design.held_out,
+        {DEEPEST: features.astype(np.float32)}, {}, design.cosines, design.energies_ev,
         None if sums is None else sums.astype(np.float32),
     )  # fmt: skip
 
@@ -216,12 +226,50 @@ def test_too_few_frames_are_a_reason_and_no_number(
 ) -> None:
     design = both[0]
     few = Shown(
-        design.directions[:60], design.cosines[:60], design.groups[:60],
-        np.arange(60) % 2 == 1, design.energies_ev[:60],
+        design.directions[:60], design.groups[:60], np.arange(60) % 2 == 1,
         {DEEPEST: shallow(design, bond)[:60].astype(np.float32)},
     )  # fmt: skip
-    with pytest.raises(NotReadError, match="more monomials of degree 2 than 30 frames"):
+    with pytest.raises(NotReadError, match="at least 54 columns, and 30 frames allow 6"):
         read_probe(SYMMETRY, {"A": few}, IRREPS, 2, 7)
+
+
+def test_features_that_the_network_did_not_give_say_why(both: tuple[Design, Design]) -> None:
+    design = both[0]
+    told = {DEEPEST: (Status.NONFINITE, "a feature is not finite")}
+    lost = Shown(design.directions, design.groups, design.held_out, {}, told)
+    with pytest.raises(NotReadError, match="a feature is not finite") as caught:
+        read_probe(SYMMETRY, {"A": lost}, IRREPS, 2, 7)
+    assert caught.value.status is Status.NONFINITE
+
+
+def test_the_axis_of_the_laboratory_is_no_special_one(
+    both: tuple[Design, Design], bond: MarkedBond
+) -> None:
+    """What is read of B is the same when all frames are turned alike."""
+    moved = both[1]
+    turned = replace(moved, directions=moved.directions @ random_rotations(1, RNG)[0].T)
+    features = gated(moved, bond)
+    one = read_probe(DIAGNOSIS, {"B": shown_as(moved, features)}, IRREPS, 2, 7).by_degree
+    other = read_probe(DIAGNOSIS, {"B": shown_as(turned, features)}, IRREPS, 2, 7).by_degree
+    for degree in one:
+        assert one[degree].r2 == pytest.approx(other[degree].r2, abs=1e-9)
+
+
+def test_noise_gains_nothing_in_design_c(conformers: Conformers, bond: MarkedBond) -> None:
+    """The angle varies little, so that most of the injected part is a constant."""
+    rng = np.random.default_rng(5)
+    frames = METHANOL.positions + rng.normal(scale=0.03, size=(500, 6, 3))
+    energies = rng.normal(size=500)
+    shown = designs.invariant(Conformers(frames[:400], frames[400:], energies[:400],
+                                         energies[400:]), bond)  # fmt: skip
+    noise = rng.normal(size=(500, 8))
+    given = {"C": shown_as(shown, noise, np.stack([energies, rng.normal(size=500)], axis=1))}
+    found = read_probe(ANGLE, given, ((2, 0), (2, 1)), 1, 7)
+    assert found.columns * 5 <= 400
+    assert max(abs(one.gains.rho) for one in found.by_degree.values()) < 0.1
+    assert max(one.r2_inj for one in found.by_degree.values()) < 0.1
+    few = replace(given["C"], held_out=np.arange(500) >= 30)
+    assert read_probe(ANGLE, {"C": few}, ((2, 0), (2, 1)), 1, 7).columns * 5 <= 30
 
 
 # --- heads and metrics ---------------------------------------------------------------------------
@@ -231,7 +279,7 @@ def test_mixing_keeps_what_turns_together() -> None:
     """Channels are mixed alike for all m: turned features give turned components."""
     rng = np.random.default_rng(0)
     directions = random_directions(50, rng)
-    block = np.einsum("sm,c->scm", of_degree(real_harmonics(directions, 2), 2), [1.0, 2.0, 0.0])
+    block = np.einsum("sm,c->scm", real_harmonics(directions, 2)[:, 4:], [1.0, 2.0, 0.0])
     block += 0.1 * rng.normal(size=block.shape)
     turned = np.linalg.qr(rng.normal(size=(5, 5)))[0]
     one = heads.Mixing.fit([(2, block)], 2).apply([(2, block)])[0][1]
@@ -243,13 +291,41 @@ def test_mixing_keeps_what_turns_together() -> None:
 def test_columns_never_outnumber_a_fifth_of_the_frames() -> None:
     irreps = ((64, 0), (32, 1), (32, 2))
     for degree in (1, 2, 3):
+
+        def columns(channels: Mapping[int, int], degree: int = degree) -> int:
+            width = sum(count * (2 * one + 1) for one, count in channels.items())
+            return heads.n_monomials(width, degree)
+
         for frames in (100, 1000, 5120):
-            channels = heads.channels_for(irreps, degree, frames)
+            channels = heads.channels_for(irreps, columns, frames)
             assert 5 * heads.n_monomials(9 * channels, degree) <= frames or channels == 0
-    assert heads.channels_for(irreps, 2, 5120) == 4
-    assert heads.channels_for(irreps, 3, 50) == 0
+        wanted = {1: 8, 2: 4, 3: 1}[degree]
+        assert heads.channels_for(irreps, columns, 5120) == wanted
+        assert heads.channels_for(irreps, columns, 5120, 1) == 1
+    assert heads.channels_for(irreps, columns, 50) == 0
     values = np.random.default_rng(0).normal(size=(7, 4))
     assert heads.monomials(values, 3).shape == (7, heads.n_monomials(4, 3))
+
+
+def test_invariants_are_as_many_as_is_said() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [(one, rng.normal(size=(9, 3, 2 * one + 1))) for one in range(3)]
+    for degree in (1, 2):
+        assert heads.invariants(blocks, degree).shape[1] == heads.n_invariants(
+            {0: 3, 1: 3, 2: 3}, degree
+        )
+
+
+def test_targets_of_a_kind_share_their_strength() -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(300, 200))
+    targets = np.stack([columns[:, 0], rng.normal(size=300)], axis=1)
+    alone, together = (
+        heads.fit_ridge(columns, targets, np.arange(300) % 10, kinds=kinds).strengths
+        for kinds in (np.array([0, 1]), np.array([0, 0]))
+    )
+    assert alone[0] < alone[1]
+    assert together[0] == together[1]
 
 
 def test_the_strength_keeps_noise_from_being_learnt() -> None:
@@ -291,6 +367,12 @@ def test_the_cliff_is_a_ratio_with_an_interval_over_backbones_and_frames() -> No
     # backbones that differ widen it, which frames of one alone would not tell
     differing = [some(rho, 0.01) for rho in (0.5, 0.7, 0.9, 1.0)]
     assert cliff(differing, above).difference_low < found.difference_low - 0.1
+    # an effect of a conformer that all backbones share does not average out over them
+    shared = Gains(at[0].gain + np.linspace(-0.5, 0.5, 20), at[0].oracle)
+    apart = [Gains(np.roll(shared.gain, 5 * k), shared.oracle) for k in range(4)]
+    wide, narrow = cliff([shared] * 4, above), cliff(apart, above)
+    width = wide.difference_high - wide.difference_low
+    assert width > 1.5 * (narrow.difference_high - narrow.difference_low)
     nothing = cliff(at, [some(-0.2, 0.0) for _ in range(4)])
     assert nothing.bound
     assert nothing.ratio == pytest.approx(90, rel=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import ase.io
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ase import Atoms
 
 from examples import fake_entry, write_toys
@@ -159,9 +161,9 @@ def test_every_readout_and_degree_has_a_row(found: tuple[Path, pd.DataFrame]) ->
     assert {*failed["status"]} == {"masked"}
     told = dict(zip(failed["probe"], failed["message"], strict=True))
     assert told.pop("B deepest polynomial-2 untrained") == (
-        "the network has no such features of this design"
+        "the network was not asked for such features of this design"
     )
-    assert all("need 5 frames each" in why or "more monomials" in why for why in told.values())
+    assert all("the readout has at least" in why for why in told.values())
 
 
 def test_the_readout_ends_at_the_boundary_where_the_whole_is_rotated(
@@ -226,6 +228,43 @@ def test_a_killed_run_goes_on_to_the_same_file(
         for name, shown in a.designs.items():
             for key, values in shown.features.items():
                 np.testing.assert_array_equal(values, b.designs[name].features[key])
+
+
+class Scrambled(Toy):
+    """Its features are not finite once its parameters are scrambled."""
+
+    def __init__(self) -> None:
+        self.network = Fragile()
+
+    def describe(self, batch: Batch) -> dict[str, NodeFeatures]:
+        found = super().describe(batch)
+        factor = self.network.factor.detach().numpy()
+        if (np.diff(factor) < 0).all():
+            return found
+        return {
+            name: NodeFeatures(one.irreps, np.full_like(one.values, np.nan))
+            for name, one in found.items()
+        }
+
+
+class Fragile(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.arange(100.0).flip(0))
+
+
+def test_a_control_that_fails_leaves_the_rest_its_numbers(
+    found: tuple[Path, pd.DataFrame],
+    inputs: tuple[Path, SpectralSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = inputs[0], replace(inputs[1], untrained=True)
+    frame = ask(asked, tmp_path / "0000.h5", monkeypatch, model=Scrambled)
+    untrained = frame["probe"] == "B deepest polynomial-2 untrained"
+    assert {*frame["status"][untrained]} == {"nonfinite"}
+    assert {*frame["message"][untrained]} == {"a feature is not finite"}
+    pd.testing.assert_frame_equal(frame[~untrained], found[1][~untrained])
 
 
 @pytest.mark.parametrize(
@@ -296,8 +335,6 @@ def test_wrong_settings_are_one_line_before_any_work(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from dataclasses import replace
-
     settings = replace(inputs[1], **change)
     with pytest.raises(UserError, match=said):
         ask((inputs[0], settings), tmp_path / "out.h5", monkeypatch)
@@ -307,8 +344,6 @@ def test_wrong_settings_are_one_line_before_any_work(
 def test_a_molecule_without_frames_is_one_line(
     inputs: tuple[Path, SpectralSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     other = Atoms(METHANOL.numbers, METHANOL.positions)
     other.info = {"system": "ethanol", "part": "train", "ref_energy": 0.0}
     ase.io.write(tmp_path / "other.extxyz", [other], format="extxyz")

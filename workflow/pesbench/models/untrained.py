@@ -1,4 +1,4 @@
-"""A network whose parameters are drawn anew: the same architecture, untrained."""
+"""A network whose parameters are scrambled: the same architecture without what it has learnt."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import sys
 from pesbench.core.interface import Model, NotDescribedError
 from pesbench.models.parameters import networks
 
-_MARK = "pesbench_redrawn"
+_MARK = "pesbench_scrambled"
 
 
-def redraw(model: Model, seed: int = 0) -> None:
-    """Draw every parameter of a model's networks from a normal distribution.
+def scramble(model: Model, name: str) -> None:
+    """Permute the entries of every parameter of a model's networks at random.
 
-    Its width is the root mean square of the parameter as it was, so that features keep their size.
-    Buffers, such as coupling coefficients, stay. A second call changes nothing.
+    Their sizes stay, and with them the sizes of features; a parameter of one number, such as a
+    denominator, stays as it is. Buffers, such as coupling coefficients, stay, too. A second call
+    changes nothing.
 
     Args:
         model: A loaded model; it answers as untrained from then on.
-        seed: Of the draws.
+        name: From which the permutations are drawn, so that each seed of a potential has its own.
 
     Raises:
         NotDescribedError: it holds no torch network.
@@ -26,23 +27,18 @@ def redraw(model: Model, seed: int = 0) -> None:
     torch = sys.modules.get("torch")
     found = [] if torch is None else networks(model, torch)
     if torch is None or not found:
-        raise NotDescribedError("the model holds no torch network to draw anew")
-    generator = torch.Generator().manual_seed(seed)
+        raise NotDescribedError("the model holds no torch network to scramble")
+    generator = torch.Generator().manual_seed(int.from_bytes(name.encode(), "big") % 2**63)
     for network in found:
         if getattr(network, _MARK, False):
             continue
         for parameter in network.parameters():
-            size = (
-                parameter.detach().double().pow(2).mean().sqrt().item()
-                if len(parameter.flatten())
-                else 0.0
-            )
-            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.data.copy_(size * drawn)
+            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            parameter.data.copy_(parameter.data.flatten()[order].view_as(parameter))
         setattr(network, _MARK, True)
 
 
-def is_redrawn(model: Model) -> bool:
-    """Whether `redraw` has changed a model."""
+def is_scrambled(model: Model) -> bool:
+    """Whether `scramble` has changed a model."""
     torch = sys.modules.get("torch")
     return torch is not None and any(getattr(one, _MARK, False) for one in networks(model, torch))

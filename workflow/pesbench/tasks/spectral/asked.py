@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.core.interface import Batch, Model, NodeFeatures, NotDescribedError
-from pesbench.models.untrained import is_redrawn, redraw
+from pesbench.models.untrained import is_scrambled, scramble
 
 WHY = "not_described"  # key of an answer that says why there are no features
 
@@ -30,7 +30,7 @@ def layers(model: Model, batch: Batch) -> dict[str, Any]:
 
 
 def features(
-    model: Model, batch: Batch, names: Sequence[str], atom: int, *, untrained: bool = False
+    model: Model, batch: Batch, names: Sequence[str], atom: int, scrambled_by: str = ""
 ) -> dict[str, Any]:
     """The features of an atom after some layers.
 
@@ -39,16 +39,17 @@ def features(
         batch: Frames of one molecule.
         names: Layers.
         atom: Index of the atom in its frame.
-        untrained: Whether the parameters are drawn anew first; the model stays so.
+        scrambled_by: Name by which the parameters are scrambled first, if any (`scramble`); the
+            model stays so.
 
     Returns:
         For each layer `of` the features of the atom, shape (S, columns), and `sums` those with l =
         0 summed over all atoms of a frame, shape (S, scalars), both packed (`unpacked`).
     """
-    if untrained:
-        redraw(model)
-    elif is_redrawn(model):
-        raise RuntimeError("the model has been drawn anew and is asked as the trained one")
+    if scrambled_by:
+        scramble(model, scrambled_by)
+    elif is_scrambled(model):
+        raise RuntimeError("the model has been scrambled and is asked as the trained one")
     found = _described(model, batch)
     first = np.flatnonzero(np.diff(batch.system, prepend=-1))
     return {

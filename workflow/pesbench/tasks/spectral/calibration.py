@@ -12,7 +12,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.tasks.spectral.harmonics import of_degree, random_directions, real_harmonics
+from pesbench.tasks.spectral.harmonics import degrees_of, random_directions, real_harmonics
 from pesbench.tasks.spectral.heads import fit_ridge, monomials
 from pesbench.tasks.spectral.metrics import r2
 
@@ -40,7 +40,7 @@ def monomial_rank(l_max: int, degree: int, seed: int = 0) -> int:
 
 @functools.cache
 def held_out_r2(l_max: int, degree: int, highest: int, seed: int = 0) -> Array:
-    """R² of the harmonics Y_ℓm on directions that were held out, the mean over m.
+    """R² of the harmonics Y_ℓm on directions that were held out, all m of a degree together.
 
     Args:
         l_max: L of the features.
@@ -64,11 +64,12 @@ def _scores(columns: Array, targets: Array, count: int, highest: int) -> Array:
     groups = np.arange(count) % GROUPS
     head = fit_ridge(columns[:count], targets[:count], groups)
     predicted = head.predict(columns[count:])
-    each = [
-        r2(predicted[:, k], targets[count:, k], head.offsets[k]) for k in range(targets.shape[1])
+    kinds = degrees_of(highest)
+    found = [
+        r2(predicted[:, kinds == k], targets[count:, kinds == k], head.offsets[kinds == k])
+        for k in range(1, highest + 1)
     ]
-    with_constant = np.array([np.nan, *each])
-    return np.array([of_degree(with_constant, degree).mean() for degree in range(highest + 1)])
+    return np.array([np.nan, *found])
 
 
 @functools.cache

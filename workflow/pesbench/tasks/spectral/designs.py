@@ -1,7 +1,7 @@
 """The designs: which frames are shown to a network, and what is injected into them.
 
-A  the whole molecule is rotated; target P_ℓ(n·z) of the marked bond's direction n
-B  only the marked neighbour moves about its atom; the same target
+A  the whole molecule is rotated; targets Y_ℓm(n) of the marked bond's direction n
+B  only the marked neighbour moves about its atom; the same targets
 C  frames of dynamics as they are; target E + A·P_ℓ(cos θ) between two marked bonds
 
 They are never mixed: what a head reads of one says nothing of another. Under A nothing above dL
@@ -24,7 +24,6 @@ Index = NDArray[np.int64]
 
 ROTATED, MOVED, INVARIANT = "A", "B", "C"
 COPIES = "B rotated"  # the held-out frames of B, each rotated as a whole
-AXIS = np.array([0.0, 0.0, 1.0])
 AMPLITUDE = 0.1  # of the injection of C, in standard deviations of the energy
 BLOCK = 20  # consecutive frames of dynamics that are resampled together
 
@@ -96,19 +95,19 @@ class Design:
         name: `A`, `B`, `C` or `COPIES`.
         positions: Å, shape (S, N, 3).
         directions: Unit vectors n of the marked bond, shape (S, 3).
-        cosines: n·z, or cos θ of design C, shape (S,).
         groups: Conformer of each frame, or block of frames of design C; shape (S,).
         held_out: Whether the frame is one to test with, shape (S,).
-        energies_ev: Energies of design C in eV, shape (S,); else zeros.
+        cosines: cos θ of design C alone, shape (S,).
+        energies_ev: Energies of design C alone in eV, shape (S,).
     """
 
     name: str
     positions: Array
     directions: Array
-    cosines: Array
     groups: Index
     held_out: NDArray[np.bool_]
-    energies_ev: Array
+    cosines: Array | None = None
+    energies_ev: Array | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -153,7 +152,7 @@ def moved(
     """Design B: the marked neighbour in `directions` uniform directions at its own bond length.
 
     The rest of every conformer is laid onto the first one, so that the frame of the molecule stays
-    fixed; one random rotation, the same for all, keeps the axis z from being a special one.
+    fixed.
     """
     return _turned(MOVED, conformers, bond, directions, rng)
 
@@ -162,14 +161,12 @@ def _turned(
     name: str, conformers: Conformers, bond: MarkedBond, count: int, rng: np.random.Generator
 ) -> Design:
     onto = conformers.trained[0]
-    common = random_rotations(1, rng)[0]
     frames, groups, held_out = [], [], []
     number = 0
     for part, is_held_out in ((conformers.trained, False), (conformers.held_out, True)):
         for one in part:
             if name == MOVED:
                 lying = aligned(one, onto, bond.neighbour)
-                lying = (lying - lying[bond.centre]) @ common.T
                 frames.append(_moved_frames(lying, bond, random_directions(count, rng)))
             else:
                 centred = one - one[bond.centre]
@@ -179,15 +176,7 @@ def _turned(
             number += 1
     positions = np.concatenate(frames)
     directions = bond_directions(positions, bond)
-    return Design(
-        name,
-        positions,
-        directions,
-        directions @ AXIS,
-        np.array(groups),
-        np.array(held_out),
-        np.zeros(len(positions)),
-    )
+    return Design(name, positions, directions, np.array(groups), np.array(held_out))
 
 
 def _moved_frames(positions: Array, bond: MarkedBond, directions: Array) -> Array:
@@ -208,15 +197,7 @@ def rotated_copies(design: Design, bond: MarkedBond, rng: np.random.Generator) -
     centre = positions[:, bond.centre : bond.centre + 1]
     positions = (positions - centre) @ rotations.transpose(0, 2, 1)
     directions = bond_directions(positions, bond)
-    return Design(
-        COPIES,
-        positions,
-        directions,
-        directions @ AXIS,
-        design.groups[chosen],
-        np.ones(len(positions), dtype=bool),
-        np.zeros(len(positions)),
-    )
+    return Design(COPIES, positions, directions, design.groups[chosen], design.held_out[chosen])
 
 
 def invariant(conformers: Conformers, bond: MarkedBond) -> Design:
@@ -232,9 +213,9 @@ def invariant(conformers: Conformers, bond: MarkedBond) -> Design:
         INVARIANT,
         positions,
         directions,
-        (directions * second).sum(axis=1),
         groups,
         np.repeat([False, True], counts),
+        (directions * second).sum(axis=1),
         np.concatenate([conformers.trained_ev, conformers.held_out_ev]),
     )
 

@@ -42,9 +42,10 @@ def real_harmonics(directions: Array, l_max: int) -> Array:
     return found
 
 
-def of_degree(harmonics: Array, degree: int) -> Array:
-    """The 2l + 1 columns of one degree, of the columns of `real_harmonics`."""
-    return harmonics[..., degree * degree : (degree + 1) ** 2]
+def degrees_of(l_max: int) -> NDArray[np.int64]:
+    """The degree of each column of `real_harmonics` but the first, a constant."""
+    degrees = np.arange(1, l_max + 1)
+    return np.repeat(degrees, 2 * degrees + 1)
 
 
 def legendre(cosines: Array, l_max: int) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -92,23 +93,35 @@ def n_monomials(n_features: int, degree: int) -> int:
     return math.comb(n_features + degree, degree) - 1
 
 
-def channels_for(irreps: Sequence[tuple[int, int]], degree: int, n_samples: int) -> int:
-    """The channels of each block that a polynomial readout may have, from 1 to `MOST_CHANNELS`.
+def n_invariants(channels: Mapping[int, int], degree: int) -> int:
+    """How many columns `invariants` has for channels by degree l, at most."""
+    powers = sum(n * (n + 1) // 2 for one, n in channels.items() if one > 0)
+    return n_monomials(channels.get(0, 0), degree) + (powers if degree == 2 else 0)
+
+
+def channels_for(
+    irreps: Sequence[tuple[int, int]],
+    columns: Callable[[Mapping[int, int]], int],
+    n_samples: int,
+    most: int = MOST_CHANNELS,
+) -> int:
+    """The channels of each degree that a readout may have, from 1 to `most`.
 
     Args:
         irreps: Channels and degree l of each block, of the degrees that are used.
-        degree: Of the polynomial.
+        columns: How many columns the readout of some channels by degree l has.
         n_samples: Frames that are trained on; each column needs `SAMPLES_A_COLUMN` of them.
+        most: Channels that are wanted.
 
     Returns:
-        0 where not even one channel a block has enough frames.
+        0 where not even one channel of each degree has enough frames.
     """
-    held: dict[int, int] = {}
-    for channels, l_of_block in irreps:
-        held[l_of_block] = held.get(l_of_block, 0) + channels
-    for count in range(MOST_CHANNELS, 0, -1):
-        width = sum(min(count, channels) * (2 * one + 1) for one, channels in held.items())
-        if SAMPLES_A_COLUMN * n_monomials(width, degree) <= n_samples:
+    held = Counter[int]()
+    for channels, degree in irreps:
+        held[degree] += channels
+    for count in range(most, 0, -1):
+        kept = {degree: min(count, channels) for degree, channels in held.items()}
+        if SAMPLES_A_COLUMN * columns(kept) <= n_samples:
             return count
     return 0
 
@@ -195,9 +208,14 @@ class Ridge:
 
 
 def fit_ridge(
-    columns: Array, targets: Array, groups: Index, strengths: Sequence[float] | None = None
+    columns: Array,
+    targets: Array,
+    groups: Index,
+    *,
+    kinds: Index | None = None,
+    strengths: Array | None = None,
 ) -> Ridge:
-    """Fit a ridge regression whose strength an inner validation chooses for each target.
+    """Fit a ridge regression whose strength an inner validation chooses for each kind of target.
 
     One group in `INNER_SHARE` is left out, the strength with the least error on it is taken, and
     all groups are fitted with that.
@@ -206,7 +224,8 @@ def fit_ridge(
         columns: Shape (S, K).
         targets: Shape (S, T).
         groups: Group of each sample, such as its conformer, shape (S,): a group is left out whole.
-        strengths: One a target, instead of the inner validation.
+        kinds: Kind of each target, shape (T,); by default each is a kind of its own.
+        strengths: One a target, shape (T,), instead of the inner validation.
 
     Raises:
         ValueError: a number is not finite, or there are fewer than two groups to choose with.
@@ -214,20 +233,20 @@ def fit_ridge(
     if not (np.isfinite(columns).all() and np.isfinite(targets).all()):
         raise ValueError("a feature or a target is not finite")
     if strengths is None:
+        kinds = np.arange(targets.shape[1]) if kinds is None else kinds
         names = np.unique(groups)
         if len(names) < 2:
             raise ValueError("the inner validation needs at least two groups")
         left_out = np.isin(groups, names[:: min(INNER_SHARE, len(names))])
         inner = _Solver(columns[~left_out], targets[~left_out])
-        errors = [
-            ((inner.at(np.full(targets.shape[1], one)).predict(columns[left_out])
-              - targets[left_out]) ** 2).mean(axis=0)
-            for one in STRENGTHS
-        ]  # fmt: skip
-        chosen = STRENGTHS[np.argmin(errors, axis=0)]
-    else:
-        chosen = np.asarray(strengths, dtype=np.float64)
-    return _Solver(columns, targets).at(chosen)
+        errors = np.array(
+            [((inner.at(np.full(targets.shape[1], one)).predict(columns[left_out])
+               - targets[left_out]) ** 2).mean(axis=0)
+             for one in STRENGTHS]
+        )  # fmt: skip
+        of_kind = np.array([errors[:, kinds == one].sum(axis=1) for one in kinds])
+        strengths = STRENGTHS[of_kind.argmin(axis=1)]
+    return _Solver(columns, targets).at(strengths)
 
 
 class _Solver:

@@ -20,14 +20,14 @@ LEVEL = 0.95
 READABLE = 0.5  # a degree is called readable from this R² on
 
 
-def r2(predicted: Array, target: Array, centre: float) -> float:
-    """1 − Σ(ŷ − y)²/Σ(y − ȳ)².
+def r2(predicted: Array, target: Array, centre: Array | float) -> float:
+    """1 − Σ(ŷ − y)²/Σ(y − ȳ)², where Σ goes over frames and, if there are several, targets.
 
     Args:
-        predicted: Predicted values, shape (S,).
-        target: True values, shape (S,).
-        centre: ȳ, the mean over the frames that were trained on; below 0 stands what is worse than
-            that mean.
+        predicted: Predicted values, shape (S,) or (S, T).
+        target: True values, in the same shape.
+        centre: ȳ of each target, the mean over the frames that were trained on; below 0 stands
+            what is worse than that mean.
 
     Returns:
         NaN where the target does not vary.
@@ -63,15 +63,19 @@ def gains(target: Array, blind: Array, predicted: Array, oracle: Array, groups: 
     """The gains of a readout by group.
 
     Args:
-        target: Total target, shape (S,).
-        blind: Prediction of the readout that was fitted without the injection, shape (S,).
-        predicted: Prediction of the readout under test, shape (S,).
-        oracle: Prediction of the readout that is given the injected harmonics, shape (S,).
+        target: Total target, shape (S,), or targets (S, T), whose squares are added up.
+        blind: Prediction of the readout that was fitted without the injection.
+        predicted: Prediction of the readout under test.
+        oracle: Prediction of the readout that is given what is injected.
         groups: Group of each sample, shape (S,).
     """
     names, place = np.unique(groups, return_inverse=True)
     errors = [
-        np.bincount(place, weights=(some - target) ** 2, minlength=len(names))
+        np.bincount(
+            place,
+            weights=((some - target) ** 2).reshape(len(place), -1).sum(axis=1),
+            minlength=len(names),
+        )
         for some in (blind, predicted, oracle)
     ]
     return Gains(errors[0] - errors[1], errors[0] - errors[2])
@@ -107,31 +111,29 @@ class Cliff:
 def cliff(at: Sequence[Gains], above: Sequence[Gains], seed: int = 0) -> Cliff:
     """The cliff over backbones of one kind, with a hierarchical bootstrap.
 
-    A draw takes backbones with replacement and, within each, groups of test frames with
-    replacement, the same groups for both degrees. With one backbone the interval holds for that
-    one alone.
+    A draw takes backbones with replacement and groups of test frames with replacement. The groups
+    of a draw are the same for all backbones and both degrees, since all backbones are asked about
+    the same conformers. With one backbone the interval holds for that one alone.
 
     Args:
-        at: Gains at degree dL, one a backbone.
+        at: Gains at degree dL, one a backbone, all of the same groups.
         above: Gains at degree dL + 1, in the same order and with the same groups.
         seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
-    sums = np.array([_sums(a, b) for a, b in zip(at, above, strict=True)])
-    drawn = np.empty((DRAWS, 2))
-    for k in range(DRAWS):
-        chosen = rng.integers(len(at), size=len(at))
-        total = np.zeros(4)
-        for one in chosen:
-            count = len(at[one].gain)
-            groups = rng.integers(count, size=count)
-            total += _sums(at[one], above[one], groups)
-        drawn[k] = ratio(total[0], total[1]), ratio(total[2], total[3])
-    total = sums.sum(axis=0)
-    first, second = ratio(total[0], total[1]), ratio(total[2], total[3])
+    parts = np.array(
+        [[a.gain, a.oracle, b.gain, b.oracle] for a, b in zip(at, above, strict=True)]
+    )  # backbones, 4, groups
+    of_backbones, _, of_groups = (
+        rng.multinomial(count, np.full(count, 1 / count), size=DRAWS) for count in parts.shape
+    )
+    drawn = np.einsum("db,bkg,dg->dk", of_backbones, parts, of_groups)
+    first, second = (ratio(*pair) for pair in np.split(parts.sum(axis=(0, 2)), 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low_degree, high_degree = drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3]
     edges = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    low, high = np.nanpercentile(drawn[:, 0] / np.maximum(drawn[:, 1], LEAST_RHO), edges)
-    from_, to = np.nanpercentile(drawn[:, 0] - drawn[:, 1], edges)
+    low, high = np.nanpercentile(low_degree / np.maximum(high_degree, LEAST_RHO), edges)
+    from_, to = np.nanpercentile(low_degree - high_degree, edges)
     return Cliff(
         at=first,
         above=second,
@@ -144,10 +146,6 @@ def cliff(at: Sequence[Gains], above: Sequence[Gains], seed: int = 0) -> Cliff:
         difference_high=float(to),
         backbones=len(at),
     )
-
-
-def _sums(at: Gains, above: Gains, groups: Index | slice = slice(None)) -> Array:
-    return np.array([some[groups].sum() for one in (at, above) for some in (one.gain, one.oracle)])
 
 
 def readable_up_to(r2_by_degree: Sequence[float]) -> int:

@@ -22,7 +22,8 @@ class Probe:
         head: Kind of the readout.
         degree: d of a polynomial; 0 for a readout that is none.
         width: Random units; 0 for a readout without them.
-        untrained: Whether the network was drawn anew.
+        channels: Channels of each degree at most; 0 for as many as the frames allow.
+        untrained: Whether the parameters of the network were scrambled.
         shuffled: Whether the targets that are trained on are shuffled.
         tested_on: Design whose held-out frames are tested with; "" for the same.
     """
@@ -32,6 +33,7 @@ class Probe:
     head: str
     degree: int
     width: int = 0
+    channels: int = 0
     untrained: bool = False
     shuffled: bool = False
     tested_on: str = ""
@@ -41,6 +43,7 @@ class Probe:
         """Name of the probe, unique, such as `B deepest polynomial-2`."""
         head = f"{self.head}-{self.degree}" if not self.width else f"{self.head} × {self.width}"
         words = [self.design, self.layer, head]
+        words += [f"{self.channels} channels"] * bool(self.channels)
         words += [UNTRAINED] * self.untrained + ["shuffled"] * self.shuffled
         words += [f"on {self.tested_on}"] * bool(self.tested_on)
         return " ".join(words)
@@ -59,11 +62,13 @@ LINEAR = Probe(MOVED, DEEPEST, POLYNOMIAL, 1)
 DIAGNOSIS = Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE)
 SYMMETRY = Probe(ROTATED, DEEPEST, POLYNOMIAL, MAIN_DEGREE)
 FIRST_LAYER = Probe(MOVED, FIRST, POLYNOMIAL, MAIN_DEGREE)
+ALIKE = Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE, channels=2)  # of any L, for comparisons
 ANGLE = Probe(INVARIANT, DEEPEST, INVARIANTS, 2)
 PROBES = (
     *_polynomials(ROTATED, DEEPEST),
     *_polynomials(MOVED, DEEPEST),
     *_polynomials(MOVED, FIRST),
+    ALIKE,
     Probe(MOVED, DEEPEST, SQUARE, 2, UNITS),
     Probe(MOVED, DEEPEST, SQUARE, 2, WIDER * UNITS),
     Probe(MOVED, DEEPEST, SILU, 0, UNITS),

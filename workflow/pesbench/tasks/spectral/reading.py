@@ -8,20 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.core.interface import Status
 from pesbench.tasks.spectral import heads
 from pesbench.tasks.spectral.designs import AMPLITUDE
-from pesbench.tasks.spectral.harmonics import legendre, of_degree, real_harmonics
+from pesbench.tasks.spectral.harmonics import degrees_of, legendre, real_harmonics
 from pesbench.tasks.spectral.heads import Mixing, fit_ridge
 from pesbench.tasks.spectral.metrics import Gains, gains, r2
 from pesbench.tasks.spectral.probes import INVARIANTS, POLYNOMIAL, SQUARE, Probe
 from pesbench.tasks.spectral.stored import Irreps, Shown
 
 Array = NDArray[np.float64]
-Columns = dict[bool, Array]  # of frames that are tested with, and of those that are trained on
+Columns = Mapping[bool, Array]  # of the frames that are trained on (False) and tested with (True)
+NO_FEATURES = "the network was not asked for such features of this design"
 
 
 class NotReadError(Exception):
-    """A probe has nothing to read; the message says why."""
+    """A probe has nothing to read; the message says why.
+
+    Args:
+        why: The message.
+        status: Of the rows.
+    """
+
+    def __init__(self, why: str, status: Status = Status.MASKED) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -73,47 +84,58 @@ def read_probe(
         NotReadError: the features are not there, or are more than the frames can determine.
     """
     shown = designs[probe.design]
-    if probe.features not in shown.features:
-        raise NotReadError("the network has no such features of this design")
-    trained, held_out = ~shown.held_out, shown.held_out
-    used = tuple(one for one in irreps if one[1] <= l_max)
-    channels = _channels(probe, used, int(trained.sum()))
-    blocks = heads.blocks_of(shown.features[probe.features].astype(np.float64), irreps, l_max)
-    mixing = Mixing.fit([(degree, block[trained]) for degree, block in blocks], channels)
-    columns = _columns(probe, mixing, blocks, shown)
-    tested = shown
-    seen = {False: columns[trained], True: columns[held_out]}
+    tested = designs[probe.tested_on] if probe.tested_on else shown
+    for one in (shown, tested):
+        if probe.features not in one.features:
+            status, why = one.missing.get(probe.features, (Status.MASKED, NO_FEATURES))
+            raise NotReadError(why, status)
+    trained = ~shown.held_out
+    channels = _channels(probe, irreps, l_max, int(trained.sum()))
+
+    def blocks(one: Shown) -> list[heads.Block]:
+        return heads.blocks_of(one.features[probe.features].astype(np.float64), irreps, l_max)
+
+    mixing = Mixing.fit([(degree, block[trained]) for degree, block in blocks(shown)], channels)
+    every = _columns(probe, mixing, blocks(shown), shown)
+    columns = {False: every[trained], True: every[shown.held_out]}
     if probe.tested_on:
-        tested = designs[probe.tested_on]
-        other = heads.blocks_of(tested.features[probe.features].astype(float), irreps, l_max)
-        seen[True] = _columns(probe, mixing, other, tested)
-        held_out = tested.held_out
-    if not columns.shape[1]:
+        columns[True] = _columns(probe, mixing, blocks(tested), tested)[tested.held_out]
+    if not every.shape[1]:
         raise NotReadError("no feature of the layer varies over the frames")
-    cosines = {False: shown.cosines[trained], True: tested.cosines[held_out]}
-    groups = {False: shown.groups[trained], True: tested.groups[held_out]}
-    targets = {part: legendre(some, highest)[:, 1:] for part, some in cosines.items()}
+    groups = {False: shown.groups[trained], True: tested.groups[tested.held_out]}
     if probe.head == INVARIANTS:
-        energies = {False: shown.energies_ev[trained], True: tested.energies_ev[held_out]}
-        found = _injected(seen, targets, energies, groups)
+        assert shown.cosines is not None
+        assert shown.energies_ev is not None
+        cosines = {False: shown.cosines[trained], True: shown.cosines[shown.held_out]}
+        energies = {False: shown.energies_ev[trained], True: shown.energies_ev[shown.held_out]}
+        targets = {part: legendre(some, highest)[:, 1:] for part, some in cosines.items()}
+        found = _injected(columns, targets, energies, groups)
     else:
-        directions = {False: shown.directions[trained], True: tested.directions[held_out]}
-        found = _plain(seen, targets, directions, groups, shuffled=probe.shuffled)
+        directions = {False: shown.directions[trained], True: tested.directions[tested.held_out]}
+        targets = {part: real_harmonics(some, highest)[:, 1:] for part, some in directions.items()}
+        found = _plain(columns, targets, degrees_of(highest), groups, shuffled=probe.shuffled)
     return Readings(
-        dict(enumerate(found, 1)), channels, columns.shape[1], len(seen[False]), len(seen[True])
+        dict(enumerate(found, 1)), channels, every.shape[1], *(len(columns[p]) for p in (0, 1))
     )
 
 
-def _channels(probe: Probe, used: Irreps, trained: int) -> int:
-    if probe.head != POLYNOMIAL:
-        if probe.width * heads.SAMPLES_A_COLUMN > trained:
-            raise NotReadError(f"{probe.width} units need {heads.SAMPLES_A_COLUMN} frames each")
-        return heads.MOST_CHANNELS
-    channels = heads.channels_for(used, probe.degree, trained)
-    if not channels:
+def _channels(probe: Probe, irreps: Irreps, l_max: int, trained: int) -> int:
+    def columns(channels: Mapping[int, int]) -> int:
+        if probe.head == POLYNOMIAL:
+            width = sum(count * (2 * degree + 1) for degree, count in channels.items())
+            return heads.n_monomials(width, probe.degree)
+        if probe.head == INVARIANTS:  # and the scalars summed over all atoms
+            return heads.n_invariants(channels, probe.degree) + channels.get(0, 0)
+        return probe.width
+
+    used = tuple(one for one in irreps if one[1] <= l_max)
+    most = probe.channels or heads.MOST_CHANNELS
+    channels = heads.channels_for(used, columns, trained, most)
+    if channels < max(1, probe.channels):
+        least = columns({degree: max(1, probe.channels) for _, degree in used})
         raise NotReadError(
-            f"one channel of each degree has more monomials of degree {probe.degree} than "
-            f"{trained} frames allow with {heads.SAMPLES_A_COLUMN} for each"
+            f"the readout has at least {least} columns, and {trained} frames allow "
+            f"{trained // heads.SAMPLES_A_COLUMN}"
         )
     return channels
 
@@ -124,52 +146,50 @@ def _columns(probe: Probe, mixing: Mixing, blocks: list[heads.Block], shown: Sho
         return heads.monomials(heads.flat(reduced), probe.degree)
     if probe.head == INVARIANTS:
         assert shown.sums is not None
-        trained = ~shown.held_out
         sums = shown.sums.astype(np.float64)[:, :, None]
-        pooled = Mixing.fit([(0, sums[trained])], heads.MOST_CHANNELS).apply([(0, sums)])
+        most = max(matrix.shape[1] for matrix in mixing.maps)
+        pooled = Mixing.fit([(0, sums[~shown.held_out])], most).apply([(0, sums)])
         return np.concatenate([heads.invariants(reduced, probe.degree), heads.flat(pooled)], axis=1)
     kind = "square" if probe.head == SQUARE else "silu"
     return heads.random_units(heads.flat(reduced), probe.width, kind)
 
 
 def _plain(
-    seen: Columns,
+    columns: Columns,
     targets: Columns,
-    directions: Columns,
+    degrees: NDArray[np.int64],
     groups: Mapping[bool, NDArray[np.int64]],
     *,
     shuffled: bool,
 ) -> list[Reading]:
     """Designs A and B: the injected part is all of the target.
 
-    The blind readout is the mean; the oracle is a readout of the harmonics of degree ℓ alone.
+    The blind readout is the mean. The oracle is given the targets themselves and makes no error.
+
+    Args:
+        columns: Of the readout.
+        targets: Harmonics Y_ℓm.
+        degrees: Degree ℓ of each of them.
+        groups: Group of each frame.
+        shuffled: Whether the targets that are trained on are shuffled.
     """
     wanted = targets[False]
     if shuffled:
         wanted = np.random.default_rng(0).permutation(wanted)
-    head = fit_ridge(seen[False], wanted, groups[False])
-    predicted = head.predict(seen[True])
-    highest = wanted.shape[1]
-    harmonics = {part: real_harmonics(some, highest) for part, some in directions.items()}
+    head = fit_ridge(columns[False], wanted, groups[False], kinds=degrees)
+    predicted = head.predict(columns[True])
     found = []
-    for k in range(highest):
-        known = {part: of_degree(some, k + 1) for part, some in harmonics.items()}
-        oracle = fit_ridge(known[False], targets[False][:, k : k + 1], groups[False])
-        target, centre = targets[True][:, k], float(targets[False][:, k].mean())
-        value = r2(predicted[:, k], target, centre)
-        compared = gains(
-            target,
-            np.full_like(target, centre),
-            predicted[:, k],
-            oracle.predict(known[True])[:, 0],
-            groups[True],
-        )
+    for degree in np.unique(degrees):
+        mine = degrees == degree
+        target, centre = targets[True][:, mine], wanted[:, mine].mean(axis=0)
+        value = r2(predicted[:, mine], target, centre)
+        compared = gains(target, centre, predicted[:, mine], target, groups[True])
         found.append(Reading(value, value, compared))
     return found
 
 
 def _injected(
-    seen: Columns,
+    columns: Columns,
     targets: Columns,
     energies: Columns,
     groups: Mapping[bool, NDArray[np.int64]],
@@ -177,38 +197,31 @@ def _injected(
     """Design C: E + A·P_ℓ(cos θ), A a tenth of the standard deviation of E.
 
     The readout is linear, so that what it says of the injected part is its prediction of E + A·P_ℓ
-    less that of E with the same strength. The blind readout is that of E; the oracle is given
-    P_ℓ(cos θ) as a further column.
+    less that of E with the same strength. The latter, with the mean of the injected part, is the
+    blind readout; the oracle is given P_ℓ(cos θ) as a further column.
     """
     amplitude = AMPLITUDE * float(energies[False].std())
     injected = {part: amplitude * some for part, some in targets.items()}
     total = {part: energies[part][:, None] + some for part, some in injected.items()}
-    alone = {part: np.repeat(some[:, None], len(targets[part].T), 1)
-             for part, some in energies.items()}  # fmt: skip
-    head = fit_ridge(seen[False], total[False], groups[False])
-    same = fit_ridge(seen[False], alone[False], groups[False], head.strengths)
-    blind = fit_ridge(seen[False], energies[False][:, None], groups[False])
-    predicted, without = head.predict(seen[True]), same.predict(seen[True])
-    blindly = blind.predict(seen[True])[:, 0]
+    alone = np.repeat(energies[False][:, None], targets[False].shape[1], axis=1)
+    head = fit_ridge(columns[False], total[False], groups[False])
+    same = fit_ridge(columns[False], alone, groups[False], strengths=head.strengths)
+    predicted, without = head.predict(columns[True]), same.predict(columns[True])
     found = []
     for k in range(targets[False].shape[1]):
         given = {
             part: np.concatenate([some, targets[part][:, k : k + 1]], axis=1)
-            for part, some in seen.items()
+            for part, some in columns.items()
         }
         oracle = fit_ridge(given[False], total[False][:, k : k + 1], groups[False])
-        target = total[True][:, k]
+        target, mean = total[True][:, k], float(injected[False][:, k].mean())
         found.append(
             Reading(
                 r2(predicted[:, k], target, float(total[False][:, k].mean())),
-                r2(
-                    predicted[:, k] - without[:, k],
-                    injected[True][:, k],
-                    float(injected[False][:, k].mean()),
-                ),
+                r2(predicted[:, k] - without[:, k], injected[True][:, k], mean),
                 gains(
                     target,
-                    blindly,
+                    without[:, k] + mean,
                     predicted[:, k],
                     oracle.predict(given[True])[:, 0],
                     groups[True],

@@ -52,6 +52,7 @@ from pesbench.tasks.spectral.stored import (
 
 UNIT_FRAMES = 32  # of one question
 NOTHING_TURNS = "its features are scalars only, in which no angular degree can be told apart"
+Outcome = tuple[Status, str]
 logger = logging.getLogger("pesbench")
 
 
@@ -106,7 +107,7 @@ class Part:
     Attributes:
         design: The frames.
         roles: Roles of the layers.
-        untrained: Whether the network is drawn anew before.
+        untrained: Whether the parameters of the network are scrambled before.
         sums: Whether the scalars of all atoms are kept, too.
     """
 
@@ -240,11 +241,12 @@ class _Run:
     checkpoint: Checkpoint
     spent: Spent = field(init=False)
     layers: Layers = field(default_factory=lambda: Layers({}, {}, 0))
-    failures: dict[int, tuple[Status, str]] = field(default_factory=dict)
+    failures: dict[int, Outcome] = field(default_factory=dict)
+    failed_parts: dict[tuple[int, int], Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.spent = Spent.resume(self.checkpoint, self.worker)
-        # what draws the network anew comes last of all molecules
+        # what scrambles the network comes last of all molecules
         self.units = [
             _Unit(k, p, start, stop)
             for untrained in (False, True)
@@ -306,37 +308,41 @@ class _Run:
             self.failures |= dict.fromkeys(asked_about, (Status.UNSUPPORTED, f"n/a: {why}"))
 
     def _learn(self, number: int) -> None:
-        """Take over how a unit of the checkpoint failed, if it did."""
+        """Take over how a unit of the checkpoint failed, if it did: its part has no features."""
         status, message = self.checkpoint.read(number, _outcome)
         if status is not Status.OK:
-            self.failures.setdefault(self.units[number].question, (status, message))
+            unit = self.units[number]
+            self.failed_parts.setdefault((unit.question, unit.part), (status, message))
 
     def _answer(self, unit: _Unit) -> dict[str, NDArray[Any]]:
-        if unit.question in self.failures:
-            return _failed(*self.failures[unit.question])
+        if known := self.failures.get(unit.question):
+            return _outcome_of(*known)
+        if known := self.failed_parts.get((unit.question, unit.part)):
+            return _outcome_of(*known)
         question = self.questions[unit.question]
         assert question.bond is not None
         part = question.parts[unit.part]
         names = [self.layers.chosen[role] for role in part.roles if role in self.layers.chosen]
         batch = _batch(question.system, part.design.positions[unit.start : unit.stop])
         try:
+            scrambled_by = self.entry.name if part.untrained else ""
             told = self.worker.call(
-                _features_of, batch, names, question.bond.centre, part.untrained
+                asked.features, batch, names, question.bond.centre, scrambled_by
             )
-            found = _failed(Status.OK, "")
+            found = _outcome_of(Status.OK, "")
             for role in part.roles:
                 if role not in self.layers.chosen:
                     continue
                 answer = told[self.layers.chosen[role]]
                 values = asked.unpacked(answer["of"])
                 if not np.isfinite(values).all():
-                    return _failed(Status.NONFINITE, "a feature is not finite")
+                    return _outcome_of(Status.NONFINITE, "a feature is not finite")
                 found[f"features {role}"] = values
                 if part.sums:
                     found["sums"] = asked.unpacked(answer["sums"])
         except ModelFailureError as failure:
             where = f"design {part.design.name}, frames {unit.start} to {unit.stop - 1}"
-            return _failed(failure.status, f"{where}: {failure.message}")
+            return _outcome_of(failure.status, f"{where}: {failure.message}")
         self.worker.atom_frames += batch.n_atoms
         return found
 
@@ -347,14 +353,16 @@ class _Run:
             pieces.setdefault((unit.question, unit.part), []).append(number)
         for k, question in enumerate(self.questions):
             name, bond = question.system.id, question.bond
-            if k in self.failures or bond is None:
-                status, message = self.failures[k]
+            failed = [self.failed_parts.get((k, p)) for p in range(len(question.parts))]
+            if bond is None or k in self.failures or None not in failed:
+                status, message = self.failures.get(k) or failed[0]
                 yield MoleculeFeatures(name, status, message, layers=self.layers.irreps)
                 continue
             shown: dict[str, Shown] = {}
             for p, part in enumerate(question.parts):
                 held = [self.checkpoint.read(number, dict) for number in pieces[k, p]]
-                shown[part.design.name] = _joined(part, held, shown.get(part.design.name))
+                before = shown.get(part.design.name)
+                shown[part.design.name] = _joined(part, held, failed[p], before)
             yield MoleculeFeatures(
                 name,
                 Status.OK,
@@ -368,41 +376,40 @@ class _Run:
             )
 
 
-def _features_of(
-    model: Any, batch: Batch, names: Sequence[str], atom: int, untrained: bool
-) -> dict[str, Any]:
-    return asked.features(model, batch, names, atom, untrained=untrained)
-
-
 def _batch(system: System, positions: NDArray[np.float64]) -> Batch:
     count = len(positions)
     return batch_of([system] * count, list(positions), [(system.id, k) for k in range(count)])
 
 
-def _failed(status: Status, message: str) -> dict[str, NDArray[Any]]:
+def _outcome_of(status: Status, message: str) -> dict[str, NDArray[Any]]:
     return {"status": np.array(status.value), "message": np.array(message)}
 
 
-def _outcome(arrays: Arrays) -> tuple[Status, str]:
+def _outcome(arrays: Arrays) -> Outcome:
     status = Status(str(stored_array(arrays, "status", "U")))
     return status, str(stored_array(arrays, "message", "U"))
 
 
-def _joined(part: Part, held: Sequence[Arrays], before: Shown | None) -> Shown:
+def _joined(
+    part: Part, held: Sequence[Arrays], failed: Outcome | None, before: Shown | None
+) -> Shown:
     """The features of a part, with those that the same design has of another backbone."""
     features = {} if before is None else dict(before.features)
+    missing = {} if before is None else dict(before.missing)
     for role in part.roles:
-        pieces = [piece[f"features {role}"] for piece in held if f"features {role}" in piece]
-        if pieces:
-            features[feature_key(role, untrained=part.untrained)] = np.concatenate(pieces)
+        key = feature_key(role, untrained=part.untrained)
+        if failed:
+            missing[key] = failed
+        elif f"features {role}" in held[0]:
+            features[key] = np.concatenate([piece[f"features {role}"] for piece in held])
     design = part.design
-    sums = np.concatenate([piece["sums"] for piece in held]) if part.sums else None
     return Shown(
         design.directions,
-        design.cosines,
         design.groups,
         design.held_out,
-        design.energies_ev,
         features,
-        sums if before is None else before.sums,
+        missing,
+        design.cosines,
+        design.energies_ev,
+        np.concatenate([piece["sums"] for piece in held]) if part.sums and not failed else None,
     )

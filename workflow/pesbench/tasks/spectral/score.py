@@ -94,7 +94,7 @@ def _rows(
             try:
                 found = _read(probe, molecule, highest)
             except NotReadError as error:
-                status, message = Status.MASKED, str(error)
+                status, message = error.status, str(error)
         if found is not None:
             for degree, one in found.by_degree.items():
                 held["gains"][f"{molecule.system}|{probe.name}|{degree}"] = {
@@ -102,6 +102,7 @@ def _rows(
                 }
         if molecule.status is Status.OK:
             cosines = molecule.designs[INVARIANT].cosines
+            assert cosines is not None
             held["angles"][molecule.system] = [float(cosines.min()), float(cosines.max())]
         for degree in range(1, highest + 1):
             yield _row(file.model, molecule, probe, degree, (status, message, layer, found))

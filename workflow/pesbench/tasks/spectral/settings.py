@@ -53,7 +53,7 @@ class SpectralSettings:
     )
     untrained: bool = setting(
         True,
-        help="Whether the same network with parameters drawn anew is asked, too.",
+        help="Whether the same network with scrambled parameters is asked, too.",
     )
 
     def check(self) -> Self:

@@ -32,20 +32,22 @@ class Shown:
 
     Attributes:
         directions: Unit vectors of the marked bond, shape (S, 3).
-        cosines: Of the injection, shape (S,).
         groups: What is resampled together, shape (S,).
         held_out: Whether a frame is one to test with, shape (S,).
-        energies_ev: eV, shape (S,).
         features: Of the marked atom by backbone and layer (`feature_key`), shape (S, columns).
+        missing: Status and message of features that the network did not give.
+        cosines: cos θ, of design C alone, shape (S,).
+        energies_ev: eV, of design C alone, shape (S,).
         sums: Scalars summed over all atoms, of design C alone, shape (S, scalars).
     """
 
     directions: Array
-    cosines: Array
     groups: NDArray[np.int64]
     held_out: NDArray[np.bool_]
-    energies_ev: Array
     features: dict[str, NDArray[np.float32]]
+    missing: Mapping[str, tuple[Status, str]] = field(default_factory=dict)
+    cosines: Array | None = None
+    energies_ev: Array | None = None
     sums: NDArray[np.float32] | None = None
 
 
@@ -108,15 +110,15 @@ def write_features(
 
 def _write_design(group: h5py.Group, shown: Shown) -> None:
     group.create_dataset("directions", data=shown.directions)
-    group.create_dataset("cosines", data=shown.cosines)
     group.create_dataset("groups", data=shown.groups)
     group.create_dataset("held_out", data=shown.held_out.astype(np.int8))
-    group.create_dataset("energies_ev", data=shown.energies_ev)
+    group.attrs["missing"] = json.dumps({k: [s.value, w] for k, (s, w) in shown.missing.items()})
     features = group.create_group("features")
     for key, values in shown.features.items():
         features.create_dataset(key, data=values, **COMPRESSION)
-    if shown.sums is not None:
-        group.create_dataset("sums", data=shown.sums, **COMPRESSION)
+    for key in ("cosines", "energies_ev", "sums"):
+        if (values := getattr(shown, key)) is not None:
+            group.create_dataset(key, data=values, **COMPRESSION)
 
 
 class Features(Reader):
@@ -172,21 +174,25 @@ class Features(Reader):
     def _design(self, parent: h5py.Group, name: str) -> Shown:
         file = self._file
         group = file.group(parent, name)
-        cosines = file.array(group, "cosines", np.float64, (None,))
-        count = len(cosines)
-        inner = file.group(group, "features")
-        has_sums = "sums" in file.names(group)
+        directions = file.array(group, "directions", np.float64, (None, 3))
+        count = len(directions)
+        inner, held = file.group(group, "features"), file.names(group)
+        missing = json.loads(file.attribute(group, "missing", dict))
+        angle = {
+            key: file.array(group, key, np.float64, (count,))
+            for key in ("cosines", "energies_ev")
+            if key in held
+        }
+        if "sums" in held:
+            angle["sums"] = file.array(group, "sums", np.float32, (count, None), values="any")
         return Shown(
-            directions=file.array(group, "directions", np.float64, (count, 3)),
-            cosines=cosines,
+            directions=directions,
             groups=file.array(group, "groups", np.int64, (count,)),
             held_out=file.array(group, "held_out", np.int8, (count,)) > 0,
-            energies_ev=file.array(group, "energies_ev", np.float64, (count,)),
             features={
                 key: file.array(inner, key, np.float32, (count, None), values="any")
                 for key in file.names(inner)
             },
-            sums=file.array(group, "sums", np.float32, (count, None), values="any")
-            if has_sums
-            else None,
+            missing={key: (Status(status), why) for key, (status, why) in missing.items()},
+            **angle,
         )
