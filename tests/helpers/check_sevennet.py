@@ -5,6 +5,7 @@ Prints JSON: what was measured by check and checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.io import write
+from scipy.spatial.transform import Rotation
 from sevenn.calculator import SevenNetCalculator
 from sevenn.util import pretrained_name_to_path
 
+from methanol import METHANOL
 from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, Result
@@ -28,8 +32,10 @@ from pesbench.files.scan_set import ScanSet, write_scan_set
 from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.sevennet.model import SevenNetModel
+from pesbench.models.families.sevennet.train import WEIGHTS, Training
 from pesbench.models.registry import ModelEntry, load
 from shards import evaluate_shard
+from turning import turned_degrees
 
 NAMES = ("CH3CH2OH", "CH4", "C6H6", "H2O", "CH3NO2", "CH3SH", "H")
 
@@ -177,6 +183,82 @@ def by_shard(folder: Path) -> dict[str, Any]:
         return {i: [evaluation.scan(i).status, evaluation.scan(i).message] for i in ids}
 
 
+def described(name: str) -> dict[str, Any]:
+    """Layers and irreps of a checkpoint, and the degrees that turn as they should."""
+    atoms = frames()[0]
+    rotations = Rotation.random(4, random_state=0).as_matrix()
+    turned = [Atoms(atoms.numbers, atoms.positions @ one.T) for one in rotations]
+    model = _load({"pretrained": name})
+    found = model.describe(atoms_batch(turned))
+    both = model.describe(atoms_batch([frames()[3], turned[0]]))
+    last = list(found)[-2]
+    alone = found[last].values[: len(atoms)]
+    return {
+        "layers": {layer: one.irreps for layer, one in found.items()},
+        "turned": sorted(turned_degrees(found, rotations, 1e-3)),
+        "alone": float(
+            np.abs(both[last].values[-len(atoms) :] - alone).max() / np.abs(alone).max()
+        ),
+    }
+
+
+JOB_OF_TEST: dict[str, Any] = {
+    "l_max": 1, "channels": 4, "layers": 2, "cutoff_angstrom": 3.0, "epochs": 8,
+    "batch_frames": 3, "learning_rate": 0.01, "final_share": 0.1, "energy_weight": 1.0,
+    "force_weight": 1.0, "seed": 3, "atoms_ev": {"1": -10.0, "6": -50.0, "8": -100.0},
+}  # fmt: skip
+
+
+def labelled(count: int, seed: int) -> list[Atoms]:
+    """Methanol with springs to its minimum."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(count):
+        away = rng.normal(scale=0.05, size=(6, 3))
+        atoms = Atoms(METHANOL.numbers, METHANOL.positions + away)
+        atoms.info = {"ref_energy": -190.0 - 12.0 + 5 * float((away**2).sum())}
+        atoms.arrays["ref_forces"] = -10 * away
+        found.append(atoms)
+    return found
+
+
+class Killed(Training):
+    """A training that is killed in its fourth epoch."""
+
+    def _epoch(self, epoch: int) -> float:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return super()._epoch(epoch)
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """A training, and the same one killed after three epochs and continued; its checkpoint."""
+    done = []
+    for killed in (False, True):
+        work = folder / f"killed {killed}"
+        work.mkdir()
+        for part, count, seed in (("train", 7, 0), ("valid", 3, 1)):
+            write(work / f"{part}.extxyz", labelled(count, seed), format="extxyz")
+        if killed:
+            with contextlib.suppress(KeyboardInterrupt):
+                Killed(JOB_OF_TEST, work).run()
+        again = Training(JOB_OF_TEST, work)
+        again.run()
+        done.append((again, torch.load(work / WEIGHTS, weights_only=False)["model_state_dict"]))
+    (whole, one), (resumed, other) = done
+    weights = whole.folder / WEIGHTS
+    model = _load({"weights": str(weights)})
+    tested = labelled(3, 1)
+    result = model.evaluate(atoms_batch(tested))
+    wanted = np.array([atoms.info["ref_energy"] for atoms in tested])
+    return {
+        "same": one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one),
+        "losses": [[epoch["loss"] for epoch in each.history] for each in (whole, resumed)],
+        "error told": whole.history[-1]["energy_mae_mev_per_atom"] / 1000,
+        "error found": float(np.abs(result.energies - wanted).mean()) / 6,
+        "layers": {k: v.irreps for k, v in model.describe(atoms_batch(tested)).items()},
+    }
+
+
 def main() -> None:
     """Measure, and print."""
     torch.set_num_threads(1)
@@ -193,6 +275,8 @@ def main() -> None:
             "refusals": refusals(folder),
             "out of memory": out_of_memory(batch),
             "shard": by_shard(folder),
+            "described": {name: described(name) for name in ("7net-0", "7net-l3i5")},
+            "trained": trained(folder),
         }
     json.dump(found, sys.stdout)
 

@@ -135,6 +135,31 @@ def test_the_contract(measured: dict[str, Any], name: str) -> None:
     assert found["versions"] == ["0.13.0", "0.6.0"]
 
 
+@pytest.mark.parametrize(("name", "highest"), [("7net-0", 2), ("7net-l3i5", 3)])
+def test_features_turn_like_the_harmonics_of_their_degree(
+    measured: dict[str, Any], name: str, highest: int
+) -> None:
+    found = measured["described"][name]
+    *before, last = found["layers"].values()
+    assert found["turned"] == list(range(highest + 1))
+    assert all([degree for _, degree in irreps] == found["turned"] for irreps in before)
+    assert [degree for _, degree in last] == [0]
+    assert list(found["layers"])[:2] == ["0_equivariant_gate", "1_equivariant_gate"]
+    assert found["alone"] < 1e-4
+
+
+def test_a_training_that_was_killed_goes_on_exactly_and_its_checkpoint_loads(
+    measured: dict[str, Any],
+) -> None:
+    found = measured["trained"]
+    assert found["same"]
+    whole, resumed = found["losses"]
+    assert whole == resumed
+    assert whole[-1] < whole[0]
+    assert found["error found"] == pytest.approx(found["error told"], abs=1e-4)
+    assert [degree for _, degree in found["layers"]["0_equivariant_gate"]] == [0, 1]
+
+
 @pytest.mark.parametrize("name", ["7net-0", "7net-l3i5"])
 def test_the_entries_say_what_the_checkpoints_are(measured: dict[str, Any], name: str) -> None:
     from ase.data import atomic_numbers

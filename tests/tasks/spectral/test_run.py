@@ -192,7 +192,13 @@ def test_scores_survive_their_file_and_make_a_section(
 ) -> None:
     write_scores(tmp_path / "spectral.parquet", found[1])
     read = read_scores(tmp_path / "spectral.parquet")
-    at = cliffs({"fake": read}, FIRST_LAYER, "methanol")["fake"]
+    found_at, reasons = cliffs({"fake": read}, FIRST_LAYER, "methanol")
+    at = found_at["fake"]
+    assert not reasons
+    cut = read[read["degree"] <= 4].copy()
+    cut.attrs = {**read.attrs, "gains": {key: one for key, one in read.attrs["gains"].items()
+                                         if not key.endswith("|5")}}  # fmt: skip
+    assert cliffs({"fake": cut}, FIRST_LAYER, "methanol")[1] == {"fake": "ℓ = 5 was not injected"}
     assert at.at == pytest.approx(
         float(read[(read["probe"] == FIRST_LAYER.name) & (read["degree"] == 4)]["rho"].iloc[0])
     )
@@ -242,7 +248,7 @@ class Scrambled(Toy):
         if (np.diff(factor) < 0).all():
             return found
         return {
-            name: NodeFeatures(one.irreps, np.full_like(one.values, np.nan))
+            name: NodeFeatures(one.irreps, np.full_like(one.values, np.inf))
             for name, one in found.items()
         }
 
@@ -301,13 +307,14 @@ def test_the_deepest_and_the_first_layer_that_turn_are_chosen() -> None:
     one = chosen_layers("m", LAYERS, SpectralSettings(layer="b"))
     assert (one.chosen, one.l_max) == ({"deepest": "b"}, 1)
     assert chosen_layers("m", LAYERS, SpectralSettings(l_max=1)).l_max == 1
-    assert not chosen_layers("m", LAYERS, SpectralSettings(layer="d")).chosen
+    assert not chosen_layers("m", {"a": ((4, 0),)}, SpectralSettings()).chosen
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"layer": "e"}, "no layer 'e'"),
+        ({"layer": "d"}, "layer 'd' has scalars only"),
         ({"l_max": 3}, "layer 'c' has no l = 3"),
         ({"layer": "b", "l_max": 2}, "layer 'b' has no l = 2"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 
 from pesbench.core.interface import Model, NotDescribedError
@@ -28,7 +29,8 @@ def scramble(model: Model, name: str) -> None:
     found = [] if torch is None else networks(model, torch)
     if torch is None or not found:
         raise NotDescribedError("the model holds no torch network to scramble")
-    generator = torch.Generator().manual_seed(int.from_bytes(name.encode(), "big") % 2**63)
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    generator = torch.Generator().manual_seed(seed)
     for network in found:
         if getattr(network, _MARK, False):
             continue

@@ -6,10 +6,8 @@ continues.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,25 +18,25 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from pesbench.core.errors import HostError, UserError
-from pesbench.core.interface import Batch, Result, one_line
-from pesbench.core.progress import track
-from pesbench.engine.supervisor import die_with_parent
-from pesbench.engine.worker import Worker
+from pesbench.core.errors import UserError
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
-from pesbench.files.environment import Environment, variables
+from pesbench.files.environment import Environment
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.apax.archive import pack
 from pesbench.models.families.apax.family import FAMILY
 from pesbench.models.registry import ModelEntry
 from pesbench.training.apax_variants import BOUNDED, ZBL, ApaxVariant
-from pesbench.training.frames import errors, read_parts, read_record
+from pesbench.training.elsewhere import (
+    check_environment,
+    errors_there,
+    run_there,
+    table_of_errors,
+)
+from pesbench.training.frames import read_parts, read_record
 from pesbench.training.sampling import (
     ENERGY,
     FORCES,
-    TEST_SEEN,
-    TEST_UNSEEN,
     TRAIN,
     VALID,
     seed_number,
@@ -46,19 +44,7 @@ from pesbench.training.sampling import (
 
 JOB, LOG, TRAINED, MODEL = "job.json", "apax.log", "trained.json", "model"
 _STAMP = "made_of.json"
-_PACKAGE = Path(__file__).parents[1]
 _PROCESS = "pesbench.models.families.apax.train"
-
-
-class _There:
-    """A model in another environment behind the contract."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self.info = worker.start()
-
-    def evaluate(self, batch: Batch) -> Result:
-        return self._worker.evaluate(batch).result
 
 
 def apax_config(variant: ApaxVariant, work: Path) -> dict[str, Any]:
@@ -140,13 +126,7 @@ def train(
         HostError: the environment could not be made.
         RuntimeError: the training failed; the log is in `work`.
     """
-    if environment.failure:
-        raise HostError(f"{environment.failure}; correct the requirements, or try again")
-    if environment.is_here and importlib.util.find_spec(FAMILY.modules[0]) is None:
-        raise UserError(
-            "apax is not installed in this environment; give `--environment`, or say `software: "
-            "venv` in the config"
-        )
+    check_environment(environment, FAMILY)
     if work.is_dir() and any(work.iterdir()) and not (work / _STAMP).is_file():
         raise UserError(f"{work}: holds something else than a training; give another folder")
     shutil.rmtree(work, ignore_errors=True)
@@ -157,20 +137,7 @@ def train(
     elements = sorted({int(z) for frame in parts[TRAIN] for z in frame.numbers})
     work = work.absolute()
     write_json(work / JOB, {"config": apax_config(variant, work), "elements": elements})
-    with (work / LOG).open("wb") as log:
-        process = subprocess.run(
-            [environment.python, "-m", _PROCESS, str(work / JOB)],
-            env=variables() | {"PYTHONPATH": str(_PACKAGE.parent), "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=False,
-            preexec_fn=die_with_parent,
-        )
-    if process.returncode:
-        lines = (work / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-        said = one_line(lines[-1]) if lines else f"exit code {process.returncode}"
-        raise RuntimeError(f"{work / LOG}: the training with apax failed: {said}")
+    run_there(_PROCESS, work / JOB, work / LOG, environment, threads)
     found: dict[str, Any] = json.loads((work / TRAINED).read_text(encoding="utf-8"))
     return found
 
@@ -209,10 +176,7 @@ def train_variant(
     entry = ModelEntry(
         variant.name, FAMILY.name, {"weights": str(out), "sha256": sha256, "dtype": "float64"}
     )
-    judged = [part for part in (TRAIN, TEST_SEEN, TEST_UNSEEN) if part in parts]
-    with Worker(entry, device="cpu", threads=threads, environment=environment) as worker:
-        model = _There(worker)
-        found = {part: errors(model, parts[part]) for part in track(judged, len(judged), "parts")}
+    found = errors_there(entry, parts, environment, threads)
     card = {
         "name": variant.name,
         "sha256": sha256,
@@ -236,7 +200,6 @@ def train_variant(
 
 def card_text(card: Mapping[str, Any]) -> str:
     """The model card for readers, from its JSON."""
-    names = {TRAIN: "trained on", TEST_SEEN: "held out", TEST_UNSEEN: "held out, unseen molecules"}
     sampling, switches, repulsion = card["sampling"], card["switches"], card["repulsion"]
     temperatures = " and ".join(f"{t:g}" for t in sampling["temperatures_k"])
     if repulsion is None:
@@ -258,13 +221,7 @@ def card_text(card: Mapping[str, Any]) -> str:
             f" Langevin dynamics at {temperatures} K. Held-out frames come from trajectories of"
             " their own. Licence: that of this project (MIT).",
             "",
-            "| frames | number | force MAE (meV/Å) | energy MAE (meV/atom) |",
-            "|---|---:|---:|---:|",
-            *(
-                f"| {names[part]} | {e['frames']} | {e['force_mae_mev_per_angstrom']:.1f} |"
-                f" {e['energy_mae_mev_per_atom']:.2f} |"
-                for part, e in card["errors"].items()
-            ),
+            *table_of_errors(card["errors"]),
             "",
             "| switch | value |",
             "|---|---|",

@@ -99,8 +99,13 @@ class BackbonePlan:
         """The keys of the plan that one training takes, beside its frames."""
         own = asdict(training.backbone)
         del own["seeds"]  # further seeds change no training
-        shared = ("cutoff_angstrom", "batch_frames", "learning_rate")
-        return own | {key: getattr(self, key) for key in shared}
+        own["batch_frames"] = self.batch_frames
+        if training.backbone.family == MACE.name:
+            del own["layers"]
+        else:
+            del own["correlation"]
+            own |= {"cutoff_angstrom": self.cutoff_angstrom, "learning_rate": self.learning_rate}
+        return own
 
 
 @dataclass(frozen=True)
@@ -138,4 +143,10 @@ def read_backbones(path: Path) -> BackbonePlan:
         UserError: one line with the file, the key and the cure.
     """
     plan: BackbonePlan = validate(BackbonePlan, read_yaml(path), str(path))
+    for name, backbone in plan.backbones.items():
+        if not name.startswith(f"{backbone.family}-"):  # by which the rules tell their family
+            raise UserError(
+                f"{path}: backbones.{name}: is of family {backbone.family!r}; call it "
+                f"`{backbone.family}-{name}`"
+            )
     return plan

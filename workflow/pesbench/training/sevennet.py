@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,24 +11,24 @@ from typing import Any
 
 from ase import Atoms
 
-from pesbench.core.errors import HostError, UserError, reading
-from pesbench.core.interface import Batch, Result, one_line
-from pesbench.core.progress import track
-from pesbench.engine.supervisor import die_with_parent
-from pesbench.engine.worker import Worker
+from pesbench.core.errors import UserError, reading
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json, write_text
-from pesbench.files.environment import Environment, variables
+from pesbench.files.environment import Environment
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.sevennet.family import FAMILY
 from pesbench.models.registry import ModelEntry
-from pesbench.training.frames import errors, read_parts, read_record
+from pesbench.training.elsewhere import (
+    check_environment,
+    errors_there,
+    run_there,
+    table_of_errors,
+)
+from pesbench.training.frames import read_parts, read_record
 from pesbench.training.sampling import (
     ENERGY,
     ISOLATED,
-    TEST_SEEN,
-    TEST_UNSEEN,
     TRAIN,
     VALID,
     seed_number,
@@ -38,7 +36,6 @@ from pesbench.training.sampling import (
 
 JOB, LOG = "job.json", "sevenn.log"
 STATE, WEIGHTS, HISTORY = "state.pt", "weights.pth", "history.json"  # as the process writes them
-_PACKAGE = Path(__file__).parents[1]
 _PROCESS = "pesbench.models.families.sevennet.train"
 
 
@@ -72,17 +69,6 @@ class SevenNetTraining:
     force_weight: float = 1.0
 
 
-class _There:
-    """A model in another environment behind the contract."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self.info = worker.start()
-
-    def evaluate(self, batch: Batch) -> Result:
-        return self._worker.evaluate(batch).result
-
-
 def train(
     name: str,
     parts: Mapping[str, Sequence[Atoms]],
@@ -111,13 +97,7 @@ def train(
         HostError: the environment could not be made.
         RuntimeError: the training failed; the log is in `work`.
     """
-    if environment.failure:
-        raise HostError(f"{environment.failure}; correct the requirements, or try again")
-    if environment.is_here and importlib.util.find_spec(FAMILY.modules[0]) is None:
-        raise UserError(
-            "sevenn is not installed in this environment; give `--environment`, or say `software: "
-            "venv` in the config"
-        )
+    check_environment(environment, FAMILY)
     job = asdict(training) | {
         "seed": seed_number("train", name) % 2**31,
         "atoms_ev": {str(a.numbers[0]): float(a.info[ENERGY]) for a in parts[ISOLATED]},
@@ -126,20 +106,7 @@ def train(
         },
     }
     prepare(job, parts, work)
-    with (work / LOG).open("ab") as log:
-        process = subprocess.run(
-            [environment.python, "-m", _PROCESS, str(work.absolute() / JOB)],
-            env=variables() | {"PYTHONPATH": str(_PACKAGE.parent), "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            check=False,
-            preexec_fn=die_with_parent,  # two trainings in one folder would ruin each other
-        )
-    if process.returncode:
-        lines = (work / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-        said = one_line(lines[-1]) if lines else f"exit code {process.returncode}"
-        raise RuntimeError(f"{work / LOG}: the training with sevenn failed: {said}")
+    run_there(_PROCESS, work / JOB, work / LOG, environment, threads)
     found: list[dict[str, float]] = json.loads((work / HISTORY).read_text(encoding="utf-8"))
     return found
 
@@ -208,10 +175,7 @@ def write_model(
         shutil.copyfile(work / WEIGHTS, part)
     sha256 = file_sha256(out)
     entry = ModelEntry(name, FAMILY.name, {"weights": str(out), "sha256": sha256})
-    judged = [part for part in (TRAIN, TEST_SEEN, TEST_UNSEEN) if part in parts]
-    with Worker(entry, device="cpu", threads=threads, environment=environment) as worker:
-        model = _There(worker)
-        found = {part: errors(model, parts[part]) for part in track(judged, len(judged), "parts")}
+    found = errors_there(entry, parts, environment, threads)
     card = {
         "name": name,
         "sha256": sha256,
@@ -231,7 +195,6 @@ def write_model(
 
 def card_text(card: Mapping[str, Any]) -> str:
     """The model card for readers, from its JSON."""
-    names = {TRAIN: "trained on", TEST_SEEN: "held out", TEST_UNSEEN: "held out, unseen molecules"}
     temperatures = " and ".join(f"{t:g}" for t in card["sampling"]["temperatures_k"])
     packages = card["provenance"]["packages"]
     return "\n".join(
@@ -243,13 +206,7 @@ def card_text(card: Mapping[str, Any]) -> str:
             f" dynamics at {temperatures} K. Held-out frames come from a trajectory of their own."
             " Licence: that of this project (MIT).",
             "",
-            "| frames | number | force MAE (meV/Å) | energy MAE (meV/atom) |",
-            "|---|---:|---:|---:|",
-            *(
-                f"| {names[part]} | {e['frames']} | {e['force_mae_mev_per_angstrom']:.1f} |"
-                f" {e['energy_mae_mev_per_atom']:.2f} |"
-                for part, e in card["errors"].items()
-            ),
+            *table_of_errors(card["errors"]),
             "",
             "| key | value |",
             "|---|---|",

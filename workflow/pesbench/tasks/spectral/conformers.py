@@ -8,6 +8,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 from pesbench.core.errors import UserError, reading
 from pesbench.core.systems import System
@@ -17,6 +19,7 @@ from pesbench.tasks.spectral.settings import HELD_OUT_SHARE, SpectralSettings
 # as `pesbench sample` names them
 ENERGY, SYSTEM, PART = "ref_energy", "system", "part"
 TRAINED, HELD_OUT = ("train", "valid"), ("seen", "unseen")
+CLOSEST_ANGSTROM = 0.1
 CURE = "make it with `pesbench sample`"
 
 
@@ -56,13 +59,26 @@ def read_conformers(
                 f"{path}: frames of {system.id!r} have other atoms than the scan set's molecule; "
                 "sample that"
             )
-        if any(not np.isfinite(atoms.info.get(ENERGY, np.nan)) for atoms in some):
-            raise UserError(f"{path}: a frame of {system.id!r} has no `{ENERGY}`; {CURE}")
+        for atoms in some:
+            energy = atoms.info.get(ENERGY)
+            if not isinstance(energy, int | float) or not np.isfinite(energy):
+                raise UserError(f"{path}: a frame of {system.id!r} has no `{ENERGY}`; {CURE}")
+            if not _is_sound(atoms.positions):
+                raise UserError(
+                    f"{path}: a frame of {system.id!r} has a position that is not a number, or two "
+                    f"atoms at one place; {CURE}"
+                )
         positions = np.array([atoms.positions for atoms in some])
         index = spread(positions, number)
         chosen.append((positions[index], np.array([some[k].info[ENERGY] for k in index])))
     (trained, trained_ev), (tested, tested_ev) = chosen
     return Conformers(trained, tested, trained_ev, tested_ev)
+
+
+def _is_sound(positions: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(positions).all()) and (
+        pdist(positions).min(initial=np.inf) > CLOSEST_ANGSTROM
+    )
 
 
 @functools.lru_cache(maxsize=1)

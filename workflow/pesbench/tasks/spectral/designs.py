@@ -25,6 +25,7 @@ Index = NDArray[np.int64]
 ROTATED, MOVED, INVARIANT = "A", "B", "C"
 COPIES = "B rotated"  # the held-out frames of B, each rotated as a whole
 AMPLITUDE = 0.1  # of the injection of C, in standard deviations of the energy
+CLOSEST_ANGSTROM = 0.8  # to another atom than its own: nearer, no network has been trained
 BLOCK = 20  # consecutive frames of dynamics that are resampled together
 
 
@@ -97,6 +98,8 @@ class Design:
         directions: Unit vectors n of the marked bond, shape (S, 3).
         groups: Conformer of each frame, or block of frames of design C; shape (S,).
         held_out: Whether the frame is one to test with, shape (S,).
+        clear: Whether the marked neighbour is at least `CLOSEST_ANGSTROM` away from all other atoms
+            than its own, shape (S,).
         cosines: cos θ of design C alone, shape (S,).
         energies_ev: Energies of design C alone in eV, shape (S,).
     """
@@ -106,6 +109,7 @@ class Design:
     directions: Array
     groups: Index
     held_out: NDArray[np.bool_]
+    clear: NDArray[np.bool_]
     cosines: Array | None = None
     energies_ev: Array | None = None
 
@@ -137,6 +141,13 @@ def bond_directions(positions: Array, bond: MarkedBond) -> Array:
     """Unit vectors from the centre to the marked neighbour, shape (S, 3)."""
     along = positions[:, bond.neighbour] - positions[:, bond.centre]
     return along / np.linalg.norm(along, axis=1, keepdims=True)
+
+
+def is_clear(positions: Array, bond: MarkedBond) -> NDArray[np.bool_]:
+    """Whether the marked neighbour is far enough from all atoms but its own, shape (S,)."""
+    others = np.delete(positions, (bond.centre, bond.neighbour), axis=1)
+    distances = np.linalg.norm(others - positions[:, bond.neighbour, None], axis=2)
+    return distances.min(axis=1) >= CLOSEST_ANGSTROM
 
 
 def rotated(
@@ -176,7 +187,9 @@ def _turned(
             number += 1
     positions = np.concatenate(frames)
     directions = bond_directions(positions, bond)
-    return Design(name, positions, directions, np.array(groups), np.array(held_out))
+    return Design(
+        name, positions, directions, np.array(groups), np.array(held_out), is_clear(positions, bond)
+    )
 
 
 def _moved_frames(positions: Array, bond: MarkedBond, directions: Array) -> Array:
@@ -197,7 +210,14 @@ def rotated_copies(design: Design, bond: MarkedBond, rng: np.random.Generator) -
     centre = positions[:, bond.centre : bond.centre + 1]
     positions = (positions - centre) @ rotations.transpose(0, 2, 1)
     directions = bond_directions(positions, bond)
-    return Design(COPIES, positions, directions, design.groups[chosen], design.held_out[chosen])
+    return Design(
+        COPIES,
+        positions,
+        directions,
+        design.groups[chosen],
+        design.held_out[chosen],
+        design.clear[chosen],
+    )
 
 
 def invariant(conformers: Conformers, bond: MarkedBond) -> Design:
@@ -215,6 +235,7 @@ def invariant(conformers: Conformers, bond: MarkedBond) -> Design:
         directions,
         groups,
         np.repeat([False, True], counts),
+        is_clear(positions, bond),
         (directions * second).sum(axis=1),
         np.concatenate([conformers.trained_ev, conformers.held_out_ev]),
     )

@@ -16,7 +16,7 @@ from pesbench.tasks.spectral.metrics import READABLE
 from pesbench.tasks.spectral.summary import Curve
 
 FLOOR = -0.25  # R² below it are drawn there
-HIGHEST = 7
+HIGHEST = 10  # dL + 1 for L = d = 3
 
 
 def calibration() -> Figure:

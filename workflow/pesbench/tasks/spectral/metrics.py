@@ -90,10 +90,10 @@ class Cliff:
         above: ρ(dL + 1).
         ratio: ρ(dL) over ρ(dL + 1), the latter at least `LEAST_RHO`.
         bound: Whether it is a lower bound, since ρ(dL + 1) is below `LEAST_RHO`.
-        low, high: Interval of the ratio.
+        low, high: Interval of the ratio; high is infinite where draws reach that floor.
         difference: ρ(dL) − ρ(dL + 1).
         difference_low, difference_high: Its interval.
-        backbones: Number of backbones.
+        backbones, groups: Number of backbones, and of groups of test frames.
     """
 
     at: float
@@ -106,6 +106,7 @@ class Cliff:
     difference_low: float
     difference_high: float
     backbones: int
+    groups: int
 
 
 def cliff(at: Sequence[Gains], above: Sequence[Gains], seed: int = 0) -> Cliff:
@@ -130,10 +131,13 @@ def cliff(at: Sequence[Gains], above: Sequence[Gains], seed: int = 0) -> Cliff:
     drawn = np.einsum("db,bkg,dg->dk", of_backbones, parts, of_groups)
     first, second = (ratio(*pair) for pair in np.split(parts.sum(axis=(0, 2)), 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        low_degree, high_degree = drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3]
+        rho_at, rho_above = drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3]
     edges = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    low, high = np.nanpercentile(low_degree / np.maximum(high_degree, LEAST_RHO), edges)
-    from_, to = np.nanpercentile(low_degree - high_degree, edges)
+    ratios = rho_at / np.maximum(rho_above, LEAST_RHO)
+    low, high = np.nanpercentile(ratios, edges)
+    if (rho_above < LEAST_RHO).mean() > (1 - LEVEL) / 2:
+        high = np.inf
+    from_, to = np.nanpercentile(rho_at - rho_above, edges)
     return Cliff(
         at=first,
         above=second,
@@ -145,6 +149,7 @@ def cliff(at: Sequence[Gains], above: Sequence[Gains], seed: int = 0) -> Cliff:
         difference_low=float(from_),
         difference_high=float(to),
         backbones=len(at),
+        groups=parts.shape[2],
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pesbench.tasks.spectral.designs import COPIES, INVARIANT, MOVED, ROTATED
 from pesbench.tasks.spectral.stored import DEEPEST, FIRST, UNTRAINED, feature_key
 
+DIRECTION = "direction"  # no layer: the harmonics up to L of the direction alone
+
 POLYNOMIAL, SQUARE, SILU, INVARIANTS = "polynomial", "square units", "SiLU units", "invariants"
 MAIN_DEGREE = 2  # d of the readout that the diagnosis is read from
 UNITS, WIDER = 128, 4  # random units, and how many times as many the capacity control has
@@ -18,13 +20,14 @@ class Probe:
 
     Attributes:
         design: `A`, `B` or `C`.
-        layer: Role of the layer.
+        layer: Role of the layer, or `DIRECTION`.
         head: Kind of the readout.
         degree: d of a polynomial; 0 for a readout that is none.
         width: Random units; 0 for a readout without them.
         channels: Channels of each degree at most; 0 for as many as the frames allow.
         untrained: Whether the parameters of the network were scrambled.
         shuffled: Whether the targets that are trained on are shuffled.
+        everywhere: Whether frames count in which the marked neighbour nearly touches another atom.
         tested_on: Design whose held-out frames are tested with; "" for the same.
     """
 
@@ -36,6 +39,7 @@ class Probe:
     channels: int = 0
     untrained: bool = False
     shuffled: bool = False
+    everywhere: bool = False
     tested_on: str = ""
 
     @property
@@ -45,8 +49,20 @@ class Probe:
         words = [self.design, self.layer, head]
         words += [f"{self.channels} channels"] * bool(self.channels)
         words += [UNTRAINED] * self.untrained + ["shuffled"] * self.shuffled
+        words += ["everywhere"] * self.everywhere
         words += [f"on {self.tested_on}"] * bool(self.tested_on)
         return " ".join(words)
+
+    @property
+    def boundary(self) -> float:
+        """The highest degree that this readout holds of one direction, as a multiple of L.
+
+        That is d. Products of two blocks with the same l hold P_ℓ of the angle between two
+        directions up to ℓ = L. NaN for a readout that is no polynomial.
+        """
+        if self.head == SILU:
+            return float("nan")
+        return self.degree // 2 if self.head == INVARIANTS else self.degree
 
     @property
     def features(self) -> str:
@@ -63,6 +79,7 @@ DIAGNOSIS = Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE)
 SYMMETRY = Probe(ROTATED, DEEPEST, POLYNOMIAL, MAIN_DEGREE)
 FIRST_LAYER = Probe(MOVED, FIRST, POLYNOMIAL, MAIN_DEGREE)
 ALIKE = Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE, channels=2)  # of any L, for comparisons
+ONE_DIRECTION = Probe(MOVED, DIRECTION, POLYNOMIAL, MAIN_DEGREE)
 ANGLE = Probe(INVARIANT, DEEPEST, INVARIANTS, 2)
 PROBES = (
     *_polynomials(ROTATED, DEEPEST),
@@ -75,6 +92,8 @@ PROBES = (
     Probe(MOVED, DEEPEST, SILU, 0, WIDER * UNITS),
     Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE, untrained=True),
     Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE, shuffled=True),
+    ONE_DIRECTION,
+    Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE, everywhere=True),
     Probe(MOVED, DEEPEST, POLYNOMIAL, MAIN_DEGREE, tested_on=COPIES),
     Probe(INVARIANT, DEEPEST, INVARIANTS, 1),
     ANGLE,

@@ -14,7 +14,7 @@ from pesbench.tasks.spectral.designs import AMPLITUDE
 from pesbench.tasks.spectral.harmonics import degrees_of, legendre, real_harmonics
 from pesbench.tasks.spectral.heads import Mixing, fit_ridge
 from pesbench.tasks.spectral.metrics import Gains, gains, r2
-from pesbench.tasks.spectral.probes import INVARIANTS, POLYNOMIAL, SQUARE, Probe
+from pesbench.tasks.spectral.probes import DIRECTION, INVARIANTS, POLYNOMIAL, SQUARE, Probe
 from pesbench.tasks.spectral.stored import Irreps, Shown
 
 Array = NDArray[np.float64]
@@ -42,12 +42,13 @@ class Reading:
     Attributes:
         r2: R² of the total target.
         r2_inj: R² of the injected part.
-        gains: By group of test frames, for ρ and its interval.
+        gains: By group of test frames, for ρ and its interval; None in design C, where the part
+            that is injected is smaller than what a readout of E gets wrong.
     """
 
     r2: float
     r2_inj: float
-    gains: Gains
+    gains: Gains | None = None
 
 
 @dataclass(frozen=True)
@@ -85,37 +86,54 @@ def read_probe(
     """
     shown = designs[probe.design]
     tested = designs[probe.tested_on] if probe.tested_on else shown
-    for one in (shown, tested):
-        if probe.features not in one.features:
-            status, why = one.missing.get(probe.features, (Status.MASKED, NO_FEATURES))
-            raise NotReadError(why, status)
-    trained = ~shown.held_out
+    if probe.layer == DIRECTION:
+        irreps = tuple((1, degree) for degree in range(1, l_max + 1))
+    else:
+        for one in (shown, tested):
+            if probe.features not in one.features:
+                status, why = one.missing.get(probe.features, (Status.MASKED, NO_FEATURES))
+                raise NotReadError(why, status)
+    trained = ~shown.held_out & (shown.clear | probe.everywhere)
+    held_out = tested.held_out & (tested.clear | probe.everywhere)
     channels = _channels(probe, irreps, l_max, int(trained.sum()))
 
     def blocks(one: Shown) -> list[heads.Block]:
-        return heads.blocks_of(one.features[probe.features].astype(np.float64), irreps, l_max)
+        if probe.layer == DIRECTION:
+            features = real_harmonics(one.directions, l_max)[:, 1:]
+        else:
+            features = one.features[probe.features].astype(np.float64)
+        return heads.blocks_of(features, irreps, l_max)
 
+    for one, chosen in ((shown, trained), (tested, held_out)):
+        looked_at = [block for _, block in blocks(one)] + [one.sums] * (one.sums is not None)
+        if not all(np.isfinite(some[chosen]).all() for some in looked_at):
+            raise NotReadError("a feature is not finite", Status.NONFINITE)
     mixing = Mixing.fit([(degree, block[trained]) for degree, block in blocks(shown)], channels)
     every = _columns(probe, mixing, blocks(shown), shown)
-    columns = {False: every[trained], True: every[shown.held_out]}
-    if probe.tested_on:
-        columns[True] = _columns(probe, mixing, blocks(tested), tested)[tested.held_out]
     if not every.shape[1]:
         raise NotReadError("no feature of the layer varies over the frames")
-    groups = {False: shown.groups[trained], True: tested.groups[tested.held_out]}
+    of_tested = _columns(probe, mixing, blocks(tested), tested) if probe.tested_on else every
+    columns = {False: every[trained], True: of_tested[held_out]}
+    groups = {False: shown.groups[trained], True: tested.groups[held_out]}
+    if len(np.unique(groups[False])) < 2 or not held_out.any():
+        raise NotReadError("too few frames are clear of other atoms")
     if probe.head == INVARIANTS:
         assert shown.cosines is not None
         assert shown.energies_ev is not None
-        cosines = {False: shown.cosines[trained], True: shown.cosines[shown.held_out]}
-        energies = {False: shown.energies_ev[trained], True: shown.energies_ev[shown.held_out]}
+        cosines = {False: shown.cosines[trained], True: shown.cosines[held_out]}
+        energies = {False: shown.energies_ev[trained], True: shown.energies_ev[held_out]}
         targets = {part: legendre(some, highest)[:, 1:] for part, some in cosines.items()}
-        found = _injected(columns, targets, energies, groups)
+        found = _injected(columns, targets, energies, groups[False])
     else:
-        directions = {False: shown.directions[trained], True: tested.directions[tested.held_out]}
+        directions = {False: shown.directions[trained], True: tested.directions[held_out]}
         targets = {part: real_harmonics(some, highest)[:, 1:] for part, some in directions.items()}
         found = _plain(columns, targets, degrees_of(highest), groups, shuffled=probe.shuffled)
     return Readings(
-        dict(enumerate(found, 1)), channels, every.shape[1], *(len(columns[p]) for p in (0, 1))
+        dict(enumerate(found, 1)),
+        max(matrix.shape[1] for matrix in mixing.maps),
+        every.shape[1],
+        int(trained.sum()),
+        int(held_out.sum()),
     )
 
 
@@ -148,7 +166,8 @@ def _columns(probe: Probe, mixing: Mixing, blocks: list[heads.Block], shown: Sho
         assert shown.sums is not None
         sums = shown.sums.astype(np.float64)[:, :, None]
         most = max(matrix.shape[1] for matrix in mixing.maps)
-        pooled = Mixing.fit([(0, sums[~shown.held_out])], most).apply([(0, sums)])
+        trained = ~shown.held_out & (shown.clear | probe.everywhere)
+        pooled = Mixing.fit([(0, sums[trained])], most).apply([(0, sums)])
         return np.concatenate([heads.invariants(reduced, probe.degree), heads.flat(pooled)], axis=1)
     kind = "square" if probe.head == SQUARE else "silu"
     return heads.random_units(heads.flat(reduced), probe.width, kind)
@@ -189,43 +208,26 @@ def _plain(
 
 
 def _injected(
-    columns: Columns,
-    targets: Columns,
-    energies: Columns,
-    groups: Mapping[bool, NDArray[np.int64]],
+    columns: Columns, targets: Columns, energies: Columns, groups: NDArray[np.int64]
 ) -> list[Reading]:
     """Design C: E + A·P_ℓ(cos θ), A a tenth of the standard deviation of E.
 
     The readout is linear, so that what it says of the injected part is its prediction of E + A·P_ℓ
-    less that of E with the same strength. The latter, with the mean of the injected part, is the
-    blind readout; the oracle is given P_ℓ(cos θ) as a further column.
+    less that of E with the same strength.
     """
     amplitude = AMPLITUDE * float(energies[False].std())
     injected = {part: amplitude * some for part, some in targets.items()}
     total = {part: energies[part][:, None] + some for part, some in injected.items()}
     alone = np.repeat(energies[False][:, None], targets[False].shape[1], axis=1)
-    head = fit_ridge(columns[False], total[False], groups[False])
-    same = fit_ridge(columns[False], alone, groups[False], strengths=head.strengths)
-    predicted, without = head.predict(columns[True]), same.predict(columns[True])
-    found = []
-    for k in range(targets[False].shape[1]):
-        given = {
-            part: np.concatenate([some, targets[part][:, k : k + 1]], axis=1)
-            for part, some in columns.items()
-        }
-        oracle = fit_ridge(given[False], total[False][:, k : k + 1], groups[False])
-        target, mean = total[True][:, k], float(injected[False][:, k].mean())
-        found.append(
-            Reading(
-                r2(predicted[:, k], target, float(total[False][:, k].mean())),
-                r2(predicted[:, k] - without[:, k], injected[True][:, k], mean),
-                gains(
-                    target,
-                    without[:, k] + mean,
-                    predicted[:, k],
-                    oracle.predict(given[True])[:, 0],
-                    groups[True],
-                ),
-            )
+    head = fit_ridge(columns[False], total[False], groups)
+    same = fit_ridge(columns[False], alone, groups, strengths=head.strengths)
+    predicted = head.predict(columns[True])
+    told = predicted - same.predict(columns[True])
+    means = {"total": total[False].mean(axis=0), "injected": injected[False].mean(axis=0)}
+    return [
+        Reading(
+            r2(predicted[:, k], total[True][:, k], means["total"][k]),
+            r2(told[:, k], injected[True][:, k], means["injected"][k]),
         )
-    return found
+        for k in range(told.shape[1])
+    ]

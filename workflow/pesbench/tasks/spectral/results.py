@@ -49,7 +49,7 @@ def results(path: Path) -> SpectralResults:
         UserError: there is none, it is damaged, or it is something else.
     """
     opened = Features(path)
-    degrees = range(1, 1 + int(opened.settings["highest_degree"]))
+    degrees = range(1, 1 + opened.highest_degree)
     rows = {
         row_key((system, probe.name, degree)): system
         for system in opened.systems

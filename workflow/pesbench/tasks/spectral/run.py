@@ -6,7 +6,6 @@ of the marked atom. What a model cannot tell ends in the status of the molecule.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -36,6 +35,8 @@ from pesbench.engine.worker import ModelFailureError
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
+from pesbench.metrics.aggregate import seed_of
+from pesbench.models.addresses import file_sha256
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.spectral import asked, designs
 from pesbench.tasks.spectral.conformers import read_conformers
@@ -76,7 +77,7 @@ def run(job: RunJob) -> None:
         of_set = scan_set.name, scan_set.sha256
     questions = [question_of(system, settings) for system in systems]
     frames = Path(settings.frames)
-    shown_sha256 = hashlib.sha256(frames.read_bytes()).hexdigest()
+    shown_sha256 = file_sha256(frames)
     checkpoint = molecules_checkpoint(job, systems, of_set[1] + shown_sha256, __name__)
     with PatientWorker(
         entry,
@@ -143,8 +144,7 @@ def question_of(system: System, settings: SpectralSettings) -> Question:
         return Question(system, None, ())
     conformers = read_conformers(Path(settings.frames), system, settings)
     natural = read_conformers(Path(settings.frames), system, settings, natural=True)
-    seed = hashlib.sha256(f"spectral {system.id}".encode()).digest()
-    rng = np.random.default_rng(np.frombuffer(seed, dtype="<u4"))
+    rng = np.random.default_rng(seed_of(f"spectral {system.id}"))
     rotated = designs.rotated(conformers, bond, settings.directions, rng)
     moved = designs.moved(conformers, bond, settings.directions, rng)
     parts = [
@@ -198,10 +198,13 @@ def chosen_layers(model: str, irreps: Mapping[str, Irreps], settings: SpectralSe
             f"layers: {told}; correct `layer`"
         )
     turning = [name for name in irreps if highest[name] > 0]
-    if settings.layer and settings.layer not in turning:
-        turning = []
     if not turning:
         return Layers(irreps, {}, 0)
+    if settings.layer and settings.layer not in turning:
+        raise UserError(
+            f"model {model!r}: layer {settings.layer!r} has scalars only; its layers: {told}; "
+            "name another `layer`"
+        )
     deepest = settings.layer or turning[-1]
     if settings.l_max > highest[deepest]:
         raise UserError(
@@ -334,10 +337,7 @@ class _Run:
                 if role not in self.layers.chosen:
                     continue
                 answer = told[self.layers.chosen[role]]
-                values = asked.unpacked(answer["of"])
-                if not np.isfinite(values).all():
-                    return _outcome_of(Status.NONFINITE, "a feature is not finite")
-                found[f"features {role}"] = values
+                found[f"features {role}"] = asked.unpacked(answer["of"])
                 if part.sums:
                     found["sums"] = asked.unpacked(answer["sums"])
         except ModelFailureError as failure:
@@ -407,6 +407,7 @@ def _joined(
         design.directions,
         design.groups,
         design.held_out,
+        design.clear,
         features,
         missing,
         design.cosines,

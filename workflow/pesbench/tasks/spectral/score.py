@@ -14,10 +14,10 @@ from pesbench.core.jobs import ScoreJob
 from pesbench.files import provenance
 from pesbench.files.integrity import check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
-from pesbench.tasks.spectral.designs import INVARIANT
-from pesbench.tasks.spectral.probes import PROBES, Probe
+from pesbench.tasks.spectral.designs import INVARIANT, MOVED
+from pesbench.tasks.spectral.probes import DIRECTION, PROBES, Probe
 from pesbench.tasks.spectral.reading import NotReadError, Readings, read_probe
-from pesbench.tasks.spectral.stored import Features, MoleculeFeatures
+from pesbench.tasks.spectral.stored import DEEPEST, Features, MoleculeFeatures
 from pesbench.tasks.spectral.task import TASK
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def score(job: ScoreJob) -> pd.DataFrame:
 
     Returns:
         The attributes hold, for the report, `gains` by molecule, probe and degree (lists of gain
-        and oracle gain by group), `angles` (range of cos θ of design C) and `backbone`, the name
-        that seeds of one potential share.
+        and oracle gain by group), `angles` (range of cos θ of design C), `clear` (share of frames
+        of design B that count) and `backbone`, the name that seeds of one potential share.
 
     Raises:
         UserError: a file is damaged or of another entry or scan set, the files were made with
@@ -44,7 +44,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
     import pandas as pd  # the workflow's environment has it; a family's need not
 
     rows: list[dict[str, Any]] = []
-    held: dict[str, dict[str, Any]] = {"gains": {}, "angles": {}}
+    held: dict[str, dict[str, Any]] = {"gains": {}, "angles": {}, "clear": {}}
     made_from, settings, seen = [], None, set()
     with ScanSet(job.scan_set) as opened:
         sha256 = opened.sha256
@@ -86,7 +86,13 @@ def _check(file: Features, job: ScoreJob, sha256: str, settings: Any) -> None:
 def _rows(
     file: Features, molecule: MoleculeFeatures, held: dict[str, dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    highest = int(file.settings["highest_degree"])
+    highest = file.highest_degree
+    if molecule.status is Status.OK:
+        cosines = molecule.designs[INVARIANT].cosines
+        assert cosines is not None  # `Features` refuses a file without them
+        held["angles"][molecule.system] = [float(cosines.min()), float(cosines.max())]
+        clear = molecule.designs[MOVED].clear
+        held["clear"][molecule.system] = float(clear.mean())
     for probe in PROBES:
         status, message, found = molecule.status, molecule.message, None
         layer = molecule.chosen.get(probe.layer, "")
@@ -95,24 +101,28 @@ def _rows(
                 found = _read(probe, molecule, highest)
             except NotReadError as error:
                 status, message = error.status, str(error)
-        if found is not None:
-            for degree, one in found.by_degree.items():
+        for degree, one in {} if found is None else found.by_degree.items():
+            if one.gains is not None:
                 held["gains"][f"{molecule.system}|{probe.name}|{degree}"] = {
                     name: np.round(some, 9).tolist() for name, some in asdict(one.gains).items()
                 }
-        if molecule.status is Status.OK:
-            cosines = molecule.designs[INVARIANT].cosines
-            assert cosines is not None
-            held["angles"][molecule.system] = [float(cosines.min()), float(cosines.max())]
         for degree in range(1, highest + 1):
             yield _row(file.model, molecule, probe, degree, (status, message, layer, found))
 
 
 def _read(probe: Probe, molecule: MoleculeFeatures, highest: int) -> Readings:
-    if probe.layer not in molecule.chosen:
+    if probe.layer not in (*molecule.chosen, DIRECTION):
         raise NotReadError("the network has one layer with a degree above 0")
+    irreps = molecule.layers[molecule.chosen.get(probe.layer, molecule.chosen[DEEPEST])]
+    return read_probe(probe, molecule.designs, irreps, _l_max(molecule, probe), highest)
+
+
+def _l_max(molecule: MoleculeFeatures, probe: Probe) -> int:
+    """Highest degree that is read of the layer of a probe; 0 without features."""
+    if probe.layer not in molecule.chosen:
+        return molecule.l_max
     irreps = molecule.layers[molecule.chosen[probe.layer]]
-    return read_probe(probe, molecule.designs, irreps, molecule.l_max, highest)
+    return min(molecule.l_max, max(degree for _, degree in irreps))
 
 
 def _row(
@@ -124,7 +134,7 @@ def _row(
 ) -> dict[str, Any]:
     status, message, layer, found = read
     one = None if found is None else found.by_degree[degree]
-    nan = float("nan")
+    nan, l_max = float("nan"), _l_max(molecule, probe)
     row = {
         "model": model,
         "system": molecule.system,
@@ -137,15 +147,15 @@ def _row(
         "readout_degree": probe.degree,
         "status": status.value,
         "message": message,
-        "l_max": molecule.l_max,
-        "boundary": probe.degree * molecule.l_max,
+        "l_max": l_max,
+        "boundary": probe.boundary * l_max,
         "channels": 0 if found is None else found.channels,
         "columns": 0 if found is None else found.columns,
         "frames_trained": 0 if found is None else found.trained,
         "frames_held_out": 0 if found is None else found.tested,
         "r2": nan if one is None else one.r2,
         "r2_inj": nan if one is None else one.r2_inj,
-        "rho": nan if one is None else one.gains.rho,
+        "rho": nan if one is None or one.gains is None else one.gains.rho,
     }
     assert row.keys() == {*TASK.columns}
     return row

@@ -19,12 +19,15 @@ from pesbench.core.section import (
 from pesbench.core.text import number
 from pesbench.tasks.spectral import figures, summary
 from pesbench.tasks.spectral.calibration import held_out_r2, monomial_rank
+from pesbench.tasks.spectral.designs import CLOSEST_ANGSTROM
 from pesbench.tasks.spectral.metrics import LEAST_RHO, READABLE, Cliff
 from pesbench.tasks.spectral.probes import (
+    ALIKE,
     ANGLE,
     DIAGNOSIS,
     FIRST_LAYER,
     LINEAR,
+    ONE_DIRECTION,
     PROBES,
     SYMMETRY,
     Probe,
@@ -41,11 +44,14 @@ PUBLISHED = (
 )
 DEFINITIONS = (
     "R² is 1 − Σ(ŷ − y)²/Σ(y − ȳ)² on conformers that were held out, ȳ the mean of the frames "
-    "that were trained on. R²_inj is the same of the injected part alone. ρ is the gain of the "
-    "readout over a blind one (the mean in A and B, the readout of E in C), in Σ of squared "
-    "errors, divided by the gain of a readout that is given the harmonics of degree ℓ (A, B) or "
-    "P_ℓ(cos θ) (C). "
-    f"The cliff is ρ(dL)/ρ(dL + 1), the latter at least {LEAST_RHO:g}. These definitions are ours."
+    "that were trained on; in A and B, Σ goes over all 2ℓ + 1 harmonics of degree ℓ, which makes "
+    "it the mean of P_ℓ(n·a) over all axes a. ρ is the gain of the readout over the mean, in Σ of "
+    "squared errors, divided by that of a readout that is given the harmonics of degree ℓ; the "
+    "latter makes no error, so that ρ, R² and R²_inj are one number in A and B. In C, R²_inj is "
+    "that of the injected part alone, and there is no ρ. "
+    f"The cliff is ρ(dL)/ρ(dL + 1), the latter at least {LEAST_RHO:g}. Its interval draws "
+    "backbones and test conformers; with one backbone it holds for that one alone. These "
+    "definitions are ours."
 )
 _README = "tasks/spectral/README.md"
 
@@ -83,12 +89,14 @@ def sentence(scores: Mapping[str, pd.DataFrame], systems: list[str]) -> str:
                 continue
             of = f" of {system}" if len(systems) > 1 else ""
             linear = summary.curve(frame, LINEAR, system)
-            above = max(one.values[one.boundary :], default=float("nan"))
-            leak = f", R² above it at most {above:.2f}" if np.isfinite(above) else ""
+            alone = summary.curve(frame, ONE_DIRECTION, system)
+            leak = ""
+            if alone is not None and np.isfinite(one.above):
+                leak = f", R² above it at most {one.above:.2f}, of one direction {alone.above:.2f}"
             told.append(
                 f"{name}{of}: angular detail up to ℓ = {linear.readable if linear else 0} is "
                 f"linearly readable at layer {one.layer}, up to ℓ = {one.readable} by a polynomial "
-                f"of degree 2 (boundary dL = {one.boundary}{leak})"
+                f"of degree 2 (boundary dL = {one.boundary:g}{leak})"
             )
     if not told:
         return "No model has node features in which an angular degree can be told apart."
@@ -110,6 +118,12 @@ def _tables(
     return [
         Table(f"diagnosis{ending}", rows(DIAGNOSIS),
               f"(B) only the marked neighbour moves{of}: R² by degree. The diagnosis",
+              (_clear_note(inputs.scores, system),), models=models),
+        Table(f"alike{ending}", rows(ALIKE),
+              f"(B) with two channels of each degree{of}, to compare networks of different L",
+              models=models),
+        Table(f"one_direction{ending}", rows(ONE_DIRECTION),
+              f"(B) of the harmonics of the direction alone{of}, without a network",
               models=models),
         Table(f"first_layer{ending}", rows(FIRST_LAYER),
               f"(B) at the first layer that has a degree above 0{of}", models=models),
@@ -152,10 +166,10 @@ def _drawings(
         Drawing(
             f"degrees{ending}",
             figures.curves(panels, labels),
-            f"R² of P_ℓ(n·z){of} from the node features of the marked atom by a polynomial of "
-            "degree 2. The tick below each line marks the boundary dL, above which A is 0 by "
-            f"symmetry; the dotted line is R² = {READABLE:g}. Values below {figures.FLOOR:g} are "
-            "drawn there.",
+            f"R² of the harmonics of degree ℓ{of} from the node features of the marked atom by a "
+            "polynomial of degree 2. The tick below each line marks the boundary dL, above which A "
+            f"is 0 by symmetry; the dotted line is R² = {READABLE:g}. Values below "
+            f"{figures.FLOOR:g} are drawn there.",
         ),
         Drawing(
             f"controls{ending}",
@@ -188,7 +202,7 @@ def _calibration_figure() -> Drawing:
     return Drawing(
         "calibration",
         figures.calibration(),
-        "Left: held-out R² of Y_ℓ, the mean over m, by all polynomials of degree d of the "
+        "Left: held-out R² of the harmonics of degree ℓ by all polynomials of degree d of the "
         "harmonics up to L of one direction; the mark is dL. Right: R² of cos 5φ for one atom, and "
         "for five identical atoms on a ring about the axis, turned by φ (C5 as it is read here).",
     )
@@ -199,7 +213,8 @@ def _cells(one: Curve) -> dict[str, str]:
         return {"layer": one.layer or NONE, "L": NONE, "dL": NONE, "readable up to": NONE,
                 "not read": one.reason}  # fmt: skip
     degrees = {f"ℓ = {k}": f"{value:.3f}" for k, value in enumerate(one.values, 1)}
-    return {"layer": one.layer, "L": str(one.l_max), "dL": str(one.boundary), **degrees,
+    return {"layer": one.layer or NONE, "L": str(one.l_max), "dL": f"{one.boundary:g}",
+            "channels": str(one.channels), "held out": str(one.held_out), **degrees,
             "readable up to": str(one.readable), "not read": ""}  # fmt: skip
 
 
@@ -208,7 +223,7 @@ def _angle_table(
 ) -> pd.DataFrame:
     rows = []
     for name, frame in scores.items():
-        for metric, what in (("r2", "R² of E + A·P_ℓ"), ("r2_inj", "R²_inj"), ("rho", "ρ")):
+        for metric, what in (("r2", "R² of E + A·P_ℓ"), ("r2_inj", "R²_inj")):
             one = summary.curve(frame, ANGLE, system, metric)
             if one is None:
                 continue
@@ -219,6 +234,18 @@ def _angle_table(
             degrees = {f"ℓ = {k}": f"{value:.3f}" for k, value in enumerate(one.values, 1)}
             rows.append(cells | degrees)
     return pd.DataFrame(rows).fillna("")
+
+
+def _clear_note(scores: Mapping[str, pd.DataFrame], system: str) -> str:
+    shares = [frame.attrs.get("clear", {}).get(system) for frame in scores.values()]
+    share = next((one for one in shares if one is not None), float("nan"))
+    return (
+        f"Of the directions {share:.1%} count: in the others the neighbour comes nearer than "
+        f"{CLOSEST_ANGSTROM:g} Å to an atom that is not its own, where no network has been "
+        "trained and features grow out of all proportion. Directions with a hole are not uniform, "
+        "so that one direction alone lets a little be read above dL; a leak of the network is what "
+        "lies above that. The control `everywhere` takes all directions."
+    )
 
 
 def _angle_note(scores: Mapping[str, pd.DataFrame], system: str) -> str:
@@ -234,19 +261,25 @@ def _angle_note(scores: Mapping[str, pd.DataFrame], system: str) -> str:
 def _cliff_table(scores: Mapping[str, pd.DataFrame], system: str) -> pd.DataFrame:
     rows = []
     for probe, what in ((SYMMETRY, "A"), (DIAGNOSIS, "B"), (FIRST_LAYER, "B, first layer")):
-        for potential, one in summary.cliffs(scores, probe, system).items():
+        found, reasons = summary.cliffs(scores, probe, system)
+        for potential, one in found.items():
             rows.append({"potential": potential, "design": what, **_cliff_cells(one)})
-    return pd.DataFrame(rows)
+        for name, why in reasons.items():
+            rows.append({"potential": name, "design": what, "none": why})
+    return pd.DataFrame(rows).fillna("")
 
 
 def _cliff_cells(one: Cliff) -> dict[str, str]:
     sign = "≥ " if one.bound else ""
+    interval = f"{one.low:.1f} to {one.high:.1f}" if np.isfinite(one.high) else f"≥ {one.low:.1f}"
+    read = one.at >= LEAST_RHO
     return {
         "backbones": str(one.backbones),
+        "groups": str(one.groups),
         "ρ(dL)": f"{one.at:.3f}",
         "ρ(dL + 1)": f"{one.above:.3f}",
-        "cliff": f"{sign}{one.ratio:.1f}",
-        "95 % interval": f"{one.low:.1f} to {one.high:.1f}",
+        "cliff": f"{sign}{one.ratio:.1f}" if read else NONE,
+        "95 % interval": interval if read else NONE,
         "ρ(dL) − ρ(dL + 1)": f"{one.difference:.3f}",
         "its interval": f"{one.difference_low:.3f} to {one.difference_high:.3f}",
     }
@@ -278,6 +311,8 @@ def notes(inputs: SectionInputs, systems: list[str]) -> tuple[str, ...]:
         f"What a readout reads of frozen features, with the designs kept apart ({_README}). Only "
         "B tells something of a model: in A all that lies above dL is 0 by symmetry, in B features "
         "of several layers or of several bodies may hold more.",
+        "Degree 0 is a constant, which the offset of every readout takes; it has no row. The "
+        "held-out conformers come from one trajectory of one molecule.",
         "The boundary dL holds for features of one neighbour. Where B reads degrees above it, the "
         "features themselves hold products; it is no upper bound for such a network.",
     ]
@@ -299,7 +334,7 @@ def notes(inputs: SectionInputs, systems: list[str]) -> tuple[str, ...]:
         found.append(
             said + told + ("" if resolved else f"; not resolved below "
                            f"{summary.FEWEST_POTENTIALS} independent potentials")
-            + ". Exploratory."
+            + ". Exploratory. Torsions are not scanned, so that their smoothness is not compared."
         )  # fmt: skip
     return tuple(found)
 

@@ -42,8 +42,8 @@ class SpectralSettings:
     )
     layer: str = setting(
         "",
-        help="Name of the layer whose features are read; by default the deepest one with a degree "
-        "l above 0.",
+        help="Name of the layer whose features are read, for a run of one architecture; by default "
+        "the deepest one with a degree l above 0.",
     )
     l_max: int = setting(
         0,

@@ -17,6 +17,7 @@ from pesbench.core.interface import Status
 from pesbench.files.atomic import atomic_path
 from pesbench.files.hdf5 import writing
 from pesbench.files.stored import COMPRESSION, Reader, open_stored
+from pesbench.tasks.spectral.designs import COPIES, INVARIANT, MOVED, ROTATED
 
 FORMAT = "pesbench-spectral"
 VERSION = 1
@@ -34,6 +35,7 @@ class Shown:
         directions: Unit vectors of the marked bond, shape (S, 3).
         groups: What is resampled together, shape (S,).
         held_out: Whether a frame is one to test with, shape (S,).
+        clear: Whether the marked neighbour is far from all other atoms, shape (S,).
         features: Of the marked atom by backbone and layer (`feature_key`), shape (S, columns).
         missing: Status and message of features that the network did not give.
         cosines: cos θ, of design C alone, shape (S,).
@@ -44,6 +46,7 @@ class Shown:
     directions: Array
     groups: NDArray[np.int64]
     held_out: NDArray[np.bool_]
+    clear: NDArray[np.bool_]
     features: dict[str, NDArray[np.float32]]
     missing: Mapping[str, tuple[Status, str]] = field(default_factory=dict)
     cosines: Array | None = None
@@ -112,6 +115,7 @@ def _write_design(group: h5py.Group, shown: Shown) -> None:
     group.create_dataset("directions", data=shown.directions)
     group.create_dataset("groups", data=shown.groups)
     group.create_dataset("held_out", data=shown.held_out.astype(np.int8))
+    group.create_dataset("clear", data=shown.clear.astype(np.int8))
     group.attrs["missing"] = json.dumps({k: [s.value, w] for k, (s, w) in shown.missing.items()})
     features = group.create_group("features")
     for key, values in shown.features.items():
@@ -129,6 +133,7 @@ class Features(Reader):
         model: Name of the model entry.
         scan_set_sha256: sha256 of the scan set that the molecules are from.
         settings: How they were made, `SpectralSettings` as a mapping.
+        highest_degree: Highest injected degree, of these settings.
     """
 
     def __init__(self, path: Path) -> None:
@@ -144,6 +149,7 @@ class Features(Reader):
             self.model = str(self.attributes["model"])
             self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
             self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+            self.highest_degree = int(self.settings["highest_degree"])
 
     def molecule(self, system: str) -> MoleculeFeatures:
         """The features of one molecule.
@@ -158,6 +164,11 @@ class Features(Reader):
             json.loads(file.attribute(group, name, dict)) for name in ("layers", "chosen")
         )
         status = self.status(group)
+        held = {k: tuple((int(a), int(b)) for a, b in v) for k, v in layers.items()}
+        l_max = file.attribute(group, "l_max", int)
+        designs = {name: self._design(group, name) for name in file.names(group)}
+        if status is Status.OK:
+            self._check(group, held, chosen, l_max, designs)
         marked = file.attribute(group, "marked", int, (3,)).tolist()
         return MoleculeFeatures(
             system=system,
@@ -165,11 +176,43 @@ class Features(Reader):
             message=file.attribute(group, "message", str),
             marked=(marked[0], marked[1], marked[2]),
             clearance_angstrom=file.attribute(group, "clearance_angstrom", float),
-            layers={k: tuple((int(a), int(b)) for a, b in v) for k, v in layers.items()},
+            layers=held,
             chosen=chosen,
-            l_max=file.attribute(group, "l_max", int),
-            designs={name: self._design(group, name) for name in file.names(group)},
+            l_max=l_max,
+            designs=designs,
         )
+
+    def _check(
+        self,
+        group: h5py.Group,
+        layers: Mapping[str, Irreps],
+        chosen: Mapping[str, str],
+        l_max: int,
+        designs: Mapping[str, Shown],
+    ) -> None:
+        """Whether layers, degrees and columns belong together.
+
+        Raises:
+            UserError: they do not.
+        """
+        if designs.keys() != {ROTATED, MOVED, COPIES, INVARIANT}:
+            raise self._file.wrong(group.name, "does not hold the designs of this task")
+        if DEEPEST not in chosen or not {*chosen.values()} <= layers.keys():
+            raise self._file.wrong(f"{group.name}@chosen", "names a layer that is not there")
+        if not 1 <= l_max <= max(degree for _, degree in layers[chosen[DEEPEST]]):
+            raise self._file.wrong(f"{group.name}@l_max", "is no degree of the layer")
+        columns = {
+            role: sum(channels * (2 * degree + 1) for channels, degree in layers[layer])
+            for role, layer in chosen.items()
+        }
+        for name, shown in designs.items():
+            for key, values in shown.features.items():
+                if values.shape[1] != columns.get(key.split()[0]):
+                    where = f"{group.name}/{name}/features/{key}"
+                    raise self._file.wrong(where, "has other columns than the irreps of the layer")
+        angle = designs[INVARIANT]
+        if angle.cosines is None or angle.energies_ev is None:
+            raise self._file.wrong(f"{group.name}/{INVARIANT}", "holds no angles or energies")
 
     def _design(self, parent: h5py.Group, name: str) -> Shown:
         file = self._file
@@ -189,6 +232,7 @@ class Features(Reader):
             directions=directions,
             groups=file.array(group, "groups", np.int64, (count,)),
             held_out=file.array(group, "held_out", np.int8, (count,)) > 0,
+            clear=file.array(group, "clear", np.int8, (count,)) > 0,
             features={
                 key: file.array(inner, key, np.float32, (count, None), values="any")
                 for key in file.names(inner)

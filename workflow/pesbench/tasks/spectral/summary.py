@@ -25,8 +25,9 @@ class Curve:
         model: Name of the model.
         layer: Name of the layer that is read.
         l_max: L of the features.
-        boundary: d·L of the readout.
+        boundary: d·L of the readout; NaN for one that is no polynomial.
         channels, columns, frames: Of the readout, and the frames that it was fitted to.
+        held_out: Frames that it was tested with.
         values: By degree, from 1 on.
         reason: Why there are none, or "".
     """
@@ -34,10 +35,11 @@ class Curve:
     model: str
     layer: str
     l_max: int
-    boundary: int
+    boundary: float
     channels: int
     columns: int
     frames: int
+    held_out: int
     values: tuple[float, ...]
     reason: str = ""
 
@@ -46,10 +48,10 @@ class Curve:
         """Highest degree up to which all are readable, `metrics.readable_up_to`."""
         return readable_up_to((float("nan"), *self.values))
 
-    def at(self, degree: int) -> float:
-        """The value of a degree; NaN beyond those that were injected."""
-        known = 1 <= degree <= len(self.values)
-        return self.values[degree - 1] if known else float("nan")
+    @property
+    def above(self) -> float:
+        """The largest value above the boundary; NaN where none was injected."""
+        return max(self.values[int(self.boundary) :], default=float("nan"))
 
 
 def curve(frame: pd.DataFrame, probe: Probe, system: str, metric: str = "r2") -> Curve | None:
@@ -64,10 +66,11 @@ def curve(frame: pd.DataFrame, probe: Probe, system: str, metric: str = "r2") ->
         model=str(first["model"]),
         layer=str(first["layer_name"]),
         l_max=int(first["l_max"]),
-        boundary=int(first["boundary"]),
+        boundary=float(first["boundary"]),
         channels=int(first["channels"]),
         columns=int(first["columns"]),
         frames=int(first["frames_trained"]),
+        held_out=int(first["frames_held_out"]),
         values=tuple(rows[metric].astype(float)) if ok else (),
         reason="" if ok else str(first["message"]) or str(first["status"]),
     )
@@ -94,29 +97,37 @@ def backbones(scores: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
     return found
 
 
-def cliffs(scores: Mapping[str, pd.DataFrame], probe: Probe, system: str) -> dict[str, Cliff]:
-    """The cliff of each potential, over its seeds; without those whose boundary was not injected.
+def cliffs(
+    scores: Mapping[str, pd.DataFrame], probe: Probe, system: str
+) -> tuple[dict[str, Cliff], dict[str, str]]:
+    """The cliff of each potential, over its seeds, and why models have no part in one.
 
     Args:
         scores: Scores by model.
         probe: A polynomial readout.
         system: The molecule.
     """
-    found = {}
+    found, reasons = {}, {}
     for potential, names in backbones(scores).items():
-        at, above, boundaries = [], [], set()
+        pairs: dict[str, list[Gains]] = {}
+        boundaries = set()
         for name in names:
             one = curve(scores[name], probe, system)
             if one is None or one.reason:
+                reasons[name] = one.reason if one else "no such readout"
                 continue
-            pair = [gains_of(scores[name], probe, system, one.boundary + k) for k in (0, 1)]
-            if pair[0] is not None and pair[1] is not None:
-                at.append(pair[0])
-                above.append(pair[1])
-                boundaries.add(one.boundary)
-        if at and len(boundaries) == 1:
-            found[potential] = cliff(at, above)
-    return found
+            edge = int(one.boundary)
+            pair = [gains_of(scores[name], probe, system, edge + k) for k in (0, 1)]
+            if pair[0] is None or pair[1] is None:
+                reasons[name] = f"ℓ = {edge + 1} was not injected"
+                continue
+            pairs[name] = [one for one in pair if one is not None]
+            boundaries.add(edge)
+        if len(boundaries) > 1:
+            reasons |= dict.fromkeys(pairs, "its seeds have different L")
+        elif pairs:
+            found[potential] = cliff(*zip(*pairs.values(), strict=True))
+    return found, reasons
 
 
 @dataclass(frozen=True)

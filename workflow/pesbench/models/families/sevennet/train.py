@@ -144,7 +144,7 @@ class Training:
         graphs = GraphBatch.from_data_list([one.graph.clone() for one in frames])
         output = self.network(graphs)
         alone = [sum(self._alone[int(z)] for z in one.graph[keys.ATOMIC_NUMBERS]) for one in frames]
-        # the shift holds the isolated atoms; float64, since they are thousands of eV
+        # the shift holds the isolated atoms, whose energy sevenn adds up in float32
         energies = output[keys.PRED_TOTAL_ENERGY].double() - torch.tensor(alone).double()
         return energies, output[keys.PRED_FORCE]
 
