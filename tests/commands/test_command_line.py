@@ -142,7 +142,7 @@ def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, ca
          "--split", "IN", "--out", "o"],
         ["train-backbone", "m", "--plan", "IN", "--frames", "IN", "--record", "IN", "--work", "w",
          "--out", "o"],
-        ["backbone-models", "--plan", "IN", "--weights", "IN", "--models-file", "IN", "--beside",
+        ["backbone-models", "--plan", "IN", "--weights", "IN", "--models-file", "IN", "--method",
          "m", "--split", "IN", "--out", "o"],
         ["prepare-molecules", "--molecules", "IN", "--out", "o"],
         ["scan-molecules", "--molecules", "IN", "--name", "n", "--out", "o", "--skipped", "s"],

@@ -14,6 +14,7 @@ from examples import REPO
 from methanol import METHANOL
 from pesbench.core.errors import UserError
 from pesbench.files.environment import Environment
+from pesbench.orchestration.config import read_models
 from pesbench.training.backbone_plan import read_backbones
 from pesbench.training.backbones import write_backbone_registry
 from pesbench.training.mace import MACETraining
@@ -63,23 +64,24 @@ def test_a_wrong_plan_is_one_line(tmp_path: Path) -> None:
         read_backbones(PLAN).training_of("sevennet-l4", "plan")
 
 
-def test_the_registry_has_what_is_trained_and_what_stands_beside(tmp_path: Path) -> None:
-    plan = read_backbones(PLAN)
+def test_the_registry_has_all_entries_and_what_is_trained(tmp_path: Path) -> None:
+    plan, registry = read_backbones(PLAN), REPO / "config/models.yaml"
+    out = tmp_path / "models.yaml"
     with pytest.raises(UserError, match="holds no weights"):
-        write_backbone_registry(
-            plan, tmp_path, REPO / "config/models.yaml", ["gfn2-xtb"], tmp_path, tmp_path / "m"
-        )
+        write_backbone_registry(plan, tmp_path, registry, "gfn2-xtb", tmp_path, out)
     for name in ("sevennet-l2-seed_2.pth", "sevennet-l2-seed_3.pth", "mace-l1-c3.model"):
         (tmp_path / name).write_text(name)
-    out = tmp_path / "models.yaml"
-    write_backbone_registry(
-        plan, tmp_path, REPO / "config/models.yaml", ["gfn2-xtb", "7net-0"], tmp_path, out
-    )
+    with pytest.raises(UserError, match="no model 'gfn9'"):
+        write_backbone_registry(plan, tmp_path, registry, "gfn9", tmp_path, out)
+    write_backbone_registry(plan, tmp_path, registry, "gfn2-xtb", tmp_path, out)
+    assert read_models(out)["sevennet-l2-seed_3"].family == "sevennet"
     entries = yaml.safe_load(out.read_text())
     assert list(entries) == [
-        "gfn2-xtb", "7net-0", "sevennet-l2-seed_2", "sevennet-l2-seed_3", "mace-l1-c3"
+        *yaml.safe_load(registry.read_text()),
+        "sevennet-l2-seed_2", "sevennet-l2-seed_3", "mace-l1-c3",
     ]  # fmt: skip
     assert entries["sevennet-l2-seed_3"]["seed_of"] == "sevennet-l2-seed_2"
+    assert entries["mace-l1-c3"]["level_of_theory"] == entries["gfn2-xtb"]["level_of_theory"]
     assert entries["mace-l1-c3"]["description"].endswith("L = 1, correlation 3")
     assert "# not trained: sevennet-l1\n" in out.read_text()
 

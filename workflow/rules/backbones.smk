@@ -6,8 +6,6 @@ from pesbench.training.backbone_plan import SEVENNET_TO_BE_TRAINED, read_backbon
 BACKBONES = WEIGHTS / "backbones"
 BACKBONE_FILE = Path("config/backbones.yaml")
 BACKBONE_RESOURCES = Path("resources/architecture")
-# the method of the labels, and networks that are not trained here
-BESIDE_BACKBONES = "gfn2-xtb mace-mini 7net-0 7net-l3i5 so3lr".split()
 
 
 @functools.cache
@@ -126,8 +124,7 @@ rule backbone_models:
         plan=where(BACKBONE_FILE),
         folder=where(BACKBONES),
         models_file=where(RUN.models_file),
-        beside=BESIDE_BACKBONES,
     shell:
         "{params.python:q} -m pesbench backbone-models --plan {params.plan:q}"
-        " --weights {params.folder:q} --models-file {params.models_file:q} --beside {params.beside:q}"
+        " --weights {params.folder:q} --models-file {params.models_file:q} --method gfn2-xtb"
         " --split {input.split:q} --out {output:q} 2> {log:q}"

@@ -36,11 +36,9 @@ def add(stages: Stages) -> None:
     stage.add_argument("--plan", type=Path, required=True, help=PLAN)
     stage.add_argument("--weights", type=Path, required=True, help="folder of the weights")
     stage.add_argument(
-        "--models-file", type=Path, required=True, help="registry of the models beside them"
+        "--models-file", type=Path, required=True, help="registry, whose entries are copied"
     )
-    stage.add_argument("--beside", nargs="+", required=True, metavar="MODEL",
-                       help="models that are compared with them; the first is the method of the "
-                       "labels")  # fmt: skip
+    stage.add_argument("--method", required=True, help="the registry's entry of the labels")
     stage.add_argument(
         "--split", type=Path, required=True, help="CSV with the columns system and split"
     )
@@ -76,7 +74,7 @@ def _models(arguments: argparse.Namespace) -> None:
         read_backbones(arguments.plan),
         arguments.weights,
         arguments.models_file,
-        arguments.beside,
+        arguments.method,
         arguments.split,
         arguments.out,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pesbench.files.environment import Environment
+from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.families.mace.family import FAMILY as MACE
 from pesbench.training import mace, sevennet
 from pesbench.training.backbone_plan import BackbonePlan, BackboneTraining
@@ -67,22 +68,22 @@ def train_backbone(
 
 
 def write_backbone_registry(
-    plan: BackbonePlan, weights: Path, models_file: Path, beside: list[str], split: Path, out: Path
+    plan: BackbonePlan, weights: Path, models_file: Path, method: str, split: Path, out: Path
 ) -> None:
-    """Write the entries of the backbones that are trained, and of the models beside them.
+    """Write the entries of a registry, and of the backbones that are trained.
 
     Args:
         plan: The plan.
         weights: Folder of the weights.
-        models_file: Registry with the entries of the others.
-        beside: Their names; the first is the method of the labels.
+        models_file: The registry.
+        method: Its entry of the method of the labels.
         split: CSV of the molecules that were trained on.
         out: The registry.
 
     Raises:
         UserError: no training is done, or the registry has no such entry.
     """
-    others = read_beside(models_file, beside)
+    level = read_beside(models_file, [method])[method]["level_of_theory"]
 
     def entry_of(one: BackboneTraining, path: Path) -> dict[str, Any]:
         asked = one.backbone
@@ -91,7 +92,7 @@ def write_backbone_registry(
         return {
             "family": asked.family,
             **dtype,
-            "level_of_theory": others[beside[0]]["level_of_theory"],
+            "level_of_theory": level,
             "training_dispersion": "included",
             "conservative": True,
             "seen_systems": str(split),
@@ -100,4 +101,4 @@ def write_backbone_registry(
         }
 
     trainings = plan.trainings().values()
-    write_registry(out, ABOUT, TARGET, trainings, weights, others, entry_of)
+    write_registry(out, ABOUT, TARGET, trainings, weights, read_yaml(models_file), entry_of)
