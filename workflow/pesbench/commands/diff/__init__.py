@@ -1,0 +1,1 @@
+"""Two runs side by side: what `python -m pesbench diff` does."""

@@ -1,0 +1,35 @@
+"""The command `diff`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pesbench.commands.parsing import Stages
+
+
+def add(stages: Stages) -> None:
+    """The subcommands of this module."""
+    stage = stages.add_parser(
+        "diff", help="which scores of two folders of results changed, and why", for_people=True
+    )
+    stage.add_argument("before", type=Path, metavar="A", help="folder, such as results/mini")
+    stage.add_argument("after", type=Path, metavar="B", help="folder of the other run")
+    stage.add_argument("--all", action="store_true",
+                       help="list scores that changed within noise, too")  # fmt: skip
+    stage.add_argument("--out", action="output", help="JSON of everything that is compared")
+    stage.set_defaults(run=_diff)
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from pesbench.commands.diff.differences import differences
+    from pesbench.commands.diff.folders import read_both
+    from pesbench.commands.diff.told import content, text
+    from pesbench.files.atomic import write_json
+
+    one, other = read_both(arguments.before, arguments.after)
+    found = differences(one, other)
+    if arguments.out is not None:
+        write_json(arguments.out, content(found))
+    print(text(found, every=arguments.all))
+    return int(found.changed)
