@@ -37,6 +37,34 @@ def prepared_option(wildcards, input):
     return option("--prepared", [input.prepared] if input.prepared else [])
 
 
+def read_by(stage):
+    """Input: the answers of other tasks that a stage reads, of all models of the task."""
+
+    def files(wildcards):
+        run = RUN.tasks[wildcards.task]
+        read = run.task.run_reads if stage == "run" else run.task.score_reads
+        return [
+            file
+            for task in read
+            if task in RUN.tasks
+            for model in run.models
+            if model in RUN.tasks[task].models
+            for file in answers(task, model)
+        ]
+
+    return files
+
+
+def read_option(wildcards, input):
+    """A parameter: the answers of other tasks, as an option."""
+    return option("--answers", input.answers)
+
+
+def record(wildcards):
+    """Input: what describes the models, for scores that follow from several of them."""
+    return RESULTS / "models.json" if RUN.tasks[wildcards.task].task.score_reads else []
+
+
 @functools.cache
 def items_of(task, model, shard):
     """The items of a job: the selected ones and those that its file already holds.

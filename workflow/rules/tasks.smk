@@ -28,6 +28,7 @@ rule run:
         entry=RESULTS / "{model}" / "model.json",
         environment=environment(of_model),
         prepared=prepared,
+        answers=read_by("run"),
     output:
         update(RESULTS / "{model}" / "{task}" / "{shard}.h5"),  # its content is kept
     log:
@@ -48,10 +49,11 @@ rule run:
         asked=items,
         settings=run_settings,
         prepared=prepared_option,
+        answers=read_option,
     shell:
         "{params.python:q} -m pesbench run {wildcards.task:q} --entry {input.entry:q} {params.loading:q}"
         " {params.environment:q} --scan-set {input.scan_set:q} {params.asked:q} {params.settings:q} {params.prepared:q}"
-        " --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
+        " {params.answers:q} --device {params.device:q} --threads {threads:q} --out {output:q} 2> {log:q}"
 
 
 # Models that use no GPU.
@@ -69,6 +71,7 @@ use rule run as run_reference with:
         entry=RESULTS / "reference.json",
         environment=environment(of_reference),
         prepared=prepared,
+        answers=read_by("run"),
     output:
         RESULTS / "reference" / "{task}" / "{shard}.h5",
     log:
@@ -89,6 +92,7 @@ use rule run as run_reference with:
         ),
         settings=run_settings,
         prepared=prepared_option,
+        answers=read_option,
 
 
 rule score:
@@ -98,6 +102,8 @@ rule score:
         files=lambda wildcards: answers(wildcards.task, wildcards.model),
         reference=reference_answers,
         prepared=prepared,
+        answers=read_by("score"),
+        record=record,
         seen=lambda wildcards: RUN.seen_systems(wildcards.model),
     output:
         RESULTS / "{model}" / "scores" / "{task}.parquet",
@@ -118,9 +124,12 @@ rule score:
         settings=score_settings,
         reference=lambda wildcards, input: option("--reference", input.reference),
         prepared=prepared_option,
+        answers=read_option,
+        record=lambda wildcards, input: option("--record", [input.record] if input.record else []),
     shell:
         "{params.python:q} -m pesbench score {wildcards.task:q} --scan-set {input.scan_set:q}"
         " --entry {input.entry:q} --files {input.files:q} {params.reference:q} {params.prepared:q}"
+        " {params.answers:q} {params.record:q}"
         " {params.seen:q} {params.trained_on:q} {params.selected:q} {params.settings:q}"
         " --out {output:q} 2> {log:q}"
 

@@ -49,6 +49,7 @@ def _add_run(parser: argparse.ArgumentParser, task: Task) -> None:
     _add_items(parser, task)
     add_settings(parser, task.settings, "run")
     _add_prepared(parser, task)
+    _add_answers(parser, task.run_reads)
     parser.add_argument("--out", action="output", required=True, help="file of answers (HDF5)")
     parser.set_defaults(run=_run)
 
@@ -82,6 +83,10 @@ def _add_score(parser: argparse.ArgumentParser, task: Task) -> None:
     _add_selected(parser, task)
     add_settings(parser, task.settings, "score")
     _add_prepared(parser, task)
+    _add_answers(parser, task.score_reads)
+    if task.score_reads:
+        parser.add_argument("--record", type=Path, required=True,
+                            help="`models.json`, which describes the models")  # fmt: skip
     parser.add_argument("--out", action="output", required=True, help="scores (parquet)")
     parser.set_defaults(run=_score)
 
@@ -100,6 +105,13 @@ def _add_selected(parser: argparse.ArgumentParser, task: Task) -> None:
 def _add_prepared(parser: argparse.ArgumentParser, task: Task) -> None:
     if has_stage(task.name, "prepare"):
         parser.add_argument("--prepared", type=Path, required=True, help="file made by `prepare`")
+
+
+def _add_answers(parser: argparse.ArgumentParser, tasks_read: Sequence[str]) -> None:
+    if tasks_read:
+        parser.add_argument("--answers", type=Path, nargs="+", default=[], metavar="FILE",
+                            help=f"files that `run` made for the tasks {', '.join(tasks_read)}, of "
+                            "all models (default: none)")  # fmt: skip
 
 
 def _items(arguments: argparse.Namespace, task: Task) -> Sequence[str]:
@@ -138,6 +150,7 @@ def _run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         prepared=getattr(arguments, "prepared", None),
         environment=where_of(arguments),
+        answers=getattr(arguments, "answers", ()),
     )
     stage(task.name, "run")(job)
 
@@ -178,5 +191,7 @@ def _score(arguments: argparse.Namespace) -> None:
         seen_scans=getattr(arguments, "seen_scans", ()),
         selected=arguments.selected,
         prepared=getattr(arguments, "prepared", None),
+        answers=getattr(arguments, "answers", ()),
+        record=getattr(arguments, "record", None),
     )
     write_scores(task.name, job, arguments.out)

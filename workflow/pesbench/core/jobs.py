@@ -27,6 +27,7 @@ class RunJob:
         threads: Number of threads of the model's arithmetic.
         prepared: File that `prepare` wrote, of a task that has that stage.
         environment: Where the model runs; None for the environment of this process.
+        answers: Files of answers of the tasks that `Task.run_reads` names, of all models.
     """
 
     entry: ModelEntry
@@ -38,6 +39,7 @@ class RunJob:
     threads: int = 1
     prepared: Path | None = None
     environment: Environment | None = None
+    answers: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class ScoreJob:
         seen_scans: Ids of scans that the model was trained on.
         selected: Ids or globs of the items to score.
         prepared: File that `prepare` wrote, of a task that has that stage.
+        answers: Files of answers of the tasks that `Task.score_reads` names, of all models.
+        record: `models.json` of the run, which describes the models of these files.
     """
 
     files: Sequence[Path]
@@ -75,6 +79,8 @@ class ScoreJob:
     seen_scans: Sequence[str] = ()
     selected: Sequence[str] = ("*",)
     prepared: Path | None = None
+    answers: Sequence[Path] = ()
+    record: Path | None = None
 
     def selects(self, item: str) -> bool:
         """Whether an item, a scan or a system, is to be scored."""

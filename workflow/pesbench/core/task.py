@@ -105,6 +105,10 @@ class Task:
         asks_controls: Whether controls take part.
         asks_reference: Whether the scan set's method is asked, too, whose files `score` gets.
         needs_molecules: Whether only scan sets with `source: molecules` will do.
+        run_reads: Tasks whose stored answers `run` gets, of all models of this task, as far as
+            they are in the run.
+        score_reads: The same for `score`; the task's own name may be among them. Such scores
+            depend on what else is in the run, and `pesbench merge` takes them as they are.
     """
 
     name: ClassVar[str]
@@ -130,6 +134,8 @@ class Task:
     asks_controls: ClassVar[bool] = False
     asks_reference: ClassVar[bool] = False
     needs_molecules: ClassVar[bool] = False
+    run_reads: ClassVar[tuple[str, ...]] = ()
+    score_reads: ClassVar[tuple[str, ...]] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -190,6 +196,16 @@ class Task:
             path: The file; it may be missing or damaged.
         """
         return ()
+
+    def check_beside(self, others: Mapping[str, Any]) -> None:
+        """Refuse settings of other tasks whose answers this one cannot use.
+
+        Args:
+            others: Settings of the tasks of the run, by name.
+
+        Raises:
+            UserError: one line with the key and the cure.
+        """
 
     def phases(self, size: Size, settings: Any) -> tuple[Phase, ...]:
         """Evaluations that an item asks of a model, for plan and requests to a scheduler."""

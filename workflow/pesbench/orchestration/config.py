@@ -226,6 +226,11 @@ def _resolve(said: Config, base: Path) -> Run:
         for task in tasks().values()
     }
     found = {task: run for task, run in runs.items() if run is not None}
+    for task, run in found.items():
+        try:
+            run.task.check_beside({name: other.settings for name, other in found.items()})
+        except UserError as error:
+            raise UserError(f"{places[task]}: {error}") from error
     return Run(
         scan_set=name,
         source=settings["source"],

@@ -323,7 +323,8 @@ def _reference(folder: Path, wanted: Iterable[Task]) -> ModelResults | None:
 
 def _pieces(folder: Path, name: str, entry: ModelEntry, task: Task) -> list[Piece]:
     """The files of one model and task; scores of what they do not hold last."""
-    paths = sorted((folder / task.name).glob("*.h5"))
+    # scores that follow from what else was in the run cannot be made again without it
+    paths = [] if task.score_reads else sorted((folder / task.name).glob("*.h5"))
     found = [_results(path, name, entry, task) for path in paths]
     path = folder / "scores" / f"{task.name}.parquet"
     if path.is_file():
