@@ -1,0 +1,1 @@
+"""Task `alarms`: can one tell, without a reference, that a model has left what it knows?"""

@@ -1,0 +1,193 @@
+"""The scores of all detectors along trajectories, and what alarms they would have given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pesbench.metrics.survival import Outcome, outcome
+from pesbench.tasks.alarms import geometry, physics, several
+from pesbench.tasks.alarms.events import events, lead_fs, threshold_of_events
+from pesbench.tasks.alarms.gather import Gathered, one_per_item
+from pesbench.tasks.alarms.ladder import Calibration, fitted_scores
+from pesbench.tasks.alarms.stored import OF, OWN, Looked
+from pesbench.tasks.dynamics.stored import Trajectories, Trajectory
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A trajectory with the scores of its frames.
+
+    Attributes:
+        system: Id of the molecule.
+        name: Name of the trajectory.
+        fs_per_frame: Time between two frames.
+        failure_fs: Time of the failure; None of one that survived.
+        scores: By detector, shape (T,); infinite where a detector has no finite value.
+    """
+
+    system: str
+    name: str
+    fs_per_frame: float
+    failure_fs: float | None
+    scores: Mapping[str, Array]
+
+    @property
+    def duration_ps(self) -> float:
+        """Time from the first frame to the last."""
+        n_frames = max((len(one) for one in self.scores.values()), default=1)
+        return (n_frames - 1) * self.fs_per_frame / 1000.0
+
+
+def read_trajectories(
+    found: Gathered,
+    of: Mapping[str, int],
+    calibrations: Mapping[int, Calibration | None],
+) -> list[Moving]:
+    """The trajectories of the model that survived or failed, with the scores of all detectors.
+
+    Those that were cut by the clock or by memory, and those that never began, are left out.
+
+    Raises:
+        UserError: a file is not what it should be.
+    """
+    read = []
+    for file in found.trajectories:
+        for name in file.names:
+            trajectory = file.trajectory(name)
+            how = outcome(trajectory.status.value, trajectory.failure, 1.0)
+            if how not in (Outcome.SURVIVED, Outcome.FAILED) or trajectory.last_step < 0:
+                continue
+            if trajectory.system not in of:
+                continue
+            calibration = calibrations[of[trajectory.system]]
+            moving = _moving(found, file, trajectory, calibration, how is Outcome.FAILED)
+            if moving is not None:
+                read.append(moving)
+    return read
+
+
+def _moving(
+    found: Gathered,
+    file: Trajectories,
+    trajectory: Trajectory,
+    calibration: Calibration | None,
+    failed: bool,
+) -> Moving | None:
+    name, n_atoms = trajectory.name, trajectory.n_atoms
+    own = _looked(found, found.model, trajectory, f"{OWN}/{name}")
+    if own is None or own.forces is None:
+        return None
+    count = len(own.forces)
+    frames, series = file.frames(name), file.series(name)
+    if count > len(frames.positions):
+        return None
+    positions = frames.positions[:count]
+    pairs = geometry.Pairs.of(trajectory.numbers, trajectory.bonds)
+    ratios = pairs.ratios(positions, trajectory.numbers)
+    forces = own.forces.astype(np.float64)
+    scores = {
+        "largest_force": physics.largest_force(forces),
+        "close_pair": geometry.close_pair(ratios),
+        "long_bond": geometry.long_bond(ratios, pairs.apart),
+        "energy_jump": physics.energy_jump(series.total, file.store_every, n_atoms)[:count],
+        "temperature": frames.temperature[:count] / trajectory.temperature_k,
+    }
+    fs_per_frame = file.store_every * file.timestep_fs
+    if calibration is not None:
+        scores |= fitted_scores(positions, trajectory.numbers, pairs, own.descriptors, calibration)
+    if "cli" in scores:
+        scores["cli"] = np.cumsum(scores["cli"]) * fs_per_frame / 1000.0
+    scores |= _of_several(found, trajectory, forces)
+    # undefined altogether, as bonds of a molecule without any
+    defined = {name: one for name, one in scores.items() if not np.isnan(one).all()}
+    return Moving(
+        system=trajectory.system,
+        name=name,
+        fs_per_frame=fs_per_frame,
+        failure_fs=trajectory.failure_step * file.timestep_fs if failed else None,
+        # a frame on which a model or detector breaks down is an alarm at any threshold
+        scores={name: np.where(np.isnan(one), np.inf, one) for name, one in defined.items()},
+    )
+
+
+def _of_several(found: Gathered, trajectory: Trajectory, forces: Array) -> dict[str, Array]:
+    said = {found.model: forces}
+    for name in {*found.committee, *found.others} - {found.model}:
+        place = f"{OF}/{found.model}/{trajectory.name}"
+        looked = _looked(found, name, trajectory, place)
+        if looked is not None and looked.forces is not None and len(looked.forces) == len(forces):
+            said[name] = looked.forces.astype(np.float64)
+    scores = {}
+    if found.committee and all(name in said for name in found.committee):
+        scores["committee"] = several.committee_spread([said[n] for n in found.committee])
+    told = [several.difference(forces, said[n]) for n in found.others if n in said]
+    told = [one for one in told if np.isfinite(one[0]).all()]  # the start is the own minimum
+    if told:
+        scores["disagreement"] = several.disagreement(told, [one[0] for one in told])
+    return scores
+
+
+def _looked(found: Gathered, model: str, trajectory: Trajectory, place: str) -> Looked | None:
+    held = one_per_item(found.answers.get(model, ()), trajectory.system, "systems")
+    return held and held.looked(trajectory.system, place, trajectory.n_atoms)
+
+
+# --- alarms --------------------------------------------------------------------------------------
+
+
+def event_threshold(runs: Sequence[Moving], detector: str, alarms_per_ps: float) -> float:
+    """The threshold of a detector from the stable trajectories of some molecules.
+
+    Args:
+        runs: Trajectories of calibration molecules.
+        detector: Name of the detector.
+        alarms_per_ps: Rate of events that is allowed on them.
+
+    Returns:
+        NaN if none of them is stable.
+    """
+    stable = [one for one in runs if one.failure_fs is None and detector in one.scores]
+    exposure = sum(one.duration_ps for one in stable)
+    most = np.floor(alarms_per_ps * exposure + 1e-9)
+    return threshold_of_events([one.scores[detector] for one in stable], float(most))
+
+
+@dataclass(frozen=True)
+class Alarmed:
+    """What a detector would have said of the trajectories of a molecule.
+
+    Attributes:
+        n_runs: Trajectories with a score.
+        leads_fs: Of each failure, 0 without an alarm before it.
+        n_warned: Failures with an alarm before.
+        stable_ps: Time of the trajectories that survived.
+        n_false_events: Events in these.
+    """
+
+    n_runs: int
+    leads_fs: tuple[float, ...]
+    n_warned: int
+    stable_ps: float
+    n_false_events: int
+
+
+def alarmed(runs: Sequence[Moving], detector: str, threshold: float) -> Alarmed:
+    """The alarms of a detector on the trajectories of one molecule."""
+    mine = [one for one in runs if detector in one.scores]
+    leads, warned, stable, false = [], 0, 0.0, 0
+    for one in mine:
+        scores = one.scores[detector]
+        if one.failure_fs is None:
+            stable += one.duration_ps
+            false += len(events(scores, threshold))
+            continue
+        lead = lead_fs(scores, threshold, one.fs_per_frame, one.failure_fs)
+        warned += lead is not None
+        leads.append(lead or 0.0)
+    return Alarmed(len(mine), tuple(leads), warned, stable, false)
