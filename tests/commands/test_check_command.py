@@ -406,6 +406,7 @@ STAGES = {  # with what each must be given
     ],
     "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
     "run approach": ["--entry", "e", "--scan-set", "s", "--out", "o"],
+    "run alarms": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run cost": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],

@@ -158,6 +158,8 @@ def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, ca
          "o"],
         ["run", "spectral", "--entry", "IN", "--scan-set", "IN", "--frames", "f", "--out", "o"],
         ["score", "spectral", "--scan-set", "IN", "--files", "IN", "--out", "o"],
+        ["run", "alarms", "--entry", "IN", "--scan-set", "IN", "--out", "o"],
+        ["score", "alarms", "--scan-set", "IN", "--files", "IN", "--record", "IN", "--out", "o"],
         ["section", "bonds", "--results", "IN", "--models", "m", "--models-file", "IN",
          "--scan-set", "IN", "--ran", "bonds", "m"],
         ["leaderboard", "--results", "IN", "--scan-set", "IN"],

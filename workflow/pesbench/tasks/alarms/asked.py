@@ -17,6 +17,8 @@ WHY = "not_described"  # key of an answer that says why there are no features
 def descriptors(model: Model, batch: Batch) -> dict[str, Any]:
     """The scalars of every atom after the last layer that has any.
 
+    Of a network that is not equivariant they are all features, which change as a molecule turns.
+
     Args:
         model: A loaded model.
         batch: Frames.
@@ -32,7 +34,7 @@ def descriptors(model: Model, batch: Batch) -> dict[str, Any]:
     except NotDescribedError as error:
         return {WHY: str(error)}
     for name in reversed(layers):
-        values = _scalars(layers[name])
+        values = layers[name].scalars
         if values.shape[1]:
             content = np.ascontiguousarray(values, dtype="<f4").tobytes()
             packed = base64.b64encode(content).decode()
@@ -51,10 +53,3 @@ def unpacked(answer: Mapping[str, Any], n_atoms: int) -> NDArray[np.float32]:
         raise ValueError(f"features of {rows} atoms, not of {n_atoms}")
     content = base64.b64decode(answer["content"], validate=True)
     return np.frombuffer(content, dtype="<f4").reshape(rows, columns).astype(np.float32)
-
-
-def _scalars(found: NodeFeatures) -> NDArray[np.float64]:
-    degrees = np.concatenate(
-        [np.full(channels * (2 * degree + 1), degree) for channels, degree in found.irreps]
-    )
-    return found.values[:, degrees == 0]

@@ -1,6 +1,7 @@
 """Alarms along a trajectory: events, thresholds, lead times, rates. Pure functions.
 
-An alarm is a score above the threshold; one contiguous crossing is one event.
+An alarm is a score above the threshold; one contiguous crossing is one event. What is infinite is
+above every finite threshold.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LEAST_EXPOSURE_PS = 30.0
 
 
 def events(scores: Array, threshold: float) -> Index:
-    """Frames at which an event begins. A score that is not finite is above every threshold.
+    """Frames at which an event begins. A score that is no number is above every threshold.
 
     Args:
         scores: Of consecutive frames, shape (T,).
@@ -34,20 +35,20 @@ def threshold_of_events(runs: Sequence[Array], most: float) -> float:
     """The smallest threshold from which on all runs together have at most so many events.
 
     Args:
-        runs: Scores of each run, finite.
+        runs: Scores of each run; a broken frame is infinite.
         most: Events that are allowed.
 
     Returns:
         NaN if there is no frame.
 
     Raises:
-        ValueError: a score is not finite.
+        ValueError: a score is not a number.
     """
     every = np.concatenate(runs) if len(runs) else np.empty(0)
     if not len(every):
         return float("nan")
-    if not np.isfinite(every).all():
-        raise ValueError("a score is not finite")
+    if np.isnan(every).any():
+        raise ValueError("a score is not a number")
     # an event begins at frame k for thresholds from s[k-1] up to, but not at, s[k]
     begins = np.concatenate([np.append(-np.inf, run[:-1]) for run in runs])
     rising = every > begins

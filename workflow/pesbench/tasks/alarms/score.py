@@ -227,6 +227,8 @@ class _Scored:
         if not reason and detector.kind == DESCRIPTORS:
             why = next((one.not_described for one in held if one.not_described), "")
             reason = f"n/a: {why}" if why else "n/a: too little to fit a reference set on"
+        if not reason and detector.name == "pair_range":
+            reason = "n/a: the reference set holds none of its kinds of pairs"
         if not reason and detector.kind == MODELS:
             lacks = "no other seed" if detector.name == "committee" else "no other potential"
             has = found.committee if detector.name == "committee" else found.others

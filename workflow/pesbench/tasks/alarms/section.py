@@ -66,10 +66,10 @@ def section(inputs: SectionInputs) -> Section:
 LADDER_NOTES = (
     "A frame is wrong where the force on an atom is off by more than max(0.5 eV/Å, 20 %). Each "
     "cell holds compression / stretch: the AUROC within a molecule and a side, mean over the "
-    "molecules that have right and wrong frames, and in brackets the share of right frames that are called "
-    "wrong at the threshold that finds 95 % of the wrong ones of other molecules. A * marks a "
-    "detector that is better than both the distance from the minimum and the largest force, by "
-    "the 95 % interval of the difference over molecules.",
+    "molecules that have right and wrong frames, and in brackets the share of right frames that "
+    "are called wrong at the threshold that finds 95 % of the wrong ones of other molecules. A * "
+    "marks a detector that is better than both the distance from the minimum and the largest "
+    "force, by the 95 % interval of the difference over molecules.",
 )
 DYNAMICS_NOTES = (
     "Thresholds are set on stable trajectories of other molecules, by events: one contiguous "

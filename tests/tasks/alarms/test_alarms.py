@@ -1,0 +1,495 @@
+"""Runs, scores and the section of the alarms, with models in processes of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from examples import REPO, fake_entry, write_toys
+from pesbench import cli
+from pesbench.commands.scoring import write_scores
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.core.jobs import RunJob, ScoreJob
+from pesbench.core.section import SectionInputs
+from pesbench.core.task import Size
+from pesbench.files.evaluation import Evaluation
+from pesbench.files.stored_tables import read_scores
+from pesbench.models.models_file import read_models, resolve_entry
+from pesbench.models.record import Described, describe, write_record
+from pesbench.models.registry import ModelEntry
+from pesbench.tasks.alarms import figures, summary
+from pesbench.tasks.alarms import run as alarms
+from pesbench.tasks.alarms.detectors import COMPRESSION, DETECTORS, DYNAMICS, STRETCH
+from pesbench.tasks.alarms.events import LEAST_EXPOSURE_PS
+from pesbench.tasks.alarms.gather import kin
+from pesbench.tasks.alarms.ladder import folds
+from pesbench.tasks.alarms.score import score
+from pesbench.tasks.alarms.section import section
+from pesbench.tasks.alarms.settings import AlarmSettings
+from pesbench.tasks.alarms.stored import Answers
+from pesbench.tasks.alarms.task import TASK
+from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.dynamics.stored import Trajectories
+from shards import evaluate_shard, run_dynamics_shard, run_vibrations
+
+SEEDS = ("testbed-rough", "testbed-rough-seed_2")
+SYSTEMS = ("a", "b", "c", "d")  # of the toys, the elements of which the networks know
+MOVED = DynamicsSettings(temperatures_k=(300.0,), duration_ps=0.02, store_every=2)
+MODELS_FILE = REPO / "config" / "models.yaml"
+pytestmark = pytest.mark.xdist_group("alarms")  # what is made once is made by one process
+
+
+def shipped(name: str) -> ModelEntry:
+    return resolve_entry(read_models(MODELS_FILE)[name], MODELS_FILE, REPO)
+
+
+@dataclass
+class Made:
+    """What two seeds and the exact model answered.
+
+    Attributes:
+        folder: Of all files.
+        scan_set: The toys, of which the calculator `Morse` is the reference.
+        entries: By name.
+        frame: Scores of the first seed.
+    """
+
+    folder: Path
+    scan_set: Path
+    entries: dict[str, ModelEntry]
+    frame: pd.DataFrame
+
+    def files(self, *tasks: str) -> list[Path]:
+        return sorted(path for task in tasks for path in self.folder.glob(f"*.{task}.h5"))
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "models.json"
+
+    def job(self, name: str = SEEDS[0], **more) -> ScoreJob:
+        settled = {
+            "answers": self.files("bonds", "dynamics", "alarms"),
+            "record": self.record,
+            "entry": self.entries[name],
+        }
+        file = self.folder / f"{name}.alarms.h5"
+        return ScoreJob([file], self.scan_set, AlarmSettings(), **(settled | more))
+
+
+@pytest.fixture(scope="module")
+def made(toy_set, tmp_path_factory) -> Made:
+    folder = tmp_path_factory.mktemp("alarms")
+    entries = {name: shipped(name) for name in SEEDS} | {"exact": fake_entry(name="exact")}
+    described = describe([entries[name] for name in SEEDS], REPO)
+    write_record(folder / "models.json", described | {"exact": Described()})
+    scans = ["C-C/a", "C-N/b", "C-O/c", "N-N/d"]
+    for name, entry in entries.items():
+        evaluate_shard(entry, toy_set, scans, folder / f"{name}.bonds.h5")
+        run_dynamics_shard(entry, toy_set, SYSTEMS, MOVED, folder / f"{name}.dynamics.h5")
+    result = Made(folder, toy_set, entries, pd.DataFrame())
+    for name, entry in entries.items():
+        out = folder / f"{name}.alarms.h5"
+        job = RunJob(entry, toy_set, SYSTEMS, AlarmSettings(), out)
+        alarms.run(RunJob(**(vars(job) | {"answers": result.files("dynamics")})))
+    result.frame = score(result.job())
+    return result
+
+
+def rows_of(frame: pd.DataFrame, detector: str, domain: str) -> pd.DataFrame:
+    return frame[(frame["detector"] == detector) & (frame["domain"] == domain)]
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def test_the_file_holds_descriptors_of_scans_and_forces_of_all_trajectories(made, toys):
+    with Answers(made.folder / f"{SEEDS[0]}.alarms.h5") as file:
+        assert (file.model, file.systems, file.not_described) == (SEEDS[0], SYSTEMS, "")
+        held = file.looked("a", "scans/C-C/a", 2)
+        assert held.descriptors.shape[:2] == toys["C-C/a"].positions.shape[:2]
+        assert np.ptp(held.descriptors, axis=0).max() > 0
+        assert held.forces is None
+        own = file.looked("a", "own/a_300K_0", 2)
+        other = file.looked("a", "of/exact/a_300K_0", 2)
+        assert file.looked("a", "of/nobody/a_300K_0", 2) is None
+        with pytest.raises(UserError, match="no molecule 'z'"):
+            file.outcome("z")
+        with pytest.raises(UserError, match="has the shape"):
+            file.looked("a", "own/a_300K_0", 3)
+    with Trajectories(made.folder / f"{SEEDS[0]}.dynamics.h5") as moved:
+        n_frames = len(moved.frames("a_300K_0").positions)
+    assert own.descriptors.shape[:2] == (n_frames, 2)
+    assert own.forces.shape == (n_frames, 2, 3)
+    assert other.forces.shape == (n_frames, 2, 3)
+    assert other.descriptors is None
+
+
+def test_forces_are_those_of_the_model_on_the_frames_of_others(made):
+    import fake_calculators
+
+    name = "c_300K_0"
+    with (
+        Answers(made.folder / "exact.alarms.h5") as file,
+        Trajectories(made.folder / f"{SEEDS[1]}.dynamics.h5") as moved,
+    ):
+        found = file.looked("c", f"of/{SEEDS[1]}/{name}", 2).forces
+        positions = moved.frames(name).positions
+        numbers = moved.trajectory(name).numbers
+        assert file.not_described == "its family gives no features of atoms"
+    plain = [fake_calculators.morse(numbers, x)[1] for x in positions]
+    assert found == pytest.approx(np.stack(plain), rel=1e-5, abs=1e-5)
+
+
+def test_a_killed_run_continues(made, tmp_path, monkeypatch):
+    out = tmp_path / "again.h5"
+    job = RunJob(made.entries["exact"], made.scan_set, SYSTEMS, AlarmSettings(), out,
+                 answers=made.files("dynamics"))  # fmt: skip
+    append, count = alarms.Checkpoint.append, []
+
+    def interrupted(self, **arrays):
+        count.append(1)
+        if len(count) == 4:
+            raise KeyboardInterrupt
+        append(self, **arrays)
+
+    monkeypatch.setattr(alarms.Checkpoint, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        alarms.run(job)
+    alarms.run(job)
+    assert len(count) > 8
+    with h5py.File(out) as again, h5py.File(made.folder / "exact.alarms.h5") as first:
+        assert int(again.attrs["times_interrupted"]) == 1
+        names: list[str] = []
+        first.visit(names.append)
+        arrays = [n for n in names if isinstance(first[n], h5py.Dataset)]
+        assert any(name.endswith("forces") for name in arrays)
+        for name in arrays:
+            assert np.array_equal(again[name][()], first[name][()], equal_nan=True), name
+
+
+def test_what_a_model_does_not_know_is_told(toy_set, tmp_path):
+    out = tmp_path / "a.h5"
+    entry = fake_entry(elements=["C", "O"])
+    alarms.run(RunJob(entry, toy_set, ("a", "b"), AlarmSettings(), out))
+    with Answers(out) as file:
+        assert file.outcome("a") == (Status.OK, "")
+        assert file.outcome("b") == (Status.UNSUPPORTED, "unknown elements: N")
+        assert file.looked("b", "scans/C-N/b", 2) is None
+
+
+def test_a_model_that_does_not_load_is_told(toy_set, tmp_path):
+    out = tmp_path / "a.h5"
+    alarms.run(RunJob(fake_entry("NoSuchThing"), toy_set, ("a",), AlarmSettings(), out))
+    with Answers(out) as file:
+        status, message = file.outcome("a")
+    assert status is Status.ERROR
+    assert "did not load" in message
+
+
+def test_a_frame_without_an_answer_is_nan(made, tmp_path):
+    entry = fake_entry("Faulty", arguments={"fault": "raise", "window": [0.0, 99.0]})
+    out = tmp_path / "a.h5"
+    alarms.run(RunJob(entry, made.scan_set, ("a",), AlarmSettings(), out,
+                      answers=made.files("dynamics")))  # fmt: skip
+    with Answers(out) as file:
+        assert np.isnan(file.looked("a", "of/exact/a_300K_0", 2).forces).all()
+
+
+def test_without_others_the_model_is_asked_about_its_own_trajectories_alone(made, tmp_path):
+    out = tmp_path / "a.h5"
+    job = RunJob(made.entries["exact"], made.scan_set, ("a",), AlarmSettings(others=False), out,
+                 answers=made.files("dynamics"))  # fmt: skip
+    alarms.run(job)
+    with h5py.File(out) as file:
+        assert set(file["a"]) == {"numbers", "own", "scans"}
+
+
+def test_coarse_trajectories_are_refused(made, tmp_path):
+    coarse = tmp_path / "coarse.h5"
+    settings = DynamicsSettings(temperatures_k=(300.0,), duration_ps=0.02, store_every=20)
+    run_dynamics_shard(made.entries["exact"], made.scan_set, ("a",), settings, coarse)
+    job = RunJob(made.entries["exact"], made.scan_set, ("a",), AlarmSettings(), tmp_path / "a.h5",
+                 answers=[coarse])  # fmt: skip
+    with pytest.raises(UserError, match=r"every 20th step.*write `store_every: 2`"):
+        alarms.run(job)
+    with pytest.raises(UserError, match=r"`dynamics.store_every` is 20.*write `store_every: 2`"):
+        TASK.check_beside({"dynamics": settings, "alarms": AlarmSettings()})
+    TASK.check_beside({"dynamics": MOVED})
+    TASK.check_beside({})
+
+
+def test_controls_and_settings_that_make_no_sense_are_refused(toy_set, tmp_path):
+    control = ModelEntry("control-zero", "control", {"control": "zero"})
+    with pytest.raises(UserError, match="leave it out of `alarms`"):
+        alarms.run(RunJob(control, toy_set, ("a",), AlarmSettings(), tmp_path / "a.h5"))
+    for wrong in ({"reference_window_angstrom": 0.0}, {"calibration_alarms_per_ps": -1.0}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            AlarmSettings(**wrong).check()
+
+
+# --- kin -----------------------------------------------------------------------------------------
+
+
+def test_a_committee_is_of_seeds_and_others_are_of_other_potentials():
+    entries = {
+        name: ModelEntry(name, family, settings)
+        for name, family, settings in (
+            ("net", "testbed", {}),
+            ("net-2", "testbed", {"seed_of": "net"}),
+            ("net-32", "testbed", {"variant_of": "net"}),
+            ("other", "mace", {"level_of_theory": "L"}),
+            ("other-2", "mace", {"seed_of": "other", "level_of_theory": "L"}),
+            ("reference", "tblite", {"level_of_theory": "L", "method": "GFN2-xTB"}),
+            ("method", "tblite", {"level_of_theory": "M", "method": "GFN1-xTB"}),
+            ("broken", "perturbed", {"base": "other", "perturbation": "dip", "dose": 1.0}),
+        )
+    }
+    assert kin("net", entries, "L") == (("net", "net-2"), ("method", "other"))
+    assert kin("net-2", entries, "L") == (("net", "net-2"), ("method", "other"))
+    assert kin("net-32", entries, "L") == ((), ("method", "other"))
+    assert kin("reference", entries, "L")[1] == ("method", "net", "other")
+
+
+def test_half_of_the_molecules_calibrates_the_other():
+    of = folds(f"molecule {k}" for k in range(11))
+    assert sorted(of.values()) == [0] * 6 + [1] * 5 or sorted(of.values()) == [0] * 5 + [1] * 6
+    assert folds(reversed(list(of))) == of
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def test_there_is_a_row_for_each_molecule_detector_and_domain(made):
+    frame = made.frame
+    assert tuple(frame.columns) == TASK.columns
+    expected = {
+        (system, one.name, domain)
+        for system in SYSTEMS
+        for one in DETECTORS
+        for domain in one.domains
+    }
+    assert {*frame[list(TASK.keys)].itertuples(index=False, name=None)} == expected
+    assert frame.attrs["committee"] == list(SEEDS)
+    assert frame.attrs["others"] == ["exact"]
+    ok = frame[frame["status"] == "ok"]
+    # no two toys have a kind of pair in common
+    assert set(ok["detector"]) == {one.name for one in DETECTORS} - {"pair_range"}
+    told = rows_of(frame, "pair_range", STRETCH)["message"]
+    assert set(told) == {"n/a: the reference set holds none of its kinds of pairs"}
+
+
+def test_errors_are_those_of_the_stored_forces(made, toys):
+    scan = toys["C-C/a"]
+    with Evaluation(made.folder / f"{SEEDS[0]}.bonds.h5") as file:
+        forces = file.scan("C-C/a").forces
+    error = np.linalg.norm(forces - scan.forces, axis=-1)
+    limit = np.maximum(0.5, 0.2 * np.linalg.norm(scan.forces, axis=-1))
+    wrong = (error > limit).any(axis=1)
+    minimum = int(np.argmin(scan.energy))
+    row = rows_of(made.frame, "largest_force", STRETCH).set_index("system").loc["a"]
+    assert row["n_frames"] == len(wrong) - minimum - 1
+    assert row["n_wrong"] == wrong[minimum + 1 :].sum()
+    row = rows_of(made.frame, "largest_force", COMPRESSION).set_index("system").loc["a"]
+    assert row["n_frames"] == minimum
+    assert row["n_wrong"] == wrong[:minimum].sum()
+
+
+def test_disagreement_with_the_truth_is_the_error(made):
+    """The other model here is the reference, so that it ranks frames as their errors do."""
+    found = rows_of(made.frame, "disagreement", STRETCH)
+    assert (found["spearman"] > 0.9).all()
+    assert (rows_of(made.frame, "disagreement", COMPRESSION)["spearman"] > 0.9).all()
+
+
+def test_dynamics_count_runs_and_alarms(made):
+    found = rows_of(made.frame, "largest_force", DYNAMICS)
+    assert (found["n_runs"] == 1).all()
+    ok = found[found["n_failed"] == 0]
+    with Trajectories(made.folder / f"{SEEDS[0]}.dynamics.h5") as moved:
+        survived = {moved.trajectory(n).system for n in moved.names if moved.trajectory(n).survived}
+    assert set(ok["system"]) == survived
+    assert ok["stable_ps"].to_numpy() == pytest.approx(0.02)
+    assert (ok["n_false_events"] >= 0).all()
+    assert ok["lead_fs"].isna().all()
+
+
+def test_a_model_without_descriptors_has_the_other_detectors(made):
+    frame = score(made.job("exact"))
+    told = frame[frame["status"] != "ok"].groupby("detector")["message"].unique()
+    assert set(told.index) >= {"mahalanobis", "knn", "maxvol", "cli", "committee"}
+    assert told["mahalanobis"].tolist() == ["n/a: its family gives no features of atoms"]
+    assert told["committee"].tolist() == ["n/a: no other seed is among the models"]
+    ok = frame[(frame["status"] == "ok") & (frame["domain"] != DYNAMICS)]
+    assert {"coordinate", "largest_force", "disagreement", "long_bond"} <= set(ok["detector"])
+    assert (ok["n_wrong"] == 0).all()  # it is the reference
+    assert ok["auroc"].isna().all()
+
+
+def test_without_trajectories_the_ladder_stands_alone(made):
+    frame = score(made.job(answers=made.files("bonds", "alarms")))
+    assert set(frame["domain"]) == {COMPRESSION, STRETCH}
+    pd.testing.assert_frame_equal(
+        frame, made.frame[made.frame["domain"] != DYNAMICS].reset_index(drop=True)
+    )
+
+
+def test_one_molecule_has_nothing_to_calibrate_on(made):
+    frame = score(made.job(selected=("a",)))
+    assert set(frame["system"]) == {"a"}
+    told = frame[(frame["detector"] == "mahalanobis") & (frame["domain"] == STRETCH)]
+    assert told["message"].tolist() == ["n/a: too little to fit a reference set on"]
+    assert rows_of(frame, "coordinate", STRETCH)["n_false"].isna().all()
+    moving = rows_of(frame, "largest_force", DYNAMICS)
+    assert "no stable trajectory of another molecule" in moving["message"].iloc[0]
+
+
+def test_bad_files_are_refused_by_name(made, toys, tmp_path):
+    with pytest.raises(UserError, match="give --record"):
+        score(made.job(record=None))
+    with pytest.raises(UserError, match="no evaluation of 'testbed-rough' among --answers"):
+        score(made.job(answers=made.files("alarms")))
+    with pytest.raises(UserError, match="holds no selected molecule"):
+        score(made.job(selected=("nothing",)))
+    with pytest.raises(UserError, match="belongs to model"):
+        score(made.job(entry=made.entries["exact"]))
+    other = tmp_path / "other.h5"
+    write_toys(other, list(toys.values())[:2])
+    with pytest.raises(UserError, match="another scan set"):
+        score(ScoreJob(**(vars(made.job()) | {"scan_set": other})))
+    vibrations = tmp_path / "vibrations.h5"
+    run_vibrations(made.entries["exact"], made.scan_set, ("a",), _vibration_settings(), vibrations)
+    with pytest.raises(UserError, match="holds pesbench-vibrations, which alarms do not read"):
+        score(made.job(answers=[*made.files("bonds"), vibrations]))
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes((made.folder / "exact.bonds.h5").read_bytes()[:-300])
+    with pytest.raises(UserError, match=r"broken\.h5"):
+        score(made.job(answers=[*made.files("bonds"), broken]))
+
+
+def _vibration_settings():
+    from pesbench.tasks.vibrations.settings import VibrationSettings
+
+    return VibrationSettings(relax_steps=2)
+
+
+def test_the_commands_do_the_same(made, tmp_path, capsys):
+    entry = tmp_path / "model.json"
+    from pesbench.files.atomic import write_json
+
+    write_json(entry, made.entries[SEEDS[0]].deciding())
+    out = tmp_path / "alarms.parquet"
+    cli.main([
+        "score", "alarms", "--scan-set", str(made.scan_set), "--entry", str(entry), "--files",
+        str(made.folder / f"{SEEDS[0]}.alarms.h5"), "--answers",
+        *map(str, made.files("bonds", "dynamics", "alarms")), "--record", str(made.record),
+        "--out", str(out),
+    ])  # fmt: skip
+    found = read_scores(out, TASK.columns, TASK.text)
+    pd.testing.assert_frame_equal(found, made.frame, check_dtype=False)
+
+
+# --- section -------------------------------------------------------------------------------------
+
+
+def inputs_of(**frames: pd.DataFrame) -> SectionInputs:
+    facts = {
+        name: SimpleNamespace(role="reference" if name == "exact" else "model") for name in frames
+    }
+    return SectionInputs("alarms", frames, facts)
+
+
+def test_the_section_of_few_molecules_resolves_nothing(made):
+    found = section(inputs_of(rough=made.frame, exact=score(made.job("exact"))))
+    assert "nothing is resolved" in found.sentence
+    assert not found.answer
+    ladder = next(one for one in found.tables if one.name == "ladder").rows
+    assert list(ladder.columns) == ["detector", "rough", "exact (reference)"]
+    on_scans = [one for one in DETECTORS if one.domains != (DYNAMICS,)]
+    assert len(ladder) == len(on_scans) - 1  # without `pair_range`
+    assert any("committee of testbed-rough, testbed-rough-seed_2" in note for note in found.notes)
+    assert any("its family gives no features of atoms" in note for note in found.notes)
+    assert {one.name for one in found.figures} == {"ladder", "dynamics"}
+    assert list(found.board) == []
+
+
+def made_up(n_molecules: int = 20, **dynamics: float) -> pd.DataFrame:
+    """Scores in which `knn` is better than both baselines and `mahalanobis` as good."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(n_molecules):
+        for one in DETECTORS:
+            for domain in one.domains:
+                row = dict.fromkeys(TASK.columns, np.nan) | {
+                    "model": "m", "system": f"s{k}", "detector": one.name, "domain": domain,
+                    "status": "ok", "message": "", "n_atoms": 5,
+                }  # fmt: skip
+                if domain == DYNAMICS:
+                    row |= {
+                        "n_runs": 3, "n_failed": 1, "n_warned": 1, "n_in_time": 1, "lead_fs": 50.0,
+                        "stable_ps": 4.0, "n_false_events": 0 if one.name == "knn" else 3,
+                    } | dynamics  # fmt: skip
+                else:
+                    better = 0.2 if one.name == "knn" else 0.0
+                    row |= {
+                        "auroc": 0.7 + better + 0.02 * rng.normal(), "auprc": 0.5, "spearman": 0.3,
+                        "n_frames": 40, "n_wrong": 10, "n_unanswered": 0, "n_found": 9,
+                        "n_false": 6,
+                    }  # fmt: skip
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_the_sentence_names_the_detector_to_use():
+    found = section(inputs_of(one=made_up(), two=made_up()))
+    assert found.answer == found.sentence
+    assert "most often useful detector is distance of neighbours" in found.sentence
+    assert "for 2 of 2 models" in found.sentence
+    assert "under compression distance of neighbours, for 2 of 2 models" in found.sentence
+    table = next(one for one in found.tables if one.name == "ladder").rows
+    cells = dict(zip(table["detector"], table["one"], strict=True))
+    assert cells["distance of neighbours"].count("*") == 2
+    assert "*" not in cells["Mahalanobis distance"]
+    assert "(20 %)" in cells["Mahalanobis distance"]  # 6 of 30 right frames
+
+
+def test_the_sentence_says_that_none_is_useful():
+    late = section(inputs_of(one=made_up(lead_fs=20.0)))
+    assert "In dynamics no detector is useful" in late.sentence
+    short = section(inputs_of(one=made_up(n_molecules=7)))  # 28 ps
+    assert LEAST_EXPOSURE_PS > 28
+    assert "In dynamics nothing is resolved" in short.sentence
+
+
+def test_rates_have_exact_intervals():
+    table = summary.dynamics({"m": made_up()}).set_index("detector")
+    assert table.loc["knn", "stable_ps"] == 80.0
+    assert table.loc["knn", "alarms_per_ps"] == 0.0
+    assert table.loc["knn", "alarms_per_ps_high"] == pytest.approx(3.689 / 80, rel=1e-3)
+    assert table.loc["maxvol", "verdict"] == summary.NOT_USEFUL
+    assert table.loc["knn", "verdict"] == summary.USEFUL
+
+
+def test_empty_figures_say_so():
+    empty = summary.scans({"m": made_up().assign(status="error")})
+    assert len(empty) == 0
+    figures.ladder(empty, {"m": "m"})
+    figures.alarms(summary.dynamics({"m": made_up().assign(status="error")}), {"m": "m"})
+
+
+def test_scores_are_written_with_the_rest(made, tmp_path):
+    out = tmp_path / "alarms.parquet"
+    write_scores("alarms", made.job(), out)
+    assert read_scores(out, TASK.columns, TASK.text).attrs["committee"] == list(SEEDS)
+
+
+def test_the_plan_counts_the_frames_of_scans():
+    size = Size(1, 8)
+    assert TASK.atom_frames(size, AlarmSettings()) == 8 * 4 * 100
+    assert TASK.stored_bytes(size, AlarmSettings()) > 4 * 128 * 3200
