@@ -311,6 +311,7 @@ def test_disagreement_with_the_truth_is_the_error(made):
 def test_dynamics_count_runs_and_alarms(made):
     found = rows_of(made.frame, "largest_force", DYNAMICS)
     assert (found["n_runs"] == 1).all()
+    assert found["threshold"].nunique() == 2  # of two halves
     ok = found[found["n_failed"] == 0]
     with Trajectories(made.folder / f"{SEEDS[0]}.dynamics.h5") as moved:
         survived = {moved.trajectory(n).system for n in moved.names if moved.trajectory(n).survived}
@@ -434,6 +435,7 @@ def made_up(n_molecules: int = 20, **dynamics: float) -> pd.DataFrame:
                     row |= {
                         "n_runs": 3, "n_failed": 1, "n_warned": 1, "n_in_time": 1, "lead_fs": 50.0,
                         "stable_ps": 4.0, "n_false_events": 0 if one.name == "knn" else 3,
+                        "threshold": 1.0 + k % 2,
                     } | dynamics  # fmt: skip
                 else:
                     better = 0.2 if one.name == "knn" else 0.0
@@ -474,6 +476,7 @@ def test_rates_have_exact_intervals():
     assert table.loc["knn", "alarms_per_ps_high"] == pytest.approx(3.689 / 80, rel=1e-3)
     assert table.loc["maxvol", "verdict"] == summary.NOT_USEFUL
     assert table.loc["knn", "verdict"] == summary.USEFUL
+    assert table.loc["knn", ["threshold_low", "threshold_high"]].tolist() == [1.0, 2.0]
 
 
 def test_empty_figures_say_so():

@@ -157,6 +157,7 @@ class _Scored:
             "n_frames": len(scores),
             "n_wrong": int(wrong.sum()),
             "n_unanswered": n_unanswered,
+            "threshold": threshold,
             "n_found": int((above & wrong).sum()) if known else np.nan,
             "n_false": int((above & ~wrong).sum()) if known else np.nan,
         }
@@ -211,6 +212,7 @@ class _Scored:
             )
         said = motion.alarmed(mine, detector.name, threshold)
         return {
+            "threshold": threshold,
             "n_runs": said.n_runs,
             "n_failed": len(said.leads_fs),
             "n_warned": said.n_warned,

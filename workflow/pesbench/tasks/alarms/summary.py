@@ -40,7 +40,8 @@ SCAN_COLUMNS = (
 )  # fmt: skip
 DYNAMICS_COLUMNS = (
     "model", "detector", "n_runs", "n_failed", "n_warned", "n_in_time", "lead_fs", "stable_ps",
-    "n_false_events", "alarms_per_ps", "alarms_per_ps_low", "alarms_per_ps_high", "verdict",
+    "n_false_events", "alarms_per_ps", "alarms_per_ps_low", "alarms_per_ps_high",
+    "threshold_low", "threshold_high", "verdict",
 )  # fmt: skip
 
 
@@ -126,6 +127,9 @@ def dynamics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             leads = np.repeat(mine["lead_fs"], mine["n_failed"].astype(int)).dropna()
             exposure = float(mine["stable_ps"].sum())
             row = {"model": model, "detector": detector.name, **sums, "stable_ps": exposure}
+            # of the two halves
+            row["threshold_low"] = float(mine["threshold"].min())
+            row["threshold_high"] = float(mine["threshold"].max())
             row["lead_fs"] = float(np.median(leads)) if len(leads) else np.nan
             if exposure > 0:
                 row["alarms_per_ps"] = sums["n_false_events"] / exposure

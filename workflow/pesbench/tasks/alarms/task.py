@@ -37,6 +37,7 @@ class Alarms(Task):
         Metric("n_found", "wrong frames found",
                help="At the threshold that finds 95 % of those of the calibration molecules."),
         Metric("n_false", "false alarms", help="Right frames above that threshold."),
+        Metric("threshold", "threshold", help="Of the detector, from the other half."),
         Metric("n_runs", "trajectories"),
         Metric("n_failed", "trajectories that fail"),
         Metric("n_warned", "failures with an alarm before"),
