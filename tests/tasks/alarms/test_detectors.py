@@ -208,6 +208,9 @@ def test_a_jump_counts_in_the_frame_that_follows():
     total[4:] = 0.6  # between steps 3 and 4
     assert physics.energy_jump(total, 2, 3) == pytest.approx([0, 0, 0.2, 0, 0])
     assert physics.energy_jump(total[:4], 2, 3) == pytest.approx([0, 0])
+    # what a thermostat does is no jump
+    assert physics.energy_jump(total, 2, 3, first=3) == pytest.approx([0, 0, 0.2, 0, 0])
+    assert physics.energy_jump(total, 2, 3, first=4) == pytest.approx([0, 0, 0, 0, 0])
 
 
 # --- several models ------------------------------------------------------------------------------

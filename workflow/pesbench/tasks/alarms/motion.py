@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,7 +96,9 @@ def _moving(
         "largest_force": physics.largest_force(forces),
         "close_pair": geometry.close_pair(ratios),
         "long_bond": geometry.long_bond(ratios, pairs.apart),
-        "energy_jump": physics.energy_jump(series.total, file.store_every, n_atoms)[:count],
+        "energy_jump": physics.energy_jump(
+            series.total, file.store_every, n_atoms, _conserving(file)
+        )[:count],
         "temperature": frames.temperature[:count] / trajectory.temperature_k,
     }
     fs_per_frame = file.store_every * file.timestep_fs
@@ -114,6 +117,13 @@ def _moving(
         # a frame on which a model or detector breaks down is an alarm at any threshold
         scores={name: np.where(np.isnan(one), np.inf, one) for name, one in defined.items()},
     )
+
+
+def _conserving(file: Trajectories) -> int:
+    """The step from which on a trajectory conserves its energy."""
+    equilibration_ps = float(json.loads(file.attributes["settings"]).get("equilibration_ps", 0.0))
+    steps = round(1000.0 * equilibration_ps / file.timestep_fs)
+    return steps + 1 if steps else 0  # the thermostat acts once more before the step that follows
 
 
 def _of_several(found: Gathered, trajectory: Trajectory, forces: Array) -> dict[str, Array]:

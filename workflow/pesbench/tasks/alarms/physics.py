@@ -37,17 +37,19 @@ def energy_force_mismatch(energy: Array, forces: Array, positions: Array) -> Arr
     return np.fmax(before, after)
 
 
-def energy_jump(total: Array, every: int, n_atoms: int) -> Array:
+def energy_jump(total: Array, every: int, n_atoms: int, first: int = 0) -> Array:
     """The largest change of the total energy in one step since the frame before, in eV/atom.
 
     Args:
         total: Potential plus kinetic energy of every step, eV, shape (T,).
         every: Steps from one frame to the next.
         n_atoms: N.
+        first: Step from which on the energy is conserved, after a thermostat; 0 without one.
 
     Returns:
-        One a frame, steps 0, `every`, 2·`every`, ...; 0 in the first.
+        One a frame, steps 0, `every`, 2·`every`, ...; 0 up to `first`.
     """
     steps = np.abs(np.diff(total, prepend=total[:1])) / n_atoms
+    steps[: first + 1] = 0.0
     ends = np.arange(0, len(total), every)
     return np.array([steps[max(0, end - every + 1) : end + 1].max() for end in ends])
