@@ -500,6 +500,7 @@ def test_every_status_has_an_outcome(status):
         Status.OK: Outcome.SURVIVED,
         Status.TIMEOUT: Outcome.CENSORED,
         Status.OUT_OF_MEMORY: Outcome.CENSORED,
+        Status.ALARM: Outcome.CENSORED,
         **dict.fromkeys(fails, Outcome.FAILED),
         **dict.fromkeys(absent, Outcome.NOT_AT_RISK),
     }

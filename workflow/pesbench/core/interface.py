@@ -33,6 +33,7 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     CRASHED = "crashed"  # the worker process ended
     MASKED = "masked"  # a control is not defined here; left out, not counted as a failure
+    ALARM = "alarm"  # a trajectory was ended as asked, because its model may have become wrong
 
     @property
     def code(self) -> int:

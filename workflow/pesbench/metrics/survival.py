@@ -2,7 +2,8 @@
 
 - Event: a physical failure (`pesbench.metrics.stability`), a non-finite step, or a step at which
   the model raised an error or crashed.
-- Censored: the run was cut by the wall clock or by memory. It lived at least so long.
+- Censored: the run was cut by the wall clock or by memory, or ended by an alarm
+  (`dynamics.stop_on_alarm`). It lived at least so long.
 - Not at risk: the model does not support the molecule, or failed before the first step. Counted,
   and in no mean.
 - In excess of the reference: a (molecule, temperature) in which the reference itself fails in any
@@ -48,6 +49,7 @@ _OF_STATUS: Mapping[str, Outcome] = {
     "crashed": Outcome.FAILED,
     "timeout": Outcome.CENSORED,
     "out_of_memory": Outcome.CENSORED,
+    "alarm": Outcome.CENSORED,
     "unsupported": Outcome.NOT_AT_RISK,
     "masked": Outcome.NOT_AT_RISK,
     "not_evaluated": Outcome.NOT_AT_RISK,  # in none of the results that were merged

@@ -8,6 +8,7 @@ from typing import Self
 from pesbench.core.errors import UserError
 from pesbench.core.settings import check_limits, setting
 
+ALARMS = ("largest_force", "close_pair", "long_bond", "energy_jump", "temperature")
 MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB
 
 
@@ -55,6 +56,22 @@ class DynamicsSettings:
         at_least=0,
         at_most=1e5,
     )
+    alarm: str | None = setting(
+        None,
+        help="Score that gives an alarm in a step in which it is above `alarm_threshold`, as in "
+        "[tasks/alarms](../workflow/pesbench/tasks/alarms/README.md): largest force (eV/Å), "
+        "minus the closest pair and longest bond over the sum of radii, change of the total energy "
+        "in a step (eV/atom), or temperature over the nominal one. Without it there are none.",
+        choices=ALARMS,
+    )
+    alarm_threshold: float | None = setting(
+        None, help="Threshold of `alarm`, in its unit.", at_least=-1e9, at_most=1e9
+    )
+    stop_on_alarm: bool = setting(
+        False,
+        help="Whether a trajectory ends at its first alarm, with the status `alarm`. It counts as "
+        "cut, and its last steps are stored.",
+    )
 
     @property
     def n_steps(self) -> int:
@@ -90,6 +107,13 @@ class DynamicsSettings:
             raise UserError(
                 f"dynamics: `equilibration_ps` is {self.equilibration_ps!r}, less than a step of "
                 f"{self.timestep_fs:g} fs; give a longer one, or 0 for none"
+            )
+        if (self.alarm is None) != (self.alarm_threshold is None):
+            given, lacks = ("alarm", "alarm_threshold")[:: 1 if self.alarm else -1]
+            raise UserError(f"dynamics: `{given}` is given without `{lacks}`; give both, or none")
+        if self.stop_on_alarm and self.alarm is None:
+            raise UserError(
+                "dynamics: `stop_on_alarm` is true without an `alarm`; name one, or leave it out"
             )
         if self.equilibration_steps >= self.n_steps:
             raise UserError(

@@ -43,6 +43,7 @@ from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.start import starting_velocities
 from pesbench.tasks.dynamics.stored import Trajectory
 from pesbench.tasks.dynamics.thermostat import settle, thermalise
+from pesbench.tasks.dynamics.watch import Watch
 
 logger = logging.getLogger("pesbench")
 
@@ -186,6 +187,7 @@ class DynamicsRun:
     ) -> None:
         run = self._start(ask, relaxed)
         recorder = Recorder(run, self.settings.store_every)
+        self._watch = Watch(self.settings, run.trajectories)
         if self.checkpoint.count > 1:
             self._restore(run, recorder)
         if lost is not None:  # a model that loaded when the run began
@@ -200,6 +202,7 @@ class DynamicsRun:
                 break
             self._equilibrate(run, ask, number)
             ended = run.start() if number == 0 else run.step()
+            ended += self._watch.look(run, ended)
             recorder.record(ended)
             self._note(ended, number)
             run.leave(ended)
@@ -208,6 +211,12 @@ class DynamicsRun:
                 saved, last = run.step_number, time.monotonic()
         for k in np.flatnonzero(run.running):
             self.trajectories[k] = replace(self.trajectories[k], last_step=self.settings.n_steps)
+        for k, one in enumerate(self.trajectories):
+            self.trajectories[k] = replace(
+                one,
+                alarm_step=int(self._watch.first_step[k]),
+                n_alarms=int(self._watch.count[k]),
+            )
         if run.step_number > saved:
             self._save(run, recorder)
 
@@ -260,11 +269,12 @@ class DynamicsRun:
         """Write down how trajectories ended."""
         for one in ended:
             trajectory = self.trajectories[one.index]
-            answered = one.status is Status.OK
+            answered = one.status in (Status.OK, Status.ALARM)
             relaxation = f"{trajectory.message}; " if trajectory.message else ""
             self.trajectories[one.index] = replace(
                 trajectory, status=one.status, failure=one.failure,
-                message=relaxation + one.message, failure_step=step,
+                message=relaxation + one.message,
+                failure_step=-1 if one.status is Status.ALARM else step,
                 last_step=step if answered else step - 1,
             )  # fmt: skip
             logger.info("%s: %s", trajectory.name, one.message)
@@ -283,6 +293,7 @@ class DynamicsRun:
             "messages": np.array([t.message for t in self.trajectories], dtype=str),
             "failure_step": np.array([t.failure_step for t in self.trajectories]),
             "last_step": np.array([t.last_step for t in self.trajectories]),
+            **self._watch.arrays(),
             **self._caller_state(),
         }
         self.checkpoint.append_with_state(state, **recorder.take())
@@ -297,6 +308,8 @@ class DynamicsRun:
             "forces": ("f", ring[1:]), "running": ("b", every), "ring_positions": ("f", ring),
             "ring_velocities": ("f", ring), "status": ("U", every), "failure": ("U", every),
             "messages": ("U", every), "failure_step": ("i", every), "last_step": ("i", every),
+            "alarm_first_step": ("i", every), "alarm_count": ("i", every),
+            "alarm_above": ("b", every), "alarm_total": ("f", every),
         }  # fmt: skip
 
         def understand(stored: Arrays) -> tuple[Arrays, list[Status]]:
@@ -311,6 +324,7 @@ class DynamicsRun:
             state["running"],
         )  # fmt: skip
         recorder.restore(state["ring_positions"], state["ring_velocities"])
+        self._watch.restore(state)
         for k, trajectory in enumerate(self.trajectories):
             self.trajectories[k] = replace(
                 trajectory,

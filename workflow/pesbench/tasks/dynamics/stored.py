@@ -6,7 +6,8 @@ A file holds, for a trajectory called `<name>`,
     /observables/<name>              of these frames: potential_energy, kinetic_energy (eV),
                                      temperature (K)
     /observables/<name>_every_step   the same three of every step
-    /particles/<name>_last           the last 100 steps before a failure, every one of them,
+    /particles/<name>_last           the last 100 steps before a failure or an alarm that ended
+                                     it, every one of them,
     /observables/<name>_last         and their observables
     /connectivity/<name>             the bond graph, pairs of atoms from 0
 
@@ -43,6 +44,8 @@ ATTRIBUTES: dict[str, type] = {
     "degrees_of_freedom": int, "message": str, "failure": str, "failure_step": int,
     "last_step": int, "relaxed": bool, "relax_steps": int, "relax_fmax": float,
 }  # fmt: skip
+# not in files of earlier versions, which have the defaults
+ADDED: dict[str, type] = {"alarm_step": int, "n_alarms": int}
 _LAST = "_last"  # behind the name of the group of the last steps
 
 
@@ -77,6 +80,8 @@ class Trajectory:
         relaxed: Whether the start is a minimum of the model's own.
         relax_steps: Taken.
         relax_fmax: Largest force at the start in eV/Å; NaN if unknown.
+        alarm_step: The step of the first alarm; −1 without one.
+        n_alarms: Number of alarms.
     """
 
     system: str
@@ -95,6 +100,8 @@ class Trajectory:
     relaxed: bool = False
     relax_steps: int = 0
     relax_fmax: float = float("nan")
+    alarm_step: int = -1
+    n_alarms: int = 0
 
     @property
     def name(self) -> str:
@@ -262,6 +269,11 @@ class Trajectories(Reader):
             bonds=bonds,
             status=self.status(group),
             **{key: file.attribute(group, key, kind) for key, kind in ATTRIBUTES.items()},
+            **{
+                key: file.attribute(group, key, kind)
+                for key, kind in ADDED.items()
+                if h5py.h5a.exists(group.id, key.encode())
+            },
         )
         if found.failure not in {"", *FailureCause}:
             raise file.wrong(f"{group.name}/@failure", f"is {found.failure!r}, which is no cause")
@@ -275,6 +287,8 @@ class Trajectories(Reader):
             ("replicate", 0),
             ("spin", 1),
             ("last_step", -1),
+            ("alarm_step", -1),
+            ("n_alarms", 0),
         ):
             value = getattr(found, key)
             if not least <= value < math.inf:

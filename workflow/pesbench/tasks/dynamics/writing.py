@@ -19,6 +19,7 @@ from pesbench.files.hdf5 import LARGEST_CHUNK_BYTES, writing
 from pesbench.files.stored import COMPRESSION, VERSION
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.tasks.dynamics.stored import (
+    ADDED,
     ATTRIBUTES,
     H5MD_VERSION,
     OBSERVABLES,
@@ -131,7 +132,7 @@ class _Written:
         group = file[f"particles/{trajectory.name}"]
         group.attrs["status"] = trajectory.status.value
         group.attrs["numbers"] = trajectory.numbers  # also for a trajectory without frames
-        for key in ATTRIBUTES:
+        for key in (*ATTRIBUTES, *ADDED):
             group.attrs[key] = getattr(trajectory, key)
         bonds = file.create_dataset(f"connectivity/{trajectory.name}", data=trajectory.bonds)
         bonds.attrs["particles_group"] = group.ref
