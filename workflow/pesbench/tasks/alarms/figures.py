@@ -27,12 +27,12 @@ def _looks(models: Mapping[str, str]) -> dict[str, dict[str, object]]:
     }
 
 
-def _legend(figure: Figure, models: Mapping[str, str]) -> None:
+def _legend(figure: Figure, models: Mapping[str, str], loc: str, ncols: int) -> None:
     handles = [
         Line2D([], [], ls="", ms=4, label=label(models[name]), **look)
         for name, look in _looks(models).items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
+    figure.legend(handles=handles, loc=loc, ncols=ncols)
 
 
 def ladder(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
@@ -66,12 +66,14 @@ def ladder(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
                         )  # fmt: skip
                         axes.plot(row["auroc"], place, ls="", ms=3.5, mew=0, **looks[name])
             axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
-            axes.set(title=domain, xlabel="AUROC", xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5))
+            axes.set(
+                title=domain, xlabel="AUROC", xlim=(-0.02, 1.02), ylim=(len(shown) - 0.5, -0.5)
+            )
             axes.set_yticks(range(len(shown)), [one.title for one in shown])
             for y in range(1, len(shown)):
                 axes.axhline(y - 0.5, color="0.92", lw=0.8)
             axes.grid(visible=False, axis="y")
-        _legend(figure, models)
+        _legend(figure, models, "outside upper center", min(4, len(models)))
     return figure
 
 
@@ -90,7 +92,7 @@ def alarms(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     looks, columns = _looks(shown), min(3, len(models))
     rows = -(-len(models) // columns)
     with style():
-        figure = Figure(figsize=(0.8 + 2.2 * columns, 1.6 + 1.9 * rows), layout="constrained")
+        figure = Figure(figsize=(2.9 + 2.0 * columns, 1.2 + 1.9 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, name in zip(panels.flat, models, strict=False):
             _useful(axes)
@@ -104,14 +106,14 @@ def alarms(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
             axes.set_visible(False)
         figure.supxlabel("false alarms per ps", fontsize=9)
         figure.supylabel("median lead time (fs)", fontsize=9)
-        _legend(figure, shown)
+        _legend(figure, shown, "outside right upper", 1)
     return figure
 
 
 def _useful(axes: Axes) -> None:
     """Shade where a detector is useful, and set the axes."""
     axes.set(xscale="log", yscale="log")
-    axes.set_xlim(LEAST_RATE / 1.5, 30)
+    axes.set_xlim(LEAST_RATE / 1.5, 200)
     axes.set_ylim(LEAST_LEAD_FS / 1.5, 3e4)
     axes.fill_between(
         np.array([LEAST_RATE / 1.5, USEFUL_ALARMS_PER_PS]), USEFUL_LEAD_FS, 3e4, color="0.9", lw=0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 def folds(systems: Iterable[str]) -> dict[str, int]:
     """Half of the molecules each, 0 or 1, in an order that follows from their names alone.
 
-    Each half is scored with what the other one gives: reference set, ranges, thresholds.
+    The thresholds of each half are set on the other one.
     """
     order = sorted(set(systems), key=lambda one: hashlib.sha256(f"alarms {one}".encode()).digest())
     return {system: k % 2 for k, system in enumerate(order)}
@@ -158,48 +158,41 @@ def _forces_of(files: Sequence[Evaluation], scan: Scan) -> Array | None:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What the molecules of one half give for the scores of the other.
+class Known:
+    """The reference set: frames that stand for what the model knows.
 
     Attributes:
         ranges: Distances that occur, by kind of pair.
-        space: The reference set of descriptors; None where there is none.
+        space: The descriptors; None where there are none.
     """
 
     ranges: Mapping[geometry.Kind, tuple[float, float]]
     space: ReferenceSpace | None
 
 
-def calibrate(
-    scans: Sequence[ScanFrames], systems: Collection[str], window: float
-) -> Calibration | None:
-    """Fit the frames near the minimum of the scans of some molecules; None if there are none.
+def known_set(scans: Sequence[ScanFrames], window: float) -> Known:
+    """Fit the frames near the minima of scans. No error is looked at.
 
     Args:
         scans: Scans of all molecules.
-        systems: Molecules to fit.
         window: Distance from the minimum in Å.
     """
-    mine = [one for one in scans if one.scan.system in systems]
-    if not mine:
-        return None
     ranges = geometry.distance_ranges(
-        (one.pairs, one.pairs.distances(one.scan.positions[one.near(window)])) for one in mine
+        (one.pairs, one.pairs.distances(one.scan.positions[one.near(window)])) for one in scans
     )
-    described = [one for one in mine if one.descriptors is not None]
-    space = None
-    if described:
-        atoms, numbers = [], []
-        for one in described:
+    atoms, numbers = [], []
+    for one in scans:
+        if one.descriptors is not None:
             held = one.descriptors[one.near(window)].astype(np.float64)
             held = held[np.isfinite(held).all(axis=(1, 2))]
             atoms.append(held.reshape(-1, held.shape[2]))
             numbers.append(np.tile(one.scan.numbers, len(held)))
-        try:
-            space = reference_space(np.concatenate(atoms), np.concatenate(numbers))
-        except ValueError:  # too few atoms, or all alike
-            space = None
-    return Calibration(ranges, space)
+    if not atoms:
+        return Known(ranges, None)
+    try:
+        return Known(ranges, reference_space(np.concatenate(atoms), np.concatenate(numbers)))
+    except ValueError:  # too few atoms, or all alike
+        return Known(ranges, None)
 
 
 def fitted_scores(
@@ -207,7 +200,7 @@ def fitted_scores(
     numbers: NDArray[np.int64],
     pairs: geometry.Pairs,
     descriptors: NDArray[np.float32] | None,
-    calibration: Calibration,
+    known: Known,
 ) -> dict[str, Array]:
     """The scores that need a reference set, of some frames of one molecule.
 
@@ -216,48 +209,30 @@ def fitted_scores(
         numbers: Atomic numbers, shape (N,).
         pairs: Pairs of atoms.
         descriptors: Shape (F, N, D), or None.
-        calibration: Of other molecules.
+        known: The reference set.
 
     Returns:
         By detector, shape (F,); of distances the atom that is farthest, of `cli` the share of atoms
         outside.
     """
     distances = pairs.distances(positions)
-    found = {"pair_range": geometry.beyond_ranges(pairs, distances, calibration.ranges)}
-    if descriptors is None or calibration.space is None:
+    found = {"pair_range": geometry.beyond_ranges(pairs, distances, known.ranges)}
+    if descriptors is None or known.space is None:
         return found
     n_frames, n_atoms, width = descriptors.shape
-    if width != next(iter(calibration.space.fits.values())).axes.shape[0]:
+    if width != next(iter(known.space.fits.values())).axes.shape[0]:
         return found
     atoms = descriptors.reshape(-1, width).astype(np.float64)
-    measured = calibration.space.measured(atoms, np.tile(numbers, n_frames))
+    measured = known.space.measured(atoms, np.tile(numbers, n_frames))
     by_frame = {name: values.reshape(n_frames, n_atoms) for name, values in measured.items()}
     outside = by_frame.pop("outside")
     found |= {name: values.max(axis=1) for name, values in by_frame.items()}
     return found | {"cli": outside.mean(axis=1)}
 
 
-def add_fitted(
-    scans: Sequence[ScanFrames], of: Mapping[str, int], window: float
-) -> dict[int, Calibration | None]:
-    """Add the scores that need a reference set, from the molecules of the other half.
-
-    Args:
-        scans: Scans, whose scores are completed.
-        of: `folds` of the molecules.
-        window: Distance from the minimum in Å.
-
-    Returns:
-        What each half is scored with.
-    """
-    found = {
-        half: calibrate(scans, {s for s, other in of.items() if other != half}, window)
-        for half in (0, 1)
-    }
+def add_fitted(scans: Sequence[ScanFrames], known: Known) -> None:
+    """Add the scores that need a reference set to those of scans."""
     for one in scans:
-        calibration = found[of[one.scan.system]]
-        if calibration is not None:
-            one.scores |= fitted_scores(
-                one.scan.positions, one.scan.numbers, one.pairs, one.descriptors, calibration
-            )
-    return found
+        one.scores |= fitted_scores(
+            one.scan.positions, one.scan.numbers, one.pairs, one.descriptors, known
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from pesbench.metrics.survival import Outcome, outcome
 from pesbench.tasks.alarms import geometry, physics, several
 from pesbench.tasks.alarms.events import events, lead_fs, threshold_of_events
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
-from pesbench.tasks.alarms.ladder import Calibration, fitted_scores
+from pesbench.tasks.alarms.ladder import Known, fitted_scores
 from pesbench.tasks.alarms.stored import OF, OWN, Looked
 from pesbench.tasks.dynamics.stored import Trajectories, Trajectory
 
@@ -47,12 +47,17 @@ class Moving:
 
 def read_trajectories(
     found: Gathered,
-    of: Mapping[str, int],
-    calibrations: Mapping[int, Calibration | None],
+    systems: Collection[str],
+    known: Known,
 ) -> list[Moving]:
     """The trajectories of the model that survived or failed, with the scores of all detectors.
 
     Those that were cut by the clock or by memory, and those that never began, are left out.
+
+    Args:
+        found: Files.
+        systems: Molecules.
+        known: The reference set.
 
     Raises:
         UserError: a file is not what it should be.
@@ -64,10 +69,9 @@ def read_trajectories(
             how = outcome(trajectory.status.value, trajectory.failure, 1.0)
             if how not in (Outcome.SURVIVED, Outcome.FAILED) or trajectory.last_step < 0:
                 continue
-            if trajectory.system not in of:
+            if trajectory.system not in systems:
                 continue
-            calibration = calibrations[of[trajectory.system]]
-            moving = _moving(found, file, trajectory, calibration, how is Outcome.FAILED)
+            moving = _moving(found, file, trajectory, known, how is Outcome.FAILED)
             if moving is not None:
                 read.append(moving)
     return read
@@ -77,7 +81,7 @@ def _moving(
     found: Gathered,
     file: Trajectories,
     trajectory: Trajectory,
-    calibration: Calibration | None,
+    known: Known,
     failed: bool,
 ) -> Moving | None:
     name, n_atoms = trajectory.name, trajectory.n_atoms
@@ -102,8 +106,7 @@ def _moving(
         "temperature": frames.temperature[:count] / trajectory.temperature_k,
     }
     fs_per_frame = file.store_every * file.timestep_fs
-    if calibration is not None:
-        scores |= fitted_scores(positions, trajectory.numbers, pairs, own.descriptors, calibration)
+    scores |= fitted_scores(positions, trajectory.numbers, pairs, own.descriptors, known)
     if "cli" in scores:
         scores["cli"] = np.cumsum(scores["cli"]) * fs_per_frame / 1000.0
     scores |= _of_several(found, trajectory, forces)

@@ -26,7 +26,7 @@ from pesbench.tasks.alarms.detectors import (
 )
 from pesbench.tasks.alarms.events import USEFUL_LEAD_FS
 from pesbench.tasks.alarms.gather import Gathered, gather, one_per_item
-from pesbench.tasks.alarms.ladder import ScanFrames, add_fitted, folds, read_scans
+from pesbench.tasks.alarms.ladder import ScanFrames, add_fitted, folds, known_set, read_scans
 from pesbench.tasks.alarms.motion import Moving
 from pesbench.tasks.alarms.settings import AlarmSettings
 from pesbench.tasks.alarms.task import TASK
@@ -60,8 +60,9 @@ def score(job: ScoreJob) -> pd.DataFrame:
             raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
         scans = [one for one in read_scans(found) if one.scan.system in set(systems)]
         of = folds(one.scan.system for one in scans)
-        calibrations = add_fitted(scans, of, settings.reference_window_angstrom)
-        runs = motion.read_trajectories(found, of, calibrations)
+        known = known_set(scans, settings.reference_window_angstrom)
+        add_fitted(scans, known)
+        runs = motion.read_trajectories(found, set(of), known)
         scored = _Scored(found, settings, of, scans, runs)
         rows = [row for system in systems for row in scored.rows(system)]
         made_from = [provenance.summary(one.attributes, "pesbench.tasks.alarms.run") for one in own]

@@ -135,8 +135,8 @@ def dynamics_table(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFra
 def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     """Notes on how to read the section, and why detectors are missing."""
     found = [
-        "Molecules are halved by their names; each half is scored with the reference set, the "
-        "ranges of distances and the thresholds of the other one. Definitions: "
+        "Molecules are halved by their names; the thresholds of each half are set on the other "
+        "one. The reference set of distances is frames near the minima of all scans. Definitions: "
         "tasks/alarms/README.md."
     ]
     for model, frame in scores.items():
