@@ -1,0 +1,142 @@
+"""Networks for the energy of a dimer, all seeds of a design as one batched network (torch).
+
+The input is x = u/u_max with u = 1/r and u_max = 1/0.95, so that x is at most 1 in training and
+4.75 at 0.2 σ. Shapes: S seeds, R distances, W channels of a hidden layer.
+
+Source of the improper rational head and of the MLP: the package `zeroproofml` 0.6.1 (its degrees
+are those of the published post, 3 over 1); the other heads are ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pesbench.tasks.lj_core import designs
+from pesbench.tasks.lj_core.designs import Design
+from pesbench.tasks.lj_core.potential import EPSILON, TRAINED_FROM
+
+WIDTH = 128
+DEGREE = 3  # of the numerator of the rational head
+LEAST_LEADING = 0.1  # of its leading coefficient
+LEAST_DENOMINATOR = 1e-4
+COEFFICIENT_SPREAD = 0.01  # standard deviation of its coefficients at the start
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+def generator_of(*names: object) -> torch.Generator:
+    """A generator whose seed depends on names only."""
+    digest = hashlib.sha256(" ".join(map(str, names)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def latent(kind: str, value: Tensor, x: Tensor) -> Tensor:
+    """The latent coordinate z of a rational head from the output of its backbone."""
+    if kind == designs.NONE:
+        return value
+    if kind == designs.ABS:
+        return value.abs()
+    positive = functional.softplus(value)
+    return x + positive if kind == designs.U_PLUS_SOFTPLUS else positive
+
+
+class Heads(nn.Module):
+    """The energy of a dimer by all seeds of a design.
+
+    A seed has the same weights whether it is alone or among others: they are drawn from the names
+    of the design and of the seed.
+
+    Args:
+        design: What is built.
+        seeds: Numbers of the seeds, S of them.
+        width: W.
+    """
+
+    def __init__(self, design: Design, seeds: Sequence[int], width: int = WIDTH) -> None:
+        super().__init__()
+        self.design = design
+        self.seeds = tuple(seeds)
+        self.scale = EPSILON if design.scale == "epsilon" else 1.0
+        sizes = [1, *[width] * design.depth, 1]
+        draws = [generator_of("weights", design.name, seed) for seed in seeds]
+
+        def uniform(shape: tuple[int, ...], bound: float) -> nn.Parameter:
+            drawn = [torch.rand(shape, generator=g, dtype=torch.float64) for g in draws]
+            return nn.Parameter((2 * torch.stack(drawn) - 1) * bound)
+
+        # as torch.nn.Linear begins
+        self.weights = nn.ParameterList(
+            uniform((n, m), 1 / math.sqrt(n)) for n, m in zip(sizes, sizes[1:], strict=False)
+        )
+        self.biases = nn.ParameterList(
+            uniform((1, m), 1 / math.sqrt(n)) for n, m in zip(sizes, sizes[1:], strict=False)
+        )
+        one = torch.ones(len(self.seeds), 1, dtype=torch.float64)
+        if design.head == designs.RATIONAL:
+            normal = [
+                torch.randn(DEGREE + 3, generator=g, dtype=torch.float64) * COEFFICIENT_SPREAD
+                for g in draws
+            ]
+            start = torch.stack(normal)
+            start[:, DEGREE + 1] = 1.0  # b₀
+            self.coefficients = nn.Parameter(start)  # a₀ to a₃, b₀, b₁
+        elif design.head == designs.POWER:
+            self.power = nn.Parameter(one.clone())
+        elif design.head == designs.BOUNDED:
+            self.factor, self.shift = nn.Parameter(one.clone()), nn.Parameter(0 * one)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Energies at distances in σ.
+
+        Args:
+            r: Shape (S, R).
+
+        Returns:
+            Shape (S, R).
+        """
+        x = TRAINED_FROM / r
+        return self.scale * self._readout(self._backbone(x), x)
+
+    def with_slope(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies and dE/dr, in one pass forwards; both have gradients of the weights."""
+        return torch.func.jvp(self.forward, (r,), (torch.ones_like(r),))
+
+    def _backbone(self, x: Tensor) -> Tensor:
+        activation, hidden = _ACTIVATIONS[self.design.activation], x[..., None]
+        last = len(self.weights) - 1
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            hidden = activation(hidden) if k < last else hidden
+        return hidden[..., 0]
+
+    def _readout(self, value: Tensor, x: Tensor) -> Tensor:
+        head = self.design.head
+        if head == designs.RATIONAL:
+            return self._rational(latent(self.design.transform, value, x))
+        if head == designs.POWER:
+            return value + self.power * x**12
+        if head == designs.LOG_ENERGY:
+            return torch.sign(value) * torch.expm1(value.abs())
+        if head == designs.BOUNDED:
+            return self.factor.abs() * functional.silu(value) + self.shift
+        return value
+
+    def _rational(self, z: Tensor) -> Tensor:
+        """P(z)/Q(z): P of degree 3 with a positive leading coefficient, Q always positive."""
+        a = self.coefficients[..., None]
+        leading = functional.softplus(a[:, DEGREE]) + LEAST_LEADING
+        above = leading
+        for k in reversed(range(DEGREE)):
+            above = above * z + a[:, k]
+        below = functional.softplus(a[:, DEGREE + 1] + a[:, DEGREE + 2] * z) + LEAST_DENOMINATOR
+        return above / below
