@@ -30,7 +30,11 @@ def judge(energy: Callable[[Array], Array], slope: Callable[[Array], Array]) -> 
         `monotone`, 1 where the energy rises inwards at each step from 0.95 to 0.2 σ, else 0. All
         are NaN where an energy or a slope is not finite.
     """
-    core, scored, trained = potential.core_grid(), potential.scored_core(), potential.trained_range()
+    core, scored, trained = (
+        potential.core_grid(),
+        potential.scored_core(),
+        potential.trained_range(),
+    )
     found = {
         "log10_energy_mae_core": metrics.log10_error(energy(scored), potential.energy(scored)),
         "in_range_mae": metrics.mean_absolute_error(energy(trained), potential.energy(trained)),
