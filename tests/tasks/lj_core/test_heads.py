@@ -169,5 +169,5 @@ def test_the_parts_hold_every_design_once():
     every = [design.name for part in parts().values() if part.seeds == 3 for design in part.designs]
     assert len(every) == len(set(every)) == 24 + 96
     assert len(parts()) == 5 + 12
-    with pytest.raises(UserError, match="no part 'main-mpl'; .*main-mlp"):
+    with pytest.raises(UserError, match="no part 'main-mpl'"):
         part_of("main-mpl")

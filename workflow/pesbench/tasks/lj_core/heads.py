@@ -10,6 +10,7 @@ are those of the published post, 3 over 1); the other heads are ours.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -76,10 +77,10 @@ class Heads(nn.Module):
 
         # as torch.nn.Linear begins
         self.weights = nn.ParameterList(
-            uniform((n, m), 1 / math.sqrt(n)) for n, m in zip(sizes, sizes[1:], strict=False)
+            uniform((n, m), 1 / math.sqrt(n)) for n, m in itertools.pairwise(sizes)
         )
         self.biases = nn.ParameterList(
-            uniform((1, m), 1 / math.sqrt(n)) for n, m in zip(sizes, sizes[1:], strict=False)
+            uniform((1, m), 1 / math.sqrt(n)) for n, m in itertools.pairwise(sizes)
         )
         one = torch.ones(len(self.seeds), 1, dtype=torch.float64)
         if design.head == designs.RATIONAL:

@@ -1,0 +1,166 @@
+"""The table of the trained heads: a row a seed, with a card beside it; no torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pesbench.core.errors import UserError, reading
+from pesbench.files import provenance
+from pesbench.files.atomic import write_json, write_text
+from pesbench.files.csv_files import read_rows
+from pesbench.tasks.lj_core.designs import MAIN, MLP, RATIONAL, Design
+from pesbench.tasks.lj_core.judged import NUMBERS
+
+GHOSTS = ("overlapped_bfgs", "overlapped_fire")
+OF_DESIGN = ("head", "activation", "depth", "transform", "scale", "sampling")
+COLUMNS = (
+    "part", "design", *OF_DESIGN, "seed", "status", *NUMBERS, *GHOSTS, "last_loss", "steps",
+)  # fmt: skip
+SCORE = "log10_energy_mae_core"
+_MADE = "make it with `pesbench lj-heads-table`"
+
+Row = dict[str, Any]
+
+
+def card_of(table: Path) -> Path:
+    """The card of a table."""
+    return table.with_suffix(".json")
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV; a number that is none is left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: "" if v != v else _short(v) for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a table of trained heads.
+
+    Raises:
+        UserError: it is missing or no such table.
+    """
+    return [_row(place, cells) for place, cells in read_rows(path, COLUMNS)]
+
+
+def _row(place: str, cells: Mapping[str, str]) -> Row:
+    found: Row = {name: cells[name] for name in ("part", "design", *OF_DESIGN, "status")}
+    with reading(place, "no row of a trained head", _MADE):
+        for name in ("depth", "seed", "steps"):
+            found[name] = int(cells[name])
+        for name in (*NUMBERS, *GHOSTS, "last_loss"):
+            found[name] = float(cells[name] or "nan")
+    known = Design(**{name: found[name] for name in OF_DESIGN})
+    if known.name != found["design"]:
+        raise UserError(f"{place}: `design` is {found['design']!r} and not {known.name!r}; {_MADE}")
+    return found
+
+
+def read_card(table: Path) -> dict[str, Any]:
+    """The card of a table.
+
+    Raises:
+        UserError: it is missing or no such card.
+    """
+    place = card_of(table)
+    with reading(place, "no card of trained heads", _MADE):
+        found = json.loads(place.read_text(encoding="utf-8"))
+        found["curves"], found["schedule"]
+    return found
+
+
+def join(tables: Sequence[Path], out: Path) -> None:
+    """Write one table, with its card, of those of several parts.
+
+    Raises:
+        UserError: a part is missing or damaged, occurs twice, or was trained otherwise.
+    """
+    cards = {path: read_card(path) for path in tables}
+    names = [card["part"] for card in cards.values()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"lj-heads-table: the part {twice[0]!r} is given twice; give it once")
+    first = next(iter(cards.values()))
+    for path, card in cards.items():
+        if card["schedule"] != first["schedule"]:
+            raise UserError(
+                f"{path}: was trained with another schedule than {tables[0]}; train both alike"
+            )
+    write_table(out, [row for path in tables for row in read_table(path)])
+    curves = {head: curve for card in cards.values() for head, curve in card["curves"].items()}
+    write_json(
+        card_of(out),
+        {
+            "schedule": first["schedule"],
+            "curves": curves,
+            "parts": {
+                card["part"]: {name: card[name] for name in ("seeds", "threads", "code",
+                                                             "provenance")}
+                for card in cards.values()
+            },
+            "provenance": provenance.collect(),
+        },
+    )  # fmt: skip
+
+
+# --- what a table says ---------------------------------------------------------------------------
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, standard deviation (of the sample) and number of the values that are numbers."""
+    known = np.array([one for one in values if math.isfinite(one)])
+    if not known.size:
+        return math.nan, math.nan, 0
+    return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else math.nan, known.size
+
+
+def by_design(rows: Iterable[Row], *, main: bool) -> dict[str, list[Row]]:
+    """Rows of the main rows, or of the grid, by design."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["part"].startswith(MAIN) is main:
+            found.setdefault(row["design"], []).append(row)
+    return found
+
+
+def cells(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The grid, cell by cell: a rational head beside the MLP that is the same in all else.
+
+    Returns:
+        Of each rational design with an MLP of the same activation, depth, scale and sampling: the
+        values of these, `transform`, the mean score of both heads over their seeds, and `wins`,
+        whether that of the rational one is lower; None where one of them has no score.
+    """
+    grid = by_design(rows, main=False).values()
+    means = {tuple(some[0][k] for k in OF_DESIGN): spread([r[SCORE] for r in some])[0]
+             for some in grid}  # fmt: skip
+    found = []
+    for key, mean in means.items():
+        one = dict(zip(OF_DESIGN, key, strict=True))
+        other = means.get((MLP, one["activation"], one["depth"], "", one["scale"], one["sampling"]))
+        if one["head"] != RATIONAL or other is None:
+            continue
+        known = math.isfinite(mean) and math.isfinite(other)
+        del one["head"]
+        found.append(one | {RATIONAL: mean, MLP: other, "wins": mean < other if known else None})
+    return found
+
+
+def wins(found: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """In how many cells the rational head wins, and of how many with two scores."""
+    known = [cell["wins"] for cell in found if cell["wins"] is not None]
+    return sum(known), len(known)
