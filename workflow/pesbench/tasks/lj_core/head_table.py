@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pesbench.core.errors import UserError, reading
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.csv_files import read_rows
-from pesbench.tasks.lj_core.designs import MAIN, MLP, RATIONAL, Design
+from pesbench.tasks.lj_core.designs import Design
 from pesbench.tasks.lj_core.judged import NUMBERS
 
 GHOSTS = ("overlapped_bfgs", "overlapped_fire")
@@ -24,7 +21,6 @@ OF_DESIGN = ("head", "activation", "depth", "transform", "scale", "sampling")
 COLUMNS = (
     "part", "design", *OF_DESIGN, "seed", "status", *NUMBERS, *GHOSTS, "last_loss", "steps",
 )  # fmt: skip
-SCORE = "log10_energy_mae_core"
 _MADE = "make it with `pesbench lj-heads-table`"
 
 Row = dict[str, Any]
@@ -115,52 +111,3 @@ def join(tables: Sequence[Path], out: Path) -> None:
             "provenance": provenance.collect(),
         },
     )  # fmt: skip
-
-
-# --- what a table says ---------------------------------------------------------------------------
-
-
-def spread(values: Sequence[float]) -> tuple[float, float, int]:
-    """Mean, standard deviation (of the sample) and number of the values that are numbers."""
-    known = np.array([one for one in values if math.isfinite(one)])
-    if not known.size:
-        return math.nan, math.nan, 0
-    return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else math.nan, known.size
-
-
-def by_design(rows: Iterable[Row], *, main: bool) -> dict[str, list[Row]]:
-    """Rows of the main rows, or of the grid, by design."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["part"].startswith(MAIN) is main:
-            found.setdefault(row["design"], []).append(row)
-    return found
-
-
-def cells(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The grid, cell by cell: a rational head beside the MLP that is the same in all else.
-
-    Returns:
-        Of each rational design with an MLP of the same activation, depth, scale and sampling: the
-        values of these, `transform`, the mean score of both heads over their seeds, and `wins`,
-        whether that of the rational one is lower; None where one of them has no score.
-    """
-    grid = by_design(rows, main=False).values()
-    means = {tuple(some[0][k] for k in OF_DESIGN): spread([r[SCORE] for r in some])[0]
-             for some in grid}  # fmt: skip
-    found = []
-    for key, mean in means.items():
-        one = dict(zip(OF_DESIGN, key, strict=True))
-        other = means.get((MLP, one["activation"], one["depth"], "", one["scale"], one["sampling"]))
-        if one["head"] != RATIONAL or other is None:
-            continue
-        known = math.isfinite(mean) and math.isfinite(other)
-        del one["head"]
-        found.append(one | {RATIONAL: mean, MLP: other, "wins": mean < other if known else None})
-    return found
-
-
-def wins(found: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    """In how many cells the rational head wins, and of how many with two scores."""
-    known = [cell["wins"] for cell in found if cell["wins"] is not None]
-    return sum(known), len(known)

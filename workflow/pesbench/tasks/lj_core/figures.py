@@ -1,0 +1,119 @@
+"""Figures of the repulsive core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pesbench.files.figures import GREY, PALETTE, style
+from pesbench.metrics.board import scored_values
+from pesbench.tasks.lj_core import potential
+from pesbench.tasks.lj_core.cases import BOND, DIMER
+from pesbench.tasks.lj_core.designs import MIN_BIAS, MLP, PUBLISHED, RATIONAL, TRANSFORMS
+from pesbench.tasks.lj_core.head_summary import SCORE
+
+_KINDS = ((DIMER, "isolated pairs", "o"), (BOND, "bonded pairs", "s"))
+_X = "error of log₁₀(|E| + 1) in the core (decades)"
+
+
+def cores(
+    main: Mapping[str, Any],
+    closed: Mapping[str, float],
+    scores: Mapping[str, pd.DataFrame],
+    labels: Mapping[str, str],
+) -> Figure:
+    """Core errors of heads and closed forms on the dimer, and of real models, on equal axes.
+
+    Args:
+        main: Main rows of the trained heads.
+        closed: Error of each closed form.
+        scores: Scores by model.
+        labels: Names of the models for readers.
+    """
+    most = max(len(main) + len(closed), len(scores))
+    with style():
+        figure = Figure(figsize=(8.4, 1.2 + 0.24 * most), layout="constrained")
+        left, right = figure.subplots(1, 2, sharex=True)
+        _dimer(left, main, closed)
+        _models(right, scores, labels)
+        for axes in (left, right):
+            axes.set(xlabel=_X, xlim=(0, None))
+            axes.grid(visible=True, axis="x")
+    return figure
+
+
+def _dimer(axes: Any, main: Mapping[str, Any], closed: Mapping[str, float]) -> None:
+    for y, (head, one) in enumerate(main.items()):
+        mean, deviation = one["numbers"][SCORE]
+        if mean is not None:
+            axes.errorbar(mean, y, xerr=deviation, fmt="o", ms=5, color=PALETTE[0], capsize=2)
+        if head in PUBLISHED:
+            axes.errorbar(PUBLISHED[head][0], y + 0.25, xerr=PUBLISHED[head][1], fmt="o", ms=5,
+                          mfc="white", color=PALETTE[1], capsize=2)  # fmt: skip
+    for y, value in enumerate(closed.values(), start=len(main)):
+        axes.plot(value, y, "D", ms=4.5, color=GREY)
+    names = [*main, *closed]
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.5, -0.5), title="Lennard-Jones dimer, 0.2 to 0.5 σ")
+
+
+def _models(axes: Any, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> None:
+    for k, (kind, said, marker) in enumerate(_KINDS):
+        points = []
+        for y, frame in enumerate(scores.values()):
+            values = scored_values(frame[frame["kind"] == kind], "log10_energy_mae")
+            points += [(values.mean(), y + 0.15 * (2 * k - 1))] if len(values) else []
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, ms=5, color=PALETTE[2 + k], label=said)
+    axes.set_yticks(range(len(scores)), [labels[name] for name in scores])
+    axes.set(ylim=(len(scores) - 0.5, -0.5), title="models, below 0.6 covalent sums")
+    if axes.lines:
+        axes.legend(loc="best", frameon=True)
+
+
+def walls(curves: Mapping[str, Mapping[str, Sequence[float | None]]],
+          names: Mapping[str, str]) -> Figure:  # fmt: skip
+    """Energies of the trained heads and of the potential, where the data end and further in."""
+    with style():
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        r = np.geomspace(potential.CORE_FROM, 1.5, 300)
+        axes.plot(r, potential.energy(r), color="black", lw=1.6, label="Lennard-Jones")
+        for colour, (head, curve) in zip(PALETTE, curves.items(), strict=False):
+            place, median, least, largest = (
+                np.array([np.nan if one is None else one for one in curve[name]], dtype=float)
+                for name in ("r", "median", "least", "largest")
+            )
+            axes.plot(place, median, color=colour, lw=1.4, label=names.get(head, head))
+            axes.fill_between(place, least, largest, color=colour, alpha=0.2, lw=0)
+        axes.axvspan(potential.TRAINED_FROM, 1.5, color="0.94", zorder=0)
+        axes.set_yscale("symlog", linthresh=1.0)
+        axes.set(xlabel="r (σ)", ylabel="energy (ε = 20)", xlim=(potential.CORE_FROM, 1.5),
+                 ylim=(-1e3, 1e12))  # fmt: skip
+        axes.legend(loc="upper right", frameon=True)
+    return figure
+
+
+def cells(found: Sequence[Mapping[str, Any]]) -> Figure:
+    """The rational head against the MLP, a point a cell, coloured by the latent transform."""
+    known = [cell for cell in found if cell[RATIONAL] is not None and cell[MLP] is not None]
+    with style():
+        figure = Figure(figsize=(4.8, 4.4), layout="constrained")
+        axes = figure.subplots()
+        for colour, transform in zip(PALETTE, TRANSFORMS, strict=False):
+            some = [cell for cell in known if cell["transform"] == transform]
+            for filled in (True, False):
+                chosen = [cell for cell in some if (cell["sampling"] == MIN_BIAS) is filled]
+                axes.plot([cell[MLP] for cell in chosen], [cell[RATIONAL] for cell in chosen], "o",
+                          ms=4.5, color=colour, mfc=colour if filled else "white",
+                          label=f"z: {transform}" if filled else None)  # fmt: skip
+        top = 1.05 * max([8.0, *(max(cell[RATIONAL], cell[MLP]) for cell in known)])
+        axes.plot([0, top], [0, top], color=GREY, lw=0.8)
+        axes.set(xlabel="MLP, core error (decades)", ylabel="rational head, core error (decades)",
+                 xlim=(0, top), ylim=(0, top))  # fmt: skip
+        axes.legend(title="filled: min_bias, open: uniform", loc="best", frameon=True)
+    return figure
