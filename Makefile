@@ -7,7 +7,7 @@ EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
-	weights-wavefunction study study-midsize data-study study-bsct \
+	weights-wavefunction study study-midsize data-study architecture study-bsct \
 	keep-bsct study-pages format clean
 
 run: $(STAMP)
@@ -80,6 +80,19 @@ data-study: $(STAMP)
 keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) && \
 	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
 	results/weights/data/mace-*.json resources/data_study/cards/; fi
+
+# What an architecture can represent (tasks/lj_core): the trainings of heads, then real models. HOURS is for both.
+architecture: $(STAMP)
+	$(within) sh -c 'trap "exit 130" INT; \
+		$(BIN)/snakemake lj_trainings --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
+		$(BIN)/snakemake lj_heads --cores 1 --configfile config/weights.yaml && \
+		$(BIN)/snakemake --cores $(CORES) --configfile config/architecture.yaml --keep-going && exit $$trained'; \
+	status=$$?; $(keep_architecture) && exit $$status
+
+# beside the results the tables of the heads with their cards
+keep_architecture = if [ -d results/architecture ]; then $(call keep,architecture,architecture.h5 skipped.csv) && \
+	mkdir -p resources/study/architecture/lj_core && \
+	cp results/weights/lj_core/heads.csv results/weights/lj_core/heads.json resources/study/architecture/lj_core/; fi
 
 within = $(if $(HOURS),timeout --signal=INT $(HOURS)h)
 limited = $(within) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \

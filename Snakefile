@@ -57,6 +57,7 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/data_functions.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/backbones.smk"
+include: "workflow/rules/architecture.smk"
 include: "workflow/rules/plan.smk"
 
 

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from pesbench.commands.arguments import add_settings, settings_of
 from pesbench.core.errors import UserError
-from pesbench.core.settings import check_limits, declared, joined, keys, setting, words
+from pesbench.core.settings import (
+    PATH,
+    check_limits,
+    declared,
+    joined,
+    keys,
+    named_files,
+    setting,
+    words,
+)
 from pesbench.files.validation import filled, plain, validate
 
 
@@ -199,3 +208,17 @@ def test_whatever_is_written_is_taken_or_refused_in_one_line(value):
     assert "\n" not in told
     assert len(told) < 400
     assert told or validate(Outer, plain(found), "here") == found
+
+
+def test_the_files_of_a_stage_are_those_that_its_settings_name():
+    @dataclass(frozen=True)
+    class Files:
+        """Paths and none."""
+
+        table: str | None = setting(None, help="A file.", path=PATH, stage="score")
+        other: str | None = setting(None, help="A file.", path=PATH)
+        word: str = setting("a", help="No file.", stage="score")
+
+    assert named_files(Files(), "score") == []
+    assert named_files(Files(table="a.csv", other="b.csv"), "score") == ["a.csv"]
+    assert named_files(Files(table="a.csv", other="b.csv"), "run") == ["b.csv"]

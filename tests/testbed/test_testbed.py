@@ -45,6 +45,7 @@ from pesbench.models.families.testbed.network import (
     Block,
     own,
 )
+from pesbench.models.families.testbed.rational import crowding
 from pesbench.models.families.testbed.repulsion import zbl
 from pesbench.models.families.testbed.settings import CHOICES, PotentialSettings
 from pesbench.models.families.testbed.weights import (
@@ -463,6 +464,58 @@ def test_no_tokens_however_large_fall_below_the_bottom():
     assert energy.max() > 1e4
 
 
+def test_crowding_is_its_sum_and_diverges_where_atoms_overlap():
+    d, far = 0.7, 1.9
+    distance = torch.tensor([[[0, d, far, 1e3], [d, 0, 2.5, 1e3], [far, 2.5, 0, 1e3], [1e3] * 4]])
+    real = torch.tensor([[True, True, True, False]])
+    found = crowding(distance.double(), real, 2.0)[0]
+
+    def part(r):
+        return 0.5 * (math.cos(math.pi * r / 2) + 1) / r
+
+    expected = [part(d) + part(far), part(d), part(far), 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    closer = [float(crowding(distance.double() * s, real, 2.0)[0, 1]) for s in (1, 0.1, 0.01)]
+    assert closer[2] > 10 * closer[1] > 50 * closer[0]
+
+
+@pytest.mark.parametrize("readout", ["rational", "rational_plain"])
+def test_a_rational_readout_is_its_quotient(readout):
+    made = network(readout=readout)
+    made.rational.coefficients.data = torch.tensor([1.0, -2, 0.5, 0, 1, 0.3]).double()
+    z = torch.linspace(-3, 5, 9, dtype=torch.float64)
+    leading = math.log(2) + 0.1
+    expected = (1 - 2 * z + 0.5 * z**2 + leading * z**3) / (
+        torch.log1p(torch.exp(1 + 0.3 * z)) + 1e-4
+    )
+    torch.testing.assert_close(made.rational(z), expected)
+
+
+def test_only_the_latent_that_crowding_raises_makes_a_wall():
+    """Two atoms at 0.05 Å: the plain latent is of bounded features, and need not grow."""
+    pairs = [Atoms("CO", positions=[[0, 0, 0], [0, 0, d]]) for d in (0.4, 0.2, 0.05)]
+    steep, plain = (
+        network(readout=one)(*padded(pairs))[0].detach().numpy()
+        for one in ("rational", "rational_plain")
+    )
+    assert steep[2] > 10 * steep[1] > 40 * abs(steep[0])
+    assert np.ptp(plain) < 0.1 * np.ptp(steep)
+
+
+@pytest.mark.parametrize("readout", ["rational", "rational_plain"])
+def test_forces_of_a_rational_readout_are_the_slope_of_its_energy(readout):
+    made = network(readout=readout)
+    positions, numbers = padded([molecule("CH3OH")])
+    forces = made(positions, numbers)[1].detach()
+    h = 1e-5
+    moved = positions.detach().repeat(2, 1, 1)
+    moved[0, 1, 2] += h
+    moved[1, 1, 2] -= h
+    energies = made(moved, numbers.repeat(2, 1))[0].detach()
+    expected = -(energies[0] - energies[1]) / (2 * h)
+    np.testing.assert_allclose(forces[0, 1, 2], expected, rtol=1e-5, atol=1e-7)
+
+
 # the seed of the weights and of the atoms
 @pytest.mark.parametrize(
     ("seed", "kind", "low", "high", "growth"),
@@ -842,7 +895,7 @@ def test_the_smooth_fsd_is_finite_in_float32(scan, factor):
     [
         ({"neighbors": "radius"}, "no switch 'neighbors'; there are blocks, channels"),
         ({"neighbours": "knn"}, "`neighbours` is 'knn'; give one of radius, hard_knn, soft_knn"),
-        ({"readout": True}, "`readout` is True; give one of linear, bounded"),
+        ({"readout": True}, "`readout` is True; give one of linear, bounded, rational"),
         ({"temperature": 0}, "`temperature` is 0; give a number above 0"),
         ({"temperature": "2"}, "`temperature` is '2'; give a number above 0"),
         ({"smearing": math.nan}, "`smearing` is nan; give a number above 0"),

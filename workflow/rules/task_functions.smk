@@ -1,7 +1,7 @@
 # Functions of the rules of tasks: files, words of commands and requests of each task.
 
 from pesbench.core.found import has_stage, stage_modules
-from pesbench.core.settings import words
+from pesbench.core.settings import named_files, words
 from pesbench.core.task import SCAN
 
 CONTROL_TASKS = [name for name, run in RUN.tasks.items() if run.controls]
@@ -91,6 +91,11 @@ def run_settings(wildcards):
 def score_settings(wildcards):
     """A parameter: the settings that decide the scores, as options."""
     return words(RUN.tasks[wildcards.task].settings, "score")
+
+
+def score_files(wildcards):
+    """Input: the files that these settings name; another content scores again."""
+    return named_files(RUN.tasks[wildcards.task].settings, "score")
 
 
 def trained_on_option(wildcards):

@@ -105,6 +105,7 @@ rule score:
         answers=read_by("score"),
         record=record,
         seen=lambda wildcards: RUN.seen_systems(wildcards.model),
+        named=score_files,
     output:
         RESULTS / "{model}" / "scores" / "{task}.parquet",
     log:

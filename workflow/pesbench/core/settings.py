@@ -271,6 +271,13 @@ def words(settings: Any, stage: str) -> list[str]:
     return found
 
 
+def named_files(settings: Any, stage: str) -> list[str]:
+    """The files that the settings of a stage name, which are inputs of its command."""
+    paths = [key for key in keys(type(settings)) if key.about.stage == stage and key.about.path]
+    values = (getattr(settings, key.name) for key in paths)
+    return [value for value in values if value is not None]
+
+
 def _shown(value: Any) -> str:
     """A value in a table of the documentation."""
     if isinstance(value, bool):

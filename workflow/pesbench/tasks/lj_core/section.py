@@ -212,7 +212,8 @@ def notes(heads: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> tuple
         "whether the energy rises inwards at each step stand beside it. “Ends overlapped” is the "
         "share of 200 starts from 0.2 to 0.6 σ that end below 0.8 σ. The published values name no "
         "activation of the row, no optimiser and no number of epochs; the main rows take the "
-        f"defaults of the published package, and z = x + softplus(MLP(x)) as our choice ({_README})."
+        "defaults of the published package, and z = x + softplus(MLP(x)) as our choice "
+        f"({_README})."
     ]
     if schedule := heads.get("schedule"):
         found.append(
@@ -226,8 +227,8 @@ def notes(heads: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> tuple
         "Real models: energies relative to the pair 12 Å apart (isolated) or to the model's own "
         "minimum (bonded), in eV, where the pair is closer than 0.6 of the sum of its covalent "
         "radii, against the reference of the scan set. A relaxation ends overlapped where any pair "
-        "is below 0.7 of that sum. Intervals are the exact binomial ones of as many trials as there "
-        "are molecules."
+        "is below 0.7 of that sum. Intervals are the exact binomial ones of as many trials as "
+        "there are molecules."
     )
     for name, frame in scores.items():
         lost = frame[~frame["status"].isin(["ok", "unsupported", "masked"])]

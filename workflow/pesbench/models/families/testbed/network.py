@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pesbench.models.families.testbed.neighbours import FAR_ANGSTROM, edge_coordinate, log_bias
+from pesbench.models.families.testbed.rational import RationalReadout, crowding
 from pesbench.models.families.testbed.repulsion import zbl
 from pesbench.models.families.testbed.settings import PotentialSettings
 
@@ -31,7 +32,8 @@ from e3nn import o3  # noqa: E402
 
 L_MAX = 2
 N_HARMONICS = (L_MAX + 1) ** 2
-REPULSION_CUTOFF_ANGSTROM = 2.0
+REPULSION_CUTOFF_ANGSTROM = 2.0  # also of what a rational readout diverges with
+RATIONAL, RATIONAL_PLAIN = "rational", "rational_plain"
 
 
 def own(tokens: Tensor) -> Tensor:
@@ -159,6 +161,8 @@ class AttentionPotential(nn.Module):
             raw = math.log(math.expm1(settings.repulsion_scale))
             factor = nn.Parameter(torch.tensor(raw), requires_grad=settings.repulsion == "zbl")
             self.repulsion_raw = factor
+        if settings.readout in (RATIONAL, RATIONAL_PLAIN):
+            self.rational = RationalReadout()
 
     @property
     def atomic_numbers(self) -> list[int]:
@@ -180,7 +184,10 @@ class AttentionPotential(nn.Module):
                 positions = positions.detach().requires_grad_()
             real = numbers > 0
             atoms, distance = self.atoms(positions, numbers, real)
-            energy = (self.atomic_energies(atoms, numbers) * real).sum(1)
+            near = None
+            if self.settings.readout == RATIONAL:
+                near = crowding(distance, real, REPULSION_CUTOFF_ANGSTROM)
+            energy = (self.atomic_energies(atoms, numbers, near) * real).sum(1)
             pair = self.repulsion(distance, numbers, real)
             if self.force_head is None:
                 return energy + pair, self._minus_slope(energy + pair, positions)
@@ -232,12 +239,16 @@ class AttentionPotential(nn.Module):
             tokens = block(tokens, bias)
         return self.blocks[-1].of_own(tokens, bias), distance
 
-    def atomic_energies(self, atoms: Tensor, numbers: Tensor) -> Tensor:
+    def atomic_energies(self, atoms: Tensor, numbers: Tensor, near: Tensor | None = None) -> Tensor:
         """E_i = c_Z h_i + e_Z, or c_Z swish(h_i) + e_Z ≥ e_Z − 0.2785 c_Z where it is bounded.
+
+        A rational readout has c_Z P(z_i)/Q(z_i) + e_Z with c_Z ≥ 0, where z_i is h_i, or with
+        `near` that and softplus(h_i) together.
 
         Args:
             atoms: Own tokens of the atoms, shape (S, N, C).
             numbers: Shape (S, N).
+            near: `rational.crowding` of the atoms, shape (S, N), for the readout that needs it.
 
         Returns:
             eV, shape (S, N).
@@ -247,6 +258,9 @@ class AttentionPotential(nn.Module):
         scale = self.energy_scale[index]
         if self.settings.readout == "bounded":
             value, scale = functional.silu(value), scale.abs()
+        elif self.settings.readout in (RATIONAL, RATIONAL_PLAIN):
+            z = value if near is None else near + functional.softplus(value)
+            value, scale = self.rational(z), scale.abs()
         return scale * value + self.energy_shift[index]
 
     def repulsion(self, distance: Tensor, numbers: Tensor, real: Tensor) -> Tensor:

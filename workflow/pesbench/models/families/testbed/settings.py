@@ -15,7 +15,7 @@ CHOICES = {
     "neighbours": ("radius", "hard_knn", "soft_knn"),
     "forces": ("gradient", "direct"),
     "repulsion": ("none", "zbl", "zbl_fixed"),
-    "readout": ("linear", "bounded"),
+    "readout": ("linear", "bounded", "rational", "rational_plain"),
 }
 
 
@@ -32,7 +32,9 @@ class PotentialSettings:
         repulsion: `zbl` adds the universal Ziegler-Biersack-Littmark potential times a factor that
             is trained, `zbl_fixed` times one that is not.
         repulsion_scale: That factor, or its initial value; 1 is the physical one.
-        readout: Readout of the energy of an atom; `bounded` is bounded from below.
+        readout: Readout of the energy of an atom; `bounded` is bounded from below, `rational` a
+            quotient of polynomials that diverges where atoms overlap, `rational_plain` the same
+            quotient of a latent that need not.
         k: Neighbours of an atom that a rank of 1 stands for, dimensionless.
         cutoff: Distance at which an edge vanishes, Å.
         rank_width: Distance over which two neighbours change ranks, Å.

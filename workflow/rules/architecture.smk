@@ -1,0 +1,64 @@
+# Trainings of the diagnostics of architectures: `make architecture`.
+
+from pesbench.tasks.lj_core.designs import parts as lj_parts
+
+# --- output heads on the Lennard-Jones dimer (tasks/lj_core) ------------------------------------
+
+LJ_HEADS = WEIGHTS / "lj_core"
+LJ_PARTS = list(lj_parts())
+
+
+def done_heads(wildcards):
+    """Input: the tables of the parts that are trained; those of all parts as long as none is."""
+    every = [LJ_HEADS / f"{part}.csv" for part in LJ_PARTS]
+    return [table for table in every if table.is_file()] or every
+
+
+rule lj_head:
+    output:
+        table=LJ_HEADS / "{part}.csv",
+        card=LJ_HEADS / "{part}.json",
+    log:
+        WEIGHTS / "logs" / "lj-{part}.log",
+    wildcard_constraints:
+        part=one_of(LJ_PARTS),
+    # the main rows before the grid
+    priority: lambda wildcards: len(LJ_PARTS) - LJ_PARTS.index(wildcards.part)
+    conda:
+        BASE_ENVIRONMENT
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
+    params:
+        **plain("pesbench.tasks.lj_core.head_parts"),
+        work=where(LJ_HEADS / "training"),
+    shell:
+        "{params.python:q} -m pesbench lj-heads {wildcards.part:q} --work {params.work:q}"
+        " --threads {threads:q} --out {output.table:q} 2> {log:q}"
+
+
+# Names a user may ask for: `snakemake lj_trainings`, and then `snakemake lj_heads`.
+rule lj_trainings:
+    input:
+        expand(LJ_HEADS / "{part}.csv", part=LJ_PARTS),
+    localrule: True
+
+
+# Of the parts that are done: one that failed stops nothing but itself.
+rule lj_heads:
+    input:
+        done_heads,
+    output:
+        table=LJ_HEADS / "heads.csv",
+        card=LJ_HEADS / "heads.json",
+    log:
+        WEIGHTS / "logs" / "lj-heads.log",
+    localrule: True
+    conda:
+        BASE_ENVIRONMENT
+    params:
+        **plain("pesbench.tasks.lj_core.head_table"),
+    shell:
+        "{params.python:q} -m pesbench lj-heads-table --parts {input:q} --out {output.table:q} 2> {log:q}"
+
+
+# --- spectral: its trainings come here -----------------------------------------------------------
