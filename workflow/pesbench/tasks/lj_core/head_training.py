@@ -22,6 +22,7 @@ from torch import Tensor
 from pesbench.core.errors import UserError
 from pesbench.core.progress import track
 from pesbench.files.atomic import atomic_path
+from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.tasks.lj_core import designs
 from pesbench.tasks.lj_core.designs import Design
 from pesbench.tasks.lj_core.heads import Heads, generator_of
@@ -134,6 +135,7 @@ class HeadTraining:
     def _save(self) -> None:
         content = {
             "wanted": self._wanted(),
+            "code": stage_fingerprint(__name__),
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "done": self.done,
@@ -150,6 +152,9 @@ class HeadTraining:
         try:  # the folder may have come from elsewhere: only tensors and plain values are read
             stored = torch.load(place, weights_only=True)
             same = stored["wanted"] == self._wanted()
+            if stored["code"] != stage_fingerprint(__name__):
+                logger.info("%s: begun with other code; starts anew", self.design.name)
+                return
             if same:
                 self.network.load_state_dict(stored["network"])
                 self.optimiser.load_state_dict(stored["optimiser"])
