@@ -77,6 +77,7 @@ def test_a_part_is_trained_by_its_command_and_joined(tmp_path):
     ("words", "said"),
     [
         (["lj-heads", "main-mpl", "--work", "w", "--out", "o.csv"], "no part 'main-mpl'"),
+        (["lj-heads", "main-mlp", "--seeds", "0", "--work", "w", "--out", "o.csv"], "--seeds 0"),
         (["lj-heads-table", "--parts", "no.csv", "--out", "o.csv"], "no.csv"),
     ],
 )

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pesbench.core.errors import UserError
+
 if TYPE_CHECKING:
     from pesbench.commands.parsing import Stages
 
@@ -19,10 +21,10 @@ def add(stages: Stages) -> None:
     stage.add_argument("part", help="name of the part, such as main-rational")
     stage.add_argument("--smoke", action="store_true",
                        help="train four steps, to test the installation")  # fmt: skip
-    stage.add_argument("--seeds", type=int, choices=range(1, 101), metavar="N",
+    stage.add_argument("--seeds", type=int, metavar="N",
                        help="train so many seeds of each design (default: those of the "
                        "part)")  # fmt: skip
-    stage.add_argument("--threads", type=int, choices=range(1, 4097), metavar="N", default=1)
+    stage.add_argument("--threads", type=int, metavar="N", default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of checkpoints; a training found there is "
                        "continued")  # fmt: skip
@@ -47,7 +49,11 @@ def _train(arguments: argparse.Namespace) -> None:
     from pesbench.tasks.lj_core.head_table import card_of
 
     part = part_of(arguments.part)
-    if arguments.seeds:
+    for option, most in (("seeds", 100), ("threads", 4096)):
+        value = getattr(arguments, option)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"lj-heads: --{option} {value}: give a number from 1 to {most}")
+    if arguments.seeds is not None:
         part = replace(part, seeds=arguments.seeds)
     check_outputs({"out": arguments.out, "card": card_of(arguments.out)}, [])
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
