@@ -31,6 +31,7 @@ NEEDS = {
     "": ("workflow",),
     "models/": ("workflow", "mace", "testbed"),  # what several families of torch share
     "references/relax.py": ("workflow", "tblite"),
+    "tasks/lj_core/head": ("workflow", "testbed"),  # the heads that it trains
     "testbed/": ("workflow", "testbed"),
     "training/": ("workflow", "mace"),
 }

@@ -21,6 +21,7 @@ OF_DESIGN = ("head", "activation", "depth", "transform", "scale", "sampling")
 COLUMNS = (
     "part", "design", *OF_DESIGN, "seed", "status", *NUMBERS, *GHOSTS, "last_loss", "steps",
 )  # fmt: skip
+OF_TABLE, OF_PART = ("schedule", "curves"), ("seeds", "threads", "code", "provenance")
 _MADE = "make it with `pesbench lj-heads-table`"
 
 Row = dict[str, Any]
@@ -67,8 +68,12 @@ def _row(place: str, cells: Mapping[str, str]) -> Row:
     return found
 
 
-def read_card(table: Path) -> dict[str, Any]:
+def read_card(table: Path, needed: Sequence[str] = OF_TABLE) -> dict[str, Any]:
     """The card of a table.
+
+    Args:
+        table: Path of the table.
+        needed: Keys that the card must have.
 
     Raises:
         UserError: it is missing or no such card.
@@ -76,8 +81,7 @@ def read_card(table: Path) -> dict[str, Any]:
     place = card_of(table)
     with reading(place, "no card of trained heads", _MADE):
         found = json.loads(place.read_text(encoding="utf-8"))
-        found["curves"], found["schedule"]
-    return found
+        return {key: found[key] for key in needed}
 
 
 def join(tables: Sequence[Path], out: Path) -> None:
@@ -86,28 +90,24 @@ def join(tables: Sequence[Path], out: Path) -> None:
     Raises:
         UserError: a part is missing or damaged, occurs twice, or was trained otherwise.
     """
-    cards = {path: read_card(path) for path in tables}
-    names = [card["part"] for card in cards.values()]
+    rows = [row for path in tables for row in read_table(path)]
+    cards = [read_card(path, (*OF_TABLE, "part", *OF_PART)) for path in tables]
+    names = [card["part"] for card in cards]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"lj-heads-table: the part {twice[0]!r} is given twice; give it once")
-    first = next(iter(cards.values()))
-    for path, card in cards.items():
-        if card["schedule"] != first["schedule"]:
+    schedule = cards[0]["schedule"]
+    for path, card in zip(tables, cards, strict=True):
+        if card["schedule"] != schedule:
             raise UserError(
                 f"{path}: was trained with another schedule than {tables[0]}; train both alike"
             )
-    write_table(out, [row for path in tables for row in read_table(path)])
-    curves = {head: curve for card in cards.values() for head, curve in card["curves"].items()}
+    write_table(out, rows)
     write_json(
         card_of(out),
         {
-            "schedule": first["schedule"],
-            "curves": curves,
-            "parts": {
-                card["part"]: {name: card[name] for name in ("seeds", "threads", "code",
-                                                             "provenance")}
-                for card in cards.values()
-            },
+            "schedule": schedule,
+            "curves": {head: curve for card in cards for head, curve in card["curves"].items()},
+            "parts": {card["part"]: {key: card[key] for key in OF_PART} for card in cards},
             "provenance": provenance.collect(),
         },
-    )  # fmt: skip
+    )

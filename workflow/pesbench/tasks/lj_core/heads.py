@@ -68,6 +68,7 @@ class Heads(nn.Module):
         self.design = design
         self.seeds = tuple(seeds)
         self.scale = EPSILON if design.scale == "epsilon" else 1.0
+        self._activation = _ACTIVATIONS[design.activation]
         sizes = [1, *[width] * design.depth, 1]
         draws = [generator_of("weights", design.name, seed) for seed in seeds]
 
@@ -109,15 +110,27 @@ class Heads(nn.Module):
         return self.scale * self._readout(self._backbone(x), x)
 
     def with_slope(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies and dE/dr, in one pass forwards; both have gradients of the weights."""
-        return torch.func.jvp(self.forward, (r,), (torch.ones_like(r),))
+        """Energies and dE/dr, in one pass forwards; both have gradients of the weights.
 
-    def _backbone(self, x: Tensor) -> Tensor:
-        activation, hidden = _ACTIVATIONS[self.design.activation], x[..., None]
+        The products with weights are written out: torch's own forward mode would multiply with the
+        tangents of the weights as well, which are 0, and take half as long again.
+        """
+        x = TRAINED_FROM / r
+        per_r = -x / r
+        hidden, slope = x[..., None], per_r[..., None]
         last = len(self.weights) - 1
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden, slope = torch.baddbmm(bias, hidden, weight), torch.bmm(slope, weight)
+            if k < last:
+                hidden, slope = torch.func.jvp(self._activation, (hidden,), (slope,))
+        energy, slope = torch.func.jvp(self._readout, (hidden[..., 0], x), (slope[..., 0], per_r))
+        return self.scale * energy, self.scale * slope
+
+    def _backbone(self, x: Tensor) -> Tensor:
+        hidden, last = x[..., None], len(self.weights) - 1
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
-            hidden = activation(hidden) if k < last else hidden
+            hidden = self._activation(hidden) if k < last else hidden
         return hidden[..., 0]
 
     def _readout(self, value: Tensor, x: Tensor) -> Tensor:
