@@ -11,16 +11,19 @@ import pytest
 from ase.build import molecule
 from ase.data import covalent_radii
 
-from examples import fake_entry, faulty, written_entry
+from examples import REPO, fake_entry, faulty, written_entry
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.section import SectionInputs
+from pesbench.core.settings import named_files
 from pesbench.core.systems import System
 from pesbench.core.task import Size
 from pesbench.files.rounding import Rounding
 from pesbench.files.stored_tables import read_scores
+from pesbench.files.strict_yaml import read_yaml
+from pesbench.orchestration.config import resolve
 from pesbench.tasks.lj_core import figures
 from pesbench.tasks.lj_core import run as lj_core
 from pesbench.tasks.lj_core.cases import (
@@ -304,6 +307,17 @@ def cell(transform, sampling, rational):
     return {"activation": "relu", "depth": 2, "transform": transform, "scale": "one",
             "sampling": sampling, "rational": rational, "mlp": 4.5,
             "wins": rational < 4.5}  # fmt: skip
+
+
+def test_the_config_asks_all_its_models_about_all_molecules():
+    run = resolve(read_yaml(REPO / "config/architecture.yaml"), REPO)
+    for task in ("lj_core", "approach"):
+        assert set(run.tasks[task].models) == set(run.models)
+        assert len(run.tasks[task].selected) == 29
+    settings = run.tasks["lj_core"].settings
+    # the rule `lj_heads` makes this file
+    assert settings.heads == str(run.results.parent / "weights/lj_core/heads.csv")
+    assert named_files(settings, "score") == [settings.heads]
 
 
 HEADS = {
