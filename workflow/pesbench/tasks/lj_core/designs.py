@@ -90,9 +90,12 @@ def grid(head: str) -> Iterator[Design]:
 
 
 def parts() -> dict[str, Part]:
-    """All jobs by name: a main row each, and the grid by head, activation and depth."""
+    """All jobs by name: a main row each, and the grid by head, activation and depth.
+
+    Those of the MLP stand first, beside which each rational head needs one.
+    """
     found = [Part(f"{MAIN}-{name}", (one,), MAIN_SEEDS) for name, one in main_designs().items()]
-    for head, activation, depth in itertools.product((RATIONAL, MLP), ACTIVATIONS, DEPTHS):
+    for head, activation, depth in itertools.product((MLP, RATIONAL), ACTIVATIONS, DEPTHS):
         chosen = [d for d in grid(head) if (d.activation, d.depth) == (activation, depth)]
         found.append(Part(f"{GRID}-{head}-{activation}-{depth}", tuple(chosen), GRID_SEEDS))
     return {part.name: part for part in found}
