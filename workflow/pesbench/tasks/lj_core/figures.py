@@ -41,7 +41,7 @@ def cores(
         _dimer(left, main, closed)
         _models(right, scores, labels)
         for axes in (left, right):
-            axes.set(xlabel=_X, xlim=(0, None))
+            axes.set(xlabel=_X, xlim=(-0.2, None))  # a reference has 0
             axes.grid(visible=True, axis="x")
     return figure
 
@@ -70,7 +70,7 @@ def _models(axes: Any, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, 
         if points:
             axes.plot(*zip(*points, strict=True), marker, ms=5, color=PALETTE[2 + k], label=said)
     axes.set_yticks(range(len(scores)), [labels[name] for name in scores])
-    axes.set(ylim=(len(scores) - 0.5, -0.5), title="models, below 0.6 covalent sums")
+    axes.set(ylim=(max(len(scores), 1) - 0.5, -0.5), title="models, below 0.6 covalent sums")
     if axes.lines:
         axes.legend(loc="best", frameon=True)
 
