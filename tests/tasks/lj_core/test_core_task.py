@@ -147,6 +147,18 @@ def test_frames_without_a_reference_are_left_out_and_counted():
     assert np.isnan(failed.log10_energy_mae)
 
 
+def test_a_dimer_is_counted_from_the_outermost_frame_that_both_have():
+    case = wall(DIMER)
+    energy = 1e3 / case.scan.coordinate**6
+    told = said(case, energy + 5.0, bad=[0, 1])
+    assert judge_wall(case, said(case, energy), told).log10_energy_mae == pytest.approx(0, abs=1e-9)
+    inner = np.flatnonzero(case.scan.coordinate >= case.covalent_sum)
+    nothing = said(case, energy, bad=inner)
+    assert judge_wall(case, said(case, energy), nothing).status is Status.MASKED
+    failed = replace(nothing, status=Status.NONFINITE)
+    assert judge_wall(case, failed, told).status is Status.NONFINITE
+
+
 def test_a_relaxation_ends_overlapped_below_its_limit():
     case = next(overlaps(ethanol(), ALONE))
     end = said(case, [0.0])

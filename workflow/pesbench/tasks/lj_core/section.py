@@ -224,7 +224,8 @@ def notes(heads: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> tuple
     else:
         found.append("No trained heads are given (`lj_core.heads`); closed forms stand alone.")
     found.append(
-        "Real models: energies relative to the pair 12 Å apart (isolated) or to the model's own "
+        "Real models: energies relative to the outermost frame, 12 Å apart at most, that model and "
+        "reference both have (isolated), or to the model's own "
         "minimum (bonded), in eV, where the pair is closer than 0.6 of the sum of its covalent "
         "radii, against the reference of the scan set. A relaxation ends overlapped where any pair "
         "is below 0.7 of that sum. Intervals are the exact binomial ones of as many trials as "

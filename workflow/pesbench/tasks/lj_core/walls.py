@@ -46,20 +46,35 @@ class Judged:
     closest_ratio: float = float("nan")
 
 
-def zero(case: Case, energy: Array) -> float:
-    """The energy that those of a wall are counted from, eV; NaN where there is none.
+def zeros(case: Case, own: Array, told: Array) -> tuple[float, float]:
+    """The energies of model and reference that those of a wall are counted from, eV.
 
-    That of a dimer is the energy 12 Å apart, that of a bond the lowest one within 0.2 Å of the
-    bond length: the minimum of the whole scan could lie in a hole.
+    Those of a dimer are of the first frame that both have: 12 Å apart, or closer where the
+    reference does not converge on two separated atoms, but not closer than the covalent sum. Those
+    of a bond are the lowest within 0.2 Å of the bond length, each side's own: the minimum of the
+    whole scan could lie in a hole.
 
     Args:
         case: A wall.
-        energy: eV of its frames, NaN where there is none, shape (F,).
+        own: Energies of the model, eV, NaN where there is none, shape (F,).
+        told: Those of the reference, likewise.
+
+    Returns:
+        Of the model and of the reference; NaN where there is none.
     """
     if case.kind == DIMER:
-        return float(energy[0])
-    near = energy[np.abs(case.scan.coordinate - case.distance) <= NEAR_MINIMUM_ANGSTROM]
-    return float(np.nanmin(near)) if np.isfinite(near).any() else float("nan")
+        apart = case.scan.coordinate >= case.covalent_sum
+        both = np.flatnonzero(apart & np.isfinite(own) & np.isfinite(told))
+        if both.size:
+            return float(own[both[0]]), float(told[both[0]])
+        only = told[apart & np.isfinite(told)]
+        return float("nan"), float(only[0]) if only.size else float("nan")
+    near = np.abs(case.scan.coordinate - case.distance) <= NEAR_MINIMUM_ANGSTROM
+    return _lowest(own[near]), _lowest(told[near])
+
+
+def _lowest(energy: Array) -> float:
+    return float(np.nanmin(energy)) if np.isfinite(energy).any() else float("nan")
 
 
 def judge_wall(case: Case, answer: Answer, reference: Answer) -> Judged:
@@ -82,7 +97,7 @@ def judge_wall(case: Case, answer: Answer, reference: Answer) -> Judged:
     )
     known = core & np.isfinite(told)
     masked = int((core & ~known).sum())
-    from_reference, from_own = zero(case, told), zero(case, own)
+    from_own, from_reference = zeros(case, own, told)
     if not np.isfinite(from_reference) or masked > known.sum():
         return Judged(Status.MASKED, "the reference has too few energies", n_masked=masked)
     if not np.isfinite(from_own) or not np.isfinite(own[known]).all():
