@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from pesbench.tasks.lj_core.designs import Design, main_designs
-from pesbench.tasks.lj_core.head_training import HeadTraining, Schedule
+from pesbench.tasks.lj_core.designs import Design, Schedule, main_designs
+from pesbench.tasks.lj_core.head_training import HeadTraining
 
 
 def cpu_s(design: Design, groups: Sequence[Sequence[int]], steps: int, folder: Path) -> float:

@@ -14,6 +14,11 @@ def done_heads(wildcards):
     return [table for table in every if table.is_file()] or every
 
 
+def done_cards(wildcards):
+    """Input: their cards."""
+    return [table.with_suffix(".json") for table in done_heads(wildcards)]
+
+
 rule lj_head:
     output:
         table=LJ_HEADS / "{part}.csv",
@@ -46,7 +51,8 @@ rule lj_trainings:
 # Of the parts that are done: one that failed stops nothing but itself.
 rule lj_heads:
     input:
-        done_heads,
+        parts=done_heads,
+        cards=done_cards,
     output:
         table=LJ_HEADS / "heads.csv",
         card=LJ_HEADS / "heads.json",
@@ -58,7 +64,7 @@ rule lj_heads:
     params:
         **plain("pesbench.tasks.lj_core.head_table"),
     shell:
-        "{params.python:q} -m pesbench lj-heads-table --parts {input:q} --out {output.table:q} 2> {log:q}"
+        "{params.python:q} -m pesbench lj-heads-table --parts {input.parts:q} --out {output.table:q} 2> {log:q}"
 
 
 # --- spectral: its trainings come here -----------------------------------------------------------

@@ -11,42 +11,39 @@ from hypothesis import strategies as st
 
 from pesbench.tasks.lj_core import metrics, potential
 from pesbench.tasks.lj_core.closed_forms import closed_forms, taylor
-from pesbench.tasks.lj_core.judged import judge
+from pesbench.tasks.lj_core.judged import judge_curve
 
-# log10_energy_mae_core of each, calculated before this code was written; 5.0156 is the integral
+# integrals of log10_energy_mae_core over log-uniform r in (0.2, 0.5), calculated apart from this
+# code; the task's specification rounds them, but for "linear in r": its 5.01 is that of a sample
 EXPECTED = {
-    "zero": 7.90,
-    "constant": 6.30,
-    "linear in r": 5.01,
-    "Taylor in u, degree 1": 4.55,
-    "Taylor in u, degree 2": 3.38,
-    "Taylor in u, degree 3": 2.48,
-    "Taylor in u, degree 4": 1.78,
-    "Taylor in u, degree 6": 0.80,
+    "zero": 7.9019,
+    "constant": 6.2974,
+    "linear in r": 5.0156,
+    "Taylor in u, degree 1": 4.5528,
+    "Taylor in u, degree 2": 3.3789,
+    "Taylor in u, degree 3": 2.4847,
+    "Taylor in u, degree 4": 1.7816,
+    "Taylor in u, degree 6": 0.7986,
 }
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_continuation_has_the_error_that_was_calculated(name):
-    found = judge(*closed_forms()[name])
-    assert found["log10_energy_mae_core"] == pytest.approx(EXPECTED[name], abs=0.0061)
-
-
-def test_there_are_no_others():
-    assert list(closed_forms()) == list(EXPECTED)
+    found = judge_curve(*closed_forms()[name])
+    assert found["log10_energy_mae_core"] == pytest.approx(EXPECTED[name], abs=5e-4)
 
 
 def test_zero_has_the_error_of_the_integral():
     # mean over log-uniform r in (0.2, 0.5) of log10(80 r^-12), whose other terms are below 0.002
     expected = math.log10(80) + 12 * (math.log10(5) + math.log10(2)) / 2
-    found = judge(*closed_forms()["zero"])
+    found = judge_curve(*closed_forms()["zero"])
     assert found["log10_energy_mae_core"] == pytest.approx(expected, abs=2e-3)
     assert found["right_sign_share"] == 0
     assert found["monotone"] == 0
 
 
 def test_the_potential_itself_has_no_error():
-    assert judge(potential.energy, potential.slope) == {
+    assert judge_curve(potential.energy, potential.slope) == {
         "log10_energy_mae_core": 0,
         "in_range_mae": 0,
         "right_sign_share": 1,
@@ -56,7 +53,7 @@ def test_the_potential_itself_has_no_error():
 
 
 def test_the_wall_upside_down_has_a_wrong_sign_and_no_error():
-    found = judge(lambda r: -potential.energy(r), lambda r: -potential.slope(r))
+    found = judge_curve(lambda r: -potential.energy(r), lambda r: -potential.slope(r))
     assert found["log10_energy_mae_core"] == 0  # what the share of right signs is for
     assert found["right_sign_share"] == 0
     assert found["monotone"] == 0
@@ -86,7 +83,6 @@ def test_the_grid_is_log_uniform_and_fixed():
     assert len(grid) == 1000
     assert np.diff(np.log(grid)) == pytest.approx(np.log(3) / 1000, rel=1e-9)
     assert grid[0] == pytest.approx(0.2 * 3 ** (0.5 / 1000), rel=1e-14)
-    assert potential.scored_core().max() < 0.5
 
 
 values = st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=20).map(np.array)
@@ -104,8 +100,9 @@ def test_a_value_that_is_no_number_leaves_nothing(wrong):
     one = np.array([1.0, wrong])
     assert math.isnan(metrics.log10_error(one, np.ones(2)))
     assert math.isnan(metrics.right_sign_share(one, np.ones(2)))
-    assert not metrics.is_wall(one)
-    assert math.isnan(judge(lambda r: 0 * r + wrong, lambda r: 0 * r)["in_range_mae"])
+    assert math.isnan(metrics.rises_inwards(one))
+    assert math.isnan(metrics.mean_absolute_error(one, np.ones(2)))
+    assert math.isnan(judge_curve(lambda r: 0 * r + wrong, lambda r: 0 * r)["in_range_mae"])
 
 
 def test_of_no_value_there_is_no_error():

@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from pesbench import cli
 from pesbench.core.errors import UserError
-from pesbench.tasks.lj_core import designs
-from pesbench.tasks.lj_core.designs import Design, grid
-from pesbench.tasks.lj_core.head_summary import cells, spread, summary, wins, wins_by_factor
+from pesbench.tasks.lj_core.designs import Design, Schedule, grid, main_designs, mlp_beside, parts
+from pesbench.tasks.lj_core.head_summary import (
+    HIGHER,
+    LOST,
+    NO_WALL,
+    UNTRAINED,
+    WINS,
+    cells,
+    decisive,
+    error_of_readout,
+    missing,
+    outcomes,
+    reproduced,
+    seeds_of,
+)
 from pesbench.tasks.lj_core.head_table import (
     COLUMNS,
-    GHOSTS,
-    OF_DESIGN,
+    SCORED,
+    Row,
     card_of,
+    heads_of,
     join,
-    read_table,
+    parse,
+    read_heads,
     write_table,
 )
-from pesbench.tasks.lj_core.judged import NUMBERS
 
 SCHEDULE = {"steps": 4, "batch": 8, "learning_rate": 1e-3, "chunk": 2}
+CURVE = {"mlp": {"r": [1.0], "median": [0.0], "least": [None], "largest": [1.0]}}
+MLP, RATIONAL = Design("mlp", "silu"), Design("rational", "relu", transform="abs")
+PART_OF = {one: name for name, part in parts().items() if part.seeds == 3 for one in part.designs}
 
 
-def row(design: Design, seed: int, score: float, part: str = "grid") -> dict:
-    numbers = dict.fromkeys((*NUMBERS, *GHOSTS, "last_loss"), 0.5)
-    return {
-        "part": part, "design": design.name,
-        **{name: getattr(design, name) for name in OF_DESIGN},
-        "seed": seed, "status": "ok" if math.isfinite(score) else "nonfinite", **numbers,
-        "log10_energy_mae_core": score, "steps": 4,
+def row(design: Design, seed: int, score: float, sign: float = 1.0, **more: str) -> Row:
+    numbers = dict.fromkeys(SCORED, 0.5) | {
+        "log10_energy_mae_core": score, "right_sign_share": sign, "monotone": 1.0,
     }  # fmt: skip
+    return Row(more.get("part", PART_OF[design]), design, seed, numbers, 0.25)
 
 
 def written(path, rows, part, curves=None, **card):
@@ -44,33 +58,33 @@ def written(path, rows, part, curves=None, **card):
     return path
 
 
-MLP, RATIONAL = Design("mlp", "silu"), Design("rational", "relu", transform="abs")
-CURVE = {"mlp": {"r": [1.0], "median": [0.0], "least": [None], "largest": [1.0]}}
-
-
-def test_a_part_is_trained_by_its_command_and_joined(tmp_path):
+def test_parts_are_trained_by_their_command_and_joined(tmp_path, monkeypatch):
+    """Those of a main row and of the grid, which hold the same design, in one folder."""
     pytest.importorskip("torch", reason="heads are trained with torch")
-    out = tmp_path / "main-mlp.csv"
-    words = ["lj-heads", "main-mlp", "--smoke", "--seeds", "2", "--work", str(tmp_path / "work")]
-    assert cli.main([*words, "--out", str(out)]) == 0
-    rows = read_table(out)
-    assert [one["seed"] for one in rows] == [1, 2]
-    assert {one["status"] for one in rows} == {"ok"}
+    monkeypatch.chdir(tmp_path)
+    for part in ("main-mlp", "grid-mlp-silu-2"):
+        words = ["lj-heads", part, "--smoke", "--seeds", "2", "--work", "work"]
+        assert cli.main([*words, "--out", f"{part}.csv"]) == 0
+    assert not list((tmp_path / "work").iterdir())  # no checkpoint is left
+    found = read_heads(tmp_path / "main-mlp.csv")
+    assert [one.seed for one in found.rows] == [1, 2]
     # four steps leave it near zero, whose core error is 7.90
-    assert all(6 < one["log10_energy_mae_core"] < 8.5 for one in rows)
-    assert rows[0]["log10_energy_mae_core"] != rows[1]["log10_energy_mae_core"]
-    card = json.loads(card_of(out).read_text())
-    assert card["schedule"]["steps"] == 4
-    assert card["curves"]["mlp"]["r"][0] == pytest.approx(0.2)
-    joined = tmp_path / "heads.csv"
-    assert cli.main(["lj-heads-table", "--parts", str(out), "--out", str(joined)]) == 0
-    assert read_table(joined) == rows
-    told = summary(joined)
-    assert told["main"]["mlp"]["n_ok"] == 2
-    assert told["cells"] == []
-    parts = json.loads(card_of(joined).read_text())["parts"]
-    assert parts["main-mlp"]["seeds"] == 2
-    assert parts["main-mlp"]["provenance"]["git_commit"] == card["provenance"]["git_commit"]
+    scores = [one.numbers["log10_energy_mae_core"] for one in found.rows]
+    assert all(6 < one < 8.5 for one in scores)
+    assert scores[0] != scores[1]
+    assert found.schedule.steps == 4
+    assert found.curves["mlp"]["r"][0] == pytest.approx(0.2)
+    words = ["lj-heads-table", "--parts", "main-mlp.csv", "grid-mlp-silu-2.csv"]
+    assert cli.main([*words, "--out", "heads.csv"]) == 0
+    joined = read_heads(tmp_path / "heads.csv")
+    assert [*joined.rows][:2] == [*found.rows]
+    assert len(joined.rows) == 2 + 2 * 4
+    card = json.loads((tmp_path / "heads.json").read_text())
+    assert card["parts"]["main-mlp"]["seeds"] == 2
+    assert {"main-mlp", "grid-mlp-silu-2"}.isdisjoint(missing(joined))
+    assert len(missing(joined)) == 15
+    # a table is not written over the card of a part
+    assert cli.main([*words[:3], "--out", "main-mlp.txt"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -81,7 +95,7 @@ def test_a_part_is_trained_by_its_command_and_joined(tmp_path):
         (["lj-heads-table", "--parts", "no.csv", "--out", "o.csv"], "no.csv"),
     ],
 )
-def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, capsys, caplog, words, said):
+def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, caplog, words, said):
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == 2
     assert said in caplog.text
@@ -90,86 +104,158 @@ def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, capsys, caplog, word
 
 def test_rows_are_read_as_they_are_written(tmp_path):
     rows = [row(MLP, 1, 4.25), row(RATIONAL, 1, math.nan)]
-    write_table(tmp_path / "a.csv", rows)
-    found = read_table(tmp_path / "a.csv")
+    found = read_heads(written(tmp_path / "a.csv", rows, "a")).rows
     assert found[0] == rows[0]
-    assert math.isnan(found[1]["log10_energy_mae_core"])
-    assert set(found[0]) == set(COLUMNS)
+    assert math.isnan(found[1].numbers["log10_energy_mae_core"])
+    assert (found[0].ok, found[1].ok) == (True, False)
+    header, first, second = (tmp_path / "a.csv").read_text().splitlines()
+    assert header.split(",") == list(COLUMNS)
+    assert ",ok," in first
+    assert ",nonfinite," in second
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("mlp-silu-2-one-min_bias", "mlp-relu-2-one-min_bias"), "`design` is"),
+        (("mlp-silu-2-one-min_bias", "mlp-relu-2-one-min_bias"), "no row of a trained head"),
+        (("mlp-silu-2-one-min_bias,mlp", "mlp-silu-2-one-min_bias,foo"), "contradict its design"),
+        (("grid-mlp-silu-2", "<script>"), "no row of a trained head"),
         ((",4.25,", ",much,"), "no row of a trained head"),
-        (("part,", "port,"), "no column 'part'"),
+        (("part,", "port,"), "no row of a trained head"),
+        (("part,", "pa\0rt,"), "trained head"),
     ],
 )
 def test_a_damaged_table_is_one_line(tmp_path, change, said):
-    path = tmp_path / "a.csv"
-    write_table(path, [row(MLP, 1, 4.25)])
+    path = written(tmp_path / "a.csv", [row(MLP, 1, 4.25)], "a")
     path.write_text(path.read_text().replace(*change))
     with pytest.raises(UserError) as error:
-        read_table(path)
+        read_heads(path)
     assert said in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "card",
+    [
+        [], "x", {}, {"schedule": SCHEDULE}, {"schedule": {"a": 1}, "curves": {}},
+        {"schedule": "x", "curves": {}}, {"schedule": SCHEDULE, "curves": [1]},
+        {"schedule": SCHEDULE, "curves": {"mlp": {}}},
+        {"schedule": SCHEDULE, "curves": {"mlp": CURVE["mlp"] | {"r": [1.0, 2.0]}}},
+        {"schedule": SCHEDULE, "curves": {"mlp": CURVE["mlp"] | {"median": ["<b>"]}}},
+        {"schedule": SCHEDULE | {"steps": "inf"}, "curves": {}},
+    ],
+)  # fmt: skip
+def test_a_card_that_means_harm_is_one_line(tmp_path, card):
+    path = written(tmp_path / "a.csv", [row(MLP, 1, 4.25)], "a")
+    card_of(path).write_text(json.dumps(card))
+    with pytest.raises(UserError) as error:
+        read_heads(path)
+    assert "card of trained heads" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "heads", ["x", 5, [1], {"table": 5}, {"table": "a,b\n1,2", "card": {}}, {"card": None}]
+)
+def test_scores_from_elsewhere_hold_heads_or_are_one_line(heads):
+    scores = {"m": SimpleNamespace(attrs={"heads": heads}), "n": SimpleNamespace(attrs={})}
+    with pytest.raises(UserError, match=r"scores of m, `heads`") as error:
+        heads_of(scores)
+    assert "\n" not in str(error.value)
+
+
+def test_scores_hold_the_heads_that_they_were_made_with(tmp_path):
+    kept = read_heads(written(tmp_path / "a.csv", [row(MLP, 1, 4.25)], "a", CURVE)).kept()
+    scores = {"m": SimpleNamespace(attrs={"heads": json.loads(json.dumps(kept))}),
+              "n": SimpleNamespace(attrs={"heads": {}})}  # fmt: skip
+    found = heads_of(scores)
+    assert found.rows == [row(MLP, 1, 4.25)]
+    assert found.schedule == Schedule(**SCHEDULE)
+    assert found.curves == CURVE
+    assert heads_of({"n": scores["n"]}) is None
+    other = read_heads(written(tmp_path / "b.csv", [row(MLP, 1, 4.5)], "b")).kept()
+    scores["n"].attrs["heads"] = other
+    with pytest.raises(UserError, match="scores of m and n: made with different"):
+        heads_of(scores)
+
+
 def test_parts_must_be_trained_alike_and_given_once(tmp_path):
     one = written(tmp_path / "a.csv", [row(MLP, 1, 4.0)], "grid-mlp-silu-2")
-    other = written(tmp_path / "b.csv", [row(MLP, 1, 4.0)], "b", schedule={"steps": 5})
+    for changed in ({"schedule": SCHEDULE | {"steps": 5}}, {"code": "other"}):
+        other = written(tmp_path / "b.csv", [row(MLP, 1, 4.0)], "b", **changed)
+        with pytest.raises(UserError, match="another schedule or by other code"):
+            join([one, other], tmp_path / "out.csv")
     with pytest.raises(UserError, match="given twice"):
         join([one, one], tmp_path / "out.csv")
-    with pytest.raises(UserError, match="another schedule"):
-        join([one, other], tmp_path / "out.csv")
+    table = one.read_text()
+    with pytest.raises(UserError, match="a seed of a part twice"):
+        parse("here", f"{table}{table.splitlines()[1]}\n", {})
     card_of(other).unlink()
     with pytest.raises(UserError, match=r"b\.json"):
         join([one, other], tmp_path / "out.csv")
 
 
-def test_means_and_deviations_leave_out_what_is_no_number():
-    assert spread([1.0, 3.0, math.nan]) == (2.0, pytest.approx(math.sqrt(2)), 2)
-    mean, deviation, n = spread([math.inf])
-    assert math.isnan(mean)
-    assert math.isnan(deviation)
-    assert n == 0
+def test_means_are_over_seeds_with_numbers_and_these_are_counted():
+    rows = [row(MLP, seed, score) for seed, score in ((1, 1.0), (2, 3.0), (3, math.nan))]
+    (found,) = seeds_of(rows, main=False).values()
+    assert (found.n, found.n_ok, found.n_walls) == (3, 2, 2)
+    assert found.numbers["log10_energy_mae_core"] == (2.0, pytest.approx(math.sqrt(2)))
+    (lost,) = seeds_of([rows[2]], main=False).values()
+    assert lost.n_ok == 0
+    assert math.isnan(lost.core)
+
+
+def the_grid(design: Design) -> float:
+    better = design.transform != "softplus" and design.sampling == "min_bias"
+    return 4.5 if design.head == "mlp" else 1.0 if better else 5.0
 
 
 def test_a_cell_compares_a_rational_head_with_its_own_mlp():
     """The MLP of the same activation, depth, scale and sampling stands beside all transforms."""
-    rows = []
-    for design in (*grid("mlp"), *grid("rational")):
-        for seed in (1, 2, 3):
-            better = design.transform in ("abs", "none") and design.sampling == "min_bias"
-            score = 4.5 if design.head == "mlp" else 1.0 if better else 5.0
-            rows.append(row(design, seed, score + 0.01 * seed))
+    designs = (*grid("mlp"), *grid("rational"))
+    rows = [row(one, seed, the_grid(one) + 0.01 * seed) for one in designs for seed in (1, 2, 3)]
     found = cells(rows)
-    assert len(found) == 96
-    assert wins(found) == (24, 96)
-    by_factor = {(factor, level): (won, of) for factor, level, won, of in wins_by_factor(found)}
-    assert by_factor["sampling", "uniform"] == (0, 48)
-    assert by_factor["transform", "abs"] == (12, 24)
-    assert by_factor["depth", 3] == (12, 48)
-    assert found[0]["mlp"] == pytest.approx(4.52)
+    assert outcomes(found) == {WINS: 36, HIGHER: 60}
+    assert found[0].mlp.core == pytest.approx(4.52)
+    assert found[0].mlp.design == mlp_beside(found[0].design)
+    assert not any(cell.fits_better for cell in found)  # the same in range
+    factor, levels = decisive(found)
+    assert factor == "sampling"
+    assert levels == {"uniform": (0, 48), "min_bias": (36, 48)}
 
 
-def test_a_cell_without_a_number_is_in_no_share():
+def test_a_cell_with_a_wrong_sign_or_a_lost_seed_is_no_win():
     design = Design("rational", "silu", transform="none")
-    rows = [row(MLP, 1, 4.0), row(design, 1, math.nan)]
-    (cell,) = cells(rows)
-    assert cell["wins"] is None
-    assert wins([cell]) == (0, 0)
-    assert cells([row(design, 1, 1.0)]) == []  # no MLP beside it
+    mlp = [row(MLP, seed, 4.0) for seed in (1, 2)]
+
+    def outcome(*rows):
+        return next(cell for cell in cells([*mlp, *rows]) if cell.design == design).outcome
+
+    good = row(design, 1, 1.0)
+    assert outcome(good, row(design, 2, 1.0)) == WINS
+    assert outcome(good, row(design, 2, 1.0, sign=0.0)) == NO_WALL
+    assert outcome(good, row(design, 2, math.nan)) == LOST
+    assert outcome(good, row(design, 2, 9.0)) == HIGHER
+    assert outcome() == UNTRAINED
+    assert len(cells([good])) == 96  # those that are not trained are counted
+    assert outcomes(cells([good])) == {UNTRAINED: 96}
+    assert cells([row(MLP, 1, 4.0, part="main-mlp")]) == []
 
 
-def test_a_summary_tells_main_rows_and_grid(tmp_path):
-    rows = [row(MLP, seed, 4.0 + seed, "main-mlp") for seed in (1, 2, 3)]
-    rows += [row(MLP, 1, 4.0), row(designs.main_designs()["rational"], 1, 1.0)]
-    path = written(tmp_path / "heads.csv", rows, "main-mlp", CURVE)
-    found = summary(path)
-    assert found["main"]["mlp"]["numbers"]["log10_energy_mae_core"] == [6.0, 1.0]
-    assert found["main"]["mlp"]["n_seeds"] == 3
-    assert found["cells"] == []  # the rational one has ReLU, the MLP SiLU
-    assert found["curves"] == CURVE
-    assert json.dumps(found, allow_nan=False)
+def test_what_is_reproduced_is_said_by_design():
+    rows = [row(RATIONAL, 1, 1.0), row(Design("rational", "relu", transform="none"), 1, 3.0),
+            row(MLP, 1, 4.8), row(Design("mlp", "relu"), 1, 4.9)]  # fmt: skip
+    assert reproduced(rows) == {"rational": ([RATIONAL.name], 2), "mlp": ([MLP.name], 2)}
+
+
+def test_the_head_of_a_readout_is_its_main_row_or_cell(tmp_path):
+    rational = main_designs()["rational"]
+    plain = Design("rational", "relu", transform="none")
+    rows = [row(MLP, 1, 4.5, part="main-mlp"), row(rational, 1, 0.7, part="main-rational"),
+            row(plain, 1, 2.5)]  # fmt: skip
+    heads = read_heads(written(tmp_path / "a.csv", rows, "a"))
+    found = {one: error_of_readout(heads, one)
+             for one in ("linear", "rational", "rational_plain", "bounded", "other")}  # fmt: skip
+    assert found == {"linear": 4.5, "rational": 0.7, "rational_plain": 2.5, "bounded": None,
+                     "other": None}  # fmt: skip

@@ -11,11 +11,16 @@ torch = pytest.importorskip("torch", reason="heads are trained with torch")
 
 from pesbench.core.errors import UserError  # noqa: E402
 from pesbench.tasks.lj_core import designs, potential  # noqa: E402
-from pesbench.tasks.lj_core.designs import Design, main_designs, part_of, parts  # noqa: E402
+from pesbench.tasks.lj_core.designs import (  # noqa: E402
+    Design,
+    Schedule,
+    main_designs,
+    part_of,
+    parts,
+)
 from pesbench.tasks.lj_core.head_training import (  # noqa: E402
     CHECKPOINT,
     HeadTraining,
-    Schedule,
     distances,
     losses,
 )
@@ -78,7 +83,7 @@ def test_a_head_that_is_given_the_exponent_can_be_the_wall():
         network.weights[-1].zero_()
         network.biases[-1].zero_()
         network.power.fill_(80 / 0.95**12)
-    r = potential.scored_core()
+    r = potential.core_grid()
     found = network(torch.tensor(r)[None]).detach().numpy()[0]
     assert found == pytest.approx(80 / r**12)
 
@@ -124,8 +129,29 @@ def test_another_training_in_the_folder_is_refused(tmp_path):
     HeadTraining(design, [1], SHORT, tmp_path).run()
     with pytest.raises(UserError, match="a training of other settings"):
         HeadTraining(design, [2], SHORT, tmp_path)
-    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match="damaged"):
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"done": 10**6}, {"done": -3}, {"last": []}, {"last": ["x"]}, {"network": {}}, {"threads": 0}],
+)
+def test_a_checkpoint_from_elsewhere_is_taken_or_refused_in_one_line(tmp_path, spoilt):
+    design, place = Design(designs.MLP, "relu"), tmp_path / CHECKPOINT
+    HeadTraining(design, [1], SHORT, tmp_path).run()
+    torch.save(torch.load(place, weights_only=True) | spoilt, place)
+    with pytest.raises(UserError, match="remove its folder to start anew") as error:
+        HeadTraining(design, [1], SHORT, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_that_is_none_or_holds_code_is_refused(tmp_path):
+    design, place = Design(designs.MLP, "relu"), tmp_path / CHECKPOINT
+    for content in (b"no checkpoint", b""):
+        place.write_bytes(content)
+        with pytest.raises(UserError, match="no checkpoint of a training"):
+            HeadTraining(design, [1], SHORT, tmp_path)
+    torch.save({"wanted": Schedule()}, place)  # an object, which is not unpickled
+    with pytest.raises(UserError, match="no checkpoint of a training"):
         HeadTraining(design, [1], SHORT, tmp_path)
 
 
@@ -154,20 +180,23 @@ def test_distances_are_where_they_should_be():
     assert float(biased.mean()) == pytest.approx(0.95 + 2.05 / 4, abs=0.03)
 
 
-def test_the_loss_of_the_potential_itself_is_zero():
-    class Exact:
+def test_the_loss_has_the_value_of_its_two_terms():
+    class Flat:
         def with_slope(self, r):
-            values = r.numpy()
-            energy, slope = potential.energy(values), potential.slope(values)
-            return torch.tensor(energy), torch.tensor(slope)
+            return 0 * r, 0 * r
 
-    r = torch.linspace(0.95, 3, 20, dtype=torch.float64)[None]
-    assert float(losses(Exact(), r)[0]) == pytest.approx(0, abs=1e-20)
+    r = torch.tensor([[1.0, 2 ** (1 / 6)]], dtype=torch.float64)
+    # V(1) = 0 and V'(1) = −24ε; V = −ε at the minimum
+    expected = (20**2) / 2 + math.log(1 + 480) ** 2 / 2
+    assert float(losses(Flat(), r)[0]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_parts_hold_every_design_once():
-    every = [design.name for part in parts().values() if part.seeds == 3 for design in part.designs]
-    assert len(every) == len(set(every)) == 24 + 96
+    grid = [one.name for part in parts().values() if part.seeds == 3 for one in part.designs]
+    main = [one.name for part in parts().values() if part.seeds == 10 for one in part.designs]
+    assert len(grid) == len(set(grid)) == 24 + 96
+    assert len(main) == len(set(main)) == 5
     assert len(parts()) == 5 + 12
+    assert len({*grid} & {*main}) == 2  # of both, in checkpoints of their own
     with pytest.raises(UserError, match="no part 'main-mpl'"):
         part_of("main-mpl")

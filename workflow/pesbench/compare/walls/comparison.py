@@ -9,6 +9,7 @@ from pesbench.compare.comparison import Comparison, ReportRun
 from pesbench.compare.ladder.cards import read_card
 
 APPROACH = "approach"  # the task whose scores are compared
+LJ_CORE = "lj_core"  # the task whose scores hold the heads on a dimer
 REPULSION = "repulsion"  # the switch that a card must tell
 
 
@@ -27,8 +28,10 @@ class WallsComparison(Comparison):
         return len(_with_switches(run)) > 1
 
     def scores(self, run: ReportRun) -> dict[str, list[str]]:
-        """Scores of these potentials."""
-        return {APPROACH: list(_with_switches(run))}
+        """Scores of these potentials, and those that hold heads on a dimer."""
+        names = _with_switches(run)
+        core = [name for name in names if name in run.ran.get(LJ_CORE, ())]
+        return {APPROACH: list(names)} | ({LJ_CORE: core} if core else {})
 
     def files(self, run: ReportRun) -> list[Path]:
         """Their model cards."""

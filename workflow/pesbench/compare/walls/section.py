@@ -10,11 +10,19 @@ import pandas as pd
 
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.walls.claims import findings
-from pesbench.compare.walls.comparison import COMPARISON
+from pesbench.compare.walls.comparison import COMPARISON, LJ_CORE
 from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, Potential, potentials, removed_pairs
 from pesbench.core.section import Section, Table
 from pesbench.core.text import csv_table, number
+from pesbench.tasks.lj_core.head_summary import error_of_readout
+from pesbench.tasks.lj_core.head_table import TrainedHeads, heads_of
 
+_DIMER = (
+    "“Its head on a dimer” is the core error, by the task `lj_core`, of the head that is nearest "
+    "to a readout; which one that is, is our choice. A rational readout is given 1/r of each pair, "
+    "as a repulsion is. These are few readouts within a family: whether the rank of heads on the "
+    "dimer says anything about holes is not resolved."
+)
 _CHOICES = ("n_basis", "readout", "repulsion", "repulsion_cutoff")
 
 
@@ -26,14 +34,15 @@ def section(inputs: CompareInputs) -> Section:
     """
     every, pairs = potentials(inputs)
     claims = findings(every)
+    heads = heads_of(inputs.tables.get(LJ_CORE, {}))
     return Section(
         title=COMPARISON.title,
         sentence=_sentence(every, len(pairs)),
         tables=[
-            Table("potentials", shown(every)),
+            Table("potentials", shown(every, heads)),
             Table("claims", _shown_claims(claims), title="What is claimed"),
         ],
-        notes=_notes(pairs, removed_pairs(inputs)),
+        notes=[*_notes(pairs, removed_pairs(inputs)), *([_DIMER] if heads else [])],
         files={"walls.csv": csv_table(seeds(every)), "walls_claims.csv": csv_table(claims)},
     )
 
@@ -65,19 +74,27 @@ def seeds(every: Sequence[Potential]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def shown(every: Sequence[Potential]) -> pd.DataFrame:
-    """One row a potential as text, over its seeds."""
-    return pd.DataFrame([_cells(one) for one in every])
+def shown(every: Sequence[Potential], heads: TrainedHeads | None = None) -> pd.DataFrame:
+    """One row a potential as text, over its seeds.
+
+    Args:
+        every: The potentials.
+        heads: Heads that are trained on a dimer, to stand beside readouts.
+    """
+    return pd.DataFrame([_cells(one, heads) for one in every])
 
 
-def _cells(one: Potential) -> dict[str, str]:
+def _cells(one: Potential, heads: TrainedHeads | None) -> dict[str, str]:
     trained = [seed.prefactor for seed in one.seeds if seed.prefactor is not None]
     screening = [seed.screening for seed in one.seeds if seed.screening is not None]
     cutoff = one.choices.get("repulsion_cutoff") if trained else None
+    readout = _said(one.choices.get("readout"))
+    of_dimer = {"its head on a dimer (decades)": number(error_of_readout(heads, readout))}
     return {
         "potential": one.name,
         "basis": _said(one.choices.get("n_basis")),
-        "readout": _said(one.choices.get("readout")),
+        "readout": readout,
+        **(of_dimer if heads else {}),
         "repulsion": _said(one.choices.get("repulsion")),
         "cutoff (Å)": _said(cutoff),
         "prefactor before (eV·Å)": number(one.choices["repulsion_scale"]) if trained else "–",

@@ -45,7 +45,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from pesbench.core.host_memory import keep_freed_memory
     from pesbench.core.paths import check_outputs
-    from pesbench.tasks.lj_core.designs import part_of
+    from pesbench.tasks.lj_core.designs import Schedule, part_of
     from pesbench.tasks.lj_core.head_table import card_of
 
     part = part_of(arguments.part)
@@ -59,7 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
     keep_freed_memory()
     from pesbench.tasks.lj_core.head_parts import train_part
-    from pesbench.tasks.lj_core.head_training import SMOKE, Schedule
+    from pesbench.tasks.lj_core.head_training import SMOKE
 
     train_part(part, SMOKE if arguments.smoke else Schedule(), arguments.work, arguments.out)
 
@@ -68,5 +68,6 @@ def _join(arguments: argparse.Namespace) -> None:
     from pesbench.core.paths import check_outputs
     from pesbench.tasks.lj_core.head_table import card_of, join
 
-    check_outputs({"out": arguments.out, "card": card_of(arguments.out)}, arguments.parts)
+    inputs = [*arguments.parts, *map(card_of, arguments.parts)]
+    check_outputs({"out": arguments.out, "card": card_of(arguments.out)}, inputs)
     join(arguments.parts, arguments.out)

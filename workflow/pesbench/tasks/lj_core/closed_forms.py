@@ -6,14 +6,13 @@ Each knows the potential at 0.95 σ, where the training data end, and continues 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from numpy.polynomial import Polynomial
 
-from pesbench.tasks.lj_core.potential import EPSILON, SIGMA, TRAINED_FROM, Array, energy, slope
+from pesbench.tasks.lj_core.judged import Curve
+from pesbench.tasks.lj_core.potential import EPSILON, SIGMA, TRAINED_FROM, energy, slope
 
 DEGREES = (1, 2, 3, 4, 6)  # of the Taylor polynomials
-Curve = Callable[[Array], Array]
 
 # V as a polynomial in u = 1/r
 _IN_U = Polynomial([0.0] * 6 + [-4 * EPSILON * SIGMA**6] + [0.0] * 5 + [4 * EPSILON * SIGMA**12])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest
@@ -57,6 +58,25 @@ class Design:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How heads are trained: a fixed number of steps of Adam at one rate.
+
+    The published optimiser and its length are not public; these are of our replication.
+
+    Attributes:
+        steps: Steps of Adam.
+        batch: Distances a step, drawn anew each time.
+        learning_rate: Of Adam.
+        chunk: Steps between two checkpoints.
+    """
+
+    steps: int = 4000
+    batch: int = 512
+    learning_rate: float = 1e-3
+    chunk: int = 200
+
+
+@dataclass(frozen=True)
 class Part:
     """What one job trains.
 
@@ -89,6 +109,12 @@ def grid(head: str) -> Iterator[Design]:
         yield Design(head, *values)
 
 
+def mlp_beside(design: Design) -> Design:
+    """The MLP of the grid that is the same as a rational design in all else."""
+    return replace(design, head=MLP, transform="")
+
+
+@functools.cache
 def parts() -> dict[str, Part]:
     """All jobs by name: a main row each, and the grid by head, activation and depth.
 

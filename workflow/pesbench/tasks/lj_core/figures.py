@@ -13,15 +13,15 @@ from pesbench.files.figures import GREY, PALETTE, style
 from pesbench.metrics.board import scored_values
 from pesbench.tasks.lj_core import potential
 from pesbench.tasks.lj_core.cases import BOND, DIMER
-from pesbench.tasks.lj_core.designs import MIN_BIAS, MLP, PUBLISHED, RATIONAL, TRANSFORMS
-from pesbench.tasks.lj_core.head_summary import SCORE
+from pesbench.tasks.lj_core.designs import MIN_BIAS, PUBLISHED, TRANSFORMS, Design
+from pesbench.tasks.lj_core.head_summary import SCORE, Cell, Seeds
 
 _KINDS = ((DIMER, "isolated pairs", "o"), (BOND, "bonded pairs", "s"))
 _X = "error of log₁₀(|E| + 1) in the core (decades)"
 
 
 def cores(
-    main: Mapping[str, Any],
+    main: Mapping[Design, Seeds],
     closed: Mapping[str, float],
     scores: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
@@ -46,17 +46,18 @@ def cores(
     return figure
 
 
-def _dimer(axes: Any, main: Mapping[str, Any], closed: Mapping[str, float]) -> None:
-    for y, (head, one) in enumerate(main.items()):
-        mean, deviation = one["numbers"][SCORE]
-        if mean is not None:
+def _dimer(axes: Any, main: Mapping[Design, Seeds], closed: Mapping[str, float]) -> None:
+    heads = [design.head for design in main]
+    for y, (head, one) in enumerate(zip(heads, main.values(), strict=True)):
+        mean, deviation = one.numbers[SCORE]
+        if np.isfinite(mean):
             axes.errorbar(mean, y, xerr=deviation, fmt="o", ms=5, color=PALETTE[0], capsize=2)
         if head in PUBLISHED:
             axes.errorbar(PUBLISHED[head][0], y + 0.25, xerr=PUBLISHED[head][1], fmt="o", ms=5,
                           mfc="white", color=PALETTE[1], capsize=2)  # fmt: skip
     for y, value in enumerate(closed.values(), start=len(main)):
         axes.plot(value, y, "D", ms=4.5, color=GREY)
-    names = [*main, *closed]
+    names = [*heads, *closed]
     axes.set_yticks(range(len(names)), names)
     axes.set(ylim=(len(names) - 0.5, -0.5), title="Lennard-Jones dimer, 0.2 to 0.5 σ")
 
@@ -98,20 +99,31 @@ def walls(curves: Mapping[str, Mapping[str, Sequence[float | None]]],
     return figure
 
 
-def cells(found: Sequence[Mapping[str, Any]]) -> Figure:
+def cells(grid: Sequence[Cell]) -> Figure:
     """The rational head against the MLP, a point a cell, coloured by the latent transform."""
-    known = [cell for cell in found if cell[RATIONAL] is not None and cell[MLP] is not None]
+    points = {
+        cell.design: (cell.mlp.core, cell.rational.core, cell.rational.n_walls < cell.rational.n)
+        for cell in grid
+        if cell.mlp and cell.rational
+    }
     with style():
         figure = Figure(figsize=(4.8, 4.4), layout="constrained")
         axes = figure.subplots()
         for colour, transform in zip(PALETTE, TRANSFORMS, strict=False):
-            some = [cell for cell in known if cell["transform"] == transform]
             for filled in (True, False):
-                chosen = [cell for cell in some if (cell["sampling"] == MIN_BIAS) is filled]
-                axes.plot([cell[MLP] for cell in chosen], [cell[RATIONAL] for cell in chosen], "o",
-                          ms=4.5, color=colour, mfc=colour if filled else "white",
+                some = [
+                    point
+                    for design, point in points.items()
+                    if design.transform == transform and (design.sampling == MIN_BIAS) is filled
+                ]
+                axes.plot([x for x, _, _ in some], [y for _, y, _ in some], "o", ms=4.5,
+                          color=colour, mfc=colour if filled else "white",
                           label=f"z: {transform}" if filled else None)  # fmt: skip
-        top = 1.05 * max([8.0, *(max(cell[RATIONAL], cell[MLP]) for cell in known)])
+        crossed = [(x, y) for x, y, no_wall in points.values() if no_wall]
+        axes.plot([x for x, _ in crossed], [y for _, y in crossed], "x", ms=7, color="black",
+                  mew=0.8, label="no wall")  # fmt: skip
+        known = [value for x, y, _ in points.values() for value in (x, y) if np.isfinite(value)]
+        top = 1.05 * max([8.0, *known])
         axes.plot([0, top], [0, top], color=GREY, lw=0.8)
         axes.set(xlabel="MLP, core error (decades)", ylabel="rational head, core error (decades)",
                  xlim=(0, top), ylim=(0, top))  # fmt: skip

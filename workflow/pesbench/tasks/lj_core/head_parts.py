@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from pesbench.files import provenance
 from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.tasks.lj_core import ghost, potential
-from pesbench.tasks.lj_core.designs import MAIN, Part
-from pesbench.tasks.lj_core.head_table import COLUMNS, card_of, write_table
-from pesbench.tasks.lj_core.head_training import HeadTraining, Schedule
+from pesbench.tasks.lj_core.designs import MAIN, Part, Schedule
+from pesbench.tasks.lj_core.head_summary import SCORE
+from pesbench.tasks.lj_core.head_table import CURVE, Row, card_of, write_table
+from pesbench.tasks.lj_core.head_training import HeadTraining
 from pesbench.tasks.lj_core.heads import Heads
-from pesbench.tasks.lj_core.judged import judge
+from pesbench.tasks.lj_core.judged import judge, places
 from pesbench.tasks.lj_core.potential import Array
 
 CURVE_POINTS = 60
@@ -34,21 +36,22 @@ def train_part(part: Part, schedule: Schedule, work: Path, out: Path) -> None:
     Args:
         part: What is trained.
         schedule: How.
-        work: Folder of checkpoints, one a design; a training found there is continued.
+        work: Folder of checkpoints, in which the part has its own; a training found there is
+            continued. The checkpoints go when the table is written.
         out: CSV to write; the card is JSON under the same name.
 
     Raises:
         UserError: `work` holds a training of other settings.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     curves = {}
     for design in part.designs:
         logger.info("%s: %d seeds", design.name, part.seeds)
         seeds = range(1, part.seeds + 1)
-        training = HeadTraining(design, seeds, schedule, work / design.name)
+        training = HeadTraining(design, seeds, schedule, work / part.name / design.name)
         network = training.run()
-        rows += rows_of(network, part, schedule, training.last)
-        scored = [row["log10_energy_mae_core"] for row in rows[-part.seeds :]]
+        rows += rows_of(network, part, training.last)
+        scored = [row.numbers[SCORE] for row in rows[-part.seeds :]]
         logger.info("%s: core error %s", design.name, ", ".join(number(one, 2) for one in scored))
         if part.name.startswith(MAIN):
             curves[design.head] = curve_of(network)
@@ -65,84 +68,43 @@ def train_part(part: Part, schedule: Schedule, work: Path, out: Path) -> None:
             "provenance": provenance.collect(),
         },
     )
+    shutil.rmtree(work / part.name)
 
 
-class _Seed:
-    """One seed of a network as functions of distances, which NumPy knows."""
-
-    def __init__(self, network: Heads, seed: int) -> None:
-        self.network, self.seed = network, seed
-
-    def both(self, r: Array) -> tuple[Array, Array]:
-        every = torch.as_tensor(r, dtype=torch.float64).expand(len(self.network.seeds), -1)
-        energy, slope = self.network.with_slope(every.contiguous())
-        return energy[self.seed].numpy(), slope[self.seed].numpy()
-
-    def energy(self, r: Array) -> Array:
-        return self.both(r)[0]
-
-    def slope(self, r: Array) -> Array:
-        return self.both(r)[1]
-
-
-def rows_of(
-    network: Heads, part: Part, schedule: Schedule, last: Sequence[float]
-) -> list[dict[str, Any]]:
-    """The rows of a trained design, one a seed, with the columns of `head_table`.
+def rows_of(network: Heads, part: Part, last: Sequence[float]) -> list[Row]:
+    """The rows of a trained design, one a seed.
 
     Args:
         network: All seeds.
         part: What it belongs to.
-        schedule: How it was trained.
         last: Loss of the last step of each seed.
     """
-    ends = ended_overlapped(network)
-    rows = []
-    for k, seed in enumerate(network.seeds):
-        one = _Seed(network, k)
-        judged = judge(one.energy, one.slope)
-        ok = all(math.isfinite(value) for value in judged.values())
-        rows.append(
-            {
-                "part": part.name,
-                "design": network.design.name,
-                **asdict(network.design),
-                "seed": seed,
-                "status": "ok" if ok else "nonfinite",
-                **judged,
-                **{name: ghost.overlapped_share(found[k]) for name, found in ends.items()},
-                "last_loss": last[k],
-                "steps": schedule.steps,
-            }
-        )
-    assert all(set(row) == set(COLUMNS) for row in rows)
-    return rows
-
-
-def ended_overlapped(network: Heads) -> dict[str, Array]:
-    """Ends of both optimisers from the 200 starts in all seeds at once, shape (S, 200) each."""
 
     def slope(r: Array) -> Array:
         return network.with_slope(torch.as_tensor(r))[1].numpy()
 
-    first = np.tile(ghost.starts(), (len(network.seeds), 1))
-    return {
-        "overlapped_bfgs": ghost.bfgs(slope, first),
-        "overlapped_fire": ghost.fire(slope, first),
-    }
+    # all seeds at once, shape (S, 200), and (S, R)
+    first, judged_at = (np.tile(r, (len(network.seeds), 1)) for r in (ghost.starts(), places()))
+    ends = {name: run(slope, first) for name, run in ghost.OPTIMISERS.items()}
+    energies = network(torch.as_tensor(judged_at)).numpy()
+    curves = zip(energies, slope(judged_at), strict=True)
+    rows = []
+    for k, curve in enumerate(curves):
+        shares = {name: ghost.overlapped_share(found[k]) for name, found in ends.items()}
+        numbers = judge(*curve) | shares
+        rows.append(Row(part.name, network.design, network.seeds[k], numbers, last[k]))
+    return rows
 
 
 def curve_of(network: Heads) -> dict[str, list[float | None]]:
     """Energies of a main row from 0.2 to 1.5 σ: median, least and largest over the seeds."""
     r = np.geomspace(potential.CORE_FROM, 1.5, CURVE_POINTS)
     energy = network(torch.as_tensor(np.tile(r, (len(network.seeds), 1)))).numpy()
-    found = {
-        "r": r,
-        "median": np.median(energy, axis=0),
-        "least": energy.min(axis=0),
-        "largest": energy.max(axis=0),
-    }
+    energy = np.where(np.isfinite(energy), energy, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where no seed has a number
+        values = [r, *(f(energy, axis=0) for f in (np.nanmedian, np.nanmin, np.nanmax))]
     return {
-        name: [float(one) if math.isfinite(one) else None for one in values]
-        for name, values in found.items()
+        name: [float(one) if math.isfinite(one) else None for one in some]
+        for name, some in zip(CURVE, values, strict=True)
     }

@@ -3,107 +3,187 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from pesbench.tasks.lj_core.designs import MAIN, MLP, RATIONAL
-from pesbench.tasks.lj_core.head_table import (
-    GHOSTS,
-    OF_DESIGN,
-    Row,
-    read_card,
-    read_table,
+from pesbench.tasks.lj_core.designs import (
+    MAIN,
+    MLP,
+    PUBLISHED,
+    RATIONAL,
+    Design,
+    grid,
+    mlp_beside,
+    parts,
 )
-from pesbench.tasks.lj_core.judged import NUMBERS
+from pesbench.tasks.lj_core.head_table import SCORED, Row, TrainedHeads
 
-SCORE = "log10_energy_mae_core"
+SCORE, IN_RANGE = "log10_energy_mae_core", "in_range_mae"
 FACTORS = ("activation", "depth", "transform", "scale", "sampling")
+# outcomes of a cell of the grid
+WINS, NO_WALL, HIGHER, LOST, UNTRAINED = "wins", "lower, no wall", "higher", "lost", "not trained"
 
 
-def summary(path: Path) -> dict[str, Any]:
-    """What the section tells of a table and its card, as JSON has it.
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of a design.
 
-    Returns:
-        `main`: of each head its design, the number of seeds and of those with numbers, and of each
-        number `[mean, standard deviation]`, None where there is none. `cells` as `cells` gives
-        them. `curves` and `schedule` of the card.
-
-    Raises:
-        UserError: table or card is missing or damaged.
+    Attributes:
+        design: What was trained.
+        n: Their number.
+        n_ok: Those whose values are all numbers.
+        n_walls: Those of them that are a wall, see `Row.is_wall`.
+        numbers: Mean and standard deviation (of the sample) of each of `SCORED` over those with
+            numbers; NaN where there is none.
     """
-    rows, card = read_table(path), read_card(path)
-    main = {}
-    for design, some in by_design(rows, main=True).items():
-        numbers = {name: spread([row[name] for row in some]) for name in (*NUMBERS, *GHOSTS)}
-        main[some[0]["head"]] = {
-            "design": design,
-            "n_seeds": len(some),
-            "n_ok": sum(row["status"] == "ok" for row in some),
-            "numbers": {
-                name: [_plain(mean), _plain(sd)] for name, (mean, sd, _) in numbers.items()
-            },
-        }
-    found = [{name: _plain(value) for name, value in cell.items()} for cell in cells(rows)]
-    return {"main": main, "cells": found, "curves": card["curves"], "schedule": card["schedule"]}
+
+    design: Design
+    n: int
+    n_ok: int
+    n_walls: int
+    numbers: Mapping[str, tuple[float, float]]
+
+    @property
+    def core(self) -> float:
+        """Mean core error, in decades."""
+        return self.numbers[SCORE][0]
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+@dataclass(frozen=True)
+class Cell:
+    """A rational head of the grid beside the MLP that is the same in all else.
+
+    Attributes:
+        design: Of the rational head.
+        rational: Its seeds; None if it is not trained.
+        mlp: Likewise.
+    """
+
+    design: Design
+    rational: Seeds | None
+    mlp: Seeds | None
+
+    @property
+    def outcome(self) -> str:
+        """`wins`, where the rational head has the lower core error and each of its seeds is a wall.
+
+        A lower error without that is `lower, no wall`: the error ignores the sign, so that a wall
+        upside down has none. A seed without numbers, of either, leaves the cell `lost`.
+        """
+        one, other = self.rational, self.mlp
+        if one is None or other is None:
+            return UNTRAINED
+        if one.n_ok < one.n or other.n_ok < other.n:
+            return LOST
+        if one.core >= other.core:
+            return HIGHER
+        return WINS if one.n_walls == one.n else NO_WALL
+
+    @property
+    def fits_better(self) -> bool:
+        """Whether the error of the rational head is lower in the range of the training, too."""
+        both = (self.rational, self.mlp)
+        one, other = (side.numbers[IN_RANGE][0] if side else math.nan for side in both)
+        return one < other
 
 
-def spread(values: Sequence[float]) -> tuple[float, float, int]:
-    """Mean, standard deviation (of the sample) and number of the values that are numbers."""
-    known = np.array([one for one in values if math.isfinite(one)])
-    if not known.size:
-        return math.nan, math.nan, 0
-    return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else math.nan, known.size
-
-
-def by_design(rows: Iterable[Row], *, main: bool) -> dict[str, list[Row]]:
-    """Rows of the main rows, or of the grid, by design."""
-    found: dict[str, list[Row]] = {}
+def seeds_of(rows: Iterable[Row], *, main: bool) -> dict[Design, Seeds]:
+    """The seeds of each design of the main rows, or of the grid."""
+    found: dict[Design, list[Row]] = {}
     for row in rows:
-        if row["part"].startswith(MAIN) is main:
-            found.setdefault(row["design"], []).append(row)
-    return found
+        if row.part.startswith(MAIN) is main:
+            found.setdefault(row.design, []).append(row)
+    return {design: _seeds(design, some) for design, some in found.items()}
 
 
-def cells(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The grid, cell by cell: a rational head beside the MLP that is the same in all else.
+def _seeds(design: Design, rows: Sequence[Row]) -> Seeds:
+    ok = [row for row in rows if row.ok]
+    numbers = {name: spread([row.numbers[name] for row in ok]) for name in SCORED}
+    return Seeds(design, len(rows), len(ok), sum(row.is_wall for row in ok), numbers)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (of the sample); NaN where there are too few values."""
+    if not values:
+        return math.nan, math.nan
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def cells(rows: Iterable[Row]) -> list[Cell]:
+    """All cells of the grid, trained or not; none if no design of it is trained."""
+    found = seeds_of(rows, main=False)
+    every = grid(RATIONAL) if found else ()
+    return [Cell(one, found.get(one), found.get(mlp_beside(one))) for one in every]
+
+
+def outcomes(some: Iterable[Cell]) -> Counter[str]:
+    """How many cells have each outcome."""
+    return Counter(cell.outcome for cell in some)
+
+
+def decisive(every: Sequence[Cell]) -> tuple[str, dict[str, tuple[int, int]]]:
+    """The factor on which the share of cells that the rational head wins depends most.
 
     Returns:
-        Of each rational design with an MLP of the same activation, depth, scale and sampling: the
-        values of these, `transform`, the mean score of both heads over their seeds, and `wins`,
-        whether that of the rational one is lower; None where one of them has no score.
+        The factor, and cells won and cells decided by its levels.
     """
-    grid = by_design(rows, main=False).values()
-    means = {tuple(some[0][k] for k in OF_DESIGN): spread([r[SCORE] for r in some])[0]
-             for some in grid}  # fmt: skip
-    found = []
-    for key, mean in means.items():
-        one = dict(zip(OF_DESIGN, key, strict=True))
-        other = means.get((MLP, one["activation"], one["depth"], "", one["scale"], one["sampling"]))
-        if one["head"] != RATIONAL or other is None:
-            continue
-        known = math.isfinite(mean) and math.isfinite(other)
-        del one["head"]
-        found.append(one | {RATIONAL: mean, MLP: other, "wins": mean < other if known else None})
+    shares = {
+        factor: {
+            str(level): _won([cell for cell in every if getattr(cell.design, factor) == level])
+            for level in dict.fromkeys(getattr(cell.design, factor) for cell in every)
+        }
+        for factor in FACTORS
+    }
+
+    def width(factor: str) -> float:
+        known = [won / of for won, of in shares[factor].values() if of]
+        return max(known) - min(known) if known else 0.0
+
+    most = max(FACTORS, key=width)
+    return most, shares[most]
+
+
+def _won(some: Sequence[Cell]) -> tuple[int, int]:
+    found = outcomes(some)
+    return found[WINS], found[WINS] + found[NO_WALL] + found[HIGHER]
+
+
+def reproduced(rows: Iterable[Row]) -> dict[str, tuple[list[str], int]]:
+    """The designs of the grid whose mean is within the published mean and standard deviation.
+
+    Returns:
+        Names of these designs and the number of all that have a mean, by head.
+    """
+    found = {}
+    known = [one for one in seeds_of(rows, main=False).values() if one.n_ok]
+    for head, (mean, deviation) in PUBLISHED.items():
+        some = [one for one in known if one.design.head == head]
+        near = [one.design.name for one in some if abs(one.core - mean) <= deviation]
+        found[head] = near, len(some)
     return found
 
 
-def wins(found: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    """In how many cells the rational head wins, and of how many with two scores."""
-    known = [cell["wins"] for cell in found if cell["wins"] is not None]
-    return sum(known), len(known)
+def missing(heads: TrainedHeads) -> list[str]:
+    """Names of the parts that the table lacks."""
+    there = {row.part for row in heads.rows}
+    return [name for name in parts() if name not in there]
 
 
-def wins_by_factor(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any, int, int]]:
-    """Factor, level, cells that the rational head wins, and cells with two scores."""
-    return [
-        (factor, level, *wins([cell for cell in found if cell[factor] == level]))
-        for factor in FACTORS
-        for level in sorted({cell[factor] for cell in found}, key=str)
-    ]
+def error_of_readout(heads: TrainedHeads, readout: str) -> float | None:
+    """Core error on the dimer of the main row that a readout of the testbed is nearest to.
+
+    That of a rational head with a plain latent is the cell of the grid whose latent is `none`.
+
+    Returns:
+        Decades; None if the readout has no such head, or it is not trained.
+    """
+    if readout == "rational_plain":
+        found, wanted = seeds_of(heads.rows, main=False), Design(RATIONAL, "relu", transform="none")
+        near = [one for one in found.values() if one.design == wanted]
+    else:
+        head = {"linear": MLP, "bounded": "bounded", "rational": RATIONAL}.get(readout)
+        near = [s for s in seeds_of(heads.rows, main=True).values() if s.design.head == head]
+    return near[0].core if near and near[0].n_ok else None

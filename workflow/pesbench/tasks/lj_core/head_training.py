@@ -19,39 +19,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pesbench.core.errors import UserError
+from pesbench.core.errors import FileError, UserError, reading
 from pesbench.core.progress import track
 from pesbench.files.atomic import atomic_path
 from pesbench.files.fingerprint import stage_fingerprint
-from pesbench.tasks.lj_core import designs
-from pesbench.tasks.lj_core.designs import Design
+from pesbench.tasks.lj_core import designs, potential
+from pesbench.tasks.lj_core.designs import Design, Schedule
 from pesbench.tasks.lj_core.heads import Heads, generator_of
-from pesbench.tasks.lj_core.potential import EPSILON, SIGMA, TRAINED_FROM, TRAINED_TO
+from pesbench.tasks.lj_core.potential import TRAINED_FROM, TRAINED_TO
 
 CHECKPOINT = "checkpoint.pt"
-logger = logging.getLogger("pesbench")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How heads are trained: a fixed number of steps of Adam at one rate.
-
-    The published optimiser and its length are not public; these are of our replication.
-
-    Attributes:
-        steps: Steps of Adam.
-        batch: Distances a step, drawn anew each time.
-        learning_rate: Of Adam.
-        chunk: Steps between two checkpoints.
-    """
-
-    steps: int = 4000
-    batch: int = 512
-    learning_rate: float = 1e-3
-    chunk: int = 200
-
-
+_ANEW = "remove its folder to start anew"
 SMOKE = Schedule(steps=4, batch=8, chunk=2)
+logger = logging.getLogger("pesbench")
 
 
 def distances(design: Design, seed: int, chunk: int, shape: tuple[int, int]) -> Tensor:
@@ -69,12 +49,9 @@ def losses(network: Heads, r: Tensor) -> Tensor:
         network: Heads of S seeds.
         r: Distances, shape (S, R).
     """
-    sixth = (SIGMA / r) ** 6
-    energy = 4 * EPSILON * (sixth**2 - sixth)
-    slope = 4 * EPSILON * (6 * sixth - 12 * sixth**2) / r
     own, own_slope = network.with_slope(r)
-    of_slope = torch.log1p(own_slope.abs()) - torch.log1p(slope.abs())
-    return ((own - energy) ** 2).mean(1) + (of_slope**2).mean(1)
+    of_slope = torch.log1p(own_slope.abs()) - torch.log1p(potential.slope(r).abs())
+    return ((own - potential.energy(r)) ** 2).mean(1) + (of_slope**2).mean(1)
 
 
 @dataclass
@@ -99,6 +76,7 @@ class HeadTraining:
     def __post_init__(self) -> None:
         self.network = Heads(self.design, self.seeds)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=self.schedule.learning_rate)
+        self.chunks = math.ceil(self.schedule.steps / self.schedule.chunk)
         self.done = 0  # chunks
         self.last = [math.nan] * len(self.seeds)  # loss of the last step of each seed
         self._resume()
@@ -109,8 +87,8 @@ class HeadTraining:
         A seed whose loss is no number keeps its weights of then, which are none either; the others
         go on.
         """
-        chunks = math.ceil(self.schedule.steps / self.schedule.chunk)
-        for chunk in track(range(self.done, chunks), chunks - self.done, "chunks of steps"):
+        left = range(self.done, self.chunks)
+        for chunk in track(left, len(left), "chunks of steps"):
             self._train(chunk)
             self.done = chunk + 1
             self._save()
@@ -149,26 +127,30 @@ class HeadTraining:
         place = self.folder / CHECKPOINT
         if not place.is_file():
             return
-        try:  # the folder may have come from elsewhere: only tensors and plain values are read
+        with reading(place, "no checkpoint of a training", _ANEW):
+            # the folder may have come from elsewhere: only tensors and plain values are read
             stored = torch.load(place, weights_only=True)
-            same = stored["wanted"] == self._wanted()
-            if stored["code"] != stage_fingerprint(__name__):
-                logger.info("%s: begun with other code; starts anew", self.design.name)
-                return
-            if same:
-                self.network.load_state_dict(stored["network"])
-                self.optimiser.load_state_dict(stored["optimiser"])
-                self.done, self.last = int(stored["done"]), list(stored["last"])
-                if stored["threads"] != torch.get_num_threads():  # they decide rounding
-                    logger.info("continuing with %d threads, as it was begun", stored["threads"])
-                    torch.set_num_threads(stored["threads"])
-        except Exception as error:
-            raise UserError(
-                f"{place}: damaged ({type(error).__name__}); remove its folder to start anew"
-            ) from error
+            same, code = stored["wanted"] == self._wanted(), stored["code"]
+        if code != stage_fingerprint(__name__):
+            logger.info("%s: begun with other code; starts anew", self.design.name)
+            return
         if not same:
             raise UserError(
                 f"{place}: a training of other settings; restore them to continue it, or remove "
                 "the folder to start anew"
             )
+        with reading(place, "no checkpoint of a training", _ANEW):
+            self.network.load_state_dict(stored["network"])
+            self.optimiser.load_state_dict(stored["optimiser"])
+            self.done, self.last = int(stored["done"]), list(map(float, stored["last"]))
+            threads = int(stored["threads"])
+        if not (
+            0 < self.done <= self.chunks
+            and len(self.last) == len(self.seeds)
+            and 0 < threads <= 4096
+        ):
+            raise FileError(place, f"holds {self.done} of {self.chunks} chunks", _ANEW)
+        if threads != torch.get_num_threads():  # they decide rounding
+            logger.info("continuing with %d threads, as it was begun", threads)
+            torch.set_num_threads(threads)
         logger.info("%s: continuing after %d chunks", self.design.name, self.done)

@@ -18,15 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pesbench.models.families.testbed.rational import first_coefficients, quotient
 from pesbench.tasks.lj_core import designs
 from pesbench.tasks.lj_core.designs import Design
 from pesbench.tasks.lj_core.potential import EPSILON, TRAINED_FROM
 
 WIDTH = 128
-DEGREE = 3  # of the numerator of the rational head
-LEAST_LEADING = 0.1  # of its leading coefficient
-LEAST_DENOMINATOR = 1e-4
-COEFFICIENT_SPREAD = 0.01  # standard deviation of its coefficients at the start
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -85,13 +82,8 @@ class Heads(nn.Module):
         )
         one = torch.ones(len(self.seeds), 1, dtype=torch.float64)
         if design.head == designs.RATIONAL:
-            normal = [
-                torch.randn(DEGREE + 3, generator=g, dtype=torch.float64) * COEFFICIENT_SPREAD
-                for g in draws
-            ]
-            start = torch.stack(normal)
-            start[:, DEGREE + 1] = 1.0  # b₀
-            self.coefficients = nn.Parameter(start)  # a₀ to a₃, b₀, b₁
+            start = torch.stack([first_coefficients(g) for g in draws])
+            self.coefficients = nn.Parameter(start.double())  # shape (S, 6)
         elif design.head == designs.POWER:
             self.power = nn.Parameter(one.clone())
         elif design.head == designs.BOUNDED:
@@ -136,7 +128,8 @@ class Heads(nn.Module):
     def _readout(self, value: Tensor, x: Tensor) -> Tensor:
         head = self.design.head
         if head == designs.RATIONAL:
-            return self._rational(latent(self.design.transform, value, x))
+            z = latent(self.design.transform, value, x)
+            return quotient(self.coefficients[..., None].unbind(1), z)
         if head == designs.POWER:
             return value + self.power * x**12
         if head == designs.LOG_ENERGY:
@@ -144,13 +137,3 @@ class Heads(nn.Module):
         if head == designs.BOUNDED:
             return self.factor.abs() * functional.silu(value) + self.shift
         return value
-
-    def _rational(self, z: Tensor) -> Tensor:
-        """P(z)/Q(z): P of degree 3 with a positive leading coefficient, Q always positive."""
-        a = self.coefficients[..., None]
-        leading = functional.softplus(a[:, DEGREE]) + LEAST_LEADING
-        above = leading
-        for k in reversed(range(DEGREE)):
-            above = above * z + a[:, k]
-        below = functional.softplus(a[:, DEGREE + 1] + a[:, DEGREE + 2] * z) + LEAST_DENOMINATOR
-        return above / below

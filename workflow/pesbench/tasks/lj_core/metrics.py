@@ -40,16 +40,18 @@ def right_sign_share(predicted: Array, true: Array) -> float:
     return float((np.sign(predicted) == np.sign(true)).mean())
 
 
-def is_wall(energies: Array) -> bool:
-    """Whether the energy rises at each step inwards.
+def rises_inwards(energies: Array) -> float:
+    """1 where the energy rises at each step inwards, else 0.
 
     Args:
         energies: In the order of ascending distances, shape (R,).
+
+    Returns:
+        NaN where a value is not finite.
     """
-    with np.errstate(invalid="ignore"):  # of two that are infinite
-        return bool((np.diff(energies) < 0).all())  # false for NaN
+    return float((np.diff(energies) < 0).all()) if np.isfinite(energies).all() else float("nan")
 
 
 def mean_absolute_error(predicted: Array, true: Array) -> float:
     """Mean absolute error, in the unit of the values; NaN where a value is not finite."""
-    return float(np.abs(predicted - true).mean())
+    return float(np.abs(predicted - true).mean()) if np.isfinite(predicted).all() else float("nan")

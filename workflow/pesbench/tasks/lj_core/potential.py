@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +23,16 @@ RANGE_POINTS = 400  # of the grids that are not of the core
 _GRID = Path(__file__).with_name("core_grid.csv")
 
 Array = NDArray[np.float64]
+Values = TypeVar("Values", bound=Any)  # arrays, or tensors of torch
 
 
-def energy(r: Array) -> Array:
+def energy(r: Values) -> Values:
     """V(r) = 4ε[(σ/r)¹² − (σ/r)⁶], in the shape of `r`."""
     sixth = (SIGMA / r) ** 6
     return 4 * EPSILON * (sixth**2 - sixth)
 
 
-def slope(r: Array) -> Array:
+def slope(r: Values) -> Values:
     """dV/dr, in the shape of `r`."""
     sixth = (SIGMA / r) ** 6
     return 4 * EPSILON * (6 * sixth - 12 * sixth**2) / r
@@ -48,12 +50,6 @@ def core_grid() -> Array:
         UserError: the file is missing or no such table.
     """
     return np.array([float(cells["r"]) for _, cells in read_rows(_GRID, ["r"])])
-
-
-def scored_core() -> Array:
-    """The distances of the stored grid below 0.5 σ, over which the published metric is a mean."""
-    grid = core_grid()
-    return grid[grid < SCORED_TO]
 
 
 def trained_range() -> Array:

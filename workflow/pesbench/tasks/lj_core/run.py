@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from pesbench.core.interface import ModelInfo, Status
+from pesbench.core.interface import Batch, ModelInfo, Result, Status
 from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
 from pesbench.core.systems import System
@@ -35,7 +35,8 @@ from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.lj_core.cases import DIMER, OVERLAP, Case, cases
+from pesbench.tasks.approach.run import answerable
+from pesbench.tasks.lj_core.cases import ISOLATED, OVERLAP, Case, cases
 from pesbench.tasks.lj_core.settings import CoreSettings
 from pesbench.tasks.lj_core.stored import Answer, from_arrays, to_arrays, write_answers
 
@@ -66,7 +67,7 @@ def run(job: RunJob) -> None:
     checkpoint = molecules_checkpoint(replace(job, settings=settings), systems, of_set[1], __name__)
     with PatientWorker(
         entry,
-        system_of={one.id: one.scan.system for one in asked if one.kind != DIMER},
+        system_of={one.id: one.scan.system for one in asked if one.kind not in ISOLATED},
         scan_set=job.scan_set,
         device=job.device,
         threads=job.threads,
@@ -77,7 +78,9 @@ def run(job: RunJob) -> None:
         info = under_way.run()
         answers = list(_stored(checkpoint))
         answered = {one.case for one in answers if one.status is Status.OK}
-        known = {one.scan.system for one in asked if one.id in answered and one.kind != DIMER}
+        known = {
+            one.scan.system for one in asked if one.id in answered and one.kind not in ISOLATED
+        }
         measured = measured_precision(
             under_way.evaluator, info, [one for one in systems if one.id in known]
         )
@@ -146,11 +149,7 @@ class _Run:
     def _unit(self, unit: Sequence[Case], info: ModelInfo) -> list[Answer]:
         if unit[0].kind == OVERLAP:
             return self._relaxed(unit, info)
-        # a model that takes no spin has one surface, which is asked
-        scans = [
-            replace(one.scan, spin=1) if one.kind == DIMER and not info.spins else one.scan
-            for one in unit
-        ]
+        scans = [answerable(one.scan, info) if one.kind in ISOLATED else one.scan for one in unit]
         return [
             Answer(one.scan_id, one.energy, one.frame_status, _NO_GEOMETRY, one.status, one.message)
             for one in evaluate_scans(self.evaluator, scans)
@@ -159,9 +158,17 @@ class _Run:
     def _relaxed(self, unit: Sequence[Case], info: ModelInfo) -> list[Answer]:
         reasons = {one.id: why_unsupported(one.start, info) for one in unit}
         asked = [one for one in unit if not reasons[one.id]]
+        failed: dict[str, Status] = {}  # a relaxation that is cut short is `ok` to `relax`
+
+        def evaluate(batch: Batch) -> Result:
+            result = self.evaluator.evaluate(batch)
+            said = zip(batch.labels, result.status, strict=True)
+            failed.update({name: one for (name, _), one in said if one is not Status.OK})
+            return result
+
         ends = relax(
             [one.start for one in asked],
-            self.evaluator.evaluate,
+            evaluate,
             max_steps=self.settings.relax_steps,
             fmax=self.settings.relax_fmax,
         )
@@ -169,9 +176,9 @@ class _Run:
             one.id: Answer(
                 one.id,
                 np.array([end.energy]),
-                np.array([end.status.code], dtype=np.int8),
+                np.array([failed.get(one.id, end.status).code], dtype=np.int8),
                 end.positions,
-                end.status,
+                failed.get(one.id, end.status),
                 end.message,
                 end.converged,
                 end.steps,

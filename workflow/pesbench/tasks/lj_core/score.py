@@ -16,33 +16,26 @@ from pesbench.files.integrity import check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.files.split import read_split
-from pesbench.tasks.lj_core.cases import DIMER, OVERLAP, Case, cases, elements
-from pesbench.tasks.lj_core.head_summary import summary
+from pesbench.tasks.lj_core.cases import ATOM, DIMER, ISOLATED, OVERLAP, Case, atoms_of, cases
+from pesbench.tasks.lj_core.head_table import read_heads
 from pesbench.tasks.lj_core.settings import CoreSettings
 from pesbench.tasks.lj_core.stored import Answer, Answers
 from pesbench.tasks.lj_core.task import TASK
-from pesbench.tasks.lj_core.walls import judge_overlap, judge_wall
+from pesbench.tasks.lj_core.walls import Judged, judge_atom, judge_overlap, judge_wall
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def case_row(
-    model: str, case: Case, answer: Answer, reference: Answer | None, seen: str
-) -> dict[str, Any]:
+def case_row(model: str, case: Case, answer: Answer, judged: Judged, seen: str) -> dict[str, Any]:
     """The row of a case; metrics are NaN where it has none."""
-    if case.kind == OVERLAP:
-        judged = judge_overlap(case, answer)
-    else:
-        assert reference is not None
-        judged = judge_wall(case, answer, reference)
     i, j = case.scan.atoms
     return {
         "model": model,
         "case": case.id,
         "kind": case.kind,
-        "system": "" if case.kind == DIMER else case.scan.system,
-        "elements": elements(case),
+        "system": "" if case.kind in ISOLATED else case.scan.system,
+        "elements": case.scan.bond,
         "atom_i": i,
         "atom_j": j,
         "ratio": case.ratio,
@@ -57,8 +50,8 @@ def case_row(
 def score(job: ScoreJob) -> pd.DataFrame:
     """Score a model's overlapped atoms, one row a case.
 
-    Isolated pairs are of no molecule, and are scored whichever molecules are selected. The trained
-    heads of the settings are summed up in the attributes of the table.
+    Isolated atoms and pairs are of no molecule, and are scored whichever molecules are selected.
+    The trained heads of the settings are kept in the attributes of the table.
 
     Args:
         job: `files` are of the model, `reference` of the scan set's method.
@@ -72,14 +65,12 @@ def score(job: ScoreJob) -> pd.DataFrame:
 
     if not job.reference:
         raise UserError("lj_core: the answers of the reference are missing; give --reference")
-    heads = summary(Path(job.settings.heads)) if job.settings.heads else {}
+    heads = read_heads(Path(job.settings.heads)).kept() if job.settings.heads else {}
     with ScanSet(job.scan_set) as scan_set:
         sha256 = scan_set.sha256
         systems = {system.id: system for system in scan_set_systems(scan_set)}
     split = read_split(job.split) if job.split else {}
-    rows: dict[str, dict[str, Any]] = {}
-    planned: set[str] = set()
-    held: set[str] = set()
+    planned: dict[str, Case] = {}
     made_from, settings = [], []
     with ExitStack() as stack:
         own, references = (
@@ -88,31 +79,30 @@ def score(job: ScoreJob) -> pd.DataFrame:
         )
         for one in (*own, *references):
             check_scan_set(one.path, one.scan_set_sha256, job.scan_set, sha256)
-        told = {case: one for one in references for case in one.cases}
         for one in own:
             if job.entry is not None:
                 check_owner(one.path, one.attributes, job.entry.name, job.entry.deciding())
             made_from.append(provenance.summary(one.attributes, "pesbench.tasks.lj_core.run"))
             settings.append(settings_of(one))
-            every = planned_cases(one, systems, settings[-1])
-            planned |= {case.id for case in every}
-            here = set(one.cases)
-            if twice := sorted(held & here):
-                raise UserError(f"{one.path}: case {twice[0]!r} is in another file, too")
-            held |= here
-            for case in every:
-                of_molecule = case.kind != DIMER
-                if case.id in here and (not of_molecule or job.selects(case.scan.system)):
-                    seen = split.get(case.scan.system, "") if of_molecule else ""
-                    reference = _reference(told, case, one.path)
-                    rows[case.id] = case_row(one.model, case, _answer(one, case), reference, seen)
-    if lost := sorted(planned - held):  # a merge leaves each case in one of the files
-        raise UserError(
-            f"{job.files[0]}: lacks case {lost[0]!r}; make it again with the rule `run`"
-        )
-    if all(row["kind"] == DIMER for row in rows.values()):
-        raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
-    frame = pd.DataFrame([rows[name] for name in sorted(rows)], columns=list(TASK.columns))
+            planned |= {case.id: case for case in planned_cases(one, systems, settings[-1])}
+        said, told = Said(own), Said(references)
+        if lost := sorted(planned.keys() - said.holding):  # a merge leaves each in one of the files
+            raise UserError(
+                f"{job.files[0]}: lacks case {lost[0]!r}; make it again with the rule `run`"
+            )
+        chosen = [
+            case for _, case in sorted(planned.items())
+            if case.kind in ISOLATED or job.selects(case.scan.system)
+        ]  # fmt: skip
+        if all(case.kind in ISOLATED for case in chosen):
+            raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
+        rows = []
+        for case in chosen:
+            seen = "" if case.kind in ISOLATED else split.get(case.scan.system, "")
+            answer = said.answer(case)
+            judged = _judged(case, answer, said, told, planned)
+            rows.append(case_row(said.holding[case.id].model, case, answer, judged, seen))
+    frame = pd.DataFrame(rows, columns=list(TASK.columns))
     frame.attrs = {
         "scan_set_sha256": sha256,
         "settings": TASK.comparable([asdict(one) for one in settings])[0],
@@ -120,6 +110,53 @@ def score(job: ScoreJob) -> pd.DataFrame:
         "heads": heads,
     }
     return frame
+
+
+def _judged(
+    case: Case, answer: Answer, said: Said, told: Said, planned: Mapping[str, Case]
+) -> Judged:
+    if case.kind == OVERLAP:
+        return judge_overlap(case, answer)
+    if case.kind == ATOM:
+        return judge_atom(answer)
+    atoms = [planned[name] for name in atoms_of(case)] if case.kind == DIMER else []
+    both = [(said.answer(atom), told.answer(atom)) for atom in atoms]
+    return judge_wall(case, answer, told.answer(case), both)
+
+
+class Said:
+    """What the files of one model say.
+
+    Attributes:
+        holding: The file that holds each case.
+    """
+
+    def __init__(self, files: Sequence[Answers]) -> None:
+        """Look at the cases of all files.
+
+        Raises:
+            UserError: a case is in two of them.
+        """
+        self.paths = [str(one.path) for one in files]
+        self.holding: dict[str, Answers] = {}
+        for one in files:
+            if twice := sorted(self.holding.keys() & set(one.cases)):
+                raise UserError(f"{one.path}: case {twice[0]!r} is in another file, too")
+            self.holding |= dict.fromkeys(one.cases, one)
+
+    def answer(self, case: Case) -> Answer:
+        """The answer about a case.
+
+        Raises:
+            UserError: no file holds it, or one that is not what it should be.
+        """
+        if case.id not in self.holding:
+            raise UserError(
+                f"{', '.join(self.paths)}: says nothing of {case.id!r}; make model and reference "
+                "with the same `--systems` and settings"
+            )
+        atoms = case.scan.n_atoms if case.kind == OVERLAP else 0
+        return self.holding[case.id].answer(case.id, (case.scan.n_frames, atoms))
 
 
 def settings_of(opened: Answers) -> CoreSettings:
@@ -150,19 +187,3 @@ def planned_cases(
             "rule `run`"
         )
     return cases([systems[name] for name in opened.systems], settings)
-
-
-def _answer(opened: Answers, case: Case) -> Answer:
-    atoms = case.scan.n_atoms if case.kind == OVERLAP else 0
-    return opened.answer(case.id, (case.scan.n_frames, atoms))
-
-
-def _reference(told: Mapping[str, Answers], case: Case, path: Path) -> Answer | None:
-    if case.kind == OVERLAP:
-        return None
-    if case.id not in told:
-        raise UserError(
-            f"{path}: the reference says nothing of {case.id!r}; make both with the same "
-            "`--systems` and settings"
-        )
-    return _answer(told[case.id], case)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -21,10 +21,31 @@ from pesbench.tasks.lj_core.designs import (
     POWER,
     PUBLISHED,
     RATIONAL,
+    SAMPLINGS,
+    TRANSFORMS,
+    Design,
 )
 from pesbench.tasks.lj_core.ghost import ended_overlapped
-from pesbench.tasks.lj_core.head_summary import FACTORS, SCORE, wins, wins_by_factor
-from pesbench.tasks.lj_core.judged import judge
+from pesbench.tasks.lj_core.head_summary import (
+    FACTORS,
+    HIGHER,
+    IN_RANGE,
+    LOST,
+    NO_WALL,
+    SCORE,
+    UNTRAINED,
+    WINS,
+    Cell,
+    Seeds,
+    cells,
+    decisive,
+    missing,
+    outcomes,
+    reproduced,
+    seeds_of,
+)
+from pesbench.tasks.lj_core.head_table import TrainedHeads, heads_of
+from pesbench.tasks.lj_core.judged import judge_curve
 from pesbench.tasks.lj_core.task import TASK
 
 NAMES = {
@@ -36,7 +57,7 @@ NAMES = {
 }
 COLUMNS = {
     SCORE: "core error (decades)",
-    "in_range_mae": "error in range (ε = 20)",
+    IN_RANGE: "error in range (ε = 20)",
     "right_sign_share": "right sign",
     "monotone": "monotone",
     "log10_force_mae_core": "force error in the core (decades)",
@@ -48,17 +69,21 @@ _PUBLISHED, _README = "published, core error", "tasks/lj_core/README.md"
 
 
 def section(inputs: SectionInputs) -> Section:
-    """The section; rows of other roles than `model` state their role."""
+    """The section; rows of other roles than `model` state their role.
+
+    Raises:
+        UserError: scores hold heads that are none.
+    """
     labels = {
         name: name if (role := inputs.facts[name].role) == "model" else f"{name} ({role})"
         for name in inputs.scores
     }
-    told = (frame.attrs.get("heads") for frame in inputs.scores.values())
-    heads: Mapping[str, Any] = next((one for one in told if one), {})
-    main, cells = heads.get("main", {}), heads.get("cells", [])
+    heads = heads_of(inputs.scores)
+    main = seeds_of(heads.rows, main=True) if heads else {}
+    grid = cells(heads.rows) if heads else []
     tables = [Table("heads", heads_table(main), "Continuations of the Lennard-Jones wall")]
-    if cells:
-        tables.append(Table("grid", grid_table(cells), "In which cells the rational head wins"))
+    if grid:
+        tables.append(Table("grid", grid_table(grid), "In which cells the rational head wins"))
     rows = pd.DataFrame([{"model": labels[name], **model_cells(frame)}
                          for name, frame in inputs.scores.items()])  # fmt: skip
     tables.append(Table("models", rows, "Real models", models=list(inputs.scores)))
@@ -68,25 +93,26 @@ def section(inputs: SectionInputs) -> Section:
                 "Error of log₁₀(|E| + 1) in the core, in decades, a row a continuation of the "
                 "Lennard-Jones wall (left; bars are standard deviations over seeds, open circles "
                 "the published values) and a row a model (right; against the reference of the scan "
-                "set, means over isolated and over bonded pairs)."),
+                "set, means over isolated and over bonded pairs). The error ignores the sign."),
     ]  # fmt: skip
-    if heads.get("curves"):
+    if heads and heads.curves:
         drawings.append(
-            Drawing("walls", figures.walls(heads["curves"], NAMES),
+            Drawing("walls", figures.walls(heads.curves, NAMES),
                     "Energies of the trained heads from 0.2 to 1.5 σ, on an axis that is "
                     "logarithmic beyond 1: median over the seeds, and the range of all. Training "
                     "data begin at 0.95 σ.")
         )  # fmt: skip
-    if cells:
+    if grid:
         drawings.append(
-            Drawing("cells", figures.cells(cells),
+            Drawing("cells", figures.cells(grid),
                     "Core error of the rational head against that of the MLP with the same "
                     "activation, depth, scale and sampling, a point a cell of the grid, mean over "
-                    "three seeds; below the diagonal the rational head wins.")
+                    "the seeds. Below the diagonal the rational head has the lower error; a cross "
+                    "marks a cell in which not every seed of it is a wall.")
         )  # fmt: skip
     return Section(
         title=TASK.title,
-        sentence=sentence(main, cells, {name: inputs.scores[name] for name in models}),
+        sentence=sentence(main, grid, {name: inputs.scores[name] for name in models}),
         tables=tables,
         figures=drawings,
         notes=notes(heads, inputs.scores),
@@ -96,52 +122,75 @@ def section(inputs: SectionInputs) -> Section:
 
 def closed_errors() -> dict[str, float]:
     """Core error of each closed form."""
-    return {name: judge(*curves)[SCORE] for name, curves in closed_forms().items()}
+    return {name: judge_curve(*curves)[SCORE] for name, curves in closed_forms().items()}
 
 
-def _value(name: str, mean: float | None, deviation: float | None = None) -> str:
-    if mean is None:
+def _value(name: str, mean: float, deviation: float = math.nan) -> str:
+    if not math.isfinite(mean):
         return "n/a"
-    said = f"{mean:.2f}" if name in SHARES or name == SCORE else number(mean)
-    if deviation is None:
+    fixed = name in SHARES or name == SCORE
+    said = f"{mean:.2f}" if fixed else number(mean)
+    if not math.isfinite(deviation):
         return said
-    return f"{said} ± {deviation:.2f}" if name in (*SHARES, SCORE) else (
-        f"{said} ± {number(deviation, 2)}"
-    )  # fmt: skip
+    return f"{said} ± {deviation:.2f}" if fixed else f"{said} ± {number(deviation, 2)}"
 
 
-def heads_table(main: Mapping[str, Any]) -> pd.DataFrame:
-    """Trained heads with their spread over seeds, then the closed forms."""
+def heads_table(main: Mapping[Design, Seeds]) -> pd.DataFrame:
+    """Trained heads with their standard deviation over seeds, then the closed forms."""
     rows = []
-    for head, one in main.items():
-        values = {title: _value(name, *one["numbers"][name]) for name, title in COLUMNS.items()}
-        mean, deviation = PUBLISHED.get(head, (None, None))
-        published = "–" if mean is None else f"{mean:.2f} ± {deviation:.2f}"
-        rows.append({"continuation": NAMES[head], "seeds": f"{one['n_ok']} / {one['n_seeds']}",
+    for design, one in main.items():
+        values = {title: _value(name, *one.numbers[name]) for name, title in COLUMNS.items()}
+        mean, deviation = PUBLISHED.get(design.head, (math.nan, math.nan))
+        published = f"{mean:.2f} ± {deviation:.2f}" if design.head in PUBLISHED else "–"
+        rows.append({"continuation": NAMES[design.head], "seeds": f"{one.n_ok} / {one.n}",
                      **values, _PUBLISHED: published})  # fmt: skip
     for name, (energy, slope) in closed_forms().items():
-        found = judge(energy, slope) | ended_overlapped(slope)
+        found = judge_curve(energy, slope) | ended_overlapped(slope)
+        found[IN_RANGE] = math.nan  # they go on inwards alone
         values = {title: _value(key, found[key]) for key, title in COLUMNS.items()}
         rows.append({"continuation": name, "seeds": "–", **values, _PUBLISHED: "–"})
     return pd.DataFrame(rows)
 
 
-def grid_table(cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Wins of the rational head by each level of each factor of the grid."""
-    rows = []
-    for factor, level, won, of in [("all", "", *wins(cells)), *wins_by_factor(cells)]:
-        chosen = [cell for cell in cells if factor == "all" or cell[factor] == level]
-        means = {
-            f"{NAMES[head]}, core error": _range([cell[head] for cell in chosen])
-            for head in (RATIONAL, MLP)
+def grid_table(grid: Sequence[Cell]) -> pd.DataFrame:
+    """Outcomes of the cells by each level of each factor, and by transform and sampling."""
+    groups = [("all", "", list(grid))]
+    for factor in FACTORS:
+        levels = dict.fromkeys(getattr(cell.design, factor) for cell in grid)
+        groups += [
+            (factor, str(level), [one for one in grid if getattr(one.design, factor) == level])
+            for level in levels
+        ]
+    groups += [
+        ("transform, sampling", f"{transform}, {sampling}",
+         [one for one in grid
+          if (one.design.transform, one.design.sampling) == (transform, sampling)])
+        for transform in TRANSFORMS for sampling in SAMPLINGS
+    ]  # fmt: skip
+    return pd.DataFrame(
+        [{"factor": factor, "level": level, **_told(some)} for factor, level, some in groups]
+    )
+
+
+def _told(some: Sequence[Cell]) -> dict[str, str]:
+    found = outcomes(some)
+    told = {"cells": str(len(some)), "rational head wins": str(found[WINS])}
+    told |= {one: str(found[one]) for one in (NO_WALL, HIGHER)}
+    told |= {"lost or not trained": str(found[LOST] + found[UNTRAINED])}
+    for head, sides in ((RATIONAL, [one.rational for one in some]),
+                        (MLP, [one.mlp for one in some])):  # fmt: skip
+        known = list({one.design: one for one in sides if one}.values())
+        told |= {
+            f"{NAMES[head]}, core error": _range([one.core for one in known]),
+            f"{NAMES[head]}, error in range": _range([one.numbers[IN_RANGE][0] for one in known]),
+            f"{NAMES[head]}, seeds that are walls": f"{sum(one.n_walls for one in known)} of "
+            f"{sum(one.n for one in known)}",
         }
-        rows.append({"factor": factor, "level": str(level), "rational head wins": f"{won} of {of}",
-                     **means})  # fmt: skip
-    return pd.DataFrame(rows)
+    return told
 
 
-def _range(values: Sequence[float | None]) -> str:
-    known = sorted(one for one in values if one is not None)
+def _range(values: Sequence[float]) -> str:
+    known = sorted(one for one in values if math.isfinite(one))
     if not known:
         return "n/a"
     return f"{known[0]:.2f} to {known[-1]:.2f}, median {known[len(known) // 2]:.2f}"
@@ -149,87 +198,87 @@ def _range(values: Sequence[float | None]) -> str:
 
 def model_cells(frame: pd.DataFrame) -> dict[str, str]:
     """The row of a model: core errors of isolated and bonded pairs, and the relaxations."""
-    cells = {}
+    told = {}
     for kind, said in ((DIMER, "isolated"), (BOND, "bonded")):
         some = frame[frame["kind"] == kind]
         errors, signs = (
             scored_values(some, name) for name in ("log10_energy_mae", "right_sign_share")
         )
-        cells |= {
+        told |= {
             f"{said}: scored / planned": f"{len(errors)} / {len(some)}",
             f"{said}: core error (decades)": number(errors.mean()) if len(errors) else "n/a",
             f"{said}: right sign": f"{signs.mean():.2f}" if len(signs) else "n/a",
         }
     starts = frame[frame["kind"] == OVERLAP]
-    return cells | {
+    return told | {
         "ends overlapped": share(starts, "overlapped").text,
         "did not converge": str(int((~starts["relaxed"].astype(bool)).sum())),
-        "not scored": str(int((starts["status"] != "ok").sum())),
+        "failed or not asked": str(int((starts["status"] != "ok").sum())),
     }
 
 
 def sentence(
-    main: Mapping[str, Any],
-    cells: Sequence[Mapping[str, Any]],
-    scores: Mapping[str, pd.DataFrame],
+    main: Mapping[Design, Seeds], grid: Sequence[Cell], scores: Mapping[str, pd.DataFrame]
 ) -> str:
     """What the heads do on the dimer, how often the rational one wins, and what models do.
 
     Args:
         main: Main rows of the trained heads.
-        cells: Cells of the grid.
+        grid: Cells of the grid.
         scores: Scores of those whose role is `model`.
     """
     said = []
-    both = [main[head]["numbers"][SCORE] for head in (RATIONAL, MLP) if head in main]
-    if len(both) == 2 and all(mean is not None for mean, _ in both):
-        rational, mlp = (_value(SCORE, *one) for one in both)
-        said.append(
-            f"Inwards of its data the rational head errs by {rational} decades, the MLP by {mlp}"
+    by_head = {design.head: one for design, one in main.items() if one.n_ok}
+    if RATIONAL in by_head and MLP in by_head:
+        rational, mlp = (
+            f"{_value(SCORE, *one.numbers[SCORE])} decades in {one.n_ok} of {one.n} seeds (mean "
+            f"and standard deviation; {number(one.numbers[IN_RANGE][0])} in range)"
+            for one in (by_head[RATIONAL], by_head[MLP])
         )
-    if cells:
-        won, of = wins(cells)
-        said.append(f"the rational head wins in {won} of {of} cells of the grid")
-    shares = {
-        name: share(one[one["kind"] == OVERLAP], "overlapped") for name, one in scores.items()
-    }
-    known = [one for one in shares.values() if one.n]
-    if known:
-        free = sum(one.passed == 0 for one in known)
         said.append(
-            f"with {free} of {len(known)} models no relaxation of overlapped atoms ends overlapped"
+            f"At distances below its data the rational head errs by {rational}, the MLP by {mlp}"
         )
-    found = "; ".join(said) or "no head is trained, and no model has a scored relaxation"
-    return f"{found[0].upper()}{found[1:]}."
+    if grid:
+        won = [cell for cell in grid if cell.outcome == WINS]
+        found = outcomes(grid)
+        said.append(
+            f"the rational head has the lower error and is a wall in {len(won)} of {len(grid)} "
+            f"cells of the grid, in {sum(cell.fits_better for cell in won)} of these with the "
+            f"better fit in range; in {found[NO_WALL]} the error is lower and it is no wall, and "
+            f"{found[LOST] + found[UNTRAINED]} are lost or not trained"
+        )
+    starts = {name: one[one["kind"] == OVERLAP] for name, one in scores.items()}
+    asked = {name: one[one["status"] != "unsupported"] for name, one in starts.items()}
+    whole = [one for one in asked.values() if len(one) and (one["status"] == "ok").all()]
+    if any(map(len, asked.values())):
+        free = sum(share(one, "overlapped").passed == 0 for one in whole)
+        said.append(
+            f"of {len(asked)} models {len(whole)} relax from all overlapped starts without a "
+            f"failure, and with {free} of these none ends overlapped"
+        )
+    told = "; ".join(said) or "no head is trained, and no model has a relaxation"
+    return f"{told[0].upper()}{told[1:]}."
 
 
-def notes(heads: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+def notes(heads: TrainedHeads | None, scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     """Notes on how to read the section: definitions, what is reproduced, failures."""
     found = [
         "The dimer is V = 4ε[(σ/r)¹² − (σ/r)⁶] with ε = 20, known at r ≥ 0.95 σ. The core error is "
         "the mean of |log₁₀(|V̂| + 1) − log₁₀(|V| + 1)| over a stored grid, log-uniform in r from "
         "0.2 to 0.5 σ; it ignores the sign, so that the share of right signs (0.2 to 0.6 σ) and "
-        "whether the energy rises inwards at each step stand beside it. “Ends overlapped” is the "
-        "share of 200 starts from 0.2 to 0.6 σ that end below 0.8 σ. The published values name no "
-        "activation of the row, no optimiser and no number of epochs; the main rows take the "
-        "defaults of the published package, and z = x + softplus(MLP(x)) as our choice "
-        f"({_README})."
+        "whether the energy rises inwards at each step stand beside it; a seed with both is a "
+        "wall. “Ends overlapped” is the share of 200 starts from 0.2 to 0.6 σ that end below 0.8 σ."
     ]
-    if schedule := heads.get("schedule"):
-        found.append(
-            f"Heads: {schedule['steps']} steps of Adam at {schedule['learning_rate']:g}, "
-            f"{schedule['batch']} distances a step, float64. Factors of the grid: "
-            f"{', '.join(FACTORS)}."
-        )
-    else:
-        found.append("No trained heads are given (`lj_core.heads`); closed forms stand alone.")
+    found += head_notes(heads) if heads else [
+        "No trained heads are given (`lj_core.heads`); closed forms stand alone."
+    ]  # fmt: skip
     found.append(
-        "Real models: energies relative to the outermost frame, 12 Å apart at most, that model and "
-        "reference both have (isolated), or to the model's own "
+        "Real models: energies relative to the two atoms alone (isolated), or to the model's own "
         "minimum (bonded), in eV, where the pair is closer than 0.6 of the sum of its covalent "
-        "radii, against the reference of the scan set. A relaxation ends overlapped where any pair "
-        "is below 0.7 of that sum. Intervals are the exact binomial ones of as many trials as "
-        "there are molecules."
+        "radii, against the reference of the scan set. The means are over the pairs that each "
+        "model knows. A relaxation ends overlapped where any pair is below 0.7 of that sum; one "
+        "that the model fails on has no end. Intervals are the exact binomial ones of as many "
+        "trials as there are molecules."
     )
     for name, frame in scores.items():
         lost = frame[~frame["status"].isin(["ok", "unsupported", "masked"])]
@@ -239,3 +288,34 @@ def notes(heads: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> tuple
             found.append(f"{name}: {len(lost)} of {len(frame)} cases failed; for example "
                          f"{first['case']}: {said}.")  # fmt: skip
     return tuple(found)
+
+
+def head_notes(heads: TrainedHeads) -> list[str]:
+    """How the heads were trained, what is reproduced, and what the ranking depends on."""
+    schedule = heads.schedule
+    found = [
+        f"Heads: {schedule.steps} steps of Adam at {schedule.learning_rate:g}, {schedule.batch} "
+        "distances a step, float64. The published values name no activation of their rows, no "
+        "optimiser and no number of epochs: the definition of the error is reproduced, the "
+        "training is not. The main rows take the defaults of the published package, and "
+        f"z = x + softplus(MLP(x)) as our choice ({_README})."
+    ]
+    for head, (near, of) in reproduced(heads.rows).items():
+        if of:
+            mean, deviation = PUBLISHED[head]
+            found.append(
+                f"Published for the {NAMES[head]}: {mean:.2f} ± {deviation:.2f}. Means of "
+                f"{len(near)} of {of} designs of the grid are within"
+                f"{': ' if near else ''}{', '.join(near)}."
+            )
+    if grid := cells(heads.rows):
+        factor, levels = decisive(grid)
+        told = ", ".join(f"{level} {won} of {of}" for level, (won, of) in levels.items())
+        found.append(
+            f"The ranking depends most on {factor} (cells that the rational head wins, of those "
+            f"that are decided): {told}. {len(grid)} cells share {len(grid) // len(TRANSFORMS)} "
+            "MLPs and have few seeds each: they are no independent trials."
+        )
+    if lacking := missing(heads):
+        found.append(f"Not trained: {', '.join(lacking)}.")
+    return found

@@ -128,9 +128,12 @@ class Answers(Reader):
                 self.model = str(self.attributes["model"])
                 self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
                 self.settings: dict[str, Any] = dict(json.loads(self.attributes["settings"]))
-                self.systems = sorted(map(str, json.loads(self.attributes["systems"])))
+                told = json.loads(self.attributes["systems"])
             except (KeyError, TypeError, ValueError) as error:
                 raise FileError(path, "an attribute is missing or damaged", cure) from error
+            if not (told and isinstance(told, list) and all(isinstance(s, str) for s in told)):
+                raise FileError(path, "`@systems` names no molecules", cure)
+            self.systems = sorted(told)
 
     def outcome(self, case: str) -> tuple[str, dict[str, NDArray[np.float64]]]:
         """Status of a case, and its numbers, which a merge compares."""
@@ -154,7 +157,7 @@ class Answers(Reader):
             case,
             file.array(group, "energy", np.float64, (shape[0],), values="any"),
             file.array(group, "frame_status", np.int8, (shape[0],)),
-            file.array(group, "positions", np.float64, (shape[1], 3), values="any"),
+            file.array(group, "positions", np.float64, (shape[1], 3)),
             self.status(group),
             file.attribute(group, "message", str),
         )

@@ -24,10 +24,8 @@ class RepulsiveCore(Task):
     settings = CoreSettings
     metrics = (
         Metric("log10_energy_mae", "core error", "decades", "lower", needs_energy=True,
-               on_board=True,
                help="Mean error of log₁₀(|E|/eV + 1) below 0.6 of the covalent sum."),
         Metric("right_sign_share", "right sign in the core", "", "higher", needs_energy=True,
-               on_board=True,
                help="Share of the frames there whose energy has the sign of the reference's."),
         Metric("overlapped", "ends overlapped", "", "lower", on_board=True,
                help="1 where a relaxation from overlapped atoms ends with a pair below 0.7 of its "
@@ -77,7 +75,7 @@ class RepulsiveCore(Task):
     def phases(self, size: Size, settings: CoreSettings) -> tuple[Phase, ...]:
         """Every frame of every bond, of a molecule with as many as atoms, and the relaxations.
 
-        The isolated pairs, 2925 frames of two atoms once a model, are not counted.
+        The isolated atoms and pairs, 2889 frames once a model, are not counted.
         """
         starts = settings.bonds * len(settings.overlaps)
         walls = Phase(copies=size.atoms * FRAMES_OF_BOND, along_scan=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,58 +47,44 @@ class Judged:
     closest_ratio: float = float("nan")
 
 
-def zeros(case: Case, own: Array, told: Array) -> tuple[float, float]:
-    """The energies of model and reference that those of a wall are counted from, eV.
-
-    Those of a dimer are of the first frame that both have: 12 Å apart, or closer where the
-    reference does not converge on two separated atoms, but not closer than the covalent sum. Those
-    of a bond are the lowest within 0.2 Å of the bond length, each side's own: the minimum of the
-    whole scan could lie in a hole.
-
-    Args:
-        case: A wall.
-        own: Energies of the model, eV, NaN where there is none, shape (F,).
-        told: Those of the reference, likewise.
-
-    Returns:
-        Of the model and of the reference; NaN where there is none.
-    """
-    if case.kind == DIMER:
-        apart = case.scan.coordinate >= case.covalent_sum
-        both = np.flatnonzero(apart & np.isfinite(own) & np.isfinite(told))
-        if both.size:
-            return float(own[both[0]]), float(told[both[0]])
-        only = told[apart & np.isfinite(told)]
-        return float("nan"), float(only[0]) if only.size else float("nan")
-    near = np.abs(case.scan.coordinate - case.distance) <= NEAR_MINIMUM_ANGSTROM
-    return _lowest(own[near]), _lowest(told[near])
-
-
-def _lowest(energy: Array) -> float:
-    return float(np.nanmin(energy)) if np.isfinite(energy).any() else float("nan")
-
-
-def judge_wall(case: Case, answer: Answer, reference: Answer) -> Judged:
+def judge_wall(
+    case: Case, answer: Answer, reference: Answer, atoms: Sequence[tuple[Answer, Answer]] = ()
+) -> Judged:
     """The error of a model in the core of a pair: where it is closer than 0.6 covalent sums.
 
-    A frame on which the reference has no energy is left out. The first that the model has none of
-    decides the status of the wall, which has no number then.
+    Energies of an isolated pair are counted from those of its two atoms alone, those of a bond from
+    the lowest within 0.2 Å of the bond length, each side's own: the minimum of the whole scan could
+    lie in a hole. A frame on which the reference has no energy is left out. The first that the
+    model has none of decides the status of the wall, which has no number then.
 
     Args:
         case: A wall.
         answer: Of the model.
         reference: Of the scan set's method.
+        atoms: Of an isolated pair the answers of both about each of the two atoms.
     """
     if answer.status in (Status.UNSUPPORTED, Status.CRASHED, Status.TIMEOUT):
         return Judged(answer.status, answer.message)
-    core = case.scan.coordinate < CORE_RATIO * case.covalent_sum
+    for _, told in atoms:
+        if told.status is not Status.OK:
+            return Judged(Status.MASKED, f"the reference has no {told.case}: {told.message}")
+    for own, _ in atoms:
+        if own.status is not Status.OK:
+            return Judged(own.status, f"{own.case}: {own.message}")
     own, told = (
         np.where(one.frame_status == Status.OK.code, one.energy, np.nan)
         for one in (answer, reference)
     )
+    if case.kind == DIMER:
+        from_own, from_reference = (
+            sum(float(both[side].energy[0]) for both in atoms) for side in (0, 1)
+        )
+    else:
+        near = np.abs(case.scan.coordinate - case.distance) <= NEAR_MINIMUM_ANGSTROM
+        from_own, from_reference = _lowest(own[near]), _lowest(told[near])
+    core = case.scan.coordinate < CORE_RATIO * case.covalent_sum
     known = core & np.isfinite(told)
     masked = int((core & ~known).sum())
-    from_own, from_reference = zeros(case, own, told)
     if not np.isfinite(from_reference) or masked > known.sum():
         return Judged(Status.MASKED, "the reference has too few energies", n_masked=masked)
     if not np.isfinite(from_own) or not np.isfinite(own[known]).all():
@@ -114,6 +101,17 @@ def judge_wall(case: Case, answer: Answer, reference: Answer) -> Judged:
     )
 
 
+def _lowest(energy: Array) -> float:
+    return float(np.nanmin(energy)) if np.isfinite(energy).any() else float("nan")
+
+
+def judge_atom(answer: Answer) -> Judged:
+    """Whether the model has an energy of an atom alone, from which those of pairs are counted."""
+    if answer.status is Status.OK and not np.isfinite(answer.energy).all():
+        return Judged(Status.UNSUPPORTED, "the model has no energies")
+    return Judged(answer.status, answer.message, n_frames=1)
+
+
 def closest_ratio(numbers: NDArray[np.int64], positions: Array) -> float:
     """Smallest distance of two atoms over the sum of their covalent radii (those of ASE).
 
@@ -127,7 +125,7 @@ def closest_ratio(numbers: NDArray[np.int64], positions: Array) -> float:
 
 
 def judge_overlap(case: Case, answer: Answer) -> Judged:
-    """Where the relaxation of overlapped atoms ended."""
+    """Where the relaxation of overlapped atoms ended; one that the model fails on has no end."""
     if answer.status is not Status.OK:
         return Judged(answer.status, answer.message)
     ratio = closest_ratio(case.scan.numbers, answer.positions)

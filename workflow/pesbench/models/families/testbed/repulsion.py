@@ -12,6 +12,11 @@ EXPONENTS = (3.1998, 0.94229, 0.4029, 0.20162)
 _SHORTEST_ANGSTROM = 1e-3
 
 
+def envelope(distance: Tensor, cutoff: float) -> Tensor:
+    """½(cos(πd/r_c) + 1), and 0 beyond the cutoff r_c; both in Å."""
+    return 0.5 * (torch.cos(torch.pi * (distance / cutoff).clamp(max=1.0)) + 1.0)
+
+
 def zbl(distance: Tensor, first: Tensor, second: Tensor, cutoff: float) -> Tensor:
     """E(d) = 14.3996 Z_i Z_j/d Σ_a A_a exp(−b_a d/a_ij) · ½(cos(πd/r_c) + 1), in eV.
 
@@ -33,5 +38,4 @@ def zbl(distance: Tensor, first: Tensor, second: Tensor, cutoff: float) -> Tenso
         amplitude * torch.exp(-exponent * d / length)
         for amplitude, exponent in zip(AMPLITUDES, EXPONENTS, strict=True)
     )
-    envelope = 0.5 * (torch.cos(torch.pi * (d / cutoff).clamp(max=1.0)) + 1.0)
-    return COULOMB_EV_ANGSTROM * z * other / d * screening * envelope
+    return COULOMB_EV_ANGSTROM * z * other / d * screening * envelope(d, cutoff)

@@ -1,1 +1,0 @@
-"""Output heads: what they do on a dimer, and as readouts of potentials that are trained here."""
