@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from pesbench.compare.walls.section import section, seeds
 from pesbench.core.errors import UserError
 from pesbench.models.facts import model_facts
 from pesbench.models.registry import ModelEntry
+from pesbench.tasks.lj_core.designs import Schedule, main_designs
+from pesbench.tasks.lj_core.head_table import SCORED, Row, read_heads, write_table
 from pesbench.training.apax_variants import read_variants
 
 SHA256 = "0" * 64
@@ -271,3 +274,37 @@ def test_it_applies_to_potentials_whose_cards_tell() -> None:
 def test_the_task_has_the_columns_that_are_read() -> None:
     score = pytest.importorskip("pesbench.tasks.approach.score")
     assert set(table(8).columns) <= set(score.COLUMNS)
+
+
+def test_the_head_on_a_dimer_stands_beside_its_readout() -> None:
+    for name, readout in (("a", "linear"), ("b", "rational"), ("c", "bounded")):
+        write_card(name, readout=readout)
+    rows = [
+        Row(f"main-{head}", main_designs()[head], seed, dict.fromkeys(SCORED, value), 0.1)
+        for head, value in (("mlp", 4.5), ("rational", 0.75))
+        for seed in (1, 2)
+    ]
+    write_table(Path("heads.csv"), rows)
+    Path("heads.json").write_text(json.dumps({"schedule": asdict(Schedule()), "curves": {}}))
+    core = pd.DataFrame({"case": ["bond/ethanol_0-1"]})
+    core.attrs["heads"] = read_heads(Path("heads.csv")).kept()
+    given = inputs({"a": table(1), "b": table(8), "c": table(8)})
+    column = "its head on a dimer (decades)"
+    assert column not in section(given).tables[0].rows
+    told = section(replace(given, tables=given.tables | {"lj_core": {"a": core}}))
+    assert told.tables[0].rows[column].tolist() == ["4.50", "0.750", "n/a"]
+    assert told.notes[-1].endswith("says anything about holes is not resolved.")
+    core.attrs["heads"] = {"table": "a stranger's"}
+    with pytest.raises(UserError, match="scores of a, `heads`"):
+        section(replace(given, tables=given.tables | {"lj_core": {"a": core}}))
+
+
+def test_scores_that_hold_heads_are_read_where_they_are() -> None:
+    write_card("a")
+    write_card("b")
+    entries = {name: entry(name) for name in ("a", "b")}
+    run = ReportRun(entries, "GFN2-xTB", {"approach": ["a", "b"], "lj_core": ["b"]})
+    walls = comparisons()["walls"]
+    assert walls.scores(run) == {"approach": ["a", "b"], "lj_core": ["b"]}
+    run = ReportRun(entries, "GFN2-xTB", {"approach": ["a", "b"]})
+    assert walls.scores(run) == {"approach": ["a", "b"]}

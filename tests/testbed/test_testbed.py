@@ -473,12 +473,23 @@ def test_crowding_is_its_sum_and_diverges_where_atoms_overlap():
     found = crowding(distance.double(), real, 2.0)[0]
 
     def part(r):
-        return 0.5 * (math.cos(math.pi * r / 2) + 1) / r
+        return (0.5 * (math.cos(math.pi * r / 2) + 1)) ** 2 / r
 
     expected = [part(d) + part(far), part(d), part(far), 0]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     closer = [float(crowding(distance.double() * s, real, 2.0)[0, 1]) for s in (1, 0.1, 0.01)]
     assert closer[2] > 9 * closer[1] > 81 * closer[0]
+
+
+def test_crowding_ends_without_a_step_in_three_derivatives():
+    """1,3 pairs of atoms are that far apart: the slope of a force must not jump there either."""
+    d = torch.tensor([1.9999, 2.0001], dtype=torch.float64, requires_grad=True)
+    distance = torch.zeros(2, 2, 2, dtype=torch.float64)
+    distance[:, 0, 1] = distance[:, 1, 0] = d
+    value = crowding(distance, torch.ones(2, 2, dtype=torch.bool), 2.0)[:, 0]
+    for largest in (1e-12, 1e-10, 1e-6, 3e-3):
+        np.testing.assert_allclose(value.detach(), 0, atol=largest)
+        (value,) = torch.autograd.grad(value.sum(), d, create_graph=True)
 
 
 @pytest.mark.parametrize("readout", ["rational", "rational_plain"])
@@ -508,14 +519,13 @@ def test_only_the_latent_that_crowding_raises_makes_a_wall():
 def test_forces_of_a_rational_readout_are_the_slope_of_its_energy(readout):
     made = network(readout=readout)
     positions, numbers = padded([molecule("CH3OH")])
-    forces = made(positions, numbers)[1].detach()
-    h = 1e-5
-    moved = positions.detach().repeat(2, 1, 1)
-    moved[0, 1, 2] += h
-    moved[1, 1, 2] -= h
-    energies = made(moved, numbers.repeat(2, 1))[0].detach()
-    expected = -(energies[0] - energies[1]) / (2 * h)
-    np.testing.assert_allclose(forces[0, 1, 2], expected, rtol=1e-5, atol=1e-7)
+    forces = made(positions, numbers)[1].detach()[0].flatten()
+    h, n = 1e-5, len(forces)
+    moved = positions.detach().repeat(2 * n, 1, 1).reshape(2, n, n)
+    moved += h * torch.stack([torch.eye(n), -torch.eye(n)])
+    energies = made(moved.reshape(2 * n, n // 3, 3), numbers.repeat(2 * n, 1))[0].detach()
+    expected = -(energies[:n] - energies[n:]) / (2 * h)
+    np.testing.assert_allclose(forces, expected, rtol=1e-5, atol=1e-7)
 
 
 # the seed of the weights and of the atoms

@@ -89,12 +89,14 @@ def _cells(one: Potential, heads: TrainedHeads | None) -> dict[str, str]:
     screening = [seed.screening for seed in one.seeds if seed.screening is not None]
     cutoff = one.choices.get("repulsion_cutoff") if trained else None
     readout = _said(one.choices.get("readout"))
-    of_dimer = {"its head on a dimer (decades)": number(error_of_readout(heads, readout))}
+    of_dimer = {}
+    if heads:
+        of_dimer["its head on a dimer (decades)"] = number(error_of_readout(heads, readout))
     return {
         "potential": one.name,
         "basis": _said(one.choices.get("n_basis")),
         "readout": readout,
-        **(of_dimer if heads else {}),
+        **of_dimer,
         "repulsion": _said(one.choices.get("repulsion")),
         "cutoff (Å)": _said(cutoff),
         "prefactor before (eV·Å)": number(one.choices["repulsion_scale"]) if trained else "–",
