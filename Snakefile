@@ -57,8 +57,12 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/data_functions.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/backbones.smk"
-include: "workflow/rules/architecture.smk"
 include: "workflow/rules/plan.smk"
+
+
+for of_task in sorted(Path(workflow.basedir).glob("workflow/pesbench/tasks/*/rules.smk")):
+
+    include: str(of_task)
 
 
 # What a run makes.

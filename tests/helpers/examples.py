@@ -39,6 +39,12 @@ def matches(folder: Path, pattern: str) -> list[Path]:
     return found
 
 
+def rule_files() -> list[Path]:
+    """Every file with rules: the Snakefile, those of the workflow, and those of tasks."""
+    own = matches(REPO / "workflow/pesbench/tasks", "*/rules.smk")
+    return [REPO / "Snakefile", *matches(REPO / "workflow/rules", "*.smk"), *own]
+
+
 def tblite_entry(name: str = "gfn2-xtb", method: str = "GFN2-xTB", **settings: Any) -> ModelEntry:
     defaults = {"method": method, "accuracy": 1.0, "level_of_theory": method}
     return ModelEntry(name, "tblite", defaults | settings)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import config_tables
+from examples import rule_files
 from pesbench.core.errors import UserError
 from pesbench.core.family import EntrySettings, Family, families, family_module
 from pesbench.core.settings import keys
@@ -306,9 +307,8 @@ def test_no_module_outside_names_a_family() -> None:
         if node.value in set(families()) - ROLES
     }
     assert named <= ELSEWHERE
-    rules = [REPO / "Snakefile", *(REPO / "workflow/rules").glob("*.smk")]
-    assert len(rules) > 5
-    for path in rules:
+    assert len(rule_files()) > 5
+    for path in rule_files():
         for name in families():
             assert f'"{name}"' not in path.read_text(), path
 

@@ -11,7 +11,7 @@ import yaml
 from ase.build import molecule
 from ase.io import write
 
-from examples import matches
+from examples import rule_files
 from pesbench.cli import main
 from pesbench.commands.plan.prediction import Part, Prediction
 from pesbench.commands.plan.tables import wall_hours
@@ -324,7 +324,7 @@ def test_models_that_differ_in_case_are_one_folder_somewhere(here):
 
 def test_the_names_of_what_the_workflow_writes_are_known():
     """Every folder that a rule writes into beside those of the models."""
-    rules = "".join(path.read_text() for path in matches(REPO / "workflow/rules", "*.smk"))
+    rules = "".join(path.read_text() for path in rule_files())
     folders = set(_after("RESULTS / ", rules))
     assert {name for name in folders if "." not in name and "{" not in name} <= IN_RESULTS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples import matches
+from examples import rule_files
 
 REPO = Path(__file__).parents[2]
 MODELS = "models=[mace-mini,gfn1-xtb,gfn2-curl_0.001]"
@@ -116,7 +116,7 @@ def test_a_workstation_has_one_gpu_and_knows_of_no_partition(tmp_path):
 def test_what_goes_to_a_node_says_what_it_needs():
     """Every rule is local or states its time and memory."""
     stated = re.compile(r"localrule: True|resources:\n +\*\*")
-    files = matches(REPO / "workflow/rules", "*.smk")
+    files = rule_files()
     assert len(files) > 7
     for text in (file.read_text() for file in files if file.name != "common.smk"):
         for rule in re.split(r"^ *(?:use )?rule ", text, flags=re.MULTILINE)[1:]:

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.utils import format as filled_in
 
-from examples import matches
+from examples import rule_files
 from pesbench.cli import parser
 from workflow_copy import REPO
 
-RULES = [REPO / "Snakefile", *matches(REPO / "workflow/rules", "*.smk")]
+RULES = rule_files()
 SHELL = re.compile(r'^ *shell:\n((?: +"[^"\n]*"\n)+)', re.MULTILINE)
 
 
@@ -121,7 +121,8 @@ def planned(request, tmp_path_factory):
     (work / "c.yaml").write_text(yaml.safe_dump(config))
     commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
                          "weights_testbed", "weights_data", "data_models", "weights_apax",
-                         "apax_models", "weights_backbones", "backbone_models")  # fmt: skip
+                         "apax_models", "weights_backbones", "backbone_models",
+                         "lj_heads")  # fmt: skip
     none = (f"{block}={{models: []}}" for block in ("dynamics", "vibrations"))
     archive = ("scan_set=bsct", "ladder={baseline: own, models: []}", *none)
     commands += _commands(checkout, work, "scan_set", "--config", *archive)

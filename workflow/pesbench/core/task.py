@@ -10,6 +10,7 @@ The folder holds
     model_section.py  model_section(job: ScoreJob, scores: DataFrame) -> Section: optional
     explorer.py   explorer(job: ExplorerJob) -> dict: optional, data of the explorer
     prepare.py    prepare(job: PrepareJob): optional, inputs that all models share
+    rules.smk     optional: rules of its own, such as trainings; included behind all others
     results.py    results(path) -> StoredResults: optional, for files of results that are not a
                   group an item (`pesbench.files.stored_results`)
     README.md     the protocol, the definitions, what the task cannot see

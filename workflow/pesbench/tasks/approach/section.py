@@ -9,6 +9,7 @@ import pandas as pd
 from pesbench.core.section import BoardColumn, Drawing, Metric, Section, SectionInputs, Table
 from pesbench.core.text import number
 from pesbench.metrics.board import scored_values
+from pesbench.metrics.shares import share
 from pesbench.tasks.approach import figures, summary
 from pesbench.tasks.approach.elsewhere import ARENA_METRICS, INNER_METRICS, PUBLISHED
 from pesbench.tasks.approach.pairs import BOND, CONTACT, DIATOMIC, INNER
@@ -69,7 +70,7 @@ def sentence(bonds: Mapping[str, pd.DataFrame], references: Mapping[str, pd.Data
         bonds: Rows of bonded pairs, by name of those whose role is `model`.
         references: Likewise of those whose role is `reference`.
     """
-    shares = {name: summary.share(frame, "monotone") for name, frame in bonds.items()}
+    shares = {name: share(frame, "monotone") for name, frame in bonds.items()}
     known = {name: one for name, one in shares.items() if one.n}
     said = "No model has a scored bonded pair"
     if known:
@@ -88,7 +89,7 @@ def sentence(bonds: Mapping[str, pd.DataFrame], references: Mapping[str, pd.Data
             f"{least['hole_radius_angstrom']:.2f} Å"
         )
     for name, frame in references.items():
-        one = summary.share(frame, "monotone")
+        one = share(frame, "monotone")
         said += f"; with the reference {name} it rises in {one.passed} of {one.n} pairs"
     return f"{said}."
 
@@ -103,7 +104,7 @@ def _rows(
 
 def _shares(bonds: pd.DataFrame) -> dict[str, str]:
     ok = int((bonds["status"] == "ok").sum())
-    tests = {_METRICS[name].title: summary.share(bonds, name).text for name in TESTS}
+    tests = {_METRICS[name].title: share(bonds, name).text for name in TESTS}
     return {"scored / planned": f"{ok} / {len(bonds)}", **tests,
             LEFT_OUT: summary.left_out(bonds), "not scored": summary.failures(bonds)}  # fmt: skip
 
@@ -135,7 +136,7 @@ def _others(scores: pd.DataFrame) -> dict[str, str]:
         ok = int((frame["status"] == "ok").sum())
         cells |= {
             f"{what}: scored / planned": f"{ok} / {len(frame)}",
-            f"{what}: repel where the reference does": summary.share(frame, "monotone").text,
+            f"{what}: repel where the reference does": share(frame, "monotone").text,
             f"{what}: largest hole": summary.NONE if worst is None else
             f"{worst['hole_radius_angstrom']:.2f} Å ({summary.pair_words(worst)})",
             f"{what}: {LEFT_OUT}": summary.left_out(frame),
@@ -153,7 +154,7 @@ def inner_table(scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -
     rows = []
     for name, frame in scores.items():
         atoms = summary.of_kind(frame, INNER)
-        shares = (summary.share(atoms, one).text for one in INNER_METRICS)
+        shares = (share(atoms, one).text for one in INNER_METRICS)
         rows.append({"model": labels[name], **dict(zip(titles, shares, strict=True)),
                      LEFT_OUT: summary.left_out(atoms),
                      "not scored": summary.failures(atoms)})  # fmt: skip
@@ -209,7 +210,7 @@ def board(scores: Mapping[str, pd.DataFrame]) -> list[BoardColumn]:
     shares, radii, barriers, counts = {}, {}, {}, {}
     for name, frame in scores.items():
         bonds = summary.of_kind(frame, BOND)
-        one = summary.share(bonds, "monotone")
+        one = share(bonds, "monotone")
         counts[name] = one.n
         if one.n:
             shares[name] = one.passed / one.n

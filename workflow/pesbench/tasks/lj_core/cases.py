@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
+from pesbench.core.bond_graph import bond_type
 from pesbench.core.coordinates import approach
 from pesbench.core.scans import Scan
 from pesbench.core.systems import System
-from pesbench.tasks.approach.pairs import NUMBERS, bonded, diatomics
 from pesbench.tasks.lj_core.settings import CoreSettings
 
 ATOM, DIMER, BOND, OVERLAP = "atom", "dimer", "bond", "overlap"  # kinds of cases
@@ -62,14 +62,20 @@ def cases(systems: Sequence[System], settings: CoreSettings) -> list[Case]:
         systems: Molecules, sorted by id; what is isolated is counted with the first.
         settings: Settings of the task.
     """
-    found = [
-        Case(BOND, one.scan, distance=one.distance)
-        for system in systems
-        for one in bonded(system, figure=False)
-    ]
+    found = [one for system in systems for one in bonds(system)]
     if systems and settings.dimers:
         found += isolated(systems[0].id)
     return found + [one for system in systems for one in overlaps(system, settings)]
+
+
+def bonds(system: System) -> Iterator[Case]:
+    """The bonds of a molecule, each pushed together to 0.1 Å."""
+    for i, j in system.bonds.tolist():
+        distance = float(np.linalg.norm(system.positions[j] - system.positions[i]))
+        start = approach.start_distance(system.numbers, (i, j), distance)
+        name = f"{BOND}/{system.id}_{i}-{j}"
+        scan = _scan(name, system, (i, j), approach.number_distances(start))
+        yield Case(BOND, scan, distance=distance)
 
 
 def isolated(item: str) -> Iterator[Case]:
@@ -81,29 +87,21 @@ def isolated(item: str) -> Iterator[Case]:
     Args:
         item: Molecule of the scan set that they are counted with.
     """
-    for pair in diatomics(item):
-        scan, grid = pair.scan, pair.grids[NUMBERS]
-        z, other = scan.numbers
+    for z, other in approach.element_pairs():
         if z == other:
-            yield Case(ATOM, _atom(scan))
-        frames = scan.coordinate[grid], scan.positions[grid]
-        yield Case(DIMER, _scan(scan, f"{DIMER}/{scan.bond}", *frames))
+            atom = _isolated(item, [z])
+            scan = _scan(f"{ATOM}/{chemical_symbols[z]}", atom, (0, 0), np.zeros(1))
+            yield Case(ATOM, replace(scan, bond=chemical_symbols[z]))
+        pair = _isolated(item, [z, other])
+        distances = approach.number_distances(approach.FARTHEST_ANGSTROM)
+        yield Case(DIMER, _scan(f"{DIMER}/{bond_type(z, other)}", pair, (0, 1), distances))
 
 
-def _atom(like: Scan) -> Scan:
-    z = int(like.numbers[0])
-    symbol = chemical_symbols[z]
-    scan = _scan(like, f"{ATOM}/{symbol}", np.zeros(1), np.zeros((1, 1, 3)))
-    return replace(
-        scan,
-        bond=symbol,
-        atoms=(0, 0),
-        numbers=np.array([z]),
-        fragment=np.zeros(1, dtype=np.int64),
-        bonds=np.empty((0, 2), dtype=np.int64),
-        positions_unperturbed=np.zeros((1, 3)),
-        spin=approach.lowest_spin((z, 0)),
-    )
+def _isolated(item: str, numbers: Sequence[int]) -> System:
+    positions = np.zeros((len(numbers), 3))
+    positions[1:, 0] = approach.FARTHEST_ANGSTROM
+    graph = np.array([[0, 1]] if len(numbers) > 1 else np.empty((0, 2)), dtype=np.int64)
+    return System(item, np.array(numbers), positions, graph, spin=1 + sum(numbers) % 2)
 
 
 def atoms_of(dimer: Case) -> tuple[str, str]:
@@ -114,29 +112,41 @@ def atoms_of(dimer: Case) -> tuple[str, str]:
 
 def overlaps(system: System, settings: CoreSettings) -> Iterator[Case]:
     """Starts of relaxations of a molecule: some of its bonds, each pushed to some overlaps."""
-    bonds = system.bonds.tolist()
-    chosen = np.unique(np.linspace(0, len(bonds) - 1, min(settings.bonds, len(bonds))).round())
-    walls = list(bonded(system, figure=False)) if settings.bonds else []
-    for k in chosen.astype(int) if walls else ():
-        i, j = bonds[k]
-        around = walls[k]
+    graph = system.bonds.tolist()
+    chosen = np.unique(np.linspace(0, len(graph) - 1, min(settings.bonds, len(graph))).round())
+    for k in chosen.astype(int):
+        i, j = graph[k]
         radii = covalent_radii[system.numbers[[i, j]]].sum()
         for ratio in settings.overlaps:
-            distance = np.array([ratio * radii])
-            positions = approach.approach_frames(system.positions, (i, j), distance, around.moving)
             name = f"{OVERLAP}/{system.id}_{i}-{j}_{ratio:g}"
-            scan = _scan(around.scan, name, distance, positions)
-            yield Case(OVERLAP, scan, ratio, around.distance)
+            yield Case(OVERLAP, _scan(name, system, (i, j), np.array([ratio * radii])), ratio)
 
 
-def _scan(like: Scan, name: str, coordinate: np.ndarray, positions: np.ndarray) -> Scan:
-    return replace(
-        like,
+def _scan(name: str, system: System, atoms: tuple[int, int], distances: np.ndarray) -> Scan:
+    """Frames of a system whose two atoms have these distances in Å; of one atom, one frame."""
+    i, j = atoms
+    positions = system.positions[None]
+    if i != j:
+        moving = approach.shares(system.numbers, atoms)
+        positions = approach.approach_frames(system.positions, atoms, distances, moving)
+    n_atoms = len(system.numbers)
+    return Scan(
         id=name,
-        coordinate=coordinate,
+        system=system.id,
+        bond=bond_type(int(system.numbers[i]), int(system.numbers[j])),
+        atoms=atoms,
+        coordinate=distances,
         positions=positions,
-        energy=np.full(len(coordinate), np.nan),
-        forces=np.full(positions.shape, np.nan),
+        numbers=system.numbers,
+        fragment=np.zeros(n_atoms, dtype=np.int64),
+        bonds=system.bonds,
+        positions_unperturbed=system.positions,
+        energy=np.full(len(distances), np.nan),
+        forces=np.full((len(distances), n_atoms, 3), np.nan),
+        charge=system.charge,
+        spin=system.spin,
+        smiles=system.smiles,
+        kind="approach",
     )
 
 

@@ -35,7 +35,6 @@ from pesbench.files.checkpoint import Checkpoint
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.approach.run import answerable
 from pesbench.tasks.lj_core.cases import ISOLATED, OVERLAP, Case, cases
 from pesbench.tasks.lj_core.settings import CoreSettings
 from pesbench.tasks.lj_core.stored import Answer, from_arrays, to_arrays, write_answers
@@ -149,7 +148,11 @@ class _Run:
     def _unit(self, unit: Sequence[Case], info: ModelInfo) -> list[Answer]:
         if unit[0].kind == OVERLAP:
             return self._relaxed(unit, info)
-        scans = [answerable(one.scan, info) if one.kind in ISOLATED else one.scan for one in unit]
+        # a model that takes no spin has one surface, which is asked
+        scans = [
+            replace(one.scan, spin=1) if one.kind in ISOLATED and not info.spins else one.scan
+            for one in unit
+        ]
         return [
             Answer(one.scan_id, one.energy, one.frame_status, _NO_GEOMETRY, one.status, one.message)
             for one in evaluate_scans(self.evaluator, scans)

@@ -10,7 +10,7 @@ import pandas as pd
 from pesbench.core.section import Drawing, Section, SectionInputs, Table
 from pesbench.core.text import number
 from pesbench.metrics.board import mean_columns, scored_values
-from pesbench.tasks.approach.summary import share
+from pesbench.metrics.shares import share
 from pesbench.tasks.lj_core import figures
 from pesbench.tasks.lj_core.cases import BOND, DIMER, OVERLAP
 from pesbench.tasks.lj_core.closed_forms import closed_forms

@@ -45,8 +45,8 @@ class CoreSettings:
     )
     heads: str | None = setting(
         None,
-        help="CSV of the heads that are trained on the Lennard-Jones dimer, as `snakemake "
-        "lj_heads` makes it; without one the section shows closed forms alone.",
+        help="CSV of the heads that are trained on the Lennard-Jones dimer, as `make "
+        "architecture` makes it; without one the section shows closed forms alone.",
         path=PATH,
         stage="score",
     )

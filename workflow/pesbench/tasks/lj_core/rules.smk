@@ -1,8 +1,6 @@
-# Trainings of the diagnostics of architectures: `make architecture`.
+# Trainings of output heads on the Lennard-Jones dimer: `make architecture`.
 
 from pesbench.tasks.lj_core.designs import parts as lj_parts
-
-# --- output heads on the Lennard-Jones dimer (tasks/lj_core) ------------------------------------
 
 LJ_HEADS = WEIGHTS / "lj_core"
 LJ_PARTS = list(lj_parts())
@@ -65,6 +63,3 @@ rule lj_heads:
         **plain("pesbench.tasks.lj_core.head_table"),
     shell:
         "{params.python:q} -m pesbench lj-heads-table --parts {input.parts:q} --out {output.table:q} 2> {log:q}"
-
-
-# --- spectral: its trainings come here -----------------------------------------------------------
