@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import h5py
 import numpy as np
@@ -30,11 +30,17 @@ from test_merge import (
 from pesbench.commands.merge.options import choices
 from pesbench.core.errors import FileError
 from pesbench.core.found import tasks
-from pesbench.files.atomic import atomic_path
+from pesbench.core.interface import Status
+from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.hdf5 import writing
+from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_results import Groups
 from pesbench.metrics.survival import Outcome
 from pesbench.tasks.bonds.score import PLACES
+from pesbench.tasks.lj_core.cases import cases
+from pesbench.tasks.lj_core.settings import CoreSettings
+from pesbench.tasks.lj_core.stored import Answer, write_answers
 from pesbench.tasks.vibrations.settings import VibrationSettings
 
 SCALED = VibrationSettings(displacement_angstrom=0.02)
@@ -181,6 +187,52 @@ def test_a_task_that_one_folder_only_has(groups, tmp_path):
     manifest = json.loads((out / "merged.json").read_text())
     assert "vibrations" not in manifest["models"]["theirs"]["tasks"]
     assert manifest["models"]["ours"]["tasks"]["vibrations"]["n_absent"] == 0
+
+
+# --- repulsive cores, whose isolated pairs are of no molecule ------------------------------------
+
+CORES = CoreSettings(bonds=1, overlaps=(0.5,))
+
+
+def _cores(group, entry, systems, *, wall=1.0, reference=False):
+    """Walls of this height, and relaxations that stay where they began."""
+    with ScanSet(group.folder / "toys.h5") as scan_set:
+        chosen = chosen_systems(scan_set, systems)
+    answers = [
+        Answer(
+            case=one.id, energy=wall / (one.scan.coordinate + 0.05) ** 4,
+            frame_status=np.full(one.scan.n_frames, Status.OK.code, dtype=np.int8),
+            positions=one.scan.positions[0] if one.kind == "overlap" else np.empty((0, 3)),
+            status=Status.OK, message="", relaxed=True, relax_steps=3,
+        )
+        for one in cases(chosen, CORES)
+    ]  # fmt: skip
+    attributes = group.attributes(entry, "pesbench.tasks.lj_core.run")
+    attributes |= {"settings": asdict(CORES) | {"dimers": True}, "systems": list(systems)}
+    own = "reference" if reference else entry.name
+    if reference:
+        write_json(group.folder / "reference.json", entry.deciding())
+    write_answers(group.folder / own / "lj_core" / "0000.h5", answers, attributes=attributes)
+
+
+def test_repulsive_cores_of_two_folders_complete_each_other(tmp_path, toy_set, toys):
+    """Both have all isolated pairs, which each counts with its first molecule."""
+    a, b = (Group(tmp_path / name, toy_set, toys) for name in "ab")
+    a.scans(a.add(METHOD))
+    for group, systems in ((a, ("a", "b")), (b, ("b", "c"))):
+        group.scans(group.add(net("ours")), rough=0.05)
+        _cores(group, METHOD, systems, reference=True)
+        _cores(group, net("ours"), systems, wall=1.1)
+    out = tmp_path / "out"
+    assert run(a.folder, b.folder, "--out", out) == 0
+    found = rows(out, "ours", "lj_core").set_index("case")
+    assert dict(found["kind"].value_counts()) == {"dimer": 45, "atom": 9, "bond": 3, "overlap": 3}
+    assert set(found["status"]) == {"ok"}
+    assert (found.loc[found["kind"] == "dimer", "log10_energy_mae"] > 0).all()
+    assert board(out).loc["ours", "lj_core_overlapped"] == 1
+    # and once more, from the merged folder
+    assert run(out, "--out", tmp_path / "again") == 0
+    pd.testing.assert_frame_equal(board(tmp_path / "again"), board(out), check_exact=True)
 
 
 # --- a task that this package does not have ------------------------------------------------------

@@ -1,7 +1,7 @@
 """Inputs of comparisons: facts and scores of models, by task.
 
-This module is the one place where comparisons reach into `bonds` and `dynamics`: what they need of
-how these are scored, they import from here.
+This module is the one place where comparisons reach into tasks: what they need of how `bonds` and
+`dynamics` are scored, they import from here.
 """
 
 from __future__ import annotations

@@ -14,8 +14,6 @@ from pesbench.compare.walls.comparison import COMPARISON, LJ_CORE
 from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, Potential, potentials, removed_pairs
 from pesbench.core.section import Section, Table
 from pesbench.core.text import csv_table, number
-from pesbench.tasks.lj_core.head_summary import error_of_readout
-from pesbench.tasks.lj_core.head_table import TrainedHeads, heads_of
 
 _DIMER = (
     "“Its head on a dimer” is the core error, by the task `lj_core`, of the head that is nearest "
@@ -34,15 +32,15 @@ def section(inputs: CompareInputs) -> Section:
     """
     every, pairs = potentials(inputs)
     claims = findings(every)
-    heads = heads_of(inputs.tables.get(LJ_CORE, {}))
+    of_dimer = _of_dimer(every, inputs.tables.get(LJ_CORE, {}))
     return Section(
         title=COMPARISON.title,
         sentence=_sentence(every, len(pairs)),
         tables=[
-            Table("potentials", shown(every, heads)),
+            Table("potentials", shown(every, of_dimer)),
             Table("claims", _shown_claims(claims), title="What is claimed"),
         ],
-        notes=[*_notes(pairs, removed_pairs(inputs)), *([_DIMER] if heads else [])],
+        notes=[*_notes(pairs, removed_pairs(inputs)), *([_DIMER] if of_dimer else [])],
         files={"walls.csv": csv_table(seeds(every)), "walls_claims.csv": csv_table(claims)},
     )
 
@@ -74,29 +72,45 @@ def seeds(every: Sequence[Potential]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def shown(every: Sequence[Potential], heads: TrainedHeads | None = None) -> pd.DataFrame:
+def _of_dimer(
+    every: Sequence[Potential], scores: Mapping[str, pd.DataFrame]
+) -> dict[str, dict[str, str]]:
+    """The cell of each potential with the error of its head on a dimer; none if none is trained."""
+    if not scores:
+        return {}
+    from pesbench.tasks.lj_core.head_summary import error_of_readout
+    from pesbench.tasks.lj_core.head_table import heads_of
+
+    if (heads := heads_of(scores)) is None:
+        return {}
+    title = "its head on a dimer (decades)"
+    return {
+        one.name: {title: number(error_of_readout(heads, _said(one.choices.get("readout"))))}
+        for one in every
+    }
+
+
+def shown(
+    every: Sequence[Potential], more: Mapping[str, Mapping[str, str]] | None = None
+) -> pd.DataFrame:
     """One row a potential as text, over its seeds.
 
     Args:
         every: The potentials.
-        heads: Heads that are trained on a dimer, to stand beside readouts.
+        more: Further cells by potential.
     """
-    return pd.DataFrame([_cells(one, heads) for one in every])
+    return pd.DataFrame([_cells(one, (more or {}).get(one.name, {})) for one in every])
 
 
-def _cells(one: Potential, heads: TrainedHeads | None) -> dict[str, str]:
+def _cells(one: Potential, more: Mapping[str, str]) -> dict[str, str]:
     trained = [seed.prefactor for seed in one.seeds if seed.prefactor is not None]
     screening = [seed.screening for seed in one.seeds if seed.screening is not None]
     cutoff = one.choices.get("repulsion_cutoff") if trained else None
-    readout = _said(one.choices.get("readout"))
-    of_dimer = {}
-    if heads:
-        of_dimer["its head on a dimer (decades)"] = number(error_of_readout(heads, readout))
     return {
         "potential": one.name,
         "basis": _said(one.choices.get("n_basis")),
-        "readout": readout,
-        **of_dimer,
+        "readout": _said(one.choices.get("readout")),
+        **more,
         "repulsion": _said(one.choices.get("repulsion")),
         "cutoff (Å)": _said(cutoff),
         "prefactor before (eV·Å)": number(one.choices["repulsion_scale"]) if trained else "–",

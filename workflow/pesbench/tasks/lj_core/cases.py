@@ -28,13 +28,13 @@ class Case:
     Attributes:
         kind: `ATOM`, `DIMER`, `BOND` or `OVERLAP`.
         scan: Frames of a wall; one frame of an atom, and of an overlap the start.
-        ratio: Distance of the overlapped pair over its covalent sum, else NaN.
+        ratio: Distance of the overlapped pair over its covalent sum; 0 for other kinds.
         distance: Distance of the pair in the geometry of the scan set, Å; NaN for `ISOLATED`.
     """
 
     kind: str
     scan: Scan
-    ratio: float = float("nan")
+    ratio: float = 0.0
     distance: float = float("nan")
 
     @property
