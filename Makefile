@@ -81,8 +81,8 @@ keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) &
 	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
 	results/weights/data/mace-*.json resources/data_study/cards/; fi
 
-# What an architecture can represent (tasks/lj_core): the trainings of heads, then real models. HOURS is for both. The
-# trainings of spectral come after lj_trainings.
+# Whether a repulsive wall goes on beyond the data (tasks/lj_core): the trainings of heads, then real models. HOURS is for
+# both.
 architecture: $(STAMP)
 	$(within) sh -c 'trap "exit 130" INT; \
 		$(BIN)/snakemake lj_trainings --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \

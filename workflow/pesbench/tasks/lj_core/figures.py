@@ -94,7 +94,7 @@ def walls(curves: Mapping[str, Mapping[str, Sequence[float | None]]],
         axes.axvspan(potential.TRAINED_FROM, 1.5, color="0.94", zorder=0)
         axes.set_yscale("symlog", linthresh=1.0)
         axes.set(xlabel="r (σ)", ylabel="energy (ε = 20)", xlim=(potential.CORE_FROM, 1.5),
-                 ylim=(-1e3, 1e12))  # fmt: skip
+                 ylim=(-1e12, 1e12))  # fmt: skip
         axes.legend(loc="upper right", frameon=True)
     return figure
 
