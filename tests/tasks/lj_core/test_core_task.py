@@ -469,8 +469,8 @@ def test_the_section_tells_heads_grid_and_models(tables, heads):
         "seeds (mean and standard deviation; 0.0500 in range); the rational head has the lower "
         "error and is a wall in 1 of 96 cells of the grid, in 0 of these with the better fit in "
         "range; in 1 the error is lower and it is no wall, and 94 are lost or not trained; of 2 "
-        "models 2 relax from all overlapped starts without a failure, and with 2 of these none "
-        "ends overlapped."
+        "models, 2 relax from all overlapped starts without a failure, and 2 of these leave none "
+        "overlapped."
     )
     main, grid, models = (table.rows for table in found.tables)
     assert main.loc[0, "core error (decades)"] == "0.70 ± 0.20"
@@ -502,8 +502,8 @@ def test_a_model_that_fails_on_starts_is_not_said_to_be_free(tables):
     holed = tables["holed"].copy()
     holed.loc[holed["kind"] == OVERLAP, ["status", "overlapped"]] = ["error", np.nan]
     assert sentence({}, [], {"holed": holed, "forces": tables["forces"]}) == (
-        "Of 2 models 1 relax from all overlapped starts without a failure, and with 1 of these "
-        "none ends overlapped."
+        "Of 2 models, 1 relax from all overlapped starts without a failure, and 1 of these leave "
+        "none overlapped."
     )
 
 
@@ -517,4 +517,4 @@ def test_without_heads_closed_forms_stand_alone(tables):
 
 
 def test_the_figure_of_cores_needs_no_score():
-    assert covered(figures.cores({}, closed_errors(), {}, {})) == []
+    assert covered(figures.cores({}, {}, closed_errors(), {}, {})) == []

@@ -22,6 +22,7 @@ _X = "error of log₁₀(|E| + 1) in the core (decades)"
 
 def cores(
     main: Mapping[Design, Seeds],
+    names: Mapping[str, str],
     closed: Mapping[str, float],
     scores: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
@@ -30,6 +31,7 @@ def cores(
 
     Args:
         main: Main rows of the trained heads.
+        names: Names of heads for readers.
         closed: Error of each closed form.
         scores: Scores by model.
         labels: Names of the models for readers.
@@ -38,7 +40,7 @@ def cores(
     with style():
         figure = Figure(figsize=(8.4, 1.2 + 0.24 * most), layout="constrained")
         left, right = figure.subplots(1, 2, sharex=True)
-        _dimer(left, main, closed)
+        _dimer(left, main, names, closed)
         _models(right, scores, labels)
         for axes in (left, right):
             axes.set(xlabel=_X, xlim=(-0.2, None))  # a reference has 0
@@ -46,7 +48,12 @@ def cores(
     return figure
 
 
-def _dimer(axes: Any, main: Mapping[Design, Seeds], closed: Mapping[str, float]) -> None:
+def _dimer(
+    axes: Any,
+    main: Mapping[Design, Seeds],
+    names: Mapping[str, str],
+    closed: Mapping[str, float],
+) -> None:
     heads = [design.head for design in main]
     for y, (head, one) in enumerate(zip(heads, main.values(), strict=True)):
         mean, deviation = one.numbers[SCORE]
@@ -57,9 +64,9 @@ def _dimer(axes: Any, main: Mapping[Design, Seeds], closed: Mapping[str, float])
                           mfc="white", color=PALETTE[1], capsize=2)  # fmt: skip
     for y, value in enumerate(closed.values(), start=len(main)):
         axes.plot(value, y, "D", ms=4.5, color=GREY)
-    names = [*heads, *closed]
-    axes.set_yticks(range(len(names)), names)
-    axes.set(ylim=(len(names) - 0.5, -0.5), title="Lennard-Jones dimer, 0.2 to 0.5 σ")
+    labels = [*(names[head].partition(" (")[0] for head in heads), *closed]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(ylim=(len(labels) - 0.5, -0.5), title="Lennard-Jones dimer, 0.2 to 0.5 σ")
 
 
 def _models(axes: Any, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> None:
@@ -82,7 +89,7 @@ def walls(curves: Mapping[str, Mapping[str, Sequence[float | None]]],
     with style():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        r = np.geomspace(potential.CORE_FROM, 1.5, 300)
+        r, lowest = np.geomspace(potential.CORE_FROM, 1.5, 300), -1e3
         axes.plot(r, potential.energy(r), color="black", lw=1.6, label="Lennard-Jones")
         for colour, (head, curve) in zip(PALETTE, curves.items(), strict=False):
             place, median, least, largest = (
@@ -91,10 +98,11 @@ def walls(curves: Mapping[str, Mapping[str, Sequence[float | None]]],
             )
             axes.plot(place, median, color=colour, lw=1.4, label=names.get(head, head))
             axes.fill_between(place, least, largest, color=colour, alpha=0.2, lw=0)
+            lowest = min(lowest, np.nanmin(least, initial=lowest))
         axes.axvspan(potential.TRAINED_FROM, 1.5, color="0.94", zorder=0)
         axes.set_yscale("symlog", linthresh=1.0)
         axes.set(xlabel="r (σ)", ylabel="energy (ε = 20)", xlim=(potential.CORE_FROM, 1.5),
-                 ylim=(-1e12, 1e12))  # fmt: skip
+                 ylim=(2 * lowest, 1e12))  # fmt: skip
         axes.legend(loc="upper right", frameon=True)
     return figure
 

@@ -105,6 +105,6 @@ def curve_of(network: Heads) -> dict[str, list[float | None]]:
         warnings.simplefilter("ignore", RuntimeWarning)  # where no seed has a number
         values = [r, *(f(energy, axis=0) for f in (np.nanmedian, np.nanmin, np.nanmax))]
     return {
-        name: [float(one) if math.isfinite(one) else None for one in some]
+        name: [float(f"{one:.6g}") if math.isfinite(one) else None for one in some]
         for name, some in zip(CURVE, values, strict=True)
     }

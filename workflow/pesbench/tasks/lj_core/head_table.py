@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCORED = (*NUMBERS, *OPTIMISERS)  # columns that are means of in what is told
 OF_DESIGN = tuple(Design.__dataclass_fields__)
 COLUMNS = ("part", "design", *OF_DESIGN, "seed", "status", *SCORED, "last_loss")
+KEPT = ("part", "design", "seed", *SCORED, "last_loss")  # the rest follows from these
 CURVE = ("r", "median", "least", "largest")
 OF_PART = ("seeds", "threads", "code", "provenance")
 _MADE = "make it with `pesbench lj-heads-table`"
@@ -67,18 +68,16 @@ class TrainedHeads:
         schedule: How all were trained.
         curves: Of the main row of each head the values of each of `CURVE`, None where there is
             none.
-        text: The table as it is written.
     """
 
     rows: Sequence[Row]
     schedule: Schedule
     curves: Mapping[str, Mapping[str, Sequence[float | None]]]
-    text: str
 
     def kept(self) -> dict[str, Any]:
         """All of it as JSON, which `heads_of` takes."""
         card = {"schedule": asdict(self.schedule), "curves": self.curves}
-        return {"table": self.text, "card": card}
+        return {"table": _csv(self.rows, KEPT), "card": card}
 
 
 def card_of(table: Path) -> Path:
@@ -88,15 +87,26 @@ def card_of(table: Path) -> Path:
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as CSV; a number that is none is left empty."""
+    write_text(path, _csv(rows, COLUMNS))
+
+
+def _csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for row in rows:
-        scored = [_short(row.numbers[name]) for name in SCORED]
-        status = "ok" if row.ok else "nonfinite"
-        writer.writerow([row.part, row.design.name, *asdict(row.design).values(), row.seed, status,
-                         *scored, _short(row.last_loss)])  # fmt: skip
-    write_text(path, text.getvalue())
+        writer.writerow(
+            {
+                "part": row.part,
+                "design": row.design.name,
+                **asdict(row.design),
+                "seed": row.seed,
+                "status": "ok" if row.ok else "nonfinite",
+                **{name: _short(value) for name, value in row.numbers.items()},
+                "last_loss": _short(row.last_loss),
+            }
+        )
+    return text.getvalue()
 
 
 def _short(value: float) -> str:
@@ -149,7 +159,7 @@ def parse(place: object, table: Any, card: Any) -> TrainedHeads:
         told = {name: float(card["schedule"][name]) for name in Schedule.__dataclass_fields__}
         curves = {str(head): _curve(one) for head, one in card["curves"].items()}
         whole = {name: int(value) for name, value in told.items() if name != "learning_rate"}
-    return TrainedHeads(rows, Schedule(**told | whole), curves, table)
+    return TrainedHeads(rows, Schedule(**told | whole), curves)
 
 
 def heads_of(scores: Mapping[str, pd.DataFrame]) -> TrainedHeads | None:
@@ -179,7 +189,7 @@ def _row(cells: Mapping[str, str]) -> Row:
     name = cells["part"], cells["design"]
     designs = parts()[name[0]].designs
     (design,) = (one for one in designs if one.name == name[1])
-    if any(cells[key] != str(value) for key, value in asdict(design).items()):
+    if any(cells.get(key, str(value)) != str(value) for key, value in asdict(design).items()):
         raise ValueError("its columns contradict its design")
     numbers = {key: float(cells[key] or "nan") for key in SCORED}
     return Row(name[0], design, int(cells["seed"]), numbers, float(cells["last_loss"] or "nan"))

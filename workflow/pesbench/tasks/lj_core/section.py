@@ -89,7 +89,7 @@ def section(inputs: SectionInputs) -> Section:
     tables.append(Table("models", rows, "Real models", models=list(inputs.scores)))
     models = [name for name in inputs.scores if inputs.facts[name].role == "model"]
     drawings = [
-        Drawing("cores", figures.cores(main, closed_errors(), inputs.scores, labels),
+        Drawing("cores", figures.cores(main, NAMES, closed_errors(), inputs.scores, labels),
                 "Error of log₁₀(|E| + 1) in the core, in decades, a row a continuation of the "
                 "Lennard-Jones wall (left; bars are standard deviations over seeds, open circles "
                 "the published values) and a row a model (right; against the reference of the scan "
@@ -253,8 +253,8 @@ def sentence(
     if any(map(len, asked.values())):
         free = sum(share(one, "overlapped").passed == 0 for one in whole)
         said.append(
-            f"of {len(asked)} models {len(whole)} relax from all overlapped starts without a "
-            f"failure, and with {free} of these none ends overlapped"
+            f"of {len(asked)} models, {len(whole)} relax from all overlapped starts without a "
+            f"failure, and {free} of these leave none overlapped"
         )
     told = "; ".join(said) or "no head is trained, and no model has a relaxation"
     return f"{told[0].upper()}{told[1:]}."
