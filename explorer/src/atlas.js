@@ -14,10 +14,10 @@ export async function atlas(index, place) {
   const rows = records(await piece(index.atlas));
   const { query } = read();
   const sources = [...new Set(rows.map((row) => row.source))];
-  const state = { source: query.get("source") ?? sources[0] ?? "", model: query.get("model") ?? "", kind: query.get("kind") ?? "", pair: query.get("pair") ?? "", all: false };
+  const state = { source: query.get("source") ?? sources[0] ?? "", model: query.get("model") ?? "", kind: query.get("kind") ?? "", pair: query.get("pair") ?? "" };
   const result = h("div");
   const choose = (some) => {
-    Object.assign(state, some, { all: false });
+    Object.assign(state, some);
     change({ source: state.source === sources[0] ? "" : state.source, model: state.model, kind: state.kind, pair: state.pair });
     draw();
   };
@@ -28,7 +28,6 @@ export async function atlas(index, place) {
     const pairs = [...new Set(here.map((row) => row.pair).filter(Boolean))].sort();
     const count = (name, kind) => new Set(here.filter((row) => row.model === name && row.kind === kind).map((row) => row.item)).size;
     const wanted = here.filter((row) => (!state.model || row.model === state.model) && (!state.kind || row.kind === state.kind) && (!state.pair || row.pair === state.pair));
-    const some = state.all ? wanted : wanted.slice(0, MOST);
     const told = [state.kind, state.model && `of ${state.model}`, state.pair && `at ${state.pair}`].filter(Boolean).join(" ");
     fill(result,
       h("form", { class: "tools", onsubmit: (event) => event.preventDefault() },
@@ -56,8 +55,7 @@ export async function atlas(index, place) {
         { name: "size", title: "size", value: (row) => numberOf(row.size), higher: true },
         { name: "unit", title: "unit", left: true, value: (row) => row.unit },
         { name: "note", title: "note", left: true, value: (row) => row.note },
-      ], some, { caption: `${wanted.length} of ${here.length} rows` }),
-      some.length < wanted.length ? h("button", { type: "button", onclick: () => { state.all = true; draw(); } }, `Show all ${wanted.length}`) : null);
+      ], wanted, { caption: `${wanted.length} of ${here.length} rows`, most: MOST }));
   };
   draw();
   fill(place, h("h2", {}, "Failures"), h("p", {}, "What happened where models failed; the rules of the kinds are in ", h("a", { href: address("section", ["atlas"]) }, "the section"), "."), result);

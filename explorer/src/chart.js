@@ -39,7 +39,7 @@ export function chart(place, { title, x, series, y, marks = [], bands = [], heig
     scales: { x: { time: false }, y: { distr: y.log ? 3 : 1, range: y.range ? () => y.range : undefined } },
     axes: [{ ...axis, label: x.label, labelSize: 22 }, { ...axis, grid: y.log ? { ...axis.grid, filter: decades } : axis.grid, ticks: y.log ? { ...axis.ticks, filter: decades } : axis.ticks, label: y.label, labelSize: 22, size: 58, values: (_, all) => all.map((v) => (v === null ? "" : number(v, y.log ? 1 : 3))) }],
     series: [{ label: x.label }, ...series.map((one) => ({
-      label: one.label, stroke: one.colour, width: one.width ?? 1.6, dash: one.dash, points: { show: one.points ?? false, size: 5 }, spanGaps: false,
+      label: one.label, stroke: one.colour, width: one.width ?? 1.6, dash: one.dash, points: { show: one.points ?? false, size: 5 }, spanGaps: one.spanGaps ?? false,
       paths: one.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
     }))],
     hooks: { drawClear: [], drawAxes: [drawMarks], setCursor: [(u) => { if (oncursor && u.cursor.idx !== null && u.cursor.idx !== undefined && u.cursor.left >= 0) oncursor(u.cursor.idx); }] },

@@ -99,10 +99,13 @@ export function explanations() {
 // --- tables -------------------------------------------------------------------------------------
 
 // A table that sorts. Columns: {name, title, unit, tip, left, cell(row) -> child, value(row)}.
-// `sort` is {name, descending}; `onsort(sort)` is told of a new one.
-export function table(columns, rows, { sort, onsort, caption, rowClass, onrow } = {}) {
+// `sort` is {name, descending}; `onsort(sort)` is told of a new one. Of more than `most` rows, the
+// first in order are shown until a reader asks for all.
+export function table(columns, rows, { sort, onsort, caption, rowClass, onrow, most = Infinity } = {}) {
   const state = { ...(sort ?? { name: "", descending: false }) };
   const body = h("tbody");
+  let limit = most;
+  const more = h("button", { type: "button", onclick: () => { limit = Infinity; draw(); } }, `Show all ${rows.length}`);
   const heads = new Map();
   const draw = () => {
     const by = columns.find((one) => one.name === state.name);
@@ -111,11 +114,12 @@ export function table(columns, rows, { sort, onsort, caption, rowClass, onrow } 
       if (name === state.name) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     }
-    fill(body, ordered.map((row) => {
+    more.hidden = ordered.length <= limit;
+    fill(body, ordered.slice(0, limit).map((row) => {
       const line = h("tr", { class: rowClass ? rowClass(row) : null }, columns.map((one) => {
         const value = one.value ? one.value(row) : null;
         const cell = h(one.header ? "th" : "td", { class: one.left ? "left" : one.narrow ? "narrow" : null, scope: one.header ? "row" : null },
-          one.cell ? one.cell(row) : number(value));
+          one.cell ? one.cell(row) : one.left ? value ?? "" : number(value));
         if (typeof value === "number") cell.dataset.value = String(value);
         return cell;
       }));
@@ -139,7 +143,7 @@ export function table(columns, rows, { sort, onsort, caption, rowClass, onrow } 
   draw();
   const whole = h("table", {}, caption ? h("caption", {}, h("span", {}, caption)) : null, h("thead", {}, head), body);
   whole.addEventListener("copy", copyExactly);
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption || "table" }, whole);
+  return [h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption || "table" }, whole), more];
 }
 
 // Numbers are copied with full precision, whatever is shown.

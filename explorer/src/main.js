@@ -3,6 +3,7 @@
 import { atlas } from "./atlas.js";
 import { board } from "./board.js";
 import { index as readIndex } from "./data.js";
+import { dynamics, run } from "./dynamics.js";
 import { explanations, fill, h } from "./dom.js";
 import { model, models } from "./model.js";
 import { molecule, molecules, oneScan } from "./molecule.js";
@@ -19,15 +20,17 @@ const VIEWS = {
   molecules: (index, place) => molecules(index, place),
   molecule: (index, place, [name]) => molecule(index, place, name),
   scan: (index, place, [id]) => oneScan(index, place, id),
+  dynamics: (index, place) => dynamics(index, place),
+  trajectory: (index, place, [name, trajectory]) => run(index, place, name, trajectory),
   section: (index, place, [name]) => sections(index, place, name),
   atlas: (index, place) => atlas(index, place),
 };
-const NEEDS = { molecules: "bonds", molecule: "bonds", scan: "bonds" };
-const TAB_OF = { model: "models", molecule: "molecules", scan: "molecules" };
+const NEEDS = { molecules: "bonds", molecule: "bonds", scan: "bonds", dynamics: "dynamics", trajectory: "dynamics" };
+const TAB_OF = { model: "models", molecule: "molecules", scan: "molecules", trajectory: "dynamics" };
 
 function tabs(index) {
   const bonds = Boolean(index.tasks.bonds);
-  return [["board", "Leaderboard"], ["models", "Models"], bonds && ["molecules", "Molecules"], index.atlas && ["atlas", "Failures"], index.sections.length && ["section", "Sections"]].filter(Boolean);
+  return [["board", "Leaderboard"], ["models", "Models"], bonds && ["molecules", "Molecules"], index.tasks.dynamics && ["dynamics", "Dynamics"], index.atlas && ["atlas", "Failures"], index.sections.length && ["section", "Sections"]].filter(Boolean);
 }
 
 let turn = 0;

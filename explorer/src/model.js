@@ -82,7 +82,7 @@ async function scanList(index, place, row, k) {
   const own = records(await piece(`bonds/model-${k}`).then((found) => ({ columns: ["number", ...found.columns], rows: found.rows.map((one, n) => [found.scans[n], ...one]) })));
   const rows = own.map((one) => ({ scan: all[one.number], row: one }));
   const bonds = [...new Set(rows.map((one) => one.scan.bond))].sort();
-  const state = { bond: query.get("bond") ?? "", q: query.get("scans") ?? "", all: false, scan: query.get("scan") ?? "", models: list(query.get("m") ?? row.model), frame: query.has("frame") ? Number(query.get("frame")) : null,
+  const state = { bond: query.get("bond") ?? "", q: query.get("scans") ?? "", scan: query.get("scan") ?? "", models: list(query.get("m") ?? row.model), frame: query.has("frame") ? Number(query.get("frame")) : null,
     sort: { name: query.get("by") ?? "fsd_full", descending: query.get("asc") !== "1" } };
   const tablePlace = h("div", { class: "scanlist" }), panelPlace = h("div", { class: "panel" });
   let shown = null, later = null;
@@ -108,22 +108,17 @@ async function scanList(index, place, row, k) {
       ...scoreColumns(index, SHORT),
       { name: "what", title: "what", left: true, value: (one) => one.row.extremum || one.row.message, cell: (one) => (one.row.status === "ok" ? one.row.extremum : `${one.row.status}: ${one.row.message}`) },
     ];
-    const by = columns.find((one) => one.name === state.sort.name) ?? columns[2];
-    const ordered = [...wanted].sort((a, b) => compareRows(by, a, b, state.sort.descending));
-    const some = state.all ? ordered : ordered.slice(0, MOST);
-    fill(tablePlace,
-      table(columns, some, {
-        caption: `${wanted.length} scans of ${row.model}${state.bond ? ` of ${state.bond.replace("-", "–")} bonds` : ""}; pointing at one shows its curves, a click keeps them`,
-        sort: state.sort, onsort: (sort) => { state.sort = sort; change({ by: sort.name === "fsd_full" ? "" : sort.name, asc: sort.descending ? "" : "1" }); if (!state.all) { draw(); tablePlace.querySelector("th[aria-sort] button")?.focus(); } },
-        onrow: (line, one) => {
-          line.dataset.scan = one.scan.scan;
-          line.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") { clearTimeout(later); later = setTimeout(() => open(one.scan, { pin: false }), 250); } });
-          line.addEventListener("pointerleave", () => clearTimeout(later));
-        },
-      }),
-      some.length < ordered.length ? h("button", { type: "button", onclick: () => { state.all = true; draw(); } }, `Show all ${ordered.length}`) : null);
-    mark();
-    return ordered;
+    fill(tablePlace, table(columns, wanted, {
+      caption: `${wanted.length} scans of ${row.model}${state.bond ? ` of ${state.bond.replace("-", "–")} bonds` : ""}; pointing at one shows its curves, a click keeps them`,
+      most: MOST, sort: state.sort,
+      onsort: (sort) => { state.sort = sort; change({ by: sort.name === "fsd_full" ? "" : sort.name, asc: sort.descending ? "" : "1" }); },
+      onrow: (line, one) => {
+        line.dataset.scan = one.scan.scan;
+        line.classList.toggle("chosen", one.scan.scan === state.scan);
+        line.addEventListener("pointerenter", (event) => { if (event.pointerType === "mouse") { clearTimeout(later); later = setTimeout(() => open(one.scan, { pin: false }), 250); } });
+        line.addEventListener("pointerleave", () => clearTimeout(later));
+      },
+    }));
   };
   fill(place, h("section", { "aria-label": "Scans" }, h("h3", {}, "Scans, the worst first"),
     h("form", { class: "tools", onsubmit: (event) => event.preventDefault() },
@@ -131,18 +126,10 @@ async function scanList(index, place, row, k) {
         [["", "all"], ...bonds.map((one) => [one, one.replace("-", "–")])].map(([value, text]) => h("option", { value, selected: value === state.bond }, text)))),
       h("label", {}, "Filter ", h("input", { type: "search", name: "scans", value: state.q, placeholder: "scan, formula, SMILES, what", oninput: (event) => { state.q = event.target.value; change({ scans: state.q }); draw(); } }))),
     h("div", { class: "sidebyside" }, tablePlace, panelPlace)));
-  const ordered = draw();
-  const asked = state.scan && rows.find((one) => one.scan.scan === state.scan);
-  const first = asked || ordered[0];
+  draw();
+  const asked = rows.find((one) => one.scan.scan === state.scan);
+  const first = asked ?? rows.find((one) => one.scan.scan === tablePlace.querySelector("tr[data-scan]")?.dataset.scan);
   if (first) open(first.scan, { pin: Boolean(asked) });
-}
-
-function compareRows(by, a, b, descending) {
-  const one = by.value(a), other = by.value(b);
-  const blank = (v) => v === null || v === undefined || v === "";
-  if (blank(one) || blank(other)) return Number(blank(one)) - Number(blank(other));
-  const order = typeof one === "number" && typeof other === "number" ? one - other : String(one).localeCompare(String(other), "en", { numeric: true });
-  return descending ? -order : order;
 }
 
 // All models, for a reader who comes without one.

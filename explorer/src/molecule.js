@@ -39,11 +39,10 @@ const asked = (query) => ({
 export function molecules(index, place) {
   const { query } = read();
   const all = scans(index);
-  const state = { q: query.get("q") ?? "", all: false };
+  const state = { q: query.get("q") ?? "" };
   const result = h("div");
   const draw = () => {
     const wanted = all.filter((one) => `${one.scan} ${one.formula} ${one.smiles} ${one.bond}`.toLowerCase().includes(state.q.toLowerCase()));
-    const some = state.all ? wanted : wanted.slice(0, MOST);
     fill(result, table([
       { name: "scan", title: "scan", left: true, header: true, value: (one) => one.scan, cell: (one) => h("a", { href: address("scan", [one.scan]) }, one.scan) },
       { name: "system", title: "molecule", left: true, value: (one) => one.system, cell: (one) => h("a", { href: address("molecule", [one.system], { scan: one.scan }) }, one.system) },
@@ -51,8 +50,7 @@ export function molecules(index, place) {
       { name: "formula", title: "formula", left: true, value: (one) => one.formula },
       { name: "n_atoms", title: "atoms", value: (one) => one.n_atoms },
       { name: "quality", title: "reference", left: true, value: (one) => one.quality, cell: (one) => (one.reason ? `${one.quality}: ${one.reason}` : one.quality) },
-    ], some, { caption: `${wanted.length} of ${all.length} scans` }),
-    some.length < wanted.length ? h("button", { type: "button", onclick: () => { state.all = true; draw(); } }, `Show all ${wanted.length}`) : null);
+    ], wanted, { caption: `${wanted.length} of ${all.length} scans`, most: MOST }));
   };
   draw();
   fill(place, h("h2", {}, "Molecules"), h("form", { class: "tools", onsubmit: (event) => event.preventDefault() },

@@ -166,6 +166,29 @@ const CASES = {
     assert.match(frames[1], /scan="C-O\/c"/);
     return page;
   },
+  async "survival curves and runs are shown, and a failure is played"() {
+    const page = await open("#/dynamics", ready);
+    assert.equal(await page.locator(".readout tbody tr").count(), 2);
+    await page.fill("input[name=q]", "long bond");
+    await page.getByRole("link", { name: "a_300K_0" }).click();
+    await page.waitForSelector(".molecule canvas");
+    assert.match(await page.textContent("main"), /The last 10 steps/);
+    assert.match(await page.textContent("pre"), /export a_300K_0 --trajectories .*--last-steps/);
+    await page.getByRole("button", { name: "Play" }).click();
+    await page.waitForFunction(() => document.querySelector(".structure").textContent.includes("; 0 steps before the end"));
+    await page.check("input[name=curve-theirs]");
+    assert.match(page.url(), /m=ours%2Ctheirs/);
+    return page;
+  },
+  async "the atlas leads from a count to the scan at its frame"() {
+    const page = await open("#/atlas");
+    await page.locator("main table").first().locator("button.link[aria-label]").first().click();
+    assert.match(page.url(), /model=.*&kind=/);
+    await page.locator("main table").nth(1).locator("tbody a").first().click();
+    await page.waitForSelector(".readout table");
+    assert.match(page.url(), /#\/scan\/.*frame=\d+/);
+    return page;
+  },
   async "sections and other views open"() {
     for (const [hash, text] of [["#/models", "Models"], ["#/molecules", "C-N/b"], ["#/section/bonds", "Sections"], ["#/model/nobody", "No such model"], ["#/nothing", "Leaderboard"]]) {
       const page = await open(hash);
@@ -175,7 +198,7 @@ const CASES = {
     }
   },
   async "a narrow window needs no scrolling to the side"() {
-    for (const hash of ["", "#/model/ours", "#/scan/C-N%2Fb", "#/molecules", "#/section/bonds"]) {
+    for (const hash of ["", "#/model/ours", "#/scan/C-N%2Fb", "#/dynamics", "#/atlas", "#/section/bonds"]) {
       const page = await open(hash, { width: 400 });
       await page.waitForTimeout(500);
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 400, hash);
@@ -184,7 +207,7 @@ const CASES = {
   },
   async "nothing serious for axe-core, in light and dark"() {
     const all = [];
-    for (const [hash, how] of [["", {}], ["#/model/ours", ready], ["#/section/bonds", {}], ["#/molecules", {}]]) {
+    for (const [hash, how] of [["", {}], ["#/model/ours", ready], ["#/section/bonds", {}], ["#/molecules", {}], ["#/dynamics", ready], ["#/atlas", {}]]) {
       const page = await open(hash, how);
       for (const colorScheme of ["light", "dark"]) {
         await page.emulateMedia({ colorScheme });
@@ -196,9 +219,9 @@ const CASES = {
     assert.deepEqual(all, []);
   },
   async "what is hostile is shown as text"() {
-    for (const hash of ["", "#/model/raw", "#/models", "#/molecules", "#/molecule/c?m=raw", "#/scan/C-O%2Fc?m=scored", "#/section/bonds", "#/section/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "#/model/%3Cscript%3Ealert(1)%3C%2Fscript%3E"]) {
+    for (const hash of ["", "#/models", "#/molecules", "#/molecule/c?m=raw", "#/dynamics", "#/atlas", "#/section/bonds", "#/section/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "#/model/%3Cscript%3Ealert(1)%3C%2Fscript%3E"]) {
       const page = await open(hash, { at: hostile });
-      await page.waitForTimeout(700);
+      await page.waitForTimeout(300);
       assert.deepEqual(page.problems, [], hash);
       const odd = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((one) =>
         ["SCRIPT", "IFRAME", "OBJECT", "EMBED", "FORM"].includes(one.tagName) && !one.classList.contains("tools")
@@ -223,6 +246,7 @@ const CASES = {
 
 const told = {};
 for (const [name, run] of Object.entries(CASES)) {
+  const start = Date.now();
   try {
     const page = await run();
     if (page) {
@@ -233,6 +257,7 @@ for (const [name, run] of Object.entries(CASES)) {
   } catch (error) {
     told[name] = String(error.stack ?? error);
   }
+  console.error(`${((Date.now() - start) / 1000).toFixed(1)} s ${name}`);
 }
 await browser.close();
 console.log(JSON.stringify(told));

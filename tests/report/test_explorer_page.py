@@ -6,13 +6,17 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
-from test_merge import METHOD, Group, control, net, run
+from test_merge import METHOD, SETTINGS, Group, control, net, run
 from test_merge_hostile import shown
 
 from examples import REPO
+from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
+from pesbench.tasks.dynamics.writing import write_trajectories
 
 __all__ = ["shown"]  # a fixture of test_merge_hostile
 EXPLORER = REPO / "explorer"
@@ -36,6 +40,37 @@ def browser() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+FAILS_AT = 20
+
+
+def dynamics_that_fail(group: Group, entry) -> None:
+    """A diatomic that breaks at step 20, and one that swings to the end."""
+    n, every = SETTINGS.n_steps, SETTINGS.store_every
+    pair = {"temperature_k": 300.0, "replicate": 0, "numbers": np.array([6, 7]), "charge": 0,
+            "bonds": np.array([[0, 1]]), "spin": 1, "degrees_of_freedom": 1, "relaxed": True,
+            "relax_steps": 3, "relax_fmax": 0.01}  # fmt: skip
+    plan = [
+        Trajectory("a", last_step=FAILS_AT, failure="long_bond", failure_step=FAILS_AT, **pair),
+        Trajectory("b", last_step=n, **pair),
+    ]
+    kinetic = np.repeat(0.02 * np.sin(np.arange(n + 1) / 3)[:, None] ** 2, 2, axis=1)
+    positions = np.zeros((n + 1, 4, 3))
+    positions[:, 1, 0] = 1.3 + 0.1 * np.arange(n + 1)
+    positions[:, 3, 0] = 1.3
+    frames = np.arange(0, n + 1, every)
+    last = np.arange(FAILS_AT - 9, FAILS_AT + 1)
+    box = BlackBox(last, positions[last, :2], np.zeros((len(last), 2, 3)))
+    whole = Segment(
+        0, -kinetic, kinetic, frames, positions[frames], np.zeros((len(frames), 4, 3)), {0: box}
+    )
+    attributes = group.attributes(entry, "pesbench.tasks.dynamics.run")
+    write_trajectories(
+        group.folder / entry.name / "dynamics" / "0000.h5", plan, [whole],
+        timestep_fs=SETTINGS.timestep_fs, store_every=every,
+        attributes=attributes | {"settings": asdict(SETTINGS), "n_steps": n},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def made(toys, toy_set, tmp_path_factory) -> Path:
     """The explorer of four models: two are ranked."""
@@ -43,8 +78,11 @@ def made(toys, toy_set, tmp_path_factory) -> Path:
     group = Group(place / "group", toy_set, toys)
     group.scans(group.add(METHOD))
     group.scans(group.add(control()), rough=1.0)
-    group.scans(group.add(net("ours")), rough=0.05)
-    group.scans(group.add(net("theirs", "b")), rough=0.01)
+    ours, theirs = group.add(net("ours")), group.add(net("theirs", "b"))
+    group.scans(ours, rough=0.05)
+    group.scans(theirs, rough=0.01)
+    dynamics_that_fail(group, ours)
+    group.dynamics(theirs)
     assert run(group.folder, "--out", place / "out") == 0
     return place / "out" / "explorer"
 

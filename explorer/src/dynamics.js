@@ -1,0 +1,215 @@
+// Dynamics: survival curves, and any run with its energy, temperature and the steps before it failed.
+
+import { chart } from "./chart.js";
+import { colour, style } from "./colours.js";
+import { float16, float32, float64, piece, records } from "./data.js";
+import { fill, h, number, table } from "./dom.js";
+import { csv, quoted, save } from "./files.js";
+import { address, change, joined, list, read } from "./state.js";
+import { viewer } from "./viewer.js";
+
+const MOST = 100;
+const SHOWN = 4; // curves before a reader chooses
+const FRAME_MS = 50;
+
+const runsOf = (index) => records(index.tasks.dynamics.runs).map((one) => ({ ...one, name: index.rows[one.model].model }));
+
+// A choice of models by name, each with a colour that stays. `draw(chosen, colourOf)`.
+function chooser(names, chosen, draw) {
+  const slots = new Map();
+  const colourOf = (name) => {
+    if (!slots.has(name)) {
+      let k = 0;
+      while ([...slots.values()].includes(k)) k++;
+      slots.set(name, k);
+    }
+    return colour(slots.get(name));
+  };
+  const place = h("fieldset", { class: "chips" });
+  const show = () => {
+    for (const name of chosen) colourOf(name);
+    fill(place, h("legend", {}, "Models"), names.map((name) => {
+      const on = chosen.includes(name);
+      return h("label", { class: on ? "chip on" : "chip" }, h("input", { type: "checkbox", name: `curve-${name}`, checked: on, onchange: (event) => {
+        chosen = event.target.checked ? [...chosen, name] : chosen.filter((one) => one !== name);
+        if (!event.target.checked) slots.delete(name);
+        show();
+        place.querySelector(`[name="curve-${CSS.escape(name)}"]`)?.focus();
+      } }), h("span", { class: "dot", style: { background: on ? colourOf(name) : "transparent" } }), name);
+    }));
+    draw(chosen, colourOf);
+  };
+  return { place, show };
+}
+
+// --- all runs -------------------------------------------------------------------------------------
+
+export function dynamics(index, place) {
+  const { query } = read();
+  const runs = runsOf(index);
+  const curves = new Map(Object.entries(index.tasks.dynamics.survival).map(([k, one]) => [index.rows[k].model, {
+    ...one, time: float32(one.time), share: float32(one.share), low: one.low ? float32(one.low) : null, high: one.high ? float32(one.high) : null,
+  }]));
+  const failed = (name) => runs.filter((one) => one.name === name && one.outcome === "failed").length;
+  const names = [...curves.keys()];
+  const asked = query.has("m") ? list(query.get("m")).filter((name) => curves.has(name)) : [...names].sort((a, b) => failed(b) - failed(a)).slice(0, SHOWN);
+  const plot = h("div", { class: "plot" }), told = h("div", { class: "readout" });
+  let shown = null;
+  const choice = chooser(names, asked, (chosen, colourOf) => {
+    change({ m: joined(chosen) });
+    shown?.destroy();
+    fill(plot);
+    const own = chosen.map((name) => [name, curves.get(name)]);
+    if (!own.length) { shown = null; fill(told); return; }
+    const { time } = own[0][1];
+    const at = (one, values) => (values ? time.map((t) => values[Math.max(0, one.time.findLastIndex((v) => v <= t + 1e-9))]) : null);
+    const read1 = (k) => fill(told, h("table", { class: "small" }, h("caption", {}, h("span", {}, `at ${number(time[k])} ps`)),
+      h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col" }, "alive"), h("th", { scope: "col" }, "95 % interval"), h("th", { scope: "col" }, "runs"))),
+      h("tbody", {}, own.map(([name, one]) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: "dot", style: { background: colourOf(name) } }), name),
+        h("td", {}, number(at(one, one.share)[k])), h("td", {}, one.low ? `${number(at(one, one.low)[k])}–${number(at(one, one.high)[k])}` : "n/a"), h("td", {}, String(one.n)))))));
+    shown = chart(plot, {
+      x: { label: "time (ps)", values: time }, y: { label: "share alive", range: [0, 1.03] }, height: 280,
+      series: own.flatMap(([name, one]) => [
+        { label: name, values: at(one, one.share), colour: colourOf(name), width: 2.2, stepped: true },
+        ...(one.low ? [one.low, one.high].map((values) => ({ label: `${name} interval`, values: at(one, values), colour: colourOf(name), width: 1, dash: [3, 4], stepped: true })) : []),
+      ]),
+      oncursor: read1,
+    });
+    read1(time.length - 1);
+  });
+  const rest = index.tasks.dynamics.left_out;
+  fill(place, h("h2", {}, "Dynamics"),
+    h("section", { "aria-label": "Survival" }, h("h3", {}, "Survival"), choice.place, h("div", { class: "scan" }, h("div", {}, plot), h("div", { class: "structure" }, told)),
+      h("p", { class: "note" }, "Share of the runs at risk whose molecule is whole (Kaplan–Meier), up to the shortest planned run; dashed: 95 % interval of a bootstrap over molecules. Failures of the reference are not taken off here; the survival on the leaderboard counts those in excess of it.")),
+    runList(index, runs, query), rest ? h("p", { class: "note" }, `The last steps of ${rest} more failed runs are in the files of results alone (at most 8 a model are shown).`) : null);
+  choice.show();
+}
+
+function runList(index, runs, query) {
+  const state = { q: query.get("q") ?? "", outcome: query.get("outcome") ?? "" };
+  const outcomes = [...new Set(runs.map((one) => one.outcome))].sort();
+  const place = h("div");
+  const draw = () => {
+    const wanted = runs.filter((one) => (!state.outcome || one.outcome === state.outcome)
+      && `${one.name} ${one.trajectory} ${one.failure.replaceAll("_", " ")} ${one.status} ${one.message}`.toLowerCase().includes(state.q.toLowerCase()));
+    fill(place, table([
+      { name: "trajectory", title: "run", left: true, header: true, value: (one) => one.trajectory, cell: (one) => (one.piece === null ? one.trajectory : h("a", { href: address("trajectory", [one.name, one.trajectory]) }, one.trajectory)) },
+      { name: "model", title: "model", left: true, value: (one) => one.name, cell: (one) => h("a", { href: address("model", [one.name]) }, one.name) },
+      { name: "outcome", title: "outcome", left: true, value: (one) => one.outcome.replaceAll("_", " ") },
+      { name: "failure", title: "what", left: true, value: (one) => [one.failure.replaceAll("_", " "), one.status === "ok" ? "" : one.status, one.message].filter(Boolean).join(": ") },
+      { name: "temperature_k", title: "nominal", unit: "K", value: (one) => one.temperature_k },
+      { name: "time_ps", title: "time", unit: "ps", value: (one) => one.time_ps },
+      { name: "spike", title: "temperature spike", unit: "σ", value: (one) => one.temperature_spike, higher: true },
+      { name: "drift", title: "drift", unit: "meV/atom/ps", value: (one) => one.energy_drift_mev_per_atom_ps, higher: true },
+      { name: "rms", title: "RMS", unit: "meV/atom", value: (one) => one.energy_rms_mev_per_atom, higher: true },
+    ], wanted, { caption: `${wanted.length} of ${runs.length} runs`, sort: { name: "time_ps", descending: false }, most: MOST }));
+  };
+  draw();
+  return h("section", { "aria-label": "Runs" }, h("h3", {}, "Runs"),
+    h("form", { class: "tools", onsubmit: (event) => event.preventDefault() },
+      h("label", {}, "Filter ", h("input", { type: "search", name: "q", value: state.q, placeholder: "run, model, what", oninput: (event) => { state.q = event.target.value; change({ q: state.q }); draw(); } })),
+      h("label", {}, "Outcome ", h("select", { name: "outcome", onchange: (event) => { state.outcome = event.target.value; change({ outcome: state.outcome }); draw(); } },
+        [["", "all"], ...outcomes.map((one) => [one, one.replaceAll("_", " ")])].map(([value, text]) => h("option", { value, selected: value === state.outcome }, text))))), place);
+}
+
+// --- one run --------------------------------------------------------------------------------------
+
+const QUANTITIES = [["energy", "E − E(0) (meV/atom)"], ["temperature", "temperature (K)"]];
+
+export async function run(index, place, name, trajectory) {
+  const same = runsOf(index).filter((one) => one.trajectory === trajectory && one.piece !== null);
+  const own = same.find((one) => one.name === name);
+  if (!own) {
+    fill(place, h("h2", {}, "No such run"), h("p", {}, h("a", { href: address("dynamics") }, "To the dynamics")));
+    return;
+  }
+  const pieces = new Map();
+  const load = async (wanted) => {
+    for (const one of same.filter((other) => wanted.includes(other.name))) if (!pieces.has(one.name)) pieces.set(one.name, await piece(`dynamics/run-${one.piece}`));
+  };
+  const { query } = read();
+  const asked = query.has("m") ? list(query.get("m")) : [name];
+  const plots = new Map(QUANTITIES.map(([key]) => [key, h("div", { class: "plot" })]));
+  let charts = [], turn = 0;
+  const choice = chooser(same.map((one) => one.name), asked.filter((one) => same.some((other) => other.name === one)), async (chosen, colourOf) => {
+    change({ m: chosen.join() === name ? "" : joined(chosen) });
+    const mine = ++turn;
+    await load(chosen);
+    if (mine !== turn) return;
+    for (const one of charts) one.destroy();
+    charts = QUANTITIES.map(([key, label]) => drawRuns(plots.get(key), key, label, chosen.map((one) => [one, pieces.get(one), colourOf(one)])));
+  });
+  await load([name]);
+  const first = pieces.get(name);
+  const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", own.failure.replaceAll("_", " ")], ["status", own.status === "ok" ? "" : `${own.status}: ${own.message}`], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
+    ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
+  const animation = h("section", { "aria-label": "The last steps" });
+  const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");
+  fill(place, h("p", {}, h("a", { href: address("dynamics") }, "← all runs")), h("h2", {}, trajectory, " with ", h("a", { href: address("model", [name]) }, name)),
+    h("dl", { class: "facts" }, told.map(([title, value]) => [h("dt", {}, title), h("dd", {}, value)])), choice.place,
+    h("div", { class: "scan" }, h("div", {}, ...plots.values(), h("p", { class: "note" }, "Of 100 spans of a run the smallest and the largest value are drawn. Line: the failure; dotted: the nominal temperature.")), h("div", { class: "structure" }, animation)),
+    h("p", { class: "links" }, h("button", { type: "button", onclick: () => save(`${trajectory}.csv`, runCsv(pieces), "text/csv") }, "These curves (CSV)")),
+    h("p", {}, `This command writes ${first.last ? "the last steps" : "the stored frames"} of the run for other programs:`), h("pre", { tabindex: "0" }, h("code", {}, words)));
+  choice.show();
+  if (first.last) await animate(animation, first, trajectory);
+  else fill(animation, h("p", { class: "note" }, own.outcome === "failed" ? "The last steps of this run are in the files of results alone." : "Only runs that fail keep all of their last steps."));
+}
+
+function drawRuns(place, key, label, some) {
+  const sets = some.map(([, one]) => [float32(one.series[key].time), float32(one.series[key].values)]);
+  const times = [...new Set(sets.flatMap(([time]) => time))].sort((a, b) => a - b);
+  const marks = [];
+  for (const [, one, ink] of some) {
+    if (one.failure_ps !== null) marks.push({ at: one.failure_ps, colour: ink, width: 1.6 });
+    for (const alarm of one.alarms ?? []) marks.push({ at: alarm, colour: ink, dash: [2, 3] });
+  }
+  if (key === "temperature" && some.length) marks.push({ at: some[0][1].nominal_k, axis: "y", colour: style("--faint"), dash: [2, 3] });
+  if (!times.length) { fill(place); return { destroy() {} }; }
+  return chart(place, {
+    x: { label: "time (ps)", values: times }, y: { label }, height: 210, key: "run", marks,
+    series: some.map(([name, , ink], k) => {
+      const of = new Map(sets[k][0].map((time, n) => [time, sets[k][1][n]]));
+      return { label: name, colour: ink, values: times.map((time) => of.get(time) ?? NaN), spanGaps: true };
+    }),
+  });
+}
+
+const runCsv = (pieces) => csv([["model", "quantity", "time_ps", "value"], ...[...pieces].flatMap(([name, one]) => QUANTITIES.flatMap(([key]) => {
+  const time = float32(one.series[key].time), values = float32(one.series[key].values);
+  return time.map((t, k) => [name, key, t, values[k]]);
+}))]);
+
+async function animate(place, one, label) {
+  const time = float64(one.last.time);
+  const values = float16(one.last.positions);
+  const n = one.numbers.length;
+  const frames = time.map((_, f) => one.numbers.map((_, k) => values.slice(3 * (f * n + k), 3 * (f * n + k) + 3)));
+  const whole = frames.map((frame) => frame.flat().every(Number.isFinite));
+  const last = whole.lastIndexOf(true);
+  const at = h("p", { class: "note", "aria-live": "off" });
+  const canvas = h("div", { class: "viewer" });
+  let frame = 0, timer = null, molecule = null;
+  const slider = h("input", { type: "range", name: "step", min: 0, max: Math.max(0, last), step: 1, value: 0, "aria-label": "step before the failure", oninput: () => { stop(); show(Number(slider.value)); } });
+  const button = h("button", { type: "button", onclick: () => (timer ? stop() : play()) }, "Play");
+  const show = (k) => {
+    frame = k;
+    slider.value = String(k);
+    fill(at, `Step ${one.last.step[k]}, ${number(time[k], 5)} ps; ${one.last.step.at(-1) - one.last.step[k]} steps before the end.`);
+    if (molecule && whole[k]) molecule.show({ numbers: one.numbers, positions: frames[k], bonds: one.bonds });
+  };
+  const stop = () => { clearInterval(timer); timer = null; fill(button, "Play"); };
+  const play = () => {
+    if (frame >= last) frame = -1;
+    fill(button, "Pause");
+    timer = setInterval(() => { if (!place.isConnected || frame >= last) stop(); else show(frame + 1); }, FRAME_MS);
+  };
+  fill(place, h("h3", {}, `The last ${time.length} steps`), canvas, slider, button, at, h("p", { class: "note" }, "Bonds are those of the start, however long they are."));
+  if (last < 0) { fill(canvas, h("p", { class: "note" }, "No position of these steps is a number.")); return; }
+  try {
+    molecule = await viewer(canvas, `${label}, the steps before it failed`);
+  } catch (error) {
+    fill(canvas, h("p", { class: "problem" }, error.message));
+    return;
+  }
+  show(0);
+}

@@ -1,0 +1,117 @@
+"""What the explorer gets of dynamics: thinned curves, survival, the last steps of failures."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_trajectories import DT_FS, FAILED, FAILED_AT, N_STEPS, REFUSED, SURVIVED, path
+
+from pesbench.core.exploring import Explored, ExplorerJob
+from pesbench.metrics.survival import survival_curve
+from pesbench.metrics.survival_band import share_alive, survival_band
+from pesbench.tasks.dynamics import explorer
+from pesbench.tasks.dynamics.stored import Trajectories
+
+__all__ = ["path"]  # a fixture of test_trajectories
+
+
+def numbers(text: str, kind: str = "<f4"):
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def scores(**more):
+    ends = {SURVIVED: ("survived", N_STEPS), FAILED: ("failed", FAILED_AT)}
+    ends[REFUSED] = ("not_at_risk", 0)
+    return pd.DataFrame(
+        [
+            {
+                "model": "toy", "trajectory": name, "system": name.partition("_")[0],
+                "temperature_k": 300.0, "replicate": 0, "timestep_fs": DT_FS, "outcome": outcome,
+                "failure": "", "status": "ok", "message": "",
+                "time_ps": steps * DT_FS / 1e3, "planned_ps": N_STEPS * DT_FS / 1e3, **more,
+            }
+            for name, (outcome, steps) in ends.items()
+        ]
+    )  # fmt: skip
+
+
+def explored(path, frame):
+    put = {}
+    job = ExplorerJob(path, {7: Explored("toy", "model", frame, [path])}, put.__setitem__)
+    return explorer.explorer(job), put
+
+
+def test_runs_have_their_curves_and_failures_their_last_steps(path):
+    told, put = explored(path, scores())
+    rows = [dict(zip(told["runs"]["columns"], row, strict=True)) for row in told["runs"]["rows"]]
+    assert [row["trajectory"] for row in rows] == [SURVIVED, FAILED, REFUSED]
+    assert [row["piece"] for row in rows] == [0, 1, None]  # nothing is known of what did not run
+    assert set(put) == {"run-0", "run-1"}
+    assert "last" not in put["run-0"]
+    with Trajectories(path) as file:
+        series, last = file.series(FAILED), file.last_steps(FAILED)
+    piece = put["run-1"]
+    assert piece["failure_ps"] == pytest.approx(FAILED_AT * DT_FS / 1e3)
+    energy = 1e3 * (series.total - series.total[0]) / 2
+    assert numbers(piece["series"]["energy"]["values"]) == pytest.approx(energy, rel=1e-6)
+    assert numbers(piece["series"]["energy"]["time"]) == pytest.approx(series.time_ps, rel=1e-6)
+    positions = numbers(piece["last"]["positions"], "<f2").reshape(last.positions.shape)
+    centred = last.positions - last.positions.mean(axis=1, keepdims=True)
+    assert positions == pytest.approx(centred, abs=2e-3)
+    assert piece["last"]["step"] == last.step.tolist()
+    assert told["left_out"] == 0
+
+
+def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):
+    monkeypatch.setattr(explorer, "ANIMATIONS", 0)
+    told, put = explored(path, scores())
+    assert told["left_out"] == 1
+    assert not any("last" in piece for piece in put.values())
+
+
+def test_runs_with_another_time_step_are_no_runs_of_the_page(path):
+    told, put = explored(path, scores(timestep_fs=2 * DT_FS))
+    assert not put
+    assert [row[-1] for row in told["runs"]["rows"]] == [None] * 3
+
+
+def test_survival_is_that_of_runs_at_risk(path):
+    told, _ = explored(path, scores())
+    curve = told["survival"]["7"]
+    assert curve["n"] == 2
+    share = numbers(curve["share"])
+    assert share[0] == 1
+    assert share[-1] == 0.5
+    assert "low" not in curve  # both are of one molecule
+    alone = scores().assign(outcome="not_at_risk")
+    assert explored(path, alone)[0]["survival"] == {}
+
+
+def test_thinning_keeps_spikes_and_ends():
+    values = np.zeros(20_000)
+    values[[7, 12_345]] = 5, -5
+    kept = explorer.thinned(values)
+    assert {0, 7, 12_345, 19_999} <= set(kept.tolist())
+    assert len(kept) <= 2 * explorer.SPANS + 2
+    assert explorer.thinned(np.array([1.0, np.nan])).tolist() == [0, 1]
+    assert explorer.thinned(np.full(3, np.nan)).tolist() == [0, 2]
+
+
+def test_a_band_holds_its_curve_and_shrinks_to_it_where_all_molecules_are_alike():
+    rng = np.random.default_rng(3)
+    times, event = rng.exponential(0.5, 60).clip(max=1), np.ones(60, bool)
+    event[times == 1] = False
+    at = np.linspace(0, 1, 11)
+    share = share_alive(times, event, at, 1.0)
+    steps, whole = survival_curve(times, event, 1.0)
+    assert share == pytest.approx([whole[steps <= t][-1] for t in at])
+    low, high = survival_band(times, event, [str(k % 12) for k in range(60)], at, 1.0, "band")
+    assert (low <= share + 1e-12).all()
+    assert (share <= high + 1e-12).all()
+    assert (high - low).max() > 0.05
+    same = survival_band([0.2, 0.5, 0.2, 0.5], [1, 1, 1, 1], ["a", "a", "b", "b"], at, 1.0, "x")
+    assert same[0] == pytest.approx(same[1])
+    assert survival_band([0.2, 0.5], [1, 1], ["a", "a"], at, 1.0, "x") is None
