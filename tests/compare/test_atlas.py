@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,9 @@ from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.score import score as score_bonds
 from pesbench.tasks.bonds.settings import BondSettings
+from pesbench.tasks.dynamics.score import trajectory_rows
+from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
+from pesbench.tasks.dynamics.writing import write_trajectories
 
 SHARE = 0.95  # of the scans that show anything
 
@@ -333,3 +338,62 @@ def test_an_atlas_of_nothing_is_empty():
     assert isinstance(empty.rows, pd.DataFrame)
     assert empty.rows.empty
     assert empty.too == 0
+
+
+# --- trajectories from files ---------------------------------------------------------------------
+
+PLANNED, EVERY = 40, 10
+
+
+def _trajectories(path: Path, model: str, failures: Sequence[str]) -> pd.DataFrame:
+    """A file of one trajectory a failure ("" survives), and its scores."""
+    plan, boxes = [], {}
+    positions = np.tile(START, (PLANNED + 1, len(failures), 1))
+    potential = np.zeros((PLANNED + 1, len(failures)))
+    for k, failure in enumerate(failures):
+        last = 20 if failure else PLANNED
+        potential[last + 1 :, k] = np.nan
+        told = {"failure": failure, "failure_step": last, "message": "told"} if failure else {}
+        plan.append(
+            Trajectory(
+                f"m{k}", 300.0, 0, NUMBERS, BONDS, 0, 1, 3, last_step=last, relaxed=True, **told
+            )
+        )
+        if failure:
+            end = np.stack([START, _moved(2, 4.0)])
+            boxes[k] = BlackBox(np.array([last - 1, last]), end, np.zeros_like(end))
+    frames = np.arange(0, PLANNED + 1, EVERY)
+    segment = Segment(
+        0, potential, np.full_like(potential, 0.1), frames, positions[frames],
+        np.zeros_like(positions[frames]), boxes,
+    )  # fmt: skip
+    attributes = {
+        "model": model, "n_steps": PLANNED, "equilibration_steps": 0, "wall_s": 1.0, "entry": {},
+    }  # fmt: skip
+    write_trajectories(
+        path, plan, [segment], timestep_fs=0.5, store_every=EVERY, attributes=attributes
+    )
+    return pd.DataFrame(trajectory_rows([path]))
+
+
+def test_trajectories_are_placed_from_their_files(tmp_path):
+    files = {name: [tmp_path / f"{name}.h5"] for name in ("truth", "net")}
+    tables = {
+        "truth": _trajectories(files["truth"][0], "truth", ["", "long_bond"]),
+        "net": _trajectories(files["net"][0], "net", ["long_bond", "long_bond"]),
+    }
+    inputs = CompareInputs(
+        facts=[_facts("truth", "reference"), _facts("net")],
+        tables={"dynamics": tables},
+        trajectories=files,
+    )
+    found = atlas(inputs)
+    assert found.asked[TRAJECTORIES] == {"truth": 2, "net": 2}
+    own = found.rows[found.rows["model"] == "net"].set_index("item")
+    assert list(own["kind"]) == [Kind.HYDROGEN.value] * 2
+    first = own.loc["m0_300K_0"]
+    assert (first["pair"], first["step"], first["note"]) == ("H-O", 20, "told")
+    assert first["time_ps"] == pytest.approx(0.01)
+    assert list(own["reference_fails"]) == [0, 1]
+    assert found.too == 1
+    assert section(inputs).sentence.startswith("2 of 2 trajectories of models show a failure")

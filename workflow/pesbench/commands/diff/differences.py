@@ -21,6 +21,7 @@ from pesbench.metrics.changes import Change, holm, mean_change
 EQUAL, WITHIN, CHANGED, UNDECIDED = "equal", "within noise", "changed", "not decided"
 MACHINE = frozenset({"timeout", "out_of_memory"})  # of which the machine may be the cause
 FAILED = Metric("failed", "share of runs that fail", "", "lower")
+_FIRST = ("family", "weights", "parameters", "setting", "scan set", "code", "precision", "device")
 OUTCOME = "outcome"  # column of a task whose rows live or fail by chance
 
 
@@ -222,9 +223,13 @@ def _flips(task: Task, a: Scores, b: Scores, shared: Sequence[Key]) -> list[Flip
 
 
 def _told(a: Facts, b: Facts) -> tuple[list[tuple[str, list[str], list[str]]], list[str]]:
-    """What both tell and differs, and what one of them does not tell."""
+    """What both tell and differs, what decides most first, and what one of them does not tell."""
+
+    def weight(label: str) -> int:
+        return next((k for k, words in enumerate(_FIRST) if label.startswith(words)), len(_FIRST))
+
     causes, untold = [], []
-    for label in dict.fromkeys([*a, *b]):
+    for label in sorted(dict.fromkeys([*a, *b]), key=weight):
         if label in a and label in b:
             if a[label] != b[label]:
                 causes.append((label, sorted(a[label]), sorted(b[label])))

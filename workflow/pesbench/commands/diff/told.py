@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from pesbench.metrics.paired import LEAST_SYSTEMS
 FORMAT, VERSION = "pesbench-diff", 1
 _SHOWN = 5  # rows, models and causes named; the JSON has all
 _LETTERS = 40  # of a value
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
 def text(found: Diff, *, every: bool = False) -> str:
@@ -95,7 +97,8 @@ def _task_lines(task: TaskDiff, *, every: bool) -> Iterator[str]:
         yield f"    {_score_line(one)}"
     if hidden:
         yield f"    {hidden} scores differ within noise (--all)"
-    yield from _why(task)
+    if shown or hidden or task.flips:
+        yield from _why(task)
 
 
 def _score_line(one: ScoreChange) -> str:
@@ -123,8 +126,13 @@ def _why(task: TaskDiff) -> Iterator[str]:
 
 
 def _values(values: Sequence[str]) -> str:
-    shown = [quoted(value, _LETTERS) for value in values[:_SHOWN]]
+    shown = [_value(value) for value in values[:_SHOWN]]
     return ", ".join(shown) + (", ..." if len(values) > _SHOWN else "")
+
+
+def _value(value: str) -> str:
+    """A value for readers; of a digest, its beginning."""
+    return value[:12] if _DIGEST.fullmatch(value) else quoted(value, _LETTERS)
 
 
 def _some(names: Sequence[str]) -> str:
