@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas_confusion import MINI, perfect, read_scans
 from examples import REPO
 from pesbench import cli
+from pesbench.files.evaluation import write_evaluation
+from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_scores, write_scores
 from pesbench.models.record import NAME, read_record, write_record
 
@@ -187,6 +190,26 @@ def test_what_only_one_run_has_is_told(runs, capsys):
     said = capsys.readouterr().out
     assert "models only in A: mace-mini" in said
     assert "only in A: C-C/" in said
+
+
+def test_packages_of_the_model_are_those_of_its_files(runs, capsys):
+    (scan,) = read_scans(MINI, 100)
+    with ScanSet(MINI) as opened:
+        sha256 = opened.sha256
+    for folder, version in zip(runs, ("2.8.0", "2.9.0\x1b[31m"), strict=True):
+        entry = json.loads((folder / "gfn1-xtb" / "model.json").read_text())
+        write_evaluation(
+            folder / "gfn1-xtb" / "bonds" / "0000.h5", [perfect(scan)],
+            attributes={
+                "model": "gfn1-xtb", "entry": entry, "scan_set_sha256": sha256, "wall_s": 1.0,
+                "provenance": {"packages": {"torch": version}, "python": "3.11.7"},
+            },
+        )  # fmt: skip
+    change(runs[1], "gfn1-xtb", "bonds", worse("force_mae", 0.5))
+    assert diff(*runs) == 1
+    said = capsys.readouterr().out
+    assert "differs: torch: 2.8.0 → 2.9.0\\x1b[31m" in said
+    assert "Python" not in said
 
 
 # --- bad input and strangers ---------------------------------------------------------------------
