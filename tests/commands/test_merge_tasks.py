@@ -36,6 +36,7 @@ from pesbench.files.hdf5 import writing
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_results import Groups
+from pesbench.files.stored_tables import write_scores
 from pesbench.metrics.survival import Outcome
 from pesbench.tasks.bonds.score import PLACES
 from pesbench.tasks.lj_core.cases import cases
@@ -233,6 +234,34 @@ def test_repulsive_cores_of_two_folders_complete_each_other(tmp_path, toy_set, t
     # and once more, from the merged folder
     assert run(out, "--out", tmp_path / "again") == 0
     pd.testing.assert_frame_equal(board(tmp_path / "again"), board(out), check_exact=True)
+
+
+def test_scores_that_follow_from_the_whole_run_are_taken_as_they_are(groups, toy_set, tmp_path):
+    """Those of alarms: their answers alone do not give them, and are not looked at."""
+    a, b = groups
+    answers = a.folder / "ours" / "alarms" / "0000.h5"
+    answers.parent.mkdir()
+    answers.write_bytes(b"no HDF5")
+    task = tasks()["alarms"]
+    table = pd.DataFrame(
+        [
+            dict.fromkeys(task.columns, np.nan)
+            | {"model": "ours", "system": system, "detector": "knn", "domain": domain,
+               "n_atoms": 2, "status": "ok", "message": "", "auroc": 0.75, "n_frames": 6}
+            for domain in ("compression", "stretch")
+            for system in "ab"
+        ]
+    )  # fmt: skip
+    with ScanSet(toy_set) as scan_set:
+        table.attrs = {"scan_set_sha256": scan_set.sha256, "entry": net("ours").deciding(),
+                       "settings": asdict(task.settings())}  # fmt: skip
+    write_scores(a.folder / "ours" / "scores" / "alarms.parquet", table)
+    out = tmp_path / "out"
+    assert run(a.folder, b.folder, "--out", out) == 0
+    found = rows(out, "ours", "alarms")
+    columns = ["system", "detector", "domain", "status", "auroc"]
+    pd.testing.assert_frame_equal(found[columns], table[columns], check_dtype=False)
+    assert "Alarms" in (out / "leaderboard.md").read_text()
 
 
 # --- a task that this package does not have ------------------------------------------------------

@@ -96,6 +96,15 @@ def test_wide_descriptors_are_projected(rng):
     assert fit.axes.T @ fit.axes == pytest.approx(np.eye(AXES), abs=1e-9)
 
 
+def test_neighbours_are_the_five_nearest(rng):
+    cloud = rng.normal(size=(300, 3)) * [1.0, 5.0, 0.2] + 40.0
+    space = reference_space(cloud, np.ones(300, dtype=int))
+    points = rng.normal(size=(20, 3)) * 6 + 40.0
+    found = space.measured(points, np.ones(20, dtype=int))["knn"]
+    plain = np.sort(np.linalg.norm(points[:, None] - cloud, axis=-1), axis=1)[:, :5].mean(axis=1)
+    assert found == pytest.approx(plain, rel=1e-9)
+
+
 def test_too_few_atoms_are_no_set():
     with pytest.raises(ValueError, match="fewer than two"):
         reference_space(np.ones((1, 3)), np.array([1]))

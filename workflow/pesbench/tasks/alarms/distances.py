@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from pesbench.tasks.alarms.maxvol import active_set, grades
 
@@ -27,7 +26,7 @@ NEIGHBOURS = 5
 MOST_POINTS = 4000  # of a set, among which neighbours are looked for
 OUTSIDE = 0.99  # quantile of the set's own distances, beyond which an atom is outside
 _NOTHING = 1e-12  # variance of an axis, over the largest, that holds rounding alone
-_CHUNK = 8192  # atoms whose distances are computed at a time
+_CHUNK = 2048  # atoms whose distances are computed at a time
 
 
 def shrinkage(centred: Array) -> float:
@@ -116,6 +115,12 @@ def _affine(points: Array) -> Array:
     return np.concatenate([points, np.ones((len(points), 1))], axis=1)
 
 
+def _squared(one: Array, other: Array) -> Array:
+    """Squared distances of all pairs of rows, by one product of matrices."""
+    found = (one**2).sum(axis=1)[:, None] - 2 * one @ other.T + (other**2).sum(axis=1)
+    return np.maximum(found, 0.0)
+
+
 @dataclass(frozen=True)
 class ReferenceSpace:
     """The fits of a reference set by element.
@@ -152,8 +157,8 @@ class ReferenceSpace:
                 outside = (distance > fit.outside).astype(np.float64)
                 found["outside"][some] = np.where(np.isnan(distance), np.nan, outside)
                 count = min(NEIGHBOURS, len(fit.points))
-                near = np.partition(cdist(here, fit.points), count - 1, axis=1)[:, :count]
-                found["knn"][some] = near.mean(axis=1)
+                near = np.partition(_squared(here, fit.points), count - 1, axis=1)[:, :count]
+                found["knn"][some] = np.sqrt(near).mean(axis=1)
                 if fit.inverse is not None:
                     found["maxvol"][some] = grades(_affine(here), fit.inverse)
         return found
