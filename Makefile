@@ -7,7 +7,7 @@ EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
-	weights-wavefunction study study-midsize data-study architecture study-bsct \
+	weights-wavefunction study study-extrapolation study-midsize data-study architecture study-bsct \
 	keep-bsct study-pages format clean
 
 run: $(STAMP)
@@ -66,6 +66,11 @@ study: $(STAMP)
 
 study-midsize: $(STAMP)
 	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv) && exit $$status
+
+# Alarms (tasks/alarms/README.md).
+study-extrapolation: $(STAMP)
+	$(call limited,extrapolation.yaml); status=$$?; \
+	$(call keep,extrapolation,extrapolation.h5 skipped.csv) && exit $$status
 
 # How much data, and which (docs/data.md): the trainings, then what is asked of their potentials. HOURS is for both. A training
 # that fails takes no other with it: the registry has those that are done.

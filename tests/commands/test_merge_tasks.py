@@ -236,6 +236,9 @@ def test_repulsive_cores_of_two_folders_complete_each_other(tmp_path, toy_set, t
     pd.testing.assert_frame_equal(board(tmp_path / "again"), board(out), check_exact=True)
 
 
+# --- a task whose scores follow from what else was in the run -------------------------------------
+
+
 def test_scores_that_follow_from_the_whole_run_are_taken_as_they_are(groups, toy_set, tmp_path):
     """Those of alarms: their answers alone do not give them, and are not looked at."""
     a, b = groups

@@ -19,22 +19,22 @@ def test_alarms_read_the_answers_of_all_their_models(tmp_path: Path) -> None:
     few = STUDY | {"models": MODELS, "dynamics": STUDY["dynamics"] | {"models": MODELS[:3]}}
     few |= {"alarms": {"models": MODELS[1:]}, "results": "results"}
     (copy.root / "few.yaml").write_text(yaml.safe_dump(few))
-    target = "results/mini/mace-mini/scores/alarms.parquet"
+    target = "results/extrapolation/mace-mini/scores/alarms.parquet"
     done = copy.snakemake("-n", "-p", target, "--configfile", "few.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join((done.stdout + done.stderr).split())
 
     def read(command: str) -> set[str]:
         (found,) = set(re.findall(rf"pesbench {command} .*?--answers ([^-].*?) --", said))
-        return set(re.findall(r"mini/([\w-]+/\w+)/\d+\.h5", found))
+        return set(re.findall(r"extrapolation/([\w-]+/\w+)/\d+\.h5", found))
 
-    runs = "run alarms --entry results/mini/mace-mini/model.json"
+    runs = "run alarms --entry results/extrapolation/mace-mini/model.json"
     # a model has trajectories where it runs `dynamics`, and is read where it is one of `alarms`
     moved = {"mace-mini/dynamics", "testbed-rough/dynamics"}
     assert read(re.escape(runs)) == moved
     others = {f"{model}/{task}" for model in MODELS[1:] for task in ("bonds", "alarms")}
     assert read("score alarms") == moved | others
-    assert "--record results/mini/models.json" in said
+    assert "--record results/extrapolation/models.json" in said
 
 
 def test_alarms_of_coarse_trajectories_are_refused_before_any_work(tmp_path: Path) -> None:
