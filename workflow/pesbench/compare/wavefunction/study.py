@@ -1,0 +1,221 @@
+"""The study of interpolated wave functions: what its parts write, and the page that tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pesbench.compare.wavefunction.far import INSIDE, LONGER, SHORTER, far_rows
+from pesbench.compare.wavefunction.nve import Run, nve_rows
+from pesbench.compare.wavefunction.scans import scan_rows
+from pesbench.core.errors import UserError
+from pesbench.files import provenance
+from pesbench.files.atomic import write_json, write_text
+from pesbench.models.families.wavefunction.supported import ENERGIES, STATES
+from pesbench.training.wavefunction_plan import read_training, with_bonds
+
+SCANS, FAR, NVE = "scans", "far", "nve"
+
+
+def _write(table: pd.DataFrame, folder: Path, name: str, **more: Any) -> None:
+    """A table and how it was made: `<name>.csv` and `<name>.json`."""
+    write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g"))
+    write_json(folder / f"{name}.json", {**more, "provenance": provenance.collect()})
+
+
+def write_scans(scan_set: Path, weights: Path, folder: Path) -> None:
+    """The part `scans`: errors and FSD by the number of calculations.
+
+    Raises:
+        UserError: see `scan_rows`.
+    """
+    _write(scan_rows(scan_set, weights), folder, SCANS, weights=weights.name)
+
+
+def write_far(plan: Path, name: str, folder: Path) -> None:
+    """The part `far`: errors beyond the range of the training geometries.
+
+    Raises:
+        UserError: see `far_rows`.
+    """
+    _write(far_rows(plan, name), folder, FAR, training=name)
+
+
+def write_nve(
+    plan: Path, name: str, systems: Mapping[str, float | None], run: Run, folder: Path
+) -> None:
+    """The part `nve`: one long run of each molecule.
+
+    Args:
+        plan: File of trainings.
+        name: The training whose molecules run.
+        systems: Ids of molecules, with the length in Å of all bonds of the first geometry; None for
+            the molecule's own geometry.
+        run: What is run.
+        folder: Folder of the study.
+
+    Raises:
+        UserError: there is no such training or molecule.
+    """
+    known = {one.system.id: one for one in read_training(plan, name)}
+    if missing := [one for one in systems if one not in known]:
+        raise UserError(f"{plan}: {name}: no molecule {missing[0]!r}; it has {', '.join(known)}")
+    tables, told = [], []
+    for system_id, length in systems.items():
+        molecule = known[system_id]
+        first = molecule.system.positions
+        if length is not None:
+            first = with_bonds(molecule.system, np.full(len(molecule.system.bonds), length))
+        table, summary = nve_rows(molecule, first, replace(run, length_angstrom=length))
+        tables.append(table)
+        told.append(summary)
+    _write(pd.concat(tables), folder, NVE, runs=told)
+
+
+def write_page(folder: Path) -> None:
+    """`README.md` of the folder, from the parts that are there; the sentences first.
+
+    Raises:
+        UserError: there is no part.
+    """
+    parts = {
+        SCANS: _scans_text, FAR: _far_text, NVE: _nve_text,
+    }  # fmt: skip
+    texts = []
+    for name, text in parts.items():
+        if (folder / f"{name}.csv").is_file():
+            said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            made = said["provenance"]
+            texts += [
+                text(pd.read_csv(folder / f"{name}.csv"), said),
+                f"*`{name}.csv`; commit {made['git_commit'][:8]}, {made['created']}*",
+            ]
+    if not texts:
+        raise UserError(f"{folder}: holds no part of the study; run `wavefunction-scans` first")
+    head = "# Interpolated wave functions, beside a Gaussian process on the same calculations"
+    write_text(folder / "README.md", "\n\n".join([head, *texts]) + "\n")
+
+
+def _rows(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _scans_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
+    rows = []
+    wins = 0
+    for system, own in table.groupby("system"):
+        both = own.pivot_table(values="force_mae", index="calculations", columns="interpolates")
+        last = both.iloc[-1]
+        wins += bool(last[STATES] < last[ENERGIES])
+        fsd = own[own["calculations"] == own["calculations"].max()].groupby("interpolates")
+        extrema = fsd["spurious_extrema"].sum()
+        rows.append(
+            [
+                system,
+                int(own["calculations"].max()),
+                *(f"{1000 * both[kind].iloc[0]:.3g}" for kind in (STATES, ENERGIES)),
+                *(f"{1000 * last[kind]:.3g}" for kind in (STATES, ENERGIES)),
+                *(f"{fsd['fsd_full'].mean()[kind]:.3g}" for kind in (STATES, ENERGIES)),
+                *(f"{extrema[kind]:g}" for kind in (STATES, ENERGIES)),
+            ]
+        )
+    header = (
+        "molecule", "calculations", "force MAE of one: states (meV/Å)", "energies",
+        "force MAE of all: states", "energies", "FSD: states (Å⁻¹)", "energies",
+        "spurious extrema: states", "energies",
+    )  # fmt: skip
+    return "\n\n".join(
+        [
+            "## Bond scans against full CI",
+            f"With all calculations, the interpolated states have smaller force errors than the "
+            f"Gaussian process on the same calculations in {wins} of {len(rows)} molecules "
+            f"(weights {said['weights']}).",
+            _rows(header, rows),
+        ]
+    )
+
+
+def _far_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
+    most = table[table["calculations"] == table["calculations"].max()]
+    mean = most.groupby(["system", "region", "interpolates"])["force_mae_ev_per_angstrom"].mean()
+    rows = [
+        [
+            system,
+            *(
+                f"{1000 * mean[system, region, kind]:.3g}"
+                for region in (SHORTER, INSIDE, LONGER)
+                for kind in (STATES, ENERGIES)
+            ),
+        ]
+        for system in dict.fromkeys(table["system"])
+    ]
+    outside = [
+        bool(mean[system, region, STATES] < mean[system, region, ENERGIES])
+        for system in dict.fromkeys(table["system"])
+        for region in (SHORTER, LONGER)
+    ]
+    header = ("molecule", *(
+        f"{region}: {kind}" for region in (SHORTER, INSIDE, LONGER) for kind in (STATES, ENERGIES)
+    ))  # fmt: skip
+    least = table[table["interpolates"] == STATES]["energy_error_ev"].min()
+    return "\n\n".join(
+        [
+            "## Far from the training geometries",
+            f"Outside the range of the {most['calculations'].max()} training geometries, states "
+            f"have smaller force errors than energies in {sum(outside)} of {len(outside)} cases. "
+            "All bonds of a molecule have one length, 0.3 to 4 Å; mean absolute errors of the "
+            f"forces in meV/Å; training {said['training']}. The energy of states lies above full "
+            f"CI everywhere (least difference {1000 * least:.2g} meV).",
+            _rows(header, rows),
+        ]
+    )
+
+
+def _nve_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
+    sentences, rows = [], []
+    for run in said["runs"]:
+        sentences.append(
+            f"{run['system']}: {run['geometries'] - 1} steps"
+            f"{'' if run['finished'] else ' (ended early)'} with {run['reference_calculations']} "
+            f"reference calculations; the total energy drifts by "
+            f"{run['drift_mev_per_atom_ps']:.2g} meV/atom/ps, and the energy lies at most "
+            f"{run['largest_energy_error_mev']:.3g} meV above full CI on {run['compared']} "
+            "geometries."
+        )
+        rows.append(
+            [
+                run["system"],
+                run["geometries"],
+                run["reference_calculations"],
+                run["states"],
+                f"{run['drift_mev_per_atom_ps']:.2g}",
+                f"{run['largest_deviation_mev_per_atom']:.2g}",
+                f"{run['median_energy_error_mev']:.3g}",
+                f"{run['largest_energy_error_mev']:.3g}",
+                f"{run['force_mae_mev_per_angstrom']:.3g}",
+                f"{run['training_processor_s']:.0f} + {run['running_processor_s']:.0f}",
+            ]
+        )
+    header = (
+        "molecule", "geometries", "calculations", "states", "drift (meV/atom/ps)",
+        "largest deviation (meV/atom)", "median error (meV)", "largest error (meV)",
+        "force MAE (meV/Å)", "processor time (s)",
+    )  # fmt: skip
+    assert len(table)
+    return "\n\n".join(
+        [
+            "## Dynamics with few calculations",
+            " ".join(sentences),
+            "The claim of the starting work, 12 000 geometries with 22 reference calculations, is "
+            "of nonadiabatic dynamics of a hydrogen chain with excited states; this is dynamics in "
+            "the ground state.",
+            _rows(header, rows),
+        ]
+    )
