@@ -7,7 +7,7 @@ EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
-	weights-wavefunction study study-extrapolation study-midsize data-study architecture study-bsct \
+	weights-wavefunction study-wavefunction study study-extrapolation study-midsize data-study architecture study-bsct \
 	keep-bsct study-pages format clean
 
 run: $(STAMP)
@@ -103,6 +103,17 @@ keep_architecture = if [ -d results/architecture ]; then $(call keep,architectur
 within = $(if $(HOURS),timeout --signal=INT $(HOURS)h)
 limited = $(within) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \
 	--keep-going
+
+# Interpolated wave functions (docs/wavefunction.md): scans and dynamics of the six molecules, then their number, far from
+# their geometries, and dynamics with states that are calculated along the way.
+study-wavefunction: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/wavefunction.yaml --keep-going; status=$$?; \
+	$(BIN)/snakemake study_wavefunction --cores $(CORES) --configfile config/wavefunction.yaml || status=$$?; \
+	$(keep_wavefunction); exit $$status
+
+keep_wavefunction = $(call keep,fci,skipped.csv); mkdir -p resources/study/extrapolation/wavefunction && \
+	cp results/wavefunction/*.csv results/wavefunction/*.json results/wavefunction/README.md \
+	results/wavefunction/wavefunction.png resources/study/extrapolation/wavefunction/
 
 # The models that run on a CPU here on all of BSCT-SPICE; a day, one model after the other. What is finished is kept as
 # it comes, and a second call continues. ARCHIVE=PATH: a copy of the data, instead of a download.

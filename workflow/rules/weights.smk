@@ -201,7 +201,6 @@ rule weights_testbed:
 rule weights_wavefunction:
     input:
         WEIGHTS / "wavefunction-fci.zip",
-        WEIGHTS / "wavefunction-fci-narrow.zip",
     localrule: True
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pesbench.compare.wavefunction.far import INSIDE, LONGER, SHORTER, far_rows
+from pesbench.compare.wavefunction.figure import FIGURE, draw
 from pesbench.compare.wavefunction.nve import Run, nve_rows
 from pesbench.compare.wavefunction.scans import scan_rows
 from pesbench.core.errors import UserError
@@ -79,7 +80,7 @@ def write_nve(
 
 
 def write_page(folder: Path) -> None:
-    """`README.md` of the folder, from the parts that are there; the sentences first.
+    """`README.md` and figure of the folder, from the parts that are there; the sentences first.
 
     Raises:
         UserError: there is no part.
@@ -87,19 +88,22 @@ def write_page(folder: Path) -> None:
     parts = {
         SCANS: _scans_text, FAR: _far_text, NVE: _nve_text,
     }  # fmt: skip
-    texts = []
+    texts, tables = [], {}
     for name, text in parts.items():
         if (folder / f"{name}.csv").is_file():
             said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             made = said["provenance"]
+            tables[name] = pd.read_csv(folder / f"{name}.csv")
             texts += [
-                text(pd.read_csv(folder / f"{name}.csv"), said),
+                text(tables[name], said),
                 f"*`{name}.csv`; commit {made['git_commit'][:8]}, {made['created']}*",
             ]
     if not texts:
         raise UserError(f"{folder}: holds no part of the study; run `wavefunction-scans` first")
+    draw(tables, folder)
+    picture = f"![Errors by the number of calculations, far from them, and in dynamics]({FIGURE})"
     head = "# Interpolated wave functions, beside a Gaussian process on the same calculations"
-    write_text(folder / "README.md", "\n\n".join([head, *texts]) + "\n")
+    write_text(folder / "README.md", "\n\n".join([head, *texts, picture]) + "\n")
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
