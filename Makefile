@@ -111,9 +111,9 @@ study-wavefunction: $(STAMP)
 	$(BIN)/snakemake study_wavefunction --cores $(CORES) --configfile config/wavefunction.yaml || status=$$?; \
 	$(keep_wavefunction); exit $$status
 
-keep_wavefunction = $(call keep,fci,skipped.csv); mkdir -p resources/study/extrapolation/wavefunction && \
-	cp results/wavefunction/*.csv results/wavefunction/*.json results/wavefunction/README.md \
-	results/wavefunction/wavefunction.png resources/study/extrapolation/wavefunction/
+keep_wavefunction = $(call keep,fci,skipped.csv); mkdir -p resources/study/extrapolation/wavefunctions && \
+	cp results/wavefunctions/*.csv results/wavefunctions/*.json results/wavefunctions/README.md \
+	results/wavefunctions/errors.png resources/study/extrapolation/wavefunctions/
 
 # The models that run on a CPU here on all of BSCT-SPICE; a day, one model after the other. What is finished is kept as
 # it comes, and a second call continues. ARCHIVE=PATH: a copy of the data, instead of a download.

@@ -105,7 +105,7 @@ def test_commands_and_page(folder, tmp_path):
     assert "smaller force errors than the Gaussian process" in text
     assert "hydrogen: 20 steps with 2 reference calculations" in text
     assert "Far from" not in text  # that part did not run
-    assert (out / "wavefunction.png").stat().st_size > 1000
+    assert (out / "errors.png").stat().st_size > 1000
     assert len(pd.read_csv(out / "nve.csv")) == 1
 
 

@@ -1,6 +1,6 @@
 # The study of interpolated wave functions (docs/wavefunction.md): `make study-wavefunction`.
 
-WAVEFUNCTION_STUDY = RESULTS.parent / "wavefunction"
+WAVEFUNCTION_STUDY = RESULTS.parent / "wavefunctions"
 
 
 rule wavefunction_scans:
@@ -72,7 +72,7 @@ rule study_wavefunction:
         expand(WAVEFUNCTION_STUDY / "{part}.csv", part=["scans", "far", "nve"]),
     output:
         page=WAVEFUNCTION_STUDY / "README.md",
-        figure=WAVEFUNCTION_STUDY / "wavefunction.png",
+        figure=WAVEFUNCTION_STUDY / "errors.png",
     log:
         WAVEFUNCTION_STUDY / "logs" / "page.log",
     localrule: True

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pesbench.files.figures import GREY, PALETTE, save, style
 from pesbench.models.families.wavefunction.supported import ENERGIES, STATES
 
-FIGURE = "wavefunction.png"
+FIGURE = "errors.png"
 _LINES = {STATES: "-", ENERGIES: ":"}
 _LEAST_MEV = 1e-6  # smaller errors are drawn there
 

@@ -53,7 +53,7 @@ def chosen_numbers(most: int) -> list[int]:
 
 
 def scan_rows(scan_set: Path, weights: Path) -> pd.DataFrame:
-    """Scores of the scans of the molecules that a weight file knows.
+    """Scores of the scans of the molecules that a weight file knows, without dropped ones.
 
     Args:
         scan_set: Scan set with full CI as its reference.
@@ -68,6 +68,7 @@ def scan_rows(scan_set: Path, weights: Path) -> pd.DataFrame:
     known = {tuple(sorted(one.numbers)): one for one in read_weight_file(weights)}
     with ScanSet(scan_set) as scans:
         every = [scans.scan(scan_id) for scan_id in scans.ids]
+    every = [scan for scan in every if scan.quality != "dropped"]
     pairs = [
         (scan, known[key])
         for scan in every
