@@ -10,7 +10,15 @@ import pytest
 
 from pesbench import cli
 from pesbench.core.errors import UserError
-from pesbench.tasks.lj_core.designs import Design, Schedule, grid, main_designs, mlp_beside, parts
+from pesbench.tasks.lj_core.designs import (
+    Design,
+    Schedule,
+    grid,
+    main_designs,
+    mlp_beside,
+    parts,
+    trained_tables,
+)
 from pesbench.tasks.lj_core.head_summary import (
     HIGHER,
     LOST,
@@ -85,6 +93,14 @@ def test_parts_are_trained_by_their_command_and_joined(tmp_path, monkeypatch):
     assert len(missing(joined)) == 15
     # a table is not written over the card of a part
     assert cli.main([*words[:3], "--out", "main-mlp.txt"]) == 2
+
+
+def test_the_tables_that_are_joined_are_those_that_are_there(tmp_path):
+    """One part that fails stops nothing but itself; before any, all are to be made."""
+    assert len(trained_tables(tmp_path)) == 17
+    for name in ("main-mlp", "grid-mlp-relu-2", "other"):
+        (tmp_path / f"{name}.csv").touch()
+    assert [one.stem for one in trained_tables(tmp_path)] == ["main-mlp", "grid-mlp-relu-2"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pesbench.core.errors import UserError
 from pesbench.core.names import closest
@@ -125,6 +126,12 @@ def parts() -> dict[str, Part]:
         chosen = [d for d in grid(head) if (d.activation, d.depth) == (activation, depth)]
         found.append(Part(f"{GRID}-{head}-{activation}-{depth}", tuple(chosen), GRID_SEEDS))
     return {part.name: part for part in found}
+
+
+def trained_tables(folder: Path) -> list[Path]:
+    """The tables in a folder of the parts that are trained; those of all parts if none is."""
+    every = [folder / f"{name}.csv" for name in parts()]
+    return [table for table in every if table.is_file()] or every
 
 
 def part_of(name: str) -> Part:

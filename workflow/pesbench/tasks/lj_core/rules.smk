@@ -1,20 +1,9 @@
 # Trainings of output heads on the Lennard-Jones dimer: `make architecture`.
 
-from pesbench.tasks.lj_core.designs import parts as lj_parts
+from pesbench.tasks.lj_core.designs import parts as lj_parts, trained_tables
 
 LJ_HEADS = WEIGHTS / "lj_core"
 LJ_PARTS = list(lj_parts())
-
-
-def done_heads(wildcards):
-    """Input: the tables of the parts that are trained; those of all parts as long as none is."""
-    every = [LJ_HEADS / f"{part}.csv" for part in LJ_PARTS]
-    return [table for table in every if table.is_file()] or every
-
-
-def done_cards(wildcards):
-    """Input: their cards."""
-    return [table.with_suffix(".json") for table in done_heads(wildcards)]
 
 
 rule lj_head:
@@ -49,8 +38,8 @@ rule lj_trainings:
 # Of the parts that are done: one that failed stops nothing but itself.
 rule lj_heads:
     input:
-        parts=done_heads,
-        cards=done_cards,
+        parts=lambda wildcards: trained_tables(LJ_HEADS),
+        cards=lambda wildcards: [table.with_suffix(".json") for table in trained_tables(LJ_HEADS)],
     output:
         table=LJ_HEADS / "heads.csv",
         card=LJ_HEADS / "heads.json",
