@@ -86,19 +86,22 @@ keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) &
 	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
 	results/weights/data/mace-*.json resources/data_study/cards/; fi
 
-# Whether a repulsive wall goes on beyond the data (tasks/lj_core): the trainings of heads, then real models. HOURS is for
-# both.
+# Whether a repulsive wall goes on beyond the data (tasks/lj_core), and which angular degrees node features hold
+# (tasks/spectral): the trainings of heads and backbones, then real models. HOURS is for both.
 architecture: $(STAMP)
 	$(within) sh -c 'trap "exit 130" INT; \
-		$(BIN)/snakemake lj_trainings --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
-		$(BIN)/snakemake lj_heads --cores 1 --configfile config/weights.yaml && \
+		$(BIN)/snakemake lj_trainings weights_backbones --cores $(CORES) --configfile config/weights.yaml \
+			--keep-going; trained=$$?; \
+		$(BIN)/snakemake lj_heads backbone_models --cores 1 --configfile config/weights.yaml && \
 		$(BIN)/snakemake --cores $(CORES) --configfile config/architecture.yaml --keep-going && exit $$trained'; \
 	status=$$?; $(keep_architecture) && exit $$status
 
-# beside the results the tables of the heads with their cards
+# beside the results the tables of the heads with their cards, and the cards of the backbones
 keep_architecture = if [ -d results/architecture ]; then $(call keep,architecture,architecture.h5 skipped.csv) && \
 	mkdir -p resources/study/architecture/lj_core && \
-	cp results/weights/lj_core/heads.csv results/weights/lj_core/heads.json resources/study/architecture/lj_core/; fi
+	cp results/weights/lj_core/heads.csv results/weights/lj_core/heads.json resources/study/architecture/lj_core/ && \
+	mkdir -p resources/study/architecture/backbones && \
+	cp results/weights/backbones/*.json results/weights/backbones/models.yaml resources/study/architecture/backbones/; fi
 
 within = $(if $(HOURS),timeout --signal=INT $(HOURS)h)
 limited = $(within) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \

@@ -57,7 +57,6 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/wavefunction.smk"
 include: "workflow/rules/data_functions.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/backbones.smk"
 include: "workflow/rules/plan.smk"
 
 

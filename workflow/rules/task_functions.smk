@@ -88,6 +88,11 @@ def run_settings(wildcards):
     return words(RUN.tasks[wildcards.task].shards[wildcards.shard].settings, "run")
 
 
+def run_files(wildcards):
+    """Input: the files that the settings of the answers name; another content asks again."""
+    return named_files(RUN.tasks[wildcards.task].settings, "run")
+
+
 def score_settings(wildcards):
     """A parameter: the settings that decide the scores, as options."""
     return words(RUN.tasks[wildcards.task].settings, "score")

@@ -29,6 +29,7 @@ rule run:
         environment=environment(of_model),
         prepared=prepared,
         answers=read_by("run"),
+        named=run_files,
     output:
         update(RESULTS / "{model}" / "{task}" / "{shard}.h5"),  # its content is kept
     log:
@@ -72,6 +73,7 @@ use rule run as run_reference with:
         environment=environment(of_reference),
         prepared=prepared,
         answers=read_by("run"),
+        named=run_files,
     output:
         RESULTS / "reference" / "{task}" / "{shard}.h5",
     log:

@@ -15,18 +15,20 @@ import pytest
 import torch
 from ase import Atoms
 
-from examples import fake_entry, write_toys
+from examples import REPO, fake_entry, write_toys
 from methanol import METHANOL
 from pesbench.core.coordinates.bond import bond_scans
 from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Batch, ModelInfo, NodeFeatures
 from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.section import SectionInputs
+from pesbench.core.settings import named_files, words
 from pesbench.core.task import row_key
 from pesbench.engine.patient_worker import PatientWorker
 from pesbench.files.stored_tables import read_scores, write_scores
 from pesbench.models.facts import ModelFacts
 from pesbench.models.registry import ModelEntry
+from pesbench.orchestration.config import resolve
 from pesbench.tasks.spectral import run as spectral
 from pesbench.tasks.spectral.harmonics import real_harmonics
 from pesbench.tasks.spectral.probes import (
@@ -43,6 +45,7 @@ from pesbench.tasks.spectral.settings import SpectralSettings
 from pesbench.tasks.spectral.stored import Features
 from pesbench.tasks.spectral.summary import cliffs, curve
 from pesbench.tasks.spectral.task import TASK
+from pesbench.training.backbone_plan import read_backbones
 
 WIDTHS = (0.8, 1.6)  # of the two channels, Å
 
@@ -357,3 +360,19 @@ def test_a_molecule_without_frames_is_one_line(
     settings = replace(inputs[1], frames=str(tmp_path / "other.extxyz"))
     with pytest.raises(UserError, match="holds 0 frames of 'methanol' to train on"):
         ask((inputs[0], settings), tmp_path / "out.h5", monkeypatch)
+
+
+def test_the_config_asks_backbones_and_pretrained_networks_about_aspirin(
+    architecture: dict[str, Any],
+) -> None:
+    run = resolve(architecture, REPO)
+    asked = run.tasks["spectral"]
+    assert asked.selected == ["aspirin"]
+    plan = read_backbones(REPO / "config/backbones.yaml")
+    assert {*plan.trainings(), "7net-0", "7net-l3i5", "so3lr"} <= {*asked.models}
+    # the rule `backbone_sample` makes this file
+    frames = str(run.results.parent / "weights/backbones/frames.extxyz")
+    assert named_files(asked.settings, "run") == [frames]
+    # settings of every job become options of the command
+    for shard in asked.shards.values():
+        assert "--layer" not in words(shard.settings, "run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from pesbench.core.settings import check_limits, setting
+from pesbench.core.settings import PATH, check_limits, setting
 
 HELD_OUT_SHARE = 5  # one conformer of so many is held out
 
@@ -18,6 +18,7 @@ class SpectralSettings:
         "results/weights/backbones/frames.extxyz",
         help="File of labelled frames of the molecules by `pesbench sample`; the default is what "
         "`snakemake weights_backbones` makes.",
+        path=PATH,
     )
     conformers: int = setting(
         100,
@@ -40,8 +41,8 @@ class SpectralSettings:
     highest_degree: int = setting(
         7, help="Highest degree ℓ that is injected.", at_least=1, at_most=20
     )
-    layer: str = setting(
-        "",
+    layer: str | None = setting(
+        None,
         help="Name of the layer whose features are read, for a run of one architecture; by default "
         "the deepest one with a degree l above 0.",
     )
