@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from examples import matches
+from pesbench.files.scan_set import ScanSet
 from workflow_copy import RESULTS, Copy, jobs_of
 
 MODELS = ["gfn1-xtb", "gfn2-xtb", "emt", "mace-mini"]
@@ -67,6 +68,20 @@ def test_the_default_run_gives_a_leaderboard(copy: Copy) -> None:
     planned = set(board["n_planned"])
     assert len(planned) == 1
     assert planned.pop() >= 40
+
+
+def test_the_explorer_of_a_run_shows_its_models_and_scans(copy: Copy) -> None:
+    folder = copy.results / "explorer"
+    assert (folder / "index.html").is_file()
+    told = json.loads((folder / "leaderboard.json").read_text())
+    board = pd.read_csv(copy.results / "leaderboard.csv")
+    assert [one["name"] for one in told["models"]] == board["model"].tolist()
+    scans = matches(folder, "data/bonds/scan-*.js")
+    with ScanSet(copy.results / "mini.h5") as scan_set:
+        kept = [one for one in scan_set.ids if scan_set.quality(one)[0] != "dropped"]
+    assert len(scans) == len(kept) > 40
+    assert '"start"' in scans[0].read_text()  # curves, and not scores alone
+    assert len(matches(folder, "data/dynamics/run-*.js")) == 6  # of 3 models, 2 molecules
 
 
 def test_dynamics_and_seen_systems_are_on_the_leaderboard(copy: Copy) -> None:

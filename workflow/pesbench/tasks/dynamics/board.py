@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from pesbench.core.interface import Status
+from pesbench.core.section import Metric
 from pesbench.metrics import aggregate
 from pesbench.metrics.survival import Outcome, in_excess_of_reference, outcome, survival
 from pesbench.tasks.dynamics import conservation
@@ -55,6 +56,31 @@ COLUMNS = (
     "md_seconds",
     "md_worker_deaths",
 )
+METRICS = {  # what readers see of columns that no table of the section explains
+    one.name: one
+    for one in (
+        Metric("md_n_planned", "planned runs", help="Runs with the nominal time step."),
+        Metric("md_n_failed", "failed runs", better="lower",
+               help="Runs in which the molecule breaks or the model fails."),
+        Metric("survival", "survival", "ps", "higher",
+               help="Restricted mean survival time up to the shortest planned run; failures count "
+               "in excess of the reference."),
+        Metric("temperature_spike", "temperature spike", "σ", "lower",
+               help="Largest temperature above its running median in units of the natural width; "
+               "median over the runs that survive."),
+        Metric("energy_drift", "energy drift", "meV/atom/ps", "lower",
+               help="Absolute slope of the total energy; median over the runs that survive."),
+        Metric("energy_rms", "energy RMS", "meV/atom", "lower",
+               help="RMS of the total energy about its slope; median over the runs that survive."),
+        Metric("temperature_off", "temperature off",
+               help="How far the temperature reached is from the nominal one, as a share of it; "
+               "median."),
+        Metric("energy_rms_order", "order of the energy RMS",
+               help="Order at which the RMS falls with the time step; 2 for a smooth conservative "
+               "surface."),
+        Metric("md_seconds", "time of dynamics", "s", help="Of all runs."),
+    )
+}  # fmt: skip
 MEDIANS = {  # of the runs that survive: column of the scores, column of their number
     "temperature_spike": ("temperature_spike", "n_spike"),
     "energy_drift": ("energy_drift_mev_per_atom_ps", "n_drift"),

@@ -10,7 +10,7 @@ import pandas as pd
 from pesbench.core.section import Section, SectionInputs, Table
 from pesbench.core.text import number
 from pesbench.metrics.board import frame_columns
-from pesbench.tasks.dynamics.board import FROZEN, MEDIANS, OFF, dynamics_columns
+from pesbench.tasks.dynamics.board import FROZEN, MEDIANS, METRICS, OFF, dynamics_columns
 
 _IN_EXCESS = (
     "Failures count in excess of the reference: a molecule and temperature at which the reference "
@@ -110,7 +110,7 @@ def section(inputs: SectionInputs) -> Section:
         title="Dynamics",
         tables=[Table("dynamics", pd.DataFrame(shown), models=ran["model"].tolist())],
         notes=notes(ran),
-        board=frame_columns(columns),
+        board=frame_columns(columns, METRICS),
     )
 
 
