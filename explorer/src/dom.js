@@ -100,8 +100,9 @@ export function explanations() {
 
 // A table that sorts. Columns: {name, title, unit, tip, left, cell(row) -> child, value(row)}.
 // `sort` is {name, descending}; `onsort(sort)` is told of a new one. Of more than `most` rows, the
-// first in order are shown until a reader asks for all.
-export function table(columns, rows, { sort, onsort, caption, rowClass, onrow, most = Infinity } = {}) {
+// first in order are shown until a reader asks for all. A `quiet` caption is for screen readers: a
+// heading above says the same.
+export function table(columns, rows, { sort, onsort, caption, quiet, rowClass, onrow, most = Infinity } = {}) {
   const state = { ...(sort ?? { name: "", descending: false }) };
   const body = h("tbody");
   let limit = most;
@@ -141,7 +142,7 @@ export function table(columns, rows, { sort, onsort, caption, rowClass, onrow, m
     return cell;
   }));
   draw();
-  const whole = h("table", {}, caption ? h("caption", {}, h("span", {}, caption)) : null, h("thead", {}, head), body);
+  const whole = h("table", {}, caption ? h("caption", { class: quiet ? "quiet" : null }, h("span", {}, caption)) : null, h("thead", {}, head), body);
   whole.addEventListener("copy", copyExactly);
   return [h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption || "table" }, whole), more];
 }

@@ -132,6 +132,13 @@ async function scanList(index, place, row, k) {
   if (first) open(first.scan, { pin: Boolean(asked) });
 }
 
+const MANY = 12;
+
+function elements(text) {
+  const found = text ? text.split(/,\s*/) : [];
+  return found.length > MANY ? h("span", { tip: text, tabindex: "0" }, `${found.slice(0, 3).join(", ")} … ${found.at(-1)} (${found.length})`) : text ?? "";
+}
+
 // All models, for a reader who comes without one.
 export function models(index, place) {
   fill(place, h("h2", {}, "Models"), table([
@@ -139,7 +146,7 @@ export function models(index, place) {
     { name: "role", title: "role", left: true, value: ({ row }) => row.role },
     { name: "family", title: "family", left: true, value: ({ row }) => row.family },
     { name: "level", title: "level of theory", left: true, value: ({ row }) => row.level_of_theory ?? "" },
-    { name: "elements", title: "elements", left: true, value: ({ card }) => card.elements ?? "" },
+    { name: "elements", title: "elements", left: true, value: ({ card }) => card.elements ?? "", cell: ({ card }) => elements(card.elements) },
     { name: "license", title: "licence", left: true, value: ({ card }) => card.license ?? "" },
     { name: "about", title: "description", left: true, value: ({ card }) => card.description ?? card.citation ?? "" },
   ], index.rows.map((row, k) => ({ row, card: index.cards[k] ?? {} })).filter(({ row }) => row.role !== "control"), { caption: "Models, reference and perturbed models" }), heatMap(index));

@@ -24,8 +24,8 @@ export async function section(index, place, name, { model = "" } = {}) {
       one.title ? h("h4", {}, one.title) : null, one.notes.map((note) => h("p", { class: "note" }, note)),
       one.rows.length ? [
         table(one.columns.map((title, k) => ({
-          name: title, title, left: !looksNumeric(one.rows, k), header: k === 0, value: (row) => sortable(row[k]), cell: (row) => link(row[k]),
-        })), one.rows, { caption: one.title || found.title }),
+          name: title, title, left: !looksNumeric(one.rows, k), header: k === 0, value: (row) => sortable(row[k]), cell: (row) => (title === "family" ? row[k] : link(row[k])),
+        })), one.rows, { caption: one.title || found.title, quiet: true }),
         h("p", { class: "links" }, h("a", { href: `${found.folder}/${encodeURIComponent(one.file)}`, download: "" }, `${one.file}`)),
       ] : null,
     ]),

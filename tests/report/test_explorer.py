@@ -25,6 +25,7 @@ from pesbench import cli
 from pesbench.commands import explorer as command
 from pesbench.core.errors import UserError
 from pesbench.core.exploring import Explored, ExplorerJob, packed
+from pesbench.files.scan_set import write_scan_set
 from pesbench.metrics import smoothness
 from pesbench.report.explorer import exchange, folder, scripts
 from pesbench.tasks.bonds import explorer, worst
@@ -153,6 +154,16 @@ def test_a_scan_that_failed_is_told_and_has_no_numbers(files, scores):
     assert (row["status"], row["message"]) == ("error", "broke")
     assert row["fsd_full"] is None
     assert np.isnan(numbers(own["energy"])).all()
+
+
+def test_evaluations_of_another_scan_set_are_refused(files, scores, tmp_path):
+    scan_set, shards = files
+    other = tmp_path / "other.h5"
+    scans = [replace(scan_set.scan(one), smiles="other") for one in scan_set.ids]
+    write_scan_set(other, scans, name="s", level_of_theory="t", source="x", provenance={})
+    job = ExplorerJob(other, {0: Explored("m", "model", scores, shards)}, lambda *_: None)
+    with pytest.raises(UserError, match="was made on another scan set"):
+        explorer.explorer(job)
 
 
 def test_geometries_that_do_not_follow_from_the_first_are_kept_whole():

@@ -23,6 +23,7 @@ from pesbench.core.exploring import Explored, ExplorerJob, packed
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
 from pesbench.files.evaluation import Evaluation
+from pesbench.files.integrity import check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics import smoothness
 from pesbench.tasks.bonds.task import TASK
@@ -74,6 +75,9 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
         `scans`, one row a scan; `columns` of the scores; `heat`, means by bond type; by model,
         `ran`, names and values of what it ran with, and `commands`, words of the command that
         computes scans again, without the scans and the file to write.
+
+    Raises:
+        UserError: a file is damaged, or was made on another scan set.
     """
     with ScanSet(job.scan_set) as scan_set, contextlib.ExitStack() as stack:
         ids = [one for one in scan_set.ids if scan_set.quality(one)[0] != "dropped"]
@@ -81,6 +85,10 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
         tables = {k: _by_scan(one.scores, numbers) for k, one in job.models.items()}
         shown = {k: one for k, one in job.models.items() if one.role != "control"}
         opened = {k: stack.enter_context(open_evaluations(one.files)) for k, one in shown.items()}
+        for holder in opened.values():
+            for one in {id(shard): shard for shard in holder.values()}.values():
+                sha256 = one.scan_set_sha256
+                check_scan_set(one.path, sha256, scan_set.path, scan_set.sha256)
         for k, table in tables.items():
             job.put(f"model-{k}", _model_piece(table))
         evaluations = {k: next(iter(holder.values())) for k, holder in opened.items() if holder}
