@@ -137,7 +137,7 @@ function column(one, rows, against) {
   const text = one.kind === "text";
   const tip = [one.help, one.better ? `${one.better === "lower" ? "Lower" : "Higher"} is better.` : "", one.low ? "The bar shows the 95 % interval." : ""].filter(Boolean).join(" ");
   return {
-    name: one.name, title: one.title, unit: one.unit, left: text, tip: tip || one.name, higher: one.better === "higher",
+    name: one.name, title: one.title, unit: one.unit, left: text, narrow: Boolean(one.of), tip: tip || one.name, higher: one.better === "higher",
     value: (row) => row[one.name] ?? null,
     cell: (row) => {
       const value = row[one.name];

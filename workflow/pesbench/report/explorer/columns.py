@@ -20,6 +20,8 @@ _OF_MODEL = (
 )  # fmt: skip
 _SCALE = {"seconds_per_frame": 1e3, "fsd_peak_near_equilibrium": 100}  # as printed
 _OF = {"n_scored": "n_planned"}  # a number and that of which it is a part
+# printed, and not shown until a reader asks: ranks by other scores, what says little of a model
+_ASKED_FOR = ("rank_full", "rank_aligned", "rank_windowed", "energy_mae", "spurious_extrema_force")
 # what stands beside a value and is shown with it
 _BESIDE = ("_low", "_high", "_n")
 
@@ -63,7 +65,7 @@ def leaderboard_columns(
                     "better": one.metric.better or _better(name, unit),
                     "kind": one.kind,
                     "group": _group(name, unit, one.kind, section, always=always),
-                    "shown": name in printed
+                    "shown": (name in printed and name not in _ASKED_FOR)
                     if always
                     else bool(one.metric.better) or f"{name}_low" in board,
                     **({"of": _OF[name]} if name in _OF else {}),
