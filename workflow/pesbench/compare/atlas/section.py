@@ -117,8 +117,12 @@ def _sentence(found: Atlas) -> str:
         n = beside[["model", "item"]].drop_duplicates().shape[0]
         common = beside["kind"].value_counts(sort=True)
         most = f", most often {common.index[0]} ({common.iloc[0]})" if len(common) else ""
-        aside = f", a {Kind.SHIFTED.value} aside" if what == SCANS else ""
-        parts.append(f"{n} of {n_asked} {what} of models show a failure{aside}{most}")
+        also = (
+            f" or a slope of at least {PEAK_PER_ANGSTROM:g} Å⁻¹, a {Kind.SHIFTED.value} aside"
+            if what == SCANS
+            else " or end as another molecule"
+        )
+        parts.append(f"{n} of {n_asked} {what} of models show a failure{also}{most}")
     return "; ".join(parts) + "." if parts else "No model among these was asked."
 
 
@@ -131,8 +135,9 @@ def _notes(found: Atlas) -> list[str]:
         "smooth and know nothing, stay below this slope beyond 0.25 Å from the minimum. "
         "A mixed failure counts in each of its kinds (docs/atlas.md has the rules, and how often "
         "known defects land in theirs).",
-        "Scans that a model does not support or was trained on are not counted; trajectories with "
-        "half the time step and those cut by time or memory neither.",
+        "The counts describe these scans and trajectories; whether two models differ is judged "
+        "elsewhere. Scans that a model does not support or was trained on are not counted; "
+        "trajectories with half the time step and those cut by time or memory neither.",
     ]
     if found.too:
         notes.append(
