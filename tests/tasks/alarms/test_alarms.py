@@ -330,6 +330,25 @@ def test_a_model_without_descriptors_has_the_other_detectors(made):
     assert ok["auroc"].isna().all()
 
 
+def test_a_scan_that_is_not_described_says_why(made, tmp_path):
+    copy = tmp_path / "copy.h5"
+    with h5py.File(made.folder / f"{SEEDS[0]}.alarms.h5") as old, h5py.File(copy, "w") as file:
+        for name in old:
+            old.copy(name, file)
+        file.attrs.update(old.attrs)
+        group = file["a/scans/C-C/a"]
+        del group["descriptors"]
+        group.attrs["outcome"], group.attrs["message"] = "error", "frames 0 to 12: it is tired"
+    frame = score(
+        ScoreJob(**(vars(made.job()) | {"files": [copy], "answers": made.files("bonds")}))
+    )
+    told = frame[frame["status"] != "ok"]
+    assert set(told["system"]) == {"a"}
+    assert {"mahalanobis", "knn", "maxvol", "cli"} <= set(told["detector"])
+    descriptors = told[told["detector"] == "knn"]["message"]
+    assert set(descriptors) == {"frames 0 to 12: it is tired"}
+
+
 def test_without_trajectories_the_ladder_stands_alone(made):
     frame = score(made.job(answers=made.files("bonds", "alarms")))
     assert set(frame["domain"]) == {COMPRESSION, STRETCH}

@@ -43,6 +43,7 @@ class ScanFrames:
         evaluation: What the model says.
         pairs: Pairs of atoms.
         descriptors: Shape (F, N, D); None where there are none.
+        not_described: How the model failed to give descriptors of this scan, or "".
         wrong: Whether the model is wrong, shape (F,); False where nothing is known.
         error: Largest error of a force in eV/Å, shape (F,); NaN where nothing is known.
         scores: By detector, shape (F,); NaN where a frame has none.
@@ -54,6 +55,7 @@ class ScanFrames:
     evaluation: ScanEvaluation
     pairs: geometry.Pairs
     descriptors: NDArray[np.float32] | None
+    not_described: str
     wrong: Mask
     error: Array
     scores: dict[str, Array] = field(default_factory=dict)
@@ -115,6 +117,7 @@ def _scan_frames(found: Gathered, held: Evaluation, scan_id: str) -> ScanFrames 
         evaluation=evaluation,
         pairs=geometry.Pairs.of(scan.numbers, scan.bonds),
         descriptors=described,
+        not_described=looked.message if looked is not None else "",
         wrong=wrong,
         error=error,
     )

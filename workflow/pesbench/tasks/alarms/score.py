@@ -146,7 +146,8 @@ class _Scored:
             return self._of_dynamics(detector, system)
         joined = self._joined(mine, detector.name, domain)
         if joined is None:
-            return self._undefined(detector)
+            failed = next((one.not_described for one in mine if one.not_described), "")
+            return self._undefined(detector, failed if detector.kind == DESCRIPTORS else "")
         scores, wrong, error, n_unanswered = joined
         threshold = self._threshold(detector.name, domain, self.of[system])
         above = scores >= threshold  # with a threshold of NaN none is, and none is counted
