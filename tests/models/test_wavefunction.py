@@ -147,7 +147,7 @@ def test_the_lowest_state_is_a_singlet_where_a_triplet_is_near():
 
 
 def test_the_lowest_state_is_found_where_it_has_another_symmetry_than_its_first_guess():
-    """Water with both bonds at 2.5 Å: Davidson's method would stay 66 meV above, in A1."""
+    """Water with both bonds at 2.5 Å: Davidson's method would stay 66 meV above."""
     place = np.array([[0, 0, 0], [0, 1.8689, 1.6603], [0, -1.8689, 1.6603]])
     found = solved((8, 1, 1), "sto-3g", place / Bohr)
     assert found.energy < -74.7405

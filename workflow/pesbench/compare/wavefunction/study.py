@@ -102,7 +102,10 @@ def write_page(folder: Path) -> None:
     if not texts:
         raise UserError(f"{folder}: holds no part of the study; run `wavefunction-scans` first")
     draw(tables, folder)
-    picture = f"![Errors by the number of calculations, far from them, and in dynamics]({FIGURE})"
+    picture = (
+        f"![Errors by the number of calculations, far from them, and in dynamics]({FIGURE})\n\n"
+        "*Errors below 10⁻⁶ meV or meV/Å are drawn there.*"
+    )
     head = "# Interpolated wave functions, beside a Gaussian process on the same calculations"
     write_text(folder / "README.md", "\n\n".join([head, *texts, picture]) + "\n")
 
@@ -141,7 +144,8 @@ def _scans_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
             "## Bond scans against full CI",
             f"With all calculations, the interpolated states have smaller force errors than the "
             f"Gaussian process on the same calculations in {wins} of {len(rows)} molecules "
-            f"(weights {said['weights']}).",
+            f"(weights {said['weights']}). The geometries were chosen where the states knew least, "
+            "not where the process did.",
             _rows(header, rows),
         ]
     )
@@ -166,6 +170,10 @@ def _far_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
         for system in dict.fromkeys(table["system"])
         for region in (SHORTER, LONGER)
     ]
+    within = [
+        bool(mean[system, INSIDE, STATES] < mean[system, INSIDE, ENERGIES])
+        for system in dict.fromkeys(table["system"])
+    ]
     header = ("molecule", *(
         f"{region}: {kind}" for region in (SHORTER, INSIDE, LONGER) for kind in (STATES, ENERGIES)
     ))  # fmt: skip
@@ -180,7 +188,8 @@ def _far_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
         [
             "## Far from the training geometries",
             f"Outside the range of the {most['calculations'].max()} training geometries, states "
-            f"have smaller force errors than energies in {sum(outside)} of {len(outside)} cases. "
+            f"have smaller force errors than energies in {sum(outside)} of {len(outside)} cases; "
+            f"inside, in {sum(within)} of {len(within)}. "
             "All bonds of a molecule have one length, 0.3 to 4 Å; mean absolute errors of the "
             f"forces in meV/Å; training {said['training']}. {above}",
             _rows(header, rows),
