@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,6 +134,7 @@ class BackboneTraining:
         return f"{self.name}{ENDINGS[self.backbone.family]}"
 
 
+@functools.cache
 def read_backbones(path: Path) -> BackbonePlan:
     """The plan of a file.
 
@@ -150,3 +152,17 @@ def read_backbones(path: Path) -> BackbonePlan:
                 f"`{backbone.family}-{name}`"
             )
     return plan
+
+
+def asked_of_training(path: Path, name: str) -> dict[str, Any]:
+    """What a training takes of a plan; a change elsewhere in it is no reason to train again.
+
+    Args:
+        path: File of the plan.
+        name: Of the training.
+
+    Raises:
+        UserError: the plan cannot be read, or has no such training.
+    """
+    plan = read_backbones(path)
+    return plan.asked_of(plan.training_of(name, str(path)))

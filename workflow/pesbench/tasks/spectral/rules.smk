@@ -1,23 +1,15 @@
 # Backbones of the spectral diagnosis: `snakemake weights_backbones backbone_models --configfile config/weights.yaml`.
 # The plan names them all.
 
-from pesbench.training.backbone_plan import SEVENNET_TO_BE_TRAINED, read_backbones
+from pesbench.training.backbone_plan import (
+    SEVENNET_TO_BE_TRAINED,
+    asked_of_training,
+    read_backbones,
+)
 
 BACKBONES = WEIGHTS / "backbones"
 BACKBONE_FILE = Path("config/backbones.yaml")
 BACKBONE_RESOURCES = Path("resources/architecture")
-
-
-@functools.cache
-def backbone_plan():
-    """The plan, which a run that trains nothing need not have."""
-    return read_backbones(BACKBONE_FILE)
-
-
-def backbone_asked(wildcards):
-    """A parameter: what a training takes of the plan; a change elsewhere is no reason to train again."""
-    plan = backbone_plan()
-    return as_text(plan.asked_of(plan.training_of(wildcards.name, str(BACKBONE_FILE))))
 
 
 rule backbone_sample:
@@ -36,7 +28,7 @@ rule backbone_sample:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
         python=where(PYTHON),
-        options=lambda wildcards: backbone_plan().sampling_words,
+        options=lambda wildcards: read_backbones(BACKBONE_FILE).sampling_words,
         code=lambda wildcards: stage_fingerprint("pesbench.training.sampling", *training_method()),
     shell:
         "{params.python:q} -m pesbench sample --molecules {input.molecules:q}"
@@ -64,7 +56,7 @@ rule backbone_mace:
     params:
         **plain("pesbench.training.backbones"),
         plan=where(BACKBONE_FILE),
-        asked=backbone_asked,
+        asked=lambda wildcards: as_text(asked_of_training(BACKBONE_FILE, wildcards.name)),
         environment=[],
         work=where(BACKBONES / "training"),
     shell:
@@ -89,7 +81,7 @@ use rule backbone_mace as backbone_sevennet with:
     params:
         **plain("pesbench.training.backbones", "pesbench.models.families.sevennet.train"),
         plan=where(BACKBONE_FILE),
-        asked=backbone_asked,
+        asked=lambda wildcards: as_text(asked_of_training(BACKBONE_FILE, wildcards.name)),
         environment=lambda wildcards, input: START.software.option(SEVENNET_TO_BE_TRAINED),
         work=where(BACKBONES / "training"),
 
@@ -98,7 +90,8 @@ use rule backbone_mace as backbone_sevennet with:
 rule weights_backbones:
     input:
         lambda wildcards: [
-            BACKBONES / one.weights_name for one in backbone_plan().trainings().values()
+            BACKBONES / one.weights_name
+            for one in read_backbones(BACKBONE_FILE).trainings().values()
         ],
     localrule: True
 
@@ -108,7 +101,7 @@ rule backbone_models:
     input:
         weights=lambda wildcards: [
             path
-            for one in backbone_plan().trainings().values()
+            for one in read_backbones(BACKBONE_FILE).trainings().values()
             if (path := BACKBONES / one.weights_name).is_file()
         ],
         split=BACKBONE_RESOURCES / "split.csv",
