@@ -210,6 +210,11 @@ def test_scores_survive_their_file_and_make_a_section(
     made = section(SectionInputs("spectral", {"fake": read}, facts))
     assert made.sentence.startswith("fake: angular detail up to ℓ = ")
     assert "linearly readable at layer conv.1, up to" in made.sentence
+    few = read.copy()
+    few.attrs = read.attrs
+    few.loc[few["probe"] == DIAGNOSIS.name, ["status", "message"]] = ["masked", "few frames"]
+    told = section(SectionInputs("spectral", {"fake": few}, facts)).sentence
+    assert told.endswith("is linearly readable at layer conv.1.")
     tables = {one.name: one.rows for one in made.tables}
     assert tables["calibration"]["rank"].tolist() == tables["calibration"]["(dL + 1)²"].tolist()
     assert tables["symmetry"].loc[0, "dL"] == "4"
@@ -296,7 +301,7 @@ def test_a_model_without_angular_features_has_a_reason_and_no_number(
     assert frame[["r2", "r2_inj", "rho"]].isna().all(axis=None)
     facts = {"it": ModelFacts("it", "mace", "model")}
     made = section(SectionInputs("spectral", {"it": frame}, facts))
-    assert made.sentence.startswith("No model has node features")
+    assert made.sentence == "No angular degree is read of the node features of any model."
     assert any(why in note for note in made.notes)
 
 

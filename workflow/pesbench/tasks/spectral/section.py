@@ -84,23 +84,30 @@ def sentence(scores: Mapping[str, pd.DataFrame], systems: list[str]) -> str:
     told = []
     for name, frame in scores.items():
         for system in systems:
-            one = summary.curve(frame, DIAGNOSIS, system)
-            if one is None or one.reason:
+            linear = summary.curve(frame, LINEAR, system)
+            if linear is None or linear.reason:
                 continue
             of = f" of {system}" if len(systems) > 1 else ""
-            linear = summary.curve(frame, LINEAR, system)
-            alone = summary.curve(frame, ONE_DIRECTION, system)
-            leak = ""
-            if alone is not None and np.isfinite(one.above):
-                leak = f", R² above it at most {one.above:.2f}, of one direction {alone.above:.2f}"
             told.append(
-                f"{name}{of}: angular detail up to ℓ = {linear.readable if linear else 0} is "
-                f"linearly readable at layer {one.layer}, up to ℓ = {one.readable} by a polynomial "
-                f"of degree 2 (boundary dL = {one.boundary:g}{leak})"
+                f"{name}{of}: angular detail up to ℓ = {linear.readable} is linearly readable at "
+                f"layer {linear.layer}{_by_polynomials(frame, system)}"
             )
     if not told:
-        return "No model has node features in which an angular degree can be told apart."
+        return "No angular degree is read of the node features of any model."
     return "; ".join(told) + "."
+
+
+def _by_polynomials(frame: pd.DataFrame, system: str) -> str:
+    one, alone = (summary.curve(frame, probe, system) for probe in (DIAGNOSIS, ONE_DIRECTION))
+    if one is None or one.reason:
+        return ""
+    leak = ""
+    if alone is not None and np.isfinite(one.above):
+        leak = f", R² above it at most {one.above:.2f}, of one direction {alone.above:.2f}"
+    return (
+        f", up to ℓ = {one.readable} by a polynomial of degree 2 (boundary dL = "
+        f"{one.boundary:g}{leak})"
+    )
 
 
 def _tables(
