@@ -205,6 +205,13 @@ const CASES = {
       await page.context().close();
     }
   },
+  async "a page is printed in dark ink on white, without its tools"() {
+    const page = await open("", { scheme: "dark" });
+    await page.emulateMedia({ media: "print", colorScheme: "dark" });
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
+    assert.equal(await page.isVisible(".tools"), false);
+    return page;
+  },
   async "nothing serious for axe-core, in light and dark"() {
     const all = [];
     for (const [hash, how] of [["", {}], ["#/model/ours", ready], ["#/section/bonds", {}], ["#/molecules", {}], ["#/dynamics", ready], ["#/atlas", {}]]) {

@@ -224,6 +224,14 @@ def test_the_index_holds_the_leaderboard_and_the_rest_is_loaded_when_asked_for(o
     assert columns["fsd_full"]["group"] == "Smoothness"
     assert columns["fsd_full"]["low"] == "fsd_full_low"
     assert columns["force_mae"]["group"] == "Accuracy"
+    assert columns["seconds_per_frame"]["group"] == "Cost"
+    assert (columns["seconds_per_frame"]["unit"], columns["seconds_per_frame"]["scale"]) == (
+        "",
+        1e3,
+    )
+    assert columns["force_mae"]["shown"]
+    assert not columns["energy_mae"]["shown"]  # raw
+    assert not columns["fsd_full_seen"]["shown"]  # of no model here
     for row, shown in zip(board.to_dict("records"), index["rows"], strict=True):
         assert shown["fsd_full"] == row["fsd_full"]  # to the last digit
     pieces = {

@@ -56,6 +56,10 @@ def leaderboard_columns(
             title, unit, told = printed.get(
                 name, (one.metric.title, one.metric.unit, one.metric.help)
             )
+            if always:
+                shown = name in printed and name not in _ASKED_FOR
+            else:
+                shown = bool(one.metric.better) or f"{name}_low" in board
             found.append(
                 {
                     "name": name,
@@ -65,9 +69,7 @@ def leaderboard_columns(
                     "better": one.metric.better or _better(name, unit),
                     "kind": one.kind,
                     "group": _group(name, unit, one.kind, section, always=always),
-                    "shown": (name in printed and name not in _ASKED_FOR)
-                    if always
-                    else bool(one.metric.better) or f"{name}_low" in board,
+                    "shown": bool(board[name].notna().any()) and shown,
                     **({"of": _OF[name]} if name in _OF else {}),
                     "scale": _SCALE.get(name, 1) if name in printed else 1,
                     **{
