@@ -221,7 +221,7 @@ def test_an_added_model_computes_only_itself(copy: Copy) -> None:
         jobs = copy.planned(*SMALL, *_models("ipea1-tight"))
     finally:
         registry.write_text(before)
-    once = ("entry", "score", "model_section", "leaderboard", "page", "describe")
+    once = ("entry", "score", "model_section", "leaderboard", "page", "explorer", "describe")
     # the scans are two shards; sections tell of all models, and so do association, atlas, ladder
     # and pairs
     more = {"run_on_cpu": 2, "section": 3, "compare": 4}
@@ -260,7 +260,7 @@ def test_a_changed_metric_recomputes_scores_only(copy: Copy) -> None:
 
 def test_another_ladder_repeats_its_own_comparison_alone(copy: Copy) -> None:
     jobs = copy.planned(*SMALL, "--config", "ladder={baseline: gfn1-xtb, models: [mace-mini]}")
-    assert jobs == dict.fromkeys(("compare", "leaderboard", "page"), 1)
+    assert jobs == dict.fromkeys(("compare", "leaderboard", "page", "explorer"), 1)
 
 
 def test_another_place_of_the_interpreter_or_results_is_no_reason_to_run(copy: Copy) -> None:
