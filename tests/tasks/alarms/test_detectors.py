@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from ase.data import covalent_radii
 
-from pesbench.tasks.alarms import geometry, labels, physics, several
+from pesbench.metrics import geometry_sentinels as geometry
+from pesbench.metrics import physics_sentinels as physics
+from pesbench.tasks.alarms import labels, several
 from pesbench.tasks.alarms.distances import (
     AXES,
     LEAST_ATOMS,

@@ -12,9 +12,9 @@ from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.settings import words
+from pesbench.metrics.geometry_sentinels import Pairs, close_pair, long_bond
+from pesbench.metrics.physics_sentinels import energy_jump, largest_force
 from pesbench.tasks.alarms.events import events
-from pesbench.tasks.alarms.geometry import Pairs, close_pair, long_bond
-from pesbench.tasks.alarms.physics import energy_jump, largest_force
 from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.settings import ALARMS, DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectories

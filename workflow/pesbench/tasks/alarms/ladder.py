@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
-from pesbench.tasks.alarms import geometry, physics, several
+from pesbench.metrics import geometry_sentinels as geometry
+from pesbench.metrics import physics_sentinels as physics
+from pesbench.tasks.alarms import several
 from pesbench.tasks.alarms.detectors import COMPRESSION, STRETCH
 from pesbench.tasks.alarms.distances import ReferenceSpace, reference_space
 from pesbench.tasks.alarms.gather import Gathered, one_per_item

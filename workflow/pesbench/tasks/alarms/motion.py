@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pesbench.metrics import geometry_sentinels as geometry
+from pesbench.metrics import physics_sentinels as physics
 from pesbench.metrics.survival import Outcome, outcome
-from pesbench.tasks.alarms import geometry, physics, several
+from pesbench.tasks.alarms import several
 from pesbench.tasks.alarms.events import events, lead_fs, threshold_of_events
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
 from pesbench.tasks.alarms.ladder import Known, fitted_scores

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.core.interface import Status
+from pesbench.metrics.geometry_sentinels import Pairs, close_pair, long_bond
+from pesbench.metrics.physics_sentinels import largest_force
 from pesbench.metrics.stability import kinetic_temperature
-from pesbench.tasks.alarms.geometry import Pairs, close_pair, long_bond
-from pesbench.tasks.alarms.physics import largest_force
 from pesbench.tasks.dynamics.integrator import Ended, LockStep
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectory
