@@ -28,7 +28,9 @@ from pesbench.models.families.wavefunction.frame import in_frame
 from pesbench.models.families.wavefunction.full_ci import solved
 from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.model import WavefunctionModel, load_wavefunction
+from pesbench.models.families.wavefunction.orbitals import check_basis
 from pesbench.models.families.wavefunction.supported import CONTENT
+from pesbench.models.frame_by_frame import UnsupportedError
 from pesbench.models.registry import ModelEntry
 from pesbench.models.roles import role
 from pesbench.models.weights import Weights, read_weights
@@ -507,6 +509,37 @@ def test_a_file_of_another_kind_is_refused(archive, changes, reason):
     path = rewritten(archive, CONTENT, said(archive, **changes))
     with pytest.raises(UserError, match=reason):
         load_wavefunction({}, weights_of(path))
+
+
+def test_a_basis_that_is_code_runs_nothing(archive, tmp_path):
+    """PySCF evaluates expressions in what it takes for the text of a basis set."""
+    made = tmp_path / "executed"
+    code = f"#BASIS\nH    S\n 3.4 __import__('os').mkdir({str(made)!r})or(1)\nEND\n"
+    path = rewritten(archive, CONTENT, said(archive, molecules=[
+        {"numbers": [8, 1, 1], "basis": code, "orbitals": 7, "ranks": [2, 4], "images": 2}
+    ]))  # fmt: skip
+    with pytest.raises(UserError, match="is not the name of a basis set") as refused:
+        load_wavefunction({}, weights_of(path))
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.glob("executed*")) == []
+
+
+@pytest.mark.parametrize(
+    "basis", ["nonsense", "/etc/passwd", "sto-3g@3s", "gth-szv", "sto-3g\n", "", "6-31g" * 9]
+)
+def test_what_is_no_basis_of_all_electrons_is_refused(basis):
+    with pytest.raises(UnsupportedError, match="name of a basis set"):
+        check_basis(basis)
+
+
+def test_an_array_that_says_to_be_huge_takes_no_memory(archive):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)}
+    )
+    path = rewritten(archive, "0/two.npy", header.getvalue())
+    with pytest.raises(UserError, match="not as many as it says"):
+        read_states(weights_of(path))
 
 
 def test_entries_and_their_roles(repo):

@@ -103,12 +103,18 @@ def _check_bases(name: str, bases: Mapping[str, str]) -> None:
         raise UserError(f"model {name!r}: pyscf is not installed; pip install '.[pyscf]'")
     from pyscf import gto
 
+    from pesbench.models.families.wavefunction.orbitals import check_basis
+
     for formula, basis in bases.items():
         place = f"model {name!r}: `bases: {{{formula}: {basis}}}`"
         try:
             symbols = Formula(hill(formula)).count()
         except ValueError as error:
             raise UserError(f"{place}: no sum formula; write one such as H2O") from error
+        try:
+            check_basis(basis)
+        except UnsupportedError as error:
+            raise UserError(f"{place}: {error}") from error
         for symbol in symbols:
             try:
                 with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,7 @@ def read_states(weights: Weights) -> list[States]:
             ]
     except (
         zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
-        KeyError, TypeError, AttributeError, IndexError,
+        KeyError, TypeError, AttributeError, IndexError, ArithmeticError,
     ) as error:  # fmt: skip
         raise UserError(
             f"{weights.path}: holds no trained wave functions that can be read ({quoted(error)}); "
@@ -148,13 +149,23 @@ def read_states(weights: Weights) -> list[States]:
         ) from error
 
 
+def _numbers(content: bytes) -> NDArray[np.float64]:
+    """The array of a `.npy` file, whose header is compared with its size before memory is taken.
+
+    Raises:
+        ValueError: it holds no float64 in C order, or not as many as it says.
+    """
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("arrays are of version 1.0 of the format .npy")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if fortran or dtype != np.float64 or 8 * math.prod(shape) != len(content) - file.tell():
+        raise ValueError("an array holds no float64 in C order, or not as many as it says")
+    return np.frombuffer(content, offset=file.tell()).reshape(shape)
+
+
 def _molecule(archive: zipfile.ZipFile, number: int, block: Mapping[str, Any]) -> States:
-    arrays = {
-        name: np.lib.format.read_array(
-            io.BytesIO(archive.read(f"{number}/{name}.npy")), allow_pickle=False
-        )
-        for name in _ARRAYS
-    }
+    arrays = {name: _numbers(archive.read(f"{number}/{name}.npy")) for name in _ARRAYS}
     found = States(
         tuple(int(z) for z in block["numbers"]),
         str(block["basis"]),
@@ -170,6 +181,6 @@ def _molecule(archive: zipfile.ZipFile, number: int, block: Mapping[str, Any]) -
         raise ValueError(f"molecule {number}: no atoms, or more than {MOST_ORBITALS} orbitals")
     for name, shape in found.shapes().items():
         array = arrays[name]
-        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+        if array.shape != shape or not np.isfinite(array).all():
             raise ValueError(f"molecule {number}: `{name}` are no finite numbers of shape {shape}")
     return found

@@ -18,8 +18,10 @@ from pesbench.models.families.wavefunction.orbitals import (
     Orbitals,
     gradient,
     orbitals_at,
+    orbitals_of,
     turns_with_the_molecule,
 )
+from pesbench.models.frame_by_frame import UnsupportedError
 
 
 class Interpolation:
@@ -28,6 +30,9 @@ class Interpolation:
     Args:
         states: What the training left.
         calculations: Use the first so many of its calculations; None for all.
+
+    Raises:
+        UnsupportedError: PySCF has no such basis set, or one of another number of orbitals.
     """
 
     def __init__(self, states: States, calculations: int | None = None) -> None:
@@ -36,6 +41,10 @@ class Interpolation:
         self._rank = states.ranks[used - 1]
         self._rows = self._rank * (self._rank + 1) // 2
         self._turns = turns_with_the_molecule(states.numbers, states.basis)
+        if (there := orbitals_of(states.numbers, states.basis)) != states.orbitals:
+            raise UnsupportedError(
+                f"states of {states.orbitals} orbitals, where {states.basis} has {there}"
+            )
 
     def evaluate(self, positions: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Energy in Hartree and gradient in Hartree/Bohr, shape (N, 3).

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,14 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pyscf import ao2mo, gto
 
+from pesbench.core.text import quoted
 from pesbench.models.families.wavefunction.supported import formula_of
 from pesbench.models.frame_by_frame import UnsupportedError
 
 MOST_DETERMINANTS = 2_000_000  # of a vector: H2O in 6-31G has 1 656 369
 LEAST_OVERLAP = 1e-10  # eigenvalue of the overlap of the atomic orbitals
 _KEPT = 32
+_BASIS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+*(),_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -64,24 +68,55 @@ class Orbitals:
         return (self.vectors * np.sqrt(self.values)) @ self.vectors.T
 
 
+def check_basis(basis: str) -> None:
+    """Refuse what is not the name of a basis set of all electrons that PySCF has.
+
+    PySCF takes paths and whole texts as well, and evaluates expressions in them, so that a basis
+    of a weight file must be checked before PySCF sees it.
+
+    Raises:
+        UnsupportedError: it is none.
+    """
+    plain = re.sub("[-_]", "", basis.lower())
+    known = plain in gto.basis.ALIAS or plain.startswith(("321", "431", "631"))
+    if not (known and _BASIS_NAME.fullmatch(basis)) or Path(basis).exists():
+        raise UnsupportedError(
+            f"{quoted(basis)} is not the name of a basis set that PySCF has for all electrons, or "
+            "is also a path here; take a name such as sto-3g"
+        )
+
+
 @functools.lru_cache(_KEPT)
 def _template(numbers: tuple[int, ...], basis: str) -> Any:
     """PySCF's molecule of these atoms, at no geometry of use.
 
     Raises:
-        UnsupportedError: an odd number of electrons, or too many determinants.
+        UnsupportedError: an odd number of electrons, too many determinants, or no such basis set.
     """
+    check_basis(basis)
     name = formula_of(numbers)
     if sum(numbers) % 2:
         raise UnsupportedError(f"{name} has an odd number of electrons: singlets only")
     atoms = [(chemical_symbols[z], (0.0, 0.0, float(k))) for k, z in enumerate(numbers)]
-    molecule = gto.M(atom=atoms, unit="Bohr", basis=basis, verbose=0)
+    try:
+        molecule = gto.M(atom=atoms, unit="Bohr", basis=basis, verbose=0)
+    except (KeyError, RuntimeError, ValueError, AssertionError) as error:
+        raise UnsupportedError(f"PySCF has no basis set {basis} for {name}") from error
     count = determinants(molecule.nao, sum(numbers))
     if count > MOST_DETERMINANTS:
         raise UnsupportedError(
             f"{name} in {basis} has {count:.3g} determinants, more than {MOST_DETERMINANTS:.3g}"
         )
     return molecule
+
+
+def orbitals_of(numbers: tuple[int, ...], basis: str) -> int:
+    """Number of functions of a basis set.
+
+    Raises:
+        UnsupportedError: as `orbitals_at`.
+    """
+    return int(_template(numbers, basis).nao)
 
 
 def determinants(orbitals: int, electrons: int) -> int:
