@@ -232,7 +232,7 @@ export function heatMap(index) {
     const of = bonds.heat.values[name];
     const rows = index.rows.map((row, number) => ({ row, cells: of[number] })).filter(({ row, cells }) =>
       cells && (row.role !== "control" || row.model === "control-zero"));
-    const all = rows.flatMap(({ cells }) => cells).filter(Boolean).map(([value]) => Math.log(Math.max(value, 1e-6))).sort((a, b) => a - b);
+    const all = rows.flatMap(({ cells }) => cells).filter((cell) => cell?.[0] > 0).map(([value]) => Math.log(value)).sort((a, b) => a - b); // the reference scores 0
     const low = all[0] ?? 0, high = all.at(-1) ?? 1;
     const { unit } = titles.get(name);
     const columns = [

@@ -19,7 +19,8 @@ _OF_MODEL = (
     "overlap", "parameters", "precision", "base", "defect", "dose",
 )  # fmt: skip
 _SCALE = {"seconds_per_frame": 1e3, "fsd_peak_near_equilibrium": 100}  # as printed
-_OF = {"n_scored": "n_planned"}  # a number and that of which it is a part
+# a number and that of which it is a part
+_OF = {"n_scored": "n_planned", "n_scored_hydrogen": "n_planned_hydrogen"}
 # printed, and not shown until a reader asks: ranks by other scores, what says little of a model
 _ASKED_FOR = ("rank_full", "rank_aligned", "rank_windowed", "energy_mae", "spurious_extrema_force")
 # what stands beside a value and is shown with it
