@@ -47,7 +47,7 @@ from pesbench.training.sampling import ENERGY, FORCES, TEST_SEEN, TRAIN, VALID, 
 
 FILE = REPO / "config" / "apax.yaml"
 WEIGHTS = REPO / "resources" / "weights"
-SHIPPED = sorted(path.stem for path in WEIGHTS.glob("*.zip"))
+SHIPPED = sorted(path.stem for path in WEIGHTS.glob("apax-*.zip"))
 
 
 def test_the_experiment_is_what_the_issue_asks() -> None:

@@ -206,9 +206,9 @@ def test_a_second_run_does_nothing_and_a_setting_runs_its_stage_alone(made: Made
 @pytest.mark.parametrize(
     ("module", "old", "rules"),
     [
-        (f"tasks/{TASK}/task.py", '"roughness"', ("section", "leaderboard", "page")),
-        ("report/merged.py", "Where the results", ("leaderboard", "page")),
-        ("compare/association/comparison.py", "No model ran", ("page",)),  # it was not asked
+        (f"tasks/{TASK}/task.py", '"roughness"', ("section", "leaderboard", "page", "explorer")),
+        ("report/merged.py", "Where the results", ("leaderboard", "page", "explorer")),
+        ("compare/association/comparison.py", "No model ran", ("page", "explorer")),  # it was not asked
     ],
 )
 def test_changed_code_of_the_report_makes_what_shows_it_again(
