@@ -404,18 +404,29 @@ STAGES = {  # with what each must be given
         "--out",
         "o",
     ],
+    "lj-heads": ["main-mlp", "--work", "w", "--out", "o"],
+    "train-wavefunction": ["m", "--plan", "p", "--out", "o"],
+    "wavefunction-far": ["m", "--plan", "p", "--folder", "f"],
+    "wavefunction-nve": ["m", "--plan", "p", "--systems", "water", "--folder", "f"],
+    "wavefunction-page": ["--folder", "f"],
+    "wavefunction-scans": ["--scan-set", "s", "--weights", "w", "--folder", "f"],
     "train-mace": ["m", "--frames", "f", "--record", "r", "--work", "w", "--out", "o"],
     "run approach": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run alarms": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run bonds": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run cost": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run dynamics": ["--entry", "e", "--scan-set", "s", "--temperatures-k", "300", "--out", "o"],
+    "run lj_core": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run spectral": ["--entry", "e", "--scan-set", "s", "--out", "o"],
     "run vibrations": ["--entry", "e", "--scan-set", "s", "--out", "o"],
 }
 
 
-ON_THE_CPU = ("train-apax", "train-backbone", "train-data", "train-mace")
+ON_THE_CPU = (
+    *("lj-heads", "train-apax", "train-backbone", "train-data", "train-mace"),
+    *("train-wavefunction", "wavefunction-far", "wavefunction-nve", "wavefunction-page"),
+    "wavefunction-scans",
+)
 VALUES = {  # good and bad ones
     "--device": (["auto", "cpu", "cuda", "cuda:1"], ["cudda", "gpu", "cuda:", "cuda:x", "cpu\n"]),
     "--threads": (["1", "16"], ["0", "-1", "two", "1.5"]),

@@ -1109,11 +1109,11 @@ def test_colours_are_the_judgement_of_the_table(maker):
     assert drawing._shade(more, WALL, more.rows[1]) == drawing._WORSE
 
 
-def test_names_and_numbers_of_eighteen_rows_do_not_overlap(whole):
+def test_names_and_numbers_of_all_rows_do_not_overlap(whole):
     figure = drawing.figure(whole)
     figure.draw_without_rendering()
     labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    assert len(labels) == 18
+    assert len(labels) == 20
     assert min(label.x0 for label in labels) > 0
     assert all(a.y0 > b.y1 for a, b in pairwise(labels))
     for axes in figure.axes:

@@ -255,7 +255,7 @@ def test_a_family_that_nobody_thought_of_runs_code() -> None:
     """Unknown until its own file says otherwise."""
     assert runs_code("new-family", None)
     assert {family for family in families() if not runs_code(family, None)} == {
-        "apax", "chgnet", "control", "pyscf", "rdkit", "tblite", "testbed",
+        "apax", "chgnet", "control", "fci", "pyscf", "rdkit", "tblite", "testbed", "wavefunction",
     }  # fmt: skip
     base = {"name": "b", "family": "tblite", "settings": {}}
     assert not runs_code("perturbed", base)

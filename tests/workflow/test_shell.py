@@ -86,7 +86,13 @@ def planned(request, tmp_path_factory):
     weights = shutil.copy(REPO / "resources/weights/testbed-base.pt", work / names["weights"])
     shutil.copy(REPO / "resources/mini/split.csv", work / names["seen"])
     (work / "config").mkdir()
-    for plan in ("testbed.yaml", "data_training.yaml", "apax.yaml", "backbones.yaml"):
+    for plan in (
+        "testbed.yaml",
+        "data_training.yaml",
+        "apax.yaml",
+        "backbones.yaml",
+        "wavefunction_training.yaml",
+    ):
         (work / "config" / plan).symlink_to(REPO / "config" / plan)
     (work / "resources").symlink_to(REPO / "resources")
     described = {"citation": text, "description": text, "license": text}
@@ -122,6 +128,7 @@ def planned(request, tmp_path_factory):
     commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
                          "weights_testbed", "weights_data", "data_models", "weights_apax",
                          "apax_models", "weights_backbones", "backbone_models",
+                         "weights_wavefunction", "study_wavefunction",
                          "lj_heads")  # fmt: skip
     none = (f"{block}={{models: []}}" for block in ("dynamics", "vibrations"))
     archive = ("scan_set=bsct", "ladder={baseline: own, models: []}", *none)

@@ -208,7 +208,8 @@ def test_a_second_run_does_nothing_and_a_setting_runs_its_stage_alone(made: Made
     [
         (f"tasks/{TASK}/task.py", '"roughness"', ("section", "leaderboard", "page", "explorer")),
         ("report/merged.py", "Where the results", ("leaderboard", "page", "explorer")),
-        ("compare/association/comparison.py", "No model ran", ("page", "explorer")),  # it was not asked
+        # it was not asked
+        ("compare/association/comparison.py", "No model ran", ("page", "explorer")),
     ],
 )
 def test_changed_code_of_the_report_makes_what_shows_it_again(

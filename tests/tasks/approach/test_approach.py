@@ -25,6 +25,7 @@ from pesbench.files.rounding import Rounding
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_tables import read_scores
+from pesbench.metrics import shares
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.approach import figures, summary
 from pesbench.tasks.approach import run as approach
@@ -238,7 +239,7 @@ def test_a_failure_is_a_row_without_a_number(tables):
     assert lost["status"].item() == "nonfinite"
     assert "at 0.100 Å" in lost["message"].item()
     assert np.isnan(lost["monotone"].item())
-    assert summary.share(summary.of_kind(table, "bond"), "monotone").n == 5
+    assert shares.share(summary.of_kind(table, "bond"), "monotone").n == 5
     assert summary.failures(summary.of_kind(table, "bond")) == "1 nonfinite"
 
 
@@ -472,7 +473,7 @@ def test_an_interval_does_not_shrink_where_one_pair_fails():
     def share(passed, systems=systems):
         values = [1.0] * passed + [0.0] * (len(systems) - passed)
         rows = {"status": "ok", "monotone": values, "system": systems}
-        return summary.share(pd.DataFrame(rows), "monotone")
+        return shares.share(pd.DataFrame(rows), "monotone")
 
     found = [share(passed) for passed in range(30)]
     assert found[29].text == "29 of 29 (100 %; 48–100 %)"

@@ -136,9 +136,13 @@ def _notes(found: Atlas) -> list[str]:
         "A mixed failure counts in each of its kinds (docs/atlas.md has the rules, and how often "
         "known defects land in theirs).",
         "The counts describe these scans and trajectories; whether two models differ is judged "
-        "elsewhere. Scans that a model does not support or was trained on are not counted; "
-        "trajectories with half the time step and those cut by time or memory neither.",
+        "elsewhere. Scans that a model does not support or was trained on are not counted.",
     ]
+    if any(found.asked.get(TRAJECTORIES, {}).values()):
+        notes.append(
+            "Trajectories with half the time step, and those cut by time or memory, are not "
+            "counted."
+        )
     if found.too:
         notes.append(
             f"{found.too} of the failed trajectories are of a molecule and temperature at which "

@@ -78,6 +78,8 @@ use rule backbone_mace as backbone_sevennet with:
         name="sevennet-.*",
     conda:
         conda_file(lambda wildcards: SEVENNET_TO_BE_TRAINED)
+    resources:
+        **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
         **plain("pesbench.training.backbones", "pesbench.models.families.sevennet.train"),
         plan=where(BACKBONE_FILE),
