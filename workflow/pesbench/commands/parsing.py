@@ -51,6 +51,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.register("type", Path, path_argument)
+        self.register("type", "threads", threads)  # by name for tasks, which import no command
         self.register("action", "output", Output)
 
     def error(self, message: str) -> NoReturn:

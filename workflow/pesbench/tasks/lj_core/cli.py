@@ -12,6 +12,8 @@ from pesbench.core.errors import UserError
 if TYPE_CHECKING:
     from pesbench.commands.parsing import Stages
 
+MOST_SEEDS = 100
+
 
 def add(stages: Stages) -> None:
     """The subcommands of this task."""
@@ -24,7 +26,7 @@ def add(stages: Stages) -> None:
     stage.add_argument("--seeds", type=int, metavar="N",
                        help="train so many seeds of each design (default: those of the "
                        "part)")  # fmt: skip
-    stage.add_argument("--threads", type=int, metavar="N", default=1)
+    stage.add_argument("--threads", type="threads", metavar="N", default=1)
     stage.add_argument("--work", type=Path, required=True,
                        help="folder of checkpoints; a training found there is "
                        "continued")  # fmt: skip
@@ -49,11 +51,9 @@ def _train(arguments: argparse.Namespace) -> None:
     from pesbench.tasks.lj_core.head_table import card_of
 
     part = part_of(arguments.part)
-    for option, most in (("seeds", 100), ("threads", 4096)):
-        value = getattr(arguments, option)
-        if value is not None and not 1 <= value <= most:
-            raise UserError(f"lj-heads: --{option} {value}: give a number from 1 to {most}")
     if arguments.seeds is not None:
+        if not 1 <= arguments.seeds <= MOST_SEEDS:
+            raise UserError(f"lj-heads: --seeds {arguments.seeds}: give 1 to {MOST_SEEDS}")
         part = replace(part, seeds=arguments.seeds)
     check_outputs({"out": arguments.out, "card": card_of(arguments.out)}, [])
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
