@@ -1,4 +1,4 @@
-"""Changes of a mean between two runs: closed forms, rounding, and how often chance is believed."""
+"""Rows that differ, the exact test of pairs, and several questions at once."""
 
 from __future__ import annotations
 
@@ -6,69 +6,63 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pesbench.metrics.changes import holm, mean_change
-from pesbench.metrics.paired import LEAST_SYSTEMS
+from pesbench.metrics.changes import apart, holm, mcnemar, signed_rank
 
-RNG = np.random.default_rng(7)
 DIGITS = 1e-8
+NAN, INF = float("nan"), float("inf")
 
 
-def test_one_row_a_system_is_the_paired_t_test():
-    before, after = RNG.normal(size=(2, 20))
-    found = mean_change(before, after, [f"s{k}" for k in range(20)], DIGITS)
-    test = stats.ttest_rel(after, before)
-    interval = test.confidence_interval()
-    # its error has n - 1 where ours has K/(K - 1)/n², the same for one row a system
-    assert found.p == pytest.approx(test.pvalue, rel=1e-9)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.mean == pytest.approx((after - before).mean())
+def test_rounding_is_of_the_larger_value_or_of_1():
+    before = np.array([1e-3, 1.0, 1e6, -1e6, 0.0])
+    assert not apart(before, before * (1 + 0.9e-8), DIGITS).any()
+    assert apart(before, before * (1 + 1.2e-8), DIGITS).tolist() == [False, True, True, True, False]
+    assert apart([0.0], [1e-6], DIGITS).all()
 
 
-def test_rows_of_one_system_are_no_independent_witnesses():
-    systems = np.repeat([f"s{k}" for k in range(15)], 4)
-    shift = np.repeat(RNG.normal(size=15), 4)  # the same for all rows of a system
-    many = mean_change(np.zeros(60), shift, systems, DIGITS)
-    one = mean_change(np.zeros(15), shift[::4], systems[::4], DIGITS)
-    assert many.p == pytest.approx(one.p)
-    assert (many.n, many.n_systems) == (60, 15)
+def test_a_tolerance_is_relative_to_the_value_alone():
+    assert apart([1e-3, 1.0, 0.0, 1.0], [1.009e-3, 1.02, 1e-3, 0.0], DIGITS, 0.01).tolist() == [
+        False, True, True, True,
+    ]  # fmt: skip
 
 
-def test_rounding_is_no_change():
-    before = RNG.normal(size=30)
-    found = mean_change(before, before + 1e-9, [f"s{k}" for k in range(30)], DIGITS)
-    assert (found.n_apart, found.mean, found.p) == (0, 0.0, 1.0)
-    assert mean_change(before, before + 1e-7, range(30), DIGITS).p < 1e-6  # the same for all rows
+def test_a_number_differs_from_none_and_two_missing_ones_do_not_differ():
+    before, after = [NAN, NAN, 1.0, INF, INF, 1.0, -INF], [NAN, 1.0, NAN, INF, 1.0, INF, INF]
+    told = [False, True, True, False, True, True, True]
+    assert apart(before, after, DIGITS).tolist() == told
+    assert apart(before, after, DIGITS, 0.5).tolist() == told
+    assert not apart([], [], DIGITS).size
 
 
-def test_few_systems_decide_nothing():
-    few = [f"s{k}" for k in range(LEAST_SYSTEMS - 1)]
-    found = mean_change(np.zeros(len(few)), np.ones(len(few)), few, DIGITS)
-    assert found.n_apart == len(few)
-    assert np.isnan([found.p, found.low, found.high]).all()
+@pytest.mark.parametrize(("rise", "fall"), [(0, 0), (5, 0), (0, 6), (7, 2), (3, 3)])
+def test_mcnemar_is_the_sum_of_the_two_tails(rise, fall):
+    n = rise + fall
+    tail = stats.binom.cdf(min(rise, fall), n, 0.5)
+    assert mcnemar(rise, fall) == pytest.approx(min(1.0, 2 * tail))
+    assert mcnemar(rise, fall) == mcnemar(fall, rise)
 
 
-@pytest.mark.parametrize("bad", [([], []), ([1.0], [np.nan]), ([1.0, 2.0], [1.0])])
-def test_what_is_no_pair_of_numbers_is_refused(bad):
-    with pytest.raises(ValueError, match="two finite values"):
-        mean_change(*bad, ["s"] * len(bad[0]), DIGITS)
+def test_signed_ranks_see_size_and_say_no_more_than_the_signs_allow():
+    change = np.where(np.arange(60) % 2, 1.0, -1.0) * np.linspace(0.9, 1.1, 60)
+    assert signed_rank(change) > 0.5
+    change[::2] /= 100  # as many fall as rise, and those that rise do so by much
+    assert mcnemar(30, 30) == 1.0
+    assert signed_rank(change) < 1e-3
+    for n in (1, 4, 8):
+        assert signed_rank(np.arange(1.0, n + 1)) == pytest.approx(mcnemar(n, 0))
+        assert signed_rank(np.ones(n)) >= mcnemar(n, 0)
+    assert signed_rank([]) == 1.0
+    assert signed_rank([np.inf, -1.0, 2.0]) == pytest.approx(0.5)
+
+
+def test_chance_is_seldom_believed():
+    """Differences of heavy tails that are chance alone, as few and as many as trajectories are."""
+    rng = np.random.default_rng(7)
+    for n in (8, 30, 120):
+        p = [signed_rank(rng.standard_t(1, size=n)) for _ in range(400)]
+        assert np.mean(np.array(p) <= 0.05) <= 0.07  # 0.05 and two standard errors
 
 
 def test_holm_is_what_it_says():
-    assert holm([0.01, 0.04, 0.03, np.nan]) == pytest.approx(
-        [0.03, 0.06, 0.06, np.nan], nan_ok=True
-    )
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert not holm([]).size
-
-
-@pytest.mark.parametrize("systems", [LEAST_SYSTEMS, 40])
-def test_chance_is_seldom_believed(systems):
-    """Runs that differ by chance alone, of skewed size, 20 scores at a time."""
-    runs, scores = 400, 20
-    names = np.repeat([f"s{k}" for k in range(systems)], 2)
-    believed = 0
-    for _ in range(runs):
-        noise = RNG.normal(size=(scores, len(names))) * RNG.lognormal(size=(scores, len(names)))
-        p = [mean_change(np.zeros(len(names)), one, names, DIGITS).p for one in noise]
-        believed += bool((holm(p) <= 0.05).any())
-    assert believed / runs <= 0.07  # 0.05 and two standard errors

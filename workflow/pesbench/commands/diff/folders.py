@@ -43,11 +43,13 @@ class Scores:
 
     Attributes:
         rows: One row a key of the task, by key.
+        lacks: Columns that the version which wrote them did not know.
         dtypes: Precisions that the answers are told to be computed in.
         facts: What is told of how they were made.
     """
 
     rows: Mapping[Key, Mapping[str, Any]]
+    lacks: frozenset[str]
     dtypes: frozenset[str]
     facts: Facts
 
@@ -110,7 +112,8 @@ def _model(path: Path, found: ModelResults) -> Model:
         by_key = dict(zip(keys, rows.to_dict("records"), strict=True))
         facts = _merged([*_facts(rows), *_packages(found, task_name)])
         dtypes = facts.get(_MADE["dtype"], frozenset())
-        scores[task_name] = Scores(by_key, dtypes, facts)
+        lacks = frozenset(rows.attrs["lacks"])
+        scores[task_name] = Scores(by_key, lacks, dtypes, facts)
     return Model(_merged(_of_entry(found.entry)), scores)
 
 

@@ -9,41 +9,33 @@ from typing import Any
 
 from pesbench.commands.diff.differences import (
     CHANGED,
+    CHAOS,
+    UNCHANGED,
     UNDECIDED,
-    WITHIN,
     Diff,
     ScoreChange,
     TaskDiff,
 )
 from pesbench.core.text import number, printable, quoted
-from pesbench.metrics.paired import LEAST_SYSTEMS
 
-FORMAT, VERSION = "pesbench-diff", 1
+FORMAT, VERSION = "pesbench-diff", 2
 _SHOWN = 5  # rows, models and causes named; the JSON has all
+_LARGEST = 3  # rows of a score
 _LETTERS = 40  # of a value
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
-def text(found: Diff, *, every: bool = False) -> str:
-    """The diff for people.
-
-    Args:
-        found: The diff.
-        every: Whether to list what changed within noise, too.
-    """
+def text(found: Diff) -> str:
+    """The diff for people."""
     lines = [f"A: {printable(found.paths[0])}", f"B: {printable(found.paths[1])}"]
     lines += [
-        f"models only in {side}: {_some(names)}"
-        for side, names in zip("AB", found.only, strict=True)
-        if names
-    ]
-    lines += [
-        f"scores only in {'AB'[side]}: {task} of {printable(model)}"
-        for model, task, side in found.tasks_only
+        f"only in {side}: {_some([' '.join(reversed(one)) for one in held])}"
+        for side, held in zip("AB", found.only, strict=True)
+        if held
     ]
     quiet = []
     for name, tasks in found.models.items():
-        said = [line for task in tasks for line in _task_lines(task, every=every)]
+        said = [line for task in tasks for line in _task_lines(task)]
         if said:
             lines += ["", printable(name), *said]
         else:
@@ -55,63 +47,68 @@ def text(found: Diff, *, every: bool = False) -> str:
 
 def verdict(found: Diff) -> str:
     """The last line."""
-    every = [(name, one) for name, some in found.models.items() for t in some for one in t.scores]
+    every = [
+        (name, one) for name, some in found.models.items() for task in some for one in task.scores
+    ]
     changed = [name for name, one in every if one.verdict == CHANGED]
-    flips = [f for some in found.models.values() for t in some for f in t.flips if not f.by_machine]
-    undecided = sum(one.verdict == UNDECIDED for _, one in every)
-    parts = []
-    if changed:
-        parts.append(
-            f"{len(changed)} scores of {len(set(changed))} models changed beyond noise "
-            f"({', '.join(printable(name) for name in dict.fromkeys(changed))})"
-        )
-    if flips:
-        parts.append(f"{len(flips)} rows are scored in one run and not in the other")
-    said = "changed: " + "; ".join(parts) if parts else "unchanged: no score beyond noise"
-    aside = (
-        f"; {undecided} scores differ and are not decided (fewer than {LEAST_SYSTEMS} molecules)"
-        if undecided
-        else ""
-    )
-    return f"{said}{aside}; {len(every)} scores compared"
+    models = list(dict.fromkeys(changed))
+    counts = [
+        (len(changed), f"scores of {len(models)} models changed ({_some(models)})"),
+        (sum(len(task.flips) for task in found.tasks), "rows ended in another way"),
+        (sum(len(task.only[0]) for task in found.tasks), "rows are not in B"),
+        (len(found.only[0]), "models, tasks or scores are not in B"),
+        (sum(one.verdict == UNDECIDED for _, one in every), "scores differ and are not decided"),
+        (
+            sum(one.verdict == CHAOS for _, one in every),
+            "scores of trajectories differ within chaos",
+        ),
+    ]
+    said = [f"{count} {what}" for count, what in counts if count]
+    return f"{found.answer}: {'; '.join([*said, f'{len(every)} scores compared'])}"
 
 
-def _task_lines(task: TaskDiff, *, every: bool) -> Iterator[str]:
-    wanted = {CHANGED, UNDECIDED, *([WITHIN] if every else [])}
-    shown = [one for one in task.scores if one.verdict in wanted]
-    hidden = sum(one.verdict == WITHIN for one in task.scores) if not every else 0
-    if not (shown or hidden or task.flips or any(task.only)):
+def _task_lines(task: TaskDiff) -> Iterator[str]:
+    shown = [one for one in task.scores if one.verdict != UNCHANGED]
+    if not (shown or task.flips or any(task.only)):
         return
     yield f"  {task.task.name}: {task.n_both} {task.task.rows} in both"
     for side, rows in zip("AB", task.only, strict=True):
         if rows:
-            yield f"    only in {side}: {_some(rows)}"
+            yield f"    {len(rows)} only in {side}: {_some(rows)}"
     for flip in task.flips[:_SHOWN]:
         why = f" ({quoted(flip.message, 120)})" if flip.message else ""
-        machine = ", by the machine perhaps" if flip.by_machine else ""
-        yield f"    {printable(flip.row)}: {flip.before} → {flip.after}{why}{machine}"
+        yield f"    {printable(flip.row)}: {flip.before} → {flip.after}{why}"
     if len(task.flips) > _SHOWN:
-        yield f"    {len(task.flips) - _SHOWN} more {task.task.rows} like these"
-    order = (CHANGED, UNDECIDED, WITHIN)
+        yield f"    {len(task.flips) - _SHOWN} more {task.task.rows} ended in another way (--out)"
+    order = (CHANGED, UNDECIDED, CHAOS)
     for one in sorted(shown, key=lambda one: order.index(one.verdict)):
-        yield f"    {_score_line(one)}"
-    if hidden:
-        yield f"    {hidden} scores differ within noise (--all)"
-    if shown or hidden or task.flips:
+        yield from _score_lines(one)
+    if shown or task.flips:
         yield from _why(task)
 
 
-def _score_line(one: ScoreChange) -> str:
-    change, unit = one.change, f" {one.metric.unit}" if one.metric.unit else ""
-    interval = "" if math.isnan(change.low) else f" ({number(change.low)} to {number(change.high)})"
-    worse = {"lower": change.mean > 0, "higher": change.mean < 0}[one.metric.better]
-    sign = "worse" if worse else "better"
-    p = "" if math.isnan(one.p_adjusted) else f", p = {number(one.p_adjusted, 2)}"
-    return (
-        f"{one.verdict}: {one.metric.title} {number(change.before)} → {number(change.after)}{unit}"
-        f", {sign} by {number(abs(change.mean))}; change {number(change.mean)}{interval}{p}; "
-        f"{change.n_apart} of {change.n} rows of {change.n_systems} molecules differ"
+def _score_lines(one: ScoreChange) -> Iterator[str]:
+    unit = f" {one.metric.unit}" if one.metric.unit else ""
+    change = one.after - one.before
+    worse = (change > 0) == (one.metric.better == "lower")
+    by = f", {'worse' if worse else 'better'} by {number(abs(change))}" if abs(change) > 0 else ""
+    p = "" if math.isnan(one.p) else f", p = {number(one.p, 2)}"
+    yield (
+        f"    {one.verdict}: {one.metric.title} {_arrow(one.before, one.after)}{unit}{by}; "
+        f"{len(one.rows)} of {one.n} rows differ{p}"
     )
+    if not math.isnan(one.low):
+        yield f"      the mean of other molecules: by {number(one.low)} to {number(one.high)}"
+    for row, before, after in one.rows[:_LARGEST]:
+        yield f"      {printable(row)}: {_arrow(before, after)}"
+    if len(one.rows) > _LARGEST:
+        yield f"      {len(one.rows) - _LARGEST} more rows (--out)"
+
+
+def _arrow(before: float, after: float) -> str:
+    """Two values, with digits enough to tell them apart."""
+    shown = [(number(before, digits), number(after, digits)) for digits in (3, 6, 9, 12)]
+    return " → ".join(next((pair for pair in shown if pair[0] != pair[1]), shown[0]))
 
 
 def _why(task: TaskDiff) -> Iterator[str]:
@@ -146,13 +143,11 @@ def content(found: Diff) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "folders": [printable(path) for path in found.paths],
-        "changed": found.changed,
+        "tolerance": found.tolerance,
+        "allow_missing": found.allow_missing,
+        "answer": found.answer,
         "verdict": verdict(found),
-        "models_only": [list(names) for names in found.only],
-        "scores_only": [
-            {"model": model, "task": task, "in": "AB"[side]}
-            for model, task, side in found.tasks_only
-        ],
+        "only": [[list(held) for held in some] for some in found.only],
         "models": {
             name: {task.task.name: _task_content(task) for task in tasks}
             for name, tasks in found.models.items()
@@ -165,18 +160,21 @@ def _task_content(task: TaskDiff) -> dict[str, Any]:
         "n_both": task.n_both,
         "only": [list(rows) for rows in task.only],
         "status_changes": [vars(flip) for flip in task.flips],
-        "scores": {
-            one.metric.name: {
-                "verdict": one.verdict,
-                "unit": one.metric.unit,
-                "better": one.metric.better,
-                **{key: _finite(value) for key, value in vars(one.change).items()},
-                "p_adjusted": _finite(one.p_adjusted),
-            }
-            for one in task.scores
-        },
+        "scores": {one.metric.name: _score_content(one) for one in task.scores},
         "differs": [{"what": what, "A": list(a), "B": list(b)} for what, a, b in task.causes],
         "told_by_one": list(task.untold),
+    }
+
+
+def _score_content(one: ScoreChange) -> dict[str, Any]:
+    numbers = ("before", "after", "low", "high", "p")
+    return {
+        "verdict": one.verdict,
+        "unit": one.metric.unit,
+        "better": one.metric.better,
+        "n": one.n,
+        **{key: _finite(getattr(one, key)) for key in numbers},
+        "rows": [{"row": row, "A": _finite(a), "B": _finite(b)} for row, a, b in one.rows],
     }
 
 
