@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,12 @@ def _environment(step: dict[str, Any], inputs: dict[str, str], place: Path) -> d
     }
     files = {"GITHUB_OUTPUT": place / "output", "GITHUB_STEP_SUMMARY": place / "summary.md"}
     path = f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', REPO / 'workflow')}"
-    return {**os.environ, **told, **{k: str(v) for k, v in files.items()}, "PYTHONPATH": path}
+    # the step that sets up Python puts the one that has pesbench first
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {
+        **os.environ, **told, **{k: str(v) for k, v in files.items()},
+        "PYTHONPATH": path, "PATH": programs,
+    }  # fmt: skip
 
 
 @pytest.fixture
