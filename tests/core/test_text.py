@@ -116,3 +116,19 @@ def test_a_log_has_no_control_characters_of_others(capfd, monkeypatch):
     said = capfd.readouterr().err  # which rules write to the log of a job
     assert all(line.isprintable() for line in said.split("\n"))
     assert said.splitlines()[-1].startswith("pesbench: error: \\x1b[2Jtwo lines")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no file /home/some.one/w/m.pt: gone", "no file …/m.pt: gone"),
+        ("File '/work/a b/c/d.py', line 3", "File '…/a b/c/d.py', line 3"),
+        ("a=/tmp/x,b=(/opt/env/bin/python)", "a=…/x,b=(…/python)"),
+        *((same, same) for same in (
+            "/Cl/C=C/C", "F/C=C/F", "C(/CCC/C=C)/C", "meV/atom/ps", "https://a.example/b/c.d/e",
+            "and/or", "results/<set>/explorer/index.html", "../a/b/c", "~/a/b/c", "eV/Å",
+        )),
+    ],
+)  # fmt: skip
+def test_absolute_paths_lose_their_folders_and_nothing_else_does(said, shown):
+    assert text.without_folders(said) == shown

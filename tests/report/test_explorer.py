@@ -202,6 +202,10 @@ def test_a_command_of_a_file_is_cut_to_options_that_give_no_consent():
         "y",
     ]
     assert explorer._command(File(whole)) == ["run", "bonds", *kept]
+    absolute = [*start, "--entry", "/home/someone/m.json", "--device", "cpu"]
+    assert explorer._command(File(absolute)) == [
+        "run", "bonds", "--entry", "m.json", "--device", "cpu",
+    ]  # fmt: skip
     for other in (
         ["sh", "-c", "x"],
         ["python", "-m", "other", "run", "bonds", "--entry", "x"],
@@ -295,6 +299,64 @@ def test_explore_rebuilds_and_serves_this_machine_alone(out, capsys):
                 command.server(out / "explorer", port)
         finally:
             serving.shutdown()
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """A function of a path and headers that asks a server of a folder for it."""
+    place = tmp_path / "explorer"
+    (place / "data").mkdir(parents=True)
+    (place / "index.html").write_text("the page")
+    (place / "data" / "index.js").write_text("data")
+    (tmp_path / "secret").write_text("secret")
+    (place / "link").symlink_to(tmp_path / "secret")
+    (place / "above").symlink_to(tmp_path)
+    (tmp_path / "reached").symlink_to(place)
+
+    with command.server(tmp_path / "reached", 0) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        port = serving.server_address[1]
+
+        def asked(path: str, **headers: str):
+            request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return answer.status, answer.read().decode(), answer.headers
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode(), error.headers
+
+        yield asked
+        serving.shutdown()
+
+
+def test_the_server_answers_no_other_host_name(ask):
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", ""):
+        status, said, _ = ask("/", Host=host)
+        assert (status, "the page" in said) == (421, False), host
+    for host in ("127.0.0.1:1", "localhost:65000", "LOCALHOST", "127.0.0.1"):
+        assert ask("/", Host=host)[:2] == (200, "the page")
+
+
+def test_the_server_lists_no_folder_and_follows_no_link_out_of_its_own(ask):
+    assert ask("/data/index.js")[:2] == (200, "data")
+    for path in ("/data/", "/data", "/link", "/above/", "/above/secret", "/%2e%2e/secret",
+                 "/../secret"):  # fmt: skip
+        status, said, _ = ask(path)
+        assert status == 404, path
+        assert "secret" not in said
+        assert "index.js" not in said
+
+
+def test_no_other_page_can_load_what_the_server_has(ask):
+    assert ask("/data/index.js")[2]["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_the_folder_names_no_folder_of_the_machine(out):
+    """What a run writes with absolute paths may be published."""
+    here = str(out.parent).encode()
+    for path in out.rglob("explorer/**/*"):
+        if path.is_file() and path.parent.name != "assets":
+            assert here not in path.read_bytes(), path
 
 
 # --- the build -----------------------------------------------------------------------------------

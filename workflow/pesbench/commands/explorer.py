@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import http
 import http.server
+import re
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from pesbench.core.errors import UserError
 from pesbench.report.graph import EXPLORER
 
 LOOPBACK = "127.0.0.1"  # nobody else on the machine's network is served
+# any port, since ssh may forward another one
+_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 def add(stages: Stages) -> None:
@@ -92,14 +96,35 @@ def _explore(arguments: argparse.Namespace) -> None:
         webbrowser.open((folder / "index.html").as_uri())
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line for each of them."""
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the files of one folder to pages of this machine, and lists none.
+
+    A name of another host means that a page elsewhere has its own name resolve to this machine, by
+    which it could read what is served here.
+    """
+
+    def send_head(self) -> Any:
+        """The file that is asked for, or an error."""
+        if not _HOST.fullmatch(self.headers.get("Host", "")):
+            self.send_error(http.HTTPStatus.MISDIRECTED_REQUEST, "this host is not served")
+            return None
+        asked, folder = Path(self.translate_path(self.path)), Path(self.directory)
+        if not asked.resolve().is_relative_to(folder):  # a link leads out of the folder
+            self.send_error(http.HTTPStatus.NOT_FOUND)
+            return None
+        return super().send_head()
+
+    def list_directory(self, path: Any) -> None:
+        """Refuse what has no page of its own."""
+        self.send_error(http.HTTPStatus.NOT_FOUND)
 
     def log_message(self, format: str, *values: Any) -> None:  # noqa: A002
-        pass
+        pass  # no line for each file
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")  # a rebuilt explorer is another one
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")  # data are scripts
+        self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 
 
@@ -113,7 +138,7 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     Raises:
         UserError: the port is taken.
     """
-    handler = functools.partial(_Quiet, directory=str(folder))
+    handler = functools.partial(_Handler, directory=str(folder.resolve()))
     try:
         return http.server.ThreadingHTTPServer((LOOPBACK, port), handler)
     except OSError as error:

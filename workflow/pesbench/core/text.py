@@ -62,6 +62,17 @@ def html_text(value: object) -> object:
     return lines(value) if type(value) is str else value  # markup of the template itself stays
 
 
+# of at least two names, whose first begins as no bond of a SMILES does
+_ABSOLUTE = re.compile(
+    r"(?<![\w.~:/\\>)\]])/[A-Za-z][a-z_]{2}[\w.+@-]*(?:/[\w.+@~-]+)*/([\w.+@~-]+)"
+)
+
+
+def without_folders(text: str) -> str:
+    """Text for readers elsewhere: of an absolute path, the last name alone is left."""
+    return _ABSOLUTE.sub(r"…/\1", text)
+
+
 # --- Markdown --------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from pesbench import __version__
 from pesbench.core.errors import UserError
 from pesbench.core.exploring import Explored, ExplorerJob
 from pesbench.core.found import has_stage, stage, tasks
-from pesbench.core.text import csv_table
+from pesbench.core.text import csv_table, without_folders
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_csv
 from pesbench.models.record import read_record
@@ -123,7 +123,6 @@ def write_explorer(folder: Path, content: Content) -> None:
                 "title": content.title,
                 "scan_set": content.scan_set.name,
                 "level_of_theory": content.scan_set.level_of_theory,
-                "results": str(content.results),
                 "facts": content.facts,
                 "answers": content.answers,
                 "notes": [*tables.notes(content.board), *tables.guide(content.board)],
@@ -259,7 +258,7 @@ def _section_pieces(
 
 def _table(files: Path, table: StoredTable, models: Sequence[str]) -> dict[str, Any]:
     rows = tables.in_order(table, models)
-    (files / table.file).write_text(csv_table(rows), encoding="utf-8")
+    (files / table.file).write_text(csv_table(rows.map(without_folders)), encoding="utf-8")
     return {
         "file": table.file,
         "title": table.title,

@@ -1,7 +1,8 @@
 """Data as scripts that a page loads from disk, where browsers allow no other way to read a file.
 
 What is written comes from anybody. It is data alone: JSON in one string, in which no character
-could end the string or open a tag, and text is `printable`.
+could end the string or open a tag, and text is `printable`. It may be published, so that of the
+folders of the machine that made it no text tells.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pesbench.core.text import lines
+from pesbench.core.text import lines, without_folders
 
 FUNCTION = "pesbenchData"  # that the page defines, which takes a name and a value
 
@@ -28,7 +29,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | np.bool_):
         return value if value is None else bool(value)
     if isinstance(value, str):
-        return lines(value)
+        return without_folders(lines(value))
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):

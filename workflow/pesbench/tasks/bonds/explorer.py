@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def _command(evaluation: Evaluation) -> list[str]:
     keeps = False
     for word in words[len(start) :] if words[: len(start)] == start else []:
         keeps = word in _OPTIONS if word.startswith("--") else keeps
-        kept += [word] if keeps else []
+        kept += [Path(word).name if word.startswith("/") else word] if keeps else []
     return ["run", "bonds", *kept] if kept else []
 
 

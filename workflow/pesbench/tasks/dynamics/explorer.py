@@ -138,7 +138,8 @@ def _run_piece(
     with np.errstate(over="ignore", invalid="ignore"):
         energy = 1e3 * (series.total - series.total[0]) / trajectory.n_atoms
     piece: dict[str, Any] = {
-        "file": str(path),
+        # from where the results are named in commands; else from the folder that holds them
+        "file": "/".join(path.parts[-4:]) if path.is_absolute() else path.as_posix(),
         "numbers": trajectory.numbers.tolist(),
         "bonds": trajectory.bonds.tolist(),
         "failure": trajectory.failure,
