@@ -404,6 +404,7 @@ STAGES = {  # with what each must be given
         "--out",
         "o",
     ],
+    "harvest": ["t", "--labels", "e", "--out", "o.extxyz"],
     "lj-heads": ["main-mlp", "--work", "w", "--out", "o"],
     "train-wavefunction": ["m", "--plan", "p", "--out", "o"],
     "wavefunction-far": ["m", "--plan", "p", "--folder", "f"],

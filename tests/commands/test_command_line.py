@@ -144,6 +144,7 @@ def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, ca
          "--out", "o"],
         ["backbone-models", "--plan", "IN", "--weights", "IN", "--models-file", "IN", "--method",
          "m", "--split", "IN", "--out", "o"],
+        ["harvest", "IN", "--labels", "m", "--models-file", "IN", "--out", "o"],
         ["prepare-molecules", "--molecules", "IN", "--out", "o"],
         ["scan-molecules", "--molecules", "IN", "--name", "n", "--out", "o", "--skipped", "s"],
         ["collect-references", "--scans", "IN", "--references", "IN", "--skipped-bonds", "IN",

@@ -23,10 +23,15 @@ def apart(numbers: NDArray[np.int64], one: Array, other: Array) -> float:
     Returns:
         Å.
     """
-    return float(np.sqrt(np.mean((_fingerprint(numbers, one) - _fingerprint(numbers, other)) ** 2)))
+    off = sorted_distances(numbers, one) - sorted_distances(numbers, other)
+    return float(np.sqrt(np.mean(off**2)))
 
 
-def _fingerprint(numbers: NDArray[np.int64], positions: Array) -> Array:
+def sorted_distances(numbers: NDArray[np.int64], positions: Array) -> Array:
+    """The distances of a geometry in Å, sorted within each pair of elements, shape (P,).
+
+    The root mean square difference of those of two geometries is `apart`.
+    """
     i, j = np.triu_indices(len(numbers), 1)
     distance = pdist(positions)
     low, high = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
