@@ -5,53 +5,74 @@ import { piece, records } from "./data.js";
 import { address, change, read } from "./state.js";
 
 const MOST = 200;
+const LOW = "the reference is at most 10 eV above its minimum";
 const SOURCES = { scans: "bond scans", trajectories: "trajectories" };
 
 // A number of the table, whose cells are text; null where there is none.
 const numberOf = (text) => (text === "" || !Number.isFinite(Number(text)) ? null : Number(text));
 
+// Whether it happens where the reference is low, too; what has no answer has none there either.
+const isLow = (row) => row.n_below !== "0";
+
 export async function atlas(index, place) {
-  const rows = records(await piece(index.atlas));
+  const found = await piece(index.atlas);
+  const rows = records(found);
   const { query } = read();
-  const sources = [...new Set(rows.map((row) => row.source))];
-  const state = { source: query.get("source") ?? sources[0] ?? "", model: query.get("model") ?? "", kind: query.get("kind") ?? "", pair: query.get("pair") ?? "" };
+  const sources = Object.keys(found.asked);
+  const state = { source: query.get("source") ?? "", model: query.get("model") ?? "", kind: query.get("kind") ?? "", pair: query.get("pair") ?? "", below: query.get("below") === "1" };
+  if (!sources.includes(state.source)) state.source = sources[0] ?? "";
   const result = h("div");
   const choose = (some) => {
     Object.assign(state, some);
-    change({ source: state.source === sources[0] ? "" : state.source, model: state.model, kind: state.kind, pair: state.pair });
+    change({ source: state.source === sources[0] ? "" : state.source, model: state.model, kind: state.kind, pair: state.pair, below: state.below ? "1" : "" });
     draw();
   };
   const draw = () => {
+    const asked = found.asked[state.source] ?? {};
     const here = rows.filter((row) => row.source === state.source);
     const kinds = [...new Set(here.map((row) => row.kind))];
-    const names = index.rows.map((row) => row.model).filter((name) => here.some((row) => row.model === name));
+    const names = index.rows.map((row) => row.model).filter((name) => Object.hasOwn(asked, name));
     const pairs = [...new Set(here.map((row) => row.pair).filter(Boolean))].sort();
-    const count = (name, kind) => new Set(here.filter((row) => row.model === name && row.kind === kind).map((row) => row.item)).size;
-    const wanted = here.filter((row) => (!state.model || row.model === state.model) && (!state.kind || row.kind === state.kind) && (!state.pair || row.pair === state.pair));
+    const isScans = state.source === "scans";
+    const low = isScans && state.below;
+    const counted = here.filter((row) => (!low || isLow(row)) && (!state.pair || row.pair === state.pair));
+    const items = (some) => new Set(some.map((row) => row.item)).size;
+    const count = (name, kind) => items(counted.filter((row) => row.model === name && row.kind === kind));
+    const countLow = (name, kind) => items(counted.filter((row) => row.model === name && row.kind === kind && isLow(row)));
+    const without = (name) => asked[name] - items(counted.filter((row) => row.model === name));
+    const wanted = counted.filter((row) => (!state.model || row.model === state.model) && (!state.kind || row.kind === state.kind));
     const told = [state.kind, state.model && `of ${state.model}`, state.pair && `at ${state.pair}`].filter(Boolean).join(" ");
+    const words = SOURCES[state.source] ?? state.source;
+    const cell = (name, kind) => {
+      const n = count(name, kind);
+      if (!n) return "0";
+      const text = isScans && !low ? `${n} (${countLow(name, kind)})` : String(n);
+      return h("button", { type: "button", class: "link", "aria-label": `${n} of ${asked[name]}: ${kind} of ${name}`, onclick: () => choose({ model: name, kind }) }, text);
+    };
     fill(result,
       h("form", { class: "tools", onsubmit: (event) => event.preventDefault() },
         sources.length > 1 ? h("label", {}, "Of ", h("select", { name: "source", onchange: (event) => choose({ source: event.target.value, model: "", kind: "", pair: "" }) },
           sources.map((one) => h("option", { value: one, selected: one === state.source }, SOURCES[one] ?? one)))) : null,
         pairs.length ? h("label", {}, "Pair of elements ", h("select", { name: "pair", onchange: (event) => choose({ pair: event.target.value }) },
-          [["", "all"], ...pairs.map((one) => [one, one])].map(([value, text]) => h("option", { value, selected: value === state.pair }, text)))) : null),
+          [["", "all"], ...pairs.map((one) => [one, one])].map(([value, text]) => h("option", { value, selected: value === state.pair }, text)))) : null,
+        isScans ? h("label", {}, h("input", { type: "checkbox", name: "below", checked: state.below, onchange: (event) => choose({ below: event.target.checked }) }), ` only where ${LOW}`) : null),
       table([
         { name: "model", title: "model", left: true, header: true, value: (name) => name, cell: (name) => h("button", { type: "button", class: "link", onclick: () => choose({ model: name, kind: "" }) }, name) },
-        ...kinds.map((kind) => ({
-          name: kind, title: kind, value: (name) => count(name, kind), higher: true,
-          cell: (name) => (count(name, kind) ? h("button", { type: "button", class: "link", "aria-label": `${count(name, kind)} ${kind} of ${name}`, onclick: () => choose({ model: name, kind }) }, String(count(name, kind))) : "0"),
-        })),
-      ], names, { caption: `Number of ${SOURCES[state.source] ?? state.source} by model and kind; one may be of two kinds, and a number leads to them` }),
+        { name: "asked", title: words, value: (name) => asked[name], cell: (name) => String(asked[name]), tip: `Number of ${words} that the counts of a row are of.` },
+        { name: "none", title: "none", value: without, cell: (name) => String(without(name)), higher: true, tip: `Number of ${words} that show none of the kinds${state.pair ? ` at ${state.pair}` : ""}${low ? ` where ${LOW}` : ""}.` },
+        ...kinds.map((kind) => ({ name: kind, title: kind, value: (name) => count(name, kind), higher: true, cell: (name) => cell(name, kind) })),
+      ], names, { caption: `Number of ${words} by model and kind, for ${names.length} models${low ? `, where ${LOW}` : isScans ? `; in brackets, where ${LOW}` : ""}; one may be of two kinds, and a number leads to them` }),
       h("h3", {}, told || "All", " ", told ? h("button", { type: "button", class: "small", onclick: () => choose({ model: "", kind: "", pair: "" }) }, "show all") : null),
       table([
-        { name: "item", title: state.source === "trajectories" ? "trajectory" : "scan", left: true, header: true, value: (row) => row.item, cell: (row) => itemLink(index, row) },
-        { name: "model", title: "model", left: true, value: (row) => row.model, cell: (row) => h("a", { href: address("model", [row.model], row.source === "scans" ? { scan: row.item } : {}) }, row.model) },
+        { name: "item", title: isScans ? "scan" : "trajectory", left: true, header: true, value: (row) => row.item, cell: (row) => itemLink(index, row) },
+        { name: "model", title: "model", left: true, value: (row) => row.model, cell: (row) => h("a", { href: address("model", [row.model], isScans ? { scan: row.item } : {}) }, row.model) },
         { name: "kind", title: "kind", left: true, value: (row) => row.kind },
         { name: "pair", title: "pair", left: true, value: (row) => row.pair, tip: "Elements of the two atoms that it happened to." },
         { name: "reduced", title: "distance / covalent sum", value: (row) => numberOf(row.reduced), tip: "Distance of the two atoms over the sum of their covalent radii." },
-        state.source === "trajectories"
-          ? { name: "time", title: "time", unit: "ps", value: (row) => numberOf(row.time_ps) }
-          : { name: "coordinate", title: "bond length", unit: "Å", value: (row) => numberOf(row.coordinate_angstrom) },
+        ...(isScans
+          ? [{ name: "coordinate", title: "bond length", unit: "Å", value: (row) => numberOf(row.coordinate_angstrom) },
+            { name: "reference", title: "reference energy", unit: "eV", value: (row) => numberOf(row.reference_ev), tip: "Energy of the reference above its minimum, at the largest event of the kind." }]
+          : [{ name: "time", title: "time", unit: "ps", value: (row) => numberOf(row.time_ps) }]),
         { name: "size", title: "size", value: (row) => numberOf(row.size), higher: true },
         { name: "unit", title: "unit", left: true, value: (row) => row.unit },
         { name: "note", title: "note", left: true, value: (row) => row.note },

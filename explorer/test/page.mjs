@@ -189,6 +189,20 @@ const CASES = {
     assert.match(page.url(), /#\/scan\/.*frame=\d+/);
     return page;
   },
+  async "the atlas says of how many, and what happens where the reference is low"() {
+    const page = await open("#/atlas");
+    const counts = page.locator("main table").first();
+    assert.match(await counts.locator("caption").textContent(), /for \d+ models; in brackets, where the reference is at most 10 eV/);
+    const row = counts.locator("tbody tr", { hasText: "ours" });
+    const [asked, none] = await row.locator("td").allTextContents();
+    assert.equal(asked, "6");
+    assert.ok(Number(none) < 6);
+    await page.check("input[name=below]");
+    assert.match(page.url(), /below=1/);
+    assert.match(await counts.locator("caption").textContent(), /models, where the reference/);
+    for (const text of await page.locator("main table").nth(1).locator("tbody tr td:nth-child(7)").allTextContents()) assert.match(text, /^(n\/a|\d)/);
+    return page;
+  },
   async "sections and other views open"() {
     for (const [hash, text] of [["#/models", "Models"], ["#/molecules", "C-N/b"], ["#/section/bonds", "Sections"], ["#/model/nobody", "No such model"], ["#/nothing", "Leaderboard"]]) {
       const page = await open(hash);

@@ -32,6 +32,7 @@ from pesbench.core.section import SectionInputs
 from pesbench.files import figures
 from pesbench.files.scan_set import ScanSet
 from pesbench.metrics.board import board_frame
+from pesbench.metrics.survival import exact_interval
 from pesbench.models.facts import model_facts
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.section import section as bonds_section
@@ -465,7 +466,9 @@ def test_doses_stand_beside_their_base():
     assert curl["dose"].tolist() == [0.01, 0.1, 1.0]
     assert set(curl["dose_unit"]) == {"eV/Å²"}
     assert curl["survival_ps"].tolist() == pytest.approx([2.0, 2.0, 1.5])
-    assert curl["survival_low_ps"].tolist() == pytest.approx([2.0, 2.0, 1.5])  # all live as long
+    # all live as long: the exact interval of a share, of the molecules
+    exact = [2.0 * exact_interval(share, 6)[0] for share in (1.0, 1.0, 0.75)]
+    assert curl["survival_low_ps"].tolist() == pytest.approx(exact)
     for column in ("drift_mev_per_atom_ps", "rms_mev_per_atom"):  # of runs that survive
         assert curl[column].tolist() == pytest.approx([0.1, 0.1, np.nan], nan_ok=True)
     counts = ["n_planned", "n_counted", "n_start_failed", "n_scans_planned"]

@@ -24,10 +24,10 @@ from atlas_confusion import (
 )
 from examples import tblite_entry
 from pesbench.compare.atlas.comparison import COMPARISON
-from pesbench.compare.atlas.curves import ENERGY_STEP_EV, scan_kinds
+from pesbench.compare.atlas.curves import CEILING_EV, ENERGY_STEP_EV, scan_kinds
 from pesbench.compare.atlas.ends import End, end_kinds
 from pesbench.compare.atlas.kinds import MEANING, Kind
-from pesbench.compare.atlas.section import counts, section
+from pesbench.compare.atlas.section import by_pair, counts, section
 from pesbench.compare.atlas.table import SCANS, TRAJECTORIES, atlas, curve_of
 from pesbench.compare.comparison import ReportRun
 from pesbench.compare.inputs import CompareInputs
@@ -66,13 +66,43 @@ def test_a_defect_lands_in_its_kind(scans, defect):
     assert np.mean([bool(some & defect.expected) for some in found]) >= SHARE
 
 
+UNSEEN = {"control-scaled 0.95", "control-step 1.2", "control-spike 1", "control-noise 0.1"}
+CONTROLS_TESTED = [one for one in CONTROLS if one.use == TEST and one.kind != "cap"]
+
+
 @pytest.mark.parametrize(
-    "defect", [one for one in CONTROLS if one.use == TEST and one.kind != "cap"],
+    "defect", [one for one in CONTROLS_TESTED if one.words not in UNSEEN],
     ids=lambda one: one.words,
 )  # fmt: skip
 def test_a_control_lands_in_its_kind(scans, defect):
     found = [some for some in landed(scans, perfect, defect) if some]
+    assert found, "the dose is too small to be seen"
     assert all(some & defect.expected for some in found)
+
+
+@pytest.mark.parametrize(
+    "defect", [one for one in CONTROLS_TESTED if one.words in UNSEEN], ids=lambda one: one.words
+)
+def test_a_control_of_a_small_dose_shows_nothing(scans, defect):
+    assert landed(scans, perfect, defect) == [frozenset()] * len(scans)
+
+
+@pytest.mark.parametrize("defect", [_of("wall", 100), _of("step", 0.3), _of("noise", 3)])
+def test_the_energy_of_the_reference_at_a_fault_is_told(scans, defect):
+    heights = []
+    for scan in scans:
+        for one in scan_kinds(curve_of(scan, with_defect(scan, perfect(scan), defect))[0]):
+            height = np.interp(
+                one.event.coordinate, scan.coordinate, scan.energy - scan.energy.min()
+            )
+            assert one.event.reference_ev == pytest.approx(height, abs=1e-9)
+            assert 0 <= one.n_below <= one.n
+            if one.n == 1:
+                assert one.n_below == (height <= CEILING_EV)
+            if one.event.kind in (Kind.SPURIOUS, Kind.BARRIER):  # these count below alone
+                assert one.n_below == one.n
+            heights.append(height)
+    assert heights
 
 
 def test_what_has_no_defect_shows_nothing(scans):
@@ -224,6 +254,12 @@ def test_a_hot_molecule_is_told_by_where_its_energy_came_from(potential, kinds):
     assert end_kinds(end)[0].place.elements in ("C-H", "H-O")
 
 
+def test_a_failure_that_no_rule_explains_is_unclassified():
+    """Too hot, and no number says where the energy came from."""
+    hot = _end("hot", potential=np.nan * RISE, kinetic=0.1 + RISE, end=_moved(2, 1.0))
+    assert _kinds(hot) == [Kind.UNCLASSIFIED]
+
+
 def test_a_lost_hydrogen_of_a_run_that_gained_energy_has_two_kinds():
     end = _end("long_bond", end=_moved(2, 4.0), kinetic=0.1 + RISE)
     assert _kinds(end) == [Kind.HYDROGEN, Kind.HEATED]
@@ -305,11 +341,37 @@ def test_the_section_counts_and_says_what_is_not_kept(stored, scans):
     assert every["good", "none"] == len(scans)
     assert every["dip", Kind.SPURIOUS.value] == len(scans) - 1
     assert made.sentence.startswith(f"{len(scans)} of {len(scans)} scans of models show a failure")
+    low = f"{len(scans)} of them where the reference is at most 10 eV above its minimum or without"
+    assert low in made.sentence
     assert any("evaluations are not here: scores only" in note for note in made.notes)
     assert "error: '=cmd" not in made.files["atlas.csv"]
     assert "error: =cmd" in made.files["atlas.csv"]  # no cell begins with a formula
     table = next(one for one in made.tables if one.name == SCANS)
+    shown = table.rows.set_index("model")
+    assert shown.loc["dip", Kind.NO_ANSWER.value] == "1"
+    assert shown.loc["good", "none"] == f"{len(scans)} ({len(scans)})"
+    assert shown.loc["dip", Kind.SPURIOUS.value] == f"{len(scans) - 1} ({len(scans) - 1})"
+    assert "at most 10 eV" in table.notes[0]
     assert list(table.models) == ["dip", "good"]
+
+
+def test_counts_tell_apart_what_happens_where_the_reference_is_low(stored):
+    """Of three scans with a step, one has it below 10 eV, and one gives no answer."""
+    found = atlas(stored)
+    row = found.rows[found.rows["kind"] == Kind.SPURIOUS.value].iloc[0].to_dict()
+    rows = [
+        row | {"item": "a", "kind": Kind.STEP.value, "n": 3, "n_below": 1, "pair": "C-N"},
+        row | {"item": "b", "kind": Kind.STEP.value, "n": 2, "n_below": 0, "pair": "C-N"},
+        row | {"item": "c", "kind": Kind.NO_ANSWER.value, "n": 1, "n_below": pd.NA, "pair": ""},
+    ]
+    table = pd.DataFrame(rows).astype(found.rows.dtypes.to_dict())
+    told = replace(found, rows=table, asked={SCANS: {"dip": 5}, TRAJECTORIES: {}})
+    every = counts(told).set_index("kind")
+    assert every.loc[Kind.STEP.value, ["n", "n_below", "n_asked"]].tolist() == [2, 1, 5]
+    assert every.loc["none", ["n", "n_below"]].tolist() == [2, 3]
+    assert pd.isna(every.loc[Kind.NO_ANSWER.value, "n_below"])
+    (pair,) = by_pair(table).to_dict("records")
+    assert (pair["n"], pair["n below 10 eV"]) == (2, 1)
 
 
 def test_a_scan_without_its_evaluation_is_one_line(stored):
@@ -354,6 +416,8 @@ def _trajectories(path: Path, model: str, failures: Sequence[str]) -> pd.DataFra
         last = 20 if failure else PLANNED
         potential[last + 1 :, k] = np.nan
         told = {"failure": failure, "failure_step": last, "message": "told"} if failure else {}
+        if failure == "alarm":
+            told = {"status": Status.ALARM, "message": "told"}
         plan.append(
             Trajectory(
                 f"m{k}", 300.0, 0, NUMBERS, BONDS, 0, 1, 3, last_step=last, relaxed=True, **told
@@ -397,3 +461,21 @@ def test_trajectories_are_placed_from_their_files(tmp_path):
     assert list(own["reference_fails"]) == [0, 1]
     assert found.too == 1
     assert section(inputs).sentence.startswith("2 of 2 trajectories of models show a failure")
+
+
+def test_a_trajectory_that_an_alarm_ended_is_not_counted(tmp_path):
+    files = {"net": [tmp_path / "net.h5"]}
+    tables = {"net": _trajectories(files["net"][0], "net", ["alarm", "long_bond", ""])}
+    assert list(tables["net"]["status"]) == ["alarm", "ok", "ok"]
+    found = atlas(
+        CompareInputs(facts=[_facts("net")], tables={"dynamics": tables}, trajectories=files)
+    )
+    assert found.asked[TRAJECTORIES] == {"net": 2}
+    assert list(found.rows["item"]) == ["m1_300K_0"]
+
+
+def test_a_scan_without_an_answer_or_a_message_says_its_status(stored):
+    scores = stored.tables["bonds"]["dip"].assign(message=np.nan)
+    tables = {"bonds": {**stored.tables["bonds"], "dip": scores}}
+    rows = atlas(replace(stored, tables=tables)).rows
+    assert rows[rows["kind"] == Kind.NO_ANSWER.value]["note"].tolist() == ["error"]

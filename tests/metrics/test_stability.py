@@ -630,9 +630,18 @@ def test_the_interval_is_a_bootstrap_over_molecules():
 
 def test_all_survive_and_all_fail():
     alive = v.survival([5.0, 6.0], [Outcome.SURVIVED] * 2, ["a", "b"], 5.0, "x")
-    assert (alive.mean, alive.low, alive.high) == (5, 5, 5)
+    # nobody of two failed, which says little; the bound is (α/2)^(1/n)
+    assert (alive.mean, alive.low, alive.high) == pytest.approx((5, 5 * 0.025**0.5, 5))
     dead = v.survival([0.5, 0.5], [Outcome.FAILED] * 2, ["a", "b"], 5.0, "x")
-    assert (dead.mean, dead.low, dead.high) == (0.5, 0.5, 0.5)
+    assert dead.mean == 0.5
+    assert 0 < dead.low < 0.5 < dead.high < 5
+
+
+def test_the_exact_interval_is_that_of_clopper_and_pearson():
+    assert v.exact_interval(1.0, 9) == pytest.approx((0.025 ** (1 / 9), 1.0))  # 9 of 9
+    assert v.exact_interval(0.0, 9) == pytest.approx((0.0, 1 - 0.025 ** (1 / 9)))
+    assert v.exact_interval(0.5, 10) == pytest.approx((0.18709, 0.81291), abs=1e-5)  # their table
+    assert v.exact_interval(1.0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

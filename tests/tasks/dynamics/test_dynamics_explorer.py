@@ -100,7 +100,7 @@ def test_thinning_keeps_spikes_and_ends():
     assert explorer.thinned(np.full(3, np.nan)).tolist() == [0, 2]
 
 
-def test_a_band_holds_its_curve_and_shrinks_to_it_where_all_molecules_are_alike():
+def test_a_band_holds_its_curve_and_is_exact_where_all_molecules_are_alike():
     rng = np.random.default_rng(3)
     times, event = rng.exponential(0.5, 60).clip(max=1), np.ones(60, bool)
     event[times == 1] = False
@@ -113,5 +113,11 @@ def test_a_band_holds_its_curve_and_shrinks_to_it_where_all_molecules_are_alike(
     assert (share <= high + 1e-12).all()
     assert (high - low).max() > 0.05
     same = survival_band([0.2, 0.5, 0.2, 0.5], [1, 1, 1, 1], ["a", "a", "b", "b"], at, 1.0, "x")
-    assert same[0] == pytest.approx(same[1])
+    assert same[0][at < 0.2] == pytest.approx([1.0, *[0.025**0.5] * np.sum((at > 0) & (at < 0.2))])
+    assert same[1][at < 0.2] == pytest.approx(1.0)
+    assert ((same[0] < 0.5) & (same[1] > 0.5))[(at >= 0.2) & (at < 0.5)].all()
+    alive = survival_band([1.0] * 9, [0] * 9, list("abcdefghi"), at, 1.0, "x")
+    assert alive[0][1:] == pytest.approx(0.025 ** (1 / 9))  # 9 of 9
+    cut = survival_band([0.45] * 9, [0] * 9, list("abcdefghi"), at, 1.0, "x")
+    assert cut[0][at > 0.5] == pytest.approx(0.0)  # nobody is observed any more
     assert survival_band([0.2, 0.5], [1, 1], ["a", "a"], at, 1.0, "x") is None

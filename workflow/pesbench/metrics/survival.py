@@ -24,7 +24,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import CensoredData, ecdf
+from scipy.stats import CensoredData, beta, ecdf
 
 from pesbench.metrics.aggregate import LEVEL, RESAMPLES, resample
 from pesbench.metrics.stability import FailureCause
@@ -178,7 +178,7 @@ class Survival:
 
     Attributes:
         mean: Restricted mean by Kaplan–Meier.
-        low: Lower end of its bootstrap interval over molecules; NaN for a single molecule.
+        low: Lower end of its interval over molecules; NaN for a single molecule.
         high: Upper end.
         all_fail: The mean if every run that was cut had failed at that moment.
         all_survive: The mean if every run that was cut had lived to the horizon.
@@ -195,6 +195,22 @@ class Survival:
     n: int
 
 
+def exact_interval(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of a share by Clopper and Pearson (Biometrika 26, 404, 1934).
+
+    Args:
+        share: Of `n`, from 0 to 1; it need be no multiple of 1/n.
+        n: Independent trials; with none the interval is all from 0 to 1.
+        level: Probability the interval is to hold, or more.
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    tail, hits = (1 - level) / 2, share * n
+    low = 0.0 if hits <= 0 else float(beta.ppf(tail, hits, n - hits + 1))
+    high = 1.0 if hits >= n else float(beta.ppf(1 - tail, hits + 1, n - hits))
+    return low, high
+
+
 def survival(
     times_ps: ArrayLike,
     outcomes: Sequence[Outcome],
@@ -207,7 +223,9 @@ def survival(
     """Restricted mean survival time with its bounds and an interval.
 
     The interval is a percentile interval of the cluster bootstrap over molecules: all temperatures
-    and replicates of a molecule are drawn together.
+    and replicates of a molecule are drawn together. Where all molecules have one mean, as if all
+    live, the bootstrap has no width, which is no certainty; there it is `exact_interval` of the
+    share of the horizon, with the molecules as its trials.
 
     Args:
         times_ps: When each trajectory ended, shape (n,).
@@ -245,6 +263,9 @@ def survival(
             sums = np.bincount(index, weights=time)
             means = counts @ sums / (counts @ np.bincount(index))
         low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        if np.isclose(low, high, rtol=1e-9, atol=0.0):
+            share = min(mean / horizon_ps, 1.0)
+            low, high = (horizon_ps * end for end in exact_interval(share, len(labels), level))
     return Survival(
         mean=mean,
         low=low,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pesbench.metrics.aggregate import LEVEL, resample
-from pesbench.metrics.survival import survival_curve
+from pesbench.metrics.survival import exact_interval, survival_curve
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,9 @@ def survival_band(
 ) -> tuple[Array, Array] | None:
     """Lower and upper end of the share alive at some times.
 
-    All trajectories of a molecule are drawn together.
+    All trajectories of a molecule are drawn together. After the start, where the bootstrap has no
+    width, as while all live, it is `exact_interval`, with the molecules that are still observed as
+    its trials.
 
     Args:
         times_ps: When each trajectory ended, shape (n,).
@@ -53,4 +55,8 @@ def survival_band(
         k = np.repeat(np.arange(len(times)), weight)
         drawn.append(share_alive(times[k], happened[k], at_ps, horizon_ps))
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    share = share_alive(times, happened, at_ps, horizon_ps)
+    for k in np.flatnonzero((low == high) & (at_ps > 0)):
+        observed = len(np.unique(index[happened | (times >= min(at_ps[k], horizon_ps) - 1e-9)]))
+        low[k], high[k] = exact_interval(float(share[k]), observed)
     return low, high

@@ -87,10 +87,12 @@ class Event:
 
     Attributes:
         kind: What.
-        frame: The frame, or the first of the two frames of a step; -1 where none is told.
+        frame: The frame, or the first of the two frames of a step.
         coordinate: Bond length of the place, Å.
         size: Slope, depth, height or energy, in `unit`.
         unit: `Å⁻¹`, `eV`, `K` or "".
+        reference_ev: Energy of the reference above its minimum at the place, eV; between two
+            frames, their mean.
     """
 
     kind: Kind
@@ -98,6 +100,7 @@ class Event:
     coordinate: float
     size: float
     unit: str
+    reference_ev: float
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,13 @@ class Found:
         event: The largest.
         place: Its two atoms.
         n: How many there are.
+        n_below: How many of them lie where the reference is below the ceiling.
     """
 
     event: Event
     place: Place
     n: int
+    n_below: int
 
 
 def scan_kinds(
@@ -123,7 +128,8 @@ def scan_kinds(
     Args:
         curve: The scan.
         peak: Least slope of the FSD that is an event, Å⁻¹.
-        ceiling_ev: Energy of the reference above its minimum up to which extrema count.
+        ceiling_ev: Energy of the reference above its minimum up to which extrema count, and up to
+            which events are counted apart.
 
     Raises:
         ValueError: the reference has no minimum within the scan.
@@ -136,10 +142,12 @@ def scan_kinds(
             for kind in Kind
             if (some := [event for event in events if event.kind is kind])
         ]
-        return [
-            Found(one, looked.place(one), sum(event.kind is one.kind for event in events))
-            for one in largest
-        ]
+        found = []
+        for one in largest:
+            heights = [event.reference_ev for event in events if event.kind is one.kind]
+            below = sum(height <= ceiling_ev for height in heights)
+            found.append(Found(one, looked.place(one), len(heights), below))
+        return found
 
 
 class _Looked:
@@ -149,6 +157,7 @@ class _Looked:
         self.curve = curve
         x = curve.coordinate
         self.q = q = smoothness.equilibrium_index(curve.reference_energy)
+        self.height = curve.reference_energy - curve.reference_energy[q]
         self.below = smoothness.below_ceiling(curve.reference_energy, q, ceiling_ev)
         ratio = smoothness.log_force_ratio(curve.forces, curve.reference_forces, q)
         self.slope = smoothness.slopes(x, ratio)
@@ -169,14 +178,20 @@ class _Looked:
     def events(self, peak: float) -> list[Event]:
         """Everything that happened, in no order."""
         if self.is_frozen():
-            return [self.at_step(Kind.FROZEN, int(np.argmax(self.slope)))]
+            at, largest = float(self.curve.coordinate[self.q]), float(self.slope.max())
+            return [Event(Kind.FROZEN, self.q, at, largest, "Å⁻¹", 0.0)]  # all along the scan
         events = [*self.extrema(), *self.walls(), *self.energy_steps()]
         return events + self.peaks(peak, events)
 
     def at_step(self, kind: Kind, step: int) -> Event:
-        x = self.curve.coordinate
-        middle = float(x[step] + x[step + 1]) / 2
-        return Event(kind, step, middle, float(self.slope[step]), "Å⁻¹")
+        return self.between(kind, step, float(self.slope[step]), "Å⁻¹")
+
+    def between(self, kind: Kind, step: int, size: float, unit: str) -> Event:
+        """What happened between two frames."""
+        middle, height = (
+            float(of[step] + of[step + 1]) / 2 for of in (self.curve.coordinate, self.height)
+        )
+        return Event(kind, step, middle, size, unit, height)
 
     def is_frozen(self) -> bool:
         """Whether the model's forces do not change along the scan."""
@@ -198,7 +213,8 @@ class _Looked:
                 kind = Kind.MISSING
             else:
                 continue  # another depth: a false extremum beside it is told by itself
-            found.append(Event(kind, fault.frame, fault.coordinate, fault.depth, "eV"))
+            height = float(self.height[fault.frame])
+            found.append(Event(kind, fault.frame, fault.coordinate, fault.depth, "eV", height))
         return found
 
     def walls(self) -> list[Event]:
@@ -211,9 +227,9 @@ class _Looked:
                 found.append(frame)
         if not found:
             return []
-        frame, energy = max(found), self.curve.reference_energy
-        height = float(energy[frame] - energy[self.q])
-        return [Event(Kind.WALL, frame, float(x[frame]), height, "eV")]
+        frame = max(found)
+        height = float(self.height[frame])
+        return [Event(Kind.WALL, frame, float(x[frame]), height, "eV", height)]
 
     def energy_steps(self) -> list[Event]:
         """Jumps of the energy that the forces do not explain."""
@@ -227,10 +243,7 @@ class _Looked:
         unseen = maximum_filter1d(unseen, 2 * UNSEEN_STEPS + 1)
         large = np.flatnonzero((off >= ENERGY_STEP_EV) & (off > unseen) & self.whole)
         steps = [k for k in large if off[k] >= ISOLATED * _usual(off, k, 1)]
-        x = one.coordinate
-        return [
-            Event(Kind.STEP, int(k), float(x[k] + x[k + 1]) / 2, float(off[k]), "eV") for k in steps
-        ]
+        return [self.between(Kind.STEP, int(k), float(off[k]), "eV") for k in steps]
 
     # --- peaks ------------------------------------------------------------------------------------
 
@@ -243,10 +256,10 @@ class _Looked:
 
         def settled(event: Event) -> Kind:
             """The edges of a dent are the dent's, and what is left of a rough scan is rough."""
-            if rough is not None and event.kind in (Kind.KINK, Kind.DENT):
+            if rough is not None and event.kind in (Kind.UNCLASSIFIED, Kind.DENT):
                 return rough
             apart = (abs(event.coordinate - at) for at in dents)
-            edge = event.kind is Kind.KINK and min(apart, default=np.inf) <= BESIDE_ANGSTROM
+            edge = event.kind is Kind.UNCLASSIFIED and min(apart, default=np.inf) <= BESIDE_ANGSTROM
             return Kind.DENT if edge else event.kind
 
         return [replace(event, kind=settled(event)) for event in found]
@@ -273,7 +286,7 @@ class _Looked:
         if abs(middle - x[self.q]) <= smoothness.WINDOW_ANGSTROM:
             return Kind.SHIFTED
         lacks = -self.along[step : step + 2] >= SOFT * np.abs(self.push[step : step + 2])
-        return Kind.SOFT_WALL if middle < x[self.q] and lacks.all() else Kind.KINK
+        return Kind.SOFT_WALL if middle < x[self.q] and lacks.all() else Kind.UNCLASSIFIED
 
     def roughness(self, step: int) -> Kind | None:
         """Noise or a ripple, where the error is rough around a step and not at it alone."""
@@ -337,7 +350,7 @@ class _Looked:
 
     def place(self, event: Event) -> Place:
         """The pair whose force is off most at an event; the scanned bond where none is told."""
-        one, frame = self.curve, max(event.frame, 0)
+        one, frame = self.curve, event.frame
         first, second = one.atoms
         if event.kind in (Kind.WALL, Kind.SOFT_WALL, Kind.MISSING, Kind.FROZEN):
             change = self.error[frame]

@@ -117,7 +117,7 @@ def _kinds(end: End) -> list[Ended]:
         found.append(Ended(Kind.HEATED, place, gained, "eV"))
     if fell >= SHARE * wanted and not any(one.kind is Kind.WALL for one in found):
         found.append(Ended(Kind.FELL, place, fell, "eV"))
-    return found
+    return found or [Ended(Kind.UNCLASSIFIED, place)]
 
 
 def _of_survivor(end: End) -> list[Ended]:

@@ -23,7 +23,7 @@ class Kind(StrEnum):
     SPIKE = "spike"
     NOISE = "noise"
     RIPPLE = "ripple"
-    KINK = "kink"
+    UNCLASSIFIED = "unclassified"
     SHIFTED = "shifted minimum"
     FROZEN = "frozen"
     HYDROGEN = "hydrogen lost"
@@ -88,7 +88,7 @@ MEANING = {  # of each kind, for readers
     Kind.SPIKE: "the forces of one frame are off, those beside it are not",
     Kind.NOISE: "the error of the force changes from frame to frame without a period",
     Kind.RIPPLE: "the error of the force has a period of a few frames",
-    Kind.KINK: "a steep slope of none of the other kinds",
+    Kind.UNCLASSIFIED: "a steep slope, or the end of a trajectory, that no rule explains",
     Kind.SHIFTED: "a steep slope within 0.25 Å of the minimum and a smooth error: most often a "
     "bond length that is off, by 0.01 Å or more",
     Kind.FROZEN: "the forces do not change along the scan; in a trajectory, the atoms come to rest",

@@ -24,11 +24,12 @@ from pesbench.files.scan_set import ScanSet
 
 SCANS, TRAJECTORIES = "scans", "trajectories"
 _NOT_ASKED = frozenset({"unsupported", "masked", "not_evaluated"})
-_CUT = frozenset({"timeout", "out_of_memory"})  # of a trajectory, which might have lived
+# of a trajectory, which might have lived; an alarm ends one as asked
+_CUT = frozenset({"timeout", "out_of_memory", "alarm"})
 COLUMNS = (
-    "model", "role", "source", "item", "system", "kind", "n", "pair", "atoms",
-    "distance_angstrom", "reduced", "told_by", "coordinate_angstrom", "frame", "time_ps", "step",
-    "temperature_k", "size", "unit", "reference_fails", "note",
+    "model", "role", "source", "item", "system", "kind", "n", "n_below", "pair", "atoms",
+    "distance_angstrom", "reduced", "told_by", "coordinate_angstrom", "frame", "reference_ev",
+    "time_ps", "step", "temperature_k", "size", "unit", "reference_fails", "note",
 )  # fmt: skip
 _TEXT = frozenset(
     {"model", "role", "source", "item", "system", "kind", "pair", "atoms", "told_by", "unit",
@@ -43,7 +44,8 @@ class Atlas:
     Attributes:
         rows: One row a model, scan or trajectory, and kind: `COLUMNS`. `frame` is the frame of the
             scan, or the first of the two of a step; `step` that of the trajectory; `n` the number
-            of places of the kind on a scan.
+            of places of the kind on a scan, `n_below` of those at which the reference is at most
+            10 eV above its minimum; `reference_ev` its energy at the place that is told.
         asked: Number of scans, and of trajectories, that the rows are of, by source and model.
         roles: Role of each model.
         not_kept: Models, controls aside, of which there are no evaluations.
@@ -95,7 +97,7 @@ def atlas(inputs: CompareInputs) -> Atlas:
             table[column] = table[column].fillna("").astype(str)
         else:
             table[column] = table[column].astype(float)
-    for column in ("n", "frame", "step", "reference_fails"):
+    for column in ("n", "n_below", "frame", "step", "reference_fails"):
         table[column] = table[column].astype("Int64")
     not_kept = [n for n, r in roles.items() if r != "control" and n not in inputs.evaluations]
     return Atlas(table, asked, roles, not_kept)
@@ -131,7 +133,7 @@ def _scans(
             if row["status"] in _NOT_ASKED:
                 continue
             if row["status"] != "ok":
-                note = f"{row['status']}: {row['message']}"
+                note = ": ".join([row["status"], *_said(row["message"])])
                 yield told | {"kind": Kind.NO_ANSWER.value, "n": 1, "note": note}
                 continue
             if row["scan"] not in holder:
@@ -149,12 +151,19 @@ def _scans(
                     | {
                         "kind": event.kind.value,
                         "n": found.n,
+                        "n_below": found.n_below,
                         "coordinate_angstrom": event.coordinate,
                         "frame": int(frames[event.frame]),
+                        "reference_ev": event.reference_ev,
                         "size": event.size,
                         "unit": event.unit,
                     }
                 )
+
+
+def _said(message: Any) -> list[str]:
+    """A message, where there is one: an empty cell of a table is NaN."""
+    return [message] if isinstance(message, str) and message else []
 
 
 def curve_of(scan: Scan, evaluation: ScanEvaluation) -> tuple[Curve, np.ndarray]:
@@ -219,8 +228,9 @@ def _ended(
     opened: Trajectories, row: Mapping[str, Any], told: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     trajectory = opened.trajectory(row["trajectory"])
-    note = row["message"] if not trajectory.survived else ""
-    step = max(trajectory.failure_step, trajectory.last_step)
+    note = "" if trajectory.survived else ": ".join(_said(row["message"]))
+    step: int | None = max(trajectory.failure_step, trajectory.last_step)
+    step = step if step >= 0 else None  # it never began
     if trajectory.last_step < (0 if trajectory.failure else 1):
         yield {**told, "kind": Kind.NO_ANSWER.value, "step": step, "note": note}
         return

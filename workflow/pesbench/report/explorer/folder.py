@@ -41,8 +41,8 @@ from pesbench.report.sections import StoredSection, StoredTable, read_figure
 FORMAT, VERSION = "pesbench-explorer", 1
 ATLAS = "atlas"  # name of the section that places failures, and of its table
 ATLAS_COLUMNS = (  # of it, those that the page shows
-    "model", "role", "source", "item", "system", "kind", "pair", "reduced", "coordinate_angstrom",
-    "frame", "time_ps", "size", "unit", "note",
+    "model", "role", "source", "item", "system", "kind", "n_below", "pair", "reduced",
+    "coordinate_angstrom", "frame", "reference_ev", "time_ps", "size", "unit", "note",
 )  # fmt: skip
 _ASSETS = Path(__file__).with_name("assets")
 _PAGE = "index.html"
@@ -216,12 +216,18 @@ def _text(value: Any) -> str:
 
 def _atlas(content: Content, data: Path) -> str | None:
     """Write the failures that a section `atlas` lists; the name of the piece, or None."""
-    path = content.results / SECTIONS / ATLAS / f"{ATLAS}.csv"
+    folder = content.results / SECTIONS / ATLAS
+    path = folder / f"{ATLAS}.csv"
     if not path.is_file() or ATLAS not in {one.name for one in content.sections}:
         return None
     found = read_csv(path, ATLAS_COLUMNS, dtype=str, keep_default_na=False)
     rows = found[list(ATLAS_COLUMNS)].to_numpy().tolist()
-    write_script(data, ATLAS, {"columns": ATLAS_COLUMNS, "rows": rows})
+    counts = read_csv(folder / f"{ATLAS}_counts.csv", ("model", "source", "n_asked"))
+    asked = {
+        str(source): dict(zip(some["model"], some["n_asked"].astype(int), strict=True))
+        for source, some in counts.drop_duplicates(["model", "source"]).groupby("source")
+    }
+    write_script(data, ATLAS, {"columns": ATLAS_COLUMNS, "rows": rows, "asked": asked})
     return ATLAS
 
 
