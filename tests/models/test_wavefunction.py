@@ -23,7 +23,8 @@ from pesbench.core.family import family_of
 from pesbench.core.interface import Batch, Status, molecules_batch
 from pesbench.core.systems import System
 from pesbench.models.families.fci import FCIModel
-from pesbench.models.families.wavefunction.archive import read_states, write_states
+from pesbench.models.families.wavefunction.archive import States, read_states, write_states
+from pesbench.models.families.wavefunction.exchanges import shortest_tree, tree_to_match
 from pesbench.models.families.wavefunction.frame import in_frame
 from pesbench.models.families.wavefunction.full_ci import solved
 from pesbench.models.families.wavefunction.interpolated import Interpolation
@@ -40,6 +41,7 @@ from pesbench.training.wavefunction_plan import MoleculeKeys, MoleculePlan
 
 WATER = np.array([[0.0, 0.0, -0.45], [0.0, 0.77, 0.23], [0.0, -0.77, 0.23]])
 OXYGEN, HYDROGEN, LITHIUM, NITROGEN = 8, 1, 3, 7
+SHIPPED = "resources/weights/wavefunction-fci.zip"
 H2, LIH = (HYDROGEN, HYDROGEN), (LITHIUM, HYDROGEN)
 
 
@@ -58,13 +60,12 @@ def stretched(first: float, second: float) -> np.ndarray:
     return WATER[0] + factors * (WATER - WATER[0])
 
 
-def trainer_of(
-    numbers, basis, geometries, least_new: float = 1e-8, images: bool = False
-) -> Trainer:
-    count = len(numbers)
-    bonds = np.array([[0, k] for k in range(1, count)])
+def trainer_of(numbers, basis, geometries, least_new: float = 1e-8) -> Trainer:
+    """A chain of like atoms, or a first atom that all others are bonded to."""
+    chain = len(set(numbers)) == 1
+    bonds = np.array([[k - 1 if chain else 0, k] for k in range(1, len(numbers))])
     system = System("molecule", np.array(numbers), np.array(geometries[0]), bonds)
-    keys = MoleculeKeys(basis=basis, least_new=least_new, images=images)
+    keys = MoleculeKeys(basis=basis, least_new=least_new)
     trainer = Trainer(MoleculePlan(system, keys))
     for geometry in geometries:
         trainer.add(np.array(geometry))
@@ -202,7 +203,8 @@ def test_what_full_ci_is_not_made_for_is_unsupported(numbers, charge, spin, reas
 def test_atoms_at_one_place_are_an_error_of_that_frame():
     status, message = answer(FCIModel({"H2": "6-31g"}), one(H2, pair(1e-7)))
     assert status is Status.ERROR
-    assert "two atoms are at one place" in message
+    assert "smallest eigenvalue of their overlap is" in message
+    assert "not above 1e-10; atoms are too close" in message
 
 
 @pytest.mark.parametrize(
@@ -262,9 +264,9 @@ def test_a_calculation_that_adds_nothing_changes_nothing(water):
     """The same geometry, turned: the overlap of the states is singular."""
     again = trainer_of(
         (8, 1, 1), "sto-3g",
-        [*water.positions, Rotation.random(random_state=3).apply(water.positions[1])],
+        [*water.positions[::2], Rotation.random(random_state=3).apply(water.positions[2])],
     )  # fmt: skip
-    assert again.ranks == [1, 2, 3, 4, 4]
+    assert again.ranks == [1, 3, 5, 7, 7]
     assert again.new[-1] < 1e-8
     assert again.overlap_eigenvalues()[0] < 1e-8
     place = elsewhere(water) / Bohr
@@ -300,22 +302,90 @@ def test_rotation_and_translation_change_nothing(trainer):
 
 
 def test_images_make_like_atoms_equal():
-    """Two hydrogens exchanged: invariant with images of the calculations, not without."""
+    """Two hydrogens exchanged: invariant with the images of all calculations, not without one."""
     geometries = [stretched(1.0, 1.0), stretched(1.5, 1.0), stretched(0.9, 1.3)]
+    trainer = trainer_of((8, 1, 1), "sto-3g", geometries)
+    assert trainer.ranks == [1, 3, 5]  # the first is its own image
     place = stretched(1.2, 0.8) / Bohr
     exchanged = place[[0, 2, 1]]
-    found = {}
-    for images in (False, True):
-        trainer = trainer_of((8, 1, 1), "sto-3g", geometries, images=images)
-        states = Interpolation(trainer.states())
-        energy, gradient = states.evaluate(place)
-        other, exchanged_gradient = states.evaluate(exchanged)
-        found[images] = abs(energy - other)
-        if images:
-            assert trainer.ranks == [1, 3, 5]  # the first is its own image
-            assert exchanged_gradient[[0, 2, 1]] == pytest.approx(gradient, abs=1e-6)
-    assert found[True] < 1e-9  # Hartree
-    assert found[False] > 1e-4
+    states = Interpolation(trainer.states())
+    energy, gradient = states.evaluate(place)
+    other, exchanged_gradient = states.evaluate(exchanged)
+    assert other == pytest.approx(energy, abs=1e-9)  # Hartree
+    assert exchanged_gradient[[0, 2, 1]] == pytest.approx(gradient, abs=1e-6)
+    # the first five states without the last: that of an image
+    fewer = replace(trainer.states(), ranks=(1, 3, 4))
+    alone = Interpolation(fewer)
+    assert abs(alone.evaluate(place)[0] - alone.evaluate(exchanged)[0]) > 1e-5
+
+
+def test_hydrogens_of_ammonia_would_not_be_equal():
+    """Why p functions are refused for more than three atoms: mirror images do not superpose."""
+    place = np.array([[0, 0, 0.1], [0.94, 0, -0.25], [-0.47, 0.814, -0.25], [-0.47, -0.814, -0.25]])
+    trainer = trainer_of((1, 1, 1, 1), "sto-3g", [chain(1, 1, 1)])
+    trainer.numbers, trainer._electrons = (7, 1, 1, 1), (5, 5)
+    trainer.positions.append(place)
+    with pytest.raises(UnsupportedError, match="p functions with more than 3 atoms"):
+        tree_to_match(trainer.numbers, True, place[None], 1)
+
+
+@pytest.fixture(scope="module")
+def h6() -> States:
+    found = read_states(weights_of(Path(__file__).parents[2] / SHIPPED))
+    return found[-1]
+
+
+@pytest.mark.parametrize("interpolates", ["states", "energies"])
+def test_a_chain_in_another_order_is_matched(h6, interpolates):
+    """In the given order it would be 2 to 60 eV wrong."""
+    few = {"interpolates": interpolates, "calculations": 3}
+    model = WavefunctionModel([h6], few, {})
+    as_given = WavefunctionModel([h6], few, {}, in_order=True)
+    place = h6.positions[0] + 0.1 * np.random.default_rng(1).standard_normal((6, 3))
+    base = model.evaluate(one((1,) * 6, place))
+    assert base.energies == as_given.evaluate(one((1,) * 6, place)).energies
+    orders = [np.random.default_rng(seed).permutation(6) for seed in range(8)]
+    for order in [*orders, np.arange(6)[::-1]]:
+        found = model.evaluate(one((1,) * 6, place[order]))
+        assert found.status == (Status.OK,)
+        assert found.energies[0] == pytest.approx(base.energies[0], abs=1e-9)
+        assert found.forces == pytest.approx(base.forces[order], abs=1e-6)
+    wrong = as_given.evaluate(one((1,) * 6, place[[1, 0, 2, 3, 4, 5]])).energies[0]
+    assert abs(wrong - base.energies[0]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        # rings, closed and nearly so, and a star: no chain of six
+        ([[np.cos(k), np.sin(k), 0] for k in np.arange(6) * np.pi / 3], "not at least 5 % shorter"),
+        ([[np.cos(k), np.sin(k), 0] for k in np.arange(6) * 1.04], "not at least 5 % shorter"),
+        ([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1]],
+         "its shortest bonds are not those of the training"),
+    ],
+)  # fmt: skip
+def test_hydrogens_that_are_no_clear_chain_are_unsupported(h6, place, reason):
+    model = WavefunctionModel([h6], {"calculations": 1}, {})
+    for order in (np.arange(6), np.random.default_rng(0).permutation(6)):
+        status, message = answer(model, one((1,) * 6, np.array(place)[order]))
+        assert status is Status.UNSUPPORTED
+        assert reason in message
+        assert "\n" not in message
+
+
+def test_the_shortest_tree_does_not_depend_on_the_order():
+    generator = np.random.default_rng(2)
+    clear = 0
+    for _ in range(200):
+        place = generator.standard_normal((6, 3))
+        order = generator.permutation(6)
+        tree, other = shortest_tree(place), shortest_tree(place[order])
+        assert (tree is None) == (other is None)
+        if tree and other:
+            clear += 1
+            again = {frozenset((int(order[i]), int(order[j]))) for i, j in other}
+            assert again == {frozenset(bond) for bond in tree}
+    assert 20 < clear < 180
 
 
 def test_without_the_frame_the_energy_depends_on_the_orientation(water):
@@ -389,7 +459,7 @@ def test_elements_may_come_in_any_order(water):
 
 def test_fewer_states_are_those_of_a_shorter_training(water):
     place = elsewhere(water)
-    short = trainer_of((8, 1, 1), "sto-3g", water.positions[:2])
+    short = trainer_of((8, 1, 1), "sto-3g", water.positions[:4:2])
     few = model_of(water, calculations=2).evaluate(one((8, 1, 1), place)).energies[0]
     assert few == pytest.approx(
         model_of(short).evaluate(one((8, 1, 1), place)).energies[0], abs=1e-8
@@ -422,7 +492,7 @@ def test_the_process_knows_its_data(water):
 
 def test_the_process_returns_to_its_mean_far_away(water):
     model = model_of(water, interpolates="energies")
-    found = model.evaluate(one((8, 1, 1), WATER * 0.05))
+    found = model.evaluate(one((8, 1, 1), WATER * 1e-8))
     assert found.energies[0] == pytest.approx(np.mean(water.energies), abs=1e-6)
 
 
@@ -482,9 +552,12 @@ def numbers(array: np.ndarray) -> bytes:
     [
         (CONTENT, b"[", "holds no trained wave functions"),
         (CONTENT, b"{}", "no trained wave functions"),
-        ("0/one.npy", pickled(), "holds no trained wave functions that can be read"),
+        (CONTENT, b" " * (1 << 20) + b"{}", "has more than 1 MiB"),
+        ("0/one.npy", pickled(), "molecule 0: `one`: it holds no float64"),
+        ("0/one.npy", numbers(np.zeros((28, 28), dtype=np.float32)), "`one`: it holds no float64"),
+        ("0/one.npy", numbers(np.zeros((28, 28), dtype=">f8")), "`one`: it holds no float64"),
         ("0/two.npy", numbers(np.zeros((2, 2))), "`two` are no finite numbers of shape"),
-        ("0/energies.npy", numbers(np.full(4, np.nan)), "`energies` are no finite numbers"),
+        ("0/energies.npy", numbers(np.full(8, np.nan)), "`energies` are no finite numbers"),
         ("0/forces.npy", b"", "holds no trained wave functions"),
     ],
 )
@@ -502,7 +575,19 @@ def test_a_damaged_file_is_refused_in_one_line(archive, member, content, reason)
         ({"molecules": [{"numbers": [8, 1, 1], "basis": "sto-3g", "orbitals": 7, "ranks": [2],
                         "images": 1}]},
          "`ranks` do not grow"),
-        ({"molecules": []}, "holds a molecule twice, or none"),
+        ({"molecules": []}, "its member 0/positions.npy is missing, not known or there twice"),
+        ({"molecules": [{"numbers": [8] * 9, "basis": "sto-3g", "orbitals": 7, "ranks": [1],
+                        "images": 2}]},
+         "`numbers` are not those of 2 to 8 atoms"),
+        ({"molecules": [{"numbers": [0, 1, 1], "basis": "sto-3g", "orbitals": 7, "ranks": [1],
+                        "images": 2}]},
+         "`numbers` are not those of 2 to 8 atoms"),
+        ({"molecules": [{"numbers": [8, 1, 1], "basis": "sto-3g", "orbitals": 61, "ranks": [1],
+                        "images": 2}]},
+         "`orbitals` is not 1 to 60"),
+        ({"molecules": [{"numbers": [8, 1, 1], "basis": "6-31g", "orbitals": 7,
+                        "ranks": [1, 3, 5, 7], "images": 2}]},
+         "states of 7 orbitals, where 6-31g has 13"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_kind_is_refused(archive, changes, reason):
@@ -511,12 +596,28 @@ def test_a_file_of_another_kind_is_refused(archive, changes, reason):
         load_wavefunction({}, weights_of(path))
 
 
+def test_geometries_without_their_images_are_refused(archive):
+    """The energy would change with an exchange of the hydrogens."""
+    place = np.tile(stretched(1.0, 1.2), (8, 1, 1))
+    path = rewritten(archive, "0/positions.npy", numbers(place))
+    with pytest.raises(UserError, match="do not come with the exchanges of like atoms") as refused:
+        load_wavefunction({}, weights_of(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_member_that_is_not_known_is_refused(archive):
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("../elsewhere.npy", b"")
+    with pytest.raises(UserError, match=r"its member \.\./elsewhere.npy is missing, not known"):
+        read_states(weights_of(archive))
+
+
 def test_a_basis_that_is_code_runs_nothing(archive, tmp_path):
     """PySCF evaluates expressions in what it takes for the text of a basis set."""
     made = tmp_path / "executed"
     code = f"#BASIS\nH    S\n 3.4 __import__('os').mkdir({str(made)!r})or(1)\nEND\n"
     path = rewritten(archive, CONTENT, said(archive, molecules=[
-        {"numbers": [8, 1, 1], "basis": code, "orbitals": 7, "ranks": [2, 4], "images": 2}
+        {"numbers": [8, 1, 1], "basis": code, "orbitals": 7, "ranks": [1, 3, 5, 7], "images": 2}
     ]))  # fmt: skip
     with pytest.raises(UserError, match="is not the name of a basis set") as refused:
         load_wavefunction({}, weights_of(path))

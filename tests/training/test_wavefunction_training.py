@@ -16,12 +16,13 @@ from pesbench.core.errors import UserError
 from pesbench.core.family import family_of
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.wavefunction.archive import read_states
+from pesbench.models.families.wavefunction.exchanges import exchanges
+from pesbench.models.frame_by_frame import UnsupportedError
 from pesbench.models.weights import read_weights
 from pesbench.training.wavefunction import trained
 from pesbench.training.wavefunction_plan import (
     candidates,
     equidistant,
-    images,
     read_training,
     read_trainings,
 )
@@ -83,9 +84,13 @@ def test_candidates_have_the_lengths_that_were_asked_for(plan):
 def test_images_are_the_exchanges_that_keep_the_bonds(plan):
     path = plan({name: {"basis": "sto-3g"} for name in ("water", "nitrogen", "h6-chain")})
     water, nitrogen, chain = read_training(path, "mine")
-    assert images(water.system) == [(0, 1, 2), (0, 2, 1)]
-    assert images(nitrogen.system) == [(0, 1)]  # its exchange is a rotation
-    assert images(chain.system) == [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0)]
+
+    def found(one):
+        return exchanges(one.system.numbers.tolist(), one.system.bonds.tolist())
+
+    assert found(water) == [(0, 1, 2), (0, 2, 1)]
+    assert found(nitrogen) == [(0, 1)]  # its exchange is a rotation
+    assert found(chain) == [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0)]
 
 
 def test_greedy_takes_what_it_knows_least(plan):
@@ -152,6 +157,37 @@ def test_a_molecule_too_large_for_full_ci_is_refused_before_it_is_calculated(pla
     out = tmp_path / "mine.zip"
     assert main(["train-wavefunction", "mine", "--plan", str(path), "--out", str(out)]) != 0
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "reason"),
+    [
+        ("ammonia", ["N 0 0 .1", "H .94 0 -.25", "H -.47 .81 -.25", "H -.47 -.81 -.25"],
+         "p functions with more than 3 atoms"),
+        ("water", ["O 0 0 0", "H 0 .9 .6", "H 0 -.7 .6"], "do not superpose, by"),
+        ("carbonyl", ["C 0 0 0", "O 0 0 1.2", "O 0 0 -1.2"], "no orientation about its axis"),
+    ],
+)  # fmt: skip
+def test_what_an_exchange_or_a_mirror_would_change_is_refused_in_one_line(
+    plan, tmp_path, name, rows, reason, caplog
+):
+    file = tmp_path / "other.extxyz"
+    file.write_text("\n".join([str(len(rows)), f"id={name} charge=0 spin=1", *rows, ""]))
+    path = plan({name: {"basis": "sto-3g", "calculations": 1}}, molecules=str(file))
+    out = str(tmp_path / "mine.zip")
+    assert main(["train-wavefunction", "mine", "--plan", str(path), "--out", out]) == 2
+    (said,) = caplog.messages
+    assert reason in said
+    assert "\n" not in said
+    assert not Path(out).exists()
+
+
+def test_too_little_memory_is_told_before_it_is_taken(plan, monkeypatch):
+    (water,) = read_training(plan({"water": {"basis": "6-31g"}}), "mine")
+    needed = 8 * (2 * 44 + 80) * 1_656_369
+    monkeypatch.setattr("pesbench.training.wavefunction.available_bytes", lambda: needed)
+    with pytest.raises(UnsupportedError, match=r"22 calculations .* GB, of 2\.2 GB that are free"):
+        trained(water, seed=1)
 
 
 def test_listed_geometries_need_the_atoms_in_order(plan, tmp_path):

@@ -13,20 +13,26 @@ from ase.units import Bohr, Hartree
 from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
+from pesbench.core.host_memory import available_bytes
 from pesbench.core.progress import track
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.wavefunction.archive import States, write_states
+from pesbench.models.families.wavefunction.exchanges import exchanges, tree_to_match
 from pesbench.models.families.wavefunction.family import FAMILY
-from pesbench.models.families.wavefunction.frame import in_frame, is_linear
+from pesbench.models.families.wavefunction.frame import in_frame
 from pesbench.models.families.wavefunction.full_ci import (
     densities,
     solved,
     times_hamiltonian,
 )
 from pesbench.models.families.wavefunction.interpolated import Interpolation
-from pesbench.models.families.wavefunction.orbitals import turns_with_the_molecule
+from pesbench.models.families.wavefunction.orbitals import (
+    determinants,
+    orbitals_of,
+    turns_with_the_molecule,
+)
 from pesbench.models.families.wavefunction.supported import formula_of
 from pesbench.models.frame_by_frame import UnsupportedError
 from pesbench.training.sampling import seed_number
@@ -36,10 +42,10 @@ from pesbench.training.wavefunction_plan import (
     MoleculePlan,
     candidates,
     equidistant,
-    images,
     read_training,
 )
 
+WORK = 80  # vectors that a calculation needs at a time, those of Davidson's method most of them
 HELD_OUT = 12  # candidates that the card's errors are of
 
 
@@ -56,15 +62,17 @@ class Trainer:
         vectors: Orthonormal vectors over Löwdin's orbitals.
         ranks: Their number after each calculation.
         new: Squared norm of what each calculation, without its images, has beyond earlier ones.
+        orbitals: Their number.
+
+    Raises:
+        UnsupportedError: full CI does not take the molecule, or there is too little memory.
     """
 
     def __init__(self, plan: MoleculePlan) -> None:
         self.numbers = tuple(plan.system.numbers.tolist())
         self.basis = plan.keys.basis
         self._least_new = plan.keys.least_new
-        self._images = (
-            images(plan.system) if plan.keys.images else [tuple(range(len(self.numbers)))]
-        )
+        self._images = exchanges(self.numbers, plan.system.bonds.tolist())
         self._turns = turns_with_the_molecule(self.numbers, self.basis)
         self._electrons = (sum(self.numbers) // 2,) * 2
         self.positions: list[NDArray[np.float64]] = []
@@ -76,11 +84,26 @@ class Trainer:
         self._raw: list[NDArray[np.float64]] = []
         self._one: list[NDArray[np.float64]] = []
         self._two: list[NDArray[np.float64]] = []
-        self.orbitals = 0
-        if self._turns and is_linear(plan.system.positions) and len(self.numbers) > 2:
+        self.orbitals = orbitals_of(self.numbers, self.basis)
+        self._check_memory(len(plan.listed) or plan.keys.calculations)
+
+    def _check_memory(self, calculations: int) -> None:
+        """Refuse what the memory that is free now cannot hold.
+
+        Raises:
+            UnsupportedError: it cannot.
+        """
+        states = calculations * len(self._images)
+        vector = determinants(self.orbitals, sum(self.numbers))
+        pairs = self.orbitals * (self.orbitals + 1) // 2
+        # vectors as calculated and orthonormalised; density matrices in a list and in an array
+        numbers = (2 * states + WORK) * vector + states * (states + 1) * pairs * (pairs + 1) // 2
+        free = available_bytes()
+        if 8 * numbers > free:
             raise UnsupportedError(
-                f"{formula_of(self.numbers)} in {self.basis}: a chain of more than two atoms with "
-                "p functions has no orientation about its axis"
+                f"{formula_of(self.numbers)} in {self.basis}: {calculations} calculations with "
+                f"their images may take {8e-9 * numbers:.1f} GB, of {1e-9 * free:.1f} GB that are "
+                "free; give fewer `calculations`"
             )
 
     def oriented(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,8 +115,16 @@ class Trainer:
         return in_frame(positions, self.positions[0]).positions
 
     def add(self, positions: NDArray[np.float64]) -> None:
-        """Calculate full CI at a geometry in Å, and take its state and those of its images in."""
+        """Calculate full CI at a geometry in Å, and take its state and those of its images in.
+
+        Raises:
+            UnsupportedError: see `tree_to_match`; or the molecule is too large.
+            NotConvergedError: there is no state.
+        """
         place = self.oriented(positions)
+        if not self.positions:
+            own = [self.oriented(place[list(order)]) for order in self._images]
+            tree_to_match(self.numbers, self._turns, np.array(own), len(own))
         for number, order in enumerate(self._images):
             image = self.oriented(place[list(order)])
             # also of an image: its vector is that of the geometry over exchanged orbitals
@@ -101,7 +132,6 @@ class Trainer:
             self.positions.append(image)
             self.energies.append(found.energy * Hartree)
             self.forces.append(-found.gradient * (Hartree / Bohr))
-            self.orbitals = found.orbitals.count
             norm = self._take(found.vector)
             if number == 0:
                 self.new.append(norm)

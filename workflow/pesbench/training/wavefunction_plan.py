@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from pesbench.core.systems import System
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.validation import check_block, validate
+from pesbench.models.families.wavefunction.exchanges import walked
+from pesbench.models.families.wavefunction.supported import MOST_ATOMS
 
-MOST_ATOMS = 8
 GREEDY, EQUIDISTANT, LISTED = "greedy", "equidistant", "list"
 
 
@@ -58,12 +58,6 @@ class MoleculeKeys:
         help="`greedy` ends when no candidate has a larger variance, in Hartree².",
         above=0,
         at_most=1,
-    )
-    images: bool = setting(
-        True,
-        help="Whether a calculation also counts with like atoms exchanged that the bond graph does "
-        "not distinguish, such as the hydrogens of water. The energy is then invariant under "
-        "this exchange.",
     )
     least_new: float = setting(
         1e-8,
@@ -157,7 +151,9 @@ def read_training(path: Path, name: str) -> list[MoleculePlan]:
             raise UserError(f"{place}: neutral singlets only")
         if len(system.numbers) > MOST_ATOMS:
             raise UserError(f"{place}: more than {MOST_ATOMS} atoms; full CI takes a few")
-        if len(system.bonds) != len(system.numbers) - 1 or len(_walk(system)) < len(system.bonds):
+        if len(system.bonds) != len(system.numbers) - 1 or len(walked(system.bonds.tolist())) < len(
+            system.bonds
+        ):
             raise UserError(f"{place}: its bonds have to make one molecule without rings")
         plans.append(MoleculePlan(system, keys, _listed(system, keys, place)))
     compositions = [tuple(sorted(plan.system.numbers.tolist())) for plan in plans]
@@ -178,36 +174,6 @@ def _listed(system: System, keys: MoleculeKeys, place: str) -> tuple[NDArray[np.
     return tuple(frame.positions for frame in frames)
 
 
-def _walk(system: System) -> list[tuple[int, int]]:
-    """Bonds (from, to) such that every atom is reached once, starting at the first."""
-    steps: list[tuple[int, int]] = []
-    reached = [0]
-    for start in reached:
-        for i, j in system.bonds.tolist():
-            end = {i: j, j: i}.get(start)
-            if end is not None and end not in reached:
-                reached.append(end)
-                steps.append((start, end))
-    return steps
-
-
-def images(system: System) -> list[tuple[int, ...]]:
-    """Orders of the atoms that keep elements and bonds as they are, the given one first.
-
-    Those of a molecule of two atoms are rotations, which the energy does not see.
-    """
-    count = len(system.numbers)
-    if count == 2:
-        return [(0, 1)]
-    bonds = {frozenset(bond) for bond in system.bonds.tolist()}
-    return [
-        order
-        for order in itertools.permutations(range(count))
-        if all(system.numbers[a] == system.numbers[k] for k, a in enumerate(order))
-        and all(frozenset((order[i], order[j])) in bonds for i, j in system.bonds.tolist())
-    ]
-
-
 def with_bonds(
     system: System, lengths: NDArray[np.float64], turned: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
@@ -222,7 +188,7 @@ def with_bonds(
         Å, shape (N, 3).
     """
     found = np.zeros_like(system.positions)
-    for number, (start, end) in enumerate(_walk(system)):
+    for number, (start, end) in enumerate(walked(system.bonds.tolist())):
         vector = system.positions[end] - system.positions[start]
         unit = vector / np.linalg.norm(vector)
         if turned is not None:
@@ -263,7 +229,7 @@ def candidates(plan: MoleculePlan, seed: int) -> list[NDArray[np.float64]]:
         found.append(with_bonds(system, low + (high - low) * row[:bonds], bend))
     own = np.array([
         np.linalg.norm(system.positions[end] - system.positions[start])
-        for start, end in _walk(system)
+        for start, end in walked(system.bonds.tolist())
     ])  # fmt: skip
     for bond in range(bonds):
         for length in np.linspace(low, high, max(2, keys.candidates // (4 * bonds))):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,9 @@ def _start(plan: MoleculePlan, trainer: Trainer, run: Run) -> Atoms:
     atoms.set_velocities(
         starting_velocities(plan.system, atoms.positions, run.temperature_k, replicate=0)
     )
-    atoms.calc = ModelCalculator(model_of(trainer.states(), STATES, None).evaluate)
+    # the atoms of the run keep the order of its own training, also where it is no longer a chain
+    model = model_of(trainer.states(), STATES, None, in_order=True)
+    atoms.calc = ModelCalculator(model.evaluate)
     return atoms
 
 
@@ -89,7 +91,8 @@ def calculated_along(
     Returns:
         The states, and the largest variance in Hartree² that each was chosen for.
     """
-    trainer = Trainer(plan)
+    keys = replace(plan.keys, calculations=run.calculations)
+    trainer = Trainer(replace(plan, keys=keys))
     trainer.add(first)
     largest: list[float] = []
     interval = max(1, run.exploring_steps // VISITED)

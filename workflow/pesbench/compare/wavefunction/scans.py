@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,16 +36,19 @@ def read_weight_file(path: Path) -> list[States]:
     return read_states(read_weights(path, None, family_of(FAMILY.name)))
 
 
-def model_of(states: States, kind: str, calculations: int | None) -> WavefunctionModel:
+def model_of(
+    states: States, kind: str, calculations: int | None, in_order: bool = False
+) -> WavefunctionModel:
     """The model of one molecule.
 
     Args:
         states: What its training left.
         kind: One of `KINDS`: what is interpolated.
         calculations: The first so many of its calculations; None for all.
+        in_order: Like atoms come in the order of the training: it is not looked for.
     """
     settings = {"interpolates": kind, "calculations": calculations}
-    return WavefunctionModel([states], settings, {})
+    return WavefunctionModel([states], settings, {}, in_order)
 
 
 def chosen_numbers(most: int) -> list[int]:
@@ -77,10 +81,11 @@ def scan_rows(scan_set: Path, weights: Path) -> pd.DataFrame:
     if not pairs:
         raise UserError(f"{scan_set}: no scan of a molecule that {weights} knows; take another")
     rows = []
+    fitted = functools.cache(lambda key, *wanted: model_of(known[key], *wanted))
     for scan, states in track(pairs, len(pairs), "scans"):
         for calculations in chosen_numbers(len(states.ranks)):
             for kind in KINDS:
-                model = model_of(states, kind, calculations)
+                model = fitted(tuple(sorted(states.numbers)), kind, calculations)
                 rows.append(
                     {
                         "scan": scan.id,

@@ -78,7 +78,7 @@ class FCIModel(FrameByFrame):
         Raises:
             UnsupportedError: the molecule has no basis set, is an ion or no singlet, or too large.
             NotConvergedError: there is no state.
-            ValueError: two atoms are at one place.
+            ValueError: atoms are too close.
         """
         from pesbench.models.families.wavefunction.full_ci import solved
 

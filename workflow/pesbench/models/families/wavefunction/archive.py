@@ -23,12 +23,16 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.text import quoted
 from pesbench.files.atomic import atomic_path
-from pesbench.models.families.wavefunction.supported import CONTENT
+from pesbench.models.families.wavefunction.supported import (
+    CONTENT,
+    MOST_ATOMS,
+    MOST_ORBITALS,
+)
 from pesbench.models.weights import Weights
 
 FORMAT, VERSION = "pesbench-wavefunction", 1
 MOST_BYTES = 1 << 30  # that an archive may unpack to
-MOST_ORBITALS = 100
+MOST_TEXT_BYTES = 1 << 20  # of the text that says what the arrays are
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # date of the members: equal content makes equal archives
 _ARRAYS = ("positions", "energies", "forces", "one", "two")
 
@@ -130,11 +134,14 @@ def read_states(weights: Weights) -> list[States]:
                 raise UserError(
                     f"{weights.path}: unpacks to more than {MOST_BYTES >> 30} GiB; give another"
                 )
+            if archive.getinfo(CONTENT).file_size > MOST_TEXT_BYTES:
+                raise ValueError(f"{CONTENT} has more than {MOST_TEXT_BYTES >> 20} MiB")
             content = json.loads(archive.read(CONTENT))
             if not isinstance(content, dict) or content.get("format") != FORMAT:
                 raise ValueError("no trained wave functions")
             if content.get("version") != VERSION:
                 raise ValueError(f"version {content.get('version')}, this is {VERSION}")
+            _check_members(archive.namelist(), len(content["molecules"]))
             return [
                 _molecule(archive, number, block)
                 for number, block in enumerate(content["molecules"])
@@ -149,6 +156,18 @@ def read_states(weights: Weights) -> list[States]:
         ) from error
 
 
+def _check_members(names: Sequence[str], molecules: int) -> None:
+    """Refuse an archive whose members are not those that are read, each once.
+
+    Raises:
+        ValueError: the first that is too many, or missing.
+    """
+    expected = {CONTENT, *(f"{k}/{name}.npy" for k in range(molecules) for name in _ARRAYS)}
+    for name in (*names, *sorted(expected)):
+        if (name in expected) != (names.count(name) == 1):
+            raise ValueError(f"its member {name} is missing, not known or there twice")
+
+
 def _numbers(content: bytes) -> NDArray[np.float64]:
     """The array of a `.npy` file, whose header is compared with its size before memory is taken.
 
@@ -157,28 +176,31 @@ def _numbers(content: bytes) -> NDArray[np.float64]:
     """
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("arrays are of version 1.0 of the format .npy")
+        raise ValueError("it is not of version 1.0 of the format .npy")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if fortran or dtype != np.float64 or 8 * math.prod(shape) != len(content) - file.tell():
-        raise ValueError("an array holds no float64 in C order, or not as many as it says")
+        raise ValueError("it holds no float64 in C order, or not as many as it says")
     return np.frombuffer(content, offset=file.tell()).reshape(shape)
 
 
 def _molecule(archive: zipfile.ZipFile, number: int, block: Mapping[str, Any]) -> States:
-    arrays = {name: _numbers(archive.read(f"{number}/{name}.npy")) for name in _ARRAYS}
-    found = States(
-        tuple(int(z) for z in block["numbers"]),
-        str(block["basis"]),
-        int(block["orbitals"]),
-        tuple(int(rank) for rank in block["ranks"]),
-        int(block["images"]),
-        **arrays,
-    )
-    steps = np.diff((0, *found.ranks))
-    if not (steps.size and steps[0] > 0 and (steps >= 0).all() and (steps <= found.images).all()):
+    numbers, basis = tuple(int(z) for z in block["numbers"]), str(block["basis"])
+    orbitals, images = int(block["orbitals"]), int(block["images"])
+    ranks = tuple(int(rank) for rank in block["ranks"])
+    if not (1 < len(numbers) <= MOST_ATOMS and all(0 < z < 119 for z in numbers)):
+        raise ValueError(f"molecule {number}: `numbers` are not those of 2 to {MOST_ATOMS} atoms")
+    if not 0 < orbitals <= MOST_ORBITALS:
+        raise ValueError(f"molecule {number}: `orbitals` is not 1 to {MOST_ORBITALS}")
+    steps = np.diff((0, *ranks))
+    if not (steps.size and steps[0] > 0 and (steps >= 0).all() and (steps <= images).all()):
         raise ValueError(f"molecule {number}: `ranks` do not grow as states are added")
-    if not 0 < found.orbitals <= MOST_ORBITALS or not all(0 < z < 119 for z in found.numbers):
-        raise ValueError(f"molecule {number}: no atoms, or more than {MOST_ORBITALS} orbitals")
+    arrays = {}
+    for name in _ARRAYS:
+        try:
+            arrays[name] = _numbers(archive.read(f"{number}/{name}.npy"))
+        except ValueError as error:
+            raise ValueError(f"molecule {number}: `{name}`: {error}") from error
+    found = States(numbers, basis, orbitals, ranks, images, **arrays)
     for name, shape in found.shapes().items():
         array = arrays[name]
         if array.shape != shape or not np.isfinite(array).all():

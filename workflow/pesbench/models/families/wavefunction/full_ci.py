@@ -182,7 +182,7 @@ def solved(numbers: tuple[int, ...], basis: str, positions: NDArray[np.float64])
     Raises:
         UnsupportedError: an odd number of electrons, or too many determinants.
         NotConvergedError: there is no state.
-        ValueError: two atoms are at one place.
+        ValueError: atoms are too close.
     """
     orbitals = orbitals_at(numbers, basis, positions)
     vector = lowest_singlet(orbitals)

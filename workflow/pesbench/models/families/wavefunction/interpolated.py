@@ -53,7 +53,7 @@ class Interpolation:
             positions: Bohr, shape (N, 3), atoms in the order of the training.
 
         Raises:
-            ValueError: the geometry has no orientation, or two atoms are at one place.
+            ValueError: the geometry has no orientation, or atoms are too close.
         """
         frame = self._frame(positions)
         orbitals = self._orbitals(positions if frame is None else frame.positions)

@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, ModelInfo
 from pesbench.models.families.wavefunction.archive import States, read_states
+from pesbench.models.families.wavefunction.exchanges import (
+    CLEARLY,
+    fits,
+    shortest_tree,
+    tree_to_match,
+)
 from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.kernel import GaussianProcess
+from pesbench.models.families.wavefunction.orbitals import turns_with_the_molecule
 from pesbench.models.families.wavefunction.supported import (
     ENERGIES,
     STATES,
@@ -32,14 +39,22 @@ class WavefunctionModel(FrameByFrame):
         molecules: The states, one an elemental composition.
         settings: `interpolates` and `calculations` of the entry.
         details: For the provenance.
+        in_order: Like atoms come in the order of the training: it is not looked for.
+
+    Raises:
+        UnsupportedError: states whose energy would change with an exchange or a mirror.
     """
 
     def __init__(
-        self, molecules: Sequence[States], settings: Mapping[str, Any], details: Mapping[str, Any]
+        self,
+        molecules: Sequence[States],
+        settings: Mapping[str, Any],
+        details: Mapping[str, Any],
+        in_order: bool = False,
     ) -> None:
         self._details = dict(details)
         self._known: dict[tuple[int, ...], _Interpolated] = {
-            tuple(sorted(one.numbers)): _Interpolated(one, settings) for one in molecules
+            tuple(sorted(one.numbers)): _Interpolated(one, settings, in_order) for one in molecules
         }
 
     @property
@@ -57,8 +72,9 @@ class WavefunctionModel(FrameByFrame):
         """Energy in eV and forces in eV/Å of a batch of one system.
 
         Raises:
-            UnsupportedError: the file has no states of this molecule.
-            ValueError: the geometry has no orientation, or two atoms are at one place.
+            UnsupportedError: the file has no states of this molecule, or the order of its like
+                atoms is not clear.
+            ValueError: the geometry has no orientation, or atoms are too close.
         """
         check_state(system)
         numbers = tuple(system.numbers.tolist())
@@ -72,9 +88,12 @@ class WavefunctionModel(FrameByFrame):
 class _Interpolated:
     """One molecule of a weight file."""
 
-    def __init__(self, states: States, settings: Mapping[str, Any]) -> None:
+    def __init__(self, states: States, settings: Mapping[str, Any], in_order: bool) -> None:
         used = settings.get("calculations")
-        self._numbers = np.array(states.numbers)
+        self._numbers = states.numbers
+        turns = turns_with_the_molecule(states.numbers, states.basis)
+        tree = tree_to_match(states.numbers, turns, states.positions, states.images)
+        self._tree = None if in_order else tree
         self._process = self._states = None
         if settings.get("interpolates") == ENERGIES:
             some = slice(used and used * states.images)
@@ -85,9 +104,7 @@ class _Interpolated:
             self._states = Interpolation(states, used)
 
     def evaluate(self, system: Batch) -> tuple[float, NDArray[np.float64]]:
-        # elements in the order of the training; like atoms stay in the order that they have
-        there = np.argsort(np.argsort(self._numbers, kind="stable"), kind="stable")
-        order = np.argsort(system.numbers, kind="stable")[there]
+        order = self._order(system)
         positions = system.positions[order]
         forces = np.empty_like(positions)
         if self._process is not None:
@@ -97,6 +114,29 @@ class _Interpolated:
         energy, gradient = self._states.evaluate(positions / Bohr)
         forces[order] = -gradient * (Hartree / Bohr)
         return energy * Hartree, forces
+
+    def _order(self, system: Batch) -> NDArray[np.intp]:
+        """The atoms in the order of the training.
+
+        Raises:
+            UnsupportedError: it is not clear.
+        """
+        if self._tree is None:  # like atoms stay in the order that they have
+            there = np.argsort(np.argsort(self._numbers, kind="stable"), kind="stable")
+            return np.argsort(system.numbers, kind="stable")[there]
+        tree = shortest_tree(system.positions)
+        found = tree and fits(self._numbers, self._tree, system.numbers.tolist(), tree)
+        if not found:
+            raise UnsupportedError(
+                f"{formula_of(self._numbers)}: the order of its like atoms is not clear, because "
+                + (
+                    "its shortest bonds are not those of the training"
+                    if tree
+                    else f"its bonds are not at least {100 - 100 * CLEARLY:.0f} % shorter than "
+                    "other distances that could replace them"
+                )
+            )
+        return np.array(found[0])  # all others have the same energy
 
 
 def load_wavefunction(settings: Mapping[str, Any], weights: Weights) -> WavefunctionModel:

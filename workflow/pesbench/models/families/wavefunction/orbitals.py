@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pyscf import ao2mo, gto
 
 from pesbench.core.text import quoted
-from pesbench.models.families.wavefunction.supported import formula_of
+from pesbench.models.families.wavefunction.supported import MOST_ORBITALS, formula_of
 from pesbench.models.frame_by_frame import UnsupportedError
 
 MOST_DETERMINANTS = 2_000_000  # of a vector: H2O in 6-31G has 1 656 369
@@ -91,7 +91,8 @@ def _template(numbers: tuple[int, ...], basis: str) -> Any:
     """PySCF's molecule of these atoms, at no geometry of use.
 
     Raises:
-        UnsupportedError: an odd number of electrons, too many determinants, or no such basis set.
+        UnsupportedError: an odd number of electrons, too many determinants or orbitals, or no such
+            basis set.
     """
     check_basis(basis)
     name = formula_of(numbers)
@@ -106,6 +107,10 @@ def _template(numbers: tuple[int, ...], basis: str) -> Any:
     if count > MOST_DETERMINANTS:
         raise UnsupportedError(
             f"{name} in {basis} has {count:.3g} determinants, more than {MOST_DETERMINANTS:.3g}"
+        )
+    if molecule.nao > MOST_ORBITALS:
+        raise UnsupportedError(
+            f"{name} in {basis} has {molecule.nao} orbitals, more than {MOST_ORBITALS}"
         )
     return molecule
 
@@ -144,14 +149,14 @@ def orbitals_at(numbers: tuple[int, ...], basis: str, positions: NDArray[np.floa
 
     Raises:
         UnsupportedError: an odd number of electrons, or too many determinants.
-        ValueError: the atomic orbitals depend on each other, as those of atoms at one place do.
+        ValueError: the atomic orbitals depend on each other, as where atoms are too close.
     """
     molecule = _template(numbers, basis).set_geom_(positions, unit="Bohr", inplace=False)
     values, vectors = np.linalg.eigh(molecule.intor("int1e_ovlp"))
     if not values[0] > LEAST_OVERLAP:
         raise ValueError(
-            f"the atomic orbitals depend on each other (eigenvalue {values[0]:.1e} of their "
-            "overlap): two atoms are at one place"
+            "the atomic orbitals depend on each other: the smallest eigenvalue of their overlap "
+            f"is {values[0]:.1e}, not above {LEAST_OVERLAP:.0e}; atoms are too close"
         )
     inverse_half = (vectors / np.sqrt(values)) @ vectors.T
     core = molecule.intor("int1e_kin") + molecule.intor("int1e_nuc")

@@ -11,6 +11,8 @@ from pesbench.core.interface import Batch
 from pesbench.models.frame_by_frame import UnsupportedError
 
 CONTENT = "wavefunctions.json"  # member of a weight file
+MOST_ATOMS = 8
+MOST_ORBITALS = 60  # a density matrix of two electrons has 100 MB
 STATES, ENERGIES = "states", "energies"  # what an entry interpolates
 
 
