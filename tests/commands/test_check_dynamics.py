@@ -151,7 +151,7 @@ def test_the_runs_are_those_of_the_workflow(tmp_path):
         for column in own.keys() & row.keys():
             assert own[column] == row[column] or (own[column] != own[column] != row[column])
         beside = {"model", "seen", "replicate", "timestep_fs", "wall_s", "worker_deaths"}
-        beside |= {"temperature_off", "graph_changed"}
+        beside |= {"temperature_off", "graph_changed", "alarm_ps", "n_alarms"}
         assert set(row) - set(own) == beside
     assert outcomes == [
         ("ok", "", "survived"), ("ok", "hot", "failed"), ("error", "", "failed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 
 from examples import REPO, fake_entry, write_toys
 from pesbench import cli
@@ -19,7 +21,12 @@ from pesbench.core.interface import Status
 from pesbench.core.jobs import RunJob, ScoreJob
 from pesbench.core.section import SectionInputs
 from pesbench.core.task import Size
+from pesbench.engine.evaluator import GIVE_UP_AFTER
+from pesbench.engine.worker import ModelFailureError
 from pesbench.files.evaluation import Evaluation
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.files.scan_set import ScanSet
+from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_tables import read_scores
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import Described, describe, write_record
@@ -27,9 +34,11 @@ from pesbench.models.registry import ModelEntry
 from pesbench.tasks.alarms import figures, summary
 from pesbench.tasks.alarms import run as alarms
 from pesbench.tasks.alarms.detectors import COMPRESSION, DETECTORS, DYNAMICS, STRETCH
+from pesbench.tasks.alarms.distances import POOLED
 from pesbench.tasks.alarms.events import LEAST_EXPOSURE_PS
+from pesbench.tasks.alarms.frames import Source, Unit
 from pesbench.tasks.alarms.gather import kin
-from pesbench.tasks.alarms.ladder import folds
+from pesbench.tasks.alarms.ladder import folds, known_set
 from pesbench.tasks.alarms.score import score
 from pesbench.tasks.alarms.section import section
 from pesbench.tasks.alarms.settings import AlarmSettings
@@ -80,7 +89,8 @@ class Made:
             "entry": self.entries[name],
         }
         file = self.folder / f"{name}.alarms.h5"
-        return ScoreJob([file], self.scan_set, AlarmSettings(), **(settled | more))
+        fixed = {"files": [file], "settings": AlarmSettings()}
+        return ScoreJob(scan_set=self.scan_set, **(fixed | settled | more))
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +231,9 @@ def test_coarse_trajectories_are_refused(made, tmp_path):
         alarms.run(job)
     with pytest.raises(UserError, match=r"`dynamics.store_every` is 20.*write `store_every: 2`"):
         TASK.check_beside({"dynamics": settings, "alarms": AlarmSettings()})
+    stopped = DynamicsSettings(alarm="temperature", alarm_threshold=3.0, stop_on_alarm=True)
+    with pytest.raises(UserError, match=r"`dynamics.stop_on_alarm` ends the trajectories"):
+        TASK.check_beside({"dynamics": stopped, "alarms": AlarmSettings()})
     TASK.check_beside({"dynamics": MOVED})
     TASK.check_beside({})
 
@@ -289,13 +302,15 @@ def test_errors_are_those_of_the_stored_forces(made, toys):
     error = np.linalg.norm(forces - scan.forces, axis=-1)
     limit = np.maximum(0.5, 0.2 * np.linalg.norm(scan.forces, axis=-1))
     wrong = (error > limit).any(axis=1)
-    minimum = int(np.argmin(scan.energy))
-    row = rows_of(made.frame, "largest_force", STRETCH).set_index("system").loc["a"]
-    assert row["n_frames"] == len(wrong) - minimum - 1
-    assert row["n_wrong"] == wrong[minimum + 1 :].sum()
-    row = rows_of(made.frame, "largest_force", COMPRESSION).set_index("system").loc["a"]
-    assert row["n_frames"] == minimum
-    assert row["n_wrong"] == wrong[:minimum].sum()
+    off = scan.coordinate - scan.coordinate[np.argmin(scan.energy)]
+    # what the reference set has seen is not scored
+    wider = score(made.job(settings=AlarmSettings(reference_window_angstrom=0.2)))
+    for window, frame in ((0.15, made.frame), (0.2, wider)):
+        for domain, side in ((STRETCH, off > window), (COMPRESSION, off < -window)):
+            row = rows_of(frame, "largest_force", domain).set_index("system").loc["a"]
+            assert row["n_frames"] + row["n_unanswered"] == side.sum() > 0
+            assert row["n_wrong"] == wrong[side].sum()
+    assert (np.abs(off) < 0.2).sum() == 3 > (np.abs(off) < 0.15).sum() == 1
 
 
 def test_disagreement_with_the_truth_is_the_error(made):
@@ -314,7 +329,8 @@ def test_dynamics_count_runs_and_alarms(made):
         survived = {moved.trajectory(n).system for n in moved.names if moved.trajectory(n).survived}
     assert set(ok["system"]) == survived
     assert ok["stable_ps"].to_numpy() == pytest.approx(0.02)
-    assert (ok["n_false_events"] >= 0).all()
+    assert (ok["quiet_ps"] <= ok["stable_ps"] + 1e-12).all()
+    assert ok["quiet_ps"].max() > 0
     assert ok["lead_fs"].isna().all()
 
 
@@ -328,6 +344,106 @@ def test_a_model_without_descriptors_has_the_other_detectors(made):
     assert {"coordinate", "largest_force", "disagreement", "long_bond"} <= set(ok["detector"])
     assert (ok["n_wrong"] == 0).all()  # it is the reference
     assert ok["auroc"].isna().all()
+
+
+class Fragile:
+    """A worker that describes atoms by their x, and breaks on some frames."""
+
+    def __init__(self, broken, *, ends: bool = False) -> None:
+        self.broken, self.ends, self.asked, self.atom_frames = broken, ends, 0, 0
+
+    def call(self, _, batch):
+        self.asked += 1
+        if any(frame in self.broken for _, frame in batch.labels):
+            raise ModelFailureError(Status.CRASHED if self.ends else Status.ERROR, "it is tired",
+                                    ended=self.ends)  # fmt: skip
+        values = np.stack([batch.positions[:, 0]] * 3, axis=1).astype("<f4")
+        content = base64.b64encode(values.tobytes()).decode()
+        return {"layer": "x", "shape": list(values.shape), "content": content}
+
+
+def described(toy_set, worker, n_frames=9):
+    with ScanSet(toy_set) as scan_set:
+        (system,) = chosen_systems(scan_set, ["a"])
+    frames = system.positions + np.arange(n_frames)[:, None, None]
+    source = Source("a", "own/a", frames, True, False)
+    fresh = SimpleNamespace(read_note=lambda *_: None)
+    under_way = alarms._Run([system], [source], worker, fresh)
+    return frames, under_way._answer(Unit(source, 2, n_frames))
+
+
+def test_a_frame_that_is_not_described_takes_no_other_with_it(toy_set):
+    frames, found = described(toy_set, Fragile({4}))
+    expected = frames[2:, :, :1].repeat(3, axis=2)
+    assert str(found["status"]) == "ok"
+    assert str(found["message"]) == "frame 4: it is tired"
+    held = found["descriptors"]
+    assert np.isnan(held[2]).all()
+    np.testing.assert_allclose(np.delete(held, 2, 0), np.delete(expected, 2, 0), rtol=1e-6)
+
+
+def test_a_model_that_dies_over_descriptors_is_not_asked_for_ever(toy_set):
+    worker = Fragile(set(range(9)), ends=True)
+    _, found = described(toy_set, worker)
+    assert worker.asked == GIVE_UP_AFTER
+    assert found["descriptors"].shape == (7, 2, 0)
+    assert "it is tired" in str(found["message"])
+
+
+def test_the_frames_that_a_model_was_trained_on_are_the_reference_set(made, toys, tmp_path):
+    scan, trained = toys["C-C/a"], tmp_path / "trained.extxyz"
+    write_extxyz(trained, [Atoms(scan.numbers, x) for x in scan.positions])
+    settings, out = AlarmSettings(reference_frames=str(trained)), tmp_path / "a.h5"
+    alarms.run(RunJob(made.entries[SEEDS[0]], made.scan_set, ("a",), settings, out))
+    with Answers(out) as file:
+        assert file.systems == ("a",)
+        atoms, numbers = file.reference()
+        own = file.looked("a", "scans/C-C/a", 2).descriptors
+    assert numbers.tolist() == scan.numbers.tolist() * len(scan.positions)
+    np.testing.assert_allclose(atoms, own.reshape(-1, own.shape[2]), rtol=1e-4, atol=1e-5)
+    frame = score(made.job(files=[out], answers=made.files("bonds")))
+    assert frame.attrs["trained_atoms"] == len(numbers)
+    assert made.frame.attrs["trained_atoms"] == 0
+    (row,) = rows_of(frame, "pair_range", STRETCH).to_dict("records")
+    assert row["n_frames"] > 0
+    space = known_set([], 0.15, (atoms, numbers)).space
+    assert space.fits[POOLED].points.shape[0] == len(numbers)
+    notes = section(inputs_of(rough=frame)).notes
+    assert any(f"is {len(numbers)} atoms of `reference_frames`" in note for note in notes)
+
+
+def test_trajectories_that_are_not_scored_are_counted(made, tmp_path):
+    copy = tmp_path / "cut.h5"
+    with h5py.File(made.folder / f"{SEEDS[0]}.dynamics.h5") as old, h5py.File(copy, "w") as file:
+        for name in old:
+            old.copy(name, file)
+        file.attrs.update(old.attrs)
+        file["particles/a_300K_0"].attrs["status"] = "alarm"
+        # it fails where it starts: no alarm can be before that
+        file["particles/b_300K_0"].attrs["status"] = "error"
+        file["particles/b_300K_0"].attrs["failure_step"] = 1
+        for place in ("particles/b_300K_0", "observables/b_300K_0"):
+            _cut(file, place)
+        file["particles/b_300K_0"].attrs["last_step"] = 0
+    answers = [*made.files("bonds", "alarms"), copy]
+    frame = score(made.job(answers=answers))
+    assert frame.attrs["left_out"] == {
+        "cut by the clock, by memory or by an alarm": 1, "never began": 1,
+    }  # fmt: skip
+    assert not (rows_of(frame, "largest_force", DYNAMICS)["n_failed"] > 0).any()
+    notes = section(inputs_of(rough=frame)).notes
+    assert any("1 trajectories are left out: never began" in note for note in notes)
+
+
+def _cut(file: h5py.File, place: str) -> None:
+    """Keep the first frame alone of a group of frames."""
+    for group in [file[place], *file[place].values()]:
+        if not isinstance(group, h5py.Group):
+            continue
+        for name in [n for n, one in group.items() if isinstance(one, h5py.Dataset) and one.shape]:
+            first = group[name][:1]
+            del group[name]
+            group[name] = first
 
 
 def test_a_scan_that_is_not_described_says_why(made, tmp_path):
@@ -450,8 +566,8 @@ def made_up(n_molecules: int = 20, **dynamics: float) -> pd.DataFrame:
                 if domain == DYNAMICS:
                     row |= {
                         "n_runs": 3, "n_failed": 1, "n_warned": 1, "n_in_time": 1, "lead_fs": 50.0,
-                        "stable_ps": 4.0, "n_false_events": 0 if one.name == "knn" else 3,
-                        "threshold": 1.0 + k % 2,
+                        "stable_ps": 4.0, "quiet_ps": 4.0, "threshold": 1.0 + k % 2,
+                        "n_false_events": 0 if one.name == "knn" else 3,
                     } | dynamics  # fmt: skip
                 else:
                     better = 0.2 if one.name == "knn" else 0.0
@@ -478,7 +594,7 @@ def test_the_sentence_names_the_detector_to_use():
 
 
 def test_the_sentence_says_that_none_is_useful():
-    late = section(inputs_of(one=made_up(lead_fs=20.0)))
+    late = section(inputs_of(one=made_up(n_in_time=0)))
     assert "In dynamics no detector is useful" in late.sentence
     short = section(inputs_of(one=made_up(n_molecules=7)))  # 28 ps
     assert LEAST_EXPOSURE_PS > 28
@@ -495,11 +611,42 @@ def test_rates_have_exact_intervals():
     assert table.loc["knn", ["threshold_low", "threshold_high"]].tolist() == [1.0, 2.0]
 
 
+def test_rates_are_of_the_time_without_an_alarm():
+    table = summary.dynamics({"m": made_up(quiet_ps=2.0)}).set_index("detector")
+    assert table.loc["maxvol", "alarms_per_ps"] == 1.5  # 3 in 2 ps of 4
+    always = summary.dynamics({"m": made_up(quiet_ps=0.0)}).set_index("detector")
+    assert always["alarms_per_ps"].isna().all()
+    assert set(always["verdict"]) == {summary.NOT_USEFUL}
+
+
+def test_useful_are_alarms_in_time_for_most_failures_whatever_the_median_of_medians():
+    frame = made_up()
+    few = frame["system"].isin([f"s{k}" for k in range(4)])
+    # four molecules with five failures each of which two are in time, and sixteen with one in time
+    frame.loc[few, ["n_failed", "n_in_time", "lead_fs"]] = 5, 2, 18.0
+    table = summary.dynamics({"m": frame}).set_index("detector")
+    assert (table.loc["knn", "n_in_time"], table.loc["knn", "n_failed"]) == (24, 36)
+    assert table.loc["knn", "lead_fs"] == 18.0
+    assert table.loc["knn", "verdict"] == summary.USEFUL
+
+
+def test_precision_stands_beside_the_share_of_wrong_frames_of_the_same_molecules():
+    frame = made_up(n_molecules=6)
+    wrong_alone = frame["system"] == "s0"
+    frame.loc[wrong_alone, ["auroc", "auprc"]] = np.nan
+    frame.loc[wrong_alone, "n_wrong"] = 40
+    table = summary.scans({"m": frame})
+    assert set(table["n_molecules"]) == {5}
+    assert table["share_wrong"].to_numpy() == pytest.approx(0.25)
+
+
 def test_empty_figures_say_so():
-    empty = summary.scans({"m": made_up().assign(status="error")})
-    assert len(empty) == 0
-    figures.ladder(empty, {"m": "m"})
-    figures.alarms(summary.dynamics({"m": made_up().assign(status="error")}), {"m": "m"})
+    for figure in (
+        figures.ladder(summary.scans({"m": made_up().assign(status="error")}), {"m": "m"}),
+        figures.alarms(summary.dynamics({"m": made_up().assign(status="error")}), {"m": "m"}),
+    ):
+        (told,) = [text.get_text() for text in figure.texts]
+        assert told.startswith("No m")
 
 
 def test_scores_are_written_with_the_rest(made, tmp_path):

@@ -17,7 +17,13 @@ from pesbench.tasks.alarms.distances import (
     reference_space,
     shrinkage,
 )
-from pesbench.tasks.alarms.events import events, lead_fs, rate_interval, threshold_of_events
+from pesbench.tasks.alarms.events import (
+    events,
+    lead_fs,
+    quiet_time,
+    rate_interval,
+    threshold_of_events,
+)
 from pesbench.tasks.alarms.maxvol import TOLERANCE, active_set, grades
 
 
@@ -285,6 +291,8 @@ def test_perfect_and_empty_scores():
         assert np.isnan(labels.auroc(rising, all_alike))
         assert np.isnan(labels.average_precision(rising, all_alike))
     assert labels.auroc(np.array([0, 1, 2, np.inf]), wrong) == 1.0  # broken frames are suspect
+    for one in (wrong, ~wrong):  # those that are infinite are alike, in whatever order
+        assert labels.average_precision(np.full(4, np.inf), one) == 0.5
     with pytest.raises(ValueError, match="NaN"):
         labels.auroc(np.array([0, 1, 2, np.nan]), wrong)
     with pytest.raises(ValueError, match="NaN"):
@@ -316,22 +324,36 @@ def test_one_contiguous_crossing_is_one_event():
 def test_the_threshold_allows_so_many_events_and_no_smaller_one_does(rng):
     runs = [np.cumsum(rng.normal(size=500)) for _ in range(4)]
 
-    def count(threshold):
-        return sum(len(events(run, threshold)) for run in runs)
+    def allowed(threshold, rate):
+        count = sum(len(events(run, threshold)) for run in runs)
+        return count <= rate * sum(quiet_time(run, threshold, 0.01) for run in runs)
 
-    for most in (0, 1, 3, 10):
-        found = threshold_of_events(runs, most)
+    for rate in (0, 0.05, 0.15, 0.5):  # of 19.96 in all
+        found = threshold_of_events(runs, rate, [0.01] * 4)
         higher = np.unique(np.concatenate(runs))
-        assert all(count(value) <= most for value in higher[higher >= found])
+        assert all(allowed(value, rate) for value in higher[higher >= found])
         below = higher[higher < found]
-        assert count(below[-1]) > most  # the largest value below it allows too many
-    assert np.isnan(threshold_of_events([], 3))
+        assert not allowed(below[-1], rate)  # the largest value below it allows too many
+    assert np.isnan(threshold_of_events([], 3, []))
     with pytest.raises(ValueError, match="not a number"):
-        threshold_of_events([np.array([np.nan])], 3)
+        threshold_of_events([np.array([np.nan])], 3, [1.0])
 
 
 def test_the_threshold_of_broken_runs_alarms_of_nothing():
-    assert threshold_of_events([np.array([0, np.inf, 0, np.inf])], 1) == np.inf
+    assert threshold_of_events([np.array([0, np.inf, 0, np.inf])], 1, [0.1]) == np.inf
+
+
+def test_a_score_that_says_nothing_gives_no_alarm_however_long_the_runs_are():
+    """Always above a threshold it would have one event a run, which is a low rate of a long one."""
+    constant = [np.zeros(1000)] * 3
+    threshold = threshold_of_events(constant, 0.05, [1.0] * 3)
+    assert threshold == 0.0
+    assert not len(events(constant[0], threshold))
+    rising = [np.arange(1000.0)] * 3  # as a sum over time
+    threshold = threshold_of_events(rising, 0.05, [1.0] * 3)
+    # three events in the time before them: 3 = 0.05 · 60, of the frames 1 to 20 of each
+    assert threshold == 20.0
+    assert quiet_time(rising[0], threshold, 1.0) == 20.0
 
 
 def test_the_lead_time_of_a_made_up_trajectory():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import shutil
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,6 +65,16 @@ def test_runs_have_their_curves_and_failures_their_last_steps(path):
     assert positions == pytest.approx(centred, abs=2e-3)
     assert piece["last"]["step"] == last.step.tolist()
     assert told["left_out"] == 0
+
+
+def test_the_first_alarm_of_a_run_is_marked(path, tmp_path):
+    alarmed = tmp_path / "alarmed.h5"
+    shutil.copy(path, alarmed)
+    with h5py.File(alarmed, "r+") as file:
+        file[f"particles/{FAILED}"].attrs["alarm_step"] = 3
+    _, put = explored(alarmed, scores())
+    assert put["run-1"]["alarms"] == [pytest.approx(3 * DT_FS / 1e3)]
+    assert put["run-0"]["alarms"] == []
 
 
 def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):

@@ -1,7 +1,8 @@
 """Alarms along a trajectory: events, thresholds, lead times, rates. Pure functions.
 
 An alarm is a score above the threshold; one contiguous crossing is one event. What is infinite is
-above every finite threshold.
+above every finite threshold. A rate is of the time below the threshold, in which an event may
+begin: a detector that is always above has one event a run, and says nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +32,26 @@ def events(scores: Array, threshold: float) -> Index:
     return np.flatnonzero(above & ~np.append(False, above[:-1])).astype(np.int64)
 
 
-def threshold_of_events(runs: Sequence[Array], most: float) -> float:
-    """The smallest threshold from which on all runs together have at most so many events.
+def quiet_time(scores: Array, threshold: float, time_per_frame: float) -> float:
+    """Time in which no alarm is on: that up to each frame that is not above the threshold.
+
+    Args:
+        scores: Of consecutive frames, shape (T,).
+        threshold: Of the alarm.
+        time_per_frame: Time between two frames, in the unit of the result.
+    """
+    return float((scores[1:] <= threshold).sum() * time_per_frame)
+
+
+def threshold_of_events(
+    runs: Sequence[Array], rate: float, time_per_frame: Sequence[float]
+) -> float:
+    """The smallest threshold from which on all runs together have at most a rate of events.
 
     Args:
         runs: Scores of each run; a broken frame is infinite.
-        most: Events that are allowed.
+        rate: Events that are allowed per time in which no alarm is on (`quiet_time`).
+        time_per_frame: Time between two frames of each run.
 
     Returns:
         NaN if there is no frame.
@@ -49,15 +64,23 @@ def threshold_of_events(runs: Sequence[Array], most: float) -> float:
         return float("nan")
     if np.isnan(every).any():
         raise ValueError("a score is not a number")
+    time = np.concatenate([
+        np.append(0.0, np.full(len(run) - 1, one))
+        for run, one in zip(runs, time_per_frame, strict=True)
+        if len(run)
+    ])  # fmt: skip
     # an event begins at frame k for thresholds from s[k-1] up to, but not at, s[k]
-    begins = np.concatenate([np.append(-np.inf, run[:-1]) for run in runs])
+    begins = np.concatenate([np.append(-np.inf, run[:-1]) for run in runs if len(run)])
     rising = every > begins
-    values = np.concatenate([begins[rising], every[rising]])
-    steps = np.concatenate([np.ones(rising.sum()), -np.ones(rising.sum())])
-    order = np.argsort(values, kind="stable")
-    places, where = np.unique(values[order], return_inverse=True)
-    counts = np.cumsum(np.bincount(where, weights=steps[order]))  # from places[k] up to the next
-    too_many = np.flatnonzero(counts > most)
+    n = int(rising.sum())
+    values = np.concatenate([begins[rising], every[rising], every])
+    steps = np.concatenate([np.ones(n), -np.ones(n), np.zeros(len(every))])
+    quiet = np.concatenate([np.zeros(2 * n), time])
+    places, where = np.unique(values, return_inverse=True)
+    # from places[k] up to the next
+    counts = np.cumsum(np.bincount(where, weights=steps))
+    exposure = np.cumsum(np.bincount(where, weights=quiet))
+    too_many = np.flatnonzero(counts > rate * exposure + 1e-9)
     return float(places[too_many[-1] + 1] if len(too_many) else places[0])
 
 

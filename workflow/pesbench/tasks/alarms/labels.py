@@ -70,7 +70,7 @@ def average_precision(scores: Array, wrong: Mask) -> float:
         return float("nan")
     order = np.argsort(-scores, kind="stable")
     ordered, hits = scores[order], np.cumsum(wrong[order])
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of each value
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # of each value
     precision = hits[last] / (last + 1)
     gained = np.diff(hits[last], prepend=0) / hits[-1]
     return float((precision * gained).sum())

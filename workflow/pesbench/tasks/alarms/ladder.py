@@ -19,6 +19,7 @@ from pesbench.tasks.alarms.detectors import COMPRESSION, STRETCH
 from pesbench.tasks.alarms.distances import ReferenceSpace, reference_space
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
 from pesbench.tasks.alarms.labels import largest_error, wrong_frames
+from pesbench.tasks.alarms.reference_frames import known_frames, minimum, near
 from pesbench.tasks.alarms.stored import SCANS
 
 Array = NDArray[np.float64]
@@ -64,8 +65,7 @@ class ScanFrames:
 
     def near(self, window: float) -> Mask:
         """Frames that stand for what the model knows, shape (F,)."""
-        coordinate = self.scan.coordinate
-        return np.abs(coordinate - coordinate[self.minimum]) <= window
+        return near(self.scan, window)
 
     def side(self, domain: str) -> Mask:
         """Frames of a side of the minimum, without the minimum, shape (F,)."""
@@ -94,7 +94,7 @@ def read_scans(found: Gathered) -> list[ScanFrames]:
 
 def _scan_frames(found: Gathered, held: Evaluation, scan_id: str) -> ScanFrames | None:
     scan = found.scan_set.scan(scan_id)
-    known = np.isfinite(scan.energy) & np.isfinite(scan.forces).all(axis=(1, 2))
+    known = known_frames(scan)
     if not known.any():
         return None
     evaluation = held.scan(scan_id, scan.forces.shape[:2])
@@ -104,7 +104,6 @@ def _scan_frames(found: Gathered, held: Evaluation, scan_id: str) -> ScanFrames 
         forces, reference = evaluation.forces[answered], scan.forces[answered]
         wrong[answered] = wrong_frames(forces, reference)
         error[answered] = largest_error(forces, reference)
-    minimum = int(np.argmin(np.where(known, scan.energy, np.inf)))
     looked = None
     answers = one_per_item(found.answers[found.model], scan.system, "systems")
     if answers is not None:
@@ -114,7 +113,7 @@ def _scan_frames(found: Gathered, held: Evaluation, scan_id: str) -> ScanFrames 
         described = None
     frames = ScanFrames(
         scan=scan,
-        minimum=minimum,
+        minimum=minimum(scan),
         answered=answered,
         evaluation=evaluation,
         pairs=geometry.Pairs.of(scan.numbers, scan.bonds),
@@ -175,19 +174,27 @@ class Known:
     space: ReferenceSpace | None
 
 
-def known_set(scans: Sequence[ScanFrames], window: float) -> Known:
+def known_set(
+    scans: Sequence[ScanFrames],
+    window: float,
+    reference: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+) -> Known:
     """Fit the frames near the minima of scans. No error is looked at.
 
     Args:
         scans: Scans of all molecules.
         window: Distance from the minimum in Å.
+        reference: Descriptors and atomic numbers of the frames that the model was trained on, which
+            are fitted in their place.
     """
     ranges = geometry.distance_ranges(
         (one.pairs, one.pairs.distances(one.scan.positions[one.near(window)])) for one in scans
     )
     atoms, numbers = [], []
+    if reference is not None:
+        atoms, numbers = [reference[0].astype(np.float64)], [reference[1]]
     for one in scans:
-        if one.descriptors is not None:
+        if one.descriptors is not None and reference is None:
             held = one.descriptors[one.near(window)].astype(np.float64)
             held = held[np.isfinite(held).all(axis=(1, 2))]
             atoms.append(held.reshape(-1, held.shape[2]))

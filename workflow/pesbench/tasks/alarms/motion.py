@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,17 @@ from pesbench.metrics import geometry_sentinels as geometry
 from pesbench.metrics import physics_sentinels as physics
 from pesbench.metrics.survival import Outcome, outcome
 from pesbench.tasks.alarms import several
-from pesbench.tasks.alarms.events import events, lead_fs, threshold_of_events
+from pesbench.tasks.alarms.events import events, lead_fs, quiet_time, threshold_of_events
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
 from pesbench.tasks.alarms.ladder import Known, fitted_scores
 from pesbench.tasks.alarms.stored import OF, OWN, Looked
 from pesbench.tasks.dynamics.stored import Trajectories, Trajectory
 
 Array = NDArray[np.float64]
+_LEFT_OUT = {
+    Outcome.CENSORED: "cut by the clock, by memory or by an alarm",
+    Outcome.NOT_AT_RISK: "never began",
+}
 
 
 @dataclass(frozen=True)
@@ -51,32 +56,37 @@ def read_trajectories(
     found: Gathered,
     systems: Collection[str],
     known: Known,
-) -> list[Moving]:
+) -> tuple[list[Moving], dict[str, int]]:
     """The trajectories of the model that survived or failed, with the scores of all detectors.
-
-    Those that were cut by the clock or by memory, and those that never began, are left out.
 
     Args:
         found: Files.
         systems: Molecules.
         known: The reference set.
 
+    Returns:
+        The trajectories, and the number of those that are left out by reason.
+
     Raises:
         UserError: a file is not what it should be.
     """
-    read = []
+    read, left_out = [], Counter()
     for file in found.trajectories:
         for name in file.names:
             trajectory = file.trajectory(name)
-            how = outcome(trajectory.status.value, trajectory.failure, 1.0)
-            if how not in (Outcome.SURVIVED, Outcome.FAILED) or trajectory.last_step < 0:
-                continue
             if trajectory.system not in systems:
                 continue
+            time_ps = max(trajectory.last_step, 0) * file.timestep_fs / 1000.0
+            how = outcome(trajectory.status.value, trajectory.failure, time_ps)
+            if how in _LEFT_OUT:
+                left_out[_LEFT_OUT[how]] += 1
+                continue
             moving = _moving(found, file, trajectory, known, how is Outcome.FAILED)
-            if moving is not None:
+            if moving is None:
+                left_out["without an answer of the model on the stored frames"] += 1
+            else:
                 read.append(moving)
-    return read
+    return read, dict(left_out)
 
 
 def _moving(
@@ -162,15 +172,17 @@ def event_threshold(runs: Sequence[Moving], detector: str, alarms_per_ps: float)
     Args:
         runs: Trajectories of calibration molecules.
         detector: Name of the detector.
-        alarms_per_ps: Rate of events that is allowed on them.
+        alarms_per_ps: Rate of events that is allowed on them, per time without an alarm.
 
     Returns:
         NaN if none of them is stable.
     """
     stable = [one for one in runs if one.failure_fs is None and detector in one.scores]
-    exposure = sum(one.duration_ps for one in stable)
-    most = np.floor(alarms_per_ps * exposure + 1e-9)
-    return threshold_of_events([one.scores[detector] for one in stable], float(most))
+    return threshold_of_events(
+        [one.scores[detector] for one in stable],
+        alarms_per_ps,
+        [one.fs_per_frame / 1000.0 for one in stable],
+    )
 
 
 @dataclass(frozen=True)
@@ -182,27 +194,30 @@ class Alarmed:
         leads_fs: Of each failure, 0 without an alarm before it.
         n_warned: Failures with an alarm before.
         stable_ps: Time of the trajectories that survived.
-        n_false_events: Events in these.
+        quiet_ps: The part of it in which no alarm is on.
+        n_false_events: Events in it.
     """
 
     n_runs: int
     leads_fs: tuple[float, ...]
     n_warned: int
     stable_ps: float
+    quiet_ps: float
     n_false_events: int
 
 
 def alarmed(runs: Sequence[Moving], detector: str, threshold: float) -> Alarmed:
     """The alarms of a detector on the trajectories of one molecule."""
     mine = [one for one in runs if detector in one.scores]
-    leads, warned, stable, false = [], 0, 0.0, 0
+    leads, warned, stable, quiet, false = [], 0, 0.0, 0.0, 0
     for one in mine:
         scores = one.scores[detector]
         if one.failure_fs is None:
             stable += one.duration_ps
+            quiet += quiet_time(scores, threshold, one.fs_per_frame / 1000.0)
             false += len(events(scores, threshold))
             continue
         lead = lead_fs(scores, threshold, one.fs_per_frame, one.failure_fs)
         warned += lead is not None
         leads.append(lead or 0.0)
-    return Alarmed(len(mine), tuple(leads), warned, stable, false)
+    return Alarmed(len(mine), tuple(leads), warned, stable, quiet, false)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.interface import Batch, ModelInfo, Status, batch_of, one_line
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Batch, ModelInfo, Status, batch_of
 from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
 from pesbench.core.systems import System
@@ -34,8 +35,9 @@ from pesbench.engine.worker import ModelFailureError
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
-from pesbench.tasks.alarms import asked
+from pesbench.tasks.alarms.describing import Describer, filled
 from pesbench.tasks.alarms.frames import Source, Unit, scan_sources, trajectory_sources, units
+from pesbench.tasks.alarms.reference_frames import described, frames_of_file
 from pesbench.tasks.alarms.stored import Looked, MoleculeAnswers, write_answers
 
 logger = logging.getLogger("pesbench")
@@ -61,7 +63,10 @@ def run(job: RunJob) -> None:
         of_set = scan_set.name, scan_set.sha256
         sources = list(scan_sources(scan_set, systems))
     sources += trajectory_sources(job.answers, entry.name, systems, others=settings.others)
-    checkpoint = molecules_checkpoint(job, systems, of_set[1] + _content(job.answers), __name__)
+    given = [] if settings.reference_frames is None else [Path(settings.reference_frames)]
+    reference = [batch for path in given for batch in frames_of_file(path)]
+    content = of_set[1] + _content([*job.answers, *given])
+    checkpoint = molecules_checkpoint(job, systems, content, __name__)
     with PatientWorker(
         entry,
         {source.place: source.system for source in sources},
@@ -73,6 +78,7 @@ def run(job: RunJob) -> None:
     ) as worker:
         under_way = _Run(systems, sources, worker, checkpoint)
         info = under_way.run(entry)
+        known = under_way.described(reference) if info is not None else None
         worker.close()
     made = results_attributes(
         entry, of_set, info, under_way.evaluator, under_way.spent, job.threads
@@ -81,6 +87,7 @@ def run(job: RunJob) -> None:
         job.out,
         under_way.molecules(),
         attributes=made | {"settings": asdict(settings), "not_described": under_way.not_described},
+        reference=known,
     )
     checkpoint.remove()
 
@@ -114,6 +121,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.worker, BatchLimit(systems=1))
+        self.describer = Describer(self.worker)
         self.spent = Spent.resume(self.checkpoint, self.worker)
         self.units = [unit for source in self.sources for unit in units(source)]
         self._of_id = {system.id: system for system in self.systems}
@@ -149,22 +157,40 @@ class _Run:
         known = [system for system in self.systems if system.id not in self.failures]
         if known:
             first = known[0]
-            told = self.worker.call(asked.descriptors, _batch(first, first.positions[None], ""))
-            self.not_described = one_line(told.get(asked.WHY, ""))
+            frame = _batch(first, first.positions[None], "")
+            self.not_described = self.describer.why_none(frame)
+
+    def described(
+        self, reference: Sequence[Batch]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Descriptors of the frames that the model was trained on; None without any.
+
+        Raises:
+            UserError: the model describes none of them.
+        """
+        if not reference or self.not_described:
+            return None
+        atoms, numbers = described(self.describer, reference)
+        if len(numbers) < 2:
+            raise UserError(
+                "alarms: the model describes none of the frames of `reference_frames`; give those "
+                "that it was trained on"
+            )
+        return atoms, numbers
 
     def _answer(self, unit: Unit) -> dict[str, NDArray[Any]]:
         source = unit.source
         if source.system in self.failures:
             return _outcome(*self.failures[source.system])
         system = self._of_id[source.system]
-        batch = _batch(system, source.positions[unit.start : unit.stop], source.place)
+        batch = _batch(system, source.positions[unit.start : unit.stop], source.place, unit.start)
         shape = (batch.n_systems, len(system.numbers), -1)
         found = _outcome(Status.OK, "")
         try:
             if source.describe and not self.not_described:
-                told = self.worker.call(asked.descriptors, batch)
-                found["descriptors"] = _described(told, batch).reshape(shape)
-                self.worker.atom_frames += batch.n_atoms
+                atoms, why = self.describer.atoms(batch)
+                found["descriptors"] = atoms.reshape(*shape[:2], atoms.shape[1])
+                found["message"] = np.array(why)
             if source.evaluate:
                 result = self.evaluator.evaluate(batch)
                 ok = np.array([status is Status.OK for status in result.status])
@@ -193,22 +219,10 @@ class _Run:
             yield MoleculeAnswers(system.id, system.numbers, status, message, looked)
 
 
-def _described(told: Mapping[str, Any], batch: Batch) -> NDArray[np.float32]:
-    """The descriptors of an answer.
-
-    Raises:
-        ModelFailureError: it holds none.
-    """
-    try:
-        return asked.unpacked(told, batch.n_atoms)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = one_line(told.get(asked.WHY) or f"its features cannot be read: {error}")
-        raise ModelFailureError(Status.ERROR, reason) from error
-
-
-def _batch(system: System, positions: NDArray[np.float64], label: str) -> Batch:
+def _batch(system: System, positions: NDArray[np.float64], label: str, first: int = 0) -> Batch:
     count = len(positions)
-    return batch_of([system] * count, list(positions), [(label, k) for k in range(count)])
+    labels = [(label, first + k) for k in range(count)]
+    return batch_of([system] * count, list(positions), labels)
 
 
 def _outcome(status: Status, message: str) -> dict[str, NDArray[Any]]:
@@ -232,8 +246,12 @@ def _joined(parts: Sequence[Looked]) -> Looked:
     if failed is not None:
         return Looked(failed.status, failed.message)
     arrays = {}
-    for name in ("descriptors", "forces"):
+    for name, join in (("descriptors", filled), ("forces", np.concatenate)):
         held = [getattr(part, name) for part in parts]
         if held and all(one is not None for one in held):
-            arrays[name] = np.concatenate(held)
-    return Looked(Status.OK, **arrays)
+            arrays[name] = join(held)
+    status = Status.OK
+    if "descriptors" in arrays and not arrays["descriptors"].shape[2]:
+        del arrays["descriptors"]
+        status = Status.OK if "forces" in arrays else Status.ERROR
+    return Looked(status, next((one.message for one in parts if one.message), ""), **arrays)

@@ -60,9 +60,10 @@ def score(job: ScoreJob) -> pd.DataFrame:
             raise UserError(f"{job.files[0]}: holds no selected molecule; select others")
         scans = [one for one in read_scans(found) if one.scan.system in set(systems)]
         of = folds(one.scan.system for one in scans)
-        known = known_set(scans, settings.reference_window_angstrom)
+        reference = next((held for one in own if (held := one.reference()) is not None), None)
+        known = known_set(scans, settings.reference_window_angstrom, reference)
         add_fitted(scans, known)
-        runs = motion.read_trajectories(found, set(of), known)
+        runs, left_out = motion.read_trajectories(found, set(of), known)
         scored = _Scored(found, settings, of, scans, runs)
         rows = [row for system in systems for row in scored.rows(system)]
         made_from = [provenance.summary(one.attributes, "pesbench.tasks.alarms.run") for one in own]
@@ -72,6 +73,8 @@ def score(job: ScoreJob) -> pd.DataFrame:
             "others": list(found.others),
             "not_described": next((one.not_described for one in own if one.not_described), ""),
             "trajectories": bool(found.trajectories),
+            "left_out": left_out,
+            "trained_atoms": 0 if reference is None else len(reference[1]),
         }
     frame = pd.DataFrame(rows, columns=list(TASK.columns))
     frame.attrs = {**told, "made_from": made_from, "settings": _as_mapping(settings)}
@@ -170,7 +173,8 @@ class _Scored:
         """Scores, labels, errors and missing frames of a side; None where no scan has a score."""
         scores, wrong, error, missing = [], [], [], 0
         for one in scans:
-            side = one.side(domain)
+            # the reference set has seen the frames near the minimum: they are not scored
+            side = one.side(domain) & ~one.near(self.settings.reference_window_angstrom)
             values = one.scores.get(detector)
             if values is None:
                 missing += int(side.sum())
@@ -221,6 +225,7 @@ class _Scored:
             "n_in_time": sum(lead > USEFUL_LEAD_FS for lead in said.leads_fs),
             "lead_fs": float(np.median(said.leads_fs)) if said.leads_fs else np.nan,
             "stable_ps": said.stable_ps,
+            "quiet_ps": said.quiet_ps,
             "n_false_events": said.n_false_events,
         }
 

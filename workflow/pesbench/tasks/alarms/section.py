@@ -75,9 +75,10 @@ DYNAMICS_NOTES = (
     "Thresholds are set on stable trajectories of other molecules, by events: one contiguous "
     "crossing is one alarm. Each row has the failures with an alarm before them, those with more "
     "than 20 fs of lead, the median lead (0 without an alarm), and the alarms on the stable "
-    "trajectories with their time and the exact 95 % Poisson interval of the rate. Useful is a "
-    "median lead above 20 fs with less than 0.1 alarms per ps; below 30 ps of stable time or five "
-    "failures nothing is resolved.",
+    "trajectories with the time in which none is on, of all time, and the exact 95 % Poisson "
+    "interval of the rate in the former. Useful is an alarm more than 20 fs before most failures "
+    "with less than 0.1 false alarms per ps; below 30 ps of stable time or five failures nothing "
+    "is resolved.",
 )
 
 
@@ -114,7 +115,7 @@ def dynamics_table(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFra
     rows = []
     for row in table.to_dict("records"):
         rate = "–"
-        if row["stable_ps"] > 0:
+        if row["quiet_ps"] > 0:
             low, high = row["alarms_per_ps_low"], row["alarms_per_ps_high"]
             rate = f"{number(row['alarms_per_ps'])} ({number(low)} to {number(high)})"
         rows.append(
@@ -124,7 +125,9 @@ def dynamics_table(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFra
                 "failures with an alarm": f"{row['n_warned']} / {row['n_failed']}",
                 "more than 20 fs before": f"{row['n_in_time']} / {row['n_failed']}",
                 "median lead (fs)": number(row["lead_fs"]),
-                "alarms on stable runs": f"{row['n_false_events']} in {row['stable_ps']:.0f} ps",
+                "alarms on stable runs": (
+                    f"{row['n_false_events']} in {row['quiet_ps']:.1f} of {row['stable_ps']:.1f} ps"
+                ),
                 "per ps": rate,
                 "verdict": row["verdict"],
             }
@@ -136,8 +139,8 @@ def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     """Notes on how to read the section, and why detectors are missing."""
     found = [
         "Molecules are halved by their names; the thresholds of each half are set on the other "
-        "one. The reference set of distances is frames near the minima of all scans. Definitions: "
-        "tasks/alarms/README.md."
+        "one. The reference set of distances is frames near the minima of all scans, which are not "
+        "scored. Definitions: tasks/alarms/README.md."
     ]
     for model, frame in scores.items():
         about = frame.attrs
@@ -145,6 +148,15 @@ def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
             found.append(f"{model}: disagreement with {', '.join(about['others'])}.")
         if about.get("committee"):
             found.append(f"{model}: committee of {', '.join(about['committee'])}.")
+        if about.get("trained_atoms"):
+            found.append(
+                f"{model}: the reference set of descriptors is {about['trained_atoms']} atoms of "
+                "`reference_frames`."
+            )
+        found += [
+            f"{model}: {count} trajectories are left out: {reason}."
+            for reason, count in about.get("left_out", {}).items()
+        ]
         failed = frame[frame["status"] != "ok"]
         reasons = failed.groupby(["detector", "message"], sort=True)["system"].nunique()
         n_systems = frame["system"].nunique()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from pesbench.core.settings import check_limits, setting
+from pesbench.core.settings import PATH, check_limits, setting
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,13 @@ class AlarmSettings:
         help="Whether each model is also asked about the trajectories of all other models here, "
         "for committees and for disagreement in dynamics. Costs half of the dynamics for each "
         "other model.",
+    )
+    reference_frames: str | None = setting(
+        None,
+        help="extxyz file of the frames that the models were trained on, which are the reference "
+        "set of the distances of descriptors then. Without one, frames near the minima of the "
+        "scans are.",
+        path=PATH,
     )
     reference_window_angstrom: float = setting(
         0.15,

@@ -5,6 +5,8 @@ A file holds a group a molecule, with a group for each scan or trajectory of it:
     <system>/scans/<scan>               descriptors (F, N, D)
     <system>/own/<trajectory>           descriptors (T, N, D) and forces (T, N, 3), eV/Å
     <system>/of/<model>/<trajectory>    forces on the frames of another model's trajectory
+    reference_frames                    descriptors (n, D) and numbers (n,) of the atoms of the
+                                        frames that the model was trained on, where given
 
 Numbers are float32. A frame without an answer holds NaN; a scan or trajectory that was not answered
 at all lacks the array and says why.
@@ -30,6 +32,7 @@ from pesbench.files.stored import COMPRESSION, VERSION, Reader, open_stored
 
 ALARMS_FORMAT = "pesbench-alarms"
 SCANS, OWN, OF = "scans", "own", "of"  # groups of a molecule
+REFERENCE = "reference_frames"  # group beside the molecules
 OUTCOME = "outcome"  # status of a scan or trajectory; `status` marks molecules
 
 
@@ -70,15 +73,31 @@ class MoleculeAnswers:
 
 
 def write_answers(
-    path: Path, molecules: Iterable[MoleculeAnswers], *, attributes: Mapping[str, Any]
+    path: Path,
+    molecules: Iterable[MoleculeAnswers],
+    *,
+    attributes: Mapping[str, Any],
+    reference: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> None:
-    """Write the answers of a model; mappings among the attributes as JSON."""
+    """Write the answers of a model; mappings among the attributes as JSON.
+
+    Args:
+        path: File to write.
+        molecules: All molecules.
+        attributes: Of the file.
+        reference: Descriptors (n, D) and atomic numbers (n,) of `reference_frames`.
+    """
     with atomic_path(path) as part, writing(part) as file:
         file.attrs["format"] = ALARMS_FORMAT
         file.attrs["version"] = VERSION
         for key, value in attributes.items():
             plain = isinstance(value, str | int | float | bool)
             file.attrs[key] = value if plain else json.dumps(value)
+        if reference is not None:
+            held = file.create_group(REFERENCE)
+            held.attrs["status"] = Status.OK.value  # as all groups beside it
+            held.create_dataset("descriptors", data=reference[0], **COMPRESSION)
+            held.create_dataset("numbers", data=reference[1])
         for one in molecules:
             group = file.create_group(one.system)
             group.create_dataset("numbers", data=one.numbers)
@@ -109,6 +128,7 @@ class Answers(Reader):
         """
         file = open_stored(path, ALARMS_FORMAT, "file of alarms", "make it with the rule `run`")
         super().__init__(file, marker="status")
+        self._reference = self._groups.pop(REFERENCE, None)
         self.systems = tuple(self._groups)
         with self._file.closed_on_error():
             self.model = str(self.attributes["model"])
@@ -123,6 +143,19 @@ class Answers(Reader):
         """
         group = self._group(system)
         return self.status(group), self._file.attribute(group, "message", str)
+
+    def reference(self) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Descriptors (n, D) and atomic numbers (n,) of `reference_frames`; None without any.
+
+        Raises:
+            UserError: they are not what they should be.
+        """
+        group = self._reference
+        if group is None:
+            return None
+        numbers = self.numbers(group)
+        shape = (len(numbers), None)
+        return self._file.array(group, "descriptors", np.float32, shape), numbers
 
     def n_atoms(self, system: str) -> int:
         """Number of atoms of a molecule; errors as `outcome`."""

@@ -24,7 +24,6 @@ from pesbench.tasks.alarms.detectors import (
 from pesbench.tasks.alarms.events import (
     LEAST_EXPOSURE_PS,
     USEFUL_ALARMS_PER_PS,
-    USEFUL_LEAD_FS,
     rate_interval,
 )
 
@@ -40,7 +39,7 @@ SCAN_COLUMNS = (
 )  # fmt: skip
 DYNAMICS_COLUMNS = (
     "model", "detector", "n_runs", "n_failed", "n_warned", "n_in_time", "lead_fs", "stable_ps",
-    "n_false_events", "alarms_per_ps", "alarms_per_ps_low", "alarms_per_ps_high",
+    "quiet_ps", "n_false_events", "alarms_per_ps", "alarms_per_ps_low", "alarms_per_ps_high",
     "threshold_low", "threshold_high", "verdict",
 )  # fmt: skip
 
@@ -73,7 +72,7 @@ def _scan_row(
     row: dict[str, float] = {
         "n_molecules": len(both),
         "n_unanswered": int(mine["n_unanswered"].sum()),
-        "share_wrong": float(mine["n_wrong"].sum() / mine["n_frames"].sum()),
+        "share_wrong": float((both["n_wrong"] / both["n_frames"]).mean()),
     }
     for column in ("auroc", "auprc", "spearman"):
         values = both[column].dropna()
@@ -125,16 +124,16 @@ def dynamics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 for name in ("n_runs", "n_failed", "n_warned", "n_in_time", "n_false_events")
             }
             leads = np.repeat(mine["lead_fs"], mine["n_failed"].astype(int)).dropna()
-            exposure = float(mine["stable_ps"].sum())
-            row = {"model": model, "detector": detector.name, **sums, "stable_ps": exposure}
+            row = {"model": model, "detector": detector.name, **sums}
+            row |= {name: float(mine[name].sum()) for name in ("stable_ps", "quiet_ps")}
             # of the two halves
             row["threshold_low"] = float(mine["threshold"].min())
             row["threshold_high"] = float(mine["threshold"].max())
             row["lead_fs"] = float(np.median(leads)) if len(leads) else np.nan
-            if exposure > 0:
-                row["alarms_per_ps"] = sums["n_false_events"] / exposure
+            if row["quiet_ps"] > 0:
+                row["alarms_per_ps"] = sums["n_false_events"] / row["quiet_ps"]
                 row["alarms_per_ps_low"], row["alarms_per_ps_high"] = rate_interval(
-                    sums["n_false_events"], exposure
+                    sums["n_false_events"], row["quiet_ps"]
                 )
             rows.append(row | {"verdict": verdict(row)})
     return pd.DataFrame(rows, columns=list(DYNAMICS_COLUMNS))
@@ -147,8 +146,9 @@ def verdict(row: Mapping[str, float]) -> str:
     """
     if row["stable_ps"] < LEAST_EXPOSURE_PS or row["n_failed"] < LEAST_FAILURES:
         return OPEN
-    early = row["lead_fs"] > USEFUL_LEAD_FS
-    return USEFUL if early and row["alarms_per_ps"] < USEFUL_ALARMS_PER_PS else NOT_USEFUL
+    early = 2 * row["n_in_time"] > row["n_failed"]
+    seldom = row.get("alarms_per_ps", np.inf) < USEFUL_ALARMS_PER_PS  # none: always an alarm
+    return USEFUL if early and seldom else NOT_USEFUL
 
 
 def beats_trivial(row: Mapping[str, float]) -> bool | None:
@@ -199,7 +199,7 @@ def _of_dynamics(moving: pd.DataFrame) -> tuple[str, bool]:
     counts = decided[decided["verdict"] == USEFUL].groupby("detector")["model"].nunique()
     if not len(counts):
         return (
-            "In dynamics no detector is useful, that is earlier than 20 fs before half of the "
+            "In dynamics no detector is useful, that is earlier than 20 fs before most of the "
             "failures with less than one false alarm in 10 ps, for any of "
             f"{n_models} {_models(n_models)}.",
             True,
@@ -207,7 +207,7 @@ def _of_dynamics(moving: pd.DataFrame) -> tuple[str, bool]:
     best = counts[counts == counts.max()]
     names = _listed([BY_NAME[name].title for name in best.index])
     return (
-        f"In dynamics the most often useful detector is {names}: more than 20 fs before half of "
+        f"In dynamics the most often useful detector is {names}: more than 20 fs before most of "
         "the failures with less than one false alarm in 10 ps, for "
         f"{best.iloc[0]} of {n_models} {_models(n_models)}.",
         True,

@@ -46,6 +46,7 @@ class Alarms(Task):
         Metric("lead_fs", "lead time", "fs", "higher",
                help="Median over the failures of the time from the first alarm; 0 without one."),
         Metric("stable_ps", "stable time", "ps"),
+        Metric("quiet_ps", "stable time without an alarm", "ps"),
         Metric("n_false_events", "false alarms in dynamics",
                help="Events in trajectories that survive."),
     )  # fmt: skip
@@ -54,12 +55,19 @@ class Alarms(Task):
     text = ("model", "system", "detector", "domain", "status", "message")
     rows = "rows of a molecule and a detector"
     words = MappingProxyType({"detector": frozenset(BY_NAME), "domain": frozenset(DOMAINS)})
-    unstable = ("n_found", "n_false", "n_warned", "n_in_time", "lead_fs", "n_false_events")
+    unstable = (
+        "n_found", "n_false", "n_warned", "n_in_time", "lead_fs", "quiet_ps", "n_false_events",
+    )  # fmt: skip
     shard_size = 1_000_000  # one job a model
     run_reads = ("dynamics",)
     score_reads = ("bonds", "dynamics", "alarms")
 
     def check_beside(self, others: Mapping[str, Any]) -> None:
+        if getattr(others.get("dynamics"), "stop_on_alarm", False):
+            raise UserError(
+                "alarms: `dynamics.stop_on_alarm` ends the trajectories whose failures are to be "
+                "warned of; leave it out of the block `dynamics`, or leave out `alarms`"
+            )
         every = getattr(others.get("dynamics"), "store_every", 1)
         if every > COARSEST:
             raise UserError(

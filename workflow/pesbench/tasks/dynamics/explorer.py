@@ -146,6 +146,9 @@ def _run_piece(
         "failure_ps": trajectory.failure_step * opened.timestep_fs / 1e3
         if trajectory.failure_step >= 0
         else None,
+        "alarms": [trajectory.alarm_step * opened.timestep_fs / 1e3]  # the first
+        if trajectory.alarm_step >= 0
+        else [],
         "nominal_k": trajectory.temperature_k,
         "relaxed": trajectory.relaxed,
         "series": {

@@ -41,6 +41,8 @@ from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.metrics.stability import (
     internal_degrees_of_freedom,
 )
+from pesbench.models.addresses import file_sha256
+from pesbench.tasks.alarms.reference_frames import frames_of_file
 from pesbench.tasks.dynamics.recorder import read_segment
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.shard import DynamicsRun
@@ -77,6 +79,7 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         "scan_set_sha256": of_set[1],
         "systems": [system.id for system in systems],
         "dynamics": asdict(settings),
+        **_reference(settings),
         "device": job.device,
         "threads": job.threads,
         "code": stage_fingerprint(__name__, *family_modules(entry.families)),
@@ -94,9 +97,12 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         environment=job.environment,
     ) as worker:
         spent = Spent.resume(checkpoint, worker)
-        shard = DynamicsRun(entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s)
+        shard = DynamicsRun(
+            entry, systems, plan, settings, worker, checkpoint, spent, checkpoint_s, job.scan_set
+        )
         info = shard.run()
-        answered = {one.system for one in shard.trajectories if one.status is Status.OK}
+        ran = (Status.OK, Status.ALARM)
+        answered = {one.system for one in shard.trajectories if one.status in ran}
         known = [system for system in systems if system.id in answered]
         measured = measured_precision(shard.evaluator, info, known)
         worker.close()
@@ -115,6 +121,20 @@ def run(job: RunJob, *, checkpoint_s: float = CHECKPOINT_S) -> None:
         },
     )
     checkpoint.remove()
+
+
+def _reference(settings: DynamicsSettings) -> dict[str, str]:
+    """What the frames of `reference_frames` are, of which the settings hold the name alone.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    if settings.reference_frames is None:
+        return {}
+    path = Path(settings.reference_frames)
+    for _ in frames_of_file(path):
+        pass
+    return {"reference_frames_sha256": file_sha256(path)}
 
 
 def _chosen(scan_set: ScanSet, system_ids: Sequence[str]) -> list[System]:

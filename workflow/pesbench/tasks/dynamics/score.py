@@ -60,7 +60,8 @@ OTHERS_METRICS = (  # of other benchmarks
     "lambench_instability",
 )
 METRICS = (*OWN_METRICS, *OTHERS_METRICS)
-COLUMNS = (*IDENTITY, *METRICS, "temperature_off", "graph_changed", "wall_s", "worker_deaths")
+ADDED = ("temperature_off", "graph_changed", "alarm_ps", "n_alarms")  # not in older tables
+COLUMNS = (*IDENTITY, *METRICS, *ADDED, "wall_s", "worker_deaths")
 ALWAYS = (*IDENTITY, *METRICS, "wall_s")  # in those of older versions, too
 TEXT = ("model", "trajectory", "system", "seen", "status", "message", "failure", "outcome")
 
@@ -153,6 +154,12 @@ def _scores_of_others(
     }
 
 
+def alarm_ps(trajectory: Trajectory, timestep_fs: float) -> float:
+    """Time of the first alarm in ps; NaN without one."""
+    step = trajectory.alarm_step
+    return step * timestep_fs / 1000 if step >= 0 else float("nan")
+
+
 def _row(
     opened: Trajectories, name: str, seen: Mapping[str, str], n_steps: int, equilibration_steps: int
 ) -> dict[str, Any]:
@@ -176,6 +183,8 @@ def _row(
         "planned_ps": n_steps * opened.timestep_fs / 1000,
         "relaxed": trajectory.relaxed,
         "relax_steps": trajectory.relax_steps,
+        "alarm_ps": alarm_ps(trajectory, opened.timestep_fs),
+        "n_alarms": trajectory.n_alarms,
     }
     if how is Outcome.NOT_AT_RISK or trajectory.last_step < 1:
         return row | dict.fromkeys((*METRICS, "temperature_off"), float("nan"))

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from pesbench.core.errors import UserError
-from pesbench.core.settings import check_limits, setting
+from pesbench.core.settings import PATH, check_limits, setting
 
-ALARMS = ("largest_force", "close_pair", "long_bond", "energy_jump", "temperature")
+OF_DESCRIPTORS = ("mahalanobis", "knn")  # alarms that ask the model once more in each step
+ALARMS = (
+    "largest_force", "close_pair", "long_bond", "energy_jump", "temperature", *OF_DESCRIPTORS,
+)  # fmt: skip
 MOST_STEPS = 1e8  # of a trajectory, whose energies are stored at every one: some GB
 
 
@@ -61,11 +64,19 @@ class DynamicsSettings:
         help="Score that gives an alarm in a step in which it is above `alarm_threshold`, as in "
         "[tasks/alarms](../workflow/pesbench/tasks/alarms/README.md): largest force (eV/Å), "
         "minus the closest pair and longest bond over the sum of radii, change of the total energy "
-        "in a step (eV/atom), or temperature over the nominal one. Without it there are none.",
+        "in a step (eV/atom), temperature over the nominal one, or the distance of the farthest "
+        "atom from a reference set by the model's descriptors, which takes one more evaluation a "
+        "step. Without it there are none.",
         choices=ALARMS,
     )
     alarm_threshold: float | None = setting(
         None, help="Threshold of `alarm`, in its unit.", at_least=-1e9, at_most=1e9
+    )
+    reference_frames: str | None = setting(
+        None,
+        help="extxyz file of the frames that the models were trained on, the reference set of an "
+        "`alarm` of descriptors. Without one, frames of scans within 0.15 Å of the minimum are.",
+        path=PATH,
     )
     stop_on_alarm: bool = setting(
         False,
@@ -114,6 +125,11 @@ class DynamicsSettings:
         if self.stop_on_alarm and self.alarm is None:
             raise UserError(
                 "dynamics: `stop_on_alarm` is true without an `alarm`; name one, or leave it out"
+            )
+        if self.reference_frames is not None and self.alarm not in OF_DESCRIPTORS:
+            raise UserError(
+                "dynamics: `reference_frames` is given without an `alarm` that reads it; name "
+                f"{' or '.join(OF_DESCRIPTORS)}, or leave it out"
             )
         if self.equilibration_steps >= self.n_steps:
             raise UserError(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ from pesbench.files.checkpoint import (
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.dynamics.integrator import Ended, LockStep, failure_check
 from pesbench.tasks.dynamics.minimum import relax_to_minimum
+from pesbench.tasks.dynamics.outside import Outside, outside
 from pesbench.tasks.dynamics.recorder import Recorder
-from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.dynamics.settings import OF_DESCRIPTORS, DynamicsSettings
 from pesbench.tasks.dynamics.start import starting_velocities
 from pesbench.tasks.dynamics.stored import Trajectory
 from pesbench.tasks.dynamics.thermostat import settle, thermalise
@@ -94,6 +96,7 @@ class DynamicsRun:
     checkpoint: Checkpoint
     spent: Spent
     checkpoint_s: float
+    scan_set: Path
     evaluator: Evaluator = field(init=False)
 
     def run(self) -> ModelInfo | None:
@@ -115,7 +118,10 @@ class DynamicsRun:
             relaxed = self._relax(ask, info, lost)
             self._save_relaxed(relaxed)
         relaxed = self._read_relaxed()
-        self._integrate(ask, relaxed, lost)
+        known = None
+        if info is not None and self.settings.alarm in OF_DESCRIPTORS:
+            known = outside(self.settings, self.worker, self.entry.name, info, self.scan_set)
+        self._integrate(ask, relaxed, lost, known)
         return info
 
     # --- relaxation
@@ -183,11 +189,15 @@ class DynamicsRun:
     # --- integration
 
     def _integrate(
-        self, ask: Asked, relaxed: Sequence[Relaxed], lost: ModelLoadError | None
+        self,
+        ask: Asked,
+        relaxed: Sequence[Relaxed],
+        lost: ModelLoadError | None,
+        known: Outside | None,
     ) -> None:
         run = self._start(ask, relaxed)
         recorder = Recorder(run, self.settings.store_every)
-        self._watch = Watch(self.settings, run.trajectories)
+        self._watch = Watch(self.settings, run.trajectories, known)
         if self.checkpoint.count > 1:
             self._restore(run, recorder)
         if lost is not None:  # a model that loaded when the run began

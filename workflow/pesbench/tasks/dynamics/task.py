@@ -13,7 +13,7 @@ from pesbench.core.names import select
 from pesbench.core.section import Metric
 from pesbench.core.settings import setting
 from pesbench.core.task import Phase, Shard, Size, Task
-from pesbench.tasks.dynamics.settings import DynamicsSettings
+from pesbench.tasks.dynamics.settings import OF_DESCRIPTORS, DynamicsSettings
 
 RELAX_STEPS = 20  # a molecule takes from another method's minimum; many more are rare
 RELAXATIONS = 2  # of a molecule that starts at a minimum
@@ -120,9 +120,11 @@ class Dynamics(Task):
         trajectories = len(settings.temperatures_k) * settings.replicates
         relaxation = min(settings.relax_steps, RELAX_STEPS)
         quench = relaxation if settings.equilibration_steps else 0
+        # a step that is described takes about another evaluation
+        looked = settings.n_steps * (2 if settings.alarm in OF_DESCRIPTORS else 1)
         return (
             Phase(copies=1, steps=RELAXATIONS * relaxation),
-            Phase(copies=trajectories, steps=settings.n_steps + 1 + quench, step_s=STEP_S),
+            Phase(copies=trajectories, steps=looked + 1 + quench, step_s=STEP_S),
         )
 
     def stored_bytes(self, size: Size, settings: DynamicsSettings) -> float:

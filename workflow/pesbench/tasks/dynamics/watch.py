@@ -1,7 +1,7 @@
 """Alarms of a run under way: what positions, forces and energies of a step say.
 
-The scores are those that `tasks/alarms` gives a frame. Only what the integrator holds is looked at,
-so that an alarm costs no evaluation.
+The scores are those that `tasks/alarms` gives a frame. Most look only at what the integrator holds,
+so that an alarm costs no evaluation; those of descriptors ask the model once more in each step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pesbench.metrics.geometry_sentinels import Pairs, close_pair, long_bond
 from pesbench.metrics.physics_sentinels import largest_force
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.tasks.dynamics.integrator import Ended, LockStep
+from pesbench.tasks.dynamics.outside import Outside
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.stored import Trajectory
 
@@ -54,6 +55,8 @@ class Watch:
 
     Attributes:
         settings: `alarm`, `alarm_threshold` and `stop_on_alarm`.
+        trajectories: What is looked at.
+        outside: Of an alarm of descriptors.
         first_step: Step of the first alarm of each trajectory, −1 without one, shape (S,).
         count: Alarms of each: one contiguous crossing of the threshold is one, shape (S,).
         above: Whether each was above the threshold in its last step, shape (S,).
@@ -62,6 +65,7 @@ class Watch:
 
     settings: DynamicsSettings
     trajectories: Sequence[Trajectory]
+    outside: Outside | None = None
     first_step: NDArray[np.int64] = field(init=False)
     count: NDArray[np.int64] = field(init=False)
     above: NDArray[np.bool_] = field(init=False)
@@ -87,18 +91,22 @@ class Watch:
         settings, gone = self.settings, {one.index for one in ended}
         if settings.alarm is None or settings.alarm_threshold is None:
             return []
-        score, leave = _SCORES[settings.alarm], []
+        leave: list[Ended] = []
+        live = [k for k in np.flatnonzero(run.running).tolist() if k not in gone]
+        described = (
+            {} if self.outside is None else self.outside.scores(run.batch, run.positions, live)
+        )
         # what the thermostat does to the energy is no alarm
         thermal = settings.equilibration_steps
         skipped = settings.alarm == "energy_jump" and 0 < thermal >= run.step_number - 1
-        for k in np.flatnonzero(run.running).tolist():
-            if k in gone:
-                continue
+        for k in live:
             seen, before = self._seen(run, k), self.above[k]
             self.total[k] = seen.total
             if skipped or (settings.alarm == "energy_jump" and np.isnan(seen.total_before)):
                 continue
-            value = score(self.trajectories[k], self._pairs[k], seen)
+            value = described.get(k)
+            if value is None:
+                value = _SCORES[settings.alarm](self.trajectories[k], self._pairs[k], seen)
             self.above[k] = value > settings.alarm_threshold
             if not self.above[k] or before:
                 continue
