@@ -21,6 +21,7 @@ from pesbench.core.section import SectionInputs
 from pesbench.core.settings import named_files
 from pesbench.core.systems import System
 from pesbench.core.task import Size
+from pesbench.engine import in_units
 from pesbench.files.integrity import seal
 from pesbench.files.rounding import Rounding
 from pesbench.files.stored_tables import read_scores
@@ -251,7 +252,7 @@ def test_a_killed_run_continues(toy_set, tmp_path, files, monkeypatch):
     entry = fake_entry(name="sound", batch_size=1)
     whole = tmp_path / "whole.h5"
     lj_core.run(RunJob(entry, toy_set, ("b", "c"), ALONE, whole))
-    keep = lj_core._Run._keep
+    keep = in_units._Run._keep
 
     def killed(self, found):
         keep(self, found)
@@ -259,7 +260,7 @@ def test_a_killed_run_continues(toy_set, tmp_path, files, monkeypatch):
 
     out = tmp_path / "killed.h5"
     with monkeypatch.context() as patch:
-        patch.setattr(lj_core._Run, "_keep", killed)
+        patch.setattr(in_units._Run, "_keep", killed)
         with pytest.raises(KeyboardInterrupt):
             lj_core.run(RunJob(entry, toy_set, ("b", "c"), ALONE, out))
     assert not out.exists()

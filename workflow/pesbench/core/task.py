@@ -23,11 +23,12 @@ score TASK`, ...).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pesbench.core.section import Metric
+from pesbench.core.settings import check_limits
 
 SCAN, SYSTEM = "scan", "system"  # what an item of a shard is
 Key = tuple[str | float, ...]  # values of the columns `Task.keys` of a row of scores
@@ -106,6 +107,7 @@ class Task:
         asks_controls: Whether controls take part.
         asks_reference: Whether the scan set's method is asked, too, whose files `score` gets.
         needs_molecules: Whether only scan sets with `source: molecules` will do.
+        once: Setting, true or false, of what is asked once a model: it is the first job's alone.
         run_reads: Tasks whose stored answers `run` gets, of all models of this task, as far as
             they are in the run.
         score_reads: The same for `score`; the task's own name may be among them. Such scores
@@ -135,6 +137,7 @@ class Task:
     asks_controls: ClassVar[bool] = False
     asks_reference: ClassVar[bool] = False
     needs_molecules: ClassVar[bool] = False
+    once: ClassVar[str] = ""
     run_reads: ClassVar[tuple[str, ...]] = ()
     score_reads: ClassVar[tuple[str, ...]] = ()
 
@@ -166,14 +169,21 @@ class Task:
             block: Keys of the config block, of the type `block`.
 
         Raises:
-            UserError: settings or keys contradict each other; one line with the key and the cure.
+            UserError: settings are out of their limits, or settings or keys contradict each other;
+                one line with the key and the cure.
         """
+        check_limits(settings, self.name)
         wanted = set(selected)
         found = {
             name: tuple(one for one in some if one in wanted)
             for name, some in split_shards(items, shard_size).items()
         }
-        return {name: Shard(some, settings) for name, some in found.items() if some}
+        held = {name: some for name, some in found.items() if some}
+        first = min(held, default="")
+        others = replace(settings, **{self.once: False}) if self.once else settings
+        return {
+            name: Shard(some, settings if name == first else others) for name, some in held.items()
+        }
 
     def narrowed(self, items: Sequence[str], block: Any) -> Any:
         """The keys of a block of the type `block` for some of its items, for a smaller run."""
@@ -187,8 +197,14 @@ class Task:
 
         Args:
             settings: Settings as the files state them.
+
+        Returns:
+            The settings, with `once` as the first job has it.
         """
-        return list(settings)
+        if not self.once:
+            return list(settings)
+        some = any(one.get(self.once) for one in settings)
+        return [{**one, self.once: some} for one in settings]
 
     def held(self, path: Path) -> tuple[str, ...]:
         """Items that a file of answers holds and keeps when its job runs again.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from pesbench.core.interface import Batch, Result, Status, batch_of
+from pesbench.core.interface import Batch, ModelInfo, Result, Status, batch_of
 from pesbench.core.scans import Scan
 from pesbench.engine.batching import BatchLimit, choose_limit
 from pesbench.engine.evaluator import Evaluator, why_unsupported
@@ -61,6 +62,14 @@ def _scan_evaluation(scan: Scan, result: Result, wall_s: float, deaths: int) -> 
         wall_s=wall_s,
         worker_deaths=deaths,
     )
+
+
+def answerable(scan: Scan, info: ModelInfo) -> Scan:
+    """An isolated pair as a model is asked about it, which may take no spin.
+
+    Such a model has one surface, which is asked, whatever the number of electrons.
+    """
+    return scan if info.spins else replace(scan, spin=1)
 
 
 def without_model(scan: Scan, status: Status, message: str) -> ScanEvaluation:

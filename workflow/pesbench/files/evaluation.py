@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.atomic import atomic_path
-from pesbench.files.hdf5 import writing
-from pesbench.files.stored import COMPRESSION, VERSION, Reader, open_stored
+from pesbench.files.stored import COMPRESSION, Reader, open_stored, writing_stored
 
 EVALUATION_FORMAT = "pesbench-evaluation"
 
@@ -51,13 +49,8 @@ def write_evaluation(
     path: Path, scans: Iterable[ScanEvaluation], *, attributes: Mapping[str, Any]
 ) -> None:
     """Write the evaluation of one shard; mappings among the attributes are stored as JSON."""
-    with atomic_path(path) as part, writing(part) as file:
-        file.attrs["format"] = EVALUATION_FORMAT
-        file.attrs["version"] = VERSION
+    with writing_stored(path, EVALUATION_FORMAT, attributes) as file:
         file.attrs["status_codes"] = json.dumps({s.value: s.code for s in Status})
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
         for scan in scans:
             group = file.create_group(scan.scan_id)
             group.create_dataset("energy", data=scan.energy)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
-
 from pesbench.core.section import Metric
-from pesbench.core.task import Phase, Shard, Size, Task
+from pesbench.core.task import Phase, Size, Task
 from pesbench.tasks.approach.settings import ApproachSettings
 
 FRAMES_OF_BOND, FRAMES_OF_CONTACT, FRAMES_OF_INNER = 84, 64, 30
@@ -71,32 +67,7 @@ class ClosestApproach(Task):
     shard_size = 1_000_000  # one job a model
     asks_reference = True
     needs_molecules = True
-
-    def shards(
-        self,
-        items: Sequence[str],
-        selected: Sequence[str],
-        settings: ApproachSettings,
-        shard_size: int,
-        block: Any = None,
-    ) -> dict[str, Shard]:
-        """The jobs, of which the first has the isolated pairs; see `Task.shards`.
-
-        Raises:
-            UserError: a setting is out of its limits.
-        """
-        found = super().shards(items, selected, settings.check(), shard_size)
-        without = replace(settings, diatomics=False)
-        first = min(found, default="")
-        return {
-            name: shard if name == first else replace(shard, settings=without)
-            for name, shard in found.items()
-        }
-
-    def comparable(self, settings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """The settings with isolated pairs everywhere, if one job has them."""
-        some = any(one.get("diatomics") for one in settings)
-        return [{**one, "diatomics": some} for one in settings]
+    once = "diatomics"
 
     def phases(self, size: Size, settings: ApproachSettings) -> tuple[Phase, ...]:
         """One evaluation of every frame, of a molecule with as many bonds as atoms.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.atomic import atomic_path
-from pesbench.files.hdf5 import writing
-from pesbench.files.stored import VERSION, Reader, open_stored
+from pesbench.files.stored import MoleculeReader, writing_stored
 
 COST_FORMAT = "pesbench-cost"
 
@@ -51,12 +47,7 @@ def write_times(
     path: Path, molecules: Iterable[MoleculeTimes], *, attributes: Mapping[str, Any]
 ) -> None:
     """Write a model's times, a group a molecule; mappings among the attributes as JSON."""
-    with atomic_path(path) as part, writing(part) as file:
-        file.attrs["format"] = COST_FORMAT
-        file.attrs["version"] = VERSION
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
+    with writing_stored(path, COST_FORMAT, attributes) as file:
         for one in molecules:
             group = file.create_group(one.system)
             group.create_dataset("numbers", data=one.numbers)
@@ -68,29 +59,12 @@ def write_times(
             group.attrs["load_average"] = one.load_average
 
 
-class Times(Reader):
-    """A model's times, opened for reading.
-
-    Attributes:
-        systems: Names of the molecules, sorted.
-        model: Name of the model entry.
-        scan_set_sha256: sha256 of the scan set that the molecules are from.
-        settings: How they were timed, `CostSettings` as a mapping.
-    """
+class Times(MoleculeReader):
+    """A model's times, opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file of the cost contract.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is something else.
-        """
-        cure = "make it with the rule `run`"
-        super().__init__(open_stored(path, COST_FORMAT, "file of times", cure), marker="status")
-        self.systems = tuple(self._groups)
-        with self._file.closed_on_error():
-            self.model = str(self.attributes["model"])
-            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
-            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+        """Open a file of times; errors as `MoleculeReader`."""
+        super().__init__(path, COST_FORMAT, "file of times")
 
     def molecule(self, system: str) -> MoleculeTimes:
         """Times of one molecule.
@@ -98,9 +72,7 @@ class Times(Reader):
         Raises:
             UserError: the file has no such molecule, or one that is not what it should be.
         """
-        if system not in self._groups:
-            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
-        group, file = self._groups[system], self._file
+        group, file = self._group(system), self._file
         status = self.status(group)
         seconds = file.array(group, "seconds", np.float64, (None,))
         if (seconds < 0).any() or (status is Status.OK and not seconds.size):

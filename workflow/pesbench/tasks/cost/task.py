@@ -59,14 +59,14 @@ class Cost(Task):
         """The jobs; see `Task.shards`.
 
         Raises:
-            UserError: a limit of a setting, or more molecules than anybody wants to time.
+            UserError: a setting is out of its limits, or more molecules than anybody wants to time.
         """
         if len(items) > MOST_MOLECULES:
             raise UserError(
                 f"`cost`: {len(items)} molecules, of which each is timed alone; name one, or at "
                 f"most {MOST_MOLECULES}, in `cost.systems`"
             )
-        return super().shards(items, selected, settings.check(), shard_size)
+        return super().shards(items, selected, settings, shard_size)
 
     def phases(self, size: Size, settings: CostSettings) -> tuple[Phase, ...]:
         return (Phase(copies=1, steps=settings.warm_up + settings.steps),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,8 @@ from ase import units
 from numpy.typing import NDArray
 
 from pesbench import __version__
-from pesbench.files.atomic import atomic_path
-from pesbench.files.hdf5 import LARGEST_CHUNK_BYTES, writing
-from pesbench.files.stored import COMPRESSION, VERSION
+from pesbench.files.hdf5 import LARGEST_CHUNK_BYTES
+from pesbench.files.stored import COMPRESSION, writing_stored
 from pesbench.metrics.stability import kinetic_temperature
 from pesbench.tasks.dynamics.stored import (
     ADDED,
@@ -202,15 +200,9 @@ def write_trajectories(
         attributes: Attributes of the file; mappings are stored as JSON.
     """
     ends = np.cumsum([trajectory.n_atoms for trajectory in trajectories])
-    with atomic_path(path) as part, writing(part) as file:
+    times = {"timestep_fs": timestep_fs, "store_every": store_every}
+    with writing_stored(path, TRAJECTORIES_FORMAT, times | dict(attributes)) as file:
         write_header(file)
-        file.attrs["format"] = TRAJECTORIES_FORMAT
-        file.attrs["version"] = VERSION
-        file.attrs["timestep_fs"] = timestep_fs
-        file.attrs["store_every"] = store_every
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
         written = [_Written(file, one, timestep_fs, store_every) for one in trajectories]
         for segment in segments:
             for index, (one, end) in enumerate(zip(written, ends, strict=True)):

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import FileError
 from pesbench.core.interface import Status
-from pesbench.files.atomic import atomic_path
 from pesbench.files.checkpoint import Arrays, stored_array
-from pesbench.files.hdf5 import writing
-from pesbench.files.stored import COMPRESSION, VERSION, Reader, open_stored
+from pesbench.files.stored import COMPRESSION, Reader, open_stored, writing_stored
 
 CORES_FORMAT = "pesbench-cores"
 _KINDS: dict[str, tuple[str, tuple[int | None, ...]]] = {
@@ -86,12 +84,7 @@ def from_arrays(arrays: Arrays) -> list[Answer]:
 
 def write_answers(path: Path, answers: Iterable[Answer], *, attributes: Mapping[str, Any]) -> None:
     """Write a model's answers, a group a case; mappings among the attributes as JSON."""
-    with atomic_path(path) as part, writing(part) as file:
-        file.attrs["format"] = CORES_FORMAT
-        file.attrs["version"] = VERSION
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
+    with writing_stored(path, CORES_FORMAT, attributes) as file:
         for one in answers:
             group = file.create_group(one.case)
             for name in _KINDS:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pesbench.core.section import Metric
-from pesbench.core.task import Phase, Shard, Size, Task
+from pesbench.core.task import Phase, Size, Task
 from pesbench.tasks.lj_core.settings import CoreSettings
 
 FRAMES_OF_BOND = 64
@@ -42,35 +41,12 @@ class RepulsiveCore(Task):
     shard_size = 1_000_000  # one job a model
     asks_reference = True
     needs_molecules = True
-
-    def shards(
-        self,
-        items: Sequence[str],
-        selected: Sequence[str],
-        settings: CoreSettings,
-        shard_size: int,
-        block: Any = None,
-    ) -> dict[str, Shard]:
-        """The jobs, of which the first has the isolated pairs; see `Task.shards`.
-
-        Raises:
-            UserError: a setting is out of its limits.
-        """
-        found = super().shards(items, selected, settings.check(), shard_size)
-        without = replace(settings, dimers=False)
-        first = min(found, default="")
-        return {
-            name: shard if name == first else replace(shard, settings=without)
-            for name, shard in found.items()
-        }
+    once = "dimers"
 
     def comparable(self, settings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """The settings with isolated pairs everywhere, if one job has them, and without `heads`."""
-        some = any(one.get("dimers") for one in settings)
-        return [
-            {name: value for name, value in one.items() if name != "heads"} | {"dimers": some}
-            for one in settings
-        ]
+        """The settings without `heads`, which are no setting of a run."""
+        found = super().comparable(settings)
+        return [{name: one[name] for name in one if name != "heads"} for one in found]
 
     def phases(self, size: Size, settings: CoreSettings) -> tuple[Phase, ...]:
         """Every frame of every bond, of a molecule with as many as atoms, and the relaxations.

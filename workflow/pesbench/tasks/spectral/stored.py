@@ -12,11 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.atomic import atomic_path
-from pesbench.files.hdf5 import writing
-from pesbench.files.stored import COMPRESSION, Reader, open_stored
+from pesbench.files.stored import COMPRESSION, MoleculeReader, writing_stored
 from pesbench.tasks.spectral.designs import COPIES, INVARIANT, MOVED, ROTATED
 
 FORMAT = "pesbench-spectral"
@@ -90,12 +87,7 @@ def write_features(
     path: Path, molecules: Iterable[MoleculeFeatures], *, attributes: Mapping[str, Any]
 ) -> None:
     """Write features, a group a molecule; mappings among the attributes as JSON."""
-    with atomic_path(path) as part, writing(part) as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
+    with writing_stored(path, FORMAT, attributes) as file:
         for one in molecules:
             group = file.create_group(one.system)
             group.attrs["status"] = one.status.value
@@ -125,30 +117,17 @@ def _write_design(group: h5py.Group, shown: Shown) -> None:
             group.create_dataset(key, data=values, **COMPRESSION)
 
 
-class Features(Reader):
+class Features(MoleculeReader):
     """A file of features, opened for reading.
 
     Attributes:
-        systems: Names of the molecules, sorted.
-        model: Name of the model entry.
-        scan_set_sha256: sha256 of the scan set that the molecules are from.
-        settings: How they were made, `SpectralSettings` as a mapping.
-        highest_degree: Highest injected degree, of these settings.
+        highest_degree: Highest injected degree, of the settings.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a file of features.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is something else.
-        """
-        cure = "make it with the rule `run`"
-        super().__init__(open_stored(path, FORMAT, "file of features", cure), marker="status")
-        self.systems = tuple(self._groups)
+        """Open a file of features; errors as `MoleculeReader`."""
+        super().__init__(path, FORMAT, "file of features")
         with self._file.closed_on_error():
-            self.model = str(self.attributes["model"])
-            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
-            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
             self.highest_degree = int(self.settings["highest_degree"])
 
     def molecule(self, system: str) -> MoleculeFeatures:
@@ -157,9 +136,7 @@ class Features(Reader):
         Raises:
             UserError: the file has no such molecule, or one that is not what it should be.
         """
-        if system not in self._groups:
-            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
-        group, file = self._groups[system], self._file
+        group, file = self._group(system), self._file
         layers, chosen = (
             json.loads(file.attribute(group, name, dict)) for name in ("layers", "chosen")
         )

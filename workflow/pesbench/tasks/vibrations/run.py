@@ -2,15 +2,13 @@
 
 Every molecule is relaxed with the model under test, then its Hessian comes from central
 differences of forces: 6N displaced copies of a molecule of N atoms, of many molecules in common
-batches. What a model does wrong ends in the status of the molecules it happened on; a molecule that
-does not relax all the way has frequencies all the same, and says so.
+batches. A molecule that does not relax all the way has frequencies all the same, and says so.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -18,39 +16,15 @@ from numpy.typing import NDArray
 
 from pesbench.core.interface import ModelInfo, Status
 from pesbench.core.jobs import RunJob
-from pesbench.core.progress import track
 from pesbench.core.systems import System
-from pesbench.engine.batching import BatchLimit
-from pesbench.engine.evaluator import (
-    Evaluator,
-    why_unsupported,
-)
-from pesbench.engine.patient_worker import PatientWorker
-from pesbench.engine.precision import measured_precision
-from pesbench.engine.shard import (
-    Spent,
-    caller_state,
-    load_for_molecules,
-    molecules_checkpoint,
-    refuse_control,
-    results_attributes,
-    state_arrays,
-)
-from pesbench.engine.worker import ModelLoadError
-from pesbench.files.checkpoint import (
-    Arrays,
-    Checkpoint,
-    stored_array,
-)
-from pesbench.files.scan_set import ScanSet
-from pesbench.files.scan_set_systems import chosen_systems
-from pesbench.models.registry import ModelEntry
+from pesbench.engine.evaluator import Evaluator, why_unsupported
+from pesbench.engine.in_units import Questions, asked_in_units, chosen_molecules
+from pesbench.files.checkpoint import Arrays, stored_array
 from pesbench.tasks.vibrations.molecules import find_vibrations, without_modes
 from pesbench.tasks.vibrations.settings import VibrationSettings
 from pesbench.tasks.vibrations.stored import MoleculeVibrations, write_vibrations
 
 UNIT_SYSTEMS = 64  # molecules in common batches, between two checkpoints
-logger = logging.getLogger("pesbench")
 
 
 def run(job: RunJob) -> None:
@@ -67,122 +41,51 @@ def run(job: RunJob) -> None:
         UserError: a control, or no such molecule or scan set.
         HostError: the machine failed; a second call continues.
     """
-    entry, settings = job.entry, job.settings.check()
-    refuse_control(entry, "vibrations")
-    with ScanSet(job.scan_set) as scan_set:
-        systems = chosen_systems(scan_set, job.items)
-        of_set = scan_set.name, scan_set.sha256
-    checkpoint = molecules_checkpoint(job, systems, of_set[1], __name__)
-    with PatientWorker(
-        entry,
-        scan_set=job.scan_set,
-        device=job.device,
-        threads=job.threads,
-        timeout_s=entry.timeout_s,
-        environment=job.environment,
-    ) as worker:
-        under_way = _Run(entry, systems, settings, worker, checkpoint)
-        info = under_way.run()
-        pieces = [checkpoint.read(piece, _from_arrays) for piece in range(checkpoint.count)]
-        answered = {one.system for piece in pieces for one in piece if one.status is Status.OK}
-        known = [system for system in systems if system.id in answered]
-        measured = measured_precision(under_way.evaluator, info, known)
-        worker.close()
-    made = results_attributes(
-        entry, of_set, info, under_way.evaluator, under_way.spent, job.threads, measured
-    )
-    write_vibrations(
-        job.out,
-        (one for piece in pieces for one in piece),
-        attributes=made | {"settings": asdict(settings), "masses": "ase.data.atomic_masses"},
-    )
-    checkpoint.remove()
+    settings = job.settings.check()
+    systems, scan_set = chosen_molecules(job, "vibrations")
+    molecules = _Molecules(systems, settings)
+    with asked_in_units(job, systems, scan_set, molecules, __name__) as (found, made):
+        held = {"settings": asdict(settings), "masses": "ase.data.atomic_masses"}
+        write_vibrations(job.out, found, attributes=made | held)
 
 
-@dataclass
-class _Run:
-    """A command under way. Each piece of its checkpoint is some molecules that are done.
+class _Molecules(Questions[System, MoleculeVibrations]):
+    """The molecules, each of which is a question."""
 
-    Attributes:
-        entry: Resolved model entry.
-        systems: All molecules, in order.
-        settings: Settings of the task, the same for all molecules.
-        worker: Worker that holds the model.
-        checkpoint: What was done, by this call or an earlier one.
-    """
+    words = "groups of molecules"
 
-    entry: ModelEntry
-    systems: Sequence[System]
-    settings: VibrationSettings
-    worker: PatientWorker
-    checkpoint: Checkpoint
-    evaluator: Evaluator = field(init=False)
-    spent: Spent = field(init=False)
+    def __init__(self, items: Sequence[System], settings: VibrationSettings) -> None:
+        self.items, self.settings = items, settings
+        self.system_of = {one.id: one.id for one in items}
 
-    def __post_init__(self) -> None:
-        self.evaluator = Evaluator(self.worker, BatchLimit(systems=1))
-        self.spent = Spent.resume(self.checkpoint, self.worker)
-
-    def run(self) -> ModelInfo | None:
-        """Do what the checkpoint does not hold yet.
-
-        Returns:
-            What the model tells of itself; None if it does not load.
-        """
-        info, lost = None, None
-        try:
-            info, self.evaluator.limit = load_for_molecules(
-                self.worker, self.checkpoint, self.entry, self.systems
-            )
-        except ModelLoadError as failure:
-            lost = failure
-        self.spent.save()  # not before: a checkpoint of another device has been cleared by now
-        held = sum(
-            len(self.checkpoint.read(piece, _from_arrays)) for piece in range(self.checkpoint.count)
-        )
-        if info is None:
-            assert lost is not None
-            self._give_up(held, lost)
-            return None
-        if self.checkpoint.count:
-            self._restore()
+    def units(self, left: Sequence[System], info: ModelInfo) -> Iterator[Sequence[System]]:
         size = UNIT_SYSTEMS if info.batched else 1  # what gains nothing by batches loses less
-        firsts = range(held, len(self.systems), size)
-        what = "molecules" if size == 1 else f"groups of {size} molecules"
-        for first in track(firsts, len(firsts), what):
-            try:
-                found = self._unit(self.systems[first : first + size], info)
-            except ModelLoadError as failure:  # the worker ended, the model cannot be loaded again
-                self._give_up(first, failure)
-                break
-            self._keep(found)
-        return info
+        return (left[first : first + size] for first in range(0, len(left), size))
 
-    def _unit(self, systems: Sequence[System], info: ModelInfo) -> list[MoleculeVibrations]:
-        reasons = {system.id: why_unsupported(system, info) for system in systems}
-        asked = [system for system in systems if not reasons[system.id]]
-        found = find_vibrations(asked, self.evaluator.evaluate, self.settings)
-        done = {one.system: one for one in found}
+    def ask(
+        self, unit: Sequence[System], evaluator: Evaluator, info: ModelInfo
+    ) -> Sequence[MoleculeVibrations]:
+        reasons = {one.id: why_unsupported(one, info) for one in unit}
+        asked = [one for one in unit if not reasons[one.id]]
+        done = {
+            one.system: one for one in find_vibrations(asked, evaluator.evaluate, self.settings)
+        }
         return [
-            done.get(system.id) or without_modes(system, Status.UNSUPPORTED, reasons[system.id])
-            for system in systems
+            done.get(one.id) or self.without(one, Status.UNSUPPORTED, reasons[one.id])
+            for one in unit
         ]
 
-    def _give_up(self, first: int, failure: ModelLoadError) -> None:
-        """Give all molecules from one on the status of a model that does not load."""
-        logger.warning("%s", failure.message)
-        left = self.systems[first:]
-        self._keep([without_modes(system, failure.status, failure.message) for system in left])
+    def without(self, one: System, status: Status, message: str) -> MoleculeVibrations:
+        return without_modes(one, status, message)
 
-    def _keep(self, found: Sequence[MoleculeVibrations]) -> None:
-        self.checkpoint.append(
-            **_to_arrays(found), **state_arrays(self.evaluator.limit, self.worker.deaths)
-        )
-        self.spent.save()
+    def label(self, answer: MoleculeVibrations) -> str:
+        return answer.system
 
-    def _restore(self) -> None:
-        last = self.checkpoint.count - 1
-        self.evaluator.limit, self.worker.deaths = self.checkpoint.read(last, caller_state)
+    def to_arrays(self, answers: Sequence[MoleculeVibrations]) -> dict[str, Any]:
+        return _to_arrays(answers)
+
+    def from_arrays(self, arrays: Arrays) -> Sequence[MoleculeVibrations]:
+        return _from_arrays(arrays)
 
 
 def _to_arrays(molecules: Sequence[MoleculeVibrations]) -> dict[str, NDArray[Any]]:

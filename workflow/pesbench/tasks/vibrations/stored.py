@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.atomic import atomic_path
-from pesbench.files.hdf5 import Values, writing
-from pesbench.files.stored import VERSION, Reader, open_stored
+from pesbench.files.hdf5 import Values
+from pesbench.files.stored import MoleculeReader, writing_stored
 
 VIBRATIONS_FORMAT = "pesbench-vibrations"
 FARTHEST_ATOM = 1e6  # Å; farther than any relaxation leads
@@ -60,12 +57,7 @@ def write_vibrations(
     path: Path, molecules: Iterable[MoleculeVibrations], *, attributes: Mapping[str, Any]
 ) -> None:
     """Write a model's vibrations, a group a molecule; mappings among the attributes as JSON."""
-    with atomic_path(path) as part, writing(part) as file:
-        file.attrs["format"] = VIBRATIONS_FORMAT
-        file.attrs["version"] = VERSION
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
+    with writing_stored(path, VIBRATIONS_FORMAT, attributes) as file:
         for one in molecules:
             group = file.create_group(one.system)
             for field in fields(one):
@@ -76,30 +68,12 @@ def write_vibrations(
                     group.attrs[field.name] = value.value if isinstance(value, Status) else value
 
 
-class Vibrations(Reader):
-    """A model's vibrations, opened for reading.
-
-    Attributes:
-        systems: Names of the molecules, sorted.
-        model: Name of the model entry.
-        scan_set_sha256: sha256 of the scan set that the molecules are from.
-        settings: How they were found, `VibrationSettings` as a mapping.
-    """
+class Vibrations(MoleculeReader):
+    """A model's vibrations, opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file of the vibrations contract.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is something else.
-        """
-        cure = "make it with the rule `run`"
-        file = open_stored(path, VIBRATIONS_FORMAT, "file of vibrations", cure)
-        super().__init__(file, marker="status")  # a name may hold a slash: a group of groups
-        self.systems = tuple(self._groups)
-        with self._file.closed_on_error():
-            self.model = str(self.attributes["model"])
-            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
-            self.settings: dict[str, Any] = json.loads(self.attributes["settings"])
+        """Open a file of vibrations; errors as `MoleculeReader`."""
+        super().__init__(path, VIBRATIONS_FORMAT, "file of vibrations")
 
     def molecule(self, system: str) -> MoleculeVibrations:
         """Results of one molecule.
@@ -107,9 +81,7 @@ class Vibrations(Reader):
         Raises:
             UserError: the file has no such molecule, or one that is not what it should be.
         """
-        if system not in self._groups:
-            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
-        group, file = self._groups[system], self._file
+        group, file = self._group(system), self._file
         numbers = self.numbers(group)
         n = 3 * len(numbers)
         status = self.status(group)
