@@ -156,6 +156,21 @@ def test_the_lowest_state_is_found_where_it_has_another_symmetry_than_its_first_
     assert found.energy < -74.7405
 
 
+def test_a_degenerate_ground_state_has_its_energy_and_no_force_across():
+    """NH, whose lowest singlet is a Δ state: any mixture of two."""
+    lengths = (1.0, 1.3, 0.85, 1.7)
+    trainer = trainer_of((7, 1), "sto-3g", [pair(length) for length in lengths])
+    found = Interpolation(trainer.states())
+    for distance in (0.9, 1.15, 1.5):
+        exact = solved((7, 1), "sto-3g", pair(distance) / Bohr)
+        energy, gradient = found.evaluate(pair(distance) / Bohr)
+        assert -1e-10 < energy - exact.energy < 15e-3 / Hartree
+        for one_of in (gradient, exact.gradient):
+            assert np.abs(one_of[:, :2]).max() < 1e-7
+        turned = Rotation.random(random_state=1).apply(pair(distance) / Bohr)
+        assert found.evaluate(turned)[0] == pytest.approx(energy, abs=1e-9)
+
+
 def test_forces_of_full_ci_are_the_gradient():
     positions, step = stretched(1.2, 0.9) / Bohr, 2e-3
 

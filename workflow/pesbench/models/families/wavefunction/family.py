@@ -45,8 +45,8 @@ class Wavefunction(Family):
 
     name = "wavefunction"
     about = (
-        "Interpolated wave functions of full configuration interaction (extra `pyscf`), smooth by "
-        "construction, for the few small molecules of the weight file; all others are "
+        "Interpolated wave functions of full configuration interaction (extra `pyscf`), in the "
+        "ground state, for the few small molecules of the weight file; all others are "
         "`unsupported` ([docs/wavefunction.md](../docs/wavefunction.md))."
     )
     settings = WavefunctionSettings
