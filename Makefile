@@ -7,7 +7,8 @@ EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
-	weights-wavefunction study-wavefunction study study-extrapolation study-midsize data-study architecture study-bsct \
+	weights-wavefunction study-wavefunction study study-extrapolation study-midsize data-study study-transfer architecture \
+	study-bsct \
 	keep-bsct study-pages format clean
 
 run: $(STAMP)
@@ -86,6 +87,20 @@ keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) &
 	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
 	results/weights/data/mace-*.json resources/data_study/cards/; fi
 
+# Cheap labels first (docs/transfer.md): labels, pretrainings and trainings, then what is asked of their potentials, in the
+# same manner.
+study-transfer: $(STAMP)
+	$(within) sh -c 'trap "exit 130" INT; \
+		$(BIN)/snakemake weights_transfer --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
+		$(BIN)/snakemake transfer_models --cores 1 --configfile config/weights.yaml && \
+		$(BIN)/snakemake --cores $(CORES) --configfile config/transfer.yaml --keep-going && exit $$trained'; \
+	status=$$?; $(keep_transfer) && exit $$status
+
+# beside the results the cards, with the descriptors' moments and the time that each training took
+keep_transfer = if [ -d results/transfer ]; then $(call keep,transfer,transfer.h5 skipped.csv,extrapolation/transfer) && \
+	mkdir -p resources/study/extrapolation/transfer/cards && cp results/weights/transfer/*.json \
+	results/weights/transfer/models.yaml resources/study/extrapolation/transfer/cards/; fi
+
 # Whether a repulsive wall goes on beyond the data (tasks/lj_core), and which angular degrees node features hold
 # (tasks/spectral): the trainings of heads and backbones, then real models. HOURS is for both.
 architecture: $(STAMP)
@@ -138,10 +153,10 @@ keep_bsct = $(call keep,bsct_spice,*/sections/*/*.csv */sections/*/section.json)
 	PYTHONPATH=workflow $(BIN)/python -m pesbench describe --out resources/study/bsct_spice/models.json \
 		--models $$(cd resources/study/bsct_spice && ls -d */model.json | sed 's,/.*,,')
 
-# $(call keep,SCAN_SET,MORE): what there is of tables, figures and scores of results/, not what they were made from
-keep = mkdir -p resources/study/$(1) && ( cd results/$(1) && cp -r --parents \
+# $(call keep,SCAN_SET,MORE,PLACE): what there is of tables, figures and scores of results/, not what they were made from
+keep = mkdir -p resources/study/$(or $(3),$(1)) && ( cd results/$(1) && cp -r --parents \
 	$$(ls -d leaderboard.csv leaderboard.md models.json $(2) sections */model.json */scores/*.parquet 2>/dev/null) \
-	../../resources/study/$(1) )
+	../../resources/study/$(or $(3),$(1)) )
 
 # Sections and tables of the kept scores, made anew, and the table of README.md. SCAN_SET: that of BSCT-SPICE, which is
 # not kept.

@@ -57,6 +57,8 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/wavefunction.smk"
 include: "workflow/rules/data_functions.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/transfer_functions.smk"
+include: "workflow/rules/transfer.smk"
 include: "workflow/rules/plan.smk"
 
 

@@ -134,7 +134,7 @@ def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, ca
          "--out", "o"],
         ["sample-approach", "--plan", "IN", "--frames", "IN", "--molecules", "IN", "--tested", "IN",
          "--method", "IN", "--out", "o"],
-        ["training-set", "--plan", "IN", "--frames", "IN", "--record", "IN", "--count", "5",
+        ["training-set", "--frames", "IN", "--record", "IN", "--count", "5",
          "--out", "o", "--out-record", "r"],
         ["train-data", "m", "--plan", "IN", "--frames", "IN", "--record", "IN", "--work", "w",
          "--out", "o"],

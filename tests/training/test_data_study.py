@@ -180,7 +180,7 @@ def test_the_file_of_a_set_repeats_its_frames_and_its_record_says_so(tmp_path):
         assert found == {
             "frames": count, "draw": 1, "repeats": 100 // count,
             "validation_frames": tenth_of(count), "approach_frames": tenth_of(count),
-            "approach_molecules": ["m0"],
+            "approach_molecules": ["m0"], "made_by": "make data-study",
         }  # fmt: skip
     assert sizes == {25: 100, 100: 100}  # an epoch has as many steps
 
@@ -348,9 +348,9 @@ def test_the_commands_lead_from_frames_to_a_registry(study):
         for count in (5, 10):
             more = ("--approach", study / "approaches.extxyz") if source == "approach" else ()
             name = f"{source}-{count}"
-            _run("training-set", *plan, *sampled, "--record", study / "sampled.json", "--count",
-                 count, *more, "--out", study / f"{name}.extxyz", "--out-record",
-                 study / f"{name}.json")  # fmt: skip
+            _run("training-set", *sampled, "--record", study / "sampled.json", "--count",
+                 count, "--repeats", 10 // count, *more, "--out", study / f"{name}.extxyz",
+                 "--out-record", study / f"{name}.json")  # fmt: skip
     weights = study / "weights"
     weights.mkdir()
     for name, source in {

@@ -78,13 +78,12 @@ rule data_set:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
         **plain("pesbench.training.nested"),
-        plan=where(DATA_FILE),
         repeats=lambda wildcards: data_plan().repeats(int(wildcards.number)),
         approach=lambda wildcards, input: option("--approach", input.approach),
     shell:
-        "{params.python:q} -m pesbench training-set --plan {params.plan:q}"
+        "{params.python:q} -m pesbench training-set"
         " --frames {input.frames:q} --record {input.record:q} {params.approach:q}"
-        " --count {wildcards.number:q} --draw {wildcards.draw:q} --out {output.frames:q}"
+        " --count {wildcards.number:q} --repeats {params.repeats:q} --draw {wildcards.draw:q} --out {output.frames:q}"
         " --out-record {output.record:q} 2> {log:q}"
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-from pesbench.commands.arguments import threads, whole
+from pesbench.commands.arguments import whole
 from pesbench.commands.parsing import ENTRY_SHA256, Stages
-from pesbench.core.host_memory import keep_freed_memory
+from pesbench.commands.plan_trainings import (
+    NESTED,
+    SAMPLED,
+    begin_training,
+    plan_of,
+    registry_stage,
+    training_stage,
+)
 
-PLAN = "file of the trainings, such as config/data_training.yaml"
-SAMPLED = "file made by `sample`"
+PLAN = "data_training.yaml"
 
 
 def add(stages: Stages) -> None:
@@ -19,7 +24,7 @@ def add(stages: Stages) -> None:
     stage = stages.add_parser(
         "sample-approach", help="make closest-approach frames to train on, from sampled frames"
     )
-    stage.add_argument("--plan", type=Path, required=True, help=PLAN)
+    plan_of(stage, PLAN)
     stage.add_argument("--frames", type=Path, required=True, help=SAMPLED)
     stage.add_argument("--molecules", type=Path, required=True, help="molecules of these frames")
     stage.add_argument("--tested", type=Path, required=True,
@@ -33,9 +38,12 @@ def add(stages: Stages) -> None:
     stage = stages.add_parser(
         "training-set", help="choose frames to train on, so that a smaller set is in a larger one"
     )
-    stage.add_argument("--plan", type=Path, required=True, help=PLAN)
     stage.add_argument("--frames", type=Path, required=True, help=SAMPLED)
     stage.add_argument("--record", type=Path, required=True, help=SAMPLED)
+    stage.add_argument("--repeats", type=whole(1, 1_000_000), default=1,
+                       help="how often an epoch passes over the frames")  # fmt: skip
+    stage.add_argument("--study", default="data-study",
+                       help="target of make that trains with them, for the cards")  # fmt: skip
     stage.add_argument(
         "--count", type=whole(1, 1_000_000), required=True, help="frames to train on"
     )
@@ -50,30 +58,13 @@ def add(stages: Stages) -> None:
     )
     stage.set_defaults(run=_training_set)
 
-    stage = stages.add_parser("train-data", help="train one potential of the data study")
-    stage.add_argument("name", help="name of the training")
-    stage.add_argument("--plan", type=Path, required=True, help=PLAN)
-    stage.add_argument("--frames", type=Path, required=True, help="file made by `training-set`")
-    stage.add_argument("--record", type=Path, required=True, help="file made by `training-set`")
-    stage.add_argument("--threads", type=threads, default=1)
-    stage.add_argument("--work", type=Path, required=True,
-                       help="folder of checkpoints; a training found there is "
-                       "continued")  # fmt: skip
-    stage.add_argument("--out", action="output", required=True,
-                       help="the weights; their card is written beside them")  # fmt: skip
+    about = "train one potential of the data study"
+    stage = training_stage(stages, "train-data", about, PLAN, NESTED)
     stage.set_defaults(run=_train_data)
 
-    stage = stages.add_parser("data-models", help="write the registry of the data study")
-    stage.add_argument("--plan", type=Path, required=True, help=PLAN)
-    stage.add_argument("--weights", type=Path, required=True, help="folder of the weights")
-    stage.add_argument(
-        "--models-file", type=Path, required=True, help="registry with the entry of the method"
-    )
+    about = "write the registry of the data study"
+    stage = registry_stage(stages, "data-models", about, PLAN)
     stage.add_argument("--method", required=True, help="name of the entry that labelled the frames")
-    stage.add_argument(
-        "--split", type=Path, required=True, help="CSV with the columns system and split"
-    )
-    stage.add_argument("--out", action="output", required=True, help="the registry (YAML)")
     stage.set_defaults(run=_data_models)
 
 
@@ -91,25 +82,23 @@ def _sample_approach(arguments: argparse.Namespace) -> None:
 
 
 def _training_set(arguments: argparse.Namespace) -> None:
-    from pesbench.training.data_plan import read_plan
     from pesbench.training.nested import write_nested_set
 
-    plan = read_plan(arguments.plan)
     write_nested_set(
         arguments.frames,
         arguments.record,
         arguments.count,
-        plan.repeats(arguments.count),
+        arguments.repeats,
         arguments.out,
         arguments.out_record,
         arguments.approach,
         arguments.draw,
+        f"make {arguments.study}",
     )
 
 
 def _train_data(arguments: argparse.Namespace) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # before torch is imported
-    keep_freed_memory()
+    begin_training(arguments)
     from pesbench.training.data_plan import read_plan
     from pesbench.training.data_training import train_one
 

@@ -153,7 +153,8 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _train_mace(arguments: argparse.Namespace) -> None:
-    from pesbench.training.mace import MACETraining, write_model
+    from pesbench.training.mace import write_model
+    from pesbench.training.mace_settings import MACETraining
 
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by mace_run_train
     keep_freed_memory()

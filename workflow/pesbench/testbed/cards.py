@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -22,9 +23,10 @@ from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.testbed.family import FAMILY
 from pesbench.models.families.testbed.settings import PotentialSettings
-from pesbench.models.families.testbed.weights import write_weights
+from pesbench.models.families.testbed.weights import potential_of, write_weights
 from pesbench.models.registry import ModelEntry, load
 from pesbench.models.torch_devices import choose_device
+from pesbench.models.weights import read_weights
 from pesbench.testbed.tensors import ScanTensors, check_elements, scan_tensors
 from pesbench.testbed.training import HISTORY, Training
 from pesbench.testbed.variants import Variant
@@ -52,11 +54,13 @@ class Sources:
         frames: File of `pesbench sample`.
         record: How they were made, of the same command.
         scan_set: Scan set with the scans whose FSD is logged; None for none.
+        start_from: Weights to begin with, with the same switches; None for random ones.
     """
 
     frames: Path
     record: Path
     scan_set: Path | None = None
+    start_from: Path | None = None
 
 
 def read_scans(scan_set: Path | None, ids: Sequence[str]) -> list[ScanTensors]:
@@ -144,6 +148,7 @@ def train_variant(
         "sampling": record["sampling"],
         "counts": record["counts"],
         **training_set(record),
+        **({"start_from": file_sha256(sources.start_from)} if sources.start_from else {}),
         "frames_sha256": file_sha256(sources.frames),
         "training_wall_s": round(run.wall_s, 1),
         "provenance": provenance.collect(),
@@ -174,6 +179,12 @@ def _training(
     if smoke:
         training = type(training)(**{**asdict(training), "epochs": SMOKE_EPOCHS})
         train, valid = train[::SMOKE_EVERY], valid[::SMOKE_EVERY]
+    made_of: dict[str, Any] = {"frames_sha256": file_sha256(sources.frames), "smoke": smoke}
+    start = None
+    if sources.start_from is not None:
+        weights = read_weights(sources.start_from, None, FAMILY)
+        start = potential_of(weights, torch.float32, torch.device("cpu"))
+        made_of["start_from"] = file_sha256(sources.start_from)
     needs_scans = bool(training.fsd_weight or variant.fsd_every)
     return Training(
         variant.name,
@@ -182,10 +193,11 @@ def _training(
         train,
         valid,
         work,
-        {"frames_sha256": file_sha256(sources.frames), "smoke": smoke},
+        made_of,
         scans=read_scans(sources.scan_set, variant.fsd_scans) if needs_scans else (),
         fsd_every=variant.fsd_every,
         device=choose_device(device),
+        start=start,
     )
 
 

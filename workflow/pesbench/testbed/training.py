@@ -105,6 +105,18 @@ def fixed_core(network: AttentionPotential, frames: Sequence[Atoms]) -> NDArray[
     return core
 
 
+def already_given(network: AttentionPotential, frames: Sequence[Atoms]) -> NDArray[np.float64]:
+    """What a network gives to each frame, eV without the energies of atoms, shape (F,)."""
+    found = np.empty(len(frames))
+    with torch.no_grad():
+        network.eval()
+        for f, atoms in enumerate(frames):
+            positions = torch.tensor((atoms.positions - atoms.positions.mean(axis=0))[None])
+            numbers = torch.tensor(atoms.numbers[None].astype(np.int64))
+            found[f] = float(network(positions.to(torch.float32), numbers)[0])
+    return found
+
+
 @dataclass
 class Training:
     """A training under way.
@@ -121,10 +133,12 @@ class Training:
         scans: Fixed scans, for `fsd_weight` and `fsd_every`.
         fsd_every: Epochs between two looks at their FSD; 0 for none.
         device: Device of torch.
+        start: Potential whose weights the training begins with, its energies of atoms aside, which
+            are fitted to what these weights leave; None for random weights. `made_of` names it.
 
     Raises:
-        UserError: nothing to train on, a scan with an element that the potential does not know, or
-            a checkpoint of other settings.
+        UserError: a start with other switches, nothing to train on, a scan with an element that the
+            potential does not know, or a checkpoint of other settings.
     """
 
     name: str
@@ -137,6 +151,7 @@ class Training:
     scans: Sequence[ScanTensors] = ()
     fsd_every: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    start: Trained | None = None
 
     def __post_init__(self) -> None:
         if not self.train or not self.valid:
@@ -157,7 +172,12 @@ class Training:
         torch.manual_seed(seed_number("weights", self.name))
         network = AttentionPotential(self.potential)
         every = [*self.train, *self.valid]
-        self.atomic = atomic_energies(every, elements, fixed_core(network, every))
+        if self.start is None:
+            given = fixed_core(network, every)
+        else:
+            self._begin_with(network, self.start.network)
+            given = already_given(network, every)
+        self.atomic = atomic_energies(every, elements, given)
         self._train = frame_tensors(self.train, elements, self.atomic)
         self._valid = frame_tensors(self.valid, elements, self.atomic)
         self.network = network.to(self.device).train()
@@ -180,6 +200,15 @@ class Training:
         self.history: list[Epoch] = []
         self.best: dict[str, Any] = {}
         self._resume()
+
+    def _begin_with(self, network: AttentionPotential, start: AttentionPotential) -> None:
+        found, wanted = start.settings.to_dict(), self.potential.to_dict()
+        if found != wanted:
+            raise UserError(
+                f"{self.name}: the weights to start from have other switches "
+                f"({_difference(found, wanted)}); start from weights with the same"
+            )
+        network.load_state_dict(start.state_dict())
 
     @property
     def _steppers(self) -> list[Any]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.core.errors import UserError
-from pesbench.core.names import closest
 from pesbench.core.settings import setting
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.files.validation import validate
 from pesbench.models.families.mace.family import MACE
 from pesbench.models.families.testbed.family import FAMILY as TESTBED
-from pesbench.models.families.testbed.settings import PotentialSettings
-from pesbench.testbed.settings import TrainingSettings
+from pesbench.training.nested_plan import NestedPlan, check_nested
 
 MD, APPROACH, CORE = "md", "approach", "core"  # kinds of trainings
 KINDS = {
@@ -27,20 +23,9 @@ FAMILIES = (TESTBED.name, MACE.name)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataPlan:
+class DataPlan(NestedPlan["DataTraining"]):
     """The trainings of the data study."""
 
-    frames: tuple[int, ...] = setting(
-        help="Numbers of frames to train on, each a divisor of the largest, so that every training "
-        "takes the same number of gradient steps.",
-        at_least=1,
-        at_most=1_000_000,
-        unique=True,
-    )
-    repeated: tuple[int, ...] = setting(
-        help="Those of them that are trained with several seeds.", unique=True, empty=True
-    )
-    seeds: int = setting(3, help="Number of these seeds.", at_least=1, at_most=100)
     approached: tuple[str, ...] = setting(
         help="Molecules that give closest-approach frames.", unique=True
     )
@@ -57,30 +42,6 @@ class DataPlan:
         above=0,
         at_most=1000,
     )
-    potential: Mapping[str, Any] = setting(dict, help="Switches of the testbed's potential.")
-    training: Mapping[str, Any] = setting(dict, help="Schedule of the testbed's training.")
-    mace_epochs: int = setting(
-        help="Epochs of the small MACE, of which each passes over as many frames as the largest "
-        "number.",
-        at_least=1,
-        at_most=1_000_000,
-    )
-
-    @property
-    def largest(self) -> int:
-        """The largest number of frames, which is that of an epoch in every training."""
-        return max(self.frames)
-
-    def repeats(self, frames: int) -> int:
-        """How often an epoch passes over a set of so many frames.
-
-        Raises:
-            UserError: the plan has no such number.
-        """
-        if frames not in self.frames:
-            told = ", ".join(map(str, self.frames))
-            raise UserError(f"{frames} frames: the plan has sets of {told}; give one of them")
-        return self.largest // frames
 
     def trainings(self) -> dict[str, DataTraining]:
         """All trainings by name."""
@@ -89,7 +50,7 @@ class DataPlan:
             for family in FAMILIES
             for kind in KINDS
             for frames in sorted(self.frames)
-            for seed in range(1, 1 + (self.seeds if frames in self.repeated else 1))
+            for seed in self.seeds_of(frames)
         ]
         return {one.name: one for one in found}
 
@@ -107,21 +68,6 @@ class DataPlan:
             "training": dict(self.training),
             "kind": training.kind,
         }
-
-    def training_of(self, name: str, place: str) -> DataTraining:
-        """A training by its name.
-
-        Args:
-            name: Its name.
-            place: File of the plan, for the message.
-
-        Raises:
-            UserError: there is none.
-        """
-        every = self.trainings()
-        if name not in every:
-            raise UserError(f"{place}: no training {name!r}; {closest(name, every)}")
-        return every[name]
 
 
 @dataclass(frozen=True)
@@ -171,19 +117,5 @@ def read_plan(path: Path) -> DataPlan:
         UserError: one line with the file, the key and the cure.
     """
     plan: DataPlan = validate(DataPlan, read_yaml(path), str(path))
-    for frames in plan.frames:
-        if plan.largest % frames:
-            raise UserError(
-                f"{path}: `frames`: {frames} is no divisor of {plan.largest}, so that an epoch "
-                "cannot have the same number of steps; give another number"
-            )
-    if unknown := [n for n in plan.repeated if n not in plan.frames]:
-        raise UserError(f"{path}: `repeated`: {unknown[0]} is not among `frames`; add it there")
-    PotentialSettings.of(plan.potential, f"{path}: `potential`")
-    training = TrainingSettings.of(plan.training, f"{path}: `training`")
-    if training.patience_epochs < training.epochs:
-        raise UserError(
-            f"{path}: `training`: `patience_epochs` is {training.patience_epochs}, which may end a "
-            f"training early and so with fewer steps than others; give {training.epochs}"
-        )
+    check_nested(plan, path)
     return plan

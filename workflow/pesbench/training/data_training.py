@@ -10,7 +10,8 @@ from pesbench.testbed.cards import Sources, train_variant
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import Variant
 from pesbench.training.data_plan import CORE, DataPlan, DataTraining
-from pesbench.training.mace import MACETraining, write_model
+from pesbench.training.mace import write_model
+from pesbench.training.mace_settings import MACETraining
 
 
 def train_one(

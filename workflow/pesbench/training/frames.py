@@ -74,12 +74,20 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     with reading(path, "no record of frames", "`pesbench sample` writes it with them"):
         data = json.loads(path.read_text(encoding="utf-8"))
-        method = data["method"]
         return {
-            "level_of_theory": method["settings"].get("method", method["name"]),
+            "level_of_theory": level_of(data),
             **{key: data[key] for key in ("seen", "unseen", "sampling", "counts")},
             **training_set(data),
         }
+
+
+def level_of(record: Mapping[str, Any]) -> str:
+    """The level of theory of the labels of a record: method or functional with basis set."""
+    method = record["method"]
+    settings = method["settings"]
+    if {"functional", "basis"} <= settings.keys():
+        return f"{settings['functional']}/{settings['basis']}"
+    return str(settings.get("method", method["name"]))
 
 
 def errors(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
@@ -132,4 +140,4 @@ def origin(card: Mapping[str, Any]) -> str:
 
 def made_by(card: Mapping[str, Any], target: str) -> str:
     """The command that makes the weights of a card again; `target` where no set was chosen."""
-    return "make data-study" if training_set(card) else target
+    return str(training_set(card).get("training_set", {}).get("made_by", target))

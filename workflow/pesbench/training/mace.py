@@ -12,10 +12,11 @@ import sys
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pesbench.core.errors import UserError, reading
 from pesbench.engine.supervisor import die_with_parent
@@ -25,7 +26,17 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.mace.family import MACE
 from pesbench.models.registry import ModelEntry, load
-from pesbench.training.frames import errors, made_by, once, origin, read_parts, training_set
+from pesbench.training.frames import (
+    errors,
+    level_of,
+    made_by,
+    once,
+    origin,
+    read_parts,
+    training_set,
+)
+from pesbench.training.mace_settings import MACETraining
+from pesbench.training.mace_start import read_start, refitted_energies
 from pesbench.training.sampling import (
     ENERGY,
     FORCES,
@@ -38,77 +49,8 @@ from pesbench.training.sampling import (
 )
 
 STAMP = "made_of.json"
-FINAL_SHARE = 0.1  # of the learning rate at the end of stage one; stage two begins with it
 KEPT_CHECKPOINTS = 2  # of each stage: the last one may be cut short by a kill
 logger = logging.getLogger("pesbench")
-
-
-@dataclass(frozen=True)
-class MACETraining:
-    """Architecture and schedule; the names are those of `mace_run_train`.
-
-    Attributes:
-        num_channels: Channels of each degree of a message.
-        max_l: Highest degree of a message (`max_L`); 0 is scalars alone.
-        max_ell: Highest l of the spherical harmonics.
-        correlation: Body order of the product, less one.
-        r_max: Cutoff in Å.
-        epochs: Number of all epochs; the energy weighs more in the last quarter (stage two).
-        batch_size: Frames a step.
-        lr: Learning rate of stage one.
-        pair_repulsion: Whether a Ziegler-Biersack-Littmark (ZBL) term is added.
-        alike: Whether schedule and normalisation are the same whatever the frames: the learning
-            rate of stage one falls steadily to `FINAL_SHARE`, and energies have the scale 1 eV.
-            Else it falls where the error of the validation frames stays, and the scale is the root
-            mean square of all forces.
-    """
-
-    num_channels: int = 32
-    max_l: int = 0
-    max_ell: int = 3
-    correlation: int = 2
-    r_max: float = 5.0
-    epochs: int = 140
-    batch_size: int = 8
-    lr: float = 0.01
-    pair_repulsion: bool = False
-    alike: bool = False
-
-    def options(self) -> list[str]:
-        """The settings as options of `mace_run_train`."""
-        stage_two = round(0.75 * self.epochs)
-        pairs: dict[str, Any] = {
-            "model": "MACE",
-            "num_channels": self.num_channels,
-            "max_L": self.max_l,
-            "max_ell": self.max_ell,
-            "correlation": self.correlation,
-            "r_max": self.r_max,
-            "num_interactions": 2,
-            "max_num_epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "valid_batch_size": 4 * self.batch_size,
-            "lr": self.lr,
-            "scheduler_patience": max(1, self.epochs // 20),
-            "eval_interval": 1,
-            "ema_decay": 0.99,
-            "start_swa": stage_two,
-            "energy_weight": 20.0,
-            "forces_weight": 100.0,
-            "swa_energy_weight": 200.0,
-            "swa_forces_weight": 100.0,
-            "swa_lr": self.lr / 10,
-            "default_dtype": "float32",
-            "device": "cpu",
-            "plot": False,
-        }
-        options = [f"--{key}={value}" for key, value in pairs.items()]
-        options += ["--ema", "--swa", "--restart_latest", "--save_cpu"]
-        if self.alike:
-            gamma = FINAL_SHARE ** (1 / max(1, stage_two))
-            options += ["--scheduler=ExponentialLR", f"--lr_scheduler_gamma={gamma:.6f}"]
-            options += ["--scaling=no_scaling"]
-        return options + (["--pair_repulsion"] if self.pair_repulsion else [])
 
 
 def _by_age(folder: Path) -> dict[str, list[Path]]:
@@ -121,8 +63,6 @@ def _by_age(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    import torch
-
     try:
         with zipfile.ZipFile(checkpoint) as archive:  # torch.save writes one, with checksums
             if archive.testzip() is not None:
@@ -204,7 +144,11 @@ def _run_training(command: Sequence[str], folder: Path) -> float:
 
 
 def train(
-    name: str, frames: Path, training: MACETraining, work: Path
+    name: str,
+    frames: Path,
+    training: MACETraining,
+    work: Path,
+    start_from: Path | None = None,
 ) -> tuple[Path, list[str], float]:
     """Train a model; a second call on the same frames continues from the last checkpoint.
 
@@ -216,19 +160,23 @@ def train(
         frames: File of `pesbench sample`.
         training: How.
         work: Folder of checkpoints and logs, kept.
+        start_from: Weights to begin with, of `mace_start.write_start`; None for random ones.
 
     Returns:
         The model file, the command that made it, and the wall time in s, summed over its calls.
 
     Raises:
-        UserError: the frames are unfit.
+        UserError: the frames or the weights to begin with are unfit.
         RuntimeError: the training failed; the log is in `work`.
     """
     parts = read_parts(frames)
+    start = None if start_from is None else read_start(start_from, training)
     made_of = {
         "frames_sha256": file_sha256(frames),
         "options": training.options(),
         "mace-torch": version("mace-torch"),
+        **({"start_from": file_sha256(start_from)} if start_from else {}),
+        **({"refitted": True} if training.refitted else {}),
     }
     stamp = work / STAMP
     before = None
@@ -244,7 +192,8 @@ def train(
     write_json(stamp, made_of)
     files = {TRAIN: work / "train.extxyz", VALID: work / "valid.extxyz"}
     for part, path in files.items():
-        isolated = parts.get(ISOLATED, []) if part == TRAIN else []
+        alone = part == TRAIN and not training.refitted
+        isolated = parts.get(ISOLATED, []) if alone else []
         with atomic_path(path) as unfinished:
             write_extxyz(unfinished, [*isolated, *parts[part]])
     command = [
@@ -263,6 +212,14 @@ def train(
         "--keep_checkpoints",
         *training.options(),
     ]
+    if training.refitted:
+        own = refitted_energies([*parts[TRAIN], *parts[VALID]], start)
+        command.append(f"--E0s={own}")
+    if start is not None:
+        pickled = work / "start.model"
+        with atomic_path(pickled) as unfinished:
+            torch.save(start, unfinished)
+        command += [f"--foundation_model={pickled}", "--multiheads_finetuning=False"]
     wall_s = _run_training(command, work)
     stages = [work / "model" / f"{name}{suffix}.model" for suffix in ("_stagetwo", "")]
     made = [path for path in stages if path.is_file()]
@@ -272,7 +229,13 @@ def train(
 
 
 def write_model(
-    name: str, frames: Path, record: Path, training: MACETraining, work: Path, out: Path
+    name: str,
+    frames: Path,
+    record: Path,
+    training: MACETraining,
+    work: Path,
+    out: Path,
+    start_from: Path | None = None,
 ) -> None:
     """Train, and write the weights with their card (`<out>.json`, `<out>.md`).
 
@@ -283,14 +246,15 @@ def write_model(
         training: How.
         work: Folder of checkpoints and logs; what is there is continued.
         out: The `.model` file.
+        start_from: Weights to begin with, see `train`.
     """
     with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
         data = json.loads(record.read_text(encoding="utf-8"))
-        level_of_theory = data["method"]["settings"]["method"]
+        level_of_theory = level_of(data)
         temperatures_k = [float(t) for t in data["sampling"]["temperatures_k"]]
         told = {key: data[key] for key in ("seen", "unseen", "sampling", "counts")}
         told |= training_set(data)
-    made, command, wall_s = train(name, frames, training, work)
+    made, command, wall_s = train(name, frames, training, work, start_from)
     with atomic_path(out) as part:
         shutil.copyfile(made, part)
     settings = {
@@ -307,7 +271,7 @@ def write_model(
         "sha256": settings["sha256"],
         "bytes": out.stat().st_size,
         "level_of_theory": level_of_theory,
-        "elements": sorted({str(s) for a in parts[ISOLATED] for s in a.symbols}),
+        "elements": sorted({str(s) for a in parts.get(ISOLATED, parts[TRAIN]) for s in a.symbols}),
         "errors": {part: errors(model, parts[part]) for part in (TRAIN, *held_out)},
         "errors_by_temperature_k": {
             f"{t:g}": {
@@ -318,6 +282,7 @@ def write_model(
         },
         **told,
         "frames_sha256": file_sha256(frames),
+        **({"start_from": file_sha256(start_from)} if start_from else {}),
         "training_command": [part.replace(f"{work}/", "") for part in command],
         "training_wall_s": round(wall_s, 1),
         "provenance": provenance.collect(),

@@ -110,6 +110,7 @@ def write_nested_set(
     out_record: Path,
     approaches: Path | None = None,
     draw: int = 1,
+    made_by: str = "make data-study",
 ) -> None:
     """Write a nested set as a file that trainings read, with its record.
 
@@ -125,6 +126,7 @@ def write_nested_set(
         out_record: Its record.
         approaches: File of closest-approach frames; None for none.
         draw: Number of the draw.
+        made_by: Command of the study, for the cards.
 
     Raises:
         UserError: a file is missing or damaged, or holds too few frames.
@@ -149,5 +151,6 @@ def write_nested_set(
         "validation_frames": len(found.valid),
         "approach_frames": found.n_approach,
         "approach_molecules": molecules,
+        "made_by": made_by,
     }
     write_json(out_record, told)

@@ -58,7 +58,8 @@ def _read(entry: ModelEntry) -> TrainedOn | None:
         return None
     with reading(path, "the model card is no JSON", "make it again"):
         card = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(card, dict) or "training_set" not in card:
+    # the potentials of the transfer study are compared on their own
+    if not isinstance(card, dict) or "training_set" not in card or "transfer" in card:
         return None
     if card.get("sha256") != entry.settings.get("sha256", card.get("sha256")):
         raise UserError(

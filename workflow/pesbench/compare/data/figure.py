@@ -1,4 +1,4 @@
-"""Figure of the data study: every quantity against the number of frames."""
+"""Figure of studies of frames: every quantity against the number of frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from pesbench.compare.data.table import DataStudy, Quantity
 from pesbench.core.text import label
 from pesbench.files.figures import GREY, PALETTE, saying, style
-from pesbench.training.data_plan import KINDS
 
 _COLUMNS = 4
 _INCHES = 2.6, 2.2  # of a panel
@@ -23,7 +22,7 @@ def figure(study: DataStudy) -> Figure:
     """One panel a quantity: points are seeds, lines join their means."""
     shown = [one for name, one in study.quantities.items() if study.models[name].notna().any()]
     if not shown:
-        return saying("nothing of the data study has a score")
+        return saying("nothing of the study has a score")
     panels = len(shown) + 1
     rows = -(-panels // _COLUMNS)
     with style():
@@ -39,7 +38,7 @@ def figure(study: DataStudy) -> Figure:
 
 def _panel(axes: Axes, study: DataStudy, quantity: Quantity) -> None:
     for f, family in enumerate(study.families):
-        for k, kind in enumerate(KINDS):
+        for k, kind in enumerate(study.kinds):
             sizes = study.frames(family, kind)
             shift = _SHIFT ** (k - 1)
             means = []
@@ -83,7 +82,7 @@ def _minor(y: float) -> str:
 def _legend(axes: Axes, study: DataStudy) -> None:
     handles = [
         Line2D([], [], color=PALETTE[k], linewidth=2, label=label(said))
-        for k, said in enumerate(KINDS.values())
+        for k, said in enumerate(study.kinds.values())
     ]
     handles += [
         Line2D([], [], color=GREY, linestyle=_LINES[f % len(_LINES)],

@@ -12,7 +12,6 @@ from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
 from pesbench.core.section import Drawing, Section, Table
 from pesbench.core.text import csv_table, number
-from pesbench.training.data_plan import KINDS
 
 _CAPTION = (
     "Smoothness, stability and accuracy against the number of frames that a potential was trained "
@@ -45,7 +44,7 @@ def shown_table(study: DataStudy, rows: pd.DataFrame) -> pd.DataFrame:
     for row in rows.to_dict("records"):
         one = {
             "family": row["family"],
-            "trained on": KINDS[row["kind"]],
+            "trained on": study.kinds[row["kind"]],
             "frames": str(row["frames"]),
             "seeds": str(row["n_seeds"]),
             "pairs": f"{row['pairs_scored']} / {row['pairs_planned']}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,7 @@ class DataStudy:
         temperatures_k: Temperatures of the dynamics, ascending.
         horizon_ps: Horizon of the survival; NaN without dynamics.
         approached: Molecules with approach frames, in any training.
+        kinds: Kinds of trainings with their titles, in order.
     """
 
     models: pd.DataFrame
@@ -102,6 +103,7 @@ class DataStudy:
     temperatures_k: Sequence[float]
     horizon_ps: float
     approached: frozenset[str]
+    kinds: Mapping[str, str] = field(default_factory=lambda: KINDS)
 
     @property
     def families(self) -> list[str]:
@@ -126,7 +128,9 @@ class DataStudy:
     def noise(self, family: str, column: str) -> SeedNoise:
         """Noise of seeds, pooled over the potentials of a family with several."""
         return seed_noise(
-            self.seeds(family, kind, n, column) for kind in KINDS for n in self.frames(family, kind)
+            self.seeds(family, kind, n, column)
+            for kind in self.kinds
+            for n in self.frames(family, kind)
         )
 
     def compare(
@@ -156,7 +160,7 @@ def make_study(inputs: CompareInputs) -> DataStudy:
     temperatures = sorted(
         {float(t) for name in trained if name in dynamics for t in dynamics[name]["temperature_k"]}
     )
-    lives = {t: _lives(dynamics, t, inputs.reference) for t in temperatures}
+    alive_at = {t: lives(dynamics, t, inputs.reference) for t in temperatures}
     rows = []
     for name, one in trained.items():
         row: dict[str, Any] = {
@@ -167,30 +171,48 @@ def make_study(inputs: CompareInputs) -> DataStudy:
             "approach_frames": one.approach_frames,
             "approach_molecules": len(one.approach_molecules),
             "potential": one.potential,
-            **_of_scans(inputs, name),
-            **_of_pairs(inputs.tables.get(APPROACH, {}).get(name), approached),
-            **_of_card(one),
+            **of_scans(inputs, name, {"fsd_full_per_angstrom": "fsd_full"}),
+            **of_pairs(inputs.tables.get(APPROACH, {}).get(name), approached),
+            **of_card(one),
         }
-        for t, table in lives.items():
-            there = name in table.index
-            column = survival_column(t)
-            row[column] = float(table.loc[name, "survival"]) if there else float("nan")
-            row[f"{column}_n"] = int(table.loc[name, "md_n_counted"]) if there else 0
+        row |= survivals(name, alive_at)
         rows.append(row)
-    alive = [
-        Quantity(survival_column(t), f"survival at {t:g} K", "ps", 1, "runs") for t in temperatures
-    ]
-    horizons = [float(table["survival_horizon_ps"].iloc[0]) for table in lives.values()]
+    alive = survival_quantities(temperatures)
     return DataStudy(
         models=pd.DataFrame(rows),
         quantities={one.column: one for one in (*_FIXED[:4], *alive, *_FIXED[4:])},
         temperatures_k=temperatures,
-        horizon_ps=min(horizons, default=float("nan")),
+        horizon_ps=horizon(alive_at),
         approached=approached,
     )
 
 
-def _lives(
+def survival_quantities(temperatures_k: Sequence[float]) -> list[Quantity]:
+    """The survival at each temperature."""
+    return [
+        Quantity(survival_column(t), f"survival at {t:g} K", "ps", 1, "runs")
+        for t in temperatures_k
+    ]
+
+
+def survivals(name: str, alive_at: Mapping[float, pd.DataFrame]) -> dict[str, float]:
+    """Survival of a model at each temperature, of `lives`, and the number of runs."""
+    row: dict[str, float] = {}
+    for t, table in alive_at.items():
+        there = name in table.index
+        column = survival_column(t)
+        row[column] = float(table.loc[name, "survival"]) if there else float("nan")
+        row[f"{column}_n"] = int(table.loc[name, "md_n_counted"]) if there else 0
+    return row
+
+
+def horizon(alive_at: Mapping[float, pd.DataFrame]) -> float:
+    """Horizon of the survivals of `lives`, ps; NaN without any."""
+    found = [float(table["survival_horizon_ps"].iloc[0]) for table in alive_at.values()]
+    return min(found, default=float("nan"))
+
+
+def lives(
     dynamics: Mapping[str, pd.DataFrame], temperature_k: float, reference: str | None
 ) -> pd.DataFrame:
     """Survival of every model at one temperature, by model."""
@@ -202,24 +224,30 @@ def _lives(
     return dynamics_columns(some, reference if reference in some else None).set_index("model")
 
 
-def _of_card(one: TrainedOn) -> dict[str, Any]:
+def of_card(one: TrainedOn) -> dict[str, Any]:
+    """The force MAE of a card."""
     return {"force_mae_mev_per_angstrom": one.force_mae, "force_mae_mev_per_angstrom_n": 1}
 
 
-def _of_scans(inputs: CompareInputs, name: str) -> dict[str, Any]:
+def of_scans(inputs: CompareInputs, name: str, metrics: Mapping[str, str]) -> dict[str, Any]:
+    """Means of a model over scans, and their numbers.
+
+    Args:
+        inputs: Of the comparison.
+        name: Of the model.
+        metrics: Metric of each column.
+    """
     rows = inputs.scores.get(name) if BONDS in inputs.tables else None
-    if rows is None:
-        return {"fsd_full_per_angstrom": float("nan"), "fsd_full_per_angstrom_n": 0}
-    values = scored_values(rows, "fsd_full")
-    return {
-        "fsd_full_per_angstrom": float(values.mean()) if len(values) else float("nan"),
-        "fsd_full_per_angstrom_n": len(values),
-        "scans_planned": len(rows),
-    }
+    found: dict[str, Any] = {} if rows is None else {"scans_planned": len(rows)}
+    for column, metric in metrics.items():
+        values = np.array([]) if rows is None else scored_values(rows, metric)
+        found[column] = float(values.mean()) if len(values) else float("nan")
+        found[f"{column}_n"] = len(values)
+    return found
 
 
-def _of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str, Any]:
-    """Numbers of the bonded pairs.
+def of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str, Any]:
+    """Numbers of the bonded pairs in the scores of the approach, of molecules `approached` apart.
 
     Shares are of all pairs whose elements the model knows; one that failed, as after an energy that
     is not finite, is not monotone. The hole radius is a mean over those with a score; it is 0 of a
@@ -276,7 +304,7 @@ def potential_rows(study: DataStudy) -> pd.DataFrame:
             row[f"{column}_n"] = int(group[f"{column}_n"].sum())
         rows.append(row)
     table = pd.DataFrame(rows)
-    rank = {kind: k for k, kind in enumerate(KINDS)}
+    rank = {kind: k for k, kind in enumerate(study.kinds)}
     return table.sort_values(
         order, key=lambda c: c.map(rank) if c.name == "kind" else c, ignore_index=True
     )

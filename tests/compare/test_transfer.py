@@ -1,0 +1,199 @@
+"""What cheap labels are worth: the curve, its interval, and the section from made-up cards."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_association_report import entry, runs, scans
+
+from pesbench.compare.comparison import ReportRun
+from pesbench.compare.data.cards import trained_of
+from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.transfer import answer
+from pesbench.compare.transfer.cards import transferred_of
+from pesbench.compare.transfer.comparison import COMPARISON
+from pesbench.compare.transfer.section import section
+from pesbench.compare.transfer.table import HELD_OUT, make_transfer
+from pesbench.core.errors import UserError
+from pesbench.models.facts import model_facts
+from pesbench.models.registry import ModelEntry
+
+LEVEL = "wB97X/6-31G*"
+SIZES = (20, 50, 100, 200)
+REPEATED = (20, 200)
+# errors that fall as 1/√N: four times the labels, half the error
+ALONE = {n: 100 / np.sqrt(n / 20) for n in SIZES}
+
+
+# --- the curve -----------------------------------------------------------------------------------
+
+
+def test_the_equivalent_number_of_a_power_law_is_exact():
+    """1/√N: an error that is half of that of 20 labels is that of 80."""
+    errors = list(ALONE.values())
+    assert answer.equivalent(SIZES, errors, 50.0) == pytest.approx(80)
+    for n in SIZES:
+        assert answer.equivalent(SIZES, errors, ALONE[n]) == pytest.approx(n)
+    assert answer.equivalent(SIZES, errors, 101.0) == 0
+    assert answer.equivalent(SIZES, errors, 1.0) == np.inf
+
+
+def test_a_curve_that_rises_again_counts_by_its_lowest_so_far():
+    assert answer.equivalent((20, 40, 80), (8.0, 9.0, 2.0), 4.0) == pytest.approx(
+        40 * 2 ** (np.log(2) / np.log(4))
+    )
+    assert answer.equivalent((20, 40), (8.0, 8.0), 8.0) == pytest.approx(20)
+
+
+# --- made-up potentials --------------------------------------------------------------------------
+
+
+def card(folder, name, route, frames, error, distance=1.0, family="mace", **more):
+    """An entry whose card tells what it started from."""
+    own = {"route": route, "frames": frames, "descriptors": {"distance": distance}}
+    if route == "atomic":
+        own["start_descriptors"] = {"before": {"distance": 2.0}, "after": {"distance": 0.5}}
+    content = {
+        "sha256": name,
+        "training_set": {"frames": frames, "approach_frames": 0, "approach_molecules": []},
+        "errors": {"seen": {"force_mae_mev_per_angstrom": error}},
+        "transfer": own,
+    }
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    settings = {"weights": str(folder / f"{name}.pt"), "sha256": name, "level_of_theory": LEVEL}
+    return ModelEntry(name, family, settings | more)
+
+
+def pairs(name, hole):
+    rows = [
+        {"model": name, "pair": f"bond/ethanol_0-{k}", "kind": "bond", "system": "ethanol",
+         "status": "ok", "monotone": 0.0, "hole_radius_angstrom": hole}
+        for k in range(4)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def scores(name, error):
+    rows = scans(name, 10 * error)
+    for metric in ("force_mae_1ev", "force_mae_compress", "force_mae_stretch", "fsd_compress",
+                   "fsd_stretch", "spurious_extrema"):  # fmt: skip
+        rows[metric] = rows["fsd_full"] * error / 100
+    return rows
+
+
+def a_study(folder, routes, spread=0.01, families=("mace",)):
+    """A run: errors of routes by number of labels, three seeds at both ends, and the cheap method.
+
+    A seed's error is the given one times 1 − spread, 1 and 1 + spread.
+    """
+    entries, tables = {}, {"bonds": {}, "dynamics": {}, "approach": {}}
+    for family in families:
+        for route, errors in routes.items():
+            for n, error in errors.items():
+                first = f"{family}-{route}-{n}"
+                for seed in range(3 if n in REPEATED else 1):
+                    name = first if seed == 0 else f"{first}-seed_{seed + 1}"
+                    own = error * (1 + spread * (seed - 1)) if n in REPEATED else error
+                    more = {"seed_of": first} if seed else {}
+                    entries[name] = card(folder, name, route, n, own, own / 50, family, **more)
+                    tables["bonds"][name] = scores(name, own)
+                    tables["dynamics"][name] = runs(name, 60 / own)
+                    tables["approach"][name] = pairs(name, own / 100)
+    entries["gfn2-xtb"] = entry("gfn2-xtb", "tblite")
+    tables["bonds"]["gfn2-xtb"] = scores("gfn2-xtb", 30.0)
+    tables["dynamics"]["gfn2-xtb"] = runs("gfn2-xtb", 2.0)
+    tables["approach"]["gfn2-xtb"] = pairs("gfn2-xtb", 0.0)
+    facts = [model_facts(one, LEVEL) for one in entries.values()]
+    return CompareInputs(facts, tables, entries)
+
+
+CHEAPER = {n: error / 2 for n, error in ALONE.items()}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return a_study(tmp_path, {"scratch": ALONE, "cheap": CHEAPER, "atomic": ALONE})
+
+
+def test_half_the_error_is_worth_four_times_the_labels(inputs):
+    study = make_transfer(inputs)
+    found = answer.worth(study, "mace", "cheap", 20, HELD_OUT)
+    assert found.labels == pytest.approx(80, rel=0.01)
+    assert found.low < 80 < found.high
+    assert found.high / found.low < 1.4
+    assert found.resolved
+    # by hand: the spread of log errors is that of log 0.99, 0, log 1.01, at ends of three routes
+    sd = np.std(np.log([0.99, 1, 1.01]), ddof=1)
+    wide = 2.179 * sd * np.sqrt(1 / 3 + 1)  # Student's of 12 degrees of freedom
+    assert found.high == pytest.approx(found.labels * np.exp(2 * wide), rel=0.01)
+    none = answer.worth(study, "mace", "atomic", 20, HELD_OUT)
+    assert none.resolved is False
+    most = answer.worth(study, "mace", "cheap", 200, HELD_OUT)
+    assert most.labels == np.inf
+
+
+def test_the_sentence_tells_worth_interval_and_what_is_not_resolved(inputs):
+    said = answer.sentence(make_transfer(inputs))
+    assert said.startswith(
+        "By the force MAE on held-out frames: mace, 20 expensive labels: 100.0 meV/Å"
+    )
+    assert "50.0 with cheap energies and forces first, as 80 alone (95 % interval over" in said
+    assert "charges and bond orders first (worth not resolved from none)." in said
+
+
+def test_without_seeds_nothing_is_resolved_and_worse_is_said(tmp_path):
+    alone = {n: e for n, e in ALONE.items() if n not in REPEATED}
+    one = a_study(tmp_path, {"scratch": alone, "cheap": {50: 40.0}})
+    assert "not resolved: the noise of seeds is unknown" in answer.sentence(make_transfer(one))
+    worse = a_study(tmp_path, {"scratch": ALONE, "cheap": {20: 200.0}})
+    assert "worse and worth less than none" in answer.sentence(make_transfer(worse))
+    only = a_study(tmp_path, {"cheap": CHEAPER})
+    assert answer.sentence(make_transfer(only)).startswith("No potential was trained on expensive")
+
+
+def test_the_claim_of_gaussian_descriptors_is_told_with_its_numbers(inputs):
+    (said,) = answer.claim(make_transfer(inputs))
+    assert "by charges and bond orders from 2.00 to 0.500 (1 pretrainings)" in said
+    assert "after 20 expensive labels not resolved than without" in said
+    # distance is proportional to the error, and survival falls with it
+    assert "more robust: Spearman's ρ of distance and survival is -" in said
+
+
+def test_the_section_has_every_number_and_the_cheap_method_beside(inputs):
+    found = section(inputs)
+    assert found.title == "Cheap labels first"
+    assert found.sentence.startswith("By the force MAE on held-out frames")
+    rows = pd.read_csv(pd.io.common.StringIO(found.files["transfer.csv"]))
+    assert len(rows) == 3 * len(SIZES)
+    assert not [name for name in rows if name.startswith(("approach", "monotone"))]
+    assert rows.loc[(rows["kind"] == "cheap") & (rows["frames"] == 20), HELD_OUT].item() == (
+        pytest.approx(50)
+    )
+    models = pd.read_csv(pd.io.common.StringIO(found.files["transfer_models.csv"]))
+    assert len(models) == 3 * (3 + 1 + 1 + 3)
+    others = pd.read_csv(pd.io.common.StringIO(found.files["transfer_others.csv"]))
+    assert list(others["model"]) == ["gfn2-xtb"]
+    assert others["hole_radius_angstrom"].item() == 0
+    assert any("force MAE, stretched" in note and "better" in note for note in found.notes)
+
+
+def test_it_applies_to_such_cards_and_the_data_study_does_not(inputs, tmp_path):
+    entries = inputs.entries
+    run = ReportRun(entries, LEVEL, {"dynamics": list(entries)})
+    assert COMPARISON.applies(run)
+    assert len(COMPARISON.files(run)) == len(entries) - 1
+    assert trained_of(entries) == {}
+    assert not COMPARISON.applies(ReportRun({"gfn2-xtb": entries["gfn2-xtb"]}, LEVEL, {}))
+
+
+def test_a_card_of_other_weights_or_of_no_route_is_one_line(tmp_path):
+    one = card(tmp_path, "m", "cheap", 20, 1.0)
+    other = ModelEntry("m", "mace", one.settings | {"sha256": "else"})
+    with pytest.raises(UserError, match="that of other weights"):
+        transferred_of({"m": other})
+    odd = card(tmp_path, "m", "free", 20, 1.0)
+    with pytest.raises(UserError, match="not a model card that is understood"):
+        transferred_of({"m": odd})

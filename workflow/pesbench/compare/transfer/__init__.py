@@ -1,0 +1,1 @@
+"""What cheap labels are worth in expensive ones."""
