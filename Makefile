@@ -8,8 +8,7 @@ CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
 	weights-wavefunction study-wavefunction study study-extrapolation study-midsize data-study study-transfer architecture \
-	study-bsct \
-	keep-bsct study-pages format clean
+	study-bsct keep-bsct study-pages format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench

@@ -404,6 +404,10 @@ STAGES = {  # with what each must be given
         "--out",
         "o",
     ],
+    **dict.fromkeys(
+        ("pretrain", "train-transfer"),
+        ["m", *("--plan", "p", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")],
+    ),
     "harvest": ["t", "--labels", "e", "--out", "o.extxyz"],
     "lj-heads": ["main-mlp", "--work", "w", "--out", "o"],
     "train-wavefunction": ["m", "--plan", "p", "--out", "o"],
@@ -425,6 +429,7 @@ STAGES = {  # with what each must be given
 
 ON_THE_CPU = (
     *("lj-heads", "train-apax", "train-backbone", "train-data", "train-mace"),
+    *("pretrain", "train-transfer"),
     *("train-wavefunction", "wavefunction-far", "wavefunction-nve", "wavefunction-page"),
     "wavefunction-scans",
 )

@@ -21,6 +21,7 @@ from pesbench.orchestration.config_keys import LadderKeys, block_keys, config_ke
 from pesbench.references.settings import SOURCES, MoleculeSettings
 from pesbench.training.backbone_plan import Backbone, BackbonePlan
 from pesbench.training.data_plan import DataPlan
+from pesbench.training.transfer_plan import TransferPlan
 
 README = Path(__file__).parents[2] / "config" / "README.md"
 
@@ -44,6 +45,7 @@ def blocks() -> dict[str, str]:
         "tasks": "\n".join(map(_of_task, every)),
         "ladder": table(_rows(LadderKeys)),
         "data": table(_rows(DataPlan)),
+        "transfer": table(_rows(TransferPlan)),
         "backbones": table(_rows(BackbonePlan)),
         "backbone": table(_rows(Backbone)),
         "cluster": table(_rows(Cluster)),

@@ -89,6 +89,7 @@ def planned(request, tmp_path_factory):
     for plan in (
         "testbed.yaml",
         "data_training.yaml",
+        "transfer_training.yaml",
         "apax.yaml",
         "backbones.yaml",
         "wavefunction_training.yaml",
@@ -127,6 +128,7 @@ def planned(request, tmp_path_factory):
     (work / "c.yaml").write_text(yaml.safe_dump(config))
     commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
                          "weights_testbed", "weights_data", "data_models", "weights_apax",
+                         "weights_transfer", "transfer_models",
                          "apax_models", "weights_backbones", "backbone_models",
                          "weights_wavefunction", "study_wavefunction",
                          "lj_heads")  # fmt: skip
