@@ -404,10 +404,12 @@ STAGES = {  # with what each must be given
         "--out",
         "o",
     ],
-    **dict.fromkeys(
-        ("pretrain", "train-transfer"),
-        ["m", *("--plan", "p", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")],
-    ),
+    "pretrain": [
+        *("m", "--plan", "p", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")
+    ],
+    "train-transfer": [
+        *("m", "--plan", "p", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")
+    ],
     "harvest": ["t", "--labels", "e", "--out", "o.extxyz"],
     "lj-heads": ["main-mlp", "--work", "w", "--out", "o"],
     "train-wavefunction": ["m", "--plan", "p", "--out", "o"],

@@ -405,7 +405,7 @@ def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
     assert ("before" in own["start_descriptors"]) == (route == "atomic")
     assert "make study-transfer" in (weights / f"{name}.md").read_text()
     without = ["train-transfer", name, *given, *sets["e"], "--out", weights / "n.pt"]
-    assert cli.main([str(word) for word in without]) == 1
+    assert cli.main([str(word) for word in without]) == 2
     write_split({"ethanol": "seen"}, tmp_path / "split.csv")
     registry = tmp_path / "models.yaml"
     _run("transfer-models", "--plan", plan, "--weights", weights, "--models-file",
