@@ -34,6 +34,7 @@ NEEDS = {
     "tasks/lj_core/head": ("workflow", "testbed"),  # the heads that it trains
     "testbed/": ("workflow", "testbed"),
     "training/": ("workflow", "mace"),
+    "training/atom_targets.py": ("workflow", "tblite"),
 }
 # What runs in the environment of a family imports at first nothing beside the base package.
 IN_ANY_ENVIRONMENT = re.compile(

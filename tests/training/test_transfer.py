@@ -31,6 +31,7 @@ from pesbench.orchestration.config import resolve
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.training import Training, already_given
 from pesbench.training import atomic, labelling
+from pesbench.training.atom_targets import atom_targets
 from pesbench.training.feature_networks import MACEFeatures, TestbedFeatures
 from pesbench.training.labelling import write_labels
 from pesbench.training.nested import nested_set
@@ -230,9 +231,9 @@ def test_a_training_with_a_start_resumes_exactly(tmp_path, monkeypatch):
 def test_charges_and_bond_orders_of_known_molecules():
     """A triple bond in N₂, a single one in H₂, two equal double ones in CO₂; no net charge."""
     for name, order in (("N2", 3), ("H2", 1)):
-        (found,) = atomic.atom_targets(molecule(name), "GFN2-xTB").bond_orders
+        (found,) = atom_targets(molecule(name), "GFN2-xTB").bond_orders
         assert found == pytest.approx(order, abs=0.1)
-    found = atomic.atom_targets(molecule("CO2"), "GFN2-xTB")
+    found = atom_targets(molecule("CO2"), "GFN2-xTB")
     assert found.charges.sum() == pytest.approx(0, abs=1e-6)
     assert found.charges[0] > 0 > found.charges[1] == pytest.approx(found.charges[2])
     assert found.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
@@ -348,6 +349,17 @@ def _run(*words):
     assert cli.main([str(word) for word in words]) == 0
 
 
+def _as_the_start(start, trained):
+    """With a rate of nearly 0, the weights are those of the start."""
+    state = torch.load(start, weights_only=True)["state"]
+    found = torch.load(trained, weights_only=False)
+    found = found["state"] if isinstance(found, dict) else found.state_dict()
+    compared = [name for name in state if not name.startswith("atomic_energies_fn")]
+    assert len(compared) > 20
+    for name in compared:
+        assert torch.allclose(found[name].float(), state[name].float(), atol=1e-6), name
+
+
 @pytest.mark.parametrize(("family", "route"), [("testbed", "atomic"), ("mace", "cheap")])
 def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
     """One molecule, N = 4, two epochs."""
@@ -369,20 +381,20 @@ def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
     )  # fmt: skip
     plan = tmp_path / "plan.yaml"
     content = yaml.safe_load(PLAN.read_text()) | {
-        "molecules": ["ethanol"], "expensive": "gfn1-xtb", "cheap_frames": 20, "pool_frames": 5,
-        "held_out_frames": 4, "frames": [2, 4], "repeated": [], "potential": SMALL,
+        "molecules": ["ethanol"], "expensive": "gfn1-xtb", "cheap_frames": 20, "pool_frames": 9,
+        "held_out_frames": 4, "frames": [4, 8], "repeated": [], "potential": SMALL,
         "training": {"epochs": 2, "batch_frames": 2, "patience_epochs": 2},
         "pretraining": {"epochs": 2, "patience_epochs": 2}, "mace_epochs": 2,
-        "mace_pretraining_epochs": 2, "atomic_epochs": 2,
+        "mace_pretraining_epochs": 2, "atomic_epochs": 2, "start_rate": 1e-9,
     }  # fmt: skip
     plan.write_text(yaml.safe_dump(content))
     _run("entry", "gfn1-xtb", "--models-file", REPO / "config/models.yaml", "--out",
          tmp_path / "method.json")  # fmt: skip
     cheap = ("--frames", tmp_path / "cheap.extxyz", "--record", tmp_path / "cheap.json")
-    _run("label-frames", *cheap, "--method", tmp_path / "method.json", "--pool", 5, "--held-out",
+    _run("label-frames", *cheap, "--method", tmp_path / "method.json", "--pool", 9, "--held-out",
          4, "--out", tmp_path / "e.extxyz", "--out-record", tmp_path / "e.json")  # fmt: skip
     sets = {}
-    for level, count, repeats in (("cheap", 20, 1), ("e", 4, 1)):
+    for level, count, repeats in (("cheap", 20, 1), ("e", 4, 2)):
         sets[level] = ("--frames", tmp_path / f"{level}-n.extxyz", "--record",
                        tmp_path / f"{level}-n.json")  # fmt: skip
         _run("training-set", "--frames", tmp_path / f"{level}.extxyz", "--record",
@@ -404,6 +416,7 @@ def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
     assert own["start_descriptors"]["after"]["atoms"] == 9 * 30
     assert ("before" in own["start_descriptors"]) == (route == "atomic")
     assert "make study-transfer" in (weights / f"{name}.md").read_text()
+    _as_the_start(weights / f"{start}.pt", weights / f"{name}.pt")
     without = ["train-transfer", name, *given, *sets["e"], "--out", weights / "n.pt"]
     assert cli.main([str(word) for word in without]) == 2
     write_split({"ethanol": "seen"}, tmp_path / "split.csv")

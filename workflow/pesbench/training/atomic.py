@@ -19,62 +19,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from ase import Atoms
-from ase.units import Bohr
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pesbench.core.errors import UserError, reading
 from pesbench.core.progress import track
 from pesbench.files.atomic import atomic_path, write_json
+from pesbench.training.atom_targets import atom_targets
 from pesbench.training.sampling import seed_number
 
 CHECKPOINT, SETTINGS = "checkpoint.pt", "settings.json"
 BATCH_FRAMES, LEARNING_RATE, HIDDEN, MAX_NORM = 16, 3e-3, 64, 5.0
 logger = logging.getLogger("pesbench")
-
-
-@dataclass(frozen=True)
-class AtomTargets:
-    """Quantities of the atoms of one frame.
-
-    Attributes:
-        charges: Mulliken charges, e, shape (N,).
-        pairs: Pairs of atoms i < j, shape (P, 2).
-        bond_orders: Wiberg bond orders of the pairs, shape (P,).
-        lengths: Their distances, Å, shape (P,).
-    """
-
-    charges: NDArray[np.float64]
-    pairs: NDArray[np.int64]
-    bond_orders: NDArray[np.float64]
-    lengths: NDArray[np.float64]
-
-
-def atom_targets(atoms: Atoms, method: str) -> AtomTargets:
-    """Charges and bond orders of a frame by tblite.
-
-    Args:
-        atoms: Frame; `info` may hold `charge` and `spin`, a multiplicity.
-        method: Name of a parametrisation, such as `GFN2-xTB`.
-
-    Raises:
-        RuntimeError: tblite does not converge.
-    """
-    from tblite.interface import Calculator
-
-    calculator = Calculator(
-        method, atoms.numbers, atoms.positions / Bohr,
-        charge=float(atoms.info.get("charge", 0)), uhf=int(atoms.info.get("spin", 1)) - 1,
-    )  # fmt: skip
-    calculator.set("verbosity", 0)
-    result = calculator.singlepoint()
-    n = len(atoms)
-    # xTB without spin polarisation has one channel, the last axis
-    orders = np.asarray(result.get("bond-orders"), dtype=np.float64).reshape(n, n, -1)[:, :, 0]
-    i, j = np.triu_indices(n, 1)
-    lengths = np.linalg.norm(atoms.positions[i] - atoms.positions[j], axis=1)
-    charges = np.asarray(result.get("charges"), dtype=np.float64)
-    return AtomTargets(charges, np.stack([i, j], axis=1), orders[i, j], lengths)
 
 
 class FeatureNetwork(Protocol):

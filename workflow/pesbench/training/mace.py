@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ase import Atoms
 
 from pesbench.core.errors import UserError, reading
 from pesbench.engine.supervisor import die_with_parent
@@ -212,20 +213,26 @@ def train(
         "--keep_checkpoints",
         *training.options(),
     ]
-    if training.refitted:
-        own = refitted_energies([*parts[TRAIN], *parts[VALID]], start)
-        command.append(f"--E0s={own}")
-    if start is not None:
-        pickled = work / "start.model"
-        with atomic_path(pickled) as unfinished:
-            torch.save(start, unfinished)
-        command += [f"--foundation_model={pickled}", "--multiheads_finetuning=False"]
+    command += _beginning([*parts[TRAIN], *parts[VALID]], training, start, work)
     wall_s = _run_training(command, work)
     stages = [work / "model" / f"{name}{suffix}.model" for suffix in ("_stagetwo", "")]
     made = [path for path in stages if path.is_file()]
     if not made:
         raise RuntimeError(f"{work}: mace_run_train wrote no model")
     return made[0], command[1:], wall_s
+
+
+def _beginning(
+    frames: Sequence[Atoms], training: MACETraining, start: torch.nn.Module | None, work: Path
+) -> list[str]:
+    """Options of what a training begins with: energies of the elements, and a network."""
+    options = [f"--E0s={refitted_energies(frames, start)}"] if training.refitted else []
+    if start is None:
+        return options
+    pickled = work / "start.model"  # `mace_run_train` reads no other; this call wrote it
+    with atomic_path(pickled) as unfinished:
+        torch.save(start, unfinished)
+    return [*options, f"--foundation_model={pickled}", "--multiheads_finetuning=False"]
 
 
 def write_model(
