@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -235,6 +236,18 @@ def test_a_failure_in_the_same_step_is_no_alarm(toy_set, tmp_path):
     assert (found.alarm_step, found.n_alarms) == (-1, 0)
 
 
+def content(path):
+    """All arrays of a file, and what is said of each trajectory."""
+    held = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, one: held.update({name: one[()]} if isinstance(one, h5py.Dataset) else {})
+        )
+        for name, group in file["particles"].items():
+            held |= {f"{name}@{key}": value for key, value in group.attrs.items()}
+    return held
+
+
 def test_an_interrupted_run_has_the_same_alarms(plain, toy_set, tmp_path, monkeypatch):
     scores = scores_of(plain, "energy_jump")
     threshold = float(np.median(scores))
@@ -255,6 +268,14 @@ def test_an_interrupted_run_has_the_same_alarms(plain, toy_set, tmp_path, monkey
         )
     run_dynamics_shard(fake_entry(), toy_set, ("b",), settings, out, device="cpu")
     assert 100 < len(count) < 110  # it went on
+    monkeypatch.setattr(Watch, "look", look)
+    whole = tmp_path / "whole.h5"
+    run_dynamics_shard(fake_entry(), toy_set, ("b",), settings, whole, device="cpu")
+    first, second = content(whole), content(out)
+    assert first.keys() == second.keys()
+    assert len(first) > 20
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
     expected = events(scores, threshold)
     with Trajectories(out) as file:
         found = file.trajectory(NAME)
