@@ -107,6 +107,15 @@ def test_commands_and_page(folder, tmp_path):
     assert "Far from" not in text  # that part did not run
     assert (out / "errors.png").stat().st_size > 1000
     assert len(pd.read_csv(out / "nve.csv")) == 1
+    assert "no answer" not in text
+    table = pd.read_csv(out / "scans.csv")
+    table.loc[0, "force_mae"] = np.nan
+    table.to_csv(out / "scans.csv", index=False)
+    assert main(["wavefunction-page", *common]) == 0
+    assert (
+        f"1 of {len(table)} rows have no answer and are in no mean"
+        in (out / "README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("systems", ["water", "hydrogen=-1", "hydrogen=x"])

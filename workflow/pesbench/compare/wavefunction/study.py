@@ -110,6 +110,12 @@ def write_page(folder: Path) -> None:
     write_text(folder / "README.md", "\n\n".join([head, *texts, picture]) + "\n")
 
 
+def _unanswered(table: pd.DataFrame) -> str:
+    """A sentence about the rows that no mean has, empty if there are none."""
+    missing = int(table["force_mae"].isna().sum())
+    return f" {missing} of {len(table)} rows have no answer and are in no mean." if missing else ""
+
+
 def _rows(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
@@ -145,7 +151,7 @@ def _scans_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
             f"With all calculations, the interpolated states have smaller force errors than the "
             f"Gaussian process on the same calculations in {wins} of {len(rows)} molecules "
             f"(weights {said['weights']}). The geometries were chosen where the states knew least, "
-            "not where the process did.",
+            f"not where the process did.{_unanswered(table)}",
             _rows(header, rows),
         ]
     )
@@ -191,7 +197,8 @@ def _far_text(table: pd.DataFrame, said: Mapping[str, Any]) -> str:
             f"have smaller force errors than energies in {sum(outside)} of {len(outside)} cases; "
             f"inside, in {sum(within)} of {len(within)}. "
             "All bonds of a molecule have one length, 0.3 to 4 Å; mean absolute errors of the "
-            f"forces in meV/Å; training {said['training']}. {above}",
+            f"forces in meV/Å; training {said['training']}. {above}"
+            f"{_unanswered(table.rename(columns={'force_mae_ev_per_angstrom': 'force_mae'}))}",
             _rows(header, rows),
         ]
     )
