@@ -62,7 +62,11 @@ def score(job: ScoreJob) -> pd.DataFrame:
         of = folds(one.scan.system for one in scans)
         reference = next((held for one in own if (held := one.reference()) is not None), None)
         known = known_set(scans, settings.reference_window_angstrom, reference)
-        add_fitted(scans, known)
+        # frames of a scan are not in the set that they are measured from: it is of the other half
+        for half in (0, 1):
+            mine = [one for one in scans if of[one.scan.system] == half]
+            others = [one for one in scans if of[one.scan.system] != half]
+            add_fitted(mine, known_set(others, settings.reference_window_angstrom, reference))
         runs, left_out = motion.read_trajectories(found, set(of), known)
         scored = _Scored(found, settings, of, scans, runs)
         rows = [row for system in systems for row in scored.rows(system)]
@@ -173,8 +177,7 @@ class _Scored:
         """Scores, labels, errors and missing frames of a side; None where no scan has a score."""
         scores, wrong, error, missing = [], [], [], 0
         for one in scans:
-            # the reference set has seen the frames near the minimum: they are not scored
-            side = one.side(domain) & ~one.near(self.settings.reference_window_angstrom)
+            side = one.side(domain)
             values = one.scores.get(detector)
             if values is None:
                 missing += int(side.sum())

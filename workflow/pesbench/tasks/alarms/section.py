@@ -139,8 +139,8 @@ def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     """Notes on how to read the section, and why detectors are missing."""
     found = [
         "Molecules are halved by their names; the thresholds of each half are set on the other "
-        "one. The reference set of distances is frames near the minima of all scans, which are not "
-        "scored. Definitions: tasks/alarms/README.md."
+        "one. The reference set of distances is frames near the minima of scans, for frames of "
+        "scans those of the other half. Definitions: tasks/alarms/README.md."
     ]
     for model, frame in scores.items():
         about = frame.attrs
