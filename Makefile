@@ -7,8 +7,8 @@ EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
-	weights-wavefunction study-wavefunction study study-extrapolation study-midsize data-study study-transfer architecture \
-	study-bsct keep-bsct study-pages format clean
+	weights-wavefunction study-wavefunction study study-extrapolation study-harvest study-midsize data-study \
+	study-transfer architecture study-bsct keep-bsct study-pages format clean
 
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench
@@ -75,25 +75,24 @@ study-extrapolation: $(STAMP)
 # How much data, and which (docs/data.md): the trainings, then what is asked of their potentials. HOURS is for both. A training
 # that fails takes no other with it: the registry has those that are done.
 data-study: $(STAMP)
-	$(within) sh -c 'trap "exit 130" INT; \
-		$(BIN)/snakemake weights_data --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
-		$(BIN)/snakemake data_models --cores 1 --configfile config/weights.yaml && \
-		$(BIN)/snakemake --cores $(CORES) --configfile config/data_study.yaml --keep-going && exit $$trained'; \
-	status=$$?; $(keep_data) && exit $$status
+	$(call trained,data,data_study.yaml); status=$$?; $(keep_data) && exit $$status
+
+# Frames that a potential asks for itself (docs/harvest.md): the rounds, then what is asked of their potentials.
+study-harvest: $(STAMP)
+	$(call trained,harvest,harvest.yaml); status=$$?; $(keep_harvest) && exit $$status
 
 # beside the results the cards, which hold what each potential was trained on
 keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) && \
 	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
 	results/weights/data/mace-*.json resources/data_study/cards/; fi
+keep_harvest = if [ -d results/harvest ]; then $(call keep,harvest,harvest.h5 skipped.csv) && \
+	mkdir -p resources/study/harvest/cards && cp results/weights/harvest/models.yaml \
+	results/weights/harvest/testbed-*.json results/weights/harvest/mace-*.json resources/study/harvest/cards/; fi
 
 # Cheap labels first (docs/transfer.md): labels, pretrainings and trainings, then what is asked of their potentials, in the
 # same manner.
 study-transfer: $(STAMP)
-	$(within) sh -c 'trap "exit 130" INT; \
-		$(BIN)/snakemake weights_transfer --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
-		$(BIN)/snakemake transfer_models --cores 1 --configfile config/weights.yaml && \
-		$(BIN)/snakemake --cores $(CORES) --configfile config/transfer.yaml --keep-going && exit $$trained'; \
-	status=$$?; $(keep_transfer) && exit $$status
+	$(call trained,transfer,transfer.yaml); status=$$?; $(keep_transfer) && exit $$status
 
 # beside the results the cards, with the descriptors' moments and the time that each training took
 keep_transfer = if [ -d results/transfer ]; then $(call keep,transfer,transfer.h5 skipped.csv,extrapolation/transfer) && \
@@ -116,6 +115,12 @@ keep_architecture = if [ -d results/architecture ]; then $(call keep,architectur
 	cp results/weights/lj_core/heads.csv results/weights/lj_core/heads.json resources/study/architecture/lj_core/ && \
 	mkdir -p resources/study/architecture/backbones && \
 	cp results/weights/backbones/*.json results/weights/backbones/models.yaml resources/study/architecture/backbones/; fi
+
+# $(call trained,STUDY,CONFIG): the trainings of a study, their registry, and what is asked of them
+trained = $(within) sh -c 'trap "exit 130" INT; \
+	$(BIN)/snakemake weights_$(1) --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
+	$(BIN)/snakemake $(1)_models --cores 1 --configfile config/weights.yaml && \
+	$(BIN)/snakemake --cores $(CORES) --configfile config/$(2) --keep-going && exit $$trained'
 
 within = $(if $(HOURS),timeout --signal=INT $(HOURS)h)
 limited = $(within) $(BIN)/snakemake --cores $(CORES) --configfile config/$(1) \

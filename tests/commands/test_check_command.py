@@ -410,6 +410,7 @@ STAGES = {  # with what each must be given
     "train-transfer": [
         *("m", "--plan", "p", "--frames", "f", "--record", "r", "--work", "w", "--out", "o")
     ],
+    "data-dynamics": ["m", "--plan", "p", "--weights", "w", "--scan-set", "s", "--out", "o"],
     "harvest": ["t", "--labels", "e", "--out", "o.extxyz"],
     "lj-heads": ["main-mlp", "--work", "w", "--out", "o"],
     "train-wavefunction": ["m", "--plan", "p", "--out", "o"],
@@ -431,7 +432,7 @@ STAGES = {  # with what each must be given
 
 ON_THE_CPU = (
     *("lj-heads", "train-apax", "train-backbone", "train-data", "train-mace"),
-    *("pretrain", "train-transfer"),
+    *("data-dynamics", "pretrain", "train-transfer"),
     *("train-wavefunction", "wavefunction-far", "wavefunction-nve", "wavefunction-page"),
     "wavefunction-scans",
 )

@@ -138,6 +138,7 @@ def test_trajectories_are_listed(trajectories, tmp_path, monkeypatch, capsys, ca
          "--out", "o", "--out-record", "r"],
         ["train-data", "m", "--plan", "IN", "--frames", "IN", "--record", "IN", "--work", "w",
          "--out", "o"],
+        ["data-dynamics", "m", "--plan", "IN", "--weights", "IN", "--scan-set", "IN", "--out", "o"],
         ["data-models", "--plan", "IN", "--weights", "IN", "--models-file", "IN", "--method", "m",
          "--split", "IN", "--out", "o"],
         ["label-frames", "--frames", "IN", "--record", "IN", "--method", "IN", "--pool", "5",

@@ -31,7 +31,16 @@ from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.models_file import read_models
 from pesbench.orchestration.config import resolve
 from pesbench.training.approach_frames import Approaches, in_conformer, make_approaches
-from pesbench.training.data_plan import KINDS, read_plan
+from pesbench.training.data_plan import (
+    ADDED,
+    APPROACH,
+    CORE,
+    HARVESTED,
+    MD,
+    RANDOM,
+    DataTraining,
+    read_plan,
+)
 from pesbench.training.data_registry import write_data_registry
 from pesbench.training.nested import in_order, nested_set, tenth_of, write_nested_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, isolated_atoms, langevin_frames
@@ -50,7 +59,8 @@ SIZES = (25, 100, 400, 1600)
 def test_the_plan_has_three_seeds_at_both_ends_and_as_many_steps_everywhere():
     plan = read_plan(PLAN)
     trainings = plan.trainings()
-    assert len(trainings) == 2 * len(KINDS) * (3 + 1 + 1 + 3)
+    assert plan.kinds == (MD, APPROACH, CORE)
+    assert len(trainings) == 2 * len(plan.kinds) * (3 + 1 + 1 + 3)
     assert [plan.repeats(n) * n for n in plan.frames] == [1600] * 4
     with pytest.raises(UserError, match="30 frames: the plan has sets of 25, 100, 400, 1600"):
         plan.repeats(30)
@@ -84,6 +94,11 @@ def test_the_molecules_are_others_than_those_of_the_test():
         ({"training": {"epochs": 40, "patience_epochs": 5}}, "may end a training early"),
         ({"mace_epochs": 0}, "`mace_epochs`"),
         ({"framez": [25]}, "unknown key 'framez'"),
+        ({"epoch_frames": 1000}, "`frames`: 400 is no divisor of 1000"),
+        ({"approached": []}, "`approached`"),
+        ({"harvest": {"frames": [50]}}, "`harvest.frames`: 50 is not among `frames`"),
+        ({"harvest": {"frames": [25]}, "kinds": ["core"]}, "begins with potentials of md"),
+        ({"harvest": {"round": 1}}, "unknown key"),
     ],
 )
 def test_a_wrong_plan_is_one_line(tmp_path, change, said):
@@ -94,6 +109,47 @@ def test_a_wrong_plan_is_one_line(tmp_path, change, said):
     assert said in str(error.value)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_harvested_frames_are_a_fourth_curve_where_asked_for(tmp_path):
+    """One tenth of the frames, from the dynamics of the potential of the same draw without them."""
+    path = tmp_path / "plan.yaml"
+    wanted = yaml.safe_load(PLAN.read_text()) | {"harvest": {"frames": [100, 400]}}
+    path.write_text(yaml.safe_dump(wanted))
+    plan = read_plan(path)
+    more = set(plan.trainings().values()) - set(read_plan(PLAN).trainings().values())
+    assert sorted(one.name for one in more) == [
+        "mace-harvested-100", "mace-harvested-400", "testbed-harvested-100",
+        "testbed-harvested-400",
+    ]  # fmt: skip
+    one = plan.trainings()["mace-harvested-400"]
+    assert (one.kind, one.round, plan.md_frames(one), plan.most_harvested(one)) == (
+        HARVESTED, 1, 360, 40,
+    )  # fmt: skip
+    assert [asked.name for asked in one.asked] == ["mace-md-400"]
+    assert one.frames_name == "frames-mace-harvested-400"
+    assert plan.target == "data-study"
+
+
+def test_rounds_begin_with_a_common_start_and_ask_the_round_before():
+    plan = read_plan(REPO / "config/harvest_training.yaml")
+    trainings = plan.trainings()
+    assert len(trainings) == 2 * 2 * (1 + 3 + 3)  # families, seeds; start, harvested, random
+    assert plan.target == "study-harvest"
+    assert plan.repeats(100) * 100 == plan.largest == 800
+    third = trainings["testbed-added-100-round_3-seed_2"]
+    start, first, second = third.asked
+    assert start == DataTraining("testbed", MD, 100, 2)
+    assert [one.name for one in (first, second)] == [
+        "testbed-added-100-round_1-seed_2", "testbed-added-100-round_2-seed_2",
+    ]  # fmt: skip
+    assert all(trainings[one.name] == one for one in third.asked)
+    assert third.potential == trainings["testbed-added-100-round_3"].potential
+    like = trainings["testbed-random-100-round_3-seed_2"]
+    assert (like.kind, like.asked) == (RANDOM, third.asked)
+    assert third.kind == ADDED
+    assert (plan.md_frames(third), plan.most_harvested(third)) == (100, 20)
+    assert third.frames_name != like.frames_name
 
 
 # --- nested sets ---------------------------------------------------------------------------------

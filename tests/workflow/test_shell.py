@@ -90,6 +90,7 @@ def planned(request, tmp_path_factory):
         "testbed.yaml",
         "data_training.yaml",
         "transfer_training.yaml",
+        "harvest_training.yaml",
         "apax.yaml",
         "backbones.yaml",
         "wavefunction_training.yaml",
@@ -128,7 +129,7 @@ def planned(request, tmp_path_factory):
     (work / "c.yaml").write_text(yaml.safe_dump(config))
     commands = _commands(checkout, work, "all", "plan", "plan_actual", "weights_mace",
                          "weights_testbed", "weights_data", "data_models", "weights_apax",
-                         "weights_transfer", "transfer_models",
+                         "weights_harvest", "harvest_models", "weights_transfer", "transfer_models",
                          "apax_models", "weights_backbones", "backbone_models",
                          "weights_wavefunction", "study_wavefunction",
                          "lj_heads")  # fmt: skip
@@ -190,7 +191,8 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
         None, f"{folder} weights.pt",
     }  # fmt: skip
     assert asked["collect-references"][0].level_of_theory == text
-    assert asked["scan-molecules"][0].bonds[:2] == ["C-*", "?-O"]
+    (scanned,) = [parsed for parsed in asked["scan-molecules"] if parsed.name == "own"]
+    assert scanned.bonds[:2] == ["C-*", "?-O"]
     (block,) = yaml.safe_load(asked["prepare-molecules"][0].molecules)
     assert block["file"].endswith(f"{folder} molecules.extxyz")
     assert asked["import-archive"][0].archive.endswith(f"{folder} molecules.extxyz")

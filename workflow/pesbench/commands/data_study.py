@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pesbench.commands.arguments import whole
+from pesbench.commands.arguments import threads, whole
 from pesbench.commands.parsing import ENTRY_SHA256, Stages
 from pesbench.commands.plan_trainings import (
     NESTED,
@@ -15,7 +15,9 @@ from pesbench.commands.plan_trainings import (
     registry_stage,
     training_stage,
 )
+from pesbench.core.errors import UserError
 
+KINDS = ("added", "random", "harvested")  # of `training.data_plan`, which needs more than parsers
 PLAN = "data_training.yaml"
 
 
@@ -52,11 +54,31 @@ def add(stages: Stages) -> None:
     stage.add_argument("--approach", type=Path,
                        help="file made by `sample-approach`, whose frames replace one "
                        "tenth")  # fmt: skip
+    stage.add_argument("--harvested", type=Path, nargs="+", default=[], metavar="FILE",
+                       help="files made by `harvest`, one a round, whose frames are added; an epoch "
+                       "then has --epoch-frames")  # fmt: skip
+    stage.add_argument("--random", type=Path,
+                       help="file made by `sample`; as many random frames of it are added instead "
+                       "of the harvested ones")  # fmt: skip
+    stage.add_argument("--kind", choices=KINDS, default=KINDS[0],
+                       help="what a set with added frames is called")  # fmt: skip
+    stage.add_argument("--epoch-frames", type=whole(1, 1_000_000),
+                       help="frames of an epoch, with added frames")  # fmt: skip
     stage.add_argument("--out", action="output", required=True, help="extxyz of the frames")
     stage.add_argument(
         "--out-record", action="output", required=True, help="JSON of how they were made"
     )
     stage.set_defaults(run=_training_set)
+
+    stage = stages.add_parser("data-dynamics", help="dynamics of a trained potential, to harvest")
+    stage.add_argument("name", help="name of the training")
+    plan_of(stage, PLAN)
+    stage.add_argument("--weights", type=Path, required=True, help="file made by `train-data`")
+    stage.add_argument("--scan-set", type=Path, required=True,
+                       help="file made by `scan-molecules`")  # fmt: skip
+    stage.add_argument("--threads", type=threads, default=1)
+    stage.add_argument("--out", action="output", required=True, help="file of trajectories (HDF5)")
+    stage.set_defaults(run=_data_dynamics)
 
     about = "train one potential of the data study"
     stage = training_stage(stages, "train-data", about, PLAN, NESTED)
@@ -82,8 +104,27 @@ def _sample_approach(arguments: argparse.Namespace) -> None:
 
 
 def _training_set(arguments: argparse.Namespace) -> None:
+    from pesbench.training.grown import Growth, write_grown_set
     from pesbench.training.nested import write_nested_set
 
+    made_by = f"make {arguments.study}"
+    if arguments.harvested:
+        if arguments.approach or not arguments.epoch_frames:
+            raise UserError("training-set: give `--harvested` with --epoch-frames, not --approach")
+        write_grown_set(
+            arguments.frames,
+            arguments.record,
+            arguments.count,
+            arguments.epoch_frames,
+            Growth(arguments.harvested, arguments.kind, arguments.random),
+            arguments.out,
+            arguments.out_record,
+            made_by,
+            arguments.draw,
+        )
+        return
+    if arguments.random:
+        raise UserError("training-set: `--random` needs `--harvested`, whose number it takes")
     write_nested_set(
         arguments.frames,
         arguments.record,
@@ -93,7 +134,18 @@ def _training_set(arguments: argparse.Namespace) -> None:
         arguments.out_record,
         arguments.approach,
         arguments.draw,
-        f"make {arguments.study}",
+        made_by,
+    )
+
+
+def _data_dynamics(arguments: argparse.Namespace) -> None:
+    from pesbench.training.data_dynamics import run_dynamics
+    from pesbench.training.data_plan import read_plan
+
+    plan = read_plan(arguments.plan)
+    training = plan.training_of(arguments.name, str(arguments.plan))
+    run_dynamics(
+        plan, training, arguments.weights, arguments.scan_set, arguments.out, arguments.threads
     )
 
 

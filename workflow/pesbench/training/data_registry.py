@@ -1,14 +1,14 @@
-"""The registry of the potentials of the data study."""
+"""The registry of the potentials of a study of data."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pesbench.training.data_plan import KINDS, DataPlan, DataTraining
+from pesbench.training.data_plan import KINDS, ROUNDS, DataPlan, DataTraining
 from pesbench.training.registry import read_beside, write_registry
 
-ABOUT = "Written by `pesbench data-models`: the potentials of the data study (docs/data.md)."
+ABOUT = "Written by `pesbench data-models`: the potentials of a study of data."
 
 
 def write_data_registry(
@@ -37,9 +37,15 @@ def write_data_registry(
             "training_dispersion": "included",
             "conservative": True,
             "seen_systems": str(split),
-            "description": f"Data study: {one.frames} frames, {KINDS[one.kind]}",
+            "description": _described(one),
             "license": "MIT",
         }
 
     trainings = plan.trainings().values()
-    write_registry(out, ABOUT, "make data-study", trainings, weights, beside, entry_of)
+    write_registry(out, ABOUT, f"make {plan.target}", trainings, weights, beside, entry_of)
+
+
+def _described(one: DataTraining) -> str:
+    if one.kind in ROUNDS:
+        return f"Study of harvest: {one.frames} frames, {ROUNDS[one.kind]} in {one.round} rounds"
+    return f"Data study: {one.frames} frames, {KINDS[one.kind]}"

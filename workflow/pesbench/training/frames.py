@@ -121,11 +121,11 @@ def once(parts: Mapping[str, list[Atoms]], record: Mapping[str, Any]) -> dict[st
     """The frames of a file by part, those that an epoch passes over several times only once.
 
     Args:
-        parts: Frames by part; all that are trained with stand one after another, so many times.
+        parts: Frames by part; all that are trained with stand one after another, then again.
         record: Of the file.
     """
-    repeats = training_set(record).get("training_set", {}).get("repeats", 1)
-    return {**parts, TRAIN: parts[TRAIN][: len(parts[TRAIN]) // repeats]}
+    count = training_set(record).get("training_set", {}).get("frames")
+    return {**parts, TRAIN: parts[TRAIN][:count]}
 
 
 def origin(card: Mapping[str, Any]) -> str:
@@ -133,8 +133,9 @@ def origin(card: Mapping[str, Any]) -> str:
     chosen = training_set(card).get("training_set")
     if chosen is None:
         return "the seen molecules of `resources/mini`"
-    approached = chosen["approach_frames"]
+    approached, grown = chosen["approach_frames"], chosen.get("grown")
     more = f", {approached} of them on closest approach" if approached else ""
+    more += f", {sum(grown['added'])} of them {grown['kind']}" if grown else ""
     return f"the molecules of `resources/data_study` ({chosen['frames']} frames{more})"
 
 

@@ -116,6 +116,13 @@ def _of_trajectory(file: Trajectories, name: str, last_steps: int) -> list[Candi
     return found
 
 
+def dynamics_wall_s(files: Sequence[Path]) -> float:
+    """Seconds that the trajectories of some files took, as far as they tell."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Trajectories(path)) for path in files]
+        return float(sum(float(one.attributes.get("wall_s", 0.0)) for one in opened))
+
+
 def unfit(candidate: Candidate, settings: HarvestSettings) -> str:
     """Why the geometry of a frame is not worth a label, or ""."""
     one, positions = candidate.trajectory, candidate.positions

@@ -34,6 +34,7 @@ from pesbench.training.harvest import (
     NOT_NEEDED,
     Candidate,
     candidates,
+    dynamics_wall_s,
     sifted,
     trajectory_files,
 )
@@ -132,6 +133,7 @@ def write_harvest(job: HarvestJob) -> None:
             "left_out": dict(sorted(counts.items())),
             "left_out_frames": [_told(*one) for one in left_out],
             "spent": made.spent,
+            "dynamics_wall_s": dynamics_wall_s(files),
             "provenance": provenance.collect(),
         },
     )

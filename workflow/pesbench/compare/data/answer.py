@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pesbench.compare.data.table import WITH, WITHOUT, DataStudy, survival_column
 from pesbench.core.text import number
-from pesbench.training.data_plan import APPROACH, CORE, MD
+from pesbench.training.data_plan import APPROACH, CORE, HARVESTED, MD
 
 NOT_RESOLVED = "not resolved"
 _UNKNOWN = "the noise of seeds or a number is unknown"
@@ -40,7 +40,8 @@ def _of_family(study: DataStudy, family: str, column: str) -> str:
         return f"{family}: not informative, since {end}"
     parts = [
         enough(study, family, column),
-        exchanged(study, family, column),
+        exchanged(study, family, column, APPROACH, "approach"),
+        exchanged(study, family, column, HARVESTED, "harvested"),
         worth(study, family, column),
     ]
     return f"{family}: " + ", ".join(part for part in parts if part)
@@ -90,14 +91,14 @@ def enough(study: DataStudy, family: str, column: str) -> str:
     return f"{said}, and more than {fewest} frames buy nothing that is resolved"
 
 
-def exchanged(study: DataStudy, family: str, column: str) -> str:
-    """What one tenth of approach frames changes at each number of frames."""
-    sizes = [n for n in study.frames(family, APPROACH) if n in study.frames(family, MD)]
+def exchanged(study: DataStudy, family: str, column: str, kind: str, word: str) -> str:
+    """What one tenth of frames of another kind changes at each number of frames."""
+    sizes = [n for n in study.frames(family, kind) if n in study.frames(family, MD)]
     if not sizes:
         return ""
-    found = {n: study.compare(family, column, (APPROACH, n), (MD, n)) for n in sizes}
+    found = {n: study.compare(family, column, (kind, n), (MD, n)) for n in sizes}
     unknown = [n for n, one in found.items() if one.within_noise is None]
-    said = "one tenth of approach frames instead"
+    said = f"one tenth of {word} frames instead"
     if unknown == sizes:
         return f"{said}: {NOT_RESOLVED}, {_UNKNOWN}"
     better = study.quantities[column].better

@@ -11,7 +11,7 @@ from typing import Any
 from pesbench.core.errors import UserError, reading
 from pesbench.files.split import SEEN
 from pesbench.models.registry import ModelEntry
-from pesbench.training.data_plan import APPROACH, CORE, MD
+from pesbench.training.data_plan import APPROACH, CORE, MD, ROUNDS
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,15 @@ class TrainedOn:
         path: Path of the card.
         family: Family of its entry.
         potential: Name that its seeds share.
-        kind: One of `KINDS` of the plan.
+        kind: One of `KINDS` or `ROUNDS` of the plan.
         frames: Number of frames.
         approach_frames: Closest-approach frames among them.
         approach_molecules: Molecules of these.
         force_mae: Force MAE on the held-out frames, meV/Å; NaN if the card does not tell.
+        round: How often frames were added.
+        method_calls: Calls of the method that the added frames took.
+        asking_wall_s: Seconds of the dynamics that they are from, and of their labels.
+        training_wall_s: Seconds of the training; NaN if the card does not tell.
     """
 
     path: Path
@@ -37,6 +41,10 @@ class TrainedOn:
     approach_frames: int
     approach_molecules: frozenset[str]
     force_mae: float
+    round: int = 0
+    method_calls: int = 0
+    asking_wall_s: float = 0.0
+    training_wall_s: float = float("nan")
 
 
 def trained_of(entries: Mapping[str, ModelEntry]) -> dict[str, TrainedOn]:
@@ -50,6 +58,11 @@ def trained_of(entries: Mapping[str, ModelEntry]) -> dict[str, TrainedOn]:
     """
     read = {name: _read(entry) for name, entry in entries.items()}
     return {name: one for name, one in read.items() if one is not None}
+
+
+def in_rounds(trained: Mapping[str, TrainedOn]) -> bool:
+    """Whether some potentials are those of rounds that add frames."""
+    return any(one.kind in ROUNDS for one in trained.values())
 
 
 def _read(entry: ModelEntry) -> TrainedOn | None:
@@ -68,6 +81,7 @@ def _read(entry: ModelEntry) -> TrainedOn | None:
         )
     with reading(path, "not a model card that is understood", "make it again"):
         chosen = card["training_set"]
+        grown = chosen.get("grown", {})
         error = card["errors"].get(SEEN, {}).get("force_mae_mev_per_angstrom")
         return TrainedOn(
             path=path,
@@ -78,6 +92,10 @@ def _read(entry: ModelEntry) -> TrainedOn | None:
             approach_frames=int(chosen["approach_frames"]),
             approach_molecules=frozenset(map(str, chosen["approach_molecules"])),
             force_mae=float("nan") if error is None else float(error),
+            round=len(grown.get("added", ())),
+            method_calls=int(grown.get("method_calls", 0)),
+            asking_wall_s=float(grown.get("asking_wall_s", 0.0)),
+            training_wall_s=float(card.get("training_wall_s", "nan")),
         )
 
 
@@ -89,4 +107,6 @@ def _kind(card: Mapping[str, Any], path: Path) -> str:
     if core not in ("none", "zbl_fixed") or (approached and core != "none"):
         what = "approach frames and a core" if approached else "a core that is trained"
         raise UserError(f"{path}: a potential with {what} is of no kind that is compared here")
+    if grown := card["training_set"].get("grown"):
+        return str(grown["kind"])
     return CORE if core == "zbl_fixed" else APPROACH if approached else MD

@@ -37,10 +37,14 @@ class DataComparison(Comparison):
 
 
 def _studied(run: ReportRun) -> dict[str, TrainedOn]:
-    """The potentials of the study, by name. The base package lacks what reads their plan."""
-    from pesbench.compare.data.cards import trained_of
+    """The potentials of the study, by name; none where rounds are compared (`compare.harvest`).
 
-    return trained_of(run.entries)
+    The base package lacks what reads their plan.
+    """
+    from pesbench.compare.data.cards import in_rounds, trained_of
+
+    found = trained_of(run.entries)
+    return {} if in_rounds(found) else found
 
 
 COMPARISON = DataComparison()

@@ -82,7 +82,8 @@ def _minor(y: float) -> str:
 def _legend(axes: Axes, study: DataStudy) -> None:
     handles = [
         Line2D([], [], color=PALETTE[k], linewidth=2, label=label(said))
-        for k, said in enumerate(study.kinds.values())
+        for k, (kind, said) in enumerate(study.kinds.items())
+        if kind in set(study.models["kind"])
     ]
     handles += [
         Line2D([], [], color=GREY, linestyle=_LINES[f % len(_LINES)],

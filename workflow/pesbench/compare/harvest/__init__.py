@@ -1,0 +1,1 @@
+"""Potentials that ask for frames themselves."""

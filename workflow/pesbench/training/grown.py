@@ -1,0 +1,155 @@
+"""Sets of frames that grow: harvested frames, or as many random ones, beside those of the start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from pesbench.core.errors import UserError, reading
+from pesbench.files.atomic import atomic_path, write_json
+from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.training.frames import read_frames, read_parts
+from pesbench.training.nested import in_order, nested_set
+from pesbench.training.sampling import ISOLATED, TEST_SEEN, TEST_UNSEEN, TRAIN, VALID
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What is added to the frames of a start.
+
+    Attributes:
+        harvests: Files of `pesbench harvest`, each with its record, one a round.
+        kind: Kind of the training, see `data_plan`.
+        random: File of `pesbench sample`, with its record (`.json`); as many frames of it take the
+            place of the harvested ones. None for these.
+    """
+
+    harvests: Sequence[Path]
+    kind: str
+    random: Path | None = None
+
+
+def read_harvest(path: Path) -> list[Atoms]:
+    """The frames of a file of `pesbench harvest`, which may hold none.
+
+    Raises:
+        UserError: the file is missing, cut short or something else.
+    """
+    return [] if path.is_file() and not path.stat().st_size else read_frames(path)
+
+
+def passes(frames: Sequence[Atoms], count: int) -> list[Atoms]:
+    """So many frames: all of them again and again, and of the last pass the first ones.
+
+    Args:
+        frames: At least one.
+        count: Length of an epoch.
+
+    Raises:
+        UserError: there are more frames than an epoch has.
+    """
+    if len(frames) > count:
+        raise UserError(
+            f"{len(frames)} frames to train on, and an epoch has {count}; give more `epoch_frames`"
+        )
+    return [frames[k % len(frames)] for k in range(count)]
+
+
+def write_grown_set(
+    frames: Path,
+    record: Path,
+    count: int,
+    epoch_frames: int,
+    growth: Growth,
+    out: Path,
+    out_record: Path,
+    made_by: str,
+    draw: int = 1,
+) -> None:
+    """Write a set of frames that trainings read, with its record.
+
+    The first frames are those of the nested set of the same draw, and so are all frames to validate
+    with. Random frames are the first in the order of the draw, the molecules in turn, so that those
+    of a round are among those of the next.
+
+    Args:
+        frames: File of `pesbench sample`.
+        record: How they were made, of the same command.
+        count: MD frames of the start.
+        epoch_frames: Frames of an epoch, whatever the number of different ones.
+        growth: What is added.
+        out: extxyz of the frames.
+        out_record: Its record.
+        made_by: Command that makes it, for the card.
+        draw: Number of the draw.
+
+    Raises:
+        UserError: a file is missing or damaged, or holds too few frames.
+    """
+    parts = read_parts(frames)
+    start = nested_set([*parts[TRAIN], *parts[VALID]], count, (), draw)
+    rounds = [read_harvest(path) for path in growth.harvests]
+    added = [atoms for some in rounds for atoms in some]
+    cost = [_cost(path) for path in growth.harvests]
+    if growth.random is not None:
+        hot = read_parts(growth.random)
+        order = in_order([*hot[TRAIN], *hot[VALID]], draw)
+        if len(order) < len(added):
+            raise UserError(
+                f"{growth.random}: holds {len(order)} frames, and {len(added)} were harvested; "
+                "sample more"
+            )
+        added = order[: len(added)]
+        cost = [_cost_of_random(growth.random.with_suffix(".json"))]
+    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
+        told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    train = [*start.train, *added]
+    for part, members in ((TRAIN, train), (VALID, start.valid)):
+        for atoms in members:
+            atoms.info["part"] = part
+    held_out = [atoms for part in (TEST_SEEN, TEST_UNSEEN) for atoms in parts.get(part, [])]
+    every = [*parts.get(ISOLATED, []), *passes(train, epoch_frames), *start.valid, *held_out]
+    with atomic_path(out) as unfinished:
+        write_extxyz(unfinished, every)
+    told["training_set"] = {
+        "frames": len(train),
+        "draw": draw,
+        "epoch_frames": epoch_frames,
+        "validation_frames": len(start.valid),
+        "approach_frames": 0,
+        "approach_molecules": [],
+        "made_by": made_by,
+        "grown": {
+            "kind": growth.kind,
+            "start_frames": count,
+            "added": [len(some) for some in rounds],
+            "method_calls": sum(calls for calls, _ in cost),
+            "asking_wall_s": round(sum(wall_s for _, wall_s in cost), 1),
+        },
+    }
+    write_json(out_record, told)
+
+
+def _cost(harvest: Path) -> tuple[int, float]:
+    """Frames that a harvest labelled, and seconds of its labels and of the dynamics before."""
+    record = harvest.with_suffix(".json")
+    with reading(record, "no record of a harvest", "`pesbench harvest` writes it with the frames"):
+        told = json.loads(record.read_text(encoding="utf-8"))
+        wall_s = float(told["spent"].get("wall_s", 0.0)) + float(told["dynamics_wall_s"])
+        return int(told["labelled"]), wall_s
+
+
+def _cost_of_random(record: Path) -> tuple[int, float]:
+    """Steps of the method in the trajectories that random frames are from; no time is known."""
+    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
+        told = json.loads(record.read_text(encoding="utf-8"))
+        how = told["sampling"]
+        steps = int(how["equilibration_steps"]) + int(how["interval_steps"]) * (
+            int(how["frames"]) - 1
+        )
+        return len(told["seen"]) * len(how["temperatures_k"]) * steps, 0.0
