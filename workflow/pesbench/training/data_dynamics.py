@@ -9,7 +9,7 @@ from pesbench.core.jobs import RunJob
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import scan_set_systems
 from pesbench.models.addresses import file_sha256
-from pesbench.models.registry import ModelEntry
+from pesbench.models.models_file import make_entry
 from pesbench.tasks.dynamics.run import run
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.training.data_plan import DataPlan, DataTraining
@@ -34,8 +34,8 @@ def run_dynamics(
     """
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; make it with `pesbench train-data`")
-    settings = {"weights": str(weights.resolve()), "sha256": file_sha256(weights)}
-    entry = ModelEntry(training.name, training.family, settings | {"dtype": "float64"})
+    keys = {"family": training.family, "weights": str(weights.resolve()), "dtype": "float64"}
+    entry = make_entry(training.name, keys | {"sha256": file_sha256(weights)})
     with ScanSet(scan_set) as opened:
         molecules = [system.id for system in scan_set_systems(opened)]
     asked = DynamicsSettings(
