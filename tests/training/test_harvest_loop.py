@@ -13,12 +13,14 @@ from ase import Atoms
 
 from pesbench import cli
 from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
 from pesbench.files.atomic import write_json
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.references.calculators import write_geometries
+from pesbench.tasks.dynamics.stored import Trajectories
 from pesbench.training.frames import once, read_parts
 from pesbench.training.grown import Growth, passes, write_grown_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, isolated_atoms, langevin_frames
@@ -145,49 +147,52 @@ def sampled(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("family", ["testbed", "mace"])
-def test_a_potential_is_trained_on_where_it_failed(sampled, family):
+def _train(folder, name, frames):
+    _run("train-data", name, "--plan", folder / "plan.yaml", "--frames",
+         folder / f"{frames}.extxyz", "--record", folder / f"{frames}.json", "--work",
+         folder / "work" / name, "--out", folder / f"{name}.pt")  # fmt: skip
+
+
+def _move(folder, name):
+    _run("data-dynamics", name, "--plan", folder / "plan.yaml", "--weights",
+         folder / f"{name}.pt", "--scan-set", folder / "start.h5", "--out",
+         folder / f"{name}.h5")  # fmt: skip
+
+
+def test_a_potential_is_trained_on_where_it_failed(sampled):
     """The file of `harvest` is read by the trainings of both families, whole and unchanged."""
-    plan, start = ("--plan", sampled / "plan.yaml"), f"{family}-md-5"
-    frames = ("--frames", sampled / "sampled.extxyz", "--record", sampled / "sampled.json")
-    _run("training-set", *plan, *frames, "--count", 5, "--out", sampled / "md.extxyz",
-         "--out-record", sampled / "md.json")  # fmt: skip
-
-    def train(name, source):
-        _run("train-data", name, *plan, "--frames", sampled / f"{source}.extxyz", "--record",
-             sampled / f"{source}.json", "--work", sampled / "work" / name, "--out",
-             sampled / f"{name}.pt")  # fmt: skip
-
-    train(start, "md")
-    _run("data-dynamics", start, *plan, "--weights", sampled / f"{start}.pt", "--scan-set",
-         sampled / "start.h5", "--out", sampled / f"{family}.h5")  # fmt: skip
-    found = sampled / f"{family}.harvest.extxyz"
-    _run("harvest", sampled / f"{family}.h5", "--labels", "gfn2-xtb", "--models-file",
+    frames = ("--plan", sampled / "plan.yaml", "--frames", sampled / "sampled.extxyz", "--record",
+              sampled / "sampled.json", "--count", 5)  # fmt: skip
+    _run("training-set", *frames, "--out", sampled / "md.extxyz", "--out-record",
+         sampled / "md.json")  # fmt: skip
+    _train(sampled, "testbed-md-5", "md")
+    _move(sampled, "testbed-md-5")
+    found = sampled / "found.extxyz"
+    _run("harvest", sampled / "testbed-md-5.h5", "--labels", "gfn2-xtb", "--models-file",
          REPO / "config/models.yaml", "--known", sampled / "md.extxyz", "--most", 4,
          "--apart-angstrom", 0.05, "--device", "cpu", "--out", found)  # fmt: skip
     record = json.loads(found.with_suffix(".json").read_text())
     count = record["frames"]
     assert 1 <= count <= 4  # after two epochs no potential survives 3000 K
     assert record["dynamics_wall_s"] > 0
-    grown = f"frames-{family}"
-    _run("training-set", *plan, *frames, "--count", 5, "--harvested", found, "--out",
-         sampled / f"{grown}.extxyz", "--out-record", sampled / f"{grown}.json")  # fmt: skip
-    name = f"{family}-added-5-round_1"
-    train(name, grown)
-    card = json.loads((sampled / f"{name}.json").read_text())
-    chosen = card["training_set"]
-    assert (chosen["frames"], chosen["grown"]["kind"], chosen["grown"]["added"]) == (
-        9,
-        "added",
-        [4],
-    )
-    assert card["errors"]["train"]["frames"] == 9
-    assert "make study-harvest" in (sampled / f"{name}.md").read_text()
-    parts = read_parts(sampled / f"{grown}.extxyz")
+    _run("training-set", *frames, "--harvested", found, "--out", sampled / "grown.extxyz",
+         "--out-record", sampled / "grown.json")  # fmt: skip
+    for family in ("testbed", "mace"):
+        name = f"{family}-added-5-round_1"
+        _train(sampled, name, "grown")
+        card = json.loads((sampled / f"{name}.json").read_text())
+        chosen = card["training_set"]
+        assert chosen["frames"] == card["errors"]["train"]["frames"] == 5 + count
+        assert (chosen["grown"]["kind"], chosen["grown"]["added"]) == ("added", [count])
+        assert "make study-harvest" in (sampled / f"{name}.md").read_text()
+    _move(sampled, name)  # MACE, which breaks but loads
+    with Trajectories(sampled / f"{name}.h5") as moved:
+        assert {moved.trajectory(one).status for one in moved.names} <= {Status.OK}
+    parts = read_parts(sampled / "grown.extxyz")
     assert len(parts["train"]) == 20
     harvested = once(parts, card)["train"][5:]
     assert len(harvested) == count
     result = TBLiteModel("GFN2-xTB").evaluate(atoms_batch(harvested))
     assert np.allclose(result.energies, [a.info[ENERGY] for a in harvested], atol=1e-6)
-    assert np.allclose(result.forces, np.concatenate([a.arrays[FORCES] for a in harvested]),
-                       atol=1e-5)  # fmt: skip
+    forces = np.concatenate([a.arrays[FORCES] for a in harvested])
+    assert np.allclose(result.forces, forces, atol=1e-5)
