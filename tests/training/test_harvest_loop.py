@@ -161,9 +161,9 @@ def _move(folder, name):
 
 def test_a_potential_is_trained_on_where_it_failed(sampled):
     """The file of `harvest` is read by the trainings of both families, whole and unchanged."""
-    frames = ("--plan", sampled / "plan.yaml", "--frames", sampled / "sampled.extxyz", "--record",
-              sampled / "sampled.json", "--count", 5)  # fmt: skip
-    _run("training-set", *frames, "--out", sampled / "md.extxyz", "--out-record",
+    frames = ("--frames", sampled / "sampled.extxyz", "--record", sampled / "sampled.json",
+              "--count", 5, "--study", "study-harvest")  # fmt: skip
+    _run("training-set", *frames, "--repeats", 4, "--out", sampled / "md.extxyz", "--out-record",
          sampled / "md.json")  # fmt: skip
     _train(sampled, "testbed-md-5", "md")
     _move(sampled, "testbed-md-5")
@@ -175,8 +175,8 @@ def test_a_potential_is_trained_on_where_it_failed(sampled):
     count = record["frames"]
     assert 1 <= count <= 4  # after two epochs no potential survives 3000 K
     assert record["dynamics_wall_s"] > 0
-    _run("training-set", *frames, "--harvested", found, "--out", sampled / "grown.extxyz",
-         "--out-record", sampled / "grown.json")  # fmt: skip
+    _run("training-set", *frames, "--harvested", found, "--epoch-frames", 20, "--out",
+         sampled / "grown.extxyz", "--out-record", sampled / "grown.json")  # fmt: skip
     for family in ("testbed", "mace"):
         name = f"{family}-added-5-round_1"
         _train(sampled, name, "grown")

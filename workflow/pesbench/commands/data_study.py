@@ -55,8 +55,8 @@ def add(stages: Stages) -> None:
                        help="file made by `sample-approach`, whose frames replace one "
                        "tenth")  # fmt: skip
     stage.add_argument("--harvested", type=Path, nargs="+", default=[], metavar="FILE",
-                       help="files made by `harvest`, one a round, whose frames are added; an epoch "
-                       "then has --epoch-frames")  # fmt: skip
+                       help="files made by `harvest`, one a round, whose frames are "
+                       "added")  # fmt: skip
     stage.add_argument("--random", type=Path,
                        help="file made by `sample`; as many random frames of it are added instead "
                        "of the harvested ones")  # fmt: skip

@@ -203,7 +203,9 @@ def read_plan(path: Path) -> DataPlan:
     plan: DataPlan = validate(DataPlan, read_yaml(path), str(path))
     check_nested(plan, path)
     if unknown := [n for n in plan.harvest.frames if n not in plan.frames]:
-        raise UserError(f"{path}: `harvest.frames`: {unknown[0]} is not among `frames`; add it there")
+        raise UserError(
+            f"{path}: `harvest.frames`: {unknown[0]} is not among `frames`; add it there"
+        )
     if APPROACH in plan.kinds and not plan.approached:
         raise UserError(f"{path}: `kinds` has {APPROACH}, and `approached` names no molecule")
     if plan.harvest.frames and MD not in plan.kinds:
