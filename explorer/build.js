@@ -8,6 +8,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const assets = join(here, "../workflow/pesbench/report/explorer/assets");
+const ofDiff = join(here, "../workflow/pesbench/commands/diff/assets");
 const source = join(here, "src");
 const modules = join(here, "node_modules");
 
@@ -20,19 +21,28 @@ export function digest() {
   return sum.digest("hex");
 }
 
-rmSync(assets, { recursive: true, force: true });
-mkdirSync(assets, { recursive: true });
-await build({
-  entryPoints: [join(source, "main.js")], outfile: join(assets, "explorer.js"),
-  bundle: true, format: "iife", minify: true, charset: "ascii", target: "es2022", legalComments: "none",
-  banner: { js: "/* pesbench explorer; licences of the libraries: LICENSES.txt */" },
+const read = (...place) => readFileSync(join(...place), "utf8");
+
+// A page of its own: `<name>.js` and `<name>.css` of src/, bundled, and its HTML as it is.
+async function page(folder, name, { script, html, styles, banner = "" }) {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  await build({
+    entryPoints: [join(source, script)], outfile: join(folder, `${name}.js`),
+    bundle: true, format: "iife", minify: true, charset: "ascii", target: "es2022", legalComments: "none",
+    banner: { js: `/* pesbench ${name}${banner} */` },
+  });
+  const style = await build({ stdin: { contents: styles.join(""), loader: "css" }, minify: true, write: false });
+  writeFileSync(join(folder, `${name}.css`), style.outputFiles[0].text);
+  copyFileSync(join(source, html), join(folder, "index.html"));
+}
+
+const own = [read(source, "explorer.css"), read(source, "figures.css")];
+await page(assets, "explorer", {
+  script: "main.js", html: "index.html", banner: "; licences of the libraries: LICENSES.txt",
+  styles: [read(modules, "uplot/dist/uPlot.min.css"), ...own],
 });
-const style = await build({
-  stdin: { contents: readFileSync(join(modules, "uplot/dist/uPlot.min.css"), "utf8") + readFileSync(join(source, "explorer.css"), "utf8"), loader: "css" },
-  minify: true, write: false,
-});
-writeFileSync(join(assets, "explorer.css"), style.outputFiles[0].text);
-copyFileSync(join(source, "index.html"), join(assets, "index.html"));
+await page(ofDiff, "diff", { script: "diff.js", html: "diff.html", styles: own }); // without a library
 // as published: 3Dmol.js is loaded with the first molecule
 copyFileSync(join(modules, "3dmol/build/3Dmol-min.js"), join(assets, "3Dmol.js"));
 const { packages } = JSON.parse(readFileSync(join(here, "package-lock.json"), "utf8"));

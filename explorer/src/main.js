@@ -9,9 +9,7 @@ import { model, models } from "./model.js";
 import { molecule, molecules, oneScan } from "./molecule.js";
 import { sections } from "./section.js";
 import { address, read } from "./state.js";
-
-const THEMES = ["", "dark", "light"];
-const THEME_NAMES = { "": "as the system", dark: "dark", light: "light" };
+import { storedTheme, themeButton } from "./theme.js";
 
 const VIEWS = {
   board: (index, place) => board(index, place),
@@ -52,22 +50,8 @@ async function show(index, main, nav) {
   }
 }
 
-function themeButton(again) {
-  const now = document.documentElement.dataset.theme ?? "";
-  return h("button", { type: "button", class: "theme", tip: "Colours", onclick: () => {
-    const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
-    setTheme(next);
-    again();
-  } }, `Colours: ${THEME_NAMES[now]}`);
-}
-
-function setTheme(name) {
-  if (name) document.documentElement.dataset.theme = name; else delete document.documentElement.dataset.theme;
-  try { localStorage.setItem("pesbench-theme", name); } catch { /* a browser may forbid it for files */ }
-}
-
 async function start() {
-  try { setTheme(localStorage.getItem("pesbench-theme") ?? ""); } catch { /* as above */ }
+  storedTheme();
   const main = document.querySelector("main");
   let index;
   try {

@@ -3,28 +3,10 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { opener, runCases, severe } from "./browser.mjs";
 
 const [executablePath, folder, hostile] = process.argv.slice(2);
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const WAIT = 30_000;
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"] });
-
-async function open(hash, { at = folder, width = 1400, scheme = "light", ready = "main h2" } = {}) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme, acceptDownloads: true, bypassCSP: false });
-  context.setDefaultTimeout(WAIT);
-  const page = await context.newPage();
-  page.problems = [];
-  page.on("console", (message) => { if (message.type() === "error") page.problems.push(message.text()); });
-  page.on("pageerror", (error) => page.problems.push(String(error.stack)));
-  page.on("dialog", (dialog) => { page.problems.push(`dialog ${dialog.message()}`); dialog.dismiss(); });
-  page.on("request", (request) => { if (!/^(file|data|blob):/.test(request.url())) page.problems.push(`request ${request.url()}`); });
-  await page.goto(pathToFileURL(`${at}/index.html`).href + hash);
-  await page.waitForSelector(ready);
-  return page;
-}
+const { open, browser } = await opener(executablePath, folder);
 
 const column = (page, k, region = 0) => page.evaluate(([n, r]) =>
   [...document.querySelectorAll("main section[aria-label=Leaderboard] .scroll")[r].querySelectorAll("tbody tr")].map((row) => row.cells[n].textContent), [k, region]);
@@ -34,12 +16,6 @@ const saved = async (page, name) => {
   return readFileSync(await download.path(), "utf8");
 };
 const ready = { ready: ".readout table" };
-
-async function severe(page) {
-  await page.evaluate(AXE);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  return found.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${one.id}: ${one.nodes[0].html.slice(0, 200)} ${one.nodes[0].failureSummary}`);
-}
 
 const CASES = {
   async "the answer and the leaderboard open from disk"() {
@@ -265,20 +241,4 @@ const CASES = {
   },
 };
 
-const told = {};
-for (const [name, run] of Object.entries(CASES)) {
-  const start = Date.now();
-  try {
-    const page = await run();
-    if (page) {
-      assert.deepEqual(page.problems, []);
-      await page.context().close();
-    }
-    told[name] = "";
-  } catch (error) {
-    told[name] = String(error.stack ?? error);
-  }
-  console.error(`${((Date.now() - start) / 1000).toFixed(1)} s ${name}`);
-}
-await browser.close();
-console.log(JSON.stringify(told));
+await runCases(CASES, browser);

@@ -23,12 +23,11 @@ STUDY = REPO / "resources" / "study" / "mini"
 MODELS = ("gfn1-xtb", "mace-mini")
 
 
-@pytest.fixture
-def runs(tmp_path) -> tuple[Path, Path]:
+def copies(place: Path) -> tuple[Path, Path]:
     """Two copies of two models of the kept study."""
     made = []
     for name in ("a", "b"):
-        folder = tmp_path / name
+        folder = place / name
         folder.mkdir()
         described = {name: one for name, one in read_record(STUDY / NAME).items() if name in MODELS}
         write_record(folder / NAME, described)
@@ -36,6 +35,11 @@ def runs(tmp_path) -> tuple[Path, Path]:
             shutil.copytree(STUDY / model, folder / model)
         made.append(folder)
     return made[0], made[1]
+
+
+@pytest.fixture
+def runs(tmp_path) -> tuple[Path, Path]:
+    return copies(tmp_path)
 
 
 def change(folder: Path, model: str, task: str, how, **attributes) -> None:

@@ -27,7 +27,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.exploring import Explored, ExplorerJob, packed
 from pesbench.files.scan_set import write_scan_set
 from pesbench.metrics import smoothness
-from pesbench.report.explorer import exchange, folder, scripts
+from pesbench.report.explorer import exchange, scripts
 from pesbench.tasks.bonds import explorer, worst
 
 __all__ = ["files", "scores"]  # fixtures of test_worst
@@ -261,24 +261,6 @@ def test_the_leaderboard_for_other_sites_follows_its_schema(out):
         assert one["values"]["fsd_full"] == board.loc[one["name"], "fsd_full"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(told | {"version": 2}, schema)
-
-
-def test_an_explorer_is_replaced_and_nothing_else_is(out, tmp_path):
-    place = tmp_path / "explorer"
-    with folder._replacing(place) as part:
-        (part / folder._MARKER).write_text("{}")
-    with pytest.raises(FileNotFoundError), folder._replacing(place) as part:
-        (part / "missing" / "half").write_text("")
-    assert [path.name for path in place.iterdir()] == [folder._MARKER]
-    assert [path.name for path in tmp_path.iterdir()] == ["explorer"]
-    with folder._replacing(place) as part:
-        (part / "new").write_text("")
-    assert [path.name for path in place.iterdir()] == ["new"]
-    with pytest.raises(UserError, match="'new' and is no explorer"), folder._replacing(place):
-        pass
-    (tmp_path / "link").symlink_to(place)
-    with pytest.raises(UserError, match="no folder that"), folder._replacing(tmp_path / "link"):
-        pass
 
 
 def test_explore_rebuilds_and_serves_this_machine_alone(out, capsys):

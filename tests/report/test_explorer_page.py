@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,32 +10,13 @@ import pytest
 from test_merge import METHOD, SETTINGS, Group, control, net, run
 from test_merge_hostile import shown
 
-from examples import REPO
+from page_tests import GROUP, cases, missing, run_cases
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
 
 __all__ = ["shown"]  # a fixture of test_merge_hostile
-EXPLORER = REPO / "explorer"
-TEST = EXPLORER / "test" / "page.mjs"
-CASES = re.findall(r'^  async "(.+)"\(\)', TEST.read_text(encoding="utf-8"), re.MULTILINE)
-pytestmark = pytest.mark.xdist_group("explorer_page")  # one browser for all cases
-
-
-def missing() -> str:
-    """What this machine lacks for the tests, with the cure, or ""."""
-    if shutil.which("node") is None:
-        return "no node; apt-get install nodejs npm"
-    if browser() is None:
-        return "no Chromium; apt-get install chromium"
-    if not (EXPLORER / "node_modules" / "playwright-core").is_dir():
-        return "no playwright-core; run `npm ci` in explorer"
-    return ""
-
-
-def browser() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
+CASES = cases("page.mjs")
+pytestmark = GROUP
 FAILS_AT = 20
 
 
@@ -92,10 +69,7 @@ def told(request) -> dict[str, str]:
     if reason := missing():
         pytest.skip(reason)
     folder, hostile = request.getfixturevalue("made"), request.getfixturevalue("shown")[0]
-    words = ["node", str(TEST), str(browser()), str(folder), str(hostile / "explorer")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_cases("page.mjs", folder, hostile / "explorer")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -22,20 +22,27 @@ def add(stages: Stages) -> None:
     stage.add_argument("--allow-missing", action="store_true",
                        help="B may lack models, tasks and scores that A has")  # fmt: skip
     stage.add_argument("--out", action="output", help="JSON of everything that is compared")
+    stage.add_argument("--page", type=Path, metavar="FOLDER",
+                       help="a page of it, which opens in a browser from disk")  # fmt: skip
     stage.set_defaults(run=_diff)
 
 
 def _diff(arguments: argparse.Namespace) -> int:
     from pesbench.commands.diff.differences import UNCHANGED, differences
     from pesbench.commands.diff.folders import read_both
+    from pesbench.commands.diff.page import check_page, write_page
     from pesbench.commands.diff.told import content, text
     from pesbench.files.atomic import write_json
 
+    if arguments.page is not None:
+        check_page(arguments.page)
     one, other = read_both(arguments.before, arguments.after)
     found = differences(
         one, other, tolerance=arguments.tolerance, allow_missing=arguments.allow_missing
     )
     if arguments.out is not None:
         write_json(arguments.out, content(found))
+    if arguments.page is not None:
+        write_page(arguments.page, found)
     print(text(found))
     return int(found.answer != UNCHANGED)

@@ -39,6 +39,7 @@ class ScoreChange:
             than two molecules.
         high: Upper end.
         rows: Rows that differ, the largest difference first: row, first value, second value.
+        same: Rows that do not, likewise.
         verdict: `UNCHANGED`, `CHANGED`, `CHAOS` or `UNDECIDED`.
         p: Of trajectories, of no change; NaN elsewhere.
     """
@@ -50,6 +51,7 @@ class ScoreChange:
     low: float
     high: float
     rows: Sequence[tuple[str, float, float]]
+    same: Sequence[tuple[str, float, float]]
     verdict: str
     p: float = float("nan")
 
@@ -260,7 +262,8 @@ def _change(
         p = mcnemar(*flips) if metric is ENDED else signed_rank(moved)
         # a number that is there in one run only is no work of chaos
         verdict = CHANGED if len(moved) < len(order) else CHAOS
-    rows = [key_words(task.keys, key) for key in pairs]
+    words = [key_words(task.keys, key) for key in pairs]
+    rows = [(words[k], float(before[k]), float(after[k])) for k in range(len(pairs))]
     return ScoreChange(
         metric=metric,
         n=len(pairs),
@@ -268,7 +271,8 @@ def _change(
         after=float(after[both].mean()) if both.any() else float("nan"),
         low=low,
         high=high,
-        rows=[(rows[k], float(before[k]), float(after[k])) for k in order],
+        rows=[rows[k] for k in order],
+        same=[rows[k] for k in np.flatnonzero(~differs)],
         verdict=verdict,
         p=p,
     )

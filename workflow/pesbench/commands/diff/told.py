@@ -71,7 +71,7 @@ def _task_lines(task: TaskDiff) -> Iterator[str]:
     shown = [one for one in task.scores if one.verdict != UNCHANGED]
     if not (shown or task.flips or any(task.only)):
         return
-    yield f"  {task.task.name}: {task.n_both} {task.task.rows} in both"
+    yield f"  {head(task)}"
     for side, rows in zip("AB", task.only, strict=True):
         if rows:
             yield f"    {len(rows)} only in {side}: {_some(rows)}"
@@ -80,35 +80,60 @@ def _task_lines(task: TaskDiff) -> Iterator[str]:
         yield f"    {printable(flip.row)}: {flip.before} → {flip.after}{why}"
     if len(task.flips) > _SHOWN:
         yield f"    {len(task.flips) - _SHOWN} more {task.task.rows} ended in another way (--out)"
-    order = (CHANGED, UNDECIDED, CHAOS)
-    for one in sorted(shown, key=lambda one: order.index(one.verdict)):
+    for one in sorted(shown, key=rank):
         yield from _score_lines(one)
     if shown or task.flips:
         yield from _why(task)
 
 
-def _score_lines(one: ScoreChange) -> Iterator[str]:
+def head(task: TaskDiff) -> str:
+    """How much of a task is compared."""
+    return f"{task.task.name}: {task.n_both} {task.task.rows} in both"
+
+
+def rank(one: ScoreChange) -> int:
+    """Place of a score among the others of its task: what changed comes first."""
+    return (CHANGED, UNDECIDED, CHAOS, UNCHANGED).index(one.verdict)
+
+
+def score_line(one: ScoreChange) -> str:
+    """What became of a score."""
     unit = f" {one.metric.unit}" if one.metric.unit else ""
     change = one.after - one.before
     worse = (change > 0) == (one.metric.better == "lower")
     by = f", {'worse' if worse else 'better'} by {number(abs(change))}" if abs(change) > 0 else ""
     p = "" if math.isnan(one.p) else f", p = {number(one.p, 2)}"
-    yield (
-        f"    {one.verdict}: {one.metric.title} {_arrow(one.before, one.after)}{unit}{by}; "
+    return (
+        f"{one.verdict}: {one.metric.title} {_arrow(one.before, one.after)}{unit}{by}; "
         f"{len(one.rows)} of {one.n} rows differ{p}"
     )
-    if not math.isnan(one.low):
-        yield f"      the mean of other molecules: by {number(one.low)} to {number(one.high)}"
+
+
+def note(one: ScoreChange) -> str:
+    """What the mean of other molecules would do, or ""."""
+    if math.isnan(one.low):
+        return ""
+    return f"the mean of other molecules: by {number(one.low)} to {number(one.high)}"
+
+
+def _score_lines(one: ScoreChange) -> Iterator[str]:
+    yield f"    {score_line(one)}"
+    if said := note(one):
+        yield f"      {said}"
     for row, before, after in one.rows[:_LARGEST]:
         yield f"      {printable(row)}: {_arrow(before, after)}"
     if len(one.rows) > _LARGEST:
         yield f"      {len(one.rows) - _LARGEST} more rows (--out)"
 
 
-def _arrow(before: float, after: float) -> str:
+def apart(before: float, after: float) -> tuple[str, str]:
     """Two values, with digits enough to tell them apart."""
     shown = [(number(before, digits), number(after, digits)) for digits in (3, 6, 9, 12)]
-    return " → ".join(next((pair for pair in shown if pair[0] != pair[1]), shown[0]))
+    return next((pair for pair in shown if pair[0] != pair[1]), shown[0])
+
+
+def _arrow(before: float, after: float) -> str:
+    return " → ".join(apart(before, after))
 
 
 def _why(task: TaskDiff) -> Iterator[str]:

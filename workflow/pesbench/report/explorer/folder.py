@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from typing import Any
 import pandas as pd
 
 from pesbench import __version__
-from pesbench.core.errors import UserError
 from pesbench.core.exploring import Explored, ExplorerJob
 from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.text import csv_table, without_folders
+from pesbench.files.made_folder import replacing
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_csv
 from pesbench.models.record import read_record
@@ -46,7 +45,7 @@ ATLAS_COLUMNS = (  # of it, those that the page shows
 )  # fmt: skip
 _ASSETS = Path(__file__).with_name("assets")
 _PAGE = "index.html"
-_MARKER = "pesbench-explorer.json"  # by which a folder is known that may be replaced
+MARKER = "pesbench-explorer.json"  # by which a folder is known that may be replaced
 _DESCRIBES = ("level_of_theory", "training_dispersion", "elements", "description", "citation",
               "license", "conservative", "url")  # fmt: skip
 
@@ -88,7 +87,7 @@ def write_explorer(folder: Path, content: Content) -> None:
     Raises:
         UserError: something else stands there, or a file that is read is damaged.
     """
-    with _replacing(folder) as part:
+    with replacing(folder, MARKER, "explorer") as part:
         for path in sorted(_ASSETS.iterdir()):
             place = part if path.name == _PAGE else part / "assets"
             place.mkdir(exist_ok=True)
@@ -138,27 +137,7 @@ def write_explorer(folder: Path, content: Content) -> None:
         )
         exchange.write(part, content.board, content.sections, content.scan_set, content.made)
         about = {"format": FORMAT, "version": VERSION, "scan_set_sha256": content.scan_set.sha256}
-        (part / _MARKER).write_text(json.dumps(about, indent=2) + "\n", encoding="ascii")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of another one when it is finished."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise UserError(f"{folder}: is no folder that an explorer could replace; remove it")
-    if folder.is_dir():
-        held = [path for path in folder.iterdir() if not path.name.startswith(".snakemake")]
-        if held and not (folder / _MARKER).is_file():
-            raise UserError(f"{folder}: holds {held[0].name!r} and is no explorer; remove it")
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        (part / MARKER).write_text(json.dumps(about, indent=2) + "\n", encoding="ascii")
 
 
 def _putter(data: Path, task: str) -> Callable[[str, Any], None]:
