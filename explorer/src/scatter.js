@@ -5,6 +5,7 @@ import { number } from "./dom.js";
 
 const SVG = "http:" + "//www.w3.org/2000/svg"; // a name and no address: nothing is loaded
 const EDGE = { left: 62, right: 14, top: 10, bottom: 46 };
+const LETTER = 6.8; // pixels, about, of a letter
 const NARROW = 480; // pixels, below which there are fewer ticks
 
 function s(tag, attributes = {}, ...children) {
@@ -47,6 +48,10 @@ export function scale(values, { log = false, ticks = 6 } = {}) {
   return { to: (v) => (v === 0 ? 0.03 : (Math.log10(v) - low) / (high - low)), ticks: zero ? [0, ...at] : at };
 }
 
+// Places of names, the first at the top.
+const inOrder = (n) => ({ to: (v) => 1 - (v + 0.5) / n, ticks: Array.from({ length: n }, (_, k) => k) });
+const cut = (name, most) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
+
 function even(low, high, most) {
   const raw = (high - low) / most;
   const size = 10 ** Math.floor(Math.log10(raw));
@@ -77,11 +82,13 @@ const SHAPES = {
 export const SHAPE_NAMES = Object.keys(SHAPES);
 
 // Options: label (of the whole, for screen readers), x and y {title, log}, points [{x, y, tip, href
-// or onclick, colour, shape, size, low, high}], lines [{points: [[x, y]], colour, dash}], diagonal,
-// height. Points that no scale has a place for are left to the caller.
+// or onclick, colour, shape, size, low, high}], lines [{points: [[x, y]], colour, dash}], rules across
+// the plot [{axis, at}], diagonal, height. y may have `names`: y of a point is then a number of one.
+// Points that no scale has a place for are left to the caller.
 export function scatter(place, options) {
   const draw = () => place.replaceChildren(drawn(options, Math.max(260, place.clientWidth || 600)));
   let width = 0;
+  watchers.get(place)?.disconnect();
   const watch = new ResizeObserver(() => {
     if (!place.isConnected) { watch.disconnect(); return; }
     if (Math.abs(place.clientWidth - width) < 2) return;
@@ -90,24 +97,35 @@ export function scatter(place, options) {
   });
   draw();
   watch.observe(place);
+  watchers.set(place, watch);
 }
 
-function drawn({ label, x, y, points, lines = [], diagonal = false, height = 340 }, width) {
-  const inner = { left: EDGE.left, top: EDGE.top, width: width - EDGE.left - EDGE.right, height: height - EDGE.top - EDGE.bottom };
+const watchers = new WeakMap(); // one a place: another plot may be drawn where one stands
+
+// The sign of a group, for a legend.
+export const sign = ({ colour, shape }) =>
+  s("svg", { width: 14, height: 14, viewBox: "-7 -7 14 14", "aria-hidden": "true", class: "sign" }, s("path", { d: SHAPES[shape](5), fill: colour }));
+
+function drawn({ label, x, y, points, lines = [], rules = [], diagonal = false, height = 340 }, width) {
+  const letters = y.names ? Math.min(Math.max(...y.names.map((one) => one.length)), Math.floor(0.42 * width / LETTER)) : 0;
+  const left = y.names ? LETTER * letters + 12 : EDGE.left;
+  const inner = { left, top: EDGE.top, width: width - left - EDGE.right, height: height - EDGE.top - EDGE.bottom };
   const all = (name, more) => [...points.flatMap((p) => [p[name], ...more(p)]), ...lines.flatMap((one) => one.points.map((p) => p[name === "x" ? 0 : 1]))].filter((v) => v !== null && v !== undefined);
   const ticks = width < NARROW ? 4 : 6;
   const both = diagonal ? [...all("x", () => []), ...all("y", () => [])] : null;
-  const across = scale(both ?? all("x", () => []), { log: x.log, ticks });
-  const up = scale(both ?? all("y", (p) => [p.low, p.high]), { log: y.log, ticks });
+  const ruled = (axis) => rules.filter((one) => one.axis === axis).map((one) => one.at);
+  const across = scale(both ?? [...all("x", () => []), ...ruled("x")], { log: x.log, ticks });
+  const up = y.names ? inOrder(y.names.length) : scale(both ?? [...all("y", (p) => [p.low, p.high]), ...ruled("y")], { log: y.log, ticks });
   const px = (v) => inner.left + across.to(v) * inner.width;
   const py = (v) => inner.top + (1 - up.to(v)) * inner.height;
   const text = (content, attributes) => s("text", { fill: "var(--ink)", "font-size": 12, ...attributes }, document.createTextNode(content));
   const tick = (v) => number(v, 3).replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1");
   const grid = s("g", { "aria-hidden": "true" },
     ...across.ticks.flatMap((v) => [s("line", { x1: px(v), x2: px(v), y1: inner.top, y2: inner.top + inner.height, stroke: "var(--line)" }), text(tick(v), { x: px(v), y: inner.top + inner.height + 16, "text-anchor": "middle" })]),
-    ...up.ticks.flatMap((v) => [s("line", { x1: inner.left, x2: inner.left + inner.width, y1: py(v), y2: py(v), stroke: "var(--line)" }), text(tick(v), { x: inner.left - 6, y: py(v) + 4, "text-anchor": "end" })]),
+    ...up.ticks.flatMap((v) => [s("line", { x1: inner.left, x2: inner.left + inner.width, y1: py(v), y2: py(v), stroke: "var(--line)" }), text(y.names ? cut(y.names[v], letters) : tick(v), { x: inner.left - 6, y: py(v) + 4, "text-anchor": "end" })]),
     text(x.title, { x: inner.left + inner.width / 2, y: height - 8, "text-anchor": "middle" }),
     text(y.title, { transform: `translate(13 ${inner.top + inner.height / 2}) rotate(-90)`, "text-anchor": "middle" }),
+    ...rules.map(({ axis, at }) => s("line", { ...(axis === "x" ? { x1: px(at), x2: px(at), y1: inner.top, y2: inner.top + inner.height } : { x1: inner.left, x2: inner.left + inner.width, y1: py(at), y2: py(at) }), stroke: "var(--faint)", "stroke-dasharray": "5 4", "stroke-width": 1.3 })),
     diagonal ? s("line", { x1: inner.left, y1: inner.top + inner.height, x2: inner.left + inner.width, y2: inner.top, stroke: "var(--faint)", "stroke-dasharray": "5 4" }) : null,
     ...lines.map((one) => s("polyline", { points: one.points.map(([a, b]) => `${px(a)},${py(b)}`).join(" "), fill: "none", stroke: one.colour ?? "var(--faint)", "stroke-width": 1.4, "stroke-dasharray": one.dash ?? null })),
     ...points.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high)).map((p) => s("line", { x1: px(p.x), x2: px(p.x), y1: py(p.low), y2: py(p.high), stroke: p.colour, "stroke-opacity": 0.5, "stroke-width": 2 })));

@@ -2,6 +2,7 @@
 
 import { piece } from "./data.js";
 import { fill, h, table } from "./dom.js";
+import { figure } from "./figure.js";
 import { address } from "./state.js";
 
 export async function section(index, place, name, { model = "" } = {}) {
@@ -19,6 +20,7 @@ export async function section(index, place, name, { model = "" } = {}) {
     if (scans.has(text)) return h("a", { href: model ? address("model", [model], { scan: text }) : address("scan", [text]) }, text);
     return text;
   };
+  const hrefOf = (text) => (models.has(text) ? address("model", [text]) : null);
   fill(place, h("h3", {}, found.title), found.sentence ? h("p", {}, found.sentence) : null,
     found.tables.map((one) => [
       one.title ? h("h4", {}, one.title) : null, one.notes.map((note) => h("p", { class: "note" }, note)),
@@ -29,10 +31,20 @@ export async function section(index, place, name, { model = "" } = {}) {
         h("p", { class: "links" }, h("a", { href: `${found.folder}/${encodeURIComponent(one.file)}`, download: "" }, `${one.file}`)),
       ] : null,
     ]),
-    found.figures.map((one) => h("figure", {},
-      h("img", { src: `${found.folder}/${encodeURIComponent(one.file)}`, alt: one.caption, loading: "lazy" }),
-      h("figcaption", {}, one.caption, " ", h("a", { href: `${found.folder}/${encodeURIComponent(one.file)}`, download: "" }, one.file)))),
+    found.figures.map((one, k) => drawing(one, `${found.folder}/`, { hrefOf, key: `figure-${k + 1}` })),
     found.notes.map((note) => h("p", { class: "note" }, note)));
+}
+
+// A figure: to point at where it says how, and its picture, CSV beside them.
+function drawing(one, folder, how) {
+  const file = (name) => h("a", { href: folder + encodeURIComponent(name), download: "" }, name);
+  const picture = h("img", { src: folder + encodeURIComponent(one.file), alt: one.caption, loading: "lazy" });
+  if (!one.plot) return h("figure", {}, picture, h("figcaption", {}, one.caption, " ", file(one.file)));
+  const place = h("div");
+  const whole = h("figure", {}, place, h("details", { open: Boolean(one.plot.panel) }, h("summary", {}, "Picture"), picture),
+    h("figcaption", {}, one.caption, " ", file(one.file), " ", file(one.plot.file)));
+  queueMicrotask(() => figure(place, one.plot, how)); // once it has a width
+  return whole;
 }
 
 // The number that a cell begins with, else its text.

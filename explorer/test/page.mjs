@@ -179,6 +179,37 @@ const CASES = {
     for (const text of await page.locator("main table").nth(1).locator("tbody tr td:nth-child(7)").allTextContents()) assert.match(text, /^(n\/a|\d)/);
     return page;
   },
+  async "a point of a figure tells its numbers and leads to the model, by mouse and by keyboard"() {
+    const page = await open("#/section/plots", { ready: "svg.scatter a.point" });
+    const first = page.locator("figure").first().locator("a.point").first();
+    await first.hover();
+    assert.equal(await page.textContent("[role=tooltip]"), "ours (all): dose (eV) 1.000, MAE (meV) 500.0");
+    assert.equal(await page.locator("figure").first().locator("svg g[data-tip]").count(), 1); // of no model here
+    assert.match(await page.locator("figure").first().textContent(), /Broken line: base/);
+    await page.selectOption("select[name=figure-1-panel]", "dip");
+    assert.match(page.url(), /figure-1=/);
+    const again = await open(new URL(page.url()).hash, { ready: "svg.scatter a.point" });
+    assert.equal(await again.inputValue("select[name=figure-1-panel]"), "dip");
+    assert.match(await again.locator("figure").first().locator("a.point").first().getAttribute("aria-label"), /^ours \(all\): dose \(<b>Å<\/b>\) 1000, /);
+    await again.context().close();
+    await page.locator("figure").nth(1).locator('a.point[tabindex="0"]').focus();
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await page.textContent("[role=tooltip]"), "theirs: MAE (eV) 1.500");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => location.hash.startsWith("#/model/theirs"));
+    return page;
+  },
+  async "a figure has other axes for the asking, cells lead to the model, CSV and picture stand beside"() {
+    const page = await open("#/section/plots", { ready: "svg.scatter a.point" });
+    const second = page.locator("figure").nth(1);
+    assert.match(await second.locator("svg").textContent(), /ours.*elsewhere/);
+    await page.selectOption("select[name=figure-2-y]", "dose");
+    assert.match(await second.locator("svg").textContent(), /dose/);
+    const third = page.locator("figure").nth(2);
+    assert.deepEqual(await third.locator("tbody tr").first().locator("a").evaluateAll((links) => links.map((a) => a.getAttribute("href"))), ["#/model/ours", "#/model/ours"]);
+    assert.deepEqual(await third.locator("figcaption a").evaluateAll((links) => links.map((a) => a.getAttribute("href"))), ["sections/plots/figure2.png", "sections/plots/holes.csv"]);
+    return page;
+  },
   async "sections and other views open"() {
     for (const [hash, text] of [["#/models", "Models"], ["#/molecules", "C-N/b"], ["#/section/bonds", "Sections"], ["#/model/nobody", "No such model"], ["#/nothing", "Leaderboard"]]) {
       const page = await open(hash);
@@ -188,7 +219,7 @@ const CASES = {
     }
   },
   async "a narrow window needs no scrolling to the side"() {
-    for (const hash of ["", "#/model/ours", "#/scan/C-N%2Fb", "#/dynamics", "#/atlas", "#/section/bonds"]) {
+    for (const hash of ["", "#/model/ours", "#/scan/C-N%2Fb", "#/dynamics", "#/atlas", "#/section/bonds", "#/section/plots"]) {
       const page = await open(hash, { width: 400 });
       await page.waitForTimeout(500);
       assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 400, hash);
@@ -204,7 +235,7 @@ const CASES = {
   },
   async "nothing serious for axe-core, in light and dark"() {
     const all = [];
-    for (const [hash, how] of [["", {}], ["#/model/ours", ready], ["#/section/bonds", {}], ["#/molecules", {}], ["#/dynamics", ready], ["#/atlas", {}]]) {
+    for (const [hash, how] of [["", {}], ["#/model/ours", ready], ["#/section/bonds", {}], ["#/section/plots", {}], ["#/molecules", {}], ["#/dynamics", ready], ["#/atlas", {}]]) {
       const page = await open(hash, how);
       for (const colorScheme of ["light", "dark"]) {
         await page.emulateMedia({ colorScheme });
@@ -216,7 +247,7 @@ const CASES = {
     assert.deepEqual(all, []);
   },
   async "what is hostile is shown as text"() {
-    for (const hash of ["", "#/models", "#/molecules", "#/molecule/c?m=raw", "#/dynamics", "#/atlas", "#/section/bonds", "#/section/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "#/model/%3Cscript%3Ealert(1)%3C%2Fscript%3E"]) {
+    for (const hash of ["", "#/models", "#/molecules", "#/molecule/c?m=raw", "#/dynamics", "#/atlas", "#/section/bonds", "#/section/plots", "#/section/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "#/model/%3Cscript%3Ealert(1)%3C%2Fscript%3E"]) {
       const page = await open(hash, { at: hostile });
       await page.waitForTimeout(300);
       assert.deepEqual(page.problems, [], hash);

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ from pesbench.files.scan_set import write_scan_set
 from pesbench.metrics import smoothness
 from pesbench.report.explorer import exchange, scripts
 from pesbench.tasks.bonds import explorer, worst
+from plots import add_plots
 
 __all__ = ["files", "scores"]  # fixtures of test_worst
 SOURCES = REPO / "explorer"
@@ -89,6 +91,13 @@ def test_numbers_keep_their_digits_and_infinities_are_told():
     }  # fmt: skip
     with pytest.raises(TypeError, match="is no data"):
         scripts.script("x", {"a": object()})
+
+
+def test_packed_numbers_that_look_like_a_path_stay_as_they_are():
+    raw = base64.b64decode("/Abc/home+/Def01")  # 12 bytes
+    numbers = packed(np.frombuffer(raw, "<f4"))
+    assert value_of(scripts.script("x", {"a": numbers}))[1] == {"a": "/Abc/home+/Def01"}
+    assert value_of(scripts.script("x", {"a": "/Abc/home+/Def01"}))[1] == {"a": "…/Def01"}
 
 
 def test_packed_numbers_are_little_endian_and_too_large_ones_infinite():
@@ -249,6 +258,32 @@ def test_the_index_holds_the_leaderboard_and_the_rest_is_loaded_when_asked_for(o
         for part in (*section["tables"], *section["figures"]):
             assert (out / "explorer" / section["folder"] / part["file"]).is_file()
     assert "theirs, 0.129" in index["answers"][0]
+
+
+def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):
+    results = tmp_path / "out"
+    shutil.copytree(out, results)
+    add_plots(results, results / "toys.h5", ["ours", "=theirs"])
+    doses, lines, holes = read(results / "explorer/data/sections/plots.js")["figures"]
+    assert doses["plot"]["columns"] == [
+        "model", "series", "kind", "unit", "dose", "mae", "low", "high",
+    ]  # fmt: skip
+    assert doses["plot"]["rows"][1] == [
+        "'=theirs",
+        "all",
+        "step",
+        "eV",
+        "10.0",
+        "1.5",
+        "1.4",
+        "1.6",
+    ]
+    assert lines["plot"]["x"] == {"mae": "MAE (eV)", "dose": "dose"}
+    assert holes["plot"]["rows"] == [["ours", "0.0", ""], ["'=theirs", "0.5", ""]]
+    for one in (doses, holes):
+        name = one["plot"]["file"]
+        copied = pd.read_csv(results / "explorer/sections/plots" / name)
+        pd.testing.assert_frame_equal(copied, pd.read_csv(results / "sections/plots" / name))
 
 
 def test_the_leaderboard_for_other_sites_follows_its_schema(out):

@@ -13,6 +13,7 @@ from test_merge_hostile import shown
 from page_tests import GROUP, cases, missing, run_cases
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
+from plots import add_plots
 
 __all__ = ["shown"]  # a fixture of test_merge_hostile
 CASES = cases("page.mjs")
@@ -61,6 +62,7 @@ def made(toys, toy_set, tmp_path_factory) -> Path:
     dynamics_that_fail(group, ours)
     group.dynamics(theirs)
     assert run(group.folder, "--out", place / "out") == 0
+    add_plots(place / "out", place / "out" / "toys.h5", ["ours", "theirs", "elsewhere"])
     return place / "out" / "explorer"
 
 
@@ -69,6 +71,8 @@ def told(request) -> dict[str, str]:
     if reason := missing():
         pytest.skip(reason)
     folder, hostile = request.getfixturevalue("made"), request.getfixturevalue("shown")[0]
+    names = ["<img src=x onerror=alert(1)>", '"quoted" | pipe', "=cmd"]
+    add_plots(hostile, hostile / "toys.h5", names)
     return run_cases("page.mjs", folder, hostile / "explorer")
 
 

@@ -13,10 +13,12 @@ from pesbench.core.errors import UserError
 from pesbench.core.section import (
     FLAG,
     INTEGER,
+    POINTS,
     TEXT,
     BoardColumn,
     Drawing,
     Metric,
+    Plot,
     Section,
     Table,
 )
@@ -26,6 +28,13 @@ from pesbench.report.sections import read_figure, read_section, write_section
 SHA = "a" * 64
 
 
+ALL = "model,kind,dose,low,high,mae\nb,step,1,0.5,2,3e-5\n"
+PLOT = Plot(
+    "all.csv", POINTS, "model", {"dose": "dose"}, {"mae": "MAE (eV)"}, group="model", joined=True,
+    panel="kind", scales={"mae": 1e3}, intervals={"mae": ("low", "high")}, base=("kind", "none"),
+)  # fmt: skip
+
+
 def a_section(**changes):
     rows = pd.DataFrame({"model": ["b", "a"], "error <eV>": ["=1+1", "n/a"]})
     content = {
@@ -33,7 +42,7 @@ def a_section(**changes):
         "sentence": "One sentence.",
         "answer": "An answer.",
         "tables": [Table("errors", rows, "A table", ("A note.",), models=("b", "a"))],
-        "figures": [Drawing("picture", Figure(figsize=(1, 1)), "A caption.")],
+        "figures": [Drawing("picture", Figure(figsize=(1, 1)), "A caption.", PLOT)],
         "notes": ["How to read it."],
         "board": [
             BoardColumn(Metric("x_error", "error", "eV", "lower"), {"a": 0.1}, {"a": 3, "b": 0}),
@@ -42,7 +51,7 @@ def a_section(**changes):
             BoardColumn(Metric("x_flag", "flag"), {"b": True}, kind=FLAG),
             BoardColumn(Metric("x_word", "word"), {"b": "="}, kind=TEXT),
         ],
-        "files": {"all.csv": "a,b\n"},
+        "files": {"all.csv": ALL},
     }
     return Section(**content | changes)
 
@@ -63,7 +72,8 @@ def test_what_is_written_is_read_back(folder):
     assert (folder / "errors.csv").read_text().splitlines()[1] == "b,'=1+1"  # no formula
     assert read_figure(found.figures[0]).startswith(b"\x89PNG")
     assert found.made == (("commit", "abc"),)
-    assert (folder / "all.csv").read_text() == "a,b\n"
+    assert (folder / "all.csv").read_text() == ALL
+    assert found.figures[0].plot == PLOT
     board = board_frame(found.board, ["a", "b"]).set_index("model")
     assert board["x_error"].tolist()[0] == 0.1
     assert board["x_error_n"].tolist() == [3, 0]
@@ -98,6 +108,10 @@ def edited(folder, change):
     path.write_text(json.dumps(content))
 
 
+def plot_of(content):
+    return content["figures"][0]["plot"]
+
+
 HOSTILE = {
     "another format": lambda c: c.update(format="zip"),
     "a later version": lambda c: c.update(version=99),
@@ -117,6 +131,13 @@ HOSTILE = {
     "a word for a number": lambda c: c["board"][0]["values"].update(a="many"),
     "a flag for a whole number": lambda c: c["board"][2]["values"].update(a=True),
     "a huge whole number": lambda c: c["board"][2]["values"].update(a=1 << 70),
+    "a plot of a file elsewhere": lambda c: plot_of(c).update(file="../secret.csv"),
+    "a plot of a picture": lambda c: plot_of(c).update(file="picture.png"),
+    "a plot of another kind": lambda c: plot_of(c).update(kind="script"),
+    "a plot of a column that is not there": lambda c: plot_of(c)["y"].update(none="none"),
+    "a plot of no column": lambda c: plot_of(c).update(x={}),
+    "a plot with more in it": lambda c: plot_of(c).update(onclick="alert(1)"),
+    "a plot that scales by a word": lambda c: plot_of(c).update(scales={"mae": "many"}),
     "many notes": lambda c: c.update(notes=["x"] * 10_000),
     "a list for an object": lambda c: c.update(board=[[]]),
 }

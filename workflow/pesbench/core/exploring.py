@@ -52,7 +52,13 @@ class ExplorerJob:
     put: Callable[[str, Any], None]
 
 
-def packed(values: ArrayLike, kind: str = "<f4") -> str:
+class Packed(str):
+    """Numbers as base64, which is no text for readers and stays as it is."""
+
+    __slots__ = ()
+
+
+def packed(values: ArrayLike, kind: str = "<f4") -> Packed:
     """Numbers as base64 of their little-endian bytes, in the order of C.
 
     Args:
@@ -60,4 +66,4 @@ def packed(values: ArrayLike, kind: str = "<f4") -> str:
         kind: Type of NumPy, `<f2` or `<f4` or `<f8`; what is too large for it becomes infinite.
     """
     with np.errstate(over="ignore"):
-        return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
+        return Packed(base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode())

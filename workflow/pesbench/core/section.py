@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pesbench.models.facts import ModelFacts
 
 NUMBER, INTEGER, FLAG, TEXT = "number", "integer", "flag", "text"  # kinds of a board column
+POINTS, CELLS = "points", "cells"  # kinds of a plot
 ENTRY_COVERAGE = 0.9  # default of the config key `entry_coverage`
 
 
@@ -98,12 +99,68 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """What a page draws of a CSV of the section beside a figure, for a reader to point at.
+
+    Names of columns and no code: the page knows nothing of what they mean.
+
+    Attributes:
+        file: Name of the CSV, with its ending.
+        kind: `POINTS`, a point a row, or `CELLS`, a row of coloured cells a row.
+        label: Column that names a row; where that is a model, a click leads to it.
+        x: Titles, with units, by column. Of points, what may stand on the horizontal axis, the
+            first at the start; of cells, the cells.
+        y: Likewise of the vertical axis; {} gives each row a line of its own.
+        title: What the cells hold.
+        group: Column whose values have a colour and a shape each, or "".
+        joined: Whether the points of a group are joined, in the order of x.
+        panel: Column of whose values one at a time is shown, or "".
+        unit: Column that holds the unit of x, or "".
+        scales: Factors from the CSV to the units of the titles, by column, where they are not 1.
+        intervals: Columns of the ends of an interval, by column of `y`.
+        base: Column and value of the rows that are drawn as a line for the others to be compared
+            with; two empty texts for none.
+        left_out: Column and value of the rows that are not drawn.
+    """
+
+    file: str
+    kind: str
+    label: str
+    x: Mapping[str, str]
+    y: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    group: str = ""
+    joined: bool = False
+    panel: str = ""
+    unit: str = ""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    base: tuple[str, str] = ("", "")
+    left_out: tuple[str, str] = ("", "")
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the CSV that it reads."""
+        ends = [end for pair in self.intervals.values() for end in pair]
+        single = (self.label, self.group, self.panel, self.unit, self.base[0], self.left_out[0])
+        return [one for one in dict.fromkeys((*single, *self.x, *self.y, *ends)) if one]
+
+
+@dataclass(frozen=True)
 class Drawing:
-    """A figure of a section. `name` is that of its PNG file, without the ending."""
+    """A figure of a section.
+
+    Attributes:
+        name: Name of its PNG file, without the ending.
+        figure: The figure.
+        caption: What it shows.
+        plot: The same, or part of it, for a reader to point at.
+    """
 
     name: str
     figure: Figure
     caption: str
+    plot: Plot | None = None
 
 
 @dataclass(frozen=True)

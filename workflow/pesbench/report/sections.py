@@ -10,11 +10,12 @@ everything that is read is plain text, which is escaped where it is shown.
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,18 @@ import pandas as pd
 
 from pesbench.core.errors import FileError, UserError, reading
 from pesbench.core.paths import real_path
-from pesbench.core.section import FLAG, INTEGER, NUMBER, TEXT, BoardColumn, Metric, Section
+from pesbench.core.section import (
+    CELLS,
+    FLAG,
+    INTEGER,
+    NUMBER,
+    POINTS,
+    TEXT,
+    BoardColumn,
+    Metric,
+    Plot,
+    Section,
+)
 from pesbench.core.text import csv_table
 from pesbench.files.atomic import write_json, write_text
 from pesbench.files.figures import save
@@ -55,10 +67,11 @@ class StoredTable:
 
 @dataclass(frozen=True)
 class StoredFigure:
-    """A figure of a stored section: its PNG and its caption."""
+    """A figure of a stored section: its PNG, its caption, and what a page draws of a CSV."""
 
     path: Path
     caption: str
+    plot: Plot | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +171,14 @@ def _content(
             }
             for table in section.tables
         ],
-        "figures": [{"file": f"{one.name}.png", "caption": one.caption} for one in section.figures],
+        "figures": [
+            {
+                "file": f"{one.name}.png",
+                "caption": one.caption,
+                **({} if one.plot is None else {"plot": asdict(one.plot)}),
+            }
+            for one in section.figures
+        ],
         "files": list(section.files),
         "notes": list(section.notes),
         "board": [_column_content(column) for column in section.board or ()],
@@ -275,7 +295,39 @@ def _table(folder: Path, content: Any) -> StoredTable:
 
 def _figure(folder: Path, content: Any) -> StoredFigure:
     path = _file(folder, content["file"], LARGEST_FIGURE_BYTES)
-    return StoredFigure(path, _text(content["caption"]))
+    plot = None if content.get("plot") is None else _plot(folder, content["plot"])
+    return StoredFigure(path, _text(content["caption"]), plot)
+
+
+def _plot(folder: Path, content: Any) -> Plot:
+    if set(content) != {one.name for one in fields(Plot)} or content["kind"] not in (POINTS, CELLS):
+        raise ValueError("a plot is of another kind than any we write")
+    path = _file(folder, content["file"], LARGEST_FILE_BYTES)
+    texts = ("file", "kind", "label", "title", "group", "panel", "unit")
+    plot = Plot(
+        **{name: _text(content[name]) for name in texts},
+        **{name: _by_column(content[name], _text) for name in ("x", "y")},
+        **{name: _pair(content[name]) for name in ("base", "left_out")},
+        scales=_by_column(content["scales"], _number),
+        intervals=_by_column(content["intervals"], _pair),
+        joined=_flag(content["joined"]),
+    )
+    with path.open(newline="", encoding="utf-8") as file:
+        there = next(csv.reader(file), [])
+    if not plot.x or not set(plot.columns) <= set(there):
+        raise ValueError(f"a plot is of columns that {plot.file} does not have")
+    return plot
+
+
+def _by_column(values: Any, check: Callable[[Any], Any]) -> dict[str, Any]:
+    if not isinstance(values, dict) or len(values) > MOST:
+        raise ValueError("no object of columns, or a larger one than any we write")
+    return {_text(name): check(value) for name, value in values.items()}
+
+
+def _pair(values: Any) -> tuple[str, str]:
+    one, other = _texts(values)
+    return one, other
 
 
 def _column(content: Any) -> BoardColumn:

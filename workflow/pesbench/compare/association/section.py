@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from pesbench.compare.association.compared import Associations, associate
 from pesbench.compare.association.figure import association
 from pesbench.compare.association.text import (
@@ -12,9 +14,23 @@ from pesbench.compare.association.text import (
     to_markdown,
 )
 from pesbench.compare.inputs import CompareInputs
-from pesbench.core.section import Drawing, Section, Table
+from pesbench.core.section import POINTS, Drawing, Plot, Section, Table
 from pesbench.core.text import csv_table
 from pesbench.models.variants import can_be_resolved
+
+_PLOT = Plot(
+    file="variants.csv",
+    kind=POINTS,
+    label="variant",
+    x={"metric_per_angstrom": "mean metric of the scans (Å⁻¹)"},
+    y={
+        "time_lost_ps": "survival time lost (ps)",
+        "failed_fraction": "trajectories that fail (%)",
+    },
+    scales={"failed_fraction": 100},
+    group="family",
+    panel="test",
+)
 
 
 def section(inputs: CompareInputs) -> Section:
@@ -31,6 +47,7 @@ def section(inputs: CompareInputs) -> Section:
         notes=_notes(found),
         files={
             "association.csv": csv_table(found.table),
+            _PLOT.file: csv_table(variants_table(found)),
             "association.md": to_markdown(found, title, inputs.made),
         },
     )
@@ -38,7 +55,26 @@ def section(inputs: CompareInputs) -> Section:
 
 def _figures(found: Associations) -> list[Drawing]:
     caption = "Smoothness against the survival time lost: one point a variant of a model."
-    return [Drawing("association", association(found), caption)]
+    plot = None if variants_table(found).empty else _PLOT
+    return [Drawing("association", association(found), caption, plot)]
+
+
+def variants_table(found: Associations) -> pd.DataFrame:
+    """The points of the figure: `test`, `metric`, `variant`, `family` and their numbers."""
+    tests = {"primary": found.answer.primary, "secondary": found.answer.secondary}
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "test": f"{name}: {one.metric}",
+                "variant": list(one.variants),
+                "family": list(one.families),
+                "metric_per_angstrom": one.x,
+                "time_lost_ps": one.y,
+                "failed_fraction": one.failed,
+            }
+        )
+        for name, one in tests.items()
+    )
 
 
 def _notes(found: Associations) -> tuple[str, ...]:

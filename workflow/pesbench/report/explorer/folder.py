@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pandas as pd
 from pesbench import __version__
 from pesbench.core.exploring import Explored, ExplorerJob
 from pesbench.core.found import has_stage, stage, tasks
+from pesbench.core.section import Plot
 from pesbench.core.text import csv_table, without_folders
 from pesbench.files.made_folder import replacing
 from pesbench.files.scan_set import ScanSet
@@ -223,7 +224,8 @@ def _section_pieces(
     figures = []
     for figure in section.figures:
         (files / figure.path.name).write_bytes(read_figure(figure))
-        figures.append({"file": figure.path.name, "caption": figure.caption})
+        plot = None if figure.plot is None else _plot(files, figure.path.parent, figure.plot)
+        figures.append({"file": figure.path.name, "caption": figure.caption, "plot": plot})
     piece = {
         "title": section.title,
         "sentence": section.sentence,
@@ -239,6 +241,14 @@ def _section_pieces(
         "title": section.title,
         "sentence": section.sentence,
     }
+
+
+def _plot(files: Path, section: Path, plot: Plot) -> dict[str, Any]:
+    """Copy the CSV of a plot; returns what the page draws of it."""
+    whole = read_csv(section / plot.file, plot.columns, dtype=str, keep_default_na=False)
+    (files / plot.file).write_text(csv_table(whole.map(without_folders)), encoding="utf-8")
+    rows = whole[plot.columns].to_numpy().tolist()
+    return {**asdict(plot), "columns": plot.columns, "rows": rows}
 
 
 def _table(files: Path, table: StoredTable, models: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pesbench.core.exploring import Packed
 from pesbench.core.text import lines, without_folders
 
 FUNCTION = "pesbenchData"  # that the page defines, which takes a name and a value
@@ -28,6 +29,8 @@ def plain(value: Any) -> Any:
     """
     if value is None or isinstance(value, bool | np.bool_):
         return value if value is None else bool(value)
+    if isinstance(value, Packed):
+        return str(value)
     if isinstance(value, str):
         return without_folders(lines(value))
     if isinstance(value, int | np.integer):

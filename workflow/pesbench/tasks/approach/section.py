@@ -6,8 +6,17 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from pesbench.core.section import BoardColumn, Drawing, Metric, Section, SectionInputs, Table
-from pesbench.core.text import number
+from pesbench.core.section import (
+    CELLS,
+    BoardColumn,
+    Drawing,
+    Metric,
+    Plot,
+    Section,
+    SectionInputs,
+    Table,
+)
+from pesbench.core.text import csv_table, number
 from pesbench.metrics.board import scored_values
 from pesbench.metrics.shares import share
 from pesbench.tasks.approach import figures, summary
@@ -17,6 +26,7 @@ from pesbench.tasks.approach.task import TASK
 
 _README = "tasks/approach/README.md"
 LEFT_OUT = "frames left out"
+HOLES = "hole_radii.csv"  # of the figure of the same name
 TESTS = ("monotone", "force_monotone", "above_minimum", "end_repulsive", "consistent")
 _METRICS = {metric.name: metric for metric in TASK.metrics}
 
@@ -30,6 +40,7 @@ def section(inputs: SectionInputs) -> Section:
     models = list(inputs.scores)
     bonds = {name: summary.of_kind(frame, BOND) for name, frame in inputs.scores.items()}
     drawn = {name: frame.attrs.get("curves") or {} for name, frame in inputs.scores.items()}
+    radii = summary.hole_radii(inputs.scores)
     molecule = next((one["molecule"] for one in drawn.values() if one.get("molecule")), "")
     return Section(
         title=TASK.title,
@@ -54,13 +65,22 @@ def section(inputs: SectionInputs) -> Section:
                     "length; their axis is logarithmic beyond 1 eV. A cross marks a frame without "
                     "an energy; a pair without any, such as all of a model of forces alone, is not "
                     "drawn."),
-            Drawing("hole_radii", figures.hole_map(summary.hole_radii(inputs.scores), labels),
+            Drawing("hole_radii", figures.hole_map(radii, labels),
                     "Largest distance from which the energy of a bonded pair falls on approach, by "
-                    "model and type of bond; – for no hole, grey where no pair has an energy."),
+                    "model and type of bond; – for no hole, grey where no pair has an energy.",
+                    _holes_plot(radii)),
         ],
         notes=notes(inputs.scores),
         board=board(inputs.scores),
+        files={HOLES: csv_table(radii.rename_axis("model").reset_index())},
     )  # fmt: skip
+
+
+def _holes_plot(radii: pd.DataFrame) -> Plot | None:
+    if not radii.notna().to_numpy().any():
+        return None
+    return Plot(HOLES, CELLS, "model", {kind: kind for kind in radii.columns},
+                title="hole radius (Å); 0 for no hole")  # fmt: skip
 
 
 def sentence(bonds: Mapping[str, pd.DataFrame], references: Mapping[str, pd.DataFrame]) -> str:
