@@ -22,10 +22,12 @@ function s(tag, attributes = {}, ...children) {
 
 // --- axes ---------------------------------------------------------------------------------------
 
-// Whether values span so much that only a logarithm shows them all.
+// Whether values span so much that only a logarithm shows them all: more, where some are zero, which
+// it has no place for.
 export const spansDecades = (values) => {
   const positive = values.filter((v) => v > 0);
-  return positive.length > 0 && values.every((v) => v >= 0) && Math.max(...positive) / Math.min(...positive) > 50;
+  const least = positive.length < values.length ? 1000 : 20;
+  return positive.length > 0 && values.every((v) => v >= 0) && Math.max(...positive) / Math.min(...positive) > least;
 };
 
 // A scale: `to(value)` from 0 to 1, and ticks. On a logarithmic one zero has a place of its own, below.
