@@ -281,6 +281,12 @@ def test_the_section_begins_with_the_sentence_of_the_verdict(monkeypatch, nine):
         "secondary": 1,
     }
     assert len(table) == 2 * 7 * len(CHEAP_METRICS)
+    points = pd.read_csv(io.StringIO(section.files["variants.csv"]))
+    primary, secondary = (rows for _, rows in points.groupby("test"))
+    assert primary["test"].iloc[0] == "primary: fsd_full"
+    assert primary["variant"].tolist() == list(found.answer.primary.variants)
+    assert primary["metric_per_angstrom"].tolist() == found.answer.primary.x.tolist()
+    assert secondary["time_lost_ps"].tolist() == found.answer.secondary.y.tolist()
     assert table["spearman_start_failed"].isna().all()
     primary = table.set_index("role").loc["primary"]
     assert primary["verdict"] == sentence
@@ -562,6 +568,9 @@ def symbols(axes, filled):
 
 def test_dose_figure_has_a_column_a_kind_and_a_row_a_response():
     figure = dose_figures.dose_response(dose.dose_table(*a_run(1, ladder())))
+    columns = set(dose.dose_table(*a_run(1, ladder())))
+    assert columns >= {*dose_figures.RESPONSES, *dose_figures.METRICS}
+    assert dose_figures.RESPONSES["survival_ps"] == "survival (ps)"
     panels = panels_of(figure)
     assert [len(row) for row in panels] == [3] * 5
     assert [axes.get_xlabel() for axes in panels[-1]] == [

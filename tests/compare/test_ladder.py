@@ -1016,6 +1016,14 @@ def test_the_section_and_its_files_say_the_same(maker):
     table = pd.read_csv(io.StringIO(section.files["ladder.csv"]))
     assert list(table.columns) == ladder_table.columns()
     assert table["model"].tolist() == ["base", "hard", "stranger", "end", "seed noise"]
+    plot = section.figures[0].plot
+    assert set(plot.columns) <= set(table.columns)
+    assert plot.x["fsd_full_per_angstrom"] == "FSD (Å⁻¹)"
+    assert set(plot.scales) == {"compression_monotone_fraction", "seconds_per_step"} & set(plot.x)
+    assert table.loc[table[plot.base[0]] == plot.base[1], "model"].tolist() == ["base"]
+    assert table.loc[table[plot.left_out[0]] == plot.left_out[1], "model"].tolist() == [
+        "seed noise"
+    ]
     words = section.files["ladder.md"].splitlines()
     assert words[0] == "# toys: ladder"
     assert words[-1] == "- commit: abc"

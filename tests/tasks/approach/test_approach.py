@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -443,6 +444,12 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     assert inner.loc["MACE-OMol (published)", "energy monotone"] == "25 %"
     assert inner.loc["sound", "energy monotone"].startswith("12 of 12")
     assert any(note.startswith("faulty: 3 of 18 pairs failed") for note in made.notes)
+    plot = made.figures[1].plot
+    cells = pd.read_csv(io.StringIO(made.files[plot.file])).set_index("model")
+    assert list(plot.x) == list(cells.columns)
+    assert cells.loc["holed", ["C-O", "N-N"]].tolist() == [0.75, 0.5]
+    assert cells.loc["sound"].tolist() == [0.0] * len(cells.columns)
+    assert cells.loc["blind"].isna().all()
     board = {column.metric.name: column for column in made.board}
     assert board["approach_monotone"].values == {"sound": 1.0, "faulty": 1.0, "holed": 4 / 6}
     assert board["approach_monotone"].counts == {"sound": 6, "faulty": 5, "blind": 0, "holed": 6}
