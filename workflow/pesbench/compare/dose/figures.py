@@ -139,13 +139,8 @@ _FAMILIES = (
         decades=0,
     ),
 )
-# of both figures, titles on one line by column
 RESPONSES = {row.column: row.label.replace("\n", " ") for row in _ROWS}
-METRICS = {
-    metric: f"{family.label}, {name}".replace("\n", " ")
-    for family in _FAMILIES
-    for metric, name in family.metrics.items()
-}
+METRICS = {m: f"{f.label}, {n}".replace("\n", " ") for f in _FAMILIES for m, n in f.metrics.items()}
 # all are seen where they lie over one another
 _MARKERS = (("o", 6.2), ("s", 4.6), ("^", 4.6), ("D", 3.4), ("v", 3.6), ("P", 3.8))
 _SERIES_LINES = ("-", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (2, 2)), (0, (7, 2, 1, 2, 1, 2)))
