@@ -40,6 +40,8 @@ def _panel(axes: Axes, study: DataStudy, quantity: Quantity) -> None:
     for f, family in enumerate(study.families):
         for k, kind in enumerate(study.kinds):
             sizes = study.frames(family, kind)
+            if not sizes:  # a kind that this study does without
+                continue
             shift = _SHIFT ** (k - 1)
             means = []
             for n in sizes:
