@@ -20,6 +20,7 @@ from pesbench.metrics.gaussianity import gaussianity
 from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.mace.family import MACE
+from pesbench.models.families.tblite import FAMILY as TBLITE
 from pesbench.models.families.testbed.network import AttentionPotential
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.families.testbed.weights import Trained, write_weights
@@ -150,7 +151,7 @@ def _atomic_start(
     about, parts = read_record(record), read_parts(frames)
     with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
         method = json.loads(record.read_text(encoding="utf-8"))["method"]
-        if method["family"] != "tblite":
+        if method["family"] != TBLITE.name:
             raise UserError(
                 f"{record}: frames of {method['name']}; charges and bond orders are those of "
                 "tblite; sample with an entry of family `tblite`"
