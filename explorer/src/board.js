@@ -5,6 +5,7 @@ import { heat } from "./colours.js";
 import { csv, save } from "./files.js";
 import { address, change, joined, list, read } from "./state.js";
 
+const MOST_WEIGHT = 100;
 const ROLES = { model: "Models", reference: "Reference", perturbed: "Perturbed models", control: "Controls" };
 const TOLD = {
   "†": "another level of theory than the reference's: the scores contain the gap between the two",
@@ -36,7 +37,7 @@ export function board(index, place) {
     shown: query.has("cols") ? list(query.get("cols")).filter((one) => columns.has(one)) : usual,
     sort: { name: query.get("sort") ?? "rank", descending: query.get("desc") === "1" },
     against: query.get("against") ?? "",
-    weights: new Map(list(query.get("w") ?? "").map((one) => one.split(":")).filter(([name, w]) => columns.has(name) && Number(w) > 0).map(([name, w]) => [name, Number(w)])),
+    weights: new Map(list(query.get("w") ?? "").map((one) => one.split(":")).filter(([name, w]) => columns.has(name) && Number(w) > 0).map(([name, w]) => [name, Math.min(MOST_WEIGHT, Number(w))])),
   };
   const remember = () => change({
     q: state.q, family: state.family, element: state.element, against: state.against,
@@ -88,13 +89,13 @@ function matches(state, row, card) {
 function leaderboard(index, columns, state, remember) {
   const rows = index.rows.map((row, k) => ({ ...row, number: k })).filter((row) => matches(state, row, index.cards[row.number] ?? {}));
   if (!rows.length) return h("p", { role: "status" }, "No row fits the filter.");
-  const personal = personalRanks(rows, state.weights, columns);
+  const personal = personalRanks(index.rows, state.weights, columns); // of all, whatever is shown
   const against = index.rows.find((row) => row.model === state.against);
   const shown = state.shown.map((name) => columns.get(name));
   const list = [
     { name: "rank", title: "rank", narrow: true, value: (row) => row.rank ?? null, cell: rankCell,
       tip: "Rank on the shared scans, with its 95 % interval where there is one; * it changes among the others when another model takes part." },
-    ...(personal ? [{ name: "personal", title: "own rank", tip: "Rank by your weights: the weighted mean of the ranks in the columns that have one.", value: (row) => personal.get(row.model) ?? null,
+    ...(personal ? [{ name: "personal", title: "own rank", tip: "Rank by your weights: the weighted mean of the ranks in these columns, among all models that have a value in each, whatever the filter shows.", value: (row) => personal.get(row.model) ?? null,
       cell: (row) => (personal.has(row.model) ? String(personal.get(row.model)) : "–") }] : []),
     { name: "model", title: "model", left: true, header: true, value: (row) => row.model, cell: (row) => modelLink(index, row), tip: "Name of the entry in config/models.yaml." },
     ...shown.map((one) => column(one, rows, against)),
@@ -212,10 +213,10 @@ function chooser(index, state, draw) {
 function ranking(index, state, draw) {
   const some = index.columns.filter((one) => one.better);
   return h("details", { class: "chooser", open: state.weights.size > 0 }, h("summary", {}, "Own ranking"),
-    h("p", {}, "Give columns weights: models are ranked by the weighted mean of their ranks in these columns. The address keeps the weights, so that the view can be shared."),
+    h("p", {}, "Give columns weights: models are ranked by the weighted mean of their ranks in these columns, among all that have a value in each, whatever the filter shows. The address keeps the weights, so that the view can be shared."),
     h("div", { class: "groups" }, h("fieldset", {}, h("legend", {}, "Weights"), some.map((one) => h("label", { tip: one.help || null },
-      h("input", { type: "number", name: `w-${one.name}`, min: 0, max: 100, step: "any", value: state.weights.get(one.name) ?? 0, oninput: (event) => {
-        const weight = Number(event.target.value);
+      h("input", { type: "number", name: `w-${one.name}`, min: 0, max: MOST_WEIGHT, step: "any", value: state.weights.get(one.name) ?? 0, oninput: (event) => {
+        const weight = Math.min(MOST_WEIGHT, Number(event.target.value));
         if (weight > 0) state.weights.set(one.name, weight); else state.weights.delete(one.name);
         draw();
       } }), ` ${one.title}${one.unit ? ` (${one.unit})` : ""}`)))));

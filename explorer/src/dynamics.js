@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { colour, style } from "./colours.js";
 import { float16, float32, float64, piece, records } from "./data.js";
 import { fill, h, number, table } from "./dom.js";
-import { csv, quoted, save } from "./files.js";
+import { csv, digits, quoted, save, SINGLE } from "./files.js";
 import { address, change, joined, list, read } from "./state.js";
 import { viewer } from "./viewer.js";
 
@@ -77,11 +77,13 @@ export function dynamics(index, place) {
     });
     read1(time.length - 1);
   });
-  const rest = index.tasks.dynamics.left_out;
+  const { left_out: rest, most } = index.tasks.dynamics;
   fill(place, h("h2", {}, "Dynamics"),
     h("section", { "aria-label": "Survival" }, h("h3", {}, "Survival"), choice.place, h("div", { class: "scan" }, h("div", {}, plot), h("div", { class: "structure" }, told)),
       h("p", { class: "note" }, "Share of the runs at risk whose molecule is whole (Kaplan–Meier), up to the shortest planned run; dashed: 95 % interval of a bootstrap over molecules. Failures of the reference are not taken off here; the survival on the leaderboard counts those in excess of it.")),
-    runList(index, runs, query), rest ? h("p", { class: "note" }, `The last steps of ${rest} more failed runs are in the files of results alone (at most 8 a model are shown).`) : null);
+    runList(index, runs, query),
+    rest.curves ? h("p", { class: "note" }, `The curves of ${rest.curves} more runs are in the files of results alone: at most ${most.curves} a model are here, failures first.`) : null,
+    rest.animations ? h("p", { class: "note" }, `The last steps of ${rest.animations} more runs that ended early are in the files of results alone: at most ${most.animations} a model are here.`) : null);
   choice.show();
 }
 
@@ -142,17 +144,18 @@ export async function run(index, place, name, trajectory) {
   await load([name]);
   const first = pieces.get(name);
   const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", own.failure.replaceAll("_", " ")], ["status", own.status === "ok" ? "" : `${own.status}: ${own.message}`], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
+    ["alarms", first.alarm_ps === null ? "" : `${first.alarms}, the first at ${number(first.alarm_ps, 5)} ps`],
     ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
   const animation = h("section", { "aria-label": "The last steps" });
   const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");
   fill(place, h("p", {}, h("a", { href: address("dynamics") }, "← all runs")), h("h2", {}, trajectory, " with ", h("a", { href: address("model", [name]) }, name)),
     h("dl", { class: "facts" }, told.map(([title, value]) => [h("dt", {}, title), h("dd", {}, value)])), choice.place,
-    h("div", { class: "scan" }, h("div", {}, ...plots.values(), h("p", { class: "note" }, "Of 100 spans of a run the smallest and the largest value are drawn. Line: the failure; dotted: the nominal temperature.")), h("div", { class: "structure" }, animation)),
+    h("div", { class: "scan" }, h("div", {}, ...plots.values(), h("p", { class: "note" }, "Of 100 spans of a run the smallest and the largest value are drawn. Line: the failure; dotted: the first alarm, and the nominal temperature.")), h("div", { class: "structure" }, animation)),
     h("p", { class: "links" }, h("button", { type: "button", onclick: () => save(`${trajectory}.csv`, runCsv(pieces), "text/csv") }, "These curves (CSV)")),
-    h("p", {}, `This command writes ${first.last ? "the last steps" : "the stored frames"} of the run for other programs:`), h("pre", { tabindex: "0" }, h("code", {}, words)));
+    h("p", {}, `This command writes ${first.last ? "the last steps" : "the stored frames"} of the run for other programs, from where the folder of results stands:`), h("pre", { tabindex: "0" }, h("code", {}, words)));
   choice.show();
   if (first.last) await animate(animation, first, trajectory);
-  else fill(animation, h("p", { class: "note" }, own.outcome === "failed" ? "The last steps of this run are in the files of results alone." : "Only runs that fail keep all of their last steps."));
+  else fill(animation, h("p", { class: "note" }, own.outcome === "failed" ? "The last steps of this run are in the files of results alone." : "Only runs that fail, or that an alarm ends, keep all of their last steps."));
 }
 
 function drawRuns(place, key, label, some) {
@@ -161,7 +164,7 @@ function drawRuns(place, key, label, some) {
   const marks = [];
   for (const [, one, ink] of some) {
     if (one.failure_ps !== null) marks.push({ at: one.failure_ps, colour: ink, width: 1.6 });
-    for (const alarm of one.alarms ?? []) marks.push({ at: alarm, colour: ink, dash: [2, 3] });
+    if (one.alarm_ps !== null) marks.push({ at: one.alarm_ps, colour: ink, dash: [2, 3] });
   }
   if (key === "temperature" && some.length) marks.push({ at: some[0][1].nominal_k, axis: "y", colour: style("--faint"), dash: [2, 3] });
   if (!times.length) { fill(place); return { destroy() {} }; }
@@ -176,7 +179,7 @@ function drawRuns(place, key, label, some) {
 
 const runCsv = (pieces) => csv([["model", "quantity", "time_ps", "value"], ...[...pieces].flatMap(([name, one]) => QUANTITIES.flatMap(([key]) => {
   const time = float32(one.series[key].time), values = float32(one.series[key].values);
-  return time.map((t, k) => [name, key, t, values[k]]);
+  return time.map((t, k) => [name, key, digits(t, SINGLE), digits(values[k], SINGLE)]);
 }))]);
 
 async function animate(place, one, label) {

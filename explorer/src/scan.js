@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { colour, style } from "./colours.js";
 import { float16, float32, float64, piece, records } from "./data.js";
 import { fill, h, number, table } from "./dom.js";
-import { csv, extxyz, quoted, save } from "./files.js";
+import { csv, digits, extxyz, quoted, save, SINGLE, sum } from "./files.js";
 import { address } from "./state.js";
 import { symbol, viewer } from "./viewer.js";
 
@@ -76,7 +76,12 @@ export async function panel(index, place, of, { models = [], frame = null, onmod
   const names = having.map((one) => one.name);
   let chosen = models.filter((name) => names.includes(name));
   if (!chosen.length && !models.length) chosen = names.slice(0, 1);
-  const state = { window: "10", frame: frame ?? startFrame(found, chosen[0]), arrows: "model" };
+  const unknown = models.filter((name) => !names.includes(name));
+  const last = found.coordinate.length - 1;
+  const usual = startFrame(found, chosen[0]);
+  const asked = frame === null ? usual : Number.isFinite(frame) ? Math.max(0, Math.min(last, Math.round(frame))) : usual;
+  const outside = frame !== null && asked !== frame;
+  const state = { window: "10", frame: asked, arrows: "model" };
   const slots = new Map(); // colour by model, which stays while others come and go
   const colours = (name) => {
     if (!slots.has(name)) {
@@ -175,6 +180,8 @@ export async function panel(index, place, of, { models = [], frame = null, onmod
     h("h3", {}, h("a", { href: address("scan", [found.scan], { m: models.join(",") }) }, found.scan), ` ${found.formula}`,
       found.system !== found.scan ? [" of ", h("a", { href: address("molecule", [found.system]) }, found.system)] : null),
     found.quality === "marked" ? h("p", { class: "problem" }, `The reference of this scan is marked: ${found.reason}`) : null,
+    outside ? h("p", { class: "note", role: "status" }, `The address asks for a frame that this scan has not (0 to ${last}); frame ${asked} is shown.`) : null,
+    unknown.length ? h("p", { class: "note", role: "status" }, `Without curves on this scan: ${unknown.join(", ")}.`) : null,
     legendPlace,
     h("div", { class: "scan" },
       h("div", { class: "curves" },
@@ -246,14 +253,14 @@ function downloads(index, found, having, name) {
   ];
   const words = name ? command(index, found, name) : null;
   return h("section", { "aria-label": "Downloads" }, h("p", { class: "links" }, buttons),
-    h("p", { class: "note" }, "The files hold what is stored here: energies and ΔF² of all frames, forces at the largest slopes."),
+    h("p", { class: "note" }, "The files hold what is stored here: energies and ΔF² of all frames with 7 digits (energies relative to q), forces at the largest slopes with 3 to 4."),
     words ? [h("p", {}, `This command computes the scan again with ${name}, with the forces of all frames; where an entry can run code, it says how you consent:`), h("pre", { tabindex: "0" }, h("code", {}, words))] : null);
 }
 
 export function scanCsv(found, every) {
   return csv([
     ["frame", "coordinate_angstrom", ...every.flatMap(([name]) => [`energy_ev ${name}`, `force_change_ev2_per_angstrom2 ${name}`])],
-    ...found.coordinate.map((value, k) => [k, value, ...every.flatMap(([, one]) => [one.energy[k] + one.zero, one.change[k]])]),
+    ...found.coordinate.map((value, k) => [k, value, ...every.flatMap(([, one]) => [sum(one.zero, one.energy[k]), digits(one.change[k], SINGLE)])]),
   ]);
 }
 
@@ -268,7 +275,7 @@ export function scanExtxyz(found, one) {
       symbols, positions: found.positions(k), arrays,
       info: {
         scan: found.scan, frame: k, coordinate_angstrom: value, charge: found.charge, spin: found.spin, model: one?.name ?? "reference",
-        energy: one ? one.energy[k] + one.zero : null, reference_energy: found.reference.energy[k] + found.reference.zero,
+        energy: one ? sum(one.zero, one.energy[k]) : null, reference_energy: sum(found.reference.zero, found.reference.energy[k]),
       },
     };
   }));

@@ -62,6 +62,26 @@ const CASES = {
     await again.context().close();
     return page;
   },
+  async "the own rank of a model is the same whatever the filter shows"() {
+    const page = await open("#/?w=fsd_full:1&q=ours");
+    assert.deepEqual(await column(page, 1), ["2"]);
+    assert.match(await page.textContent("main section[aria-label=Leaderboard] thead"), /own rank/);
+    return page;
+  },
+  async "an address out of range shows what there is, and says so"() {
+    for (const [frame, shown] of [["9999", 12], ["-1", 0], ["2.4", 2], ["x", null]]) {
+      const page = await open(`#/scan/C-N%2Fb?m=theirs,nobody&frame=${frame}`, ready);
+      if (shown !== null) assert.match(await page.textContent(".readout caption"), new RegExp(`frame ${shown}:`));
+      const told = (await page.locator(".panel [role=status]").allTextContents()).join(" ");
+      assert.match(told, /a frame that this scan has not \(0 to 12\)/);
+      assert.match(told, /Without curves on this scan: nobody/);
+      assert.deepEqual(page.problems, []);
+      await page.context().close();
+    }
+    const page = await open("#/?w=fsd_full:1e300,force_mae:1&sort=nothing&against=nobody");
+    assert.deepEqual((await column(page, 1)).sort(), ["1", "2", "–"]);
+    return page;
+  },
   async "explanations show on focus and on click"() {
     const page = await open("");
     await page.locator("section[aria-label=Leaderboard] th", { hasText: /^FSD \(/ }).locator("button").focus();
@@ -137,9 +157,15 @@ const CASES = {
     const csv = (await saved(page, /CSV/)).trim().split("\n");
     assert.equal(csv.length, 14);
     assert.match(csv[0], /^frame,coordinate_angstrom,energy_ev reference,/);
+    const changes = csv.slice(1).map((line) => line.split(",")[3]).filter(Boolean);
+    assert.ok(changes.length > 5);
+    for (const text of changes) assert.ok(Number(text) === Number(Number(text).toPrecision(7)), `${text} claims more than is stored`);
     const frames = (await saved(page, /extxyz/)).trim().split("\n");
     assert.equal(frames.length, 13 * 4);
     assert.match(frames[1], /scan="C-O\/c"/);
+    const vectors = frames.filter((line) => /^[A-Z][a-z]? /.test(line) && line.split(" ").length > 4);
+    assert.ok(vectors.length);
+    for (const line of vectors) for (const text of line.split(" ").slice(4)) assert.equal(Number(text), Number(Number(text).toPrecision(4)));
     return page;
   },
   async "survival curves and runs are shown, and a failure is played"() {

@@ -152,8 +152,8 @@ def test_curves_and_geometries_are_those_of_the_files(files, scores):
         middle = row["fsd_peak_coordinate"]
         beside = [k for k in own["frames"] if abs(x[k] - middle) < x[1] - x[0]]
         assert len(beside) == 2
-        assert len(own["frames"]) <= 2 * explorer.BESIDE_PEAK + 2
-        assert {*own["frames"], q} <= set(piece["reference"]["frames"])
+        assert len(own["frames"]) <= 2 * explorer.BESIDE_PEAK + 1
+        assert {*beside, q} == set(piece["reference"]["frames"])
 
 
 def test_a_scan_that_failed_is_told_and_has_no_numbers(files, scores):

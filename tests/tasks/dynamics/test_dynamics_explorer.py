@@ -64,7 +64,8 @@ def test_runs_have_their_curves_and_failures_their_last_steps(path):
     centred = last.positions - last.positions.mean(axis=1, keepdims=True)
     assert positions == pytest.approx(centred, abs=2e-3)
     assert piece["last"]["step"] == last.step.tolist()
-    assert told["left_out"] == 0
+    assert told["left_out"] == {"curves": 0, "animations": 0}
+    assert (piece["alarm_ps"], piece["alarms"]) == (None, 0)
 
 
 def test_the_first_alarm_of_a_run_is_marked(path, tmp_path):
@@ -80,8 +81,36 @@ def test_the_first_alarm_of_a_run_is_marked(path, tmp_path):
 def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):
     monkeypatch.setattr(explorer, "ANIMATIONS", 0)
     told, put = explored(path, scores())
-    assert told["left_out"] == 1
+    assert told["left_out"] == {"curves": 0, "animations": 1}
     assert not any("last" in piece for piece in put.values())
+
+
+def test_curves_are_capped_failures_first_and_the_rest_is_counted(path, monkeypatch):
+    monkeypatch.setattr(explorer, "CURVES", 1)
+    told, put = explored(path, scores())
+    assert told["left_out"] == {"curves": 1, "animations": 0}
+    assert told["most"]["curves"] == 1
+    rows = [dict(zip(told["runs"]["columns"], row, strict=True)) for row in told["runs"]["rows"]]
+    assert [row["piece"] for row in rows] == [None, 1, None]
+    assert set(put) == {"run-1"}
+
+
+def test_what_is_chosen_of_many_runs_is_spread_over_all():
+    rows = {f"r{k:03}": {"outcome": "failed" if k % 4 == 0 else "survived"} for k in range(400)}
+    chosen = explorer._chosen({name: row for name, row in rows.items() if row["outcome"] != "x"})
+    assert len(chosen) == explorer.CURVES
+    assert all(rows[name]["outcome"] == "failed" for name in chosen)
+    assert {"r000", "r396"} <= chosen
+    few = {name: {"outcome": "failed" if name == "r000" else "survived"} for name in rows}
+    chosen = explorer._chosen(few)
+    assert len(chosen) == explorer.CURVES
+    assert {"r000", "r001", "r399"} <= chosen
+
+
+def test_empty_cells_of_words_are_empty_text(path):
+    told, _ = explored(path, scores().assign(failure=np.nan, message=None))
+    rows = [dict(zip(told["runs"]["columns"], row, strict=True)) for row in told["runs"]["rows"]]
+    assert {(row["failure"], row["message"]) for row in rows} == {("", "")}
 
 
 def test_runs_with_another_time_step_are_no_runs_of_the_page(path):

@@ -1,8 +1,9 @@
 """Data of the bond scans for the explorer: scores by model, and the curves of each scan.
 
-What is stored is thinned, so that a page of 30 models and 485 scans is 50 MB: energies and squared
-force changes of all frames, forces at the largest slope of each model and two frames to either
-side, and of the geometries only the first with the atoms that move.
+What is stored is thinned, so that a page of 30 models and 485 scans can be published: energies and
+squared force changes of all frames, forces at the first frame of the largest slope of each model
+and two frames to either side, those of the reference at the two frames of these slopes, and of the
+geometries only the first with the atoms that move.
 """
 
 from __future__ import annotations
@@ -234,9 +235,9 @@ def _scan_piece(
     for k, row in rows.items():
         piece: dict[str, Any] = {"model": k, "row": _cells(row)}
         if scan.id in opened[k]:
-            curves, frames = _curves(scan, opened[k], row, q)
+            curves, slope = _curves(scan, opened[k], row, q)
             piece |= curves
-            wanted |= set(frames)
+            wanted |= slope
         models.append(piece)
     kept = sorted(wanted)
     change = np.sum((scan.forces - scan.forces[q]) ** 2, axis=(1, 2))
@@ -256,8 +257,8 @@ def _scan_piece(
 
 def _curves(
     scan: Scan, holder: Mapping[str, Evaluation], row: Mapping[str, Any], q: int
-) -> tuple[dict[str, Any], list[int]]:
-    """Energies, squared force changes, and forces about the largest slope, of one model."""
+) -> tuple[dict[str, Any], set[int]]:
+    """Energies, squared force changes, and forces about the largest slope; the frames of that."""
     found = read_evaluation(dict(holder), scan)
     ok = found.frame_status == Status.OK.code
     forces = np.where(ok[:, None, None], found.forces, np.nan)
@@ -268,7 +269,7 @@ def _curves(
     peak = row["fsd_peak_coordinate"]
     at = q if pd.isna(peak) else int(np.searchsorted(scan.coordinate, float(peak))) - 1
     frames = [
-        f for f in range(at - BESIDE_PEAK, at + BESIDE_PEAK + 2) if 0 <= f < scan.n_frames and ok[f]
+        f for f in range(at - BESIDE_PEAK, at + BESIDE_PEAK + 1) if 0 <= f < scan.n_frames and ok[f]
     ]
     curves = {
         "zero": zero,
@@ -277,7 +278,7 @@ def _curves(
         "frames": frames,
         "forces": packed(forces[frames], "<f2"),
     }
-    return curves, frames
+    return curves, {at, at + 1} & set(frames)
 
 
 def _geometry(scan: Scan) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Data of dynamics for the explorer: survival curves, and energy and temperature of each run.
 
-What is stored is thinned: 200 points a run, the smallest and the largest of each of 100 spans, so
-that no spike is lost; and the last steps before a failure of some runs of each model.
+What is stored is thinned, so that the explorer of 30 models with 405 runs each is no larger than
+one may publish: curves of some runs of each model, failures first, with 200 points each, the
+smallest and the largest of each of 100 spans, so that no spike is lost; and of fewer the last steps
+before their end. What is left out is counted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from pesbench.tasks.dynamics.stored import Frames, Trajectories, Trajectory
 Array = NDArray[np.float64]
 
 SPANS = 100  # of a run, with two points each
-ANIMATIONS = 8  # of a model
+CURVES = 30  # runs of a model with curves
+ANIMATIONS = 4  # of these, with the last steps
 CURVE_POINTS = 61
 COLUMNS = (
     "model",
@@ -42,6 +45,7 @@ COLUMNS = (
     "energy_drift_mev_per_atom_ps",
     "energy_rms_mev_per_atom",
 )
+_TEXT = ("trajectory", "system", "outcome", "failure", "status", "message")
 
 
 def explorer(job: ExplorerJob) -> dict[str, Any]:
@@ -52,14 +56,16 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
 
     Returns:
         `runs`, one row a run, with the number of its piece where there is one; `survival` by
-        model; `left_out`, the number of failed runs whose last steps are not among the pieces.
+        model; `left_out`, how many runs with stored `curves` and with stored last steps
+            (`animations`) are without them here, and `most`, how many a model has at most.
     """
     rows: list[list[Any]] = []
-    left_out = 0
+    left_out = {"curves": 0, "animations": 0}
     for k, one in job.models.items():
         stored = {str(row["trajectory"]): row for row in main_runs(one.scores).to_dict("records")}
         numbers = {name: len(rows) + n for n, name in enumerate(stored)}
         pieces: dict[str, int] = {}
+        chosen = _chosen(stored)
         animated = 0
         for path in one.files:
             with Trajectories(path) as opened:
@@ -71,25 +77,43 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
                     if trajectory.last_step < 0:
                         continue
                     last = opened.last_steps(name)
-                    shown = last if animated < ANIMATIONS else None
+                    shown = last if name in chosen and animated < ANIMATIONS else None
                     animated += shown is not None
-                    left_out += last is not None and shown is None
+                    left_out["animations"] += last is not None and shown is None
+                    if name not in chosen:
+                        left_out["curves"] += 1
+                        continue
                     pieces[name] = numbers[name]
                     piece = _run_piece(opened, trajectory, shown, path)
                     job.put(f"run-{numbers[name]}", piece)
         for name, row in stored.items():
-            cells = [k, *(_cell(row.get(column)) for column in COLUMNS[1:])]
+            cells = [k, *(_cell(column, row.get(column)) for column in COLUMNS[1:])]
             rows.append([*cells, pieces.get(name)])
     return {
         "runs": {"columns": [*COLUMNS, "piece"], "rows": rows},
         "survival": {str(k): curve for k, one in job.models.items() if (curve := _curve(one))},
         "left_out": left_out,
+        "most": {"curves": CURVES, "animations": ANIMATIONS},
     }
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
+def _chosen(stored: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The runs of a model whose curves are shown: failures first, each kind evenly spread."""
+    failed = [name for name, row in stored.items() if row["outcome"] == Outcome.FAILED.value]
+    others = [name for name in stored if name not in set(failed)]
+    first = _spread(failed, CURVES)
+    return {*first, *_spread(others, CURVES - len(first))}
+
+
+def _spread(names: Sequence[str], most: int) -> list[str]:
+    if len(names) <= most:
+        return list(names)
+    return [names[k] for k in np.linspace(0, len(names) - 1, most).astype(int)]
+
+
+def _cell(column: str, value: Any) -> Any:
+    if column in _TEXT:
+        return value if isinstance(value, str) else ""  # an empty cell is NaN
     if value is None or pd.isna(value):
         return None
     return float(f"{float(value):.7g}")
@@ -149,6 +173,7 @@ def _run_piece(
         "alarms": [trajectory.alarm_step * opened.timestep_fs / 1e3]  # the first
         if trajectory.alarm_step >= 0
         else [],
+        "n_alarms": trajectory.n_alarms,
         "nominal_k": trajectory.temperature_k,
         "relaxed": trajectory.relaxed,
         "series": {
