@@ -9,7 +9,7 @@ const MOST_WEIGHT = 100;
 const ROLES = { model: "Models", reference: "Reference", perturbed: "Perturbed models", control: "Controls" };
 const TOLD = {
   "†": "another level of theory than the reference's: the scores contain the gap between the two",
-  "‡": "on the scans it was scored on, its mean is no better than that of zero forces",
+  "‡": "on the scans it was scored on, its mean of a score is no better than that of zero forces",
   "§": "the training data may overlap with the scan set, so that the scores may be better than those of unseen molecules",
 };
 
@@ -19,8 +19,10 @@ export function answers(index) {
 }
 
 export function modelLink(index, row, query = {}) {
-  const marks = [...(row.marks ?? "")].map((mark) =>
-    h("button", { type: "button", class: "mark", tip: `${mark} ${TOLD[mark] ?? ""}`, "aria-label": `${mark}: ${TOLD[mark] ?? ""}` }, mark));
+  const marks = [...(row.marks ?? "")].map((mark) => {
+    const told = `${TOLD[mark] ?? ""}${mark === "‡" && row.no_better_than_zero_in ? `: ${row.no_better_than_zero_in}` : ""}`;
+    return h("button", { type: "button", class: "mark", tip: `${mark} ${told}`, "aria-label": `${mark}: ${told}` }, mark);
+  });
   const name = row.role === "control" ? row.model : h("a", { href: address("model", [row.model], query) }, row.model);
   return [name, marks.length ? " " : null, marks];
 }
@@ -250,7 +252,7 @@ export function heatMap(index) {
         },
       })),
     ];
-    fill(place, table(columns, rows, { caption: `Mean ${titles.get(name).title} (${unit}) by bond type; dark is rough. A cell leads to the scans behind it.` }));
+    fill(place, table(columns, rows, { caption: `Mean ${titles.get(name).title} (${unit}) by bond type; the darker, the larger. A cell of a model leads to the scans behind it.` }));
   };
   draw("fsd_full");
   return h("section", { class: "heatmap", "aria-label": "Models by bond type" }, h("h2", {}, "Models by bond type"),

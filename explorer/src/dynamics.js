@@ -78,9 +78,14 @@ export function dynamics(index, place) {
     read1(time.length - 1);
   });
   const { left_out: rest, most } = index.tasks.dynamics;
+  const bounded = [...curves.values()].some((one) => one.low);
+  const hasReference = runs.some((one) => index.rows[one.model].role === "reference");
+  const says = ["Share of the runs at risk whose molecule is whole (Kaplan–Meier), up to the shortest planned run.",
+    bounded ? "Dashed: 95 % interval over molecules, by the bootstrap, and exact (Clopper–Pearson) where that has no width, as while all live." : "",
+    hasReference ? "Failures of the reference are not taken off here; the survival on the leaderboard counts those in excess of it." : "The reference ran no dynamics, so that every failure counts, here and on the leaderboard."].filter(Boolean).join(" ");
   fill(place, h("h2", {}, "Dynamics"),
     h("section", { "aria-label": "Survival" }, h("h3", {}, "Survival"), choice.place, h("div", { class: "scan" }, h("div", {}, plot), h("div", { class: "structure" }, told)),
-      h("p", { class: "note" }, "Share of the runs at risk whose molecule is whole (Kaplan–Meier), up to the shortest planned run; dashed: 95 % interval of a bootstrap over molecules. Failures of the reference are not taken off here; the survival on the leaderboard counts those in excess of it.")),
+      h("p", { class: "note" }, says)),
     runList(index, runs, query),
     rest.curves ? h("p", { class: "note" }, `The curves of ${rest.curves} more runs are in the files of results alone: at most ${most.curves} a model are here, failures first.`) : null,
     rest.animations ? h("p", { class: "note" }, `The last steps of ${rest.animations} more runs that ended early are in the files of results alone: at most ${most.animations} a model are here.`) : null);

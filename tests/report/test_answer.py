@@ -40,7 +40,20 @@ def test_a_lower_force_error_of_another_model_is_said():
     board.loc[board["model"] == "a", "force_mae"] = 3.0
     board.loc[board["model"] == "b", "force_mae"] = 0.35
     text = sentences(board, [])[0]
-    assert text.endswith("Its force MAE is 3.00 eV/Å; b has the lowest, 0.350 eV/Å.")
+    assert text.endswith(
+        "Its force MAE is 3.00 eV/Å; b has the lowest of the ranked models, 0.350 eV/Å."
+    )
+    board.loc[board["model"] == "b", "n_scored"] -= 1
+    assert sentences(board, [])[0].endswith(
+        "0.350 eV/Å, each over the scans that it was scored on."
+    )
+
+
+def test_in_what_a_model_is_no_better_than_zero_forces_is_said():
+    board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
+    board["no_better_than_zero"] = True
+    board["no_better_than_zero_in"] = "force MAE"
+    assert "It is no better than zero forces in force MAE." in sentences(board, [])[0]
 
 
 @pytest.mark.parametrize("failed", [range(20), ()])

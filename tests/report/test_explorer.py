@@ -29,7 +29,8 @@ from pesbench.core.exploring import Explored, ExplorerJob, packed
 from pesbench.files.scan_set import write_scan_set
 from pesbench.metrics import smoothness
 from pesbench.report.explorer import exchange, scripts
-from pesbench.tasks.bonds import explorer, worst
+from pesbench.tasks.bonds import board_metrics, explorer, worst
+from pesbench.tasks.dynamics import board as dynamics_board
 from plots import add_plots
 
 __all__ = ["files", "scores"]  # fixtures of test_worst
@@ -103,6 +104,15 @@ def test_packed_numbers_that_look_like_a_path_stay_as_they_are():
 def test_packed_numbers_are_little_endian_and_too_large_ones_infinite():
     assert numbers(packed([1.5, 1e9, np.nan], "<f2"), "<f2").tolist()[:2] == [1.5, np.inf]
     assert packed(np.array([[1.0, 2.0]], dtype=">f8")) == packed([1.0, 2.0])
+
+
+def test_packed_numbers_that_read_like_a_path_stay_as_they_are():
+    said = "abc+/home/some/one/file4"  # base64 of 18 bytes
+    values = np.frombuffer(base64.b64decode(said), "<f2")
+    assert packed(values, "<f2") == said
+    assert value_of(scripts.script("x", [packed(values, "<f2"), said]))[1] == [
+        said, "abc+…/file4",
+    ]  # fmt: skip
 
 
 # --- the curves of a scan ------------------------------------------------------------------------
@@ -284,6 +294,29 @@ def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):
         name = one["plot"]["file"]
         copied = pd.read_csv(results / "explorer/sections/plots" / name)
         pd.testing.assert_frame_equal(copied, pd.read_csv(results / "sections/plots" / name))
+
+
+def test_every_column_has_a_title_and_says_what_it_is(out):
+    columns = read(out / "explorer/data/index.js")["columns"]
+    assert len(columns) > 50
+    assert not [one["name"] for one in columns if not one["help"]]
+    assert not [one["title"] for one in columns if "_" in one["title"]]
+    # a score has a direction; without one are counts, words, grids and what describes a model
+    scores = {one["name"]: one["better"] for one in columns if one["kind"] == "number"}
+    assert {name for name, better in scores.items() if not better} <= {
+        "dose", "step_low", "step_high", "rank_score", "fsd_peak_near_equilibrium",
+        "n_costs", "parameters", "cost_bytes_per_atom",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("of", [dynamics_board.METRICS, board_metrics.METRICS])
+def test_metrics_of_a_board_are_told_in_whole(of):
+    assert all(one.help.endswith(".") and one.title and one.name == name
+               for name, one in of.items())  # fmt: skip
+
+
+def test_every_column_of_dynamics_is_told():
+    assert set(dynamics_board.COLUMNS) == set(dynamics_board.METRICS)
 
 
 def test_the_leaderboard_for_other_sites_follows_its_schema(out):

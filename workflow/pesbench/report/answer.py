@@ -64,11 +64,14 @@ def _reservations(first: pd.Series, ranked: pd.DataFrame) -> str:
     if first.get("overlap"):
         found.append("Its training data may overlap with the scan set.")
     if not pd.isna(first["no_better_than_zero"]) and first["no_better_than_zero"]:
-        found.append("It is no better than zero forces.")
+        what = first.get("no_better_than_zero_in") or ""
+        found.append(f"It is no better than zero forces{f' in {what}' if what else ''}.")
     best = ranked.loc[ranked["force_mae"].idxmin()] if ranked["force_mae"].notna().any() else first
     if best["model"] != first["model"]:
+        same = best["n_scored"] == first["n_scored"] == first["n_shared"]
+        over = "" if same else ", each over the scans that it was scored on"
         found.append(
-            f"Its force MAE is {number(first['force_mae'])} eV/Å; {best['model']} has the lowest, "
-            f"{number(best['force_mae'])} eV/Å."
+            f"Its force MAE is {number(first['force_mae'])} eV/Å; {best['model']} has the lowest "
+            f"of the ranked models, {number(best['force_mae'])} eV/Å{over}."
         )
     return "".join(f" {text}" for text in found)

@@ -69,8 +69,8 @@ def notes(board: pd.DataFrame) -> list[str]:
         pairs = zip(worthless["model"], worthless["no_better_than_zero_in"], strict=True)
         told = "; ".join(f"{name}: {what}" for name, what in pairs)
         found.append(
-            "‡ on the scans it was scored on, its mean is no better than that of zero forces "
-            f"({told})."
+            "‡ on the scans it was scored on, its mean of a score is no better than that of zero "
+            f"forces ({told})."
         )
     # sections of older versions lack it
     seen = board[board["overlap"] != ""] if "overlap" in board else board[:0]

@@ -21,8 +21,15 @@ _OF_MODEL = (
 _SCALE = {"seconds_per_frame": 1e3, "fsd_peak_near_equilibrium": 100}  # as printed
 # a number and that of which it is a part
 _OF = {"n_scored": "n_planned", "n_scored_hydrogen": "n_planned_hydrogen"}
-# printed, and not shown until a reader asks: ranks by other scores, what says little of a model
-_ASKED_FOR = ("rank_full", "rank_aligned", "rank_windowed", "energy_mae", "spurious_extrema_force")
+# not shown until a reader asks: ranks by other scores, what says little of a model, and bounds,
+# counts and scores of other benchmarks beside the survival
+_ASKED_FOR = (
+    "rank_full", "rank_aligned", "rank_windowed", "energy_mae", "spurious_extrema_force",
+    "md_n_finished", "survival_all_fail", "survival_all_survive", "md_n_temperature_off",
+    "md_n_frozen", "md_n_graph_changed", "energy_rms_order", "fu_stable_ps",
+    "mlipaudit_stability", "mlipaudit_energy_conservation", "lambench_instability",
+    "lambench_slope_ev_per_atom_ps", "md_seconds", "md_worker_deaths",
+)  # fmt: skip
 # what stands beside a value and is shown with it
 _BESIDE = ("_low", "_high", "_n")
 
@@ -57,10 +64,8 @@ def leaderboard_columns(
             title, unit, told = printed.get(
                 name, (one.metric.title, one.metric.unit, one.metric.help)
             )
-            if always:
-                shown = name in printed and name not in _ASKED_FOR
-            else:
-                shown = bool(one.metric.better) or f"{name}_low" in board
+            told_of = bool(one.metric.better) or f"{name}_low" in board
+            shown = name in printed if always else told_of
             found.append(
                 {
                     "name": name,
@@ -70,7 +75,7 @@ def leaderboard_columns(
                     "better": one.metric.better or _better(name, unit),
                     "kind": one.kind,
                     "group": _group(name, unit, one.kind, section, always=always),
-                    "shown": bool(board[name].notna().any()) and shown,
+                    "shown": bool(board[name].notna().any()) and shown and name not in _ASKED_FOR,
                     **({"of": _OF[name]} if name in _OF else {}),
                     "scale": _SCALE.get(name, 1) if name in printed else 1,
                     **{

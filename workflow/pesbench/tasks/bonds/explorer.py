@@ -60,9 +60,17 @@ _RAN = {
 _RELEASE = re.compile(r"\d+\.\d[\w.+-]*")  # of a package
 _OPTIONS = ("--entry", "--weights", "--environment", "--scan-set", "--device", "--threads")
 _UNKNOWN_TITLES = {
-    "extremum_coordinate": ("place of the worst false or missing extremum", "Å"),
-    "extremum_depth": ("its depth", "eV"),
-    "wall_coordinate": ("the wall gives way at", "Å"),
+    "extremum_coordinate": (
+        "place of the worst extremum",
+        "Å",
+        "Bond length of the deepest extremum that only the model or only the reference has.",
+    ),
+    "extremum_depth": ("its depth", "eV", "Energy by which this extremum stands out."),
+    "wall_coordinate": (
+        "the wall gives way at",
+        "Å",
+        "Bond length below which further compression meets no resistance.",
+    ),
 }
 
 
@@ -116,8 +124,8 @@ def _column(name: str) -> dict[str, str]:
     if name in known:
         one = known[name]
         return {"name": name, "title": one.title, "unit": one.unit, "help": one.help}
-    title, unit = _UNKNOWN_TITLES[name]
-    return {"name": name, "title": title, "unit": unit, "help": ""}
+    title, unit, told = _UNKNOWN_TITLES[name]
+    return {"name": name, "title": title, "unit": unit, "help": told}
 
 
 # --- what ran ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pesbench.core.section import Drawing, Section, SectionInputs
 from pesbench.metrics.board import frame_columns
 from pesbench.tasks.bonds import seen
 from pesbench.tasks.bonds.board import leaderboard
+from pesbench.tasks.bonds.board_metrics import METRICS
 from pesbench.tasks.bonds.by_bond_figure import fsd_by_bond
 from pesbench.tasks.bonds.control_figure import control_ladders
 from pesbench.tasks.bonds.kinds import of_published_kind
@@ -37,7 +38,7 @@ def section(inputs: SectionInputs) -> Section:
             Drawing("fsd_by_bond", fsd_by_bond(board, inputs.scores), _by_bond(board)),
             Drawing("control_ladders", control_ladders(board, facts), _controls(board)),
         ],
-        board=frame_columns(board),
+        board=frame_columns(board, METRICS),
     )
 
 

@@ -56,15 +56,69 @@ COLUMNS = (
     "md_seconds",
     "md_worker_deaths",
 )
-METRICS = {  # what readers see of columns that no table of the section explains
+OFF = 0.15  # of the nominal temperature, from which a run is marked
+FROZEN = 0.5  # of the nominal temperature, below which a run is frozen
+METRICS = {  # what readers see of the columns
     one.name: one
     for one in (
         Metric("md_n_planned", "planned runs", help="Runs with the nominal time step."),
+        Metric("md_n_finished", "finished runs", better="higher",
+               help="Runs that survived to their planned end."),
         Metric("md_n_failed", "failed runs", better="lower",
                help="Runs in which the molecule breaks or the model fails."),
         Metric("survival", "survival", "ps", "higher",
                help="Restricted mean survival time up to the shortest planned run; failures count "
                "in excess of the reference."),
+        Metric("survival_low", "survival, lower end", "ps",
+               help="Lower end of its 95 % interval over molecules."),
+        Metric("survival_high", "survival, upper end", "ps",
+               help="Upper end of its 95 % interval over molecules."),
+        Metric("survival_all_fail", "survival if all cut runs fail", "ps", "higher",
+               help="Bound of the survival: as if each run that was cut had failed then."),
+        Metric("survival_all_survive", "survival if all cut runs live", "ps", "higher",
+               help="Bound of the survival: as if each run that was cut had lived on."),
+        Metric("survival_horizon_ps", "horizon of the survival", "ps",
+               help="Shortest planned run, to which the survival is restricted."),
+        Metric("md_n_counted", "runs in the survival", help="Runs at risk, those left out where "
+               "the reference fails or is unknown."),
+        Metric("md_n_reference_failed", "runs where the reference fails",
+               help="Runs left out of the survival because the reference fails there."),
+        Metric("n_spike", "runs in the spike", help="Runs behind its median."),
+        Metric("n_drift", "runs in the drift", help="Runs behind its median."),
+        Metric("n_rms", "runs in the RMS", help="Runs behind its median."),
+        Metric("temperature_spike_reference", "temperature spike of the reference", "σ",
+               help="Its median over the same runs: below it nothing can be measured."),
+        Metric("energy_drift_reference", "energy drift of the reference", "meV/atom/ps",
+               help="Its median over the same runs: below it nothing can be measured."),
+        Metric("energy_rms_reference", "energy RMS of the reference", "meV/atom",
+               help="Its median over the same runs: below it nothing can be measured."),
+        Metric("energy_drift_error", "error of the energy drift", "meV/atom/ps",
+               help="Typical standard error of the drift of one run."),
+        Metric("md_n_temperature_off", "runs off the temperature", better="lower",
+               help=f"Surviving runs whose mean temperature is more than {100 * OFF:g} % off."),
+        Metric("md_n_frozen", "frozen runs", better="lower",
+               help="Surviving runs below half of the nominal temperature."),
+        Metric("md_n_graph_changed", "runs that end as another molecule", better="lower",
+               help="Surviving runs that end with another bond graph."),
+        Metric("n_orders", "runs with an order", help="Runs that survived with both time steps."),
+        Metric("n_orders_planned", "runs planned for an order",
+               help="Runs planned with two time steps."),
+        Metric("fu_stable_ps", "stable time of Fu et al.", "ps", "higher",
+               help="Mean time to instability by their definition, of runs that ended."),
+        Metric("mlipaudit_stability", "stability of MLIPAudit", better="higher",
+               help="Mean of their score, of runs that ended."),
+        Metric("mlipaudit_energy_conservation", "energy conservation of MLIPAudit",
+               better="higher", help="Mean of their score, of runs that ended."),
+        Metric("lambench_instability", "instability of LAMBench", better="lower",
+               help="Mean of their score, of runs that ended."),
+        Metric("n_others", "runs in the scores of others",
+               help="Runs that survived or failed, behind these four means."),
+        Metric("lambench_slope_ev_per_atom_ps", "drift of LAMBench", "eV/atom/ps", "lower",
+               help="Mean slope of the total energy by their definition."),
+        Metric("n_lambench_slope", "runs in the drift of LAMBench", help="Runs behind the mean."),
+        Metric("md_missing", "runs that did not finish", help="How many, by cause."),
+        Metric("md_worker_deaths", "lost processes of dynamics", better="lower",
+               help="How often the process of the model was lost and started again."),
         Metric("temperature_spike", "temperature spike", "σ", "lower",
                help="Largest temperature above its running median in units of the natural width; "
                "median over the runs that survive."),
@@ -75,10 +129,11 @@ METRICS = {  # what readers see of columns that no table of the section explains
         Metric("temperature_off", "temperature off",
                help="How far the temperature reached is from the nominal one, as a share of it; "
                "median."),
-        Metric("energy_rms_order", "order of the energy RMS",
+        Metric("energy_rms_order", "order of the energy RMS", better="higher",
                help="Order at which the RMS falls with the time step; 2 for a smooth conservative "
                "surface."),
-        Metric("md_seconds", "time of dynamics", "s", help="Of all runs."),
+        Metric("md_seconds", "time of dynamics", "s", "lower",
+               help="Wall time of all runs, those with half the time step among them."),
     )
 }  # fmt: skip
 MEDIANS = {  # of the runs that survive: column of the scores, column of their number
@@ -92,8 +147,6 @@ _MEANS_OF_OTHERS = (
     "mlipaudit_energy_conservation",
     "lambench_instability",
 )
-OFF = 0.15  # of the nominal temperature, from which a run is marked
-FROZEN = 0.5  # of the nominal temperature, below which a run is frozen
 _COUNTS = [column for column in COLUMNS if column.startswith("n_")]
 
 
