@@ -149,7 +149,7 @@ export async function run(index, place, name, trajectory) {
   await load([name]);
   const first = pieces.get(name);
   const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", own.failure.replaceAll("_", " ")], ["status", own.status === "ok" ? "" : `${own.status}: ${own.message}`], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
-    ["alarms", first.alarm_ps === null ? "" : `${first.alarms}, the first at ${number(first.alarm_ps, 5)} ps`],
+    ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps` : ""],
     ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
   const animation = h("section", { "aria-label": "The last steps" });
   const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");
@@ -169,7 +169,7 @@ function drawRuns(place, key, label, some) {
   const marks = [];
   for (const [, one, ink] of some) {
     if (one.failure_ps !== null) marks.push({ at: one.failure_ps, colour: ink, width: 1.6 });
-    if (one.alarm_ps !== null) marks.push({ at: one.alarm_ps, colour: ink, dash: [2, 3] });
+    for (const alarm of one.alarms) marks.push({ at: alarm, colour: ink, dash: [2, 3] });
   }
   if (key === "temperature" && some.length) marks.push({ at: some[0][1].nominal_k, axis: "y", colour: style("--faint"), dash: [2, 3] });
   if (!times.length) { fill(place); return { destroy() {} }; }

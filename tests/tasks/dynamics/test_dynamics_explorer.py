@@ -65,7 +65,7 @@ def test_runs_have_their_curves_and_failures_their_last_steps(path):
     assert positions == pytest.approx(centred, abs=2e-3)
     assert piece["last"]["step"] == last.step.tolist()
     assert told["left_out"] == {"curves": 0, "animations": 0}
-    assert (piece["alarm_ps"], piece["alarms"]) == (None, 0)
+    assert (piece["alarms"], piece["n_alarms"]) == ([], 0)
 
 
 def test_the_first_alarm_of_a_run_is_marked(path, tmp_path):
