@@ -26,8 +26,8 @@ from pesbench.tasks.dynamics.stored import Frames, Trajectories, Trajectory
 Array = NDArray[np.float64]
 
 SPANS = 100  # of a run, with two points each
-CURVES = 30  # runs of a model with curves
-ANIMATIONS = 4  # of these, with the last steps
+CURVES = 20  # runs of a model with curves
+ANIMATIONS = 3  # of these, with the last steps
 CURVE_POINTS = 61
 COLUMNS = (
     "model",
