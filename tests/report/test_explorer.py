@@ -106,15 +106,6 @@ def test_packed_numbers_are_little_endian_and_too_large_ones_infinite():
     assert packed(np.array([[1.0, 2.0]], dtype=">f8")) == packed([1.0, 2.0])
 
 
-def test_packed_numbers_that_read_like_a_path_stay_as_they_are():
-    said = "abc+/home/some/one/file4"  # base64 of 18 bytes
-    values = np.frombuffer(base64.b64decode(said), "<f2")
-    assert packed(values, "<f2") == said
-    assert value_of(scripts.script("x", [packed(values, "<f2"), said]))[1] == [
-        said, "abc+…/file4",
-    ]  # fmt: skip
-
-
 # --- the curves of a scan ------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Packed):
         return str(value)
     if isinstance(value, str):
-        return value if isinstance(value, Packed) else without_folders(lines(value))
+        return without_folders(lines(value))
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
