@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pesbench.compare.model_card import card_content
 from pesbench.core.errors import UserError, reading
 from pesbench.files.split import SEEN
 from pesbench.models.registry import ModelEntry
@@ -66,19 +66,10 @@ def in_rounds(trained: Mapping[str, TrainedOn]) -> bool:
 
 
 def _read(entry: ModelEntry) -> TrainedOn | None:
-    path = entry.card_path
-    if path is None or not path.is_file():
-        return None
-    with reading(path, "the model card is no JSON", "make it again"):
-        card = json.loads(path.read_text(encoding="utf-8"))
+    path, card = entry.card_path, card_content(entry)
     # the potentials of the transfer study are compared on their own
-    if not isinstance(card, dict) or "training_set" not in card or "transfer" in card:
+    if path is None or card is None or "training_set" not in card or "transfer" in card:
         return None
-    if card.get("sha256") != entry.settings.get("sha256", card.get("sha256")):
-        raise UserError(
-            f"{path}: the model card is that of other weights than {entry.weights_path} (another "
-            "sha256); put the card beside the weights that it was made with"
-        )
     with reading(path, "not a model card that is understood", "make it again"):
         chosen = card["training_set"]
         grown = chosen.get("grown", {})

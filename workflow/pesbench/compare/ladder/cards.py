@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pesbench.core.errors import UserError, reading
+from pesbench.compare.model_card import card_content
+from pesbench.core.errors import reading
 from pesbench.models.registry import ModelEntry
 
 UNITS = {
@@ -55,18 +55,9 @@ def read_card(entry: ModelEntry) -> Card | None:
     Raises:
         UserError: the card is no JSON, or that of other weights.
     """
-    path = entry.card_path
-    if path is None or not path.is_file():
+    path, content = entry.card_path, card_content(entry)
+    if path is None or content is None:
         return None
-    with reading(path, "the model card is no JSON", "make it again"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or "sha256" not in content:
-        return None  # another file of that name
-    if content["sha256"] != entry.settings.get("sha256", content["sha256"]):
-        raise UserError(
-            f"{path}: the model card is that of other weights than {entry.weights_path} (another "
-            "sha256); put the card beside the weights that it was made with"
-        )
     with reading(path, "not a model card that is understood", "make it again"):
         choices = {}
         if "switches" in content:

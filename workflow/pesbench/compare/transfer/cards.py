@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pesbench.core.errors import UserError, reading
+from pesbench.compare.model_card import card_content
+from pesbench.core.errors import reading
 from pesbench.files.split import SEEN
 from pesbench.models.registry import ModelEntry
 from pesbench.training.transfer_plan import ROUTES
@@ -54,18 +54,9 @@ def transferred_of(entries: Mapping[str, ModelEntry]) -> dict[str, Transferred]:
 
 
 def _read(entry: ModelEntry) -> Transferred | None:
-    path = entry.card_path
-    if path is None or not path.is_file():
+    path, card = entry.card_path, card_content(entry)
+    if path is None or card is None or "transfer" not in card:
         return None
-    with reading(path, "the model card is no JSON", "make it again"):
-        card = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(card, dict) or "transfer" not in card:
-        return None
-    if card.get("sha256") != entry.settings.get("sha256", card.get("sha256")):
-        raise UserError(
-            f"{path}: the model card is that of other weights than {entry.weights_path} (another "
-            "sha256); put the card beside the weights that it was made with"
-        )
     with reading(path, "not a model card that is understood", "make it again"):
         own = card["transfer"]
         if own["route"] not in ROUTES:
