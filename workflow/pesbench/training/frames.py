@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,24 @@ def read_parts(frames: Path) -> dict[str, list[Atoms]]:
     return parts
 
 
+@contextmanager
+def record_content(path: Path) -> Iterator[dict[str, Any]]:
+    """How frames were made; what the block does not find in it is an error of the file.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    with reading(path, "no record of frames", "`pesbench sample` writes it with them"):
+        yield json.loads(path.read_text(encoding="utf-8"))
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Origin of frames, for their card.
 
     Raises:
         UserError: the file is missing or holds something else.
     """
-    with reading(path, "no record of frames", "`pesbench sample` writes it with them"):
-        data = json.loads(path.read_text(encoding="utf-8"))
+    with record_content(path) as data:
         return {
             "level_of_theory": level_of(data),
             **{key: data[key] for key in ("seen", "unseen", "sampling", "counts")},

@@ -6,14 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ase import Atoms
 
 from pesbench.core.errors import UserError, reading
 from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.training.frames import read_frames, read_parts
+from pesbench.training.frames import (
+    read_frames,
+    read_parts,
+    record_content,
+)
 from pesbench.training.nested import in_order, nested_set
 from pesbench.training.sampling import ISOLATED, TEST_SEEN, TEST_UNSEEN, TRAIN, VALID
 
@@ -106,8 +109,8 @@ def write_grown_set(
             )
         added = order[: len(added)]
         cost = [_cost_of_random(growth.random.with_suffix(".json"))]
-    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
-        told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    with record_content(record) as content:
+        told = dict(content)
     train = [*start.train, *added]
     for part, members in ((TRAIN, train), (VALID, start.valid)):
         for atoms in members:
@@ -146,8 +149,7 @@ def _cost(harvest: Path) -> tuple[int, float]:
 
 def _cost_of_random(record: Path) -> tuple[int, float]:
     """Steps of the method in the trajectories that random frames are from; no time is known."""
-    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
-        told = json.loads(record.read_text(encoding="utf-8"))
+    with record_content(record) as told:
         how = told["sampling"]
         steps = int(how["equilibration_steps"]) + int(how["interval_steps"]) * (
             int(how["frames"]) - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from pesbench.core.errors import HostError, UserError, reading
+from pesbench.core.errors import HostError, UserError
 from pesbench.core.interface import Model, Status, told
 from pesbench.core.progress import track
 from pesbench.files import provenance
@@ -23,7 +22,10 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.registry import ModelEntry, load
-from pesbench.training.frames import read_parts
+from pesbench.training.frames import (
+    read_parts,
+    record_content,
+)
 from pesbench.training.nested import TENTH, in_order
 from pesbench.training.sampling import ENERGY, FORCES, TEST_SEEN, TRAIN, VALID
 
@@ -77,8 +79,8 @@ def write_labels(
     Raises:
         UserError: a file is unfit, the method does not load, or a part is left without a frame.
     """
-    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
-        about: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    with record_content(record) as content:
+        about = dict(content)
     chosen = chosen_frames(frames, pool, held_out)
     try:
         model = load(entry, scan_set=None, device="cpu")

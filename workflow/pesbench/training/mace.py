@@ -34,6 +34,7 @@ from pesbench.training.frames import (
     once,
     origin,
     read_parts,
+    record_content,
     training_set,
 )
 from pesbench.training.mace_settings import MACETraining
@@ -255,8 +256,7 @@ def write_model(
         out: The `.model` file.
         start_from: Weights to begin with, see `train`.
     """
-    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
-        data = json.loads(record.read_text(encoding="utf-8"))
+    with record_content(record) as data:
         level_of_theory = level_of(data)
         temperatures_k = [float(t) for t in data["sampling"]["temperatures_k"]]
         told = {key: data[key] for key in ("seen", "unseen", "sampling", "counts")}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ase import Atoms
 
-from pesbench.core.errors import UserError, reading
+from pesbench.core.errors import UserError
 from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.training.frames import read_frames, read_parts
+from pesbench.training.frames import (
+    read_frames,
+    read_parts,
+    record_content,
+)
 from pesbench.training.sampling import ISOLATED, TEST_SEEN, TEST_UNSEEN, TRAIN, VALID
 
 TENTH = 10  # one of so many frames is from an approach, and there are so many validation frames
@@ -134,8 +136,8 @@ def write_nested_set(
     parts = read_parts(frames)
     some = [] if approaches is None else read_frames(approaches)
     found = nested_set([*parts[TRAIN], *parts[VALID]], count, some, draw)
-    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
-        told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    with record_content(record) as content:
+        told = dict(content)
     for part, members in ((TRAIN, found.train), (VALID, found.valid)):
         for atoms in members:
             atoms.info["part"] = part

@@ -30,7 +30,12 @@ from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import Variant
 from pesbench.training.atomic import AtomicPretraining, FeatureNetwork
 from pesbench.training.feature_networks import MACEFeatures, TestbedFeatures
-from pesbench.training.frames import BATCH_FRAMES, read_parts, read_record
+from pesbench.training.frames import (
+    BATCH_FRAMES,
+    read_parts,
+    read_record,
+    record_content,
+)
 from pesbench.training.mace import write_model
 from pesbench.training.mace_settings import MACETraining
 from pesbench.training.mace_start import neighbours, untrained, write_start
@@ -149,8 +154,8 @@ def _atomic_start(
 ) -> dict[str, Any]:
     """Either family on charges and bond orders."""
     about, parts = read_record(record), read_parts(frames)
-    with reading(record, "no record of frames", "`pesbench sample` writes it with them"):
-        method = json.loads(record.read_text(encoding="utf-8"))["method"]
+    with record_content(record) as content:
+        method = content["method"]
         if method["family"] != TBLITE.name:
             raise UserError(
                 f"{record}: frames of {method['name']}; charges and bond orders are those of "
