@@ -28,13 +28,13 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_tables import read_scores
+from pesbench.metrics.descriptor_distances import POOLED
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import Described, describe, write_record
 from pesbench.models.registry import ModelEntry
 from pesbench.tasks.alarms import figures, summary
 from pesbench.tasks.alarms import run as alarms
 from pesbench.tasks.alarms.detectors import COMPRESSION, DETECTORS, DYNAMICS, STRETCH
-from pesbench.tasks.alarms.distances import POOLED
 from pesbench.tasks.alarms.events import LEAST_EXPOSURE_PS
 from pesbench.tasks.alarms.frames import Source, Unit
 from pesbench.tasks.alarms.gather import kin

@@ -17,12 +17,12 @@ from pesbench.core.settings import words
 from pesbench.core.task import Size
 from pesbench.engine.worker import ModelLoadError
 from pesbench.files.molecules.xyz import write_extxyz
+from pesbench.metrics.descriptor_distances import reference_space
 from pesbench.metrics.geometry_sentinels import Pairs, close_pair, long_bond
 from pesbench.metrics.physics_sentinels import energy_jump, largest_force
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, load
-from pesbench.tasks.alarms.distances import reference_space
 from pesbench.tasks.alarms.events import events
 from pesbench.tasks.dynamics.outside import Outside
 from pesbench.tasks.dynamics.score import trajectory_rows

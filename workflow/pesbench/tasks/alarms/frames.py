@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.systems import System
+from pesbench.engine.describing import UNIT_ATOMS
 from pesbench.files.scan_set import ScanSet
-from pesbench.tasks.alarms.describing import UNIT_ATOMS
 from pesbench.tasks.alarms.stored import OF, OWN, SCANS
 from pesbench.tasks.alarms.task import COARSEST
 from pesbench.tasks.dynamics.stored import Trajectories

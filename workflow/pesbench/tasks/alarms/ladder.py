@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from pesbench.core.interface import Status
 from pesbench.core.scans import Scan
+from pesbench.engine.reference_frames import known_frames, minimum, near
 from pesbench.files.evaluation import Evaluation, ScanEvaluation
 from pesbench.metrics import geometry_sentinels as geometry
 from pesbench.metrics import physics_sentinels as physics
+from pesbench.metrics.descriptor_distances import ReferenceSpace, reference_space
 from pesbench.tasks.alarms import several
 from pesbench.tasks.alarms.detectors import COMPRESSION, STRETCH
-from pesbench.tasks.alarms.distances import ReferenceSpace, reference_space
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
 from pesbench.tasks.alarms.labels import largest_error, wrong_frames
-from pesbench.tasks.alarms.reference_frames import known_frames, minimum, near
 from pesbench.tasks.alarms.stored import SCANS
 
 Array = NDArray[np.float64]

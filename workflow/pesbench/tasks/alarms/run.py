@@ -22,8 +22,10 @@ from pesbench.core.jobs import RunJob
 from pesbench.core.progress import track
 from pesbench.core.systems import System
 from pesbench.engine.batching import BatchLimit
+from pesbench.engine.describing import Describer, filled
 from pesbench.engine.evaluator import Evaluator, why_unsupported
 from pesbench.engine.patient_worker import PatientWorker
+from pesbench.engine.reference_frames import described, frames_of_file
 from pesbench.engine.shard import (
     Spent,
     load_for_molecules,
@@ -35,9 +37,7 @@ from pesbench.engine.worker import ModelFailureError
 from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
-from pesbench.tasks.alarms.describing import Describer, filled
 from pesbench.tasks.alarms.frames import Source, Unit, scan_sources, trajectory_sources, units
-from pesbench.tasks.alarms.reference_frames import described, frames_of_file
 from pesbench.tasks.alarms.stored import Looked, MoleculeAnswers, write_answers
 
 logger = logging.getLogger("pesbench")

@@ -5,7 +5,7 @@ A file holds a group a molecule, with a group for each scan or trajectory of it:
     <system>/scans/<scan>               descriptors (F, N, D)
     <system>/own/<trajectory>           descriptors (T, N, D) and forces (T, N, 3), eV/Å
     <system>/of/<model>/<trajectory>    forces on the frames of another model's trajectory
-    reference_frames                    descriptors (n, D) and numbers (n,) of the atoms of the
+    -reference_frames                   descriptors (n, D) and numbers (n,) of the atoms of the
                                         frames that the model was trained on, where given
 
 Numbers are float32. A frame without an answer holds NaN; a scan or trajectory that was not answered
@@ -14,7 +14,6 @@ at all lacks the array and says why.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +23,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.atomic import atomic_path
-from pesbench.files.hdf5 import writing
-from pesbench.files.stored import COMPRESSION, VERSION, Reader, open_stored
+from pesbench.files.stored import COMPRESSION, MoleculeReader, writing_stored
 
 ALARMS_FORMAT = "pesbench-alarms"
 SCANS, OWN, OF = "scans", "own", "of"  # groups of a molecule
-REFERENCE = "reference_frames"  # group beside the molecules
+REFERENCE = "-reference_frames"  # group beside the molecules, none of which begins so
 OUTCOME = "outcome"  # status of a scan or trajectory; `status` marks molecules
 
 
@@ -87,12 +83,7 @@ def write_answers(
         attributes: Of the file.
         reference: Descriptors (n, D) and atomic numbers (n,) of `reference_frames`.
     """
-    with atomic_path(path) as part, writing(part) as file:
-        file.attrs["format"] = ALARMS_FORMAT
-        file.attrs["version"] = VERSION
-        for key, value in attributes.items():
-            plain = isinstance(value, str | int | float | bool)
-            file.attrs[key] = value if plain else json.dumps(value)
+    with writing_stored(path, ALARMS_FORMAT, attributes) as file:
         if reference is not None:
             held = file.create_group(REFERENCE)
             held.attrs["status"] = Status.OK.value  # as all groups beside it
@@ -110,30 +101,23 @@ def write_answers(
                         held.create_dataset(name, data=values, **COMPRESSION)
 
 
-class Answers(Reader):
+class Answers(MoleculeReader):
     """The answers of a model, opened for reading.
 
     Attributes:
-        systems: Names of the molecules, sorted.
-        model: Name of the model entry.
-        scan_set_sha256: sha256 of the scan set that the molecules are from.
         not_described: Why the model has no descriptors, or "".
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a file of the alarms contract.
-
-        Raises:
-            UserError: there is none, it is damaged, or it is something else.
-        """
-        file = open_stored(path, ALARMS_FORMAT, "file of alarms", "make it with the rule `run`")
-        super().__init__(file, marker="status")
-        self._reference = self._groups.pop(REFERENCE, None)
-        self.systems = tuple(self._groups)
+        """Open a file of alarms; errors as `MoleculeReader`."""
+        super().__init__(path, ALARMS_FORMAT, "file of alarms")
         with self._file.closed_on_error():
-            self.model = str(self.attributes["model"])
-            self.scan_set_sha256 = str(self.attributes["scan_set_sha256"])
             self.not_described = str(self.attributes["not_described"])
+
+    def _find(self, marker: str | None) -> dict[str, h5py.Group]:
+        found = super()._find(marker)
+        self._reference = found.pop(REFERENCE, None)
+        return found
 
     def outcome(self, system: str) -> tuple[Status, str]:
         """Whether the model was asked about a molecule, or why not.
@@ -186,8 +170,3 @@ class Answers(Reader):
                 shape = (None, n_atoms, columns)
                 arrays[name] = file.array(group, name, np.float32, shape, values="any")
         return Looked(Status(said), file.attribute(group, "message", str), **arrays)
-
-    def _group(self, system: str) -> h5py.Group:
-        if system not in self._groups:
-            raise UserError(f"{self.path}: no molecule {system!r} in this file; see its systems")
-        return self._groups[system]

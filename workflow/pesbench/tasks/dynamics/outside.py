@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, ModelInfo
-from pesbench.engine.worker import ModelFailureError, Worker
-from pesbench.tasks.alarms.describing import Describer
-from pesbench.tasks.alarms.distances import ReferenceSpace, reference_space
-from pesbench.tasks.alarms.reference_frames import (
+from pesbench.engine.describing import Describer
+from pesbench.engine.reference_frames import (
     WINDOW_ANGSTROM,
     described,
     frames_near_minima,
     frames_of_file,
 )
+from pesbench.engine.worker import ModelFailureError, Worker
+from pesbench.metrics.descriptor_distances import ReferenceSpace, reference_space
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 
 Array = NDArray[np.float64]

@@ -25,6 +25,7 @@ from pesbench.core.jobs import RunJob
 from pesbench.core.systems import System
 from pesbench.engine.patient_worker import PatientWorker
 from pesbench.engine.precision import measured_precision
+from pesbench.engine.reference_frames import frames_of_file
 from pesbench.engine.shard import (
     Spent,
     refuse_control,
@@ -42,7 +43,6 @@ from pesbench.metrics.stability import (
     internal_degrees_of_freedom,
 )
 from pesbench.models.addresses import file_sha256
-from pesbench.tasks.alarms.reference_frames import frames_of_file
 from pesbench.tasks.dynamics.recorder import read_segment
 from pesbench.tasks.dynamics.settings import DynamicsSettings
 from pesbench.tasks.dynamics.shard import DynamicsRun

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Batch, ModelInfo, batch_of
 from pesbench.core.scans import Scan
+from pesbench.engine.describing import Describer
 from pesbench.engine.evaluator import why_unsupported
 from pesbench.files.scan_set import ScanSet
 from pesbench.models.as_calculator import atoms_batch
-from pesbench.tasks.alarms.describing import Describer
 
 WINDOW_ANGSTROM = 0.15
 FRAMES = 32  # of a batch

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pesbench.core.interface import Batch, Status, one_line
+from pesbench.engine import descriptors as asked
 from pesbench.engine.batching import BatchLimit, split
 from pesbench.engine.evaluator import GIVE_UP_AFTER
 from pesbench.engine.worker import ModelFailureError, ModelLoadError, Worker
-from pesbench.tasks.alarms import asked
 
 UNIT_ATOMS = 2048  # of one question: an answer has to fit into what is read of a model
 logger = logging.getLogger("pesbench")

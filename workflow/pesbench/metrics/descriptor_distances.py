@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.tasks.alarms.maxvol import active_set, grades
+from pesbench.metrics.maxvol import active_set, grades
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
