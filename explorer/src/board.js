@@ -124,7 +124,7 @@ function rankCell(row) {
   return `${row.rank}${row.rank_changes_with ? "*" : ""}${range}`;
 }
 
-function shownValue(one, value, row) {
+export function shownValue(one, value, row) {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (value === undefined) return "n/a";
   if (one.of) return `${value} / ${row[one.of]}`;

@@ -1,6 +1,6 @@
 // A model: card, scores, where it breaks, and its scans with their curves.
 
-import { heatMap, modelLink } from "./board.js";
+import { heatMap, modelLink, shownValue } from "./board.js";
 import { piece, records } from "./data.js";
 import { fill, h, number, table } from "./dom.js";
 import { panel, scans, scoreColumns } from "./scan.js";
@@ -57,9 +57,8 @@ function scores(index, row, k) {
     groups.get(one.group).push(one);
   }
   const cell = (one) => {
-    const scale = one.scale ?? 1;
-    const of = (name) => (typeof row[name] === "number" ? number(row[name] * scale) : number(row[name]));
-    return [one.kind === "integer" ? String(row[one.name]) : of(one.name), one.low && row[one.low] !== undefined ? ` (${of(one.low)}–${of(one.high)})` : ""];
+    const end = (name) => shownValue({ scale: one.scale }, row[name], row);
+    return [shownValue(one, row[one.name], row), one.low && row[one.low] !== undefined ? ` (${end(one.low)}–${end(one.high)})` : ""];
   };
   const byBond = bonds && bonds.heat.bonds.map((bond, n) => ({ bond, values: Object.fromEntries(Object.entries(bonds.heat.values).map(([name, of]) => [name, of[k]?.[n] ?? null])) }))
     .filter((one) => Object.values(one.values).some(Boolean));

@@ -104,6 +104,9 @@ const CASES = {
   },
   async "the curves of a scan follow the cursor, and a model is switched on"() {
     const page = await open("#/model/ours", ready);
+    // a part of a number says of how many, as on the leaderboard
+    const scored = page.locator("main section[aria-label=Scores] dt").filter({ hasText: "scored / planned" }).first();
+    assert.match(await scored.evaluate((dt) => dt.nextElementSibling.textContent), /^\d+ \/ \d+$/);
     await page.locator("button.link", { hasText: "C-O/c" }).click();
     await page.waitForFunction(() => document.querySelector(".panel h3")?.textContent.startsWith("C-O/c"));
     await page.waitForSelector(".readout table");
