@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ase.io
@@ -339,24 +339,30 @@ def test_frequencies_are_a_relaxation_and_displaced_frames():
     assert found["gfn1-xtb"].part("vibrations") == Part()
 
 
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of a task that has none."""
+
+
 class Pulled(Task):
     """A task that the plan knows nothing of: two frames of each molecule, three times."""
 
     name = "pulled"
+    settings = NoSettings
     item_s = 2.0
     asks_reference = True
 
-    def phases(self, size: Size, settings: None) -> tuple[Phase, ...]:
+    def phases(self, size: Size, settings: NoSettings) -> tuple[Phase, ...]:
         return (Phase(copies=2, steps=3),)
 
-    def stored_bytes(self, size: Size, settings: None) -> float:
+    def stored_bytes(self, size: Size, settings: NoSettings) -> float:
         return 1e6 * size.atoms
 
 
 def test_any_task_is_planned_requested_and_thinned():
     run, facts = run_of(CUSTOM)
     systems = sorted({one.system for one in facts.values()} & set(run.tasks["vibrations"].items))
-    pulled = TaskRun(Pulled(), ["mace-mini"], systems, systems, None, shard_size=2)
+    pulled = TaskRun(Pulled(), ["mace-mini"], systems, systems, NoSettings(), shard_size=2)
     run = replace(run, tasks=run.tasks | {"pulled": pulled})
     probes = probes_of(run, dict.fromkeys(["mace-mini", "reference"], 0.02))
     predictions = predict(run, facts, probes)

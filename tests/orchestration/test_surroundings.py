@@ -108,7 +108,10 @@ def test_every_key_of_a_path_says_so():
     keys = {key for source in SOURCES.values() for key in _declared_paths(source)}
     assert keys == {"archive", "molecules", "molecules.file"}
     blocks = {f"{name}.systems_file" for name, task in tasks().items() if not task.always}
-    others = {"models_file", "archive", "results", "lj_core.heads", "spectral.frames"}
+    others = {
+        "models_file", "archive", "results", "lj_core.heads", "spectral.frames",
+        "alarms.reference_frames", "dynamics.reference_frames",
+    }  # fmt: skip
     assert set(_declared_paths(config_keys())) == {*others, *blocks}
     assert list(_declared_paths(EntrySettings)) == ["seen_systems"]
     for family in families().values():

@@ -227,8 +227,11 @@ def test_changed_code_of_the_report_makes_what_shows_it_again(
 
 # --- who knows of a task -------------------------------------------------------------------------
 
-# `pesbench check` is two tasks on thirty scans; the public API gives a notebook their functions
-BY_NAME = ("commands/check/", "__init__.py", "api.py")
+# `pesbench check` is two tasks on thirty scans; the public API gives a notebook their functions;
+# a harvest is of trajectories, which its study asks for
+BY_NAME = (
+    "commands/check/", "__init__.py", "api.py", "training/harvest.py", "training/data_dynamics.py",
+)  # fmt: skip
 
 
 def _imported(path: Path) -> set[str]:
