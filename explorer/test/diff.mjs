@@ -67,6 +67,7 @@ const CASES = {
   async "rows lead to the explorers that are at hand"() {
     const page = await open("", { ready: picture });
     await page.getByRole("button", { name: "mace-mini bonds fsd_full: show its rows" }).click();
+    await page.waitForFunction(() => document.querySelector(".panel h3")?.textContent.startsWith("mace-mini, bonds: FSD"));
     const link = page.locator(".panel tbody a").first();
     const [row] = (await link.getAttribute("aria-label")).split(" in the explorer");
     assert.equal(await link.getAttribute("href"), `../b%20%23%27/explorer/index.html#/model/mace-mini?scan=${encodeURIComponent(row)}`);
