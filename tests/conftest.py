@@ -39,6 +39,12 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    """One process tests a file, whose fixtures are made once; whole workflows, minutes, begin."""
+    items.sort(key=lambda item: item.path.parent.name not in ("slurm", "workflow"))
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = f"{item.path.parent.name}/{item.path.stem}"
+            item.add_marker(pytest.mark.xdist_group(group))
     if config.getoption("--slow"):
         return
     for item in items:

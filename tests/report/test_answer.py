@@ -21,7 +21,7 @@ def board_of(models, gap=()):
 def test_the_smoothest_model_is_named_with_its_score_and_scans():
     board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
     first, second = sentences(board, ["An answer."])
-    assert first.startswith("Lowest fsd_full of 2 ranked models: a, 10.0")
+    assert first.startswith("Lowest FSD of 2 ranked models: a, 10.0")
     assert " Å⁻¹ on 20 shared scans; its rank is 1" not in first  # its interval does not reach b
     assert second == "An answer."
 

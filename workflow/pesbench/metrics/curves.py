@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
 Array = NDArray[np.float64]
 
@@ -73,6 +72,8 @@ def extrema(coordinate: Array, energy: Array, prominence: float = PROMINENCE_EV)
         energy: eV, shape (F,).
         prominence: eV; less is counted as noise.
     """
+    from scipy.signal import find_peaks  # half a second, which every start of Snakemake would pay
+
     minima, of_minima = find_peaks(-energy, prominence=prominence)
     maxima, of_maxima = find_peaks(energy, prominence=prominence)
     frame = np.concatenate([minima, maxima])

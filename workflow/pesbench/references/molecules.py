@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.optimize import BFGS
 from rdkit import Chem
 
 from pesbench.core.bond_graph import bonds_from_geometry, canonical_bonds, fragments, n_parts
@@ -224,6 +223,8 @@ def _relaxed(system: System, evaluate: Callable[[Batch], Result]) -> System:
     Raises:
         EvaluationError: it does not get there as the same molecule.
     """
+    from ase.optimize import BFGS  # 0.3 s, which every start of Snakemake would pay
+
     atoms = Atoms(system.numbers, system.positions)
     atoms.info |= {"charge": system.charge, "spin": system.spin}
     atoms.calc = ModelCalculator(evaluate, Topology(system.bonds, system.smiles))

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.optimize import BFGS
 from ase.units import invcm
-from ase.vibrations import VibrationsData
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
@@ -170,6 +168,8 @@ def hessian(atoms: Atoms) -> NDArray[np.float64]:
 
 def lowest_frequency(atoms: Atoms) -> float:
     """The lowest harmonic wave number in cm⁻¹; an imaginary one is given as negative."""
+    from ase.vibrations import VibrationsData  # Matplotlib, half a second
+
     energies = VibrationsData.from_2d(atoms, hessian(atoms)).get_energies()
     return float(np.min(energies.real - energies.imag) / invcm)
 
@@ -194,6 +194,8 @@ def relax(name: str, smiles: str, unlike: NDArray[np.float64] | None = None) -> 
         UserError: the SMILES is unreadable, or none of the conformers ends in a minimum that is
             still this molecule.
     """
+    from ase.optimize import BFGS  # 0.3 s, which every start of Snakemake would pay
+
     molecule, _ = parse_smiles(smiles)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.int64)
     info = {

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pesbench.core.text import number
-from pesbench.report.columns import unit_of
+from pesbench.report.columns import title_and_unit
 
 
 def sentences(board: pd.DataFrame, answers: Sequence[str]) -> list[str]:
@@ -39,15 +39,15 @@ def _smoothest(models: pd.DataFrame) -> str:
     if ranked.empty:
         return "No model is ranked."
     first = ranked.iloc[0]
-    score, shared = str(first["rank_by"]), int(first["n_shared"])
+    title, unit = title_and_unit(str(first["rank_by"]))
     what = (
-        f"Lowest {score} of {len(ranked)} ranked models"
+        f"Lowest {title} of {len(ranked)} ranked models"
         if len(ranked) > 1
-        else f"The one ranked model, by {score}"
+        else f"The one ranked model, by {title}"
     )
     text = (
         f"{what}: {first['model']}, "
-        f"{number(first['rank_score'])} {unit_of(score)} on {shared} shared scans"
+        f"{number(first['rank_score'])} {unit} on {int(first['n_shared'])} shared scans"
     )
     if len(ranked) > 1 and not pd.isna(first["rank_low"]) and first["rank_high"] > 1:
         text += f"; its rank is 1 to {first['rank_high']} (95 % interval)"

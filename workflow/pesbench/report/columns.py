@@ -319,9 +319,9 @@ def columns_of(board: pd.DataFrame, role: str) -> tuple[Column, ...]:
     return (*ranks, *fsds, *others, *rest, *hydrogen, _TIME)
 
 
-def unit_of(score: str) -> str:
-    """The unit of a score that ranks."""
-    return ranking()[score].unit
+def title_and_unit(score: str) -> tuple[str, str]:
+    """Title and unit of a score that ranks."""
+    return ranking()[score].title, ranking()[score].unit
 
 
 def section(board: pd.DataFrame, role: str) -> pd.DataFrame:

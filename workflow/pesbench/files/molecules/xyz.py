@@ -15,10 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, read_xyz
 
 from pesbench.core.errors import UserError
 from pesbench.core.smiles import smiles_states
@@ -83,6 +81,8 @@ def _kept(value: Any) -> Any:
         return value
     plain = value.isascii() and value.isprintable() and not value.startswith(_JSON)
     if plain:
+        from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict  # half a second
+
         read = key_val_str_to_dict(key_val_dict_to_str({"k": value})).get("k")
         if isinstance(read, str) and read == value:
             return value
@@ -109,6 +109,8 @@ def extxyz_text(frames: Iterable[Atoms]) -> str:
         written.append(copy)
     buffer = io.StringIO()
     if written:
+        import ase.io  # half a second, which every start of Snakemake would pay
+
         ase.io.write(buffer, written, format="extxyz")
     return buffer.getvalue()
 
@@ -193,6 +195,8 @@ def _record(path: Path, number: int, line: int, comment: str, rows: list[str]) -
                     f"{at}: {symbol!r} may be {symbol.capitalize()} or a name of {symbol[0]}; "
                     f"write {symbol.capitalize()} or {symbol[0]}"
                 )
+    from ase.io.extxyz import key_val_str_to_dict, read_xyz  # half a second
+
     frame = io.StringIO("\n".join([str(len(rows)), comment, *rows, ""]))
     quoted = " ".join(f'{key}="{value}"' for key, value in structure.items())
     try:
