@@ -412,6 +412,10 @@ STAGES = {  # with what each must be given
     ],
     "data-dynamics": ["m", "--plan", "p", "--weights", "w", "--scan-set", "s", "--out", "o"],
     "harvest": ["t", "--labels", "e", "--out", "o.extxyz"],
+    "label-frames": [
+        *("--frames", "f", "--record", "r", "--method", "m", "--pool", "5", "--held-out", "5"),
+        *("--out", "o", "--out-record", "p"),
+    ],
     "lj-heads": ["main-mlp", "--work", "w", "--out", "o"],
     "train-wavefunction": ["m", "--plan", "p", "--out", "o"],
     "wavefunction-far": ["m", "--plan", "p", "--folder", "f"],

@@ -132,6 +132,19 @@ class EnergyOnly(Morse):
     implemented_properties = ("energy",)
 
 
+class TellsItsThreads(Morse):
+    """The energy is the number of threads of its process in eV."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        if device != "cpu":
+            raise ValueError(f"this device is no CPU: {device}")
+
+    def calculate(self, atoms: Atoms, properties=None, system_changes=None) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.results["energy"] = float(os.environ["OMP_NUM_THREADS"])
+
+
 class Faulty(Morse):
     """Does one thing wrong, on some formulas and in a window of the distance of atoms 0 and 1."""
 

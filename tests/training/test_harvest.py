@@ -265,8 +265,11 @@ def test_the_order_of_files_changes_nothing(stored, registry, tmp_path):
 
 
 def test_a_killed_call_continues_from_its_checkpoint(stored, registry, tmp_path, monkeypatch):
-    """With two frames a piece, three pieces; the call ends after the first."""
-    monkeypatch.setattr("pesbench.training.harvesting.PIECE", 2)
+    """With two frames a piece, three pieces; the call ends after the first.
+
+    Labels do not depend on what is asked of them.
+    """
+    monkeypatch.setattr("pesbench.training.labels.PIECE", 2)
     out, whole = tmp_path / "found.extxyz", tmp_path / "whole.extxyz"
     from pesbench.files.checkpoint import Checkpoint
 
@@ -282,9 +285,10 @@ def test_a_killed_call_continues_from_its_checkpoint(stored, registry, tmp_path,
     assert _harvest(registry, [stored], "tallied", out) == cli.INTERRUPTED
     assert checkpoint_folder(out).is_dir()
     assert not out.exists()
-    assert _harvest(registry, [stored], "tallied", out) == 0
+    limit = ("--largest-force", 19)
+    assert _harvest(registry, [stored], "tallied", out, *limit) == 0
     assert len(calls) == 3
-    assert _harvest(registry, [stored], "tallied", whole) == 0
+    assert _harvest(registry, [stored], "tallied", whole, *limit) == 0
     assert out.read_text() == whole.read_text()
     assert json.loads(out.with_suffix(".json").read_text())["spent"]["times_interrupted"] == 1
 

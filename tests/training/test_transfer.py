@@ -13,11 +13,13 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read
 
-from examples import tblite_entry
+from examples import fake_entry, tblite_entry, written_entry
+from fake_calculators import morse
 from pesbench import cli
 from pesbench.core.errors import UserError
-from pesbench.core.interface import Result, Status
 from pesbench.files.atomic import write_json
+from pesbench.files.checkpoint import Checkpoint
+from pesbench.files.environment import FORMAT
 from pesbench.files.molecules.reading import read_systems
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.files.split import write_split
@@ -27,13 +29,13 @@ from pesbench.models.families.testbed.network import AttentionPotential
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.models.families.testbed.weights import Trained
 from pesbench.models.models_file import read_models
+from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import resolve
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.training import Training, already_given
-from pesbench.training import atomic, labelling
+from pesbench.training import atomic
 from pesbench.training.atom_targets import atom_targets
 from pesbench.training.feature_networks import MACEFeatures, TestbedFeatures
-from pesbench.training.labelling import write_labels
 from pesbench.training.nested import nested_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, langevin_frames
 from pesbench.training.transfer_plan import ROUTES, read_transfer_plan
@@ -113,49 +115,106 @@ def _frame(step, system="m0", part="train", symbols="CO"):
     return atoms
 
 
-class _Counting:
-    """Energy = number of the call; the third frame is not answered, a fifth call is a kill."""
-
-    def __init__(self, kill):
-        self.calls, self.kill = 0, kill
-
-    def evaluate(self, batch):
-        self.calls += 1
-        if self.kill and self.calls == 5:
-            raise KeyboardInterrupt
-        forces = np.full((batch.n_atoms, 3), 0.5)
-        if batch.positions[0, 2] == pytest.approx(0.0007):
-            return Result(None, np.full_like(forces, np.nan), (Status.ERROR,), ("no density",))
-        return Result.ok(np.array([-7.0]), forces)
-
-
-def test_labels_continue_after_the_last_frame_and_tell_what_has_none(tmp_path, monkeypatch):
-    frames, record = tmp_path / "f.extxyz", tmp_path / "f.json"
-    pool = [_frame(k, f"m{k % 2}", "valid" if k % 10 == 9 else "train") for k in range(20)]
-    write_extxyz(frames, [*pool, *(_frame(100 + k, part="seen") for k in range(6))])
+def _sampled(folder, odd="CO"):
+    """Frames of a bond that is longer by 0.01 Å a step; the fourth is of another molecule."""
+    parts = ["valid" if k % 10 == 9 else "train" for k in range(20)]
+    frames = [_frame(k, f"m{k % 2}", part) for k, part in enumerate(parts)]
+    frames[3] = _frame(3, "m1", symbols=odd)
+    frames += [_frame(100 + k, part="seen") for k in range(6)]
+    for atoms in frames:
+        atoms.positions[1, 2] += 0.01 * atoms.info["step"]
+    write_extxyz(folder / "f.extxyz", frames)
     sampled = {"method": {"name": "cheap", "settings": {}}, "counts": {}, "seen": ["m0", "m1"]}
-    write_json(record, sampled)
-    out, told = tmp_path / "out.extxyz", tmp_path / "out.json"
-    asked = (frames, record, 20, 4, tblite_entry(), out, told)
-    first, second = _Counting(kill=True), _Counting(kill=False)
-    monkeypatch.setattr(labelling, "load", lambda *_, **__: first)
-    with pytest.raises(KeyboardInterrupt):
-        write_labels(*asked)
-    assert not out.exists()
-    monkeypatch.setattr(labelling, "load", lambda *_, **__: second)
-    write_labels(*asked)
-    assert first.calls - 1 + second.calls == 24
-    labelled = read(out, ":")
-    assert len(labelled) == 23
-    assert {a.info[ENERGY] for a in labelled} == {-7.0}
-    assert all((a.arrays[FORCES] == 0.5).all() for a in labelled)
-    about = json.loads(told.read_text())
-    assert about["not_labelled"] == ["m1 at step 7: no density"]
+    write_json(folder / "f.json", sampled)
+
+
+def _label(folder, entry, *more):
+    """How `label-frames` ends for 20 frames and 4 that are held out."""
+    _, method, *trust = written_entry(entry, folder / "method.json")
+    return cli.main(
+        ["label-frames", "--frames", str(folder / "f.extxyz"), "--record", str(folder / "f.json"),
+         "--method", method, *trust, "--pool", "20", "--held-out", "4", "--out",
+         str(folder / "out.extxyz"), "--out-record", str(folder / "out.json"), *more]
+    )  # fmt: skip
+
+
+def test_labels_continue_after_the_last_piece_and_tell_what_has_none(tmp_path, monkeypatch):
+    """The eighth frame is not answered, the fourth holds an element that is unknown."""
+    _sampled(tmp_path, odd="CN")
+    tally = tmp_path / "tally"
+    arguments = {"fault": "raise", "window": [1.165, 1.175], "tally": str(tally)}
+    entry = fake_entry("Faulty", arguments=arguments, elements=["C", "O"])
+    append = Checkpoint.append
+
+    def dies(self, **arrays):
+        append(self, **arrays)
+        if self.count == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "append", dies)
+    assert _label(tmp_path, entry) == cli.INTERRUPTED
+    assert not (tmp_path / "out.extxyz").exists()
+    before = len(tally.read_text().splitlines())
+    assert before in (7, 8)
+    monkeypatch.setattr(Checkpoint, "append", append)
+    assert _label(tmp_path, entry) == 0
+    assert len(tally.read_text().splitlines()) == 23
+    labelled = read(tmp_path / "out.extxyz", ":")
+    assert len(labelled) == 22
+    for atoms in labelled:
+        energy, forces = morse(atoms.numbers, atoms.positions)
+        assert atoms.info[ENERGY] == pytest.approx(energy, abs=1e-7)
+        assert np.allclose(atoms.arrays[FORCES], forces, atol=1e-7)
+    about = json.loads((tmp_path / "out.json").read_text())
+    assert sorted(about["not_labelled"]) == [
+        "m1 at step 3: unknown elements: N",
+        "m1 at step 7: RuntimeError: SCF did not converge in 250 cycles",
+    ]
     assert about["sampled_with"]["name"] == "cheap"
-    assert about["method"]["name"] == tblite_entry().name
-    assert sum(about["counts"].values()) == 23
-    with pytest.raises(UserError, match="20 frames to train on, 21 are asked for"):
-        write_labels(frames, record, 21, 4, tblite_entry(), out, told)
+    assert about["method"]["name"] == entry.name
+    assert sum(about["counts"].values()) == 22
+    assert about["spent"]["times_interrupted"] == 1
+
+
+def test_labels_run_where_the_command_says(tmp_path, caplog):
+    _sampled(tmp_path)
+    entry = fake_entry("TellsItsThreads", arguments={"device": "${device}"})
+    assert _label(tmp_path, entry, "--device", "cpu", "--threads", "3") == 0
+    assert {atoms.info[ENERGY] for atoms in read(tmp_path / "out.extxyz", ":")} == {3.0}
+    assert _label(tmp_path, entry, "--device", "cuda:7") != 0
+    assert "cuda:7" in caplog.text
+    stamp = tmp_path / "there.json"
+    stamp.write_text(json.dumps({"format": FORMAT, "failure": "no wheel for this machine"}))
+    assert _label(tmp_path, entry, "--environment", str(stamp)) == 2
+    assert "no wheel for this machine" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (ModelEntry("zero", "control", {"control": "zero"}), "leave it out of `label-frames`"),
+        (fake_entry("ForcesOnly"), "gives no energies"),
+        (fake_entry("construction_raises"), "no parameters for this method"),
+        (fake_entry(elements=["H"]), "a part is left without a frame"),
+        # frames name no bonds
+        (ModelEntry("uff", "rdkit", {"field": "UFF"}), "a part is left without a frame"),
+    ],
+)
+def test_a_method_that_gives_no_labels_is_one_line(tmp_path, caplog, entry, said):
+    _sampled(tmp_path)
+    assert _label(tmp_path, entry) == 2
+    (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert said in line
+    assert "\n" not in line
+    assert not (tmp_path / "out.extxyz").exists()
+    if entry.family == "rdkit":
+        assert "a force field needs the bond graph" in caplog.text
+
+
+def test_too_few_frames_to_label_are_one_line(tmp_path, caplog):
+    _sampled(tmp_path)
+    assert _label(tmp_path, fake_entry(), "--pool", "21") == 2
+    assert "20 frames to train on, 21 are asked for" in caplog.text
 
 
 # --- a training that starts from weights ---------------------------------------------------------

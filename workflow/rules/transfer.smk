@@ -72,7 +72,8 @@ rule transfer_label:
     shell:
         "{params.python:q} -m pesbench label-frames --frames {input.frames:q}"
         " --record {input.record:q} --method {input.method:q} --pool {params.pool:q}"
-        " --held-out {params.held_out:q} --out {output.frames:q} --out-record {output.record:q} 2> {log:q}"
+        " --held-out {params.held_out:q} --device cpu --threads {threads:q}"
+        " --out {output.frames:q} --out-record {output.record:q} 2> {log:q}"
 
 
 rule transfer_set:

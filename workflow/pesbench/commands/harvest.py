@@ -39,17 +39,15 @@ def add(stages: Stages) -> None:
 
 def _harvest(arguments: argparse.Namespace) -> None:
     from pesbench.training.harvesting import HarvestJob, write_harvest
+    from pesbench.training.labels import Method
 
     entry, where = Stages.named_model(arguments, arguments.labels)
     write_harvest(
         HarvestJob(
             paths=arguments.paths,
-            labels=entry,
+            method=Method(entry, arguments.device, arguments.threads, where),
             settings=settings_of(arguments, HarvestSettings),
             out=arguments.out,
             known=arguments.known,
-            device=arguments.device,
-            threads=arguments.threads,
-            environment=where,
         )
     )

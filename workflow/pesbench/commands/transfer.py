@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pesbench.commands.arguments import whole
-from pesbench.commands.parsing import ENTRY_SHA256, Stages
+from pesbench.commands.parsing import ENTRY_SHA256, Stages, add_running, where_of
 from pesbench.commands.plan_trainings import (
     NESTED,
     SAMPLED,
@@ -31,6 +31,7 @@ def add(stages: Stages) -> None:
                        help="number of frames to train on or validate with")  # fmt: skip
     stage.add_argument("--held-out", type=whole(1, 1_000_000), required=True,
                        help="number of frames of trajectories that are held out")  # fmt: skip
+    add_running(stage)
     stage.add_argument("--out", action="output", required=True, help="extxyz of the frames")
     stage.add_argument(
         "--out-record", action="output", required=True, help="JSON of how they were made"
@@ -54,13 +55,15 @@ def add(stages: Stages) -> None:
 def _label(arguments: argparse.Namespace) -> None:
     from pesbench.models.registry import ModelEntry
     from pesbench.training.labelling import write_labels
+    from pesbench.training.labels import Method
 
+    entry = ModelEntry.from_file(arguments.method, sha256=arguments.entry_sha256)
     write_labels(
         arguments.frames,
         arguments.record,
         arguments.pool,
         arguments.held_out,
-        ModelEntry.from_file(arguments.method, sha256=arguments.entry_sha256),
+        Method(entry, arguments.device, arguments.threads, where_of(arguments)),
         arguments.out,
         arguments.out_record,
     )

@@ -6,26 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from pesbench.core.errors import HostError, UserError
-from pesbench.core.interface import Model, Status, told
-from pesbench.core.progress import track
+from pesbench.core.errors import UserError
+from pesbench.core.interface import Status
+from pesbench.core.systems import System
+from pesbench.engine.shard import refuse_control
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json
-from pesbench.files.checkpoint import Arrays, Checkpoint, stored_array
-from pesbench.files.fingerprint import family_modules, stage_fingerprint
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.models.addresses import file_sha256
-from pesbench.models.as_calculator import atoms_batch
-from pesbench.models.registry import ModelEntry, load
-from pesbench.training.frames import (
-    read_parts,
-    record_content,
-)
+from pesbench.training.frames import read_parts, record_content
+from pesbench.training.labels import Labelling, Method
 from pesbench.training.nested import TENTH, in_order
 from pesbench.training.sampling import ENERGY, FORCES, TEST_SEEN, TRAIN, VALID
 
@@ -59,11 +52,11 @@ def write_labels(
     record: Path,
     pool: int,
     held_out: int,
-    entry: ModelEntry,
+    method: Method,
     out: Path,
     out_record: Path,
 ) -> None:
-    """Label frames and write them with their record; a killed call continues after its last frame.
+    """Label frames and write them with their record; a killed call continues.
 
     A frame that the method does not answer, or not with finite numbers, is left out and told.
 
@@ -72,77 +65,52 @@ def write_labels(
         record: How they were made, of the same command.
         pool: Number of frames to train on or validate with.
         held_out: Number of frames that are held out.
-        entry: The method.
+        method: What labels.
         out: extxyz of the frames.
         out_record: Its record.
 
     Raises:
-        UserError: a file is unfit, the method does not load, or a part is left without a frame.
+        UserError: a file is unfit, the entry is a control, the method does not load or has no
+            energies, or a part is left without a frame.
+        HostError: the machine failed; a second call continues.
     """
+    refuse_control(method.entry, "label-frames")
     with record_content(record) as content:
         about = dict(content)
     chosen = chosen_frames(frames, pool, held_out)
-    try:
-        model = load(entry, scan_set=None, device="cpu")
-    except (UserError, HostError):
-        raise
-    except Exception as error:
-        raise UserError(f"model {entry.name!r}: does not load ({told(error)})") from error
-    checkpoint = Checkpoint(
-        out,
-        {
-            "model": entry.deciding(),
-            "frames_sha256": file_sha256(frames),
-            "asked": [pool, held_out],
-            "code": stage_fingerprint(__name__, *family_modules(entry.families)),
-        },
-    )
-    left = range(checkpoint.count, len(chosen))
-    for k in track(left, len(left), "labels"):
-        checkpoint.append(**_label(model, chosen[k]))
+    made = Labelling(method, [_system(atoms) for atoms in chosen], out)
+    made.run()
     labelled, failed = [], []
-    for k, atoms in enumerate(chosen):
-        one, why = checkpoint.read(k, _taken)
-        if why:
+    for atoms, label in zip(chosen, made.labels, strict=True):
+        if label.status is not Status.OK:
+            why = label.message or label.status.value
             failed.append(f"{atoms.info['system']} at step {atoms.info['step']}: {why}")
             continue
-        atoms.info[ENERGY], atoms.arrays[FORCES] = one
+        atoms.info[ENERGY], atoms.arrays[FORCES] = label.energy, label.forces
         labelled.append(atoms)
     for said in failed:
         logger.warning("no label of %s", said)
     _check_left(labelled, out)
     counts = Counter(str(atoms.info["part"]) for atoms in labelled)
     about |= {
-        "method": entry.deciding(),
+        "method": method.entry.deciding(),
         "sampled_with": about["method"],
         "counts": {f"frames_{part}": n for part, n in sorted(counts.items())},
         "not_labelled": failed,
-        "provenance": provenance.collect(),
+        "spent": made.spent,
+        "provenance": provenance.collect(method.environment.software),
     }
     with atomic_path(out) as part:
         write_extxyz(part, labelled)
     write_json(out_record, about)
-    checkpoint.remove()
+    made.checkpoint.remove()
 
 
-def _label(model: Model, atoms: Atoms) -> dict[str, Any]:
-    result = model.evaluate(atoms_batch([atoms]))
-    ok = result.status[0] is Status.OK and result.energies is not None
-    finite = ok and np.isfinite(result.energies[0]) and np.isfinite(result.forces).all()
-    why = "" if finite else result.messages[0] or "a number is missing or not finite"
-    energy = result.energies[0] if finite else np.nan
-    return {
-        "energy": np.array([energy], dtype=np.float64),
-        "forces": np.asarray(result.forces, dtype=np.float64),
-        "why": np.array([why]),
-    }
-
-
-def _taken(arrays: Arrays) -> tuple[tuple[float, Any], str]:
-    energy = stored_array(arrays, "energy", "f", (1,))
-    forces = stored_array(arrays, "forces", "f", (None, 3))
-    why = stored_array(arrays, "why", "U", (1,))
-    return (float(energy[0]), forces), str(why[0])
+def _system(atoms: Atoms) -> System:
+    """A frame, which says nothing of its bonds."""
+    name, charge, spin = (atoms.info.get(key, 0) for key in ("system", "charge", "spin"))
+    none = np.empty((0, 2), dtype=np.int64)
+    return System(str(name), atoms.numbers, atoms.positions, none, int(charge), int(spin) or 1)
 
 
 def _check_left(labelled: Sequence[Atoms], out: Path) -> None:
