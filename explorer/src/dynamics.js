@@ -81,7 +81,7 @@ export function dynamics(index, place) {
   const bounded = [...curves.values()].some((one) => one.low);
   const hasReference = runs.some((one) => index.rows[one.model].role === "reference");
   const says = ["Share of the runs at risk whose molecule is whole (Kaplan–Meier), up to the shortest planned run.",
-    bounded ? "Dashed: 95 % interval over molecules, by the bootstrap, and exact (Clopper–Pearson) where that has no width, as while all live." : "",
+    bounded ? "Dashed: 95 % interval over molecules, by the bootstrap, and exact (Clopper–Pearson) where that has no width, as while all live; it never rises, as the curve never does." : "",
     hasReference ? "Failures of the reference are not taken off here; the survival on the leaderboard counts those in excess of it." : "The reference ran no dynamics, so that every failure counts, here and on the leaderboard."].filter(Boolean).join(" ");
   fill(place, h("h2", {}, "Dynamics"),
     h("section", { "aria-label": "Survival" }, h("h3", {}, "Survival"), choice.place, h("div", { class: "scan" }, h("div", {}, plot), h("div", { class: "structure" }, told)),

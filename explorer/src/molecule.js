@@ -48,7 +48,7 @@ export function molecules(index, place) {
       { name: "system", title: "molecule", left: true, value: (one) => one.system, cell: (one) => h("a", { href: address("molecule", [one.system], { scan: one.scan }) }, one.system) },
       { name: "bond", title: "bond", left: true, value: (one) => one.bond },
       { name: "formula", title: "formula", left: true, value: (one) => one.formula },
-      { name: "n_atoms", title: "atoms", value: (one) => one.n_atoms },
+      { name: "n_atoms", title: "atoms", value: (one) => one.n_atoms, cell: (one) => String(one.n_atoms) },
       { name: "quality", title: "reference", left: true, value: (one) => one.quality, cell: (one) => (one.reason ? `${one.quality}: ${one.reason}` : one.quality) },
     ], wanted, { caption: `${wanted.length} of ${all.length} scans`, most: MOST }));
   };

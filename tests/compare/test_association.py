@@ -777,8 +777,8 @@ FOUR = tuple("aaaabbccdd")
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
-        ({}, "supported: models with a higher fsd_full show more survival time lost"),
-        (MINUS, "contradicted: models with a lower fsd_full show more survival time lost"),
+        ({}, "supported: models with a higher FSD show more survival time lost"),
+        (MINUS, "contradicted: models with a lower FSD show more survival time lost"),
         ({"expected": -1}, "contradicted: models with a higher"),
         ({"expected": -1, **MINUS}, "supported: models with a lower"),
         ({"n": 7}, "not resolved at n = 7"),
@@ -823,7 +823,7 @@ def test_verdict(changed, word):
 @pytest.mark.parametrize(
     ("alone", "word"),
     [
-        ({}, "supported within a, not resolved across families: variants with a higher fsd_full"),
+        ({}, "supported within a, not resolved across families: variants with a higher FSD"),
         (MINUS, "contradicted within a, not resolved across families: variants with a lower"),
         ({"n": 7}, "not resolved across families"),
         ({"p": 0.05}, "not resolved across families"),

@@ -269,7 +269,7 @@ def test_the_section_begins_with_the_sentence_of_the_verdict(monkeypatch, nine):
     monkeypatch.setattr(association_section, "associate", lambda *_: found)
     section = association_section.section(inputs)
     sentence = statistics.verdict(found.answer.primary).sentence
-    assert sentence.startswith("supported: models with a higher fsd_full")
+    assert sentence.startswith("supported: models with a higher FSD")
     title, _, first, *rest = section.files["association.md"].splitlines()
     assert title == "# toys: does smoothness predict stability?"
     assert first == f"**{sentence}**"

@@ -162,3 +162,12 @@ def test_a_band_holds_its_curve_and_is_exact_where_all_molecules_are_alike():
     cut = survival_band([0.45] * 9, [0] * 9, list("abcdefghi"), at, 1.0, "x")
     assert cut[0][at > 0.5] == pytest.approx(0.0)  # nobody is observed any more
     assert survival_band([0.2, 0.5], [1, 1], ["a", "a"], at, 1.0, "x") is None
+
+
+def test_a_band_never_rises_where_all_have_failed():
+    at = np.linspace(0, 1, 11)
+    times = [0.15] * 9 + [0.55]  # of ten runs of five molecules one lives on
+    low, high = survival_band(times, [1] * 10, list("aabbccddee"), at, 1.0, "x")
+    assert (np.diff(low) <= 0).all()
+    assert (np.diff(high) <= 0).all()
+    assert high[-1] == pytest.approx(1 - 0.025**0.2)  # exact for none of five

@@ -33,7 +33,7 @@ def survival_band(
 
     All trajectories of a molecule are drawn together. After the start, where the bootstrap has no
     width, as while all live, it is `exact_interval`, with the molecules that are still observed as
-    its trials.
+    its trials. A curve never rises, so neither does its interval: of both the wider is taken.
 
     Args:
         times_ps: When each trajectory ended, shape (n,).
@@ -59,4 +59,4 @@ def survival_band(
     for k in np.flatnonzero((low == high) & (at_ps > 0)):
         observed = len(np.unique(index[happened | (times >= min(at_ps[k], horizon_ps) - 1e-9)]))
         low[k], high[k] = exact_interval(float(share[k]), observed)
-    return low, high
+    return np.minimum.accumulate(low), np.maximum.accumulate(high[::-1])[::-1]

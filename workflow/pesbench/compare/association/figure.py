@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pesbench.compare.association.compared import Associations
 from pesbench.compare.association.correlations import Association
 from pesbench.compare.association.labels import place_labels
+from pesbench.compare.association.verdicts import METRICS
 from pesbench.files.figures import PALETTE, saying, style
 from pesbench.models.variants import LEAST_VARIANTS
 
@@ -29,7 +30,6 @@ _PANEL_INCH = 4.0  # height, unless the key needs more
 _LINE_INCH, _LETTER_INCH = 0.158, 0.078  # of the key
 _SENTENCE_INCH = 0.17
 _DOT_POINTS = 3.6  # radius of a point
-_METRICS = {"fsd_full": "FSD (Å⁻¹)", "fsd_windowed": "windowed FSD (Å⁻¹)"}
 _TITLES = {"fsd_full": "primary test", "fsd_windowed": "secondary test"}
 _MARKERS = "osD^vPX<>"  # one more than there are colours: pairs differ for long
 _DOT: Mapping[str, Any] = {"ms": 2 * _DOT_POINTS, "mec": "white", "mew": 0.8}
@@ -151,7 +151,7 @@ def _scatter(axes: Axes, test: Association, lost: Array, looks: Mapping[str, Loo
             said += f" ({test.interval.low:.2f} to {test.interval.high:.2f})"
         said += f", p within families = {test.p:.2g}, n = {test.n}"
     axes.set_title(said, loc="left", fontsize=8, color="0.25")
-    axes.set_xlabel(f"mean {_METRICS[test.metric]}")
+    axes.set_xlabel(f"mean {METRICS[test.metric]} (Å⁻¹)")
     axes.tick_params(length=3)
 
 

@@ -23,6 +23,7 @@ from pesbench.metrics.coverage import ENTRY_COVERAGE
 from pesbench.models.variants import LEAST_VARIANTS
 
 PRIMARY = "fsd_full"
+METRICS: Mapping[str, str] = {"fsd_full": "FSD", "fsd_windowed": "windowed FSD"}  # as they are said
 SECONDARY = "fsd_windowed"
 NEARLY = 0.05
 SIGNIFICANCE = 0.05
@@ -144,7 +145,8 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
     said = _SAID[found.response]
     if in_excess and found.response in (TIME_LOST, FAILED):
         said += " in excess of the reference"
-    what = f"whether {found.metric} predicts {said}"
+    metric = METRICS.get(found.metric, found.metric)
+    what = f"whether {metric} predicts {said}"
     n, numbers = found.n, _numbers(found)
     if n < LEAST_VARIANTS:
         reason = f"at least {LEAST_VARIANTS} independent model variants are needed to decide {what}"
@@ -156,7 +158,7 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
     sign = across_families(found)
     if sign:
         finding = Finding.SUPPORTED if sign == found.expected else Finding.CONTRADICTED
-        reason = f"models with a {_order(sign)} {found.metric} show more {said}"
+        reason = f"models with a {_order(sign)} {metric} show more {said}"
         return Verdict(finding, f"{finding.value}: {reason}{numbers}{_left_out_once(found)}.")
     inside = within_families(found)
     if len(set(inside.values())) == 1:
@@ -167,7 +169,7 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
         return Verdict(
             finding,
             f"{finding.value} {' and '.join(inside)}, not resolved across families: variants with "
-            f"a {_order(sign)} {found.metric} show more {said} in {each}; of models at large the "
+            f"a {_order(sign)} {metric} show more {said} in {each}; of models at large the "
             f"data do not decide it: {_why_not(found)}{numbers}.",
         )
     return Verdict(
