@@ -82,7 +82,27 @@ export async function atlas(index, place) {
   fill(place, h("h2", {}, "Failures"), h("p", {}, "What happened where models failed; the rules of the kinds are in ", h("a", { href: address("section", ["atlas"]) }, "the section"), "."), result);
 }
 
-function itemLink(index, row) {
-  if (row.source === "trajectories") return index.tasks.dynamics ? h("a", { href: address("trajectory", [row.model, row.item]) }, row.item) : row.item;
-  return h("a", { href: address("scan", [row.item], { m: row.model, frame: row.frame }) }, row.item);
+// All models on a molecule: what failed in each of its scans, and in its trajectories.
+export async function onMolecule(index, place, system, scans) {
+  const found = await piece(index.atlas);
+  const rows = records(found).filter((row) => row.system === system);
+  const names = index.rows.map((row) => row.model).filter((name) => Object.values(found.asked).some((asked) => Object.hasOwn(asked, name)));
+  const column = (title, source, wanted, tip) => {
+    const of = (name) => rows.filter((row) => row.model === name && row.source === source && wanted(row));
+    return {
+      name: title, title, left: true, tip, higher: true, value: (name) => of(name).length,
+      cell: (name) => (of(name).length ? of(name).map((row, k) => [k ? ", " : "", itemLink(index, row, row.kind)]) : Object.hasOwn(found.asked[source] ?? {}, name) ? "–" : "n/a"),
+    };
+  };
+  const runs = rows.some((row) => row.source === "trajectories");
+  fill(place, h("h3", {}, "What failed on this molecule"), table([
+    { name: "model", title: "model", left: true, header: true, value: (name) => name, cell: (name) => h("a", { href: address("model", [name]) }, name) },
+    ...scans.map((scan) => column(scan, "scans", (row) => row.item === scan, "Kinds of failure on this scan, each with a link to where it is largest.")),
+    ...(runs ? [column("trajectories", "trajectories", () => true, "Kinds of failure, each with a link to the trajectory.")] : []),
+  ], names, { caption: "Failures by model and scan, as the failure atlas names them; –: none, n/a: not asked" }));
+}
+
+function itemLink(index, row, text = row.item) {
+  if (row.source === "trajectories") return index.tasks.dynamics ? h("a", { href: address("trajectory", [row.model, row.item]) }, text) : text;
+  return h("a", { href: address("scan", [row.item], { m: row.model, frame: row.frame }) }, text);
 }

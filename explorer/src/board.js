@@ -53,13 +53,13 @@ export function board(index, place) {
   const present = [...new Set(index.rows.map((row) => row.role))];
   const families = [...new Set(index.rows.filter((row) => row.role !== "control").map((row) => row.family))].sort();
   const elements = [...new Set(index.cards.flatMap((card) => split(card.elements)))].sort();
-  const choose = (name, label, values) => values.length > 1 || state[name] ? h("label", {}, `${label} `,
+  const choose = (name, label, values, tip = null) => values.length > 1 || state[name] ? h("label", { tip }, `${label} `,
     h("select", { name, onchange: (event) => { state[name] = event.target.value; draw(); } },
       [["", "all"], ...values.map((one) => [one, one])].map(([value, text]) => h("option", { value, selected: state[name] === value }, text)))) : null;
   const controls = index.rows.filter((row) => row.role === "control").map((row) => row.model);
   const tools = h("form", { class: "tools", onsubmit: (event) => event.preventDefault() },
     h("label", {}, "Filter ", h("input", { type: "search", name: "q", value: state.q, placeholder: "name, licence, level …", oninput: (event) => { state.q = event.target.value; draw(); } })),
-    choose("family", "Family", families), choose("element", "Knows", elements),
+    choose("family", "Family", families), choose("element", "Knows", elements, "Models that know the element. One that does not say what it knows stays, unless it refused a molecule for the element."),
     h("fieldset", { class: "roles" }, h("legend", {}, "Rows"), present.map((role) => h("label", {},
       h("input", { type: "checkbox", name: `role-${role}`, checked: state.roles.includes(role), onchange: (event) => {
         state.roles = present.filter((one) => (one === role ? event.target.checked : state.roles.includes(one)));
@@ -83,6 +83,7 @@ function matches(state, row, card) {
   if (!state.roles.includes(row.role)) return false;
   if (state.family && row.family !== state.family) return false;
   if (state.element && card.elements && !split(card.elements).includes(state.element)) return false;
+  if (state.element && split(row.lacking).includes(state.element)) return false; // it does not say what it knows, and met this one
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
   const text = [row.model, row.family, row.level_of_theory, row.license, row.base, row.defect, ...Object.values(card)].join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
@@ -138,6 +139,7 @@ function column(one, rows, against) {
   const most = Math.max(...values, Number.isFinite(line) && values.length ? Math.min(line, 3 * Math.max(...values)) : -Infinity);
   const least = Math.min(0, ...values);
   const text = one.kind === "text";
+  const compared = one.low || (one.better && Number.isFinite(line));
   const tip = [one.help, one.better ? `${one.better === "lower" ? "Lower" : "Higher"} is better.` : "", one.low ? "The bar shows the 95 % interval." : ""].filter(Boolean).join(" ");
   return {
     name: one.name, title: one.title, unit: one.unit, left: text, narrow: Boolean(one.of), tip: tip || one.name, higher: one.better === "higher",
@@ -151,7 +153,7 @@ function column(one, rows, against) {
       const range = interval ? `95 % interval ${number(low * (one.scale ?? 1))} to ${number(high * (one.scale ?? 1))}` : "";
       const told = [exact, range, count].filter(Boolean).join("; ");
       const shown = h("span", { class: value === undefined ? "none" : null, tip: told || null }, shownValue(one, value, row));
-      if (!one.low || !Number.isFinite(numeric(value)) || !(most > least)) return shown;
+      if (!compared || !Number.isFinite(numeric(value)) || !(most > least)) return shown;
       const at = (v) => `${Math.max(0, Math.min(100, 100 * (v - least) / (most - least)))}%`;
       const bar = h("span", { class: "bar", "aria-hidden": "true" },
         interval ? h("span", { class: "range", style: { left: at(low), right: `calc(100% - ${at(high)})` } }) : null,

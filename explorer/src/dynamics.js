@@ -152,15 +152,15 @@ export async function run(index, place, name, trajectory) {
     ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps` : ""],
     ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
   const animation = h("section", { "aria-label": "The last steps" });
-  const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");
+  const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.keeps_last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");
   fill(place, h("p", {}, h("a", { href: address("dynamics") }, "← all runs")), h("h2", {}, trajectory, " with ", h("a", { href: address("model", [name]) }, name)),
     h("dl", { class: "facts" }, told.map(([title, value]) => [h("dt", {}, title), h("dd", {}, value)])), choice.place,
     h("div", { class: "scan" }, h("div", {}, ...plots.values(), h("p", { class: "note" }, "Of 100 spans of a run the smallest and the largest value are drawn. Line: the failure; dotted: the first alarm, and the nominal temperature.")), h("div", { class: "structure" }, animation)),
     h("p", { class: "links" }, h("button", { type: "button", onclick: () => save(`${trajectory}.csv`, runCsv(pieces), "text/csv") }, "These curves (CSV)")),
-    h("p", {}, `This command writes ${first.last ? "the last steps" : "the stored frames"} of the run for other programs, from where the folder of results stands:`), h("pre", { tabindex: "0" }, h("code", {}, words)));
+    h("p", {}, `This command writes ${first.keeps_last ? "the last steps" : "the stored frames"} of the run for other programs, from where the folder of results stands:`), h("pre", { tabindex: "0" }, h("code", {}, words)));
   choice.show();
   if (first.last) await animate(animation, first, trajectory);
-  else fill(animation, h("p", { class: "note" }, own.outcome === "failed" ? "The last steps of this run are in the files of results alone." : "Only runs that fail, or that an alarm ends, keep all of their last steps."));
+  else fill(animation, h("p", { class: "note" }, first.keeps_last ? "The last steps of this run are in the files of results alone." : "Only runs that fail, or that an alarm ends, keep all of their last steps."));
 }
 
 function drawRuns(place, key, label, some) {
@@ -173,8 +173,12 @@ function drawRuns(place, key, label, some) {
   }
   if (key === "temperature" && some.length) marks.push({ at: some[0][1].nominal_k, axis: "y", colour: style("--faint"), dash: [2, 3] });
   if (!times.length) { fill(place); return { destroy() {} }; }
+  const levels = marks.filter((one) => one.axis === "y").map((one) => one.at);
+  const heights = [...levels, ...sets.flatMap(([, values]) => values.filter(Number.isFinite))];
+  const [low, high] = [Math.min(...heights), Math.max(...heights)];
+  const range = levels.length && high > low ? [low - (high - low) / 20, high + (high - low) / 20] : undefined; // with the level that is marked
   return chart(place, {
-    x: { label: "time (ps)", values: times }, y: { label }, height: 210, key: "run", marks,
+    x: { label: "time (ps)", values: times }, y: { label, range }, height: 210, key: "run", marks,
     series: some.map(([name, , ink], k) => {
       const of = new Map(sets[k][0].map((time, n) => [time, sets[k][1][n]]));
       return { label: name, colour: ink, values: times.map((time) => of.get(time) ?? NaN), spanGaps: true };

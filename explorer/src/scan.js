@@ -254,7 +254,7 @@ function downloads(index, found, having, name) {
   const words = name ? command(index, found, name) : null;
   return h("section", { "aria-label": "Downloads" }, h("p", { class: "links" }, buttons),
     h("p", { class: "note" }, "The files hold what is stored here: energies and ΔF² of all frames with 7 digits (energies relative to q), forces at the largest slopes with 3 to 4."),
-    words ? [h("p", {}, `This command computes the scan again with ${name}, with the forces of all frames; where an entry can run code, it says how you consent:`), h("pre", { tabindex: "0" }, h("code", {}, words))] : null);
+    words ? [h("p", {}, `This command computes the scan again with ${name}, with the forces of all frames, from where the folder of results stands; where an entry can run code, it says how you consent${words.includes("PATH/TO/") ? "; PATH/TO is the folder in which you keep the file" : ""}:`), h("pre", { tabindex: "0" }, h("code", {}, words))] : null);
 }
 
 export function scanCsv(found, every) {

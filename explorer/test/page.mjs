@@ -47,6 +47,8 @@ const CASES = {
     await page.check("input[name=role-control]");
     assert.ok((await models(page)).includes("control-zero"));
     await page.selectOption("select[name=against]", "control-zero");
+    // also in a column without an interval
+    assert.equal(await page.locator("section[aria-label=Leaderboard] tbody tr").first().locator(".bar .control").count() > 1, true);
     assert.ok(await page.locator(".bar .control").count() > 0);
     return page;
   },
@@ -195,6 +197,15 @@ const CASES = {
     await page.locator("main table").nth(1).locator("tbody a").first().click();
     await page.waitForSelector(".readout table");
     assert.match(page.url(), /#\/scan\/.*frame=\d+/);
+    return page;
+  },
+  async "a molecule tells what fails on it, of all models, and leads there"() {
+    const page = await open("#/molecule/b", ready);
+    const failed = page.locator("section[aria-label='What failed']");
+    await failed.locator("tbody a[href^='#/scan/']").first().waitFor();
+    assert.deepEqual(await failed.locator("tbody th").allTextContents().then((all) => all.sort()), ["ours", "theirs", "truth"]);
+    await failed.locator("tbody a[href^='#/scan/']").first().click();
+    await page.waitForFunction(() => /#\/scan\/C-N%2Fb.*frame=\d+/.test(location.hash));
     return page;
   },
   async "the atlas says of how many, and what happens where the reference is low"() {

@@ -35,6 +35,17 @@ def test_reservations_and_missing_scans_are_said():
     assert found[2] == "Scans without a score: b 2 of 20."
 
 
+def test_scans_of_bonds_to_hydrogen_without_a_score_are_said():
+    board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, (3,))})
+    board["n_planned_hydrogen"], board["n_scored_hydrogen"] = 7, 7
+    board.loc[board["model"] == "a", "n_scored_hydrogen"] = 5
+    board.loc[board["model"] == "b", "n_scored_hydrogen"] = 6
+    assert sentences(board, [])[-1] == (
+        "Scans without a score: a 2 of 7 of bonds to hydrogen, "
+        "b 1 of 20 and 1 of 7 of bonds to hydrogen."
+    )
+
+
 def test_a_lower_force_error_of_another_model_is_said():
     board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
     board.loc[board["model"] == "a", "force_mae"] = 3.0

@@ -23,15 +23,20 @@ def sentences(board: pd.DataFrame, answers: Sequence[str]) -> list[str]:
     """
     models = board[board["role"] == "model"]
     found = [_smoothest(models), *answers]
-    missing = models[models["n_scored"] < models["n_planned"]]
-    if len(missing):
-        parts = [f"{r['model']} {_unscored(r)}" for r in missing.to_dict("records")]
-        found.append(f"Scans without a score: {', '.join(parts)}.")
+    missing = [f"{r['model']} {told}" for r in models.to_dict("records") if (told := _unscored(r))]
+    if missing:
+        found.append(f"Scans without a score: {', '.join(missing)}.")
     return found
 
 
 def _unscored(row: Mapping[str, Any]) -> str:
-    return f"{row['n_planned'] - row['n_scored']} of {row['n_planned']}"
+    """How many scans have no score, of the published kind and of bonds to hydrogen; "" for none."""
+    parts = []
+    for kind, words in (("", ""), ("_hydrogen", " of bonds to hydrogen")):
+        planned, scored = row[f"n_planned{kind}"], row[f"n_scored{kind}"]
+        if scored < planned:
+            parts.append(f"{planned - scored} of {planned}{words}")
+    return " and ".join(parts)
 
 
 def _smoothest(models: pd.DataFrame) -> str:

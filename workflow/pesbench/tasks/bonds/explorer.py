@@ -58,6 +58,7 @@ _RAN = {
     "threads": "threads",
 }
 _RELEASE = re.compile(r"\d+\.\d[\w.+-]*")  # of a package
+ELSEWHERE = "PATH/TO"  # in a command, for the folder of a file that was given by an absolute path
 _OPTIONS = ("--entry", "--weights", "--environment", "--scan-set", "--device", "--threads")
 _UNKNOWN_TITLES = {
     "extremum_coordinate": (
@@ -153,7 +154,8 @@ def _command(evaluation: Evaluation) -> list[str]:
     """Words of the command that made a file, as far as another file can be made with them.
 
     The words come from the file. No others are kept than options of `run bonds`, and a reader
-    gives the consent that an entry needs, `--entry-sha256`, and never a file.
+    gives the consent that an entry needs, `--entry-sha256`, and never a file. Where a file lies on
+    the machine that wrote the results is not told: `PATH/TO` stands for an absolute path.
     """
     words = _json(evaluation, "provenance").get("command")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -163,7 +165,9 @@ def _command(evaluation: Evaluation) -> list[str]:
     keeps = False
     for word in words[len(start) :] if words[: len(start)] == start else []:
         keeps = word in _OPTIONS if word.startswith("--") else keeps
-        kept += [Path(word).name if word.startswith("/") else word] if keeps else []
+        kept += (
+            [f"{ELSEWHERE}/{Path(word).name}" if word.startswith("/") else word] if keeps else []
+        )
     return ["run", "bonds", *kept] if kept else []
 
 

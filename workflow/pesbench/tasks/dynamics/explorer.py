@@ -85,6 +85,7 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
                         continue
                     pieces[name] = numbers[name]
                     piece = _run_piece(opened, trajectory, shown, path)
+                    piece["keeps_last"] = last is not None
                     job.put(f"run-{numbers[name]}", piece)
         for name, row in stored.items():
             cells = [k, *(_cell(column, row.get(column)) for column in COLUMNS[1:])]
