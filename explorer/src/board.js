@@ -139,7 +139,7 @@ function column(one, rows, against) {
   const most = Math.max(...values, Number.isFinite(line) && values.length ? Math.min(line, 3 * Math.max(...values)) : -Infinity);
   const least = Math.min(0, ...values);
   const text = one.kind === "text";
-  const compared = one.low || (one.better && Number.isFinite(line));
+  const compared = one.low || (one.better && !one.of && Number.isFinite(line));
   const tip = [one.help, one.better ? `${one.better === "lower" ? "Lower" : "Higher"} is better.` : "", one.low ? "The bar shows the 95 % interval." : ""].filter(Boolean).join(" ");
   return {
     name: one.name, title: one.title, unit: one.unit, left: text, narrow: Boolean(one.of), tip: tip || one.name, higher: one.better === "higher",

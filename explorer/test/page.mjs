@@ -52,6 +52,14 @@ const CASES = {
     assert.ok(await page.locator(".bar .control").count() > 0);
     return page;
   },
+  async "rows are filtered by what a model knows, says and was refused for"() {
+    const page = await open("");
+    await page.selectOption("select[name=element]", "P");
+    assert.deepEqual(await models(page), ["ours", "truth"]);
+    await page.selectOption("select[name=element]", "C");
+    assert.deepEqual(await models(page), ["theirs", "ours", "truth"]);
+    return page;
+  },
   async "an address brings back what it shows"() {
     const page = await open("");
     await page.check("input[name=role-control]");

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_explorer import value_of
 from test_merge import METHOD, SETTINGS, Group, control, net, run
 from test_merge_hostile import shown
 
 from page_tests import GROUP, cases, missing, run_cases
+from pesbench.report.explorer.scripts import write_script
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
 from plots import add_plots
@@ -63,7 +65,17 @@ def made(toys, toy_set, tmp_path_factory) -> Path:
     group.dynamics(theirs)
     assert run(group.folder, "--out", place / "out") == 0
     add_plots(place / "out", place / "out" / "toys.h5", ["ours", "theirs", "elsewhere"])
+    _know_elements(place / "out" / "explorer" / "data")
     return place / "out" / "explorer"
+
+
+def _know_elements(data: Path) -> None:
+    """One model says what it knows, another was refused for an element; the rest says nothing."""
+    _, told = value_of((data / "index.js").read_text(encoding="ascii"))
+    names = [row["model"] for row in told["rows"]]
+    told["cards"][names.index("ours")]["elements"] = "C, N, P"
+    told["rows"][names.index("theirs")]["lacking"] = "P, S"
+    write_script(data, "index", told)
 
 
 @pytest.fixture(scope="module")

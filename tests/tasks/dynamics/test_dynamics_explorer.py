@@ -83,6 +83,8 @@ def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):
     told, put = explored(path, scores())
     assert told["left_out"] == {"curves": 0, "animations": 1}
     assert not any("last" in piece for piece in put.values())
+    # that a run keeps them in its file is told, so that the command exports them
+    assert [name for name, piece in put.items() if piece["keeps_last"]] == ["run-1"]
 
 
 def test_curves_are_capped_failures_first_and_the_rest_is_counted(path, monkeypatch):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pesbench.compare.association.compared import Associations
 from pesbench.compare.association.correlations import Association
 from pesbench.compare.association.labels import place_labels
-from pesbench.compare.association.verdicts import METRICS
+from pesbench.compare.association.verdicts import METRIC_TITLES
 from pesbench.files.figures import PALETTE, saying, style
 from pesbench.models.variants import LEAST_VARIANTS
 
@@ -151,7 +151,7 @@ def _scatter(axes: Axes, test: Association, lost: Array, looks: Mapping[str, Loo
             said += f" ({test.interval.low:.2f} to {test.interval.high:.2f})"
         said += f", p within families = {test.p:.2g}, n = {test.n}"
     axes.set_title(said, loc="left", fontsize=8, color="0.25")
-    axes.set_xlabel(f"mean {METRICS[test.metric]} (Å⁻¹)")
+    axes.set_xlabel(f"mean {METRIC_TITLES[test.metric]} (Å⁻¹)")
     axes.tick_params(length=3)
 
 

@@ -23,7 +23,7 @@ from pesbench.metrics.coverage import ENTRY_COVERAGE
 from pesbench.models.variants import LEAST_VARIANTS
 
 PRIMARY = "fsd_full"
-METRICS: Mapping[str, str] = {"fsd_full": "FSD", "fsd_windowed": "windowed FSD"}  # as they are said
+METRIC_TITLES: Mapping[str, str] = {"fsd_full": "FSD", "fsd_windowed": "windowed FSD"}
 SECONDARY = "fsd_windowed"
 NEARLY = 0.05
 SIGNIFICANCE = 0.05
@@ -145,7 +145,7 @@ def verdict(found: Association, in_excess: bool = True) -> Verdict:
     said = _SAID[found.response]
     if in_excess and found.response in (TIME_LOST, FAILED):
         said += " in excess of the reference"
-    metric = METRICS.get(found.metric, found.metric)
+    metric = METRIC_TITLES.get(found.metric, found.metric)
     what = f"whether {metric} predicts {said}"
     n, numbers = found.n, _numbers(found)
     if n < LEAST_VARIANTS:
