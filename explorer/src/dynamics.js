@@ -88,7 +88,7 @@ export function dynamics(index, place) {
       h("p", { class: "note" }, says)),
     runList(index, runs, query),
     rest.curves ? h("p", { class: "note" }, `The curves of ${rest.curves} more runs are in the files of results alone: at most ${most.curves} a model are here, failures first.`) : null,
-    rest.animations ? h("p", { class: "note" }, `The last steps of ${rest.animations} more runs that ended early are in the files of results alone: at most ${most.animations} a model are here.`) : null);
+    rest.animations ? h("p", { class: "note" }, `The last steps of ${rest.animations} more runs that ended early are in the files of results alone, so that this folder stays small.`) : null);
   choice.show();
 }
 
@@ -149,13 +149,13 @@ export async function run(index, place, name, trajectory) {
   await load([name]);
   const first = pieces.get(name);
   const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", own.failure.replaceAll("_", " ")], ["status", own.status === "ok" ? "" : `${own.status}: ${own.message}`], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
-    ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps` : ""],
+    ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps${first.n_alarms > first.alarms.length ? `; the first ${first.alarms.length} are drawn` : ""}` : ""],
     ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
   const animation = h("section", { "aria-label": "The last steps" });
   const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.keeps_last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");
   fill(place, h("p", {}, h("a", { href: address("dynamics") }, "← all runs")), h("h2", {}, trajectory, " with ", h("a", { href: address("model", [name]) }, name)),
     h("dl", { class: "facts" }, told.map(([title, value]) => [h("dt", {}, title), h("dd", {}, value)])), choice.place,
-    h("div", { class: "scan" }, h("div", {}, ...plots.values(), h("p", { class: "note" }, "Of 100 spans of a run the smallest and the largest value are drawn. Line: the failure; dotted: the first alarm, and the nominal temperature.")), h("div", { class: "structure" }, animation)),
+    h("div", { class: "scan" }, h("div", {}, ...plots.values(), h("p", { class: "note" }, "Of 100 spans of a run the smallest and the largest value are drawn. Line: the failure; dotted: alarms, and the nominal temperature.")), h("div", { class: "structure" }, animation)),
     h("p", { class: "links" }, h("button", { type: "button", onclick: () => save(`${trajectory}.csv`, runCsv(pieces), "text/csv") }, "These curves (CSV)")),
     h("p", {}, `This command writes ${first.keeps_last ? "the last steps" : "the stored frames"} of the run for other programs, from where the folder of results stands:`), h("pre", { tabindex: "0" }, h("code", {}, words)));
   choice.show();

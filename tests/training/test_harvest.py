@@ -46,11 +46,11 @@ def _plan() -> list[Trajectory]:
             "bonds": np.array([[0, 1]]), "charge": 0, "spin": 1,
             "degrees_of_freedom": 1}  # fmt: skip
     return [
-        Trajectory(ALARMED, last_step=N_STEPS, alarm_step=13, n_alarms=2, **both),
+        Trajectory(ALARMED, last_step=N_STEPS, alarm_steps=(13, 16), n_alarms=2, **both),
         Trajectory(AT_ONCE, failure="hot", failure_step=0, last_step=0, **both),
         Trajectory(CUT, status=Status.TIMEOUT, message="too long", last_step=12, **both),
         Trajectory(FAILED, failure="nonfinite", failure_step=14, last_step=13, **both),
-        Trajectory(STOPPED, status=Status.ALARM, last_step=9, alarm_step=9, n_alarms=1, **both),
+        Trajectory(STOPPED, status=Status.ALARM, last_step=9, alarm_steps=(9,), n_alarms=1, **both),
     ]
 
 

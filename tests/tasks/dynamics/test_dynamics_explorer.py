@@ -68,18 +68,23 @@ def test_runs_have_their_curves_and_failures_their_last_steps(path):
     assert (piece["alarms"], piece["n_alarms"]) == ([], 0)
 
 
-def test_the_first_alarm_of_a_run_is_marked(path, tmp_path):
+@pytest.mark.parametrize(
+    ("stored", "steps"), [({"alarm_steps": [3, 5]}, [3, 5]), ({"alarm_step": 3}, [3])]
+)
+def test_the_alarms_of_a_run_are_marked(stored, steps, path, tmp_path):
     alarmed = tmp_path / "alarmed.h5"
     shutil.copy(path, alarmed)
     with h5py.File(alarmed, "r+") as file:
-        file[f"particles/{FAILED}"].attrs["alarm_step"] = 3
+        attributes = file[f"particles/{FAILED}"].attrs
+        del attributes["alarm_steps"]  # files of earlier versions have the first alone
+        attributes.update(stored)
     _, put = explored(alarmed, scores())
-    assert put["run-1"]["alarms"] == [pytest.approx(3 * DT_FS / 1e3)]
+    assert put["run-1"]["alarms"] == pytest.approx([step * DT_FS / 1e3 for step in steps])
     assert put["run-0"]["alarms"] == []
 
 
 def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):
-    monkeypatch.setattr(explorer, "ANIMATIONS", 0)
+    monkeypatch.setattr(explorer, "LAST_STEPS_BYTES", 0)
     told, put = explored(path, scores())
     assert told["left_out"] == {"curves": 0, "animations": 1}
     assert not any("last" in piece for piece in put.values())
@@ -88,7 +93,7 @@ def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):
 
 
 def test_curves_are_capped_failures_first_and_the_rest_is_counted(path, monkeypatch):
-    monkeypatch.setattr(explorer, "CURVES", 1)
+    monkeypatch.setattr(explorer, "CURVES_BYTES", 1.5 * explorer.CURVE_BYTES)
     told, put = explored(path, scores())
     assert told["left_out"] == {"curves": 1, "animations": 0}
     assert told["most"]["curves"] == 1
@@ -99,13 +104,13 @@ def test_curves_are_capped_failures_first_and_the_rest_is_counted(path, monkeypa
 
 def test_what_is_chosen_of_many_runs_is_spread_over_all():
     rows = {f"r{k:03}": {"outcome": "failed" if k % 4 == 0 else "survived"} for k in range(400)}
-    chosen = explorer._chosen({name: row for name, row in rows.items() if row["outcome"] != "x"})
-    assert len(chosen) == explorer.CURVES
+    chosen = explorer._chosen(rows, 20)
+    assert len(chosen) == 20
     assert all(rows[name]["outcome"] == "failed" for name in chosen)
     assert {"r000", "r396"} <= chosen
     few = {name: {"outcome": "failed" if name == "r000" else "survived"} for name in rows}
-    chosen = explorer._chosen(few)
-    assert len(chosen) == explorer.CURVES
+    chosen = explorer._chosen(few, 20)
+    assert len(chosen) == 20
     assert {"r000", "r001", "r399"} <= chosen
 
 

@@ -1,9 +1,9 @@
 """Data of dynamics for the explorer: survival curves, and energy and temperature of each run.
 
-What is stored is thinned, so that the explorer of 30 models with 405 runs each is no larger than
-one may publish: curves of some runs of each model, failures first, with 200 points each, the
-smallest and the largest of each of 100 spans, so that no spike is lost; and of fewer the last steps
-before their end. What is left out is counted.
+What is stored is thinned, so that the explorer of 30 models on BSCT-SPICE is no larger than one may
+publish: a curve has 200 points, the smallest and the largest of each of 100 spans, so that no spike
+is lost. Curves and last steps have a size for all models together. With few models or runs every
+run has both; where the size is not enough, failures come first, and what is left out is counted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from pesbench.tasks.dynamics.stored import Frames, Trajectories, Trajectory
 Array = NDArray[np.float64]
 
 SPANS = 100  # of a run, with two points each
-CURVES = 20  # runs of a model with curves
-ANIMATIONS = 3  # of these, with the last steps
+CURVES_BYTES = 3e6  # of all models
+CURVE_BYTES = 5e3  # of one run, both series
+LAST_STEPS_BYTES = 2e6  # of all models
+ATOM_BYTES = 8  # of an atom in one step: three half-precision numbers as base64
 CURVE_POINTS = 61
 COLUMNS = (
     "model",
@@ -57,16 +59,18 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
     Returns:
         `runs`, one row a run, with the number of its piece where there is one; `survival` by
         model; `left_out`, how many runs with stored `curves` and with stored last steps
-            (`animations`) are without them here, and `most`, how many a model has at most.
+            (`animations`) are without them here, and `most`, how many curves a model has at most.
     """
+    n_models = max(1, len(job.models))
+    most = max(1, int(CURVES_BYTES / CURVE_BYTES / n_models))
     rows: list[list[Any]] = []
     left_out = {"curves": 0, "animations": 0}
     for k, one in job.models.items():
         stored = {str(row["trajectory"]): row for row in main_runs(one.scores).to_dict("records")}
         numbers = {name: len(rows) + n for n, name in enumerate(stored)}
         pieces: dict[str, int] = {}
-        chosen = _chosen(stored)
-        animated = 0
+        chosen = _chosen(stored, most)
+        room = LAST_STEPS_BYTES / n_models
         for path in one.files:
             with Trajectories(path) as opened:
                 for name in opened.names:
@@ -77,8 +81,9 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
                     if trajectory.last_step < 0:
                         continue
                     last = opened.last_steps(name)
-                    shown = last if name in chosen and animated < ANIMATIONS else None
-                    animated += shown is not None
+                    size = 0 if last is None else last.step.size * trajectory.n_atoms * ATOM_BYTES
+                    shown = last if name in chosen and size <= room else None
+                    room -= size if shown is not None else 0
                     left_out["animations"] += last is not None and shown is None
                     if name not in chosen:
                         left_out["curves"] += 1
@@ -94,16 +99,16 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
         "runs": {"columns": [*COLUMNS, "piece"], "rows": rows},
         "survival": {str(k): curve for k, one in job.models.items() if (curve := _curve(one))},
         "left_out": left_out,
-        "most": {"curves": CURVES, "animations": ANIMATIONS},
+        "most": {"curves": most},
     }
 
 
-def _chosen(stored: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _chosen(stored: Mapping[str, Mapping[str, Any]], most: int) -> set[str]:
     """The runs of a model whose curves are shown: failures first, each kind evenly spread."""
     failed = [name for name, row in stored.items() if row["outcome"] == Outcome.FAILED.value]
     others = [name for name in stored if name not in set(failed)]
-    first = _spread(failed, CURVES)
-    return {*first, *_spread(others, CURVES - len(first))}
+    first = _spread(failed, most)
+    return {*first, *_spread(others, most - len(first))}
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
@@ -171,9 +176,7 @@ def _run_piece(
         "failure_ps": trajectory.failure_step * opened.timestep_fs / 1e3
         if trajectory.failure_step >= 0
         else None,
-        "alarms": [trajectory.alarm_step * opened.timestep_fs / 1e3]  # the first
-        if trajectory.alarm_step >= 0
-        else [],
+        "alarms": [step * opened.timestep_fs / 1e3 for step in trajectory.alarm_steps],
         "n_alarms": trajectory.n_alarms,
         "nominal_k": trajectory.temperature_k,
         "relaxed": trajectory.relaxed,

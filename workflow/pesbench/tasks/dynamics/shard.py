@@ -43,7 +43,7 @@ from pesbench.tasks.dynamics.outside import Outside, outside
 from pesbench.tasks.dynamics.recorder import Recorder
 from pesbench.tasks.dynamics.settings import OF_DESCRIPTORS, DynamicsSettings
 from pesbench.tasks.dynamics.start import starting_velocities
-from pesbench.tasks.dynamics.stored import Trajectory
+from pesbench.tasks.dynamics.stored import MOST_ALARMS, Trajectory
 from pesbench.tasks.dynamics.thermostat import settle, thermalise
 from pesbench.tasks.dynamics.watch import Watch
 
@@ -224,7 +224,7 @@ class DynamicsRun:
         for k, one in enumerate(self.trajectories):
             self.trajectories[k] = replace(
                 one,
-                alarm_step=int(self._watch.first_step[k]),
+                alarm_steps=tuple(step for step in self._watch.steps[k].tolist() if step >= 0),
                 n_alarms=int(self._watch.count[k]),
             )
         if run.step_number > saved:
@@ -318,7 +318,7 @@ class DynamicsRun:
             "forces": ("f", ring[1:]), "running": ("b", every), "ring_positions": ("f", ring),
             "ring_velocities": ("f", ring), "status": ("U", every), "failure": ("U", every),
             "messages": ("U", every), "failure_step": ("i", every), "last_step": ("i", every),
-            "alarm_first_step": ("i", every), "alarm_count": ("i", every),
+            "alarm_steps": ("i", (*every, MOST_ALARMS)), "alarm_count": ("i", every),
             "alarm_above": ("b", every), "alarm_total": ("f", every),
         }  # fmt: skip
 

@@ -45,7 +45,8 @@ ATTRIBUTES: dict[str, type] = {
     "last_step": int, "relaxed": bool, "relax_steps": int, "relax_fmax": float,
 }  # fmt: skip
 # not in files of earlier versions, which have the defaults
-ADDED: dict[str, type] = {"alarm_step": int, "n_alarms": int}
+ADDED: dict[str, type] = {"n_alarms": int}
+MOST_ALARMS = 100  # of a trajectory, whose steps its file keeps
 _LAST = "_last"  # behind the name of the group of the last steps
 
 
@@ -80,7 +81,7 @@ class Trajectory:
         relaxed: Whether the start is a minimum of the model's own.
         relax_steps: Taken.
         relax_fmax: Largest force at the start in eV/Å; NaN if unknown.
-        alarm_step: The step of the first alarm; −1 without one.
+        alarm_steps: The steps of its first `MOST_ALARMS` alarms, ascending.
         n_alarms: Number of alarms.
     """
 
@@ -100,7 +101,7 @@ class Trajectory:
     relaxed: bool = False
     relax_steps: int = 0
     relax_fmax: float = float("nan")
-    alarm_step: int = -1
+    alarm_steps: tuple[int, ...] = ()
     n_alarms: int = 0
 
     @property
@@ -110,6 +111,11 @@ class Trajectory:
     @property
     def n_atoms(self) -> int:
         return len(self.numbers)
+
+    @property
+    def alarm_step(self) -> int:
+        """The step of the first alarm; −1 without one."""
+        return self.alarm_steps[0] if self.alarm_steps else -1
 
     @property
     def survived(self) -> bool:
@@ -274,6 +280,7 @@ class Trajectories(Reader):
                 for key, kind in ADDED.items()
                 if h5py.h5a.exists(group.id, key.encode())
             },
+            alarm_steps=self._alarm_steps(group),
         )
         if found.failure not in {"", *FailureCause}:
             raise file.wrong(f"{group.name}/@failure", f"is {found.failure!r}, which is no cause")
@@ -287,7 +294,6 @@ class Trajectories(Reader):
             ("replicate", 0),
             ("spin", 1),
             ("last_step", -1),
-            ("alarm_step", -1),
             ("n_alarms", 0),
         ):
             value = getattr(found, key)
@@ -296,6 +302,17 @@ class Trajectories(Reader):
         if found.name != name:
             raise file.wrong(group.name, f"says that it is {found.name!r}")
         return found
+
+    def _alarm_steps(self, group: h5py.Group) -> tuple[int, ...]:
+        if h5py.h5a.exists(group.id, b"alarm_steps"):
+            steps = self._file.attribute(group, "alarm_steps", int, (None,)).tolist()
+            if steps != sorted({*steps}) or (steps and steps[0] < 0):
+                raise self._file.wrong(f"{group.name}/@alarm_steps", "are no ascending steps")
+            return tuple(steps)
+        if h5py.h5a.exists(group.id, b"alarm_step"):  # files of earlier versions tell the first
+            first = self._file.attribute(group, "alarm_step", int)
+            return (first,) if first >= 0 else ()
+        return ()
 
     def _elements(self, group: h5py.Group) -> NDArray[np.int64]:
         numbers = self._file.attribute(group, "numbers", int, (None,))

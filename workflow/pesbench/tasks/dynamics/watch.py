@@ -19,7 +19,7 @@ from pesbench.metrics.stability import kinetic_temperature
 from pesbench.tasks.dynamics.integrator import Ended, LockStep
 from pesbench.tasks.dynamics.outside import Outside
 from pesbench.tasks.dynamics.settings import DynamicsSettings
-from pesbench.tasks.dynamics.stored import Trajectory
+from pesbench.tasks.dynamics.stored import MOST_ALARMS, Trajectory
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,8 @@ class Watch:
         settings: `alarm`, `alarm_threshold` and `stop_on_alarm`.
         trajectories: What is looked at.
         outside: Of an alarm of descriptors.
-        first_step: Step of the first alarm of each trajectory, −1 without one, shape (S,).
+        steps: Steps of the first alarms of each trajectory, −1 behind the last, shape
+            (S, `MOST_ALARMS`).
         count: Alarms of each: one contiguous crossing of the threshold is one, shape (S,).
         above: Whether each was above the threshold in its last step, shape (S,).
         total: Total energy of each in its last step, eV, shape (S,); NaN before the first.
@@ -66,14 +67,14 @@ class Watch:
     settings: DynamicsSettings
     trajectories: Sequence[Trajectory]
     outside: Outside | None = None
-    first_step: NDArray[np.int64] = field(init=False)
+    steps: NDArray[np.int64] = field(init=False)
     count: NDArray[np.int64] = field(init=False)
     above: NDArray[np.bool_] = field(init=False)
     total: Array = field(init=False)
 
     def __post_init__(self) -> None:
         n = len(self.trajectories)
-        self.first_step, self.count = np.full(n, -1), np.zeros(n, dtype=np.int64)
+        self.steps, self.count = np.full((n, MOST_ALARMS), -1), np.zeros(n, dtype=np.int64)
         self.above, self.total = np.zeros(n, dtype=bool), np.full(n, np.nan)
         self._pairs = [Pairs.of(one.numbers, one.bonds) for one in self.trajectories]
         self._ends = np.cumsum([one.n_atoms for one in self.trajectories])
@@ -110,9 +111,9 @@ class Watch:
             self.above[k] = value > settings.alarm_threshold
             if not self.above[k] or before:
                 continue
+            if self.count[k] < MOST_ALARMS:
+                self.steps[k, self.count[k]] = run.step_number
             self.count[k] += 1
-            if self.first_step[k] < 0:
-                self.first_step[k] = run.step_number
             if settings.stop_on_alarm:
                 when = f"step {run.step_number} ({run.step_number * run.timestep_fs / 1000:.4f} ps)"
                 told = f"{settings.alarm} {value:.3g} > {settings.alarm_threshold:g}"
@@ -134,7 +135,7 @@ class Watch:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """The state, for a checkpoint."""
         return {
-            "alarm_first_step": self.first_step,
+            "alarm_steps": self.steps,
             "alarm_count": self.count,
             "alarm_above": self.above,
             "alarm_total": self.total,
@@ -142,5 +143,5 @@ class Watch:
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Go on from the state of `arrays`."""
-        self.first_step, self.count = arrays["alarm_first_step"], arrays["alarm_count"]
+        self.steps, self.count = arrays["alarm_steps"], arrays["alarm_count"]
         self.above, self.total = arrays["alarm_above"], arrays["alarm_total"]

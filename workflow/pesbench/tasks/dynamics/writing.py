@@ -132,6 +132,7 @@ class _Written:
         group.attrs["numbers"] = trajectory.numbers  # also for a trajectory without frames
         for key in (*ATTRIBUTES, *ADDED):
             group.attrs[key] = getattr(trajectory, key)
+        group.attrs["alarm_steps"] = np.array(trajectory.alarm_steps, dtype=np.int64)
         bonds = file.create_dataset(f"connectivity/{trajectory.name}", data=trajectory.bonds)
         bonds.attrs["particles_group"] = group.ref
         self._every_step: dict[str, h5py.Dataset] = {}
