@@ -60,20 +60,20 @@ export async function atlas(index, place) {
         { name: "model", title: "model", left: true, header: true, value: (name) => name, cell: (name) => h("button", { type: "button", class: "link", onclick: () => choose({ model: name, kind: "" }) }, name) },
         { name: "asked", title: words, value: (name) => asked[name], cell: (name) => String(asked[name]), tip: `Number of ${words} that the counts of a row are of.` },
         { name: "none", title: "none", value: without, cell: (name) => String(without(name)), higher: true, tip: `Number of ${words} that show none of the kinds${state.pair ? ` at ${state.pair}` : ""}${low ? ` where ${LOW}` : ""}.` },
-        ...kinds.map((kind) => ({ name: kind, title: kind, value: (name) => count(name, kind), higher: true, cell: (name) => cell(name, kind) })),
+        ...kinds.map((kind) => ({ name: kind, title: kind, tip: found.kinds[kind], value: (name) => count(name, kind), higher: true, cell: (name) => cell(name, kind) })),
       ], names, { caption: `Number of ${words} by model and kind, for ${names.length} models${low ? `, where ${LOW}` : isScans ? `; in brackets, where ${LOW}` : ""}; one may be of two kinds, and a number leads to them` }),
       h("h3", {}, told || "All", " ", told ? h("button", { type: "button", class: "small", onclick: () => choose({ model: "", kind: "", pair: "" }) }, "show all") : null),
       table([
         { name: "item", title: isScans ? "scan" : "trajectory", left: true, header: true, value: (row) => row.item, cell: (row) => itemLink(index, row) },
         { name: "model", title: "model", left: true, value: (row) => row.model, cell: (row) => h("a", { href: address("model", [row.model], isScans ? { scan: row.item } : {}) }, row.model) },
-        { name: "kind", title: "kind", left: true, value: (row) => row.kind },
+        { name: "kind", title: "kind", left: true, value: (row) => row.kind, cell: (row) => h("span", { tip: found.kinds[row.kind] }, row.kind) },
         { name: "pair", title: "pair", left: true, value: (row) => row.pair, tip: "Elements of the two atoms that it happened to." },
         { name: "reduced", title: "distance / covalent sum", value: (row) => numberOf(row.reduced), tip: "Distance of the two atoms over the sum of their covalent radii." },
         ...(isScans
           ? [{ name: "coordinate", title: "bond length", unit: "Å", value: (row) => numberOf(row.coordinate_angstrom) },
             { name: "reference", title: "reference energy", unit: "eV", value: (row) => numberOf(row.reference_ev), tip: "Energy of the reference above its minimum, at the largest event of the kind." }]
           : [{ name: "time", title: "time", unit: "ps", value: (row) => numberOf(row.time_ps) }]),
-        { name: "size", title: "size", value: (row) => numberOf(row.size), higher: true },
+        { name: "size", title: "size", tip: "Slope, depth, height or energy, in the unit beside it.", value: (row) => numberOf(row.size), higher: true },
         { name: "unit", title: "unit", left: true, value: (row) => row.unit },
         { name: "note", title: "note", left: true, value: (row) => row.note },
       ], wanted, { caption: `${wanted.length} of ${here.length} rows`, most: MOST }));

@@ -4,6 +4,7 @@ import { fill, h, number, numeric, table } from "./dom.js";
 import { heat } from "./colours.js";
 import { csv, save } from "./files.js";
 import { address, change, joined, list, read } from "./state.js";
+import { explained } from "./words.js";
 
 const MOST_WEIGHT = 100;
 const ROLES = { model: "Models", reference: "Reference", perturbed: "Perturbed models", control: "Controls" };
@@ -15,7 +16,7 @@ const TOLD = {
 
 export function answers(index) {
   return h("section", { "aria-label": "Answers", class: "answers" },
-    h("ul", {}, index.answers.map((one) => h("li", {}, one))));
+    h("ul", {}, index.answers.map((one) => h("li", {}, explained(one)))));
 }
 
 export function modelLink(index, row, query = {}) {

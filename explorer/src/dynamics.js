@@ -64,7 +64,7 @@ export function dynamics(index, place) {
     const { time } = own[0][1];
     const at = (one, values) => (values ? time.map((t) => values[Math.max(0, one.time.findLastIndex((v) => v <= t + 1e-9))]) : null);
     const read1 = (k) => fill(told, h("table", { class: "small" }, h("caption", {}, h("span", {}, `at ${number(time[k])} ps`)),
-      h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col" }, "alive"), h("th", { scope: "col" }, "95 % interval"), h("th", { scope: "col" }, "runs"))),
+      h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col", tip: "Share of the runs at risk whose molecule is whole." }, "alive"), h("th", { scope: "col" }, "95 % interval"), h("th", { scope: "col" }, "runs"))),
       h("tbody", {}, own.map(([name, one]) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: "dot", style: { background: colourOf(name) } }), name),
         h("td", {}, number(at(one, one.share)[k])), h("td", {}, one.low ? `${number(at(one, one.low)[k])}–${number(at(one, one.high)[k])}` : "n/a"), h("td", {}, String(one.n)))))));
     shown = chart(plot, {
@@ -93,6 +93,7 @@ export function dynamics(index, place) {
 }
 
 function runList(index, runs, query) {
+  const { help } = index.tasks.dynamics;
   const state = { q: query.get("q") ?? "", outcome: query.get("outcome") ?? "" };
   const outcomes = [...new Set(runs.map((one) => one.outcome))].sort();
   const place = h("div");
@@ -104,11 +105,11 @@ function runList(index, runs, query) {
       { name: "model", title: "model", left: true, value: (one) => one.name, cell: (one) => h("a", { href: address("model", [one.name]) }, one.name) },
       { name: "outcome", title: "outcome", left: true, value: (one) => one.outcome.replaceAll("_", " ") },
       { name: "failure", title: "what", left: true, value: (one) => [one.failure.replaceAll("_", " "), one.status === "ok" ? "" : one.status, one.message].filter(Boolean).join(": ") },
-      { name: "temperature_k", title: "nominal", unit: "K", value: (one) => one.temperature_k },
+      { name: "temperature_k", title: "nominal", unit: "K", tip: "The velocities at the start have twice this temperature, of which a molecule at its minimum keeps about half.", value: (one) => one.temperature_k },
       { name: "time_ps", title: "time", unit: "ps", value: (one) => one.time_ps },
-      { name: "spike", title: "temperature spike", unit: "σ", value: (one) => one.temperature_spike, higher: true },
-      { name: "drift", title: "drift", unit: "meV/atom/ps", value: (one) => one.energy_drift_mev_per_atom_ps, higher: true },
-      { name: "rms", title: "RMS", unit: "meV/atom", value: (one) => one.energy_rms_mev_per_atom, higher: true },
+      { name: "spike", title: "temperature spike", unit: "σ", tip: `${help.temperature_spike} σ is such a width.`, value: (one) => one.temperature_spike, higher: true },
+      { name: "drift", title: "drift", tip: help.energy_drift_mev_per_atom_ps, unit: "meV/atom/ps", value: (one) => one.energy_drift_mev_per_atom_ps, higher: true },
+      { name: "rms", title: "RMS", tip: help.energy_rms_mev_per_atom, unit: "meV/atom", value: (one) => one.energy_rms_mev_per_atom, higher: true },
     ], wanted, { caption: `${wanted.length} of ${runs.length} runs`, sort: { name: "time_ps", descending: false }, most: MOST }));
   };
   draw();

@@ -4,6 +4,7 @@ import { piece } from "./data.js";
 import { fill, h, table } from "./dom.js";
 import { figure } from "./figure.js";
 import { address } from "./state.js";
+import { explained } from "./words.js";
 
 export async function section(index, place, name, { model = "" } = {}) {
   let found;
@@ -21,9 +22,9 @@ export async function section(index, place, name, { model = "" } = {}) {
     return text;
   };
   const hrefOf = (text) => (models.has(text) ? address("model", [text]) : null);
-  fill(place, h("h3", {}, found.title), found.sentence ? h("p", {}, found.sentence) : null,
+  fill(place, h("h3", {}, found.title), found.sentence ? h("p", {}, explained(found.sentence)) : null,
     found.tables.map((one) => [
-      one.title ? h("h4", {}, one.title) : null, one.notes.map((note) => h("p", { class: "note" }, note)),
+      one.title ? h("h4", {}, one.title) : null, one.notes.map((note) => h("p", { class: "note" }, explained(note))),
       one.rows.length ? [
         table(one.columns.map((title, k) => ({
           name: title, title, left: !looksNumeric(one.rows, k), header: k === 0, value: (row) => sortable(row[k]), cell: (row) => (title === "family" ? row[k] : link(row[k])),
@@ -32,17 +33,18 @@ export async function section(index, place, name, { model = "" } = {}) {
       ] : null,
     ]),
     found.figures.map((one, k) => drawing(one, `${found.folder}/`, { hrefOf, key: `figure-${k + 1}` })),
-    found.notes.map((note) => h("p", { class: "note" }, note)));
+    found.files.length ? h("p", { class: "links" }, "All numbers: ", found.files.map((name) => [h("a", { href: `${found.folder}/${encodeURIComponent(name)}`, download: "" }, name), " "])) : null,
+    found.notes.map((note) => h("p", { class: "note" }, explained(note))));
 }
 
 // A figure: to point at where it says how, and its picture, CSV beside them.
 function drawing(one, folder, how) {
   const file = (name) => h("a", { href: folder + encodeURIComponent(name), download: "" }, name);
   const picture = h("img", { src: folder + encodeURIComponent(one.file), alt: one.caption, loading: "lazy" });
-  if (!one.plot) return h("figure", {}, picture, h("figcaption", {}, one.caption, " ", file(one.file)));
+  if (!one.plot) return h("figure", {}, picture, h("figcaption", {}, explained(one.caption), " ", file(one.file)));
   const place = h("div");
   const whole = h("figure", {}, place, h("details", { open: Boolean(one.plot.panel) }, h("summary", {}, "Picture"), picture),
-    h("figcaption", {}, one.caption, " ", file(one.file), " ", file(one.plot.file)));
+    h("figcaption", {}, explained(one.caption), " ", file(one.file), " ", file(one.plot.file)));
   queueMicrotask(() => figure(place, one.plot, how)); // once it has a width
   return whole;
 }
@@ -64,5 +66,5 @@ export async function sections(index, place, name) {
   fill(place, h("h2", {}, "Sections"),
     h("ul", { class: "tabs" }, all.map((one) => h("li", {}, h("a", { href: address("section", [one.name]), "aria-current": one === chosen ? "page" : null }, one.title)))), body);
   if (chosen) await section(index, body, chosen.piece);
-  else fill(body, all.map((one) => [h("h3", {}, h("a", { href: address("section", [one.name]) }, one.title)), h("p", {}, one.sentence)]));
+  else fill(body, all.map((one) => [h("h3", {}, h("a", { href: address("section", [one.name]) }, one.title)), h("p", {}, explained(one.sentence))]));
 }

@@ -101,6 +101,8 @@ const CASES = {
     assert.match(await page.textContent("[role=tooltip]"), /Force Smoothness Deviation/);
     await page.keyboard.press("Escape");
     assert.equal(await page.isVisible("[role=tooltip]"), false);
+    await page.locator(".answers span.word", { hasText: "FSD" }).first().focus();
+    assert.match(await page.textContent("[role=tooltip]"), /changes of the forces along a bond scan/);
     return page;
   },
   async "numbers are copied with full precision"() {
@@ -259,6 +261,8 @@ const CASES = {
     const third = page.locator("figure").nth(2);
     assert.deepEqual(await third.locator("tbody tr").first().locator("a").evaluateAll((links) => links.map((a) => a.getAttribute("href"))), ["#/model/ours", "#/model/ours"]);
     assert.deepEqual(await third.locator("figcaption a").evaluateAll((links) => links.map((a) => a.getAttribute("href"))), ["sections/plots/figure2.png", "sections/plots/holes.csv"]);
+    const all = page.locator("p.links", { hasText: "All numbers:" }).locator("a");
+    assert.ok((await all.allTextContents()).includes("holes.csv"));
     return page;
   },
   async "sections and other views open"() {

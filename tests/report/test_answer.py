@@ -32,7 +32,7 @@ def test_reservations_and_missing_scans_are_said():
     assert "another level of theory" in found[0]
     assert "no better than zero forces" in found[0]
     assert found[1] == "An answer."
-    assert found[2] == "Scans without a score: b 2 of 20."
+    assert found[2] == "Without a score: b 2 of 20 scans."
 
 
 def test_scans_of_bonds_to_hydrogen_without_a_score_are_said():
@@ -41,9 +41,22 @@ def test_scans_of_bonds_to_hydrogen_without_a_score_are_said():
     board.loc[board["model"] == "a", "n_scored_hydrogen"] = 5
     board.loc[board["model"] == "b", "n_scored_hydrogen"] = 6
     assert sentences(board, [])[-1] == (
-        "Scans without a score: a 2 of 7 of bonds to hydrogen, "
-        "b 1 of 20 and 1 of 7 of bonds to hydrogen."
+        "Without a score: a 2 of 7 scans of bonds to hydrogen; "
+        "b 1 of 20 scans, 1 of 7 scans of bonds to hydrogen."
     )
+
+
+def test_trajectories_that_do_not_count_are_said():
+    board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
+    board["md_n_planned"], board["md_n_counted"] = [9, 9, np.nan], [9, 7, np.nan]
+    assert sentences(board, [])[-1] == "Without a score: b 2 of 9 trajectories."
+
+
+def test_what_is_told_apart_is_no_sentence_of_its_own():
+    first, second = sentences(board_of({"a": (SCANS, ())}), ["An answer."], "It differs.")
+    assert first.startswith("The one ranked model")
+    assert first.endswith(" It differs.")
+    assert second == "An answer."
 
 
 def test_a_lower_force_error_of_another_model_is_said():

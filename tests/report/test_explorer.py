@@ -265,7 +265,8 @@ def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):
     results = tmp_path / "out"
     shutil.copytree(out, results)
     add_plots(results, results / "toys.h5", ["ours", "=theirs"])
-    doses, lines, holes = read(results / "explorer/data/sections/plots.js")["figures"]
+    piece = read(results / "explorer/data/sections/plots.js")
+    doses, lines, holes = piece["figures"]
     assert doses["plot"]["columns"] == [
         "model", "series", "kind", "unit", "dose", "mae", "low", "high",
     ]  # fmt: skip
@@ -281,8 +282,8 @@ def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):
     ]
     assert lines["plot"]["x"] == {"mae": "MAE (eV)", "dose": "dose"}
     assert holes["plot"]["rows"] == [["ours", "0.0", ""], ["'=theirs", "0.5", ""]]
-    for one in (doses, holes):
-        name = one["plot"]["file"]
+    assert {one["plot"]["file"] for one in (doses, lines, holes)} <= {*piece["files"]}
+    for name in piece["files"]:
         copied = pd.read_csv(results / "explorer/sections/plots" / name)
         pd.testing.assert_frame_equal(copied, pd.read_csv(results / "sections/plots" / name))
 

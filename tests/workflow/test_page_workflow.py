@@ -20,9 +20,7 @@ GITHUB = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"]  # `shell: b
 KEPT = ("gfn2-xtb", "testbed-base", "testbed-rough")  # the whole study takes a minute
 EXAMPLE = {
     "scan_set": "mini",
-    "scan_sets": {
-        "mini": {"source": "molecules", "molecules": "toy.extxyz", "reference": "morse"}
-    },
+    "scan_sets": {"mini": {"source": "molecules", "molecules": "toy.extxyz", "reference": "morse"}},
     "models_file": "toy.yaml",
     "models": ["morse"],
     "controls": [],

@@ -10,33 +10,40 @@ import pandas as pd
 from pesbench.core.text import number
 from pesbench.report.columns import title_and_unit
 
+_UNSCORED = (  # number that is planned, number with a score, and what they are
+    ("n_planned", "n_scored", "scans"),
+    ("n_planned_hydrogen", "n_scored_hydrogen", "scans of bonds to hydrogen"),
+    ("md_n_planned", "md_n_counted", "trajectories"),
+)
 
-def sentences(board: pd.DataFrame, answers: Sequence[str]) -> list[str]:
+
+def sentences(board: pd.DataFrame, answers: Sequence[str], told_apart: str = "") -> list[str]:
     """The answers of a run.
 
     Args:
         board: Board of `pesbench.report.board`.
         answers: Answers of the sections, and of questions that were not asked.
+        told_apart: From which other models the first one differs, or "".
 
     Returns:
         The smoothest model with its reservations; the answers; what could not be scored.
     """
     models = board[board["role"] == "model"]
-    found = [_smoothest(models), *answers]
+    found = [" ".join(filter(None, (_smoothest(models), told_apart))), *answers]
     missing = [f"{r['model']} {told}" for r in models.to_dict("records") if (told := _unscored(r))]
     if missing:
-        found.append(f"Scans without a score: {', '.join(missing)}.")
+        found.append(f"Without a score: {'; '.join(missing)}.")
     return found
 
 
 def _unscored(row: Mapping[str, Any]) -> str:
-    """How many scans have no score, of the published kind and of bonds to hydrogen; "" for none."""
-    parts = []
-    for kind, words in (("", ""), ("_hydrogen", " of bonds to hydrogen")):
-        planned, scored = row[f"n_planned{kind}"], row[f"n_scored{kind}"]
-        if scored < planned:
-            parts.append(f"{planned - scored} of {planned}{words}")
-    return " and ".join(parts)
+    """How many scans and trajectories have no score; "" for none."""
+    parts = [
+        f"{int(planned - row[scored])} of {int(planned)} {what}"
+        for name, scored, what in _UNSCORED
+        if not pd.isna(planned := row.get(name)) and row[scored] < planned
+    ]
+    return ", ".join(parts)
 
 
 def _smoothest(models: pd.DataFrame) -> str:

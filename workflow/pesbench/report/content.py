@@ -15,6 +15,7 @@ from pesbench.report.board import read_sections
 from pesbench.report.sections import StoredSection
 
 MERGED = "merged.json"
+PAIRS = "pairs"  # the comparison that tells from whom the first model differs
 
 
 def sections_of(
@@ -43,6 +44,7 @@ def title_of(scan_set: ScanSet) -> str:
 def answers_of(board: pd.DataFrame, sections: Sequence[StoredSection]) -> list[str]:
     """The sentences below the heading, also of questions that were not asked."""
     there = {one.name for one in sections}
-    answers = [one.answer for one in sections if one.answer]
-    answers += [c.unasked for c in comparisons().values() if c.unasked and c.name not in there]
-    return sentences(board, answers)
+    told = {one.name: one.answer for one in sections if one.answer}
+    told_apart = told.pop(PAIRS, "")
+    unasked = [c.unasked for c in comparisons().values() if c.unasked and c.name not in there]
+    return sentences(board, [*told.values(), *unasked], told_apart)

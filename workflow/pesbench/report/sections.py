@@ -86,6 +86,7 @@ class StoredSection:
         answer: Answer for the top of the page, or "".
         tables: Tables in order.
         figures: Figures in order.
+        files: Its other files.
         notes: How to read it.
         board: Columns for the leaderboard.
         made: Names and values: how it was made.
@@ -98,6 +99,7 @@ class StoredSection:
     answer: str = ""
     tables: tuple[StoredTable, ...] = ()
     figures: tuple[StoredFigure, ...] = ()
+    files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     board: tuple[BoardColumn, ...] = ()
     made: tuple[tuple[str, str], ...] = ()
@@ -225,8 +227,7 @@ def read_section(folder: Path) -> StoredSection:
     with reading(path, f"not a section as this version ({VERSION}) writes it", _CURE):
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {content['format']!r}, version {content['version']!r}")
-        for name in _texts(content["files"]):
-            _file(folder, name, LARGEST_FILE_BYTES)
+        files = [_file(folder, one, LARGEST_FILE_BYTES) for one in _texts(content["files"])]
         return StoredSection(
             name=folder.name,
             scan_set_sha256=_text(content["scan_set_sha256"]),
@@ -235,6 +236,7 @@ def read_section(folder: Path) -> StoredSection:
             answer=_text(content["answer"]),
             tables=tuple(_table(folder, one) for one in _some(content["tables"])),
             figures=tuple(_figure(folder, one) for one in _some(content["figures"])),
+            files=tuple(files),
             notes=_texts(content["notes"]),
             board=tuple(_column(one) for one in _some(content["board"])),
             made=tuple((_text(name), _text(value)) for name, value in _some(content["made"])),

@@ -17,9 +17,11 @@ from pesbench.compare.pairs.table import (
     pair_text,
     rank_rows,
 )
-from pesbench.core.section import Drawing, Section, Table
+from pesbench.core.section import POINTS, Drawing, Plot, Section, Table
 from pesbench.core.text import csv_table
 from pesbench.metrics.paired import LEAST_SYSTEMS
+
+_PAIRS = "pairs.csv"
 
 
 def section(inputs: CompareInputs) -> Section:
@@ -45,15 +47,35 @@ def section(inputs: CompareInputs) -> Section:
                 matrix(found),
                 f"Paired differences of {found.metric.title}, each on the scans that both models "
                 "have. A number beside a name is its rank.",
+                _plot(found),
             )
         ],
         notes=[*_notes(found), *_stability(found)],
         board=board_columns(found),
         files={
-            "pairs.csv": csv_table(pair_rows(found)),
+            _PAIRS: csv_table(pair_rows(found)),
             "lacking.csv": csv_table(lacking_rows(found)),
             "ranks_without.csv": csv_table(rank_rows(found)),
         },
+    )
+
+
+def _plot(found: Pairs) -> Plot | None:
+    """A model and those of a worse rank, one at a time; None of a single model."""
+    if len(found.names) < 2:
+        return None
+    unit = f" ({found.metric.unit})" if found.metric.unit else ""
+    return Plot(
+        file=_PAIRS,
+        kind=POINTS,
+        label="other",
+        x={
+            "mean_difference": f"{found.metric.title}, the model minus the other{unit}",
+            "won": "share of the scans with the lower value",
+            "p_adjusted": "p for all pairs",
+            "n_scans": "scans of both",
+        },
+        panel="model",
     )
 
 

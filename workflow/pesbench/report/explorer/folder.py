@@ -198,7 +198,8 @@ def _atlas(content: Content, data: Path) -> str | None:
     """Write the failures that a section `atlas` lists; the name of the piece, or None."""
     folder = content.results / SECTIONS / ATLAS
     path = folder / f"{ATLAS}.csv"
-    if not path.is_file() or ATLAS not in {one.name for one in content.sections}:
+    section = next((one for one in content.sections if one.name == ATLAS), None)
+    if not path.is_file() or section is None:
         return None
     found = read_csv(path, ATLAS_COLUMNS, dtype=str, keep_default_na=False)
     rows = found[list(ATLAS_COLUMNS)].to_numpy().tolist()
@@ -207,7 +208,10 @@ def _atlas(content: Content, data: Path) -> str | None:
         str(source): dict(zip(some["model"], some["n_asked"].astype(int), strict=True))
         for source, some in counts.drop_duplicates(["model", "source"]).groupby("source")
     }
-    write_script(data, ATLAS, {"columns": ATLAS_COLUMNS, "rows": rows, "asked": asked})
+    kinds = [table.rows for table in section.tables if table.file == "kinds.csv"]
+    meaning = {kind: told for table in kinds for kind, told in table.to_numpy().tolist()}
+    told = {"columns": ATLAS_COLUMNS, "rows": rows, "asked": asked, "kinds": meaning}
+    write_script(data, ATLAS, told)
     return ATLAS
 
 
@@ -224,7 +228,7 @@ def _section_pieces(
     figures = []
     for figure in section.figures:
         (files / figure.path.name).write_bytes(read_figure(figure))
-        plot = None if figure.plot is None else _plot(files, figure.path.parent, figure.plot)
+        plot = None if figure.plot is None else _plot(figure.path.parent, figure.plot)
         figures.append({"file": figure.path.name, "caption": figure.caption, "plot": plot})
     piece = {
         "title": section.title,
@@ -232,6 +236,7 @@ def _section_pieces(
         "notes": section.notes,
         "tables": [_table(files, table, models) for table in section.tables],
         "figures": figures,
+        "files": [_csv(files, one) for one in section.files if one.suffix == ".csv"],
         "folder": f"{SECTIONS}/{name}",
     }
     write_script(part / "data", f"{SECTIONS}/{name}", piece)
@@ -243,10 +248,16 @@ def _section_pieces(
     }
 
 
-def _plot(files: Path, section: Path, plot: Plot) -> dict[str, Any]:
-    """Copy the CSV of a plot; returns what the page draws of it."""
+def _csv(files: Path, path: Path) -> str:
+    """Copy a CSV, without the folders of the machine that wrote it; returns its name."""
+    whole = read_csv(path, (), dtype=str, keep_default_na=False)
+    (files / path.name).write_text(csv_table(whole.map(without_folders)), encoding="utf-8")
+    return path.name
+
+
+def _plot(section: Path, plot: Plot) -> dict[str, Any]:
+    """What the page draws of a CSV of the section."""
     whole = read_csv(section / plot.file, plot.columns, dtype=str, keep_default_na=False)
-    (files / plot.file).write_text(csv_table(whole.map(without_folders)), encoding="utf-8")
     rows = whole[plot.columns].to_numpy().tolist()
     return {**asdict(plot), "columns": plot.columns, "rows": rows}
 

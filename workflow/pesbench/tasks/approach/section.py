@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -72,8 +73,21 @@ def section(inputs: SectionInputs) -> Section:
         ],
         notes=notes(inputs.scores),
         board=board(inputs.scores),
-        files={HOLES: csv_table(radii.rename_axis("model").reset_index())},
+        files={HOLES: csv_table(radii.rename_axis("model").reset_index()),
+               "curves.csv": csv_table(_curves(drawn))},
     )  # fmt: skip
+
+
+def _curves(drawn: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """What the figure draws: one row a frame of the published approach of a bonded pair."""
+    rows = [
+        (name, pair, kind["elements"], kind["bond_length"], distance, energy)
+        for name, one in drawn.items()
+        for pair, kind in one.get("pairs", {}).items()
+        for distance, energy in zip(kind["distance"], kind["energy"], strict=True)
+    ]
+    columns = ["model", "pair", "elements", "bond_length_angstrom", "distance_angstrom"]
+    return pd.DataFrame(rows, columns=[*columns, "energy_ev"])
 
 
 def _holes_plot(radii: pd.DataFrame) -> Plot | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ _RAN = {
     "device": "device",
     "dtype": "precision claimed",
     "dtype_measured": "precision measured",
-    "threads": "threads",
+    "platform": "platform",
+    "git_commit": "commit of pesbench",
 }
 _RELEASE = re.compile(r"\d+\.\d[\w.+-]*")  # of a package
 ELSEWHERE = "PATH/TO"  # in a command, for the folder of a file that was given by an absolute path
@@ -103,7 +104,10 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
         for k, table in tables.items():
             job.put(f"model-{k}", _model_piece(table))
         evaluations = {k: next(iter(holder.values())) for k, holder in opened.items() if holder}
-        ran = {str(k): _ran(one) for k, one in evaluations.items()}
+        ran = {
+            str(k): _ran(one.scores.attrs.get("made_from", []), evaluations.get(k))
+            for k, one in shown.items()
+        }
         commands = {str(k): _command(one) for k, one in evaluations.items()}
         scans = []
         for number, scan_id in enumerate(ids):
@@ -141,13 +145,18 @@ def _json(evaluation: Evaluation, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _ran(evaluation: Evaluation) -> list[list[str]]:
-    """What a model ran with, as its first file says."""
-    told = {name: evaluation.attributes.get(name, "") for name in _RAN}
-    details = _json(evaluation, "model_details").items()
-    releases = [f"{k} {v}" for k, v in details if isinstance(v, str) and _RELEASE.fullmatch(v)]
-    told["packages"] = ", ".join(releases)
-    return [[_RAN.get(name, name), str(value)] for name, value in told.items() if value != ""]
+def _ran(made_from: Sequence[Mapping[str, str]], evaluation: Evaluation | None) -> list[list[str]]:
+    """What a model ran with: as its scores say of all files, and its first file if it is here."""
+    told = {
+        title: ", ".join(sorted({one[name] for one in made_from if one.get(name)}))
+        for name, title in _RAN.items()
+    }
+    if evaluation is not None:
+        told["threads"] = str(evaluation.attributes.get("threads", ""))
+        details = _json(evaluation, "model_details").items()
+        releases = [f"{k} {v}" for k, v in details if isinstance(v, str) and _RELEASE.fullmatch(v)]
+        told["packages"] = ", ".join(releases)
+    return [[title, value] for title, value in told.items() if value]
 
 
 def _command(evaluation: Evaluation) -> list[str]:

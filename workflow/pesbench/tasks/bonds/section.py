@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from pesbench.core.section import Drawing, Section, SectionInputs
+from pesbench.core.section import POINTS, Drawing, Plot, Section, SectionInputs
+from pesbench.core.text import csv_table
 from pesbench.metrics.board import frame_columns
+from pesbench.models.facts import ModelFacts
 from pesbench.tasks.bonds import seen
 from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.board_metrics import METRICS
-from pesbench.tasks.bonds.by_bond_figure import fsd_by_bond
+from pesbench.tasks.bonds.by_bond_figure import FSD_LABEL, fsd_by_bond, scan_table
 from pesbench.tasks.bonds.control_figure import control_ladders
 from pesbench.tasks.bonds.kinds import of_published_kind
+
+_BY_BOND, _LADDERS = "fsd_by_bond", "control_ladders"
 
 
 def section(inputs: SectionInputs) -> Section:
@@ -31,14 +37,50 @@ def section(inputs: SectionInputs) -> Section:
         if f.role in ("model", "reference")
     }
     told = seen.table(asked)
+    doses = control_doses(board, facts)
     return Section(
         title="Bond scans",
         tables=[] if told is None else [told],
         figures=[
-            Drawing("fsd_by_bond", fsd_by_bond(board, inputs.scores), _by_bond(board)),
-            Drawing("control_ladders", control_ladders(board, facts), _controls(board)),
+            Drawing(_BY_BOND, fsd_by_bond(board, inputs.scores), _by_bond(board)),
+            Drawing(_LADDERS, control_ladders(board, facts), _controls(board), _plot(doses)),
         ],
         board=frame_columns(board, METRICS),
+        files={
+            f"{_BY_BOND}.csv": csv_table(scan_table(inputs.scores)),
+            f"{_LADDERS}.csv": csv_table(doses),
+        },
+    )
+
+
+def control_doses(board: pd.DataFrame, facts: Sequence[ModelFacts]) -> pd.DataFrame:
+    """One row a scored control with a dose.
+
+    Returns:
+        `model`, `defect`, its `dose` and the mean FSD in 1/Å, `fsd_full`.
+    """
+    score = board.set_index("model")["fsd_full"]
+    rows = [
+        (fact.name, *fact.control, score[fact.name])
+        for fact in facts
+        if fact.control is not None and fact.control[1] is not None
+    ]
+    found = pd.DataFrame(rows, columns=["model", "defect", "dose", "fsd_full"])
+    return found[found["fsd_full"].notna()].sort_values(["defect", "dose"], ignore_index=True)
+
+
+def _plot(doses: pd.DataFrame) -> Plot | None:
+    if doses.empty:
+        return None
+    return Plot(
+        file=f"{_LADDERS}.csv",
+        kind=POINTS,
+        label="model",
+        x={"dose": "size of the defect"},
+        y={"fsd_full": FSD_LABEL},
+        group="defect",
+        joined=True,
+        panel="defect",
     )
 
 

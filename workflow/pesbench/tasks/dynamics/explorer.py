@@ -22,6 +22,7 @@ from pesbench.metrics.survival import Outcome
 from pesbench.metrics.survival_band import share_alive, survival_band
 from pesbench.tasks.dynamics.board import main_runs
 from pesbench.tasks.dynamics.stored import Frames, Trajectories, Trajectory
+from pesbench.tasks.dynamics.task import TASK
 
 Array = NDArray[np.float64]
 
@@ -57,9 +58,10 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
     its failure.
 
     Returns:
-        `runs`, one row a run, with the number of its piece where there is one; `survival` by
-        model; `left_out`, how many runs with stored `curves` and with stored last steps
-            (`animations`) are without them here, and `most`, how many curves a model has at most.
+        `runs`, one row a run, with the number of its piece where there is one; `help`, a sentence
+            on each of its metrics; `survival` by model; `left_out`, how many runs with stored
+            `curves` and with stored last steps (`animations`) are without them here, and `most`,
+            how many curves a model has at most.
     """
     n_models = max(1, len(job.models))
     most = max(1, int(CURVES_BYTES / CURVE_BYTES / n_models))
@@ -97,6 +99,7 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
             rows.append([*cells, pieces.get(name)])
     return {
         "runs": {"columns": [*COLUMNS, "piece"], "rows": rows},
+        "help": {one.name: one.help for one in TASK.metrics if one.name in COLUMNS},
         "survival": {str(k): curve for k, one in job.models.items() if (curve := _curve(one))},
         "left_out": left_out,
         "most": {"curves": most},

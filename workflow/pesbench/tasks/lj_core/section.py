@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pesbench.core.section import Drawing, Section, SectionInputs, Table
-from pesbench.core.text import number
+from pesbench.core.text import csv_table, number
 from pesbench.metrics.board import mean_columns, scored_values
 from pesbench.metrics.shares import share
 from pesbench.tasks.lj_core import figures
@@ -88,6 +88,7 @@ def section(inputs: SectionInputs) -> Section:
                          for name, frame in inputs.scores.items()])  # fmt: skip
     tables.append(Table("models", rows, "Real models", models=list(inputs.scores)))
     models = [name for name in inputs.scores if inputs.facts[name].role == "model"]
+    files: dict[str, str] = {}
     drawings = [
         Drawing("cores", figures.cores(main, NAMES, closed_errors(), inputs.scores, labels),
                 "Error of log₁₀(|E| + 1) in the core, in decades, a row a continuation of the "
@@ -102,6 +103,8 @@ def section(inputs: SectionInputs) -> Section:
                     "logarithmic beyond 1: median over the seeds, and the range of all. Training "
                     "data begin at 0.95 σ.")
         )  # fmt: skip
+        curves = [pd.DataFrame(dict(one)).assign(head=name) for name, one in heads.curves.items()]
+        files["walls.csv"] = csv_table(pd.concat(curves))
     if grid:
         drawings.append(
             Drawing("cells", figures.cells(grid),
@@ -117,6 +120,7 @@ def section(inputs: SectionInputs) -> Section:
         figures=drawings,
         notes=notes(heads, inputs.scores),
         board=mean_columns(inputs.task, TASK.metrics, inputs.scores),
+        files=files,
     )
 
 

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pesbench.core.section import Drawing, Section, SectionInputs, Table
+from pesbench.core.text import csv_table
 from pesbench.files.figures import PALETTE, saying, style
 from pesbench.metrics.aggregate import seed_of
 from pesbench.metrics.board import mean_columns, mean_table, scored_values
 from pesbench.tasks.vibrations.task import TASK
 
-_ERROR = "mae_cm1"
+_ERROR, _FIGURE = "mae_cm1", "frequency_errors"
 
 
 def section(inputs: SectionInputs) -> Section:
@@ -35,14 +36,19 @@ def section(inputs: SectionInputs) -> Section:
         ],
         figures=[
             Drawing(
-                "frequency_errors",
+                _FIGURE,
                 frequency_errors(inputs.scores),
                 "Frequency MAE of every molecule, with the mean over molecules (diamonds).",
             )
         ],
         notes=notes(inputs.scores),
         board=mean_columns(inputs.task, TASK.metrics, inputs.scores),
+        files={f"{_FIGURE}.csv": csv_table(pd.concat(map(_by_molecule, inputs.scores.values())))},
     )
+
+
+def _by_molecule(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["model", "system", "status", *(metric.name for metric in TASK.metrics)]]
 
 
 def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
