@@ -103,7 +103,9 @@ class AtomicPretraining:
             for values in ([t.charges for t in every], [t.bond_orders for t in every])
         )
         with torch.no_grad():
-            some = self.network.features(self.train[:1], np.random.default_rng(0))
+            some = self.network.features(
+                self.train[:1], np.random.default_rng(seed_number("width", self.name))
+            )
             width = some.shape[1]
         torch.manual_seed(seed_number("heads", self.name))
         self.heads = Heads(width)

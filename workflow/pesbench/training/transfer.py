@@ -84,7 +84,7 @@ def _last_layer(network: FeatureNetwork, frames: Sequence[Atoms], width: int) ->
         width: Features of the last layer.
     """
     found = []
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed_number("last layer"))
     with torch.no_grad():
         for k in range(0, len(frames), BATCH_FRAMES):
             some = network.features(frames[k : k + BATCH_FRAMES], generator)
