@@ -75,8 +75,9 @@ function points(place, plot, rows, { hrefOf, key }) {
       y: inLines ? { title: "", names: own.map((row) => row[plot.label]) } : { title: titleOf(state.y), log: spansDecades(values("y")) },
       points: marks, lines, rules, height: inLines ? ROW * own.length + 60 : 360,
     });
+    const there = groups.filter((group) => own.some((row) => row[plot.group] === group));
     fill(said,
-      groups.length > 1 ? groups.map((group) => [sign(looks({ [plot.group]: group })), `${group} `]) : null,
+      there.length > 1 ? there.map((group) => [sign(looks({ [plot.group]: group })), `${group} `]) : null,
       rules.length ? ` Broken line: ${base.map((row) => row[plot.label]).join(", ")}. ` : null,
       drawn.length < own.length ? ` ${own.length - drawn.length} of ${own.length} have no number here.` : null);
   };
