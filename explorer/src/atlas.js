@@ -2,6 +2,7 @@
 
 import { fill, h, table } from "./dom.js";
 import { piece, records } from "./data.js";
+import { csv, save } from "./files.js";
 import { address, change, read } from "./state.js";
 
 const MOST = 200;
@@ -66,7 +67,7 @@ export async function atlas(index, place) {
       table([
         { name: "item", title: isScans ? "scan" : "trajectory", left: true, header: true, value: (row) => row.item, cell: (row) => itemLink(index, row) },
         { name: "model", title: "model", left: true, value: (row) => row.model, cell: (row) => h("a", { href: address("model", [row.model], isScans ? { scan: row.item } : {}) }, row.model) },
-        { name: "kind", title: "kind", left: true, value: (row) => row.kind, cell: (row) => h("span", { tip: found.kinds[row.kind] }, row.kind) },
+        { name: "kind", title: "kind", left: true, value: (row) => row.kind, cell: (row) => h("span", { tabindex: "0", tip: found.kinds[row.kind] }, row.kind) },
         { name: "pair", title: "pair", left: true, value: (row) => row.pair, tip: "Elements of the two atoms that it happened to." },
         { name: "reduced", title: "distance / covalent sum", value: (row) => numberOf(row.reduced), tip: "Distance of the two atoms over the sum of their covalent radii." },
         ...(isScans
@@ -76,7 +77,8 @@ export async function atlas(index, place) {
         { name: "size", title: "size", tip: "Slope, depth, height or energy, in the unit beside it.", value: (row) => numberOf(row.size), higher: true },
         { name: "unit", title: "unit", left: true, value: (row) => row.unit },
         { name: "note", title: "note", left: true, value: (row) => row.note },
-      ], wanted, { caption: `${wanted.length} of ${here.length} rows`, most: MOST }));
+      ], wanted, { caption: `${wanted.length} of ${here.length} rows`, most: MOST }),
+      h("p", { class: "links" }, h("button", { type: "button", onclick: () => save("atlas.csv", csv([found.columns, ...rows.map((row) => found.columns.map((name) => row[name]))]), "text/csv") }, "All rows (CSV)")));
   };
   draw();
   fill(place, h("h2", {}, "Failures"), h("p", {}, "What happened where models failed; the rules of the kinds are in ", h("a", { href: address("section", ["atlas"]) }, "the section"), "."), result);
@@ -91,7 +93,7 @@ export async function onMolecule(index, place, system, scans) {
     const of = (name) => rows.filter((row) => row.model === name && row.source === source && wanted(row));
     return {
       name: title, title, left: true, tip, higher: true, value: (name) => of(name).length,
-      cell: (name) => (of(name).length ? of(name).map((row, k) => [k ? ", " : "", itemLink(index, row, row.kind)]) : Object.hasOwn(found.asked[source] ?? {}, name) ? "–" : "n/a"),
+      cell: (name) => (of(name).length ? of(name).map((row, k) => [k ? ", " : "", itemLink(index, row, row.kind, found.kinds[row.kind])]) : Object.hasOwn(found.asked[source] ?? {}, name) ? "–" : "n/a"),
     };
   };
   const runs = rows.some((row) => row.source === "trajectories");
@@ -102,7 +104,7 @@ export async function onMolecule(index, place, system, scans) {
   ], names, { caption: "Failures by model and scan, as the failure atlas names them; –: none, n/a: not asked" }));
 }
 
-function itemLink(index, row, text = row.item) {
-  if (row.source === "trajectories") return index.tasks.dynamics ? h("a", { href: address("trajectory", [row.model, row.item]) }, text) : text;
-  return h("a", { href: address("scan", [row.item], { m: row.model, frame: row.frame }) }, text);
+function itemLink(index, row, text = row.item, tip = null) {
+  if (row.source === "trajectories") return index.tasks.dynamics ? h("a", { href: address("trajectory", [row.model, row.item]), tip }, text) : text;
+  return h("a", { href: address("scan", [row.item], { m: row.model, frame: row.frame }), tip }, text);
 }

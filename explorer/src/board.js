@@ -267,7 +267,7 @@ function facts(index) {
   const pairs = (some) => h("dl", { class: "facts" }, some.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   return [
     h("section", { "aria-label": "What was scored" }, h("h2", {}, "What was scored"), pairs(index.facts)),
-    h("section", { "aria-label": "How to read it" }, h("h2", {}, "How to read it"), h("ul", {}, index.notes.map((one) => h("li", {}, one)))),
+    h("section", { "aria-label": "How to read it" }, h("h2", {}, "How to read it"), h("ul", {}, index.notes.map((one) => h("li", {}, explained(one))))),
     h("section", { "aria-label": "How it was made" }, h("h2", {}, "How it was made"), pairs(index.made)),
   ];
 }

@@ -64,7 +64,7 @@ export function dynamics(index, place) {
     const { time } = own[0][1];
     const at = (one, values) => (values ? time.map((t) => values[Math.max(0, one.time.findLastIndex((v) => v <= t + 1e-9))]) : null);
     const read1 = (k) => fill(told, h("table", { class: "small" }, h("caption", {}, h("span", {}, `at ${number(time[k])} ps`)),
-      h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col", tip: "Share of the runs at risk whose molecule is whole." }, "alive"), h("th", { scope: "col" }, "95 % interval"), h("th", { scope: "col" }, "runs"))),
+      h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col", tabindex: "0", tip: "Share of the runs at risk whose molecule is whole." }, "alive"), h("th", { scope: "col" }, "95 % interval"), h("th", { scope: "col" }, "runs"))),
       h("tbody", {}, own.map(([name, one]) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: "dot", style: { background: colourOf(name) } }), name),
         h("td", {}, number(at(one, one.share)[k])), h("td", {}, one.low ? `${number(at(one, one.low)[k])}–${number(at(one, one.high)[k])}` : "n/a"), h("td", {}, String(one.n)))))));
     shown = chart(plot, {
@@ -150,7 +150,7 @@ export async function run(index, place, name, trajectory) {
   await load([name]);
   const first = pieces.get(name);
   const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", own.failure.replaceAll("_", " ")], ["status", own.status === "ok" ? "" : `${own.status}: ${own.message}`], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
-    ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps${first.n_alarms > first.alarms.length ? `; the first ${first.alarms.length} are drawn` : ""}` : ""],
+    ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps${first.n_alarms > first.alarms.length ? `; ${first.alarms.length === 1 ? "this one is" : `the first ${first.alarms.length} are`} drawn` : ""}` : ""],
     ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
   const animation = h("section", { "aria-label": "The last steps" });
   const words = ["python", "-m", "pesbench", "export", trajectory, "--trajectories", first.file, ...(first.keeps_last ? ["--last-steps"] : []), "--out", `${trajectory}.extxyz`].map(quoted).join(" ");

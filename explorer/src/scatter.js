@@ -133,7 +133,7 @@ function drawn({ label, x, y, points, lines = [], rules = [], diagonal = false, 
     ...points.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high)).map((p) => s("line", { x1: px(p.x), x2: px(p.x), y1: py(p.low), y2: py(p.high), stroke: p.colour, "stroke-opacity": 0.5, "stroke-width": 2 })));
   const marks = points.map((p) => {
     const mark = s("path", { d: SHAPES[p.shape ?? "circle"](p.size ?? 5), transform: `translate(${px(p.x).toFixed(1)} ${py(p.y).toFixed(1)})`, fill: p.colour, "fill-opacity": 0.8, stroke: "var(--page)", "stroke-width": 0.8 });
-    if (!p.href && !p.onclick) return s("g", { tip: p.tip }, mark);
+    if (!p.href && !p.onclick) return s("g", { role: "img", "aria-label": p.tip, tip: p.tip, tabindex: -1, class: "point" }, mark);
     return s("a", { ...(p.href ? { href: p.href } : { role: "button" }), "aria-label": p.tip, tip: p.tip, tabindex: -1, onclick: p.onclick, class: "point" }, mark);
   });
   const active = marks.filter((one) => one.getAttribute("tabindex"));

@@ -15,7 +15,7 @@ const WORDS = {
   p: "How often chance gives a result as strong as this one.",
   "ρ": "Spearman's correlation of ranks, from −1 to 1.",
 };
-const FOUND = /(?<![\p{L}\p{N}_])(?:AUPRC|AUROC|BSCT|DFT|FSD|MAE|MD|NVE|RMS|ρ|p(?= [=<\d]))(?![\p{L}\p{N}_])/gu;
+const FOUND = /(?<![\p{L}\p{N}_])(?:AUPRC|AUROC|BSCT|DFT|FSD|MAE|MD|NVE|RMS|(?<=Spearman(?:'s)? )ρ|p(?= [=<\d]))(?![\p{L}\p{N}_])/gu;
 
 // A text as children of an element.
 export function explained(text) {

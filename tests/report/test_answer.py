@@ -46,9 +46,10 @@ def test_scans_of_bonds_to_hydrogen_without_a_score_are_said():
     )
 
 
-def test_trajectories_that_do_not_count_are_said():
+def test_trajectories_that_neither_end_nor_fail_are_said():
     board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
-    board["md_n_planned"], board["md_n_counted"] = [9, 9, np.nan], [9, 7, np.nan]
+    board["md_n_planned"], board["md_n_finished"] = [9, 9, np.nan], [4, 6, np.nan]
+    board["md_n_failed"] = [5, 1, np.nan]  # a failure is a result
     assert sentences(board, [])[-1] == "Without a score: b 2 of 9 trajectories."
 
 

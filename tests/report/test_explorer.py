@@ -28,7 +28,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.exploring import Explored, ExplorerJob, packed
 from pesbench.files.scan_set import write_scan_set
 from pesbench.metrics import smoothness
-from pesbench.report.explorer import exchange, scripts
+from pesbench.report.explorer import exchange, folder, scripts
 from pesbench.tasks.bonds import board_metrics, explorer, worst
 from pesbench.tasks.dynamics import board as dynamics_board
 from plots import add_plots
@@ -286,6 +286,32 @@ def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):
     for name in piece["files"]:
         copied = pd.read_csv(results / "explorer/sections/plots" / name)
         pd.testing.assert_frame_equal(copied, pd.read_csv(results / "sections/plots" / name))
+
+
+def test_a_copied_csv_holds_no_formula_and_no_folder_and_may_be_empty(tmp_path):
+    (tmp_path / "copies").mkdir()
+    some, none = tmp_path / "some.csv", tmp_path / "none.csv"
+    some.write_text("=cmd|x!A1,/home/bob/secret/x\n=1+1,/home/bob/y\n")
+    none.write_text("\n")
+    assert [folder._csv(tmp_path / "copies", one) for one in (some, none)] == [
+        "some.csv", "none.csv",
+    ]  # fmt: skip
+    copied = (tmp_path / "copies" / "some.csv").read_text()
+    assert copied.splitlines() == ["'=cmd|x!A1,…/x", "'=1+1,…/y"]
+    assert (tmp_path / "copies" / "none.csv").read_text() == ""
+
+
+@pytest.mark.parametrize("made_from", [None, ["x"], [{"device": 1, "git_commit": ""}]])
+def test_a_card_tells_what_ran_and_takes_anything_for_it(made_from):
+    told = dict(explorer._ran(made_from, None))
+    assert set(told) <= {"device"}
+
+
+def test_a_card_tells_platform_and_commit_of_all_files():
+    files = [{"platform": "Linux", "git_commit": one, "device": "cpu"} for one in ("b", "a", "b")]
+    assert dict(explorer._ran(files, None)) == {
+        "device": "cpu", "platform": "Linux", "commit of pesbench": "a, b",
+    }  # fmt: skip
 
 
 def test_every_column_has_a_title_and_says_what_it_is(out):

@@ -16,6 +16,7 @@ from pesbench.models.facts import ModelFacts, model_facts
 from pesbench.report import columns, tables
 from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.by_bond_figure import scan_table
+from pesbench.tasks.bonds.section import control_doses
 from pesbench.tasks.bonds.task import TASK as BONDS
 
 ENERGY = (
@@ -642,3 +643,15 @@ def test_a_model_trained_on_the_reference_level_is_ranked():
     assert role(ModelEntry("net", "ase", method | {"trained": True}), level) == "model"
     xtb = ModelEntry("x", "tblite", {"method": "GFN2-xTB", "level_of_theory": "GFN2-xTB"})
     assert role(xtb, "GFN2-xTB") == "reference"
+
+
+def test_doses_of_controls_are_told_with_their_unit():
+    controls = [(control("dip", dose), 10 * dose) for dose in (1.0, 0.1)]
+    controls += [(control("step", 2.0), 60.0), (control("zero"), 50.0)]
+    made = [(one, SCANS * fsd / SCANS.mean()) for one, fsd in controls]
+    board = board_of({"a": rows("a", SCANS)}, made)
+    found = control_doses(board.reset_index(drop=True), [one for one, _ in controls])
+    assert found[["model", "dose", "unit"]].to_numpy().tolist() == [
+        ["control-dip_0.1", 0.1, "eV"], ["control-dip_1", 1.0, "eV"], ["control-step_2", 2.0, ""],
+    ]  # fmt: skip
+    assert found["fsd_full"].tolist() == pytest.approx([1.0, 10.0, 60.0])

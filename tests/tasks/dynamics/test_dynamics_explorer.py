@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from test_trajectories import DT_FS, FAILED, FAILED_AT, N_STEPS, REFUSED, SURVIVED, path
 
+from pesbench.core.errors import UserError
 from pesbench.core.exploring import Explored, ExplorerJob
 from pesbench.metrics.survival import survival_curve
 from pesbench.metrics.survival_band import share_alive, survival_band
@@ -81,6 +82,16 @@ def test_the_alarms_of_a_run_are_marked(stored, steps, path, tmp_path):
     _, put = explored(alarmed, scores())
     assert put["run-1"]["alarms"] == pytest.approx([step * DT_FS / 1e3 for step in steps])
     assert put["run-0"]["alarms"] == []
+
+
+@pytest.mark.parametrize("steps", [[5, 3], [-1], [N_STEPS + 1], list(range(101))])
+def test_alarms_that_are_no_steps_of_the_run_are_refused(steps, path, tmp_path):
+    wrong = tmp_path / "wrong.h5"
+    shutil.copy(path, wrong)
+    with h5py.File(wrong, "r+") as file:
+        file[f"particles/{SURVIVED}"].attrs["alarm_steps"] = steps
+    with pytest.raises(UserError, match="are no steps of the run"), Trajectories(wrong) as opened:
+        opened.trajectory(SURVIVED)
 
 
 def test_animations_are_capped_and_the_rest_is_counted(path, monkeypatch):

@@ -17,6 +17,8 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path
@@ -53,16 +55,21 @@ def style() -> Iterator[None]:
 def png(figure: Figure, dpi: int = DPI, made: Mapping[str, Any] | None = None) -> bytes:
     """The figure as bytes of a PNG file, the same bytes every time.
 
+    It has at most 256 colours, with which it is a third as large and looks the same.
+
     Args:
         figure: What is drawn.
         dpi: Pixels an inch.
         made: How it was made, for its comment (JSON).
     """
-    buffer = io.BytesIO()
-    notes = {"Software": None} | ({} if made is None else {"Comment": json.dumps(made)})
+    drawn, buffer, notes = io.BytesIO(), io.BytesIO(), PngInfo()
+    if made is not None:
+        notes.add_text("Comment", json.dumps(made))
     FigureCanvasAgg(figure)  # whatever backend is set
     with style():  # some settings are read here
-        figure.savefig(buffer, format="png", dpi=dpi, metadata=notes)
+        figure.savefig(drawn, format="png", dpi=dpi)
+    image = Image.open(drawn).convert("RGB").quantize(256)
+    image.save(buffer, format="png", dpi=(dpi, dpi), pnginfo=notes, optimize=True)
     return buffer.getvalue()
 
 

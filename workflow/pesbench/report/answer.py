@@ -10,10 +10,10 @@ import pandas as pd
 from pesbench.core.text import number
 from pesbench.report.columns import title_and_unit
 
-_UNSCORED = (  # number that is planned, number with a score, and what they are
-    ("n_planned", "n_scored", "scans"),
-    ("n_planned_hydrogen", "n_scored_hydrogen", "scans of bonds to hydrogen"),
-    ("md_n_planned", "md_n_counted", "trajectories"),
+_UNSCORED = (  # number that is planned, numbers that tell something, and what they are
+    ("n_planned", ("n_scored",), "scans"),
+    ("n_planned_hydrogen", ("n_scored_hydrogen",), "scans of bonds to hydrogen"),
+    ("md_n_planned", ("md_n_finished", "md_n_failed"), "trajectories"),  # a failure is a result
 )
 
 
@@ -38,11 +38,11 @@ def sentences(board: pd.DataFrame, answers: Sequence[str], told_apart: str = "")
 
 def _unscored(row: Mapping[str, Any]) -> str:
     """How many scans and trajectories have no score; "" for none."""
-    parts = [
-        f"{int(planned - row[scored])} of {int(planned)} {what}"
-        for name, scored, what in _UNSCORED
-        if not pd.isna(planned := row.get(name)) and row[scored] < planned
-    ]
+    parts = []
+    for name, told, what in _UNSCORED:
+        planned = row.get(name)
+        if not pd.isna(planned) and (lost := int(planned - sum(row[one] for one in told))) > 0:
+            parts.append(f"{lost} of {int(planned)} {what}")
     return ", ".join(parts)
 
 

@@ -17,11 +17,6 @@ class AtlasComparison(Comparison):
         "elements, distance in sums of covalent radii."
     )
 
-    unasked = (
-        "What happened where models failed is not told by kind: the atlas reads their stored "
-        "evaluations and trajectories, and there are none here."
-    )
-
     def applies(self, run: ReportRun) -> bool:
         """Whether there are stored answers of a model."""
         return any(

@@ -110,4 +110,5 @@ def others(inputs: CompareInputs, study: DataStudy) -> pd.DataFrame:
         row = {"model": name, **_of_model(inputs, name), **survivals(name, alive_at)}
         rows.append({key: row.get(key, np.nan) for key in ("model", *study.quantities)})
     table = pd.DataFrame(rows, columns=["model", *study.quantities])
-    return table.dropna(axis=1, how="all").dropna(thresh=2).reset_index(drop=True)
+    known = ["model", *(name for name in study.quantities if table[name].notna().any())]
+    return table[known].dropna(thresh=2).reset_index(drop=True)

@@ -24,7 +24,7 @@ from pesbench import __version__
 from pesbench.core.exploring import Explored, ExplorerJob
 from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.section import Plot
-from pesbench.core.text import csv_table, without_folders
+from pesbench.core.text import csv_cell, csv_table, without_folders
 from pesbench.files.made_folder import replacing
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored_tables import read_csv
@@ -236,7 +236,7 @@ def _section_pieces(
         "notes": section.notes,
         "tables": [_table(files, table, models) for table in section.tables],
         "figures": figures,
-        "files": [_csv(files, one) for one in section.files if one.suffix == ".csv"],
+        "files": [_csv(files, one) for one in section.files if _is_copied(one)],
         "folder": f"{SECTIONS}/{name}",
     }
     write_script(part / "data", f"{SECTIONS}/{name}", piece)
@@ -248,11 +248,23 @@ def _section_pieces(
     }
 
 
+def _is_copied(file: Path) -> bool:
+    """Whether a file is one of numbers that the page does not hold already."""
+    return file.suffix == ".csv" and file.name != f"{ATLAS}.csv"
+
+
 def _csv(files: Path, path: Path) -> str:
     """Copy a CSV, without the folders of the machine that wrote it; returns its name."""
-    whole = read_csv(path, (), dtype=str, keep_default_na=False)
-    (files / path.name).write_text(csv_table(whole.map(without_folders)), encoding="utf-8")
+    if not path.read_bytes().strip():  # of a table without columns
+        (files / path.name).write_bytes(b"")
+        return path.name
+    _write_csv(files / path.name, read_csv(path, (), dtype=str, keep_default_na=False))
     return path.name
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    clean = table.map(without_folders).rename(columns=lambda one: csv_cell(without_folders(one)))
+    path.write_text(csv_table(clean), encoding="utf-8")
 
 
 def _plot(section: Path, plot: Plot) -> dict[str, Any]:
@@ -264,7 +276,7 @@ def _plot(section: Path, plot: Plot) -> dict[str, Any]:
 
 def _table(files: Path, table: StoredTable, models: Sequence[str]) -> dict[str, Any]:
     rows = tables.in_order(table, models)
-    (files / table.file).write_text(csv_table(rows.map(without_folders)), encoding="utf-8")
+    _write_csv(files / table.file, rows)
     return {
         "file": table.file,
         "title": table.title,

@@ -26,20 +26,22 @@ class _Panel:
     kind: str
     title: str
     label: str
+    unit: str  # of the dose
     no_defect: float | None  # dose that leaves the reference as it is, where it is on the axis
     log: bool = False
     falling: bool = False  # a smaller dose is the larger defect
 
 
 _PANELS = (
-    _Panel("step", "force step", "factor beyond 1.5 $a_q$", 1.0),
-    _Panel("shift", "bond-length shift", "|shift| (Å)", 0.0),
-    _Panel("noise", "noise on forces", "σ (eV/Å)", 0.0),
-    _Panel("spike", "spike in one frame", "height (eV/Å)", None, log=True),
-    _Panel("dip", "dip in the energy", "depth (eV)", 0.0),
-    _Panel("scaled", "scaled forces", "factor", 1.0, falling=True),
-    _Panel("cap", "capped forces", "limit (eV/Å)", None, log=True, falling=True),
+    _Panel("step", "force step", "factor beyond 1.5 $a_q$", "", 1.0),
+    _Panel("shift", "bond-length shift", "|shift|", "Å", 0.0),
+    _Panel("noise", "noise on forces", "σ", "eV/Å", 0.0),
+    _Panel("spike", "spike in one frame", "height", "eV/Å", None, log=True),
+    _Panel("dip", "dip in the energy", "depth", "eV", 0.0),
+    _Panel("scaled", "scaled forces", "factor", "", 1.0, falling=True),
+    _Panel("cap", "capped forces", "limit", "eV/Å", None, log=True, falling=True),
 )
+UNITS = {panel.kind: panel.unit for panel in _PANELS}
 
 
 def control_ladders(board: pd.DataFrame, facts: Iterable[ModelFacts]) -> Figure:
@@ -159,7 +161,8 @@ def _ladder_panel(
     if panel.falling:
         axes.invert_xaxis()
     axes.set_title(panel.title)
-    axes.set(xlabel=panel.label, ylim=(0, top))
+    unit = f" ({panel.unit})" if panel.unit else ""
+    axes.set(xlabel=f"{panel.label}{unit}", ylim=(0, top))
 
 
 def _label_column(axes: Axes, marks: list[_Mark], top: float) -> None:

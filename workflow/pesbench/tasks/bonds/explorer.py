@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
             job.put(f"model-{k}", _model_piece(table))
         evaluations = {k: next(iter(holder.values())) for k, holder in opened.items() if holder}
         ran = {
-            str(k): _ran(one.scores.attrs.get("made_from", []), evaluations.get(k))
+            str(k): _ran(one.scores.attrs.get("made_from"), evaluations.get(k))
             for k, one in shown.items()
         }
         commands = {str(k): _command(one) for k, one in evaluations.items()}
@@ -145,10 +145,11 @@ def _json(evaluation: Evaluation, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _ran(made_from: Sequence[Mapping[str, str]], evaluation: Evaluation | None) -> list[list[str]]:
+def _ran(made_from: Any, evaluation: Evaluation | None) -> list[list[str]]:
     """What a model ran with: as its scores say of all files, and its first file if it is here."""
+    files = [one for one in made_from or () if isinstance(one, Mapping)]
     told = {
-        title: ", ".join(sorted({one[name] for one in made_from if one.get(name)}))
+        title: ", ".join(sorted({str(one[name]) for one in files if one.get(name)}))
         for name, title in _RAN.items()
     }
     if evaluation is not None:

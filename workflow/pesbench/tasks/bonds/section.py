@@ -14,7 +14,7 @@ from pesbench.tasks.bonds import seen
 from pesbench.tasks.bonds.board import leaderboard
 from pesbench.tasks.bonds.board_metrics import METRICS
 from pesbench.tasks.bonds.by_bond_figure import FSD_LABEL, fsd_by_bond, scan_table
-from pesbench.tasks.bonds.control_figure import control_ladders
+from pesbench.tasks.bonds.control_figure import UNITS, control_ladders
 from pesbench.tasks.bonds.kinds import of_published_kind
 
 _BY_BOND, _LADDERS = "fsd_by_bond", "control_ladders"
@@ -57,15 +57,15 @@ def control_doses(board: pd.DataFrame, facts: Sequence[ModelFacts]) -> pd.DataFr
     """One row a scored control with a dose.
 
     Returns:
-        `model`, `defect`, its `dose` and the mean FSD in 1/Å, `fsd_full`.
+        `model`, `defect`, its `dose` in `unit`, and the mean FSD in 1/Å, `fsd_full`.
     """
     score = board.set_index("model")["fsd_full"]
     rows = [
-        (fact.name, *fact.control, score[fact.name])
+        (fact.name, *fact.control, UNITS.get(fact.control[0], ""), score[fact.name])
         for fact in facts
         if fact.control is not None and fact.control[1] is not None
     ]
-    found = pd.DataFrame(rows, columns=["model", "defect", "dose", "fsd_full"])
+    found = pd.DataFrame(rows, columns=["model", "defect", "dose", "unit", "fsd_full"])
     return found[found["fsd_full"].notna()].sort_values(["defect", "dose"], ignore_index=True)
 
 
@@ -81,6 +81,7 @@ def _plot(doses: pd.DataFrame) -> Plot | None:
         group="defect",
         joined=True,
         panel="defect",
+        unit="unit",
     )
 
 

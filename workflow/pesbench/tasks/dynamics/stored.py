@@ -306,8 +306,9 @@ class Trajectories(Reader):
     def _alarm_steps(self, group: h5py.Group) -> tuple[int, ...]:
         if h5py.h5a.exists(group.id, b"alarm_steps"):
             steps = self._file.attribute(group, "alarm_steps", int, (None,)).tolist()
-            if steps != sorted({*steps}) or (steps and steps[0] < 0):
-                raise self._file.wrong(f"{group.name}/@alarm_steps", "are no ascending steps")
+            known = range(self._file.attribute(group, "last_step", int) + 1)
+            if steps != sorted({*steps}) or not {*steps} <= {*known} or len(steps) > MOST_ALARMS:
+                raise self._file.wrong(f"{group.name}/@alarm_steps", "are no steps of the run")
             return tuple(steps)
         if h5py.h5a.exists(group.id, b"alarm_step"):  # files of earlier versions tell the first
             first = self._file.attribute(group, "alarm_step", int)
