@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import ase.io
 
 from pesbench.core.errors import HostError, UserError
 from pesbench.orchestration.start import Given, start
@@ -37,6 +40,15 @@ class Copy:
                 shutil.copytree(source, root / name, ignore=skip)
             else:
                 shutil.copy(source, root / name)
+
+    def few(self, *molecules: str) -> dict[str, Any]:
+        """The scan set `mini` with some of its molecules, for a config; a reference of seconds."""
+        frames = ase.io.read(REPO / "resources/mini/molecules.extxyz", index=":")
+        some = [atoms for atoms in frames if atoms.info["id"] in molecules]
+        assert len(some) == len(molecules)
+        ase.io.write(self.root / "few.extxyz", some)
+        few = {"source": "molecules", "molecules": "few.extxyz", "reference": "gfn2-xtb"}
+        return {"scan_sets": {"mini": few}}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Snakemake in the copy, with the calculators of the tests at hand."""

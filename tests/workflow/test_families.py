@@ -37,7 +37,6 @@ CONFIG = {
     "software": "venv",
     "models": [*FAMILIES.values(), BY_ENTRY],
     "controls": ["control-zero"],
-    "systems": ["*/hydrazine*", "*/methanethiol*", "*/hydroxylamine*"],
     "dynamics": {
         "models": list(FAMILIES.values()),
         "systems": ["hydrazine"],
@@ -61,7 +60,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     made = Copy(tmp_path_factory.mktemp("families"), "results")
     with (made.root / "config/models.yaml").open("a") as file:
         file.write(yaml.safe_dump({BY_ENTRY: SHARED}))
-    (made.root / "families.yaml").write_text(yaml.safe_dump(CONFIG))
+    config = CONFIG | made.few("hydrazine", "hydroxylamine", "methanethiol")
+    (made.root / "families.yaml").write_text(yaml.safe_dump(config))
     done = made.snakemake(*FEW, "--until", "environment")
     assert done.returncode == 0, done.stdout + done.stderr
     for family in FAMILIES:
@@ -247,9 +247,9 @@ def test_other_packages_run_the_models_of_their_family_again(
     pins.write_text(before.replace("tqdm==", "# tqdm=="))
     jobs = copy.planned(*FEW)
     pins.write_text(before)
-    # bonds in two shards and dynamics of the one model, bonds of the other
-    assert (jobs["environment"], jobs["run"], jobs["score"]) == (1, 3, 3)
-    assert jobs["run_on_cpu"] == 2
+    # bonds and dynamics of the one model, bonds of the other
+    assert (jobs["environment"], jobs["run"], jobs["score"]) == (1, 2, 3)
+    assert jobs["run_on_cpu"] == 1
     assert "reference" not in jobs
 
 
