@@ -235,6 +235,7 @@ def test_the_index_holds_the_leaderboard_and_the_rest_is_loaded_when_asked_for(o
     assert [row["model"] for row in index["rows"]] == board["model"].tolist()
     columns = {one["name"]: one for one in index["columns"]}
     assert {"fsd_full", "force_mae", "level_of_theory"} <= set(columns)
+    assert (folder.NO_ATLAS in index["notes"]) == (index["atlas"] is None)
     assert columns["fsd_full"]["group"] == "Smoothness"
     assert columns["fsd_full"]["low"] == "fsd_full_low"
     assert columns["force_mae"]["group"] == "Accuracy"

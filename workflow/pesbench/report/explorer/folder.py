@@ -51,6 +51,12 @@ _DESCRIBES = ("level_of_theory", "training_dispersion", "elements", "description
               "license", "conservative", "url")  # fmt: skip
 
 
+NO_ATLAS = (
+    "What happened where models failed is not told by kind: the atlas reads their stored "
+    "evaluations and trajectories, and there are none here."
+)
+
+
 @dataclass(frozen=True)
 class Content:
     """What an explorer shows.
@@ -113,6 +119,7 @@ def write_explorer(folder: Path, content: Content) -> None:
             ]
             for name, some in content.of_models.items()
         }
+        failures = _atlas(content, data)
         write_script(
             data,
             "index",
@@ -125,14 +132,18 @@ def write_explorer(folder: Path, content: Content) -> None:
                 "level_of_theory": content.scan_set.level_of_theory,
                 "facts": content.facts,
                 "answers": content.answers,
-                "notes": [*tables.notes(content.board), *tables.guide(content.board)],
+                "notes": [
+                    *tables.notes(content.board),
+                    *tables.guide(content.board),
+                    *([] if failures else [NO_ATLAS]),
+                ],
                 "made": content.made,
                 "columns": leaderboard_columns(content.board, content.sections),
                 "rows": [_row(row) for row in content.board.to_dict("records")],
                 "cards": _cards(content.results, models),
                 "sections": sections,
                 "of_models": own,
-                "atlas": _atlas(content, data),
+                "atlas": failures,
                 "tasks": {name: one for name, one in told.items() if one is not None},
             },
         )
