@@ -15,7 +15,9 @@ const WORDS = {
   p: "How often chance gives a result as strong as this one.",
   "ρ": "Spearman's correlation of ranks, from −1 to 1.",
 };
-const FOUND = /(?<![\p{L}\p{N}_])(?:AUPRC|AUROC|BSCT|DFT|FSD|MAE|MD|NVE|RMS|(?<=Spearman(?:'s)? )ρ|p(?= [=<\d]))(?![\p{L}\p{N}_])/gu;
+// letters that mean this in such surroundings alone
+const WHERE = { p: "p(?= [=<\\d])", "ρ": "(?<=Spearman(?:'s)? )ρ" };
+const FOUND = new RegExp(`(?<![\\p{L}\\p{N}_])(?:${Object.keys(WORDS).map((word) => WHERE[word] ?? word).join("|")})(?![\\p{L}\\p{N}_])`, "gu");
 
 // A text as children of an element.
 export function explained(text) {

@@ -78,7 +78,7 @@ def test_the_alarms_of_a_run_are_marked(stored, steps, path, tmp_path):
     with h5py.File(alarmed, "r+") as file:
         attributes = file[f"particles/{FAILED}"].attrs
         del attributes["alarm_steps"]  # files of earlier versions have the first alone
-        attributes.update(stored)
+        attributes.update(stored | {"n_alarms": 2})
     _, put = explored(alarmed, scores())
     assert put["run-1"]["alarms"] == pytest.approx([step * DT_FS / 1e3 for step in steps])
     assert put["run-0"]["alarms"] == []
@@ -91,6 +91,15 @@ def test_alarms_that_are_no_steps_of_the_run_are_refused(steps, path, tmp_path):
     with h5py.File(wrong, "r+") as file:
         file[f"particles/{SURVIVED}"].attrs["alarm_steps"] = steps
     with pytest.raises(UserError, match="are no steps of the run"), Trajectories(wrong) as opened:
+        opened.trajectory(SURVIVED)
+
+
+def test_more_alarms_than_there_were_are_refused(path, tmp_path):
+    wrong = tmp_path / "wrong.h5"
+    shutil.copy(path, wrong)
+    with h5py.File(wrong, "r+") as file:
+        file[f"particles/{SURVIVED}"].attrs["alarm_steps"] = [0, 1]
+    with pytest.raises(UserError, match="less than the alarms"), Trajectories(wrong) as opened:
         opened.trajectory(SURVIVED)
 
 

@@ -24,6 +24,7 @@ from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.registry import ModelEntry, load
 from pesbench.tasks.alarms.events import events
+from pesbench.tasks.dynamics import watch
 from pesbench.tasks.dynamics.outside import Outside
 from pesbench.tasks.dynamics.score import trajectory_rows
 from pesbench.tasks.dynamics.settings import ALARMS, OF_DESCRIPTORS, DynamicsSettings
@@ -81,6 +82,22 @@ def test_alarms_are_those_of_the_scores_of_frames(alarm, plain, toy_set, tmp_pat
         assert found.survived
         assert np.array_equal(file.frames(NAME).positions, plain[1].positions)
         assert file.last_steps(NAME) is None
+
+
+def test_the_steps_of_the_first_alarms_are_kept_and_all_are_counted(
+    plain, toy_set, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watch, "MOST_ALARMS", 2)
+    scores = scores_of(plain, "temperature")
+    threshold = float((np.sort(scores)[-20] + np.sort(scores)[-21]) / 2)
+    expected = events(scores, threshold)
+    assert len(expected) > 2
+    settings = replace(PLAIN, alarm="temperature", alarm_threshold=threshold).check()
+    out = tmp_path / "t.h5"
+    run_dynamics_shard(fake_entry(), toy_set, ("a", "b"), settings, out, device="cpu")
+    with Trajectories(out) as file:
+        found = file.trajectory(NAME)
+    assert (found.alarm_steps, found.n_alarms) == (tuple(expected[:2]), len(expected))
 
 
 def test_a_run_ends_at_its_alarm(plain, toy_set, tmp_path):

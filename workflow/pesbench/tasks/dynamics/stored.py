@@ -299,6 +299,8 @@ class Trajectories(Reader):
             value = getattr(found, key)
             if not least <= value < math.inf:
                 raise file.wrong(f"{group.name}/@{key}", f"is {value}")
+        if len(found.alarm_steps) > found.n_alarms:
+            raise file.wrong(f"{group.name}/@n_alarms", "is less than the alarms that it has")
         if found.name != name:
             raise file.wrong(group.name, f"says that it is {found.name!r}")
         return found
@@ -307,7 +309,8 @@ class Trajectories(Reader):
         if h5py.h5a.exists(group.id, b"alarm_steps"):
             steps = self._file.attribute(group, "alarm_steps", int, (None,)).tolist()
             known = range(self._file.attribute(group, "last_step", int) + 1)
-            if steps != sorted({*steps}) or not {*steps} <= {*known} or len(steps) > MOST_ALARMS:
+            wrong = steps != sorted({*steps}) or any(step not in known for step in steps)
+            if wrong or len(steps) > MOST_ALARMS:
                 raise self._file.wrong(f"{group.name}/@alarm_steps", "are no steps of the run")
             return tuple(steps)
         if h5py.h5a.exists(group.id, b"alarm_step"):  # files of earlier versions tell the first
