@@ -184,6 +184,16 @@ def test_a_site_has_the_explorer_as_its_first_page(results, tmp_path):
     }  # fmt: skip
 
 
+def test_a_site_can_lead_to_another_page(results, tmp_path):
+    page = (REPO / "workflow/pesbench/report/explorer/assets/index.html").read_text()
+    (results / "explorer" / "index.html").write_text(page)
+    site = tmp_path / "site"
+    done = _site(results, site, "example", "An example")
+    assert done.returncode == 0, done.stderr
+    link = '\n<footer><a href="example/index.html">An example</a></footer>'
+    assert (site / "index.html").read_text() == page.replace("</main>", f"</main>{link}")
+
+
 def test_a_site_is_no_place_where_something_is(results, tmp_path):
     kept = tmp_path / "site"
     kept.mkdir()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Collects the pages of a folder of results for a static host: site.sh RESULTS SITE
+# Collects the pages of a folder of results for a static host: site.sh RESULTS SITE [ANOTHER TITLE]
+# The page gets a link with a TITLE to ANOTHER page of the site.
 set -euo pipefail
 results="${1:?the folder of results}"
 site="${2:?the folder of the site}"
@@ -16,5 +17,9 @@ mkdir -p "$site"
 cp -R "$results/explorer/." "$site/"
 cp "$results/leaderboard.html" "$results/leaderboard.csv" "$site/"
 if [ -f "$results/leaderboard.json" ]; then cp "$results/leaderboard.json" "$site/"; fi
+if [ -n "${3:-}" ]; then
+  link="<footer><a href=\"$3/index.html\">${4:?the title of the link}</a></footer>"
+  sed -i "s|</main>|&\n$link|" "$site/index.html"
+fi
 touch "$site/.nojekyll" # files that begin with an underscore are served as they are
 du -sh "$site"

@@ -53,6 +53,12 @@ def test_trajectories_that_neither_end_nor_fail_are_said():
     assert sentences(board, [])[-1] == "Without a score: b 2 of 9 trajectories."
 
 
+def test_pairs_that_could_not_be_judged_are_said():
+    board = board_of({"a": (SCANS, ()), "b": (SCANS * 1.5, ())})
+    board["approach_n_planned"], board["approach_n_scored"] = [28, 28, np.nan], [28, 25, np.nan]
+    assert sentences(board, [])[-1] == ("Without a score: b 3 of 28 bonded pairs that approach.")
+
+
 def test_what_is_told_apart_is_no_sentence_of_its_own():
     first, second = sentences(board_of({"a": (SCANS, ())}), ["An answer."], "It differs.")
     assert first.startswith("The one ranked model")

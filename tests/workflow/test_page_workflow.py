@@ -70,7 +70,8 @@ def test_the_steps_that_publish_the_page_make_both_sites(tmp_path):
     site = copy.root / "_site"
     board = (site / "leaderboard.csv").read_text()
     assert all(name in board for name in KEPT)
-    assert (site / "index.html").is_file()
+    assert 'href="example/index.html"' in (site / "index.html").read_text()
+    assert (site / "example" / "index.html").is_file()
     assert "morse" in (site / "example" / "leaderboard.csv").read_text()
     for what in ("bonds/scan-*.js", "dynamics/run-*.js"):
         assert list((site / "example" / "data").glob(what)), what

@@ -455,6 +455,9 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     assert board["approach_monotone"].counts == {"sound": 6, "faulty": 5, "blind": 0, "holed": 6}
     assert board["approach_hole_radius_angstrom"].values["holed"] == 0.75
     assert board["approach_barrier_ev"].values == {"holed": 0.5}
+    planned, scored = (board[f"approach_n_{what}"].values for what in ("planned", "scored"))
+    assert set(planned.values()) == {6}
+    assert scored == {"sound": 6, "faulty": 5, "blind": 6, "holed": 6}
 
 
 def test_the_section_tells_the_frames_that_are_left_out(tables):

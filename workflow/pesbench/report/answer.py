@@ -14,6 +14,7 @@ _UNSCORED = (  # number that is planned, numbers that tell something, and what t
     ("n_planned", ("n_scored",), "scans"),
     ("n_planned_hydrogen", ("n_scored_hydrogen",), "scans of bonds to hydrogen"),
     ("md_n_planned", ("md_n_finished", "md_n_failed"), "trajectories"),  # a failure is a result
+    ("approach_n_planned", ("approach_n_scored",), "bonded pairs that approach"),
 )
 
 
@@ -37,7 +38,7 @@ def sentences(board: pd.DataFrame, answers: Sequence[str], told_apart: str = "")
 
 
 def _unscored(row: Mapping[str, Any]) -> str:
-    """How many scans and trajectories have no score; "" for none."""
+    """How many scans, trajectories and pairs have no score; "" for none."""
     parts = []
     for name, told, what in _UNSCORED:
         planned = row.get(name)

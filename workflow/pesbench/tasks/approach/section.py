@@ -9,6 +9,7 @@ import pandas as pd
 
 from pesbench.core.section import (
     CELLS,
+    INTEGER,
     BoardColumn,
     Drawing,
     Metric,
@@ -242,8 +243,10 @@ def notes(scores: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
 def board(scores: Mapping[str, pd.DataFrame]) -> list[BoardColumn]:
     """Columns for the leaderboard, of the bonded pairs."""
     shares, radii, barriers, counts = {}, {}, {}, {}
+    planned, scored = {}, {}
     for name, frame in scores.items():
         bonds = summary.of_kind(frame, BOND)
+        planned[name], scored[name] = len(bonds), int((bonds["status"] == "ok").sum())
         one = share(bonds, "monotone")
         counts[name] = one.n
         if one.n:
@@ -267,5 +270,13 @@ def board(scores: Mapping[str, pd.DataFrame]) -> list[BoardColumn]:
             Metric("approach_barrier_ev", "lowest barrier before a hole", "eV", "higher",
                    "Of the bonded pairs that have a hole."),
             barriers,
+        ),
+        BoardColumn(
+            Metric("approach_n_planned", "planned bonded pairs"), planned, kind=INTEGER
+        ),
+        BoardColumn(
+            Metric("approach_n_scored", "scored bonded pairs", "", "higher",
+                   "Pairs that could be judged."),
+            scored, kind=INTEGER,
         ),
     ]  # fmt: skip
