@@ -31,7 +31,7 @@ export async function atlas(index, place) {
   const draw = () => {
     const asked = found.asked[state.source] ?? {};
     const here = rows.filter((row) => row.source === state.source);
-    const kinds = [...new Set(here.map((row) => row.kind))];
+    const kinds = Object.keys(found.kinds).filter((kind) => here.some((row) => row.kind === kind));
     const names = index.rows.map((row) => row.model).filter((name) => Object.hasOwn(asked, name));
     const pairs = [...new Set(here.map((row) => row.pair).filter(Boolean))].sort();
     const isScans = state.source === "scans";
@@ -40,14 +40,16 @@ export async function atlas(index, place) {
     const items = (some) => new Set(some.map((row) => row.item)).size;
     const count = (name, kind) => items(counted.filter((row) => row.model === name && row.kind === kind));
     const countLow = (name, kind) => items(counted.filter((row) => row.model === name && row.kind === kind && isLow(row)));
-    const without = (name) => asked[name] - items(counted.filter((row) => row.model === name));
+    const without = (name, some = counted) => asked[name] - items(some.filter((row) => row.model === name));
+    const inBrackets = (n, below) => (isScans && !low ? `${n} (${below})` : String(n));
     const wanted = counted.filter((row) => (!state.model || row.model === state.model) && (!state.kind || row.kind === state.kind));
     const told = [state.kind, state.model && `of ${state.model}`, state.pair && `at ${state.pair}`].filter(Boolean).join(" ");
     const words = SOURCES[state.source] ?? state.source;
     const cell = (name, kind) => {
       const n = count(name, kind);
       if (!n) return "0";
-      const text = isScans && !low ? `${n} (${countLow(name, kind)})` : String(n);
+      const answered = counted.some((row) => row.model === name && row.kind === kind && row.n_below !== "");
+      const text = answered ? inBrackets(n, countLow(name, kind)) : String(n);
       return h("button", { type: "button", class: "link", "aria-label": `${n} of ${asked[name]}: ${kind} of ${name}`, onclick: () => choose({ model: name, kind }) }, text);
     };
     fill(result,
@@ -60,7 +62,7 @@ export async function atlas(index, place) {
       table([
         { name: "model", title: "model", left: true, header: true, value: (name) => name, cell: (name) => h("button", { type: "button", class: "link", onclick: () => choose({ model: name, kind: "" }) }, name) },
         { name: "asked", title: words, value: (name) => asked[name], cell: (name) => String(asked[name]), tip: `Number of ${words} that the counts of a row are of.` },
-        { name: "none", title: "none", value: without, cell: (name) => String(without(name)), higher: true, tip: `Number of ${words} that show none of the kinds${state.pair ? ` at ${state.pair}` : ""}${low ? ` where ${LOW}` : ""}.` },
+        { name: "none", title: "none", value: without, cell: (name) => inBrackets(without(name), without(name, counted.filter(isLow))), higher: true, tip: `Number of ${words} that show none of the kinds${state.pair ? ` at ${state.pair}` : ""}${low ? ` where ${LOW}` : ""}.` },
         ...kinds.map((kind) => ({ name: kind, title: kind, tip: found.kinds[kind], value: (name) => count(name, kind), higher: true, cell: (name) => cell(name, kind) })),
       ], names, { caption: `Number of ${words} by model and kind, for ${names.length} models${low ? `, where ${LOW}` : isScans ? `; in brackets, where ${LOW}` : ""}; one may be of two kinds, and a number leads to them` }),
       h("h3", {}, told || "All", " ", told ? h("button", { type: "button", class: "small", onclick: () => choose({ model: "", kind: "", pair: "" }) }, "show all") : null),
@@ -81,10 +83,12 @@ export async function atlas(index, place) {
       h("p", { class: "links" }, h("button", { type: "button", onclick: () => save("atlas.csv", csv([found.columns, ...rows.map((row) => found.columns.map((name) => row[name]))]), "text/csv") }, "All rows (CSV)")));
   };
   draw();
-  fill(place, h("h2", {}, "Failures"), h("p", {}, "What happened where models failed; the rules of the kinds are in ", h("a", { href: address("section", ["atlas"]) }, "the section"), "."), result);
+  fill(place, h("h2", {}, "Failures"), h("p", {}, sentenceOf(index)), h("p", { class: "note" }, "The rules of the kinds are in ", h("a", { href: address("section", ["atlas"]) }, "the section"), "."), result);
 }
 
-// All models on a molecule: what failed in each of its scans, and in its trajectories.
+const sentenceOf = (index) => index.sections.find((one) => one.name === index.atlas)?.sentence ?? "";
+
+// All models on a molecule: what happened in each of its scans, and in its trajectories.
 export async function onMolecule(index, place, system, scans) {
   const found = await piece(index.atlas);
   const rows = records(found).filter((row) => row.system === system);
@@ -97,11 +101,11 @@ export async function onMolecule(index, place, system, scans) {
     };
   };
   const runs = rows.some((row) => row.source === "trajectories");
-  fill(place, h("h3", {}, "What failed on this molecule"), table([
+  fill(place, h("h3", {}, "What happened on this molecule"), table([
     { name: "model", title: "model", left: true, header: true, value: (name) => name, cell: (name) => h("a", { href: address("model", [name]) }, name) },
-    ...scans.map((scan) => column(scan, "scans", (row) => row.item === scan, "Kinds of failure on this scan, each with a link to where it is largest.")),
-    ...(runs ? [column("trajectories", "trajectories", () => true, "Kinds of failure, each with a link to the trajectory.")] : []),
-  ], names, { caption: "Failures by model and scan, as the failure atlas names them; –: none, n/a: not asked" }));
+    ...scans.map((scan) => column(scan, "scans", (row) => row.item === scan, "Kinds of event on this scan, each with a link to where it is largest.")),
+    ...(runs ? [column("trajectories", "trajectories", () => true, "Kinds of event, each with a link to the trajectory.")] : []),
+  ], names, { caption: "By model and scan, as the failure atlas names it; –: nothing, n/a: not asked" }));
 }
 
 function itemLink(index, row, text = row.item, tip = null) {

@@ -87,30 +87,37 @@ export function dynamics(index, place) {
     h("section", { "aria-label": "Survival" }, h("h3", {}, "Survival"), choice.place, h("div", { class: "scan" }, h("div", {}, plot), h("div", { class: "structure" }, told)),
       h("p", { class: "note" }, says)),
     runList(index, runs, query),
+    rest.curves || runs.some((one) => one.piece !== null) ? null : h("p", { class: "note" }, "No trajectories are kept with these results, so that no run has curves."),
     rest.curves ? h("p", { class: "note" }, `The curves of ${rest.curves} more runs are in the files of results alone: at most ${most.curves} a model are here, failures first.`) : null,
     rest.animations ? h("p", { class: "note" }, `The last steps of ${rest.animations} more runs that ended early are in the files of results alone, so that this folder stays small.`) : null);
   choice.show();
 }
 
+// What became of a run; its message begins with the step and repeats the failure.
+const what = (one) => [one.failure.replaceAll("_", " "), one.status === "ok" ? "" : one.status, one.message.replace(`${one.failure}: `, "")].filter(Boolean).join(": ");
+
+const ORDER = ["failed", "censored", "survived", "not_at_risk"];
+
 function runList(index, runs, query) {
   const { help } = index.tasks.dynamics;
   const state = { q: query.get("q") ?? "", outcome: query.get("outcome") ?? "" };
+  const inOrder = [...runs].sort((a, b) => ORDER.indexOf(a.outcome) - ORDER.indexOf(b.outcome) || a.time_ps - b.time_ps);
   const outcomes = [...new Set(runs.map((one) => one.outcome))].sort();
   const place = h("div");
   const draw = () => {
-    const wanted = runs.filter((one) => (!state.outcome || one.outcome === state.outcome)
+    const wanted = inOrder.filter((one) => (!state.outcome || one.outcome === state.outcome)
       && `${one.name} ${one.trajectory} ${one.failure.replaceAll("_", " ")} ${one.status} ${one.message}`.toLowerCase().includes(state.q.toLowerCase()));
     fill(place, table([
       { name: "trajectory", title: "run", left: true, header: true, value: (one) => one.trajectory, cell: (one) => (one.piece === null ? one.trajectory : h("a", { href: address("trajectory", [one.name, one.trajectory]) }, one.trajectory)) },
       { name: "model", title: "model", left: true, value: (one) => one.name, cell: (one) => h("a", { href: address("model", [one.name]) }, one.name) },
       { name: "outcome", title: "outcome", left: true, value: (one) => one.outcome.replaceAll("_", " ") },
-      { name: "failure", title: "what", left: true, value: (one) => [one.failure.replaceAll("_", " "), one.status === "ok" ? "" : one.status, one.message].filter(Boolean).join(": ") },
+      { name: "failure", title: "what", left: true, value: what },
       { name: "temperature_k", title: "nominal", unit: "K", tip: "The velocities at the start have twice this temperature, of which a molecule at its minimum keeps about half.", value: (one) => one.temperature_k },
       { name: "time_ps", title: "time", unit: "ps", value: (one) => one.time_ps },
       { name: "spike", title: "temperature spike", unit: "σ", tip: `${help.temperature_spike} σ is such a width.`, value: (one) => one.temperature_spike, higher: true },
       { name: "drift", title: "drift", tip: help.energy_drift_mev_per_atom_ps, unit: "meV/atom/ps", value: (one) => one.energy_drift_mev_per_atom_ps, higher: true },
       { name: "rms", title: "RMS", tip: help.energy_rms_mev_per_atom, unit: "meV/atom", value: (one) => one.energy_rms_mev_per_atom, higher: true },
-    ], wanted, { caption: `${wanted.length} of ${runs.length} runs`, sort: { name: "time_ps", descending: false }, most: MOST }));
+    ], wanted, { caption: `${wanted.length} of ${runs.length} runs`, most: MOST }));
   };
   draw();
   return h("section", { "aria-label": "Runs" }, h("h3", {}, "Runs"),
@@ -149,7 +156,7 @@ export async function run(index, place, name, trajectory) {
   });
   await load([name]);
   const first = pieces.get(name);
-  const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", own.failure.replaceAll("_", " ")], ["status", own.status === "ok" ? "" : `${own.status}: ${own.message}`], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
+  const told = [["outcome", own.outcome.replaceAll("_", " ")], ["what", what(own)], ["time (ps)", number(own.time_ps)], ["nominal temperature (K)", number(own.temperature_k)],
     ["alarms", first.alarms.length ? `${first.n_alarms}, the first at ${number(first.alarms[0], 5)} ps${first.n_alarms > first.alarms.length ? `; ${first.alarms.length === 1 ? "this one is" : `the first ${first.alarms.length} are`} drawn` : ""}` : ""],
     ["start", first.relaxed ? "a minimum of the model's own" : "the geometry of the scan set"]].filter(([, value]) => value);
   const animation = h("section", { "aria-label": "The last steps" });

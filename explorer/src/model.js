@@ -14,7 +14,7 @@ const CARD = [
   ["parameters", "parameters"], ["precision", "precision"], ["lacking", "elements of the set that it lacks"], ["overlap", "overlap of its training data"],
   ["base", "made from"], ["defect", "defect"], ["dose", "dose"], ["cost_device", "device of the cost"], ["cost_ms_per_step", "ms per step"], ["missing", "scans without a score"], ["md_missing", "trajectories not finished"],
 ];
-const OF_CARD = { training_dispersion: "dispersion in the training data", elements: "elements", description: "description", citation: "citation", url: "page" };
+const OF_CARD = { training_data: "training data", training_dispersion: "dispersion in the training data", elements: "elements", description: "description", citation: "citation", url: "page" };
 
 export async function model(index, place, name) {
   const k = index.rows.findIndex((row) => row.model === name);
@@ -108,7 +108,7 @@ async function scanList(index, place, row, k) {
       { name: "what", title: "what", left: true, value: (one) => one.row.extremum || one.row.message, cell: (one) => (one.row.status === "ok" ? one.row.extremum : `${one.row.status}: ${one.row.message}`) },
     ];
     fill(tablePlace, table(columns, wanted, {
-      caption: `${wanted.length} scans of ${row.model}${state.bond ? ` of ${state.bond.replace("-", "–")} bonds` : ""}; pointing at one shows its curves, a click keeps them`,
+      caption: `${wanted.length} scans of ${row.model}${state.bond ? ` of ${state.bond.replace("-", "–")} bonds` : ""}; pointing at one shows ${index.tasks.bonds.curves ? "its curves" : "it"}, a click keeps ${index.tasks.bonds.curves ? "them" : "it"}`,
       most: MOST, sort: state.sort,
       onsort: (sort) => { state.sort = sort; change({ by: sort.name === "fsd_full" ? "" : sort.name, asc: sort.descending ? "" : "1" }); },
       onrow: (line, one) => {

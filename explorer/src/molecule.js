@@ -15,11 +15,11 @@ export async function molecule(index, place, name) {
   }
   const { query } = read();
   const chosen = own.find((one) => one.scan === query.get("scan")) ?? own[0];
-  const body = h("div", { class: "panel" }), failed = h("section", { "aria-label": "What failed" });
+  const body = h("div", { class: "panel" }), happened = h("section", { "aria-label": "What happened" });
   fill(place, h("p", {}, h("a", { href: address("molecules") }, "← all molecules")), h("h2", {}, name), h("p", {}, own[0].formula, own[0].smiles ? [", SMILES ", h("code", {}, own[0].smiles)] : null),
-    own.length > 1 ? h("ul", { class: "tabs" }, own.map((one) => h("li", {}, h("a", { href: address("molecule", [name], { scan: one.scan }), "aria-current": one === chosen ? "page" : null }, one.scan)))) : null, body, failed);
+    own.length > 1 ? h("ul", { class: "tabs" }, own.map((one) => h("li", {}, h("a", { href: address("molecule", [name], { scan: one.scan }), "aria-current": one === chosen ? "page" : null }, one.scan)))) : null, body, happened);
   await panel(index, body, chosen, asked(query));
-  if (index.atlas) await onMolecule(index, failed, name, own.map((one) => one.scan));
+  if (index.atlas) await onMolecule(index, happened, name, own.map((one) => one.scan));
 }
 
 export async function oneScan(index, place, id) {

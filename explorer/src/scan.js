@@ -81,7 +81,7 @@ export async function panel(index, place, of, { models = [], frame = null, onmod
   const usual = startFrame(found, chosen[0]);
   const asked = frame === null ? usual : Number.isFinite(frame) ? Math.max(0, Math.min(last, Math.round(frame))) : usual;
   const outside = frame !== null && asked !== frame;
-  const state = { window: "10", frame: asked, arrows: "model" };
+  const state = { window: "10", frame: asked, arrows: having.length ? "model" : "reference" };
   const slots = new Map(); // colour by model, which stays while others come and go
   const colours = (name) => {
     if (!slots.has(name)) {
@@ -128,7 +128,7 @@ export async function panel(index, place, of, { models = [], frame = null, onmod
     const largest = molecule.show({ numbers: found.numbers, positions: found.positions(k), bonds: found.bonds, stretched: found.atoms, arrows });
     fill(forcesNote, !of ? "" : at >= 0
       ? `Arrows: forces of ${state.arrows === "reference" ? "the reference" : chosen[0]}, the longest ${number(largest)} eV/Å.`
-      : `Forces are kept at the frames ${ranges(of.frames)}; for all of them use the command below.`);
+      : of.frames.length ? `Forces are kept at the frames ${ranges(of.frames)}; for all of them use the command below.` : "No forces are kept here.");
   };
 
   const draw = () => {
@@ -181,17 +181,18 @@ export async function panel(index, place, of, { models = [], frame = null, onmod
       found.system !== found.scan ? [" of ", h("a", { href: address("molecule", [found.system]) }, found.system)] : null),
     found.quality === "marked" ? h("p", { class: "problem" }, `The reference of this scan is marked: ${found.reason}`) : null,
     outside ? h("p", { class: "note", role: "status" }, `The address asks for a frame that this scan has not (0 to ${last}); frame ${asked} is shown.`) : null,
-    unknown.length ? h("p", { class: "note", role: "status" }, `Without curves on this scan: ${unknown.join(", ")}.`) : null,
+    having.length ? null : h("p", { class: "note", role: "status" }, index.tasks.bonds.curves ? "No model has curves on this scan." : "No evaluations are kept with these results, so that the curves are those of the reference alone."),
+    unknown.length && having.length ? h("p", { class: "note", role: "status" }, `Without curves on this scan: ${unknown.join(", ")}.`) : null,
     legendPlace,
     h("div", { class: "scan" },
       h("div", { class: "curves" },
         h("label", {}, "Energies up to ", h("select", { name: "window", onchange: (event) => { state.window = event.target.value; draw(); } },
           WINDOWS.map(([value, text]) => h("option", { value, selected: value === state.window }, text)))),
         energyPlace, changePlace,
-        h("p", { class: "note" }, "Band: largest slope of the model in front (the first that is chosen). Dash-dotted: reference minimum q. Dotted: its worst false or missing extremum. Dashed: its wall gives way. Dotted level: ε², below which ΔF² counts as ε².")),
+        h("p", { class: "note" }, having.length ? "Band: largest slope of the model in front (the first that is chosen). Dotted: its worst false or missing extremum. Dashed: its wall gives way. " : "", "Dash-dotted: reference minimum q. Dotted level: ε², below which ΔF² counts as ε².")),
       h("div", { class: "structure" }, moleculePlace, slider, readout,
         h("label", {}, "Arrows ", h("select", { name: "arrows", onchange: (event) => { state.arrows = event.target.value; showFrame(); } },
-          [["model", "forces of the model in front"], ["reference", "forces of the reference"], ["", "none"]].map(([value, text]) => h("option", { value }, text)))),
+          [...(having.length ? [["model", "forces of the model in front"]] : []), ["reference", "forces of the reference"], ["", "none"]].map(([value, text]) => h("option", { value }, text)))),
         forcesNote)),
     scoresPlace, filesPlace);
   draw();
@@ -219,7 +220,7 @@ function ranges(frames) {
     const last = parts.at(-1);
     if (last && last[1] === frame - 1) last[1] = frame; else parts.push([frame, frame]);
   }
-  return parts.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ") || "none";
+  return parts.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ");
 }
 
 export function scoreColumns(index, wanted) {
@@ -247,7 +248,7 @@ function downloads(index, found, having, name) {
   const word = found.scan.replaceAll("/", "_");
   const every = [["reference", found.reference], ...having.map((other) => [other.name, other])];
   const buttons = [
-    h("button", { type: "button", onclick: () => save(`${word}.csv`, scanCsv(found, every), "text/csv") }, "Curves of all models (CSV)"),
+    h("button", { type: "button", onclick: () => save(`${word}.csv`, scanCsv(found, every), "text/csv") }, having.length ? "Curves of all models (CSV)" : "Curve of the reference (CSV)"),
     h("button", { type: "button", onclick: () => save(`${word}_${name ?? "reference"}.extxyz`, scanExtxyz(found, one), "chemical/x-xyz") },
       `This scan with ${name ?? "the reference"} (extxyz)`),
   ];

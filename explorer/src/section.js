@@ -66,5 +66,5 @@ export async function sections(index, place, name) {
   fill(place, h("h2", {}, "Sections"),
     h("ul", { class: "tabs" }, all.map((one) => h("li", {}, h("a", { href: address("section", [one.name]), "aria-current": one === chosen ? "page" : null }, one.title)))), body);
   if (chosen) await section(index, body, chosen.piece);
-  else fill(body, all.map((one) => [h("h3", {}, h("a", { href: address("section", [one.name]) }, one.title)), h("p", {}, explained(one.sentence))]));
+  else fill(body, all.map((one) => [h("h3", {}, h("a", { href: address("section", [one.name]) }, one.title)), one.sentence ? h("p", {}, explained(one.sentence)) : null]));
 }

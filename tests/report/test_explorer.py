@@ -29,6 +29,7 @@ from pesbench.core.exploring import Explored, ExplorerJob, packed
 from pesbench.files.scan_set import write_scan_set
 from pesbench.metrics import smoothness
 from pesbench.report.explorer import exchange, folder, scripts
+from pesbench.report.sections import StoredSection
 from pesbench.tasks.bonds import board_metrics, explorer, worst
 from pesbench.tasks.dynamics import board as dynamics_board
 from plots import add_plots
@@ -262,6 +263,32 @@ def test_the_index_holds_the_leaderboard_and_the_rest_is_loaded_when_asked_for(o
     assert "theirs, 0.129" in index["answers"][0]
 
 
+def test_a_section_without_a_sentence_begins_with_its_answer(tmp_path):
+    (tmp_path / "data").mkdir()
+    stored = StoredSection("association", "0" * 64, "Title", answer="It does.", notes=("A note.",))
+    told = folder._section_pieces(tmp_path, stored, [], "association")
+    assert told["sentence"] == "It does."
+    assert read(tmp_path / "data/sections/association.js")["sentence"] == "It does."
+    both = replace(stored, sentence="What was found.")
+    assert folder._section_pieces(tmp_path, both, [], "b")["sentence"] == "What was found."
+
+
+@pytest.mark.parametrize(
+    ("n_asked", "said"),
+    [("x", "what is no number"), ("1.5", "no whole number"), ("", "no whole number"),
+     ("1", "ours has more scans in atlas.csv than here")],
+)  # fmt: skip
+def test_counts_of_the_atlas_that_cannot_be_are_one_line(tmp_path, n_asked, said):
+    path = tmp_path / "atlas_counts.csv"
+    path.write_text(f"model,source,n_asked\ntheirs,scans,6\nours,scans,{n_asked}\n")
+    rows = pd.DataFrame({"model": "ours", "source": "scans", "item": ["a", "a", "b"]})
+    with pytest.raises(UserError, match=said) as refused:
+        folder._asked(path, rows)
+    assert str(path) in str(refused.value)
+    path.write_text("model,source,n_asked\nours,scans,2\nours,scans,2\n")
+    assert folder._asked(path, rows) == {"scans": {"ours": 2}}
+
+
 def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):
     results = tmp_path / "out"
     shutil.copytree(out, results)
@@ -350,7 +377,7 @@ def test_the_leaderboard_for_other_sites_follows_its_schema(out):
         jsonschema.validate(told | {"version": 2}, schema)
 
 
-def test_explore_rebuilds_and_serves_this_machine_alone(out, capsys):
+def test_explore_rebuilds_and_serves_this_machine_alone(out, capsys, caplog):
     (out / "explorer/index.html").unlink()
     words = ["explore", str(out), "--scan-set", str(out / "toys.h5"), "--no-server"]
     assert cli.main(words) == 0
@@ -364,8 +391,10 @@ def test_explore_rebuilds_and_serves_this_machine_alone(out, capsys):
                 assert page.read() == (ASSETS / "index.html").read_bytes()
             with pytest.raises(urllib.error.HTTPError):
                 urllib.request.urlopen(f"http://{host}:{port}/../leaderboard.csv")
-            with pytest.raises(UserError, match=f"--port {port}"):
-                command.server(out / "explorer", port)
+            before = (out / "explorer/index.html").stat().st_mtime_ns
+            assert cli.main([*words[:-1], "--port", str(port)]) == 2
+            assert f"--port {port}: " in caplog.text
+            assert (out / "explorer/index.html").stat().st_mtime_ns == before  # before any work
         finally:
             serving.shutdown()
 
@@ -409,11 +438,16 @@ def test_the_server_answers_no_other_host_name(ask):
 def test_the_server_lists_no_folder_and_follows_no_link_out_of_its_own(ask):
     assert ask("/data/index.js")[:2] == (200, "data")
     for path in ("/data/", "/data", "/link", "/above/", "/above/secret", "/%2e%2e/secret",
-                 "/../secret"):  # fmt: skip
+                 "/../secret", "/%00"):  # fmt: skip
         status, said, _ = ask(path)
         assert status == 404, path
         assert "secret" not in said
         assert "index.js" not in said
+
+
+def test_results_that_are_no_folder_are_said_to_be_none(tmp_path, caplog):
+    assert cli.main(["explore", str(tmp_path / "nowhere"), "--no-server"]) == 2
+    assert "nowhere: no such folder of results" in caplog.text
 
 
 def test_no_other_page_can_load_what_the_server_has(ask):

@@ -65,15 +65,17 @@ def made(toys, toy_set, tmp_path_factory) -> Path:
     group.dynamics(theirs)
     assert run(group.folder, "--out", place / "out") == 0
     add_plots(place / "out", place / "out" / "toys.h5", ["ours", "theirs", "elsewhere"])
-    _know_elements(place / "out" / "explorer" / "data")
+    _tell_of_models(place / "out" / "explorer" / "data")
     return place / "out" / "explorer"
 
 
-def _know_elements(data: Path) -> None:
-    """One model says what it knows, another was refused for an element; the rest says nothing."""
+def _tell_of_models(data: Path) -> None:
+    """One model says much, another was refused for an element; the rest says nothing."""
     _, told = value_of((data / "index.js").read_text(encoding="ascii"))
     names = [row["model"] for row in told["rows"]]
-    told["cards"][names.index("ours")]["elements"] = "C, N, P"
+    told["cards"][names.index("ours")] |= {
+        "elements": "C, N, P", "training_data": "Frames of a fair", "description": "Long. " * 300,
+    }  # fmt: skip
     told["rows"][names.index("theirs")]["lacking"] = "P, S"
     write_script(data, "index", told)
 

@@ -622,7 +622,7 @@ def test_scan_table_has_means_by_bond_with_denominators():
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0"), (0.046801, "0.0468"), (1.638, "1.64"), (12345.6, "12\u202f346"), (np.nan, "n/a"),
-     (np.inf, "∞"), (99.96, "100.0"), (1.234e-9, "1.2e-09")],
+     (np.inf, "∞"), (99.96, "100.0"), (1.234e-9, "1.2e-09"), (-1.234e300, "-1.23e+300")],
 )  # fmt: skip
 def test_numbers(value, text):
     assert number(value) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import http
 import http.server
@@ -76,12 +77,15 @@ def _write(results: Path, scan_set_file: Path, names: list[str] | None = None) -
 
 def _explore(arguments: argparse.Namespace) -> None:
     results = arguments.results
+    if not results.is_dir():
+        raise UserError(f"{results}: no such folder of results")
     scan_set = arguments.scan_set or results / f"{results.absolute().name}.h5"
-    _write(results, scan_set)
     folder = (results / EXPLORER).absolute()
-    print(f"{folder / 'index.html'} opens in a browser as it is")
-    if not arguments.no_server:
-        with server(folder, arguments.port) as serving:
+    listening = None if arguments.no_server else server(folder, arguments.port)  # before the work
+    with listening or contextlib.nullcontext() as serving:
+        _write(results, scan_set)
+        print(f"{folder / 'index.html'} opens in a browser as it is")
+        if serving:
             port = serving.server_address[1]
             address = f"http://{LOOPBACK}:{port}/"
             print(f"{address} until Ctrl-C; from another machine: "
@@ -92,8 +96,8 @@ def _explore(arguments: argparse.Namespace) -> None:
                 serving.serve_forever()
             except KeyboardInterrupt:
                 print()
-    elif arguments.open:
-        webbrowser.open((folder / "index.html").as_uri())
+        elif arguments.open:
+            webbrowser.open((folder / "index.html").as_uri())
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -109,7 +113,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_error(http.HTTPStatus.MISDIRECTED_REQUEST, "this host is not served")
             return None
         asked, folder = Path(self.translate_path(self.path)), Path(self.directory)
-        if not asked.resolve().is_relative_to(folder):  # a link leads out of the folder
+        try:
+            inside = asked.resolve().is_relative_to(folder)  # no link leads out of it
+        except (OSError, ValueError):  # such as a null byte
+            inside = False
+        if not inside:
             self.send_error(http.HTTPStatus.NOT_FOUND)
             return None
         return super().send_head()

@@ -150,6 +150,8 @@ def number(value: Any, digits: int = 3) -> str:
         return "0"
     if abs(value) < 1e-5:
         return f"{value:.1e}"
+    if abs(value) >= 1e10:
+        return f"{value:.{digits - 1}e}"
     decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
     return f"{value:,.{decimals}f}".replace(",", "\u202f")
 

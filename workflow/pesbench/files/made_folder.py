@@ -22,11 +22,15 @@ def check_replaceable(folder: Path, marker: str, what: str) -> None:
         UserError: a file or link stands there, or a folder that holds something else.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise UserError(f"{folder}: is no folder that another {what} could replace; remove it")
+        raise UserError(
+            f"{folder}: is no folder that another {what} could replace; give another name"
+        )
     if folder.is_dir():
         held = [path for path in folder.iterdir() if not path.name.startswith(".snakemake")]
         if held and not (folder / marker).is_file():
-            raise UserError(f"{folder}: holds {held[0].name!r} and is no {what}; remove it")
+            raise UserError(
+                f"{folder}: holds {held[0].name!r} and is no {what}; give another folder"
+            )
 
 
 @contextmanager

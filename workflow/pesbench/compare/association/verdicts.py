@@ -263,11 +263,11 @@ def _ceiling(found: Association) -> str:
     some = int((found.failed > _EQUAL).sum())
     every = int((found.failed > 1 - _EQUAL).sum())
     if some <= 1 or share <= NEARLY + _EQUAL:
-        return (
-            f"nearly all survive ({100 * share:.2g} % of the runs fail, in {some} of {n} variants)"
-        )
+        rate = f"{100 * share:.2g} % of the runs fail"
+        return f"nearly all survive ({rate}, in {some} of {n} compared variants)"
     if every >= n - 1 or share >= 1 - NEARLY - _EQUAL:
-        return f"nearly all fail ({100 * share:.3g} % of the runs, all in {every} of {n} variants)"
+        rate = f"{100 * share:.3g} % of the runs"
+        return f"nearly all fail ({rate}, all in {every} of {n} compared variants)"
     return ""
 
 

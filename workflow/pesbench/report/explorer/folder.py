@@ -21,13 +21,14 @@ from typing import Any
 import pandas as pd
 
 from pesbench import __version__
+from pesbench.core.errors import FileError
 from pesbench.core.exploring import Explored, ExplorerJob
 from pesbench.core.found import has_stage, stage, tasks
 from pesbench.core.section import Plot
 from pesbench.core.text import csv_cell, csv_table, without_folders
 from pesbench.files.made_folder import replacing
 from pesbench.files.scan_set import ScanSet
-from pesbench.files.stored_tables import read_csv
+from pesbench.files.stored_tables import AGAIN, read_csv
 from pesbench.models.record import read_record
 from pesbench.report import tables
 from pesbench.report.columns import marks
@@ -47,8 +48,8 @@ ATLAS_COLUMNS = (  # of it, those that the page shows
 _ASSETS = Path(__file__).with_name("assets")
 _PAGE = "index.html"
 MARKER = "pesbench-explorer.json"  # by which a folder is known that may be replaced
-_DESCRIBES = ("level_of_theory", "training_dispersion", "elements", "description", "citation",
-              "license", "conservative", "url")  # fmt: skip
+_DESCRIBES = ("level_of_theory", "training_data", "training_dispersion", "elements", "description",
+              "citation", "license", "conservative", "url")  # fmt: skip
 
 
 NO_ATLAS = (
@@ -214,16 +215,32 @@ def _atlas(content: Content, data: Path) -> str | None:
         return None
     found = read_csv(path, ATLAS_COLUMNS, dtype=str, keep_default_na=False)
     rows = found[list(ATLAS_COLUMNS)].to_numpy().tolist()
-    counts = read_csv(folder / f"{ATLAS}_counts.csv", ("model", "source", "n_asked"))
-    asked = {
-        str(source): dict(zip(some["model"], some["n_asked"].astype(int), strict=True))
-        for source, some in counts.drop_duplicates(["model", "source"]).groupby("source")
-    }
+    asked = _asked(folder / f"{ATLAS}_counts.csv", found)
     kinds = [table.rows for table in section.tables if table.file == "kinds.csv"]
     meaning = {kind: told for table in kinds for kind, told in table.to_numpy().tolist()}
     told = {"columns": ATLAS_COLUMNS, "rows": rows, "asked": asked, "kinds": meaning}
     write_script(data, ATLAS, told)
     return ATLAS
+
+
+def _asked(path: Path, listed: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many scans and trajectories each model was asked for: by source and model.
+
+    Raises:
+        FileError: the numbers are none, or smaller than those of `listed`.
+    """
+    numbers = ("n_asked",)
+    counts = read_csv(path, ("model", "source", *numbers), numbers, dtype={"model": str})
+    whole = counts["n_asked"]
+    if whole.isna().any() or (whole % 1 != 0).any():
+        raise FileError(path, "column 'n_asked' holds what is no whole number", AGAIN)
+    asked: dict[str, dict[str, int]] = {}
+    for row in counts.drop_duplicates(["model", "source"]).to_dict("records"):
+        asked.setdefault(str(row["source"]), {})[row["model"]] = int(row["n_asked"])
+    for (source, model), some in listed.groupby(["source", "model"]):
+        if some["item"].nunique() > asked.get(source, {}).get(model, 0):
+            raise FileError(path, f"{model} has more {source} in {ATLAS}.csv than here", AGAIN)
+    return asked
 
 
 # --- sections ------------------------------------------------------------------------------------
@@ -243,7 +260,7 @@ def _section_pieces(
         figures.append({"file": figure.path.name, "caption": figure.caption, "plot": plot})
     piece = {
         "title": section.title,
-        "sentence": section.sentence,
+        "sentence": section.sentence or section.answer,
         "notes": section.notes,
         "tables": [_table(files, table, models) for table in section.tables],
         "figures": figures,
@@ -255,7 +272,7 @@ def _section_pieces(
         "name": section.name,
         "piece": f"{SECTIONS}/{name}",
         "title": section.title,
-        "sentence": section.sentence,
+        "sentence": section.sentence or section.answer,
     }
 
 

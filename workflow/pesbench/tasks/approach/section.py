@@ -69,7 +69,8 @@ def section(inputs: SectionInputs) -> Section:
                     "drawn."),
             Drawing("hole_radii", figures.hole_map(radii, labels),
                     "Largest distance from which the energy of a bonded pair falls on approach, by "
-                    "model and type of bond; – for no hole, grey where no pair has an energy.",
+                    "model and type of bond; – or 0 for no hole, grey or n/a where no pair has an "
+                    "energy.",
                     _holes_plot(radii)),
         ],
         notes=notes(inputs.scores),

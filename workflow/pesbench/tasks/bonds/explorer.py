@@ -86,7 +86,8 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
     Returns:
         `scans`, one row a scan; `columns` of the scores; `heat`, means by bond type; by model,
         `ran`, names and values of what it ran with, and `commands`, words of the command that
-        computes scans again, without the scans and the file to write.
+        computes scans again, without the scans and the file to write; whether any model has
+        `curves`.
 
     Raises:
         UserError: a file is damaged, or was made on another scan set.
@@ -120,6 +121,7 @@ def explorer(job: ExplorerJob) -> dict[str, Any]:
         "columns": [_column(name) for name in NUMBERS],
         "heat": _heat(job.models),
         "ran": ran,
+        "curves": bool(evaluations),
         "commands": {k: words for k, words in commands.items() if words},
     }
 
