@@ -11,7 +11,7 @@ const SHORT = ["fsd_full", "fsd_windowed", "force_mae", "fsd_peak_coordinate"];
 const MOST = 60; // rows before a reader asks for all
 const CARD = [
   ["role", "role"], ["family", "family"], ["level_of_theory", "level of theory"], ["license", "licence"], ["conservative", "conservative forces"],
-  ["parameters", "parameters"], ["precision", "precision"], ["lacking", "elements of the set that it lacks"], ["overlap", "overlap of its training data"],
+  ["parameters", "checksum of the parameters"], ["precision", "precision"], ["lacking", "elements of the set that it lacks"], ["overlap", "overlap of its training data"],
   ["base", "made from"], ["defect", "defect"], ["dose", "dose"], ["cost_device", "device of the cost"], ["cost_ms_per_step", "ms per step"], ["missing", "scans without a score"], ["md_missing", "trajectories not finished"],
 ];
 const OF_CARD = { training_data: "training data", training_dispersion: "dispersion in the training data", elements: "elements", description: "description", citation: "citation", url: "page" };
