@@ -88,7 +88,7 @@ export function dynamics(index, place) {
       h("p", { class: "note" }, says)),
     runList(index, runs, query),
     rest.curves || runs.some((one) => one.piece !== null) ? null : h("p", { class: "note" }, "No trajectories are kept with these results, so that no run has curves."),
-    rest.curves ? h("p", { class: "note" }, `The curves of ${rest.curves} more runs are in the files of results alone: at most ${most.curves} a model are here, failures first.`) : null,
+    rest.curves ? h("p", { class: "note" }, `The curves of ${rest.curves} more runs are in the files of results alone: at most ${most.curves} a model are here, failures first. "python -m pesbench export" writes any of them.`) : null,
     rest.animations ? h("p", { class: "note" }, `The last steps of ${rest.animations} more runs that ended early are in the files of results alone, so that this folder stays small.`) : null);
   choice.show();
 }
