@@ -19,7 +19,9 @@ cp "$results/leaderboard.html" "$results/leaderboard.csv" "$site/"
 if [ -f "$results/leaderboard.json" ]; then cp "$results/leaderboard.json" "$site/"; fi
 if [ -n "${3:-}" ]; then
   link="<footer><a href=\"$3/index.html\">${4:?the title of the link}</a></footer>"
-  sed -i "s|</main>|&\n$link|" "$site/index.html"
+  page="$(< "$site/index.html")"
+  printf '%s\n' "${page/"</main>"/"</main>
+$link"}" > "$site/index.html"
 fi
 touch "$site/.nojekyll" # files that begin with an underscore are served as they are
 du -sh "$site"

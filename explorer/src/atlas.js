@@ -31,7 +31,8 @@ export async function atlas(index, place) {
   const draw = () => {
     const asked = found.asked[state.source] ?? {};
     const here = rows.filter((row) => row.source === state.source);
-    const kinds = Object.keys(found.kinds).filter((kind) => here.some((row) => row.kind === kind));
+    const every = new Set(here.map((row) => row.kind));
+    const kinds = [...new Set([...Object.keys(found.kinds), ...every])].filter((kind) => every.has(kind));
     const names = index.rows.map((row) => row.model).filter((name) => Object.hasOwn(asked, name));
     const pairs = [...new Set(here.map((row) => row.pair).filter(Boolean))].sort();
     const isScans = state.source === "scans";

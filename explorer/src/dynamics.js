@@ -94,7 +94,7 @@ export function dynamics(index, place) {
 }
 
 // What became of a run; its message begins with the step and repeats the failure.
-const what = (one) => [one.failure.replaceAll("_", " "), one.status === "ok" ? "" : one.status, one.message.replace(`${one.failure}: `, "")].filter(Boolean).join(": ");
+const what = (one) => [one.failure.replaceAll("_", " "), one.status === "ok" ? "" : one.status, one.failure ? one.message.replace(`${one.failure}: `, "") : one.message].filter(Boolean).join(": ");
 
 const ORDER = ["failed", "censored", "survived", "not_at_risk"];
 

@@ -201,6 +201,14 @@ const CASES = {
     assert.match(page.url(), /m=ours%2Ctheirs/);
     return page;
   },
+  async "runs that failed come first, and each tells its whole reason once"() {
+    const page = await open("#/dynamics", ready);
+    const rows = page.locator("section[aria-label=Runs] tbody tr");
+    assert.equal(await rows.first().locator("td").nth(1).textContent(), "failed");
+    assert.match(await rows.first().locator("td").nth(2).textContent(), /^long bond: step 29 \(0.0145 ps\): C0-N1 at/);
+    assert.equal(await rows.last().locator("td").nth(2).textContent(), "unsupported: unknown: P");
+    return page;
+  },
   async "the atlas leads from a count to the scan at its frame"() {
     const page = await open("#/atlas");
     await page.locator("main table").first().locator("button.link[aria-label]").first().click();

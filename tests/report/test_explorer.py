@@ -275,8 +275,8 @@ def test_a_section_without_a_sentence_begins_with_its_answer(tmp_path):
 
 @pytest.mark.parametrize(
     ("n_asked", "said"),
-    [("x", "what is no number"), ("1.5", "no whole number"), ("", "no whole number"),
-     ("1", "ours has more scans in atlas.csv than here")],
+    [("x", "no whole number"), ("1.5", "no whole number"), ("", "no whole number"),
+     ("-1", "no whole number"), ("1", "ours has more scans in atlas.csv than here")],
 )  # fmt: skip
 def test_counts_of_the_atlas_that_cannot_be_are_one_line(tmp_path, n_asked, said):
     path = tmp_path / "atlas_counts.csv"
@@ -285,8 +285,8 @@ def test_counts_of_the_atlas_that_cannot_be_are_one_line(tmp_path, n_asked, said
     with pytest.raises(UserError, match=said) as refused:
         folder._asked(path, rows)
     assert str(path) in str(refused.value)
-    path.write_text("model,source,n_asked\nours,scans,2\nours,scans,2\n")
-    assert folder._asked(path, rows) == {"scans": {"ours": 2}}
+    path.write_text("model,source,n_asked\nours,scans,2\nours,scans,2\nNA,scans,0\n")
+    assert folder._asked(path, rows) == {"scans": {"ours": 2, "NA": 0}}
 
 
 def test_a_plot_is_told_with_the_rows_of_its_csv(out, tmp_path):

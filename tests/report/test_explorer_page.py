@@ -77,6 +77,13 @@ def _tell_of_models(data: Path) -> None:
         "elements": "C, N, P", "training_data": "Frames of a fair", "description": "Long. " * 300,
     }  # fmt: skip
     told["rows"][names.index("theirs")]["lacking"] = "P, S"
+    runs = told["tasks"]["dynamics"]["runs"]
+    rows = [dict(zip(runs["columns"], row, strict=True)) for row in runs["rows"]]
+    for row in rows:
+        if row["outcome"] == "failed":
+            row["message"] = "step 29 (0.0145 ps): long_bond: C0-N1 at 2.95 Å, limit 2.94 Å"
+    rows[-1] |= {"status": "unsupported", "outcome": "not_at_risk", "message": "unknown: P"}
+    runs["rows"] = [list(row.values()) for row in rows]
     write_script(data, "index", told)
 
 

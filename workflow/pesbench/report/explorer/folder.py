@@ -12,6 +12,7 @@ leaderboard.json        the leaderboard for other sites, of `leaderboard.schema.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -45,6 +46,7 @@ ATLAS_COLUMNS = (  # of it, those that the page shows
     "model", "role", "source", "item", "system", "kind", "n_below", "pair", "reduced",
     "coordinate_angstrom", "frame", "reference_ev", "time_ps", "size", "unit", "note",
 )  # fmt: skip
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _ASSETS = Path(__file__).with_name("assets")
 _PAGE = "index.html"
 MARKER = "pesbench-explorer.json"  # by which a folder is known that may be replaced
@@ -229,14 +231,13 @@ def _asked(path: Path, listed: pd.DataFrame) -> dict[str, dict[str, int]]:
     Raises:
         FileError: the numbers are none, or smaller than those of `listed`.
     """
-    numbers = ("n_asked",)
-    counts = read_csv(path, ("model", "source", *numbers), numbers, dtype={"model": str})
-    whole = counts["n_asked"]
-    if whole.isna().any() or (whole % 1 != 0).any():
-        raise FileError(path, "column 'n_asked' holds what is no whole number", AGAIN)
+    columns = ("model", "source", "n_asked")
+    counts = read_csv(path, columns, dtype=str, keep_default_na=False)  # a model may be called NA
     asked: dict[str, dict[str, int]] = {}
     for row in counts.drop_duplicates(["model", "source"]).to_dict("records"):
-        asked.setdefault(str(row["source"]), {})[row["model"]] = int(row["n_asked"])
+        if not _WHOLE.fullmatch(row["n_asked"]):
+            raise FileError(path, "column 'n_asked' holds what is no whole number", AGAIN)
+        asked.setdefault(row["source"], {})[row["model"]] = int(row["n_asked"])
     for (source, model), some in listed.groupby(["source", "model"]):
         if some["item"].nunique() > asked.get(source, {}).get(model, 0):
             raise FileError(path, f"{model} has more {source} in {ATLAS}.csv than here", AGAIN)
@@ -253,6 +254,7 @@ def _section_pieces(
     files = part / SECTIONS / name
     files.mkdir(parents=True)
     (part / "data" / SECTIONS).mkdir(exist_ok=True)
+    sentence = section.sentence or section.answer
     figures = []
     for figure in section.figures:
         (files / figure.path.name).write_bytes(read_figure(figure))
@@ -260,7 +262,7 @@ def _section_pieces(
         figures.append({"file": figure.path.name, "caption": figure.caption, "plot": plot})
     piece = {
         "title": section.title,
-        "sentence": section.sentence or section.answer,
+        "sentence": sentence,
         "notes": section.notes,
         "tables": [_table(files, table, models) for table in section.tables],
         "figures": figures,
@@ -272,7 +274,7 @@ def _section_pieces(
         "name": section.name,
         "piece": f"{SECTIONS}/{name}",
         "title": section.title,
-        "sentence": section.sentence or section.answer,
+        "sentence": sentence,
     }
 
 
