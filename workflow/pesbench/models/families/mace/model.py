@@ -17,6 +17,7 @@ from pesbench.core.interface import Batch, NodeFeatures, NotDescribedError, Resu
 from pesbench.core.text import quoted
 from pesbench.models.torch_devices import DTYPES, choose_device, telling_out_of_memory
 from pesbench.models.torch_features import layer_outputs, node_features
+from pesbench.models.torch_neighbours import neighbours
 from pesbench.models.torchsim import TorchSimModel
 from pesbench.models.weights import Weights
 
@@ -39,6 +40,45 @@ class _Complete(torch.nn.Module):
 
     def forward(self, data: dict[str, torch.Tensor], **options: bool) -> dict[str, torch.Tensor]:
         return self.network(data | self.inputs, **options)
+
+
+class _Batched(MaceModel):
+    """TorchSim's model, which takes all molecules of a batch at once.
+
+    TorchSim 0.3 counts atoms and looks for neighbours one system after another, which takes most of
+    the time on a GPU.
+    """
+
+    def setup_from_system_idx(self, atomic_numbers: torch.Tensor, system_idx: torch.Tensor) -> None:
+        count = torch.bincount(system_idx)
+        self.atomic_numbers, self.system_idx = atomic_numbers, system_idx
+        self.n_systems, self.total_atoms = len(count), len(system_idx)
+        self.n_atoms_per_system = count.tolist()
+        self.ptr = torch.nn.functional.pad(count.cumsum(0), (1, 0))
+        known = torch.as_tensor(self.z_table.zs, device=self.device)
+        self.node_attrs = (atomic_numbers[:, None] == known).to(self.dtype)
+
+    def forward(self, state: ts.SimState) -> dict[str, torch.Tensor]:
+        if state.pbc.any():
+            return super().forward(state)
+        edges = neighbours(state.positions, state.system_idx, self.r_max)
+        no_shifts = state.positions.new_zeros((edges.shape[1], 3))
+        found = self.model(
+            {
+                "ptr": self.ptr,
+                "node_attrs": self.node_attrs,
+                "batch": state.system_idx,
+                "pbc": state.pbc,
+                "cell": state.row_vector_cell,
+                "positions": state.positions,
+                "edge_index": edges,
+                "unit_shifts": no_shifts,
+                "shifts": no_shifts,
+            },
+            compute_force=True,
+            compute_stress=False,
+        )
+        return {name: found[name].detach() for name in ("energy", "forces")}
 
 
 class MACE(TorchSimModel):
@@ -148,7 +188,7 @@ def load_mace(settings: Mapping[str, Any], weights: Weights, device: str) -> MAC
         from e3nn.util import jit  # imported after mace, which prepares torch for e3nn's files
 
         network = jit.compile(network)
-    model = MaceModel(
+    model = _Batched(
         network,
         device=torch_device,
         dtype=dtype,

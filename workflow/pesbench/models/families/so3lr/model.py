@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
-import itertools
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -27,6 +26,7 @@ from pesbench.models.torch_devices import (
     torch_details,
 )
 from pesbench.models.torch_features import layer_outputs, node_features
+from pesbench.models.torch_neighbours import neighbours
 from pesbench.models.weights import Weights
 
 DISPERSION_DAMPING_ANGSTROM = 2.0  # width of the switch of dispersion, as in `SO3LRCalculator`
@@ -90,28 +90,12 @@ class SO3LRModel:
 
     def _graphs(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The input of the network, as `AtomicData` and its loader make it for an energy."""
-        positions = batch.positions.copy()
-        counts = np.bincount(batch.system, minlength=batch.n_systems)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        edges: list[tuple[NDArray[Any], ...]] = []
-        for s, (start, end) in enumerate(itertools.pairwise(starts)):
-            mine = positions[start:end]
-            if not batch.pbc[s].any():
-                # the search for neighbours takes memory that grows with the distance from the
-                # origin
-                mine -= (mine.min(axis=0) + mine.max(axis=0)) / 2
-            near, shifts, _, _, far, far_shifts, _ = get_neighborhood(
-                positions=mine,
-                cutoff=self._network.r_max,
-                cutoff_lr=self._network.r_max_lr,
-                pbc=tuple(batch.pbc[s]),
-                cell=batch.cell[s].copy(),
-            )
-            edges.append((near + start, shifts.T, far + start, far_shifts.T))
-        near, shifts, far, far_shifts = (
-            np.concatenate(parts, axis=1) for parts in zip(*edges, strict=True)
-        )
         atoms = self._indices(batch.numbers)
+        count = np.bincount(batch.system, minlength=batch.n_systems)
+        starts = np.concatenate([[0], np.cumsum(count)])
+        positions = _centred(batch, starts[:-1])
+        edges = self._periodic_edges if batch.pbc.any() else self._edges
+        near, shifts, far, far_shifts = edges(batch, positions)
         return {
             "positions": self._values(positions),
             "cell": self._values(batch.cell),
@@ -122,20 +106,65 @@ class SO3LRModel:
             "node_attrs": torch.nn.functional.one_hot(
                 atoms - 1, num_classes=self._network.num_elements
             ).to(self._dtype),
-            "edge_index": self._indices(near),
-            "shifts": self._values(shifts.T),
-            "edge_index_lr": self._indices(far),
-            "shifts_lr": self._values(far_shifts.T),
+            "edge_index": near,
+            "shifts": shifts,
+            "edge_index_lr": far,
+            "shifts_lr": far_shifts,
             "total_charge": self._values(batch.charge),
             # S, half the number of unpaired electrons, and not the multiplicity 2 S + 1
             "total_spin": self._values((batch.spin - 1) / 2),
         }
+
+    def _edges(self, batch: Batch, positions: NDArray[np.float64]) -> tuple[torch.Tensor, ...]:
+        """Pairs within both cutoffs, and their shifts, which are zero, of molecules."""
+        where = torch.as_tensor(positions, device=self._device)
+        system = self._indices(batch.system)
+        found: list[torch.Tensor] = []
+        for cutoff in (self._network.r_max, self._network.r_max_lr):
+            pairs = neighbours(where, system, cutoff)
+            found += [pairs, self._values(np.zeros((pairs.shape[1], 3)))]
+        return tuple(found)
+
+    def _periodic_edges(
+        self, batch: Batch, positions: NDArray[np.float64]
+    ) -> tuple[torch.Tensor, ...]:
+        """Pairs within both cutoffs, and their shifts, one system after another."""
+        edges: list[tuple[NDArray[Any], ...]] = []
+        for s in range(batch.n_systems):
+            mine = np.flatnonzero(batch.system == s)
+            near, shifts, _, _, far, far_shifts, _ = get_neighborhood(
+                positions=positions[mine],
+                cutoff=self._network.r_max,
+                cutoff_lr=self._network.r_max_lr,
+                pbc=tuple(batch.pbc[s]),
+                cell=batch.cell[s].copy(),
+            )
+            edges.append((near + mine[0], shifts.T, far + mine[0], far_shifts.T))
+        near, shifts, far, far_shifts = (
+            np.concatenate(parts, axis=1) for parts in zip(*edges, strict=True)
+        )
+        return (
+            self._indices(near), self._values(shifts.T),
+            self._indices(far), self._values(far_shifts.T),
+        )  # fmt: skip
 
     def _values(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(array, dtype=self._dtype, device=self._device)
 
     def _indices(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self._device)
+
+
+def _centred(batch: Batch, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Positions with the origin amid each molecule; those of periodic systems as they are.
+
+    float32 has steps of 1e-5 Å at 100 Å from the origin, and matscipy's search for neighbours takes
+    memory that grows with the distance from it.
+    """
+    low = np.minimum.reduceat(batch.positions, starts)
+    high = np.maximum.reduceat(batch.positions, starts)
+    middle = np.where(batch.pbc.any(axis=1, keepdims=True), 0.0, (low + high) / 2)
+    return batch.positions - middle[batch.system]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,32 @@
+"""Pairs of atoms within a cutoff, of all molecules of a batch at once, on any device of torch."""
+
+from __future__ import annotations
+
+import torch
+
+
+def neighbours(
+    positions: torch.Tensor, system: torch.Tensor, cutoff: float | torch.Tensor
+) -> torch.Tensor:
+    """Both directions of all pairs of atoms of one molecule that are closer than a cutoff.
+
+    All pairs are looked at: a molecule of N atoms takes some N² numbers.
+
+    Args:
+        positions: Å, shape (A, 3); of molecules, without periodic images.
+        system: Index of the molecule of each atom, shape (A,), ascending from 0.
+        cutoff: Å.
+
+    Returns:
+        Indices of the atoms of each pair, shape (2, P), ascending.
+    """
+    count = torch.bincount(system)
+    size = count[system]  # of the molecule of each atom
+    first = (count.cumsum(0) - count)[system]  # atom of it
+    atoms = torch.arange(len(system), device=system.device)
+    one = atoms.repeat_interleave(size)
+    rank = torch.arange(len(one), device=system.device) - (size.cumsum(0) - size)[one]
+    other = first[one] + rank
+    near = (positions[other] - positions[one]).square().sum(1) <= cutoff**2
+    near &= one != other
+    return torch.stack([one[near], other[near]])
