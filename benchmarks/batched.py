@@ -84,7 +84,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
             for c in plan.cases
         ]
         settings = {name: entry.settings for name, entry in entries.items()}
-        for found in isolated(_compare, settings, cases):
+        for found in isolated(_compare, settings, cases, inputs.device):
             case, ratios, form = found["case"], found["ratios"], found["form"]
             target = None
             if form == "eager":
@@ -116,21 +116,28 @@ class InProcess:
         return self._model.info
 
     def evaluate(self, batch: Any) -> Any:
+        import torch
+
         from pesbench.engine.worker import Timed
 
         start = time.perf_counter()
         result = self._model.evaluate(batch)
-        return Timed(result, time.perf_counter() - start, device_bytes=0)
+        elapsed = time.perf_counter() - start
+        used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        return Timed(result, elapsed, device_bytes=used)
 
 
 def _compare(
-    settings: dict[str, dict[str, Any]], cases: Sequence[tuple[Path, list[str], Case]]
+    settings: dict[str, dict[str, Any]],
+    cases: Sequence[tuple[Path, list[str], Case]],
+    device: str,
 ) -> list[dict[str, Any]]:
     """Measure one model; runs in a process of its own.
 
     Args:
         settings: Of the entries of the eager and the compiled form.
         cases: Scan set, names of scans, and the case they belong to.
+        device: Of both sides.
 
     Returns:
         One mapping a case and form: ratios of the repeats, milliseconds a frame, batch.
@@ -143,11 +150,11 @@ def _compare(
     torch.set_num_threads(1)
     eager = settings["eager"]
     models = {
-        form: load(ModelEntry(form, "mace", s), scan_set=None, device="cpu")
+        form: load(ModelEntry(form, "mace", s), scan_set=None, device=device)
         for form, s in settings.items()
     }
     calculator = MACECalculator(
-        model_paths=eager["weights"], device="cpu", default_dtype=eager["dtype"]
+        model_paths=eager["weights"], device=device, default_dtype=eager["dtype"]
     )
     rows = []
     for path, ids, case in cases:

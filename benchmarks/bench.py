@@ -256,10 +256,12 @@ class Inputs:
     Attributes:
         folder: Where they are kept.
         quick: Whether everything is to be small: to try the benchmarks, not to report them.
+        device: Of the models, where an item leaves the choice.
     """
 
     folder: Path
     quick: bool = False
+    device: str = "cpu"
 
     @property
     def repeats(self) -> int:

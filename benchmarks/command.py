@@ -35,9 +35,9 @@ def measure(inputs: Inputs) -> Iterator[Row]:
             order = (_command, _bare) if repeat % 2 == 0 else (_bare, _command)
             for side in order:
                 if side is _command:
-                    commands.append(isolated(_command, entry, path, ids, out))
+                    commands.append(isolated(_command, entry, path, ids, out, inputs.device))
                 else:
-                    bare.append(isolated(_bare, entry, path, ids))
+                    bare.append(isolated(_bare, entry, path, ids, inputs.device))
         what = f"{name}, {SMALL.channels} channels, {dtype}, {len(ids)} scans, batches of 16"
         work = [total - ready for total, ready, _ in commands]
         pairs = list(zip(work, bare, strict=True))
@@ -66,7 +66,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
 
 
 def _command(
-    entry: ModelEntry, path: Path, ids: Sequence[str], out: Path
+    entry: ModelEntry, path: Path, ids: Sequence[str], out: Path, device: str
 ) -> tuple[float, float, float]:
     """Seconds of `evaluate_shard`, of them until the worker was ready, and in the model.
 
@@ -89,13 +89,13 @@ def _command(
             return info
 
     with mock.patch.object(shard, "Worker", TimedWorker):
-        shard.evaluate_shard(RunJob(entry, path, ids, BondSettings(), out, device="cpu"))
+        shard.evaluate_shard(RunJob(entry, path, ids, BondSettings(), out, device=device))
     total = time.perf_counter() - begun
     with Evaluation(out) as evaluation:
         return total, ready[0], sum(evaluation.scan(i).wall_s for i in evaluation.ids)
 
 
-def _bare(entry: ModelEntry, path: Path, ids: Sequence[str]) -> float:
+def _bare(entry: ModelEntry, path: Path, ids: Sequence[str], device: str) -> float:
     """Seconds in the model on the batches that `evaluate_shard` makes, and nothing else."""
     import torch
 
@@ -105,7 +105,7 @@ def _bare(entry: ModelEntry, path: Path, ids: Sequence[str]) -> float:
     from pesbench.models.registry import load
 
     torch.set_num_threads(1)
-    model = load(entry, scan_set=None, device="cpu")
+    model = load(entry, scan_set=None, device=device)
     limit = BatchLimit(systems=int(entry.settings["batch_size"]))
     parts = []
     with ScanSet(path) as scan_set:

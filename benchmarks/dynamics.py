@@ -37,7 +37,7 @@ def measure(inputs: Inputs) -> Iterator[Row]:
         }  # fmt: skip
         for repeat in range(inputs.repeats):
             for side in list(seconds) if repeat % 2 == 0 else list(seconds)[::-1]:
-                seconds[side].append(isolated(side, entry, path, inputs.folder, lengths))
+                seconds[side].append(isolated(side, entry, path, inputs, lengths))
         ours, theirs, bare = seconds.values()
         what = f"{N_MOLECULES} mini molecules, mace-mini, {dtype}"
         yield ratio_row(
@@ -95,7 +95,7 @@ def _settings(n_steps: int):
     )
 
 
-def _lock_step(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, int]) -> float:
+def _lock_step(entry: ModelEntry, path: Path, inputs: Inputs, lengths: tuple[int, int]) -> float:
     """Seconds a step of the whole command."""
     from pesbench.core.jobs import RunJob
     from pesbench.tasks.dynamics.run import run
@@ -103,14 +103,14 @@ def _lock_step(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, 
     ids = [system.id for system in _systems(path)]
     seconds = []
     for n_steps in lengths:
-        out = folder / f"nve_{n_steps}.h5"
+        out = inputs.folder / f"nve_{n_steps}.h5"
         begun = time.perf_counter()
-        run(RunJob(entry, path, ids, _settings(n_steps), out, device="cpu"))
+        run(RunJob(entry, path, ids, _settings(n_steps), out, device=inputs.device))
         seconds.append(time.perf_counter() - begun)
     return (seconds[1] - seconds[0]) / (lengths[1] - lengths[0])
 
 
-def _one_by_one(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, int]) -> float:
+def _one_by_one(entry: ModelEntry, path: Path, inputs: Inputs, lengths: tuple[int, int]) -> float:
     """Seconds a step of all molecules under ASE, one after another."""
     from ase import Atoms, units
     from ase.md.verlet import VelocityVerlet
@@ -119,7 +119,9 @@ def _one_by_one(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int,
     from pesbench.tasks.dynamics.start import starting_velocities
 
     calculator = MACECalculator(
-        model_paths=entry.settings["weights"], device="cpu", default_dtype=entry.settings["dtype"]
+        model_paths=entry.settings["weights"],
+        device=inputs.device,
+        default_dtype=entry.settings["dtype"],
     )
     n_steps = lengths[1] - lengths[0]
     total = 0.0
@@ -134,13 +136,13 @@ def _one_by_one(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int,
     return total / n_steps
 
 
-def _bare(entry: ModelEntry, path: Path, folder: Path, lengths: tuple[int, int]) -> float:
+def _bare(entry: ModelEntry, path: Path, inputs: Inputs, lengths: tuple[int, int]) -> float:
     """Seconds of one call of the model on the batch of a step."""
     from pesbench.core.interface import molecules_batch
     from pesbench.models.registry import load
 
     systems = _systems(path)
-    model = load(entry, scan_set=None, device="cpu")
+    model = load(entry, scan_set=None, device=inputs.device)
     batch = molecules_batch(
         [s.positions for s in systems],
         [s.numbers for s in systems],

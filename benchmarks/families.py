@@ -36,7 +36,7 @@ def _rows(inputs: Inputs, entry: ModelEntry) -> Iterator[Row]:
         (inputs.scan_set(case.scan_set), inputs.scan_ids(case.scan_set, case.n_scans), case)
         for case in cases
     ]
-    for found in isolated(_compare, entry, chosen):
+    for found in isolated(_compare, entry, chosen, inputs.device):
         case, ratios = found["case"], found["ratios"]
         yield Row(
             ITEM,
@@ -51,7 +51,7 @@ def _rows(inputs: Inputs, entry: ModelEntry) -> Iterator[Row]:
 
 
 def _compare(
-    entry: ModelEntry, cases: Sequence[tuple[Path, list[str], Case]]
+    entry: ModelEntry, cases: Sequence[tuple[Path, list[str], Case]], device: str
 ) -> list[dict[str, Any]]:
     """Measure one model; runs in a process of its own."""
     import torch
@@ -59,8 +59,8 @@ def _compare(
     from pesbench.models.registry import load
 
     torch.set_num_threads(1)
-    model = load(entry, scan_set=None, device="cpu")
-    calculator = _CALCULATORS[entry.family](entry.settings)
+    model = load(entry, scan_set=None, device=device)
+    calculator = _CALCULATORS[entry.family](entry.settings, device)
     tolerance = TOLERANCE.get(entry.family, TOLERANCE_OF_OTHERS)
     box = entry.settings.get("vacuum_box_angstrom", 0.0)
     return [
@@ -70,26 +70,26 @@ def _compare(
     ]
 
 
-def _so3lr(settings: dict[str, Any]) -> Any:
+def _so3lr(settings: dict[str, Any], device: str) -> Any:
     from so3krates_torch.calculator.so3 import SO3LRCalculator
 
-    return SO3LRCalculator(default_dtype=settings["dtype"])
+    return SO3LRCalculator(device=device, default_dtype=settings["dtype"])
 
 
-def _chgnet(settings: dict[str, Any]) -> Any:
+def _chgnet(settings: dict[str, Any], device: str) -> Any:
     from chgnet.model import CHGNet, CHGNetCalculator
 
-    network = CHGNet.load(model_name=settings["pretrained"], use_device="cpu", verbose=False)
-    return CHGNetCalculator(network, use_device="cpu")
+    network = CHGNet.load(model_name=settings["pretrained"], use_device=device, verbose=False)
+    return CHGNetCalculator(network, use_device=device)
 
 
-def _sevennet(settings: dict[str, Any]) -> Any:
+def _sevennet(settings: dict[str, Any], device: str) -> Any:
     from sevenn.calculator import SevenNetCalculator
 
-    return SevenNetCalculator(settings["pretrained"], device="cpu", modal=settings.get("modal"))
+    return SevenNetCalculator(settings["pretrained"], device=device, modal=settings.get("modal"))
 
 
-_CALCULATORS: dict[str, Callable[[dict[str, Any]], Any]] = {
+_CALCULATORS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "so3lr": _so3lr,
     "chgnet": _chgnet,
     "sevennet": _sevennet,

@@ -2,6 +2,7 @@
 
 python benchmarks/run.py                 everything, about half an hour on 2 cores
 python benchmarks/run.py --quick 1 4     items 1 and 4, small, to try them
+python benchmarks/run.py --device cuda   the items that a GPU speeds up, on a GPU
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.bench import Inputs, Row, SkippedError, set_threads
+from benchmarks.bench import Inputs, Row, SkippedError, isolated, set_threads
+from benchmarks.gpu import device_name
 
 ITEMS = {
     "1": "batches against a frame-by-frame loop",
@@ -35,7 +37,9 @@ ITEMS = {
     "10": "public networks: batches against a loop over the calculator of their package",
     "11": "family `ase` against the bare calculator",
     "12": "a model's process that keeps freed memory against one that gives it back",
+    "13": "a GPU against one core: speed, and whether both compute the same",
 }
+OF_A_DEVICE = ("1", "2", "7", "10", "13")  # the others measure the processor, disks or planning
 
 
 def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
@@ -46,6 +50,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         dynamics,
         families,
         freed_memory,
+        gpu,
         memory,
         overhead,
         parallel,
@@ -66,6 +71,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "10": families.measure,
         "11": calculators.measure,
         "12": freed_memory.measure,
+        "13": gpu.measure,
     }
     return measures[item](inputs)
 
@@ -78,7 +84,7 @@ def rows_of(item: str, inputs: Inputs) -> Iterator[Row]:
         yield Row(item, ITEMS[item], None, note=f"skipped: {reason}")
 
 
-def machine() -> dict[str, str | int]:
+def machine(device: str = "cpu") -> dict[str, str | int]:
     """What the numbers were measured on."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -90,6 +96,7 @@ def machine() -> dict[str, str | int]:
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),
         "load": f"{os.getloadavg()[0]:.1f}",
+        "device": device if device == "cpu" else isolated(device_name, device),
         "python": platform.python_version(),
         "torch": version("torch"),
         "mace-torch": version("mace-torch"),
@@ -138,6 +145,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="items: " + "; ".join(f"{key}: {what}" for key, what in ITEMS.items()),
     )
     parser.add_argument("items", nargs="*", metavar="ITEM", help="which (default: all)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help=f"of the models of items {', '.join(OF_A_DEVICE)}, such as cuda (default: cpu)",
+    )
     parser.add_argument("--json", type=Path, help="write rows, repeats and machine to this file")
     parser.add_argument("--quick", action="store_true", help="small, to try; not to report")
     parser.add_argument(
@@ -147,14 +159,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = sorted(set(arguments.items) - ITEMS.keys())
     if unknown:
         parser.error(f"no item {unknown[0]!r}; known: {', '.join(ITEMS)}")
+    items = arguments.items or (ITEMS if arguments.device == "cpu" else OF_A_DEVICE)
+    elsewhere = [item for item in items if item not in OF_A_DEVICE]
+    if arguments.device != "cpu" and elsewhere:
+        parser.error(f"item {elsewhere[0]} does not depend on --device; leave out one of the two")
     set_threads(1)
-    found, rows, failed = machine(), [], False
+    found, rows, failed = machine(arguments.device), [], False
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pesbench-benchmark-") as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        inputs = Inputs(folder.resolve(), quick=arguments.quick)
-        for item in arguments.items or ITEMS:
+        inputs = Inputs(folder.resolve(), arguments.quick, arguments.device)
+        for item in items:
             try:
                 for row in rows_of(item, inputs):
                     rows.append(row)

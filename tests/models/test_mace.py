@@ -185,7 +185,7 @@ def test_a_public_model_is_loaded_from_the_cache(
     resolved.write_text(json.dumps(settle(public)))
     assert pin_path(cached).is_file()
     assert resolve_entry(entry, models, REPO).deciding() == public.deciding()  # said once
-    with Worker(ModelEntry.from_file(resolved, cached, public.sha256)) as worker:
+    with Worker(ModelEntry.from_file(resolved, cached, public.sha256), device="cpu") as worker:
         published = worker.evaluate(batch).result
     np.testing.assert_array_equal(load(weights).evaluate(batch).forces, published.forces)
 
