@@ -215,8 +215,8 @@ def labelled(count: int, seed: int) -> list[Atoms]:
     for _ in range(count):
         away = rng.normal(scale=0.05, size=(6, 3))
         atoms = Atoms(METHANOL.numbers, METHANOL.positions + away)
-        atoms.info = {"ref_energy": -190.0 - 12.0 + 5 * float((away**2).sum())}
-        atoms.arrays["ref_forces"] = -10 * away
+        atoms.info = {"REF_energy": -190.0 - 12.0 + 5 * float((away**2).sum())}
+        atoms.arrays["REF_forces"] = -10 * away
         found.append(atoms)
     return found
 
@@ -249,7 +249,7 @@ def trained(folder: Path) -> dict[str, Any]:
     model = _load({"weights": str(weights)})
     tested = labelled(3, 1)
     result = model.evaluate(atoms_batch(tested))
-    wanted = np.array([atoms.info["ref_energy"] for atoms in tested])
+    wanted = np.array([atoms.info["REF_energy"] for atoms in tested])
     return {
         "same": one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one),
         "losses": [[epoch["loss"] for epoch in each.history] for each in (whole, resumed)],

@@ -98,6 +98,15 @@ def test_energies_and_forces_are_those_of_mace_itself(weights: Path, batch: Batc
         np.testing.assert_allclose(result.forces[mine], atoms.get_forces(), atol=1e-10)
 
 
+def test_large_molecules_have_the_same_neighbours(
+    weights: Path, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(weights)
+    found = model.evaluate(batch)
+    monkeypatch.setattr("pesbench.models.families.mace.model.MOST_ATOMS", 5)
+    np.testing.assert_allclose(model.evaluate(batch).forces, found.forces, atol=1e-12)
+
+
 @pytest.mark.parametrize("family", ["mace", "ase"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_first_call_of_a_process_is_rounded_like_the_others(

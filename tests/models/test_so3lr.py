@@ -132,6 +132,15 @@ def test_single_is_batched_in_any_order(batch: Batch, dtype: str) -> None:
     np.testing.assert_allclose(mixed.energies, together.energies[order], atol=TOLERANCE[dtype])
 
 
+def test_large_molecules_have_the_same_neighbours(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load("float64")
+    found = model.evaluate(batch)
+    monkeypatch.setattr("pesbench.models.families.so3lr.model.MOST_ATOMS", 2)
+    assert differences(model.evaluate(batch), found) < 1e-11
+
+
 def test_spin_is_half_the_unpaired_electrons(batch: Batch) -> None:
     """The network reads S: a multiplicity in its place would make a triplet of every singlet."""
     inputs = load()._graphs(batch)

@@ -87,8 +87,8 @@ def labelled(name: str, count: int, part: str, seed: int) -> list[Atoms]:
         atoms = molecule(name)
         atoms.positions += rng.normal(scale=0.08, size=atoms.positions.shape)
         energy, forces = fake_calculators.morse(atoms.numbers, atoms.positions)
-        atoms.info |= {"system": name, "part": part, "ref_energy": energy - 70.0 * len(atoms)}
-        atoms.arrays["ref_forces"] = forces
+        atoms.info |= {"system": name, "part": part, "REF_energy": energy - 70.0 * len(atoms)}
+        atoms.arrays["REF_forces"] = forces
         frames.append(atoms)
     return frames
 
@@ -188,8 +188,8 @@ def test_frames_become_tensors_about_their_middle():
         atoms.positions += 1000.0  # of which float32 would leave little
     tensors = frame_tensors(far, TINY["elements"], atomic)
     assert tensors.positions.abs().max() < 3
-    assert tensors.energies[0] == pytest.approx(TRAIN[0].info["ref_energy"] + 5.0, rel=1e-6)
-    np.testing.assert_allclose(tensors.forces[0, :3], TRAIN[0].arrays["ref_forces"], rtol=1e-6)
+    assert tensors.energies[0] == pytest.approx(TRAIN[0].info["REF_energy"] + 5.0, rel=1e-6)
+    np.testing.assert_allclose(tensors.forces[0, :3], TRAIN[0].arrays["REF_forces"], rtol=1e-6)
     picked = tensors.pick(np.array([3, 0]))
     assert picked.positions.shape == (2, 3, 3)  # no longer than the larger of them
     assert torch.equal(picked.forces[1], tensors.forces[0, :3])
@@ -200,13 +200,13 @@ def test_energies_of_atoms():
     value = {"H": -13.6, "N": -1480.0, "O": -2040.0}
     for atoms in frames:
         atoms.info |= {
-            "ref_energy": sum(value[s] for s in atoms.symbols),
+            "REF_energy": sum(value[s] for s in atoms.symbols),
             "system": str(atoms.symbols),
         }
     found = atomic_energies(frames, ["H", "N", "O", "P"])
     np.testing.assert_allclose(found, [-13.6, -1480.0, -2040.0, 0.0], atol=1e-8)
     high = frames[0].copy()  # one that is far above the others, and hardly counts
-    high.info |= {"ref_energy": high.info["ref_energy"] + 30.0, "config_weight": 1e-12}
+    high.info |= {"REF_energy": high.info["REF_energy"] + 30.0, "config_weight": 1e-12}
     beside = atomic_energies([*frames, high], ["H", "N", "O", "P"])
     np.testing.assert_allclose(beside, found, atol=1e-6)
     with pytest.raises(UserError, match=r"a frame of OH2 holds O, which is not among .* H, N; add"):
@@ -228,7 +228,7 @@ def test_the_energies_of_atoms_are_those_without_a_core_that_is_not_trained(repu
     assert core.min() > 0.1
     for atoms, of_core in zip(frames, core, strict=True):
         own = sum({"H": -13.6, "O": -2040.0}[s] for s in atoms.symbols)
-        atoms.info["ref_energy"] = own + of_core
+        atoms.info["REF_energy"] = own + of_core
     settings = TrainingSettings(epochs=1, batch_frames=4)
     made = Training("a", potential, settings, frames[:6], frames[6:], tmp_path)
     np.testing.assert_allclose(made.atomic, [-13.6, -2040.0], atol=1e-3)
@@ -493,13 +493,13 @@ def test_frames_that_are_unfit_are_named(tmp_path):
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    frames[13].arrays["ref_forces"][2, 1] = np.nan
+    frames[13].arrays["REF_forces"][2, 1] = np.nan
     assert "frame 13 (NH3): its energy or a force is missing or not a number" in refused()
-    frames[4].info["ref_energy"] = np.inf
+    frames[4].info["REF_energy"] = np.inf
     assert "frame 4 (H2O)" in refused()
-    del frames[2].info["ref_energy"]
+    del frames[2].info["REF_energy"]
     assert "frame 2 (H2O)" in refused()
-    del frames[1].arrays["ref_forces"]
+    del frames[1].arrays["REF_forces"]
     assert "frame 1 (H2O)" in refused()
     del frames[0].info["part"]
     assert "a frame without `part`" in refused()
@@ -512,7 +512,7 @@ def test_frames_that_are_unfit_are_named(tmp_path):
     parts = read_parts(path)
     assert {part: len(found) for part, found in parts.items()} == {"train": 20, "valid": 6}
     np.testing.assert_allclose(
-        parts["valid"][4].arrays["ref_forces"], VALID[4].arrays["ref_forces"], atol=1e-7
+        parts["valid"][4].arrays["REF_forces"], VALID[4].arrays["REF_forces"], atol=1e-7
     )
 
 
@@ -699,8 +699,8 @@ def test_a_training_for_smoothness_ends_smoother(tmp_path):
     write_scan_set(path, [scan], name="s", level_of_theory="", source="", provenance={})
     frames = []
     for positions, energy, forces in zip(scan.positions, scan.energy, scan.forces, strict=True):
-        atoms = Atoms(scan.numbers, positions, info={"ref_energy": energy})
-        atoms.arrays["ref_forces"] = forces
+        atoms = Atoms(scan.numbers, positions, info={"REF_energy": energy})
+        atoms.arrays["REF_forces"] = forces
         if 1.0 < atoms.get_distance(0, 1) < 2.2:
             frames.append(atoms)
     fsd = []
@@ -783,7 +783,7 @@ def test_a_smoke_test_through_the_command(sampled, tmp_path):
     parts = read_parts(sampled / "frames.extxyz")
     for part, e in card["errors"].items():
         off = [
-            np.abs(model.evaluate(atoms_batch([a])).forces - a.arrays["ref_forces"]).ravel()
+            np.abs(model.evaluate(atoms_batch([a])).forces - a.arrays["REF_forces"]).ravel()
             for a in parts[part][::SMOKE_EVERY]
         ]
         wanted = 1000 * np.concatenate(off).mean()

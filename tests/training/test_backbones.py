@@ -101,8 +101,8 @@ def frames(count: int, seed: int) -> list[ase.Atoms]:
         moved = METHANOL.positions + rng.normal(scale=0.05, size=(6, 3))
         atoms = ase.Atoms(METHANOL.numbers, moved)
         away = moved - METHANOL.positions
-        atoms.info = {"ref_energy": -190.0 - 12.0 + 5 * float((away**2).sum()), "part": TRAIN}
-        atoms.arrays["ref_forces"] = -10 * away
+        atoms.info = {"REF_energy": -190.0 - 12.0 + 5 * float((away**2).sum()), "part": TRAIN}
+        atoms.arrays["REF_forces"] = -10 * away
         found.append(atoms)
     return found
 

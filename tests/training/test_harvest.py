@@ -196,8 +196,8 @@ def test_frames_are_written_with_their_labels(stored, registry, tmp_path):
     ]  # fmt: skip
     for atoms in frames:
         energy, forces = morse(atoms.numbers, atoms.positions)
-        assert atoms.info["ref_energy"] == pytest.approx(energy, abs=1e-7)
-        assert np.allclose(atoms.arrays["ref_forces"], forces, atol=1e-7)
+        assert atoms.info["REF_energy"] == pytest.approx(energy, abs=1e-7)
+        assert np.allclose(atoms.arrays["REF_forces"], forces, atol=1e-7)
         assert (atoms.info["charge"], atoms.info["spin"]) == (0, 1)
         assert (atoms.info["part"], atoms.info["temperature_k"]) == ("train", 1000.0)
         assert atoms.info["model"] == "toy"

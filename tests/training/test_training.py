@@ -110,8 +110,8 @@ def test_frames_carry_what_the_method_says_and_repeat():
     assert np.array_equal(frames[-1].positions, again[-1].positions)
     assert not np.allclose(frames[-1].positions, other[-1].positions)
     answer = _morse(atoms_batch([frames[2]]))
-    assert answer.energies[0] == frames[2].info["ref_energy"]
-    assert np.array_equal(answer.forces, frames[2].arrays["ref_forces"])
+    assert answer.energies[0] == frames[2].info["REF_energy"]
+    assert np.array_equal(answer.forces, frames[2].arrays["REF_forces"])
 
 
 @pytest.mark.parametrize("temperature", [100.0, 400.0])
@@ -119,7 +119,7 @@ def test_the_thermostat_holds_its_temperature(temperature):
     """Equipartition: the one vibration of a diatomic holds k T / 2 above the minimum."""
     long = replace(SHORT, frames=800, equilibration_steps=400, interval_steps=20)
     frames = langevin_frames(DIATOMIC, temperature, 0, long, _morse)
-    above = np.mean([f.info["ref_energy"] for f in frames]) + fake_calculators.DEPTH_EV
+    above = np.mean([f.info["REF_energy"] for f in frames]) + fake_calculators.DEPTH_EV
     assert above == pytest.approx(0.5 * units.kB * temperature, rel=0.2)
 
 
@@ -278,7 +278,7 @@ def test_errors_on_a_card_are_those_of_the_model(frames):
     model = TBLiteModel("GFN1-xTB")
     found = errors(model, parts["seen"])
     differences = [
-        np.abs(model.evaluate(atoms_batch([a])).forces - a.arrays["ref_forces"]).mean()
+        np.abs(model.evaluate(atoms_batch([a])).forces - a.arrays["REF_forces"]).mean()
         for a in parts["seen"]
     ]
     assert found["force_mae_mev_per_angstrom"] == pytest.approx(

@@ -114,7 +114,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SpectralSett
             moved = METHANOL.positions + rng.normal(scale=0.04, size=(6, 3))
             atoms = Atoms(METHANOL.numbers, moved)
             energy = float(((moved[0] - moved[1]) ** 2).sum())
-            atoms.info = {"system": "methanol", "part": part, "ref_energy": energy}
+            atoms.info = {"system": "methanol", "part": part, "REF_energy": energy}
             frames.append(atoms)
     ase.io.write(folder / "frames.extxyz", frames, format="extxyz")
     settings = SpectralSettings(
@@ -360,7 +360,7 @@ def test_a_molecule_without_frames_is_one_line(
     inputs: tuple[Path, SpectralSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Atoms(METHANOL.numbers, METHANOL.positions)
-    other.info = {"system": "ethanol", "part": "train", "ref_energy": 0.0}
+    other.info = {"system": "ethanol", "part": "train", "REF_energy": 0.0}
     ase.io.write(tmp_path / "other.extxyz", [other], format="extxyz")
     settings = replace(inputs[1], frames=str(tmp_path / "other.extxyz"))
     with pytest.raises(UserError, match="holds 0 frames of 'methanol' to train on"):

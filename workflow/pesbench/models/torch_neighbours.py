@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import torch
 
+MOST_ATOMS = 1000  # of a molecule; all pairs of a larger one would take more than 100 MB
+
 
 def neighbours(
     positions: torch.Tensor, system: torch.Tensor, cutoff: float | torch.Tensor
 ) -> torch.Tensor:
     """Both directions of all pairs of atoms of one molecule that are closer than a cutoff.
 
-    All pairs are looked at: a molecule of N atoms takes some N² numbers.
+    All pairs are looked at, so that a molecule of N atoms takes some 100 N² bytes. For molecules of
+    more than `MOST_ATOMS`, take another way.
 
     Args:
         positions: Å, shape (A, 3); of molecules, without periodic images.

@@ -35,7 +35,7 @@ from pesbench.models.registry import ModelEntry, load
 TRAIN, VALID, TEST_SEEN, TEST_UNSEEN, ISOLATED = "train", "valid", "seen", "unseen", "isolated"
 TRAINED_REPLICATE, HELD_OUT_REPLICATE = 0, 1
 BROKEN_BEYOND = 2.0  # covalent-radius sums
-ENERGY, FORCES = "ref_energy", "ref_forces"  # as they are called in the file
+ENERGY, FORCES = "REF_energy", "REF_forces"  # as they are called in the file
 logger = logging.getLogger("pesbench")
 
 

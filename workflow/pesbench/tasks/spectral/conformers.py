@@ -17,7 +17,7 @@ from pesbench.tasks.spectral.designs import Conformers, spread
 from pesbench.tasks.spectral.settings import HELD_OUT_SHARE, SpectralSettings
 
 # as `pesbench sample` names them
-ENERGY, SYSTEM, PART = "ref_energy", "system", "part"
+ENERGY, SYSTEM, PART = "REF_energy", "system", "part"
 TRAINED, HELD_OUT = ("train", "valid"), ("seen", "unseen")
 CLOSEST_ANGSTROM = 0.1
 CURE = "make it with `pesbench sample`"

@@ -17,7 +17,7 @@ from pesbench.core.interface import Batch, NodeFeatures, NotDescribedError, Resu
 from pesbench.core.text import quoted
 from pesbench.models.torch_devices import DTYPES, choose_device, telling_out_of_memory
 from pesbench.models.torch_features import layer_outputs, node_features
-from pesbench.models.torch_neighbours import neighbours
+from pesbench.models.torch_neighbours import MOST_ATOMS, neighbours
 from pesbench.models.torchsim import TorchSimModel
 from pesbench.models.weights import Weights
 
@@ -59,7 +59,7 @@ class _Batched(MaceModel):
         self.node_attrs = (atomic_numbers[:, None] == known).to(self.dtype)
 
     def forward(self, state: ts.SimState) -> dict[str, torch.Tensor]:
-        if state.pbc.any():
+        if state.pbc.any() or max(self.n_atoms_per_system) > MOST_ATOMS:
             return super().forward(state)
         edges = neighbours(state.positions, state.system_idx, self.r_max)
         no_shifts = state.positions.new_zeros((edges.shape[1], 3))

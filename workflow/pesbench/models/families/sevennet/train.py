@@ -30,7 +30,7 @@ from sevenn.train.dataload import unlabeled_atoms_to_graph
 from torch_geometric.data import Batch as GraphBatch
 
 STATE, WEIGHTS, HISTORY = "state.pt", "weights.pth", "history.json"  # in the folder of a job
-ENERGY, FORCES = "ref_energy", "ref_forces"
+ENERGY, FORCES = "REF_energy", "REF_forces"
 
 
 @dataclass(frozen=True)

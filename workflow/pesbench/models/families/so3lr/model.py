@@ -26,7 +26,7 @@ from pesbench.models.torch_devices import (
     torch_details,
 )
 from pesbench.models.torch_features import layer_outputs, node_features
-from pesbench.models.torch_neighbours import neighbours
+from pesbench.models.torch_neighbours import MOST_ATOMS, neighbours
 from pesbench.models.weights import Weights
 
 DISPERSION_DAMPING_ANGSTROM = 2.0  # width of the switch of dispersion, as in `SO3LRCalculator`
@@ -94,7 +94,8 @@ class SO3LRModel:
         count = np.bincount(batch.system, minlength=batch.n_systems)
         starts = np.concatenate([[0], np.cumsum(count)])
         positions = _centred(batch, starts[:-1])
-        edges = self._periodic_edges if batch.pbc.any() else self._edges
+        at_once = not batch.pbc.any() and count.max() <= MOST_ATOMS
+        edges = self._edges if at_once else self._edges_one_by_one
         near, shifts, far, far_shifts = edges(batch, positions)
         return {
             "positions": self._values(positions),
@@ -125,7 +126,7 @@ class SO3LRModel:
             found += [pairs, self._values(np.zeros((pairs.shape[1], 3)))]
         return tuple(found)
 
-    def _periodic_edges(
+    def _edges_one_by_one(
         self, batch: Batch, positions: NDArray[np.float64]
     ) -> tuple[torch.Tensor, ...]:
         """Pairs within both cutoffs, and their shifts, one system after another."""
