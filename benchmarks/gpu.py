@@ -25,8 +25,8 @@ CPU_EVERY = 20  # the core takes every so-manieth frame
 def measure(inputs: Inputs) -> Iterator[Row]:
     """Seconds a frame of one core divided by those of a GPU, each with the batch that it chooses.
 
-    A second row gives the largest difference between the forces of both; a third one what the GPU
-    answers when it is asked the same twice, since sums on a GPU are taken in any order.
+    A second row gives the largest difference between the forces of both, and how far two answers of
+    the GPU to the same question are apart, since sums on a GPU are taken in any order.
 
     Raises:
         SkippedError: no GPU is asked for.
@@ -104,16 +104,15 @@ def _compare(
 
     wanted, forces, again = (m.evaluate(everything).forces for m in (cpu, gpu, gpu))
     difference = float(np.abs(forces - wanted).max())
-    repeated = everything.select(
-        [k % everything.n_systems for k in range(max(everything.n_systems, SIZES[-1]))]
-    )
+    # two batches of the largest size: an adapter keeps what follows from the atoms of its last one
+    repeated = everything.select([k % everything.n_systems for k in range(2 * SIZES[-1])])
     seconds: dict[Any, list[float]] = {cpu: [], gpu: []}
     for _ in range(repeats):
         seconds[cpu].append(_seconds_a_frame(cpu, few, limits[cpu]))
         seconds[gpu].append(_seconds_a_frame(gpu, repeated, limits[gpu]))
     rates = {}
     for size in SIZES:
-        part = repeated.select(range(max(size, CALLS * min(size, SIZES[-1] // CALLS))))
+        part = repeated.select(range(max(2 * size, CALLS * min(size, SIZES[-1] // CALLS))))
         _seconds_a_frame(gpu, part.select(range(size)), BatchLimit(systems=size))
         rates[size] = 1 / _seconds_a_frame(gpu, part, BatchLimit(systems=size))
     return {

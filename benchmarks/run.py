@@ -147,8 +147,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("items", nargs="*", metavar="ITEM", help="which (default: all)")
     parser.add_argument(
         "--device",
+        choices=("cpu", "cuda"),
         default="cpu",
-        help=f"of the models of items {', '.join(OF_A_DEVICE)}, such as cuda (default: cpu)",
+        help=f"of the models of items {', '.join(OF_A_DEVICE)} (default: cpu)",
     )
     parser.add_argument("--json", type=Path, help="write rows, repeats and machine to this file")
     parser.add_argument("--quick", action="store_true", help="small, to try; not to report")

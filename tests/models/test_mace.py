@@ -104,7 +104,34 @@ def test_large_molecules_have_the_same_neighbours(
     model = load(weights)
     found = model.evaluate(batch)
     monkeypatch.setattr("pesbench.models.families.mace.model.MOST_ATOMS", 5)
-    np.testing.assert_allclose(model.evaluate(batch).forces, found.forces, atol=1e-12)
+    again = model.evaluate(batch)
+    np.testing.assert_allclose(again.forces, found.forces, atol=1e-12)
+    np.testing.assert_allclose(again.energies, found.energies, atol=1e-12)
+
+
+def test_a_periodic_system_has_its_images(weights: Path, batch: Batch) -> None:
+    from mace.calculators import MACECalculator
+
+    cell = 4.0 * np.eye(3)
+    one = replace(batch.select([0]), cell=cell[None], pbc=np.ones((1, 3), dtype=bool))
+    calculator = MACECalculator(model_paths=str(weights), device="cpu", default_dtype="float64")
+    atoms = Atoms(one.numbers, one.positions, cell=cell, pbc=True, calculator=calculator)
+    found = load(weights).evaluate(one)
+    np.testing.assert_allclose(found.forces, atoms.get_forces(), atol=1e-10)
+    assert np.abs(found.forces - load(weights).evaluate(batch.select([0])).forces).max() > 1e-3
+
+
+def test_an_element_that_the_network_does_not_know_is_an_error(weights: Path, batch: Batch) -> None:
+    other = replace(batch, numbers=np.where(batch.numbers == 8, 92, batch.numbers))
+    with pytest.raises(ValueError, match="92"):
+        load(weights).evaluate(other)
+
+
+def test_a_position_that_is_not_a_number_is_no_energy(weights: Path, batch: Batch) -> None:
+    positions = batch.positions.copy()
+    positions[0, 0] = np.nan
+    found = load(weights).evaluate(replace(batch, positions=positions))
+    assert np.isfinite(found.energies).tolist() == [False, True, True, True]
 
 
 @pytest.mark.parametrize("family", ["mace", "ase"])

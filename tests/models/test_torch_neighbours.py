@@ -24,3 +24,9 @@ def test_pairs_of_each_molecule_within_the_cutoff(sizes, cutoff):
     found = neighbours(positions, system, cutoff)
     assert found.shape == (2, len(wanted))
     assert [tuple(pair) for pair in found.T.tolist()] == sorted(wanted)
+
+
+def test_a_distance_that_is_not_a_number_counts_as_near():
+    positions = torch.tensor([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [torch.nan, 0.0, 0.0]])
+    found = neighbours(positions, torch.zeros(3, dtype=torch.int64), 1.0)
+    assert found.T.tolist() == [[0, 2], [1, 2], [2, 0], [2, 1]]

@@ -10,10 +10,11 @@ MOST_ATOMS = 1000  # of a molecule; all pairs of a larger one would take more th
 def neighbours(
     positions: torch.Tensor, system: torch.Tensor, cutoff: float | torch.Tensor
 ) -> torch.Tensor:
-    """Both directions of all pairs of atoms of one molecule that are closer than a cutoff.
+    """All ordered pairs of two atoms of one molecule whose distance is at most a cutoff.
 
     All pairs are looked at, so that a molecule of N atoms takes some 100 N² bytes. For molecules of
-    more than `MOST_ATOMS`, take another way.
+    more than `MOST_ATOMS`, take another way. A pair whose distance is not a number counts as near,
+    so that the energy is not a number, either.
 
     Args:
         positions: Å, shape (A, 3); of molecules, without periodic images.
@@ -30,6 +31,6 @@ def neighbours(
     one = atoms.repeat_interleave(size)
     rank = torch.arange(len(one), device=system.device) - (size.cumsum(0) - size)[one]
     other = first[one] + rank
-    near = (positions[other] - positions[one]).square().sum(1) <= cutoff**2
-    near &= one != other
+    far = (positions[other] - positions[one]).square().sum(1) > cutoff**2
+    near = ~far & (one != other)
     return torch.stack([one[near], other[near]])

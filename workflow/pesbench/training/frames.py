@@ -59,7 +59,8 @@ def read_parts(frames: Path) -> dict[str, list[Atoms]]:
         if not all(np.isfinite(label).all() for label in labels):
             raise UserError(
                 f"{frames}: frame {number} ({atoms.info.get('system', atoms.symbols)}): its energy "
-                "or a force is missing or not a number; take the frame out or label it again"
+                f"or a force is missing or not a number (`{ENERGY}`, `{FORCES}`); take the frame "
+                "out or label it again"
             )
         parts.setdefault(str(atoms.info["part"]), []).append(atoms)
     if missing := [part for part in (TRAIN, VALID) if part not in parts]:

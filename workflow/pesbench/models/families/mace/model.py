@@ -56,7 +56,11 @@ class _Batched(MaceModel):
         self.n_atoms_per_system = count.tolist()
         self.ptr = torch.nn.functional.pad(count.cumsum(0), (1, 0))
         known = torch.as_tensor(self.z_table.zs, device=self.device)
-        self.node_attrs = (atomic_numbers[:, None] == known).to(self.dtype)
+        kind = atomic_numbers[:, None] == known
+        if not kind.any(dim=1).all():
+            unknown = sorted(set(atomic_numbers.tolist()) - set(self.z_table.zs))
+            raise ValueError(f"the network does not know the elements {unknown}")
+        self.node_attrs = kind.to(self.dtype)
 
     def forward(self, state: ts.SimState) -> dict[str, torch.Tensor]:
         if state.pbc.any() or max(self.n_atoms_per_system) > MOST_ATOMS:
