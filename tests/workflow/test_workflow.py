@@ -37,7 +37,6 @@ CONFIG = {
     "shard_size": 40,  # two of scans
     "dynamics": DYNAMICS,
     "vibrations": {"models": ["mace-mini"], "systems": ["hydrazine", "methanethiol"]},
-    "approach": {"models": ["*"], "systems": ["hydroxylamine", "methanethiol"]},
     "ladder": {"baseline": "mace-mini", "models": ["gfn1-xtb"]},
 }
 SMALL = ("--configfile", "small.yaml")
