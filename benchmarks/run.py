@@ -165,7 +165,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.device != "cpu" and elsewhere:
         parser.error(f"item {elsewhere[0]} does not depend on --device; leave out one of the two")
     set_threads(1)
-    found, rows, failed = machine(arguments.device), [], False
+    try:
+        found = machine(arguments.device)
+    except RuntimeError as error:  # no GPU
+        parser.error(str(error).strip().splitlines()[-1])
+    rows, failed = [], False
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pesbench-benchmark-") as temporary:
         folder = arguments.keep or Path(temporary)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples import weight_sums
+from pesbench.files.scan_set import ScanSet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,6 +69,41 @@ def test_unknown_item_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["99"])
     assert "no item '99'" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there_is_one_line(capsys):
+    import torch
+    from benchmarks.run import main
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SystemExit):
+        main(["--device", "cuda", "13"])
+    assert "torch sees no GPU" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_items_that_no_device_changes_are_refused_with_one(capsys):
+    from benchmarks.run import main
+
+    with pytest.raises(SystemExit):
+        main(["--device", "cuda", "4"])
+    assert "item 4 does not depend on --device" in capsys.readouterr().err
+
+
+def test_two_devices_are_compared_on_the_same_frames(toy_set, monkeypatch):
+    from benchmarks import gpu
+
+    from pesbench.orchestration.config import read_models
+
+    monkeypatch.setattr(gpu, "SIZES", (1, 4))
+    with ScanSet(toy_set) as scan_set:
+        ids = scan_set.ids
+    entry = read_models(ROOT / "config/models.yaml")["testbed-base"]
+    found = gpu._compare(entry, toy_set, ids, "cpu", 2)
+    assert found["difference"] == found["twice"] == 0  # one device, here
+    assert found["largest"] > 0.1
+    assert len(found["ratios"]) == 2
+    assert set(found["frames_a_second"]) == {1, 4}
 
 
 def test_random_weights_are_the_same_for_the_same_seed(tmp_path):

@@ -1,4 +1,4 @@
-"""Networks on a GPU: the same forces as on the CPU, and batches as large as the memory allows."""
+"""Networks on a GPU: the same forces as on the CPU, and batches that its memory holds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_same_answers_as_on_the_cpu(entry):
         np.testing.assert_allclose(found.energies, wanted.energies, rtol=1e-6, atol=tolerance)
 
 
-def test_batch_size_follows_the_memory(entry):
+def test_the_chosen_batch_fits_into_the_memory(entry):
     with Worker(entry, scan_set=None, device="cuda", threads=1, timeout_s=300) as worker:
         info = worker.start()
         limit = choose_limit(worker, frames, len(NUMBERS))
