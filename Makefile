@@ -13,14 +13,15 @@ CORES ?= all
 run: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --logger pesbench
 
-# Two processes that test on two cores have a core each: with two threads each they wait for one another.
+# Processes that test on two cores have one thread each: with two threads each they wait for one another. The third one
+# has the cores while tests of Slurm and of kills wait.
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
 	$(BIN)/snakemake --lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=25
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=25
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run.py

@@ -37,6 +37,8 @@ EXPECTED = {
     "hang": ("timeout", "no answer in 2 s", 1),
     "segfault": ("crashed", "signal SIGSEGV", 4),
 }
+# each kind of the others has failed in two tasks already
+OF_VIBRATIONS = ["at_import", "one_system"]
 SLOW = "results/toys/slow/bonds/0000.h5"
 # a job measures the precision on one geometry and eleven displacements, one of them of size zero
 CALLS_OF_PRECISION, DISTINCT_OF_PRECISION = 12, 11
@@ -84,7 +86,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         "models": ["morse", *BROKEN],
         "controls": [],
         "dynamics": {"models": ["morse", *BROKEN], "temperatures_k": [300], "duration_ps": 0.02},
-        "vibrations": {"models": ["morse", *BROKEN]},
+        "vibrations": {"models": ["morse", *OF_VIBRATIONS]},
         "strict": True,
     }
     (made.root / "toys.yaml").write_text(yaml.safe_dump(config))
@@ -120,6 +122,8 @@ def test_the_leaderboard_is_built_whatever_models_do_and_strict_tells_of_it(copy
         assert model in page
         for what, kind in (("scans", "bonds"), ("trajectories", "dynamics"),
                            ("molecules", "vibrations")):  # fmt: skip
+            if kind == "vibrations" and model not in OF_VIBRATIONS:
+                continue
             scores = pd.read_parquet(results / model / "scores" / f"{kind}.parquet")
             failed = scores[scores["status"] != "ok"]
             assert len(failed) == count, (model, kind)

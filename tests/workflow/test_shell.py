@@ -161,11 +161,12 @@ def test_commands_say_what_was_said_whatever_a_user_names(planned) -> None:
     """Every command is taken by the command line, and gets each text as it was given."""
     text, work, commands = planned
     asked = {}
+    taken = parser()
     for command in commands:
         words = command[: command.index("2>")] if "2>" in command else command
         with contextlib.redirect_stderr(io.StringIO()) as said:
             try:
-                parsed = parser().parse_args(words)
+                parsed = taken.parse_args(words)
             except SystemExit:
                 pytest.fail(f"{words}: {said.getvalue()}")
         asked.setdefault(parsed.stage, []).append(parsed)
