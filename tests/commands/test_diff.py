@@ -37,6 +37,12 @@ def copies(place: Path) -> tuple[Path, Path]:
     return made[0], made[1]
 
 
+def scored(folder: Path, model: str) -> int:
+    """Scans that have a score."""
+    rows = read_scores(folder / model / "scores" / "bonds.parquet")
+    return int((rows["status"] == "ok").sum())
+
+
 @pytest.fixture
 def runs(tmp_path) -> tuple[Path, Path]:
     return copies(tmp_path)
@@ -97,7 +103,8 @@ def test_a_score_that_changed_is_told_with_its_reason(runs, capsys, tmp_path):
     said = capsys.readouterr().out
     (line,) = (line for line in said.splitlines() if line.strip().startswith("changed: windowed"))
     assert "worse by 3" in line or "worse by 2.9" in line
-    assert "49 of 49 rows differ" in line
+    n = scored(a, "gfn1-xtb")
+    assert f"{n} of {n} rows differ" in line
     assert "differs: code of the scores:" in said
     assert "differs: device: cpu → cuda" in said
     assert "\nchanged: 1 scores of 1 models changed (gfn1-xtb); " in said
@@ -115,10 +122,8 @@ def test_other_weights_of_one_name_are_the_first_reason(runs, capsys):
     entry = json.loads((b / "mace-mini" / "model.json").read_text())
     entry["settings"]["sha256"] = "ab" * 32
     (b / "mace-mini" / "model.json").write_text(json.dumps(entry))
-    for task in ("bonds", "dynamics", "vibrations"):
-        path = b / "mace-mini" / "scores" / f"{task}.parquet"
-        if path.is_file():
-            change(b, "mace-mini", task, lambda rows: rows, entry=entry)
+    for path in (b / "mace-mini" / "scores").glob("*.parquet"):
+        change(b, "mace-mini", path.stem, lambda rows: rows, entry=entry)
     change(b, "mace-mini", "bonds", worse("force_mae", 0.5))
     assert diff(a, b) == 1
     said = capsys.readouterr().out
@@ -153,7 +158,7 @@ def test_scans_that_fail_now_are_a_change(runs, capsys, status):
     said = capsys.readouterr().out
     assert f"ok → {status} (=cmd\\x1b[31m <script>)" in said
     assert "\x1b" not in said
-    assert "\nchanged: 54 rows ended in another way; " in said
+    assert f"\nchanged: {scored(a, 'mace-mini')} rows ended in another way; " in said
     assert diff(b, a) == 1  # of one that runs again, too
 
 
@@ -211,7 +216,8 @@ def test_rounding_is_no_change_and_a_drift_is_one_unless_it_is_tolerated(runs, c
     capsys.readouterr()
     assert diff(a, b) == 1
     said = capsys.readouterr().out
-    assert "49 of 49 rows differ" in said
+    n = scored(a, "gfn1-xtb")
+    assert f"{n} of {n} rows differ" in said
     shown = re.findall(r"/\S+: (\S+) → (\S+)$", said, flags=re.MULTILINE)
     assert len(shown) == 3
     assert all(before != after for before, after in shown)  # digits enough
@@ -228,7 +234,7 @@ def test_a_score_that_is_gone_on_some_rows_is_a_change(runs, capsys):
     for one, other, shown in ((a, b, r"\S+ → n/a"), (b, a, r"n/a → \S+")):
         assert diff(one, other, "--tolerance", "0.5") == 1
         said = capsys.readouterr().out
-        assert "4 of 49 rows differ" in said
+        assert f"4 of {scored(STUDY, 'gfn1-xtb')} rows differ" in said
         assert re.search(rf"C-C/\S+: {shown}\n", said)
     change(a, "gfn1-xtb", "bonds", gone)  # missing in both: nothing to compare, and no change
     assert diff(a, b) == 0
@@ -249,9 +255,9 @@ def test_rows_without_a_score_in_either_run_decide_nothing(runs, capsys):
 
 def test_an_empty_selection_is_refused(runs, caplog):
     for path in runs[1].glob("*/scores/*.parquet"):
-        change(runs[1], path.parents[1].name, path.stem, lambda rows: rows.tail(5))
+        change(runs[1], path.parents[1].name, path.stem, lambda rows: rows.iloc[1::2])
     for path in runs[0].glob("*/scores/*.parquet"):
-        change(runs[0], path.parents[1].name, path.stem, lambda rows: rows.head(5))
+        change(runs[0], path.parents[1].name, path.stem, lambda rows: rows.iloc[::2])
     assert "have no model with the same scans" in refused(caplog, *runs)
     for path in runs[1].glob("*/scores/*.parquet"):
         change(runs[1], path.parents[1].name, path.stem, lambda rows: rows.head(0))
@@ -338,7 +344,7 @@ def test_scores_of_trajectories_part_by_chaos_and_change_when_all_go_one_way(run
 
 
 def test_packages_of_the_model_are_those_of_its_files(runs, capsys):
-    (scan,) = read_scans(MINI, 100)
+    scan = read_scans(MINI, 100)[0]
     with ScanSet(MINI) as opened:
         sha256 = opened.sha256
     for folder, version in zip(runs, ("2.8.0", "2.9.0\x1b[31m"), strict=True):
