@@ -163,8 +163,8 @@ keep = mkdir -p resources/study/$(or $(3),$(1)) && ( cd results/$(1) && cp -r --
 	$$(ls -d leaderboard.csv leaderboard.md models.json $(2) sections */model.json */scores/*.parquet 2>/dev/null) \
 	../../resources/study/$(or $(3),$(1)) )
 
-# Sections and tables of the kept scores, made anew, and the table of README.md. SCAN_SET: that of BSCT-SPICE, which is
-# not kept.
+# Sections and tables of the kept scores, made anew, and the tables of README.md and docs/models.md. SCAN_SET: that of
+# BSCT-SPICE, which is not kept.
 study-pages: $(STAMP)
 	PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/mini \
 		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
@@ -174,6 +174,7 @@ study-pages: $(STAMP)
 		--scan-set "$(SCAN_SET)")
 	rm -rf resources/study/*/leaderboard.html resources/study/*/explorer
 	PYTHONPATH=workflow $(BIN)/python tests/helpers/readme_table.py
+	PYTHONPATH=workflow $(BIN)/python tests/helpers/models_table.py
 
 setup: $(STAMP)
 
