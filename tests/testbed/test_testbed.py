@@ -36,6 +36,7 @@ from pesbench.models.families.testbed.neighbours import (
     edge_coordinate,
     hard_ranks,
     log_bias,
+    neighbour_slots,
     soft_ranks,
 )
 from pesbench.models.families.testbed.network import (
@@ -317,10 +318,12 @@ def test_the_last_block_leaves_the_atoms_own_tokens_as_a_whole_block_would(tempe
     """And their slopes, for these are the forces."""
     torch.manual_seed(5)
     block = Block(8, 2, temperature).double()
-    tokens = torch.randn(2, 4, 4, 8, dtype=torch.float64, requires_grad=True)
-    bias = -3 * torch.rand(2, 4, 4, dtype=torch.float64)
-    bias = bias + bias.transpose(1, 2)
-    whole, short = own(block(tokens, bias)), block.of_own(tokens, bias)
+    x = torch.rand(2, 4, 4, dtype=torch.float64)
+    x = (x + x.transpose(1, 2)).masked_fill(torch.eye(4, dtype=torch.bool), 0.0)
+    slots = neighbour_slots(x)
+    bias = log_bias(slots.of(x))
+    tokens = torch.randn(*bias.shape, 8, dtype=torch.float64, requires_grad=True)
+    whole, short = own(block(tokens, bias, slots)), block.of_own(tokens, bias, slots)
     np.testing.assert_allclose(short.detach(), whole.detach(), atol=1e-12)
     slopes = [torch.autograd.grad((some**3).sum(), tokens)[0] for some in (short, whole)]
     np.testing.assert_allclose(*slopes, atol=1e-11)
@@ -347,6 +350,36 @@ def test_a_vanished_edge_says_nothing():
     other = tokens.clone()
     other[:, :, 2:] = 100 * torch.randn(1, 1, 2, 8, dtype=torch.float64)
     assert torch.equal(attention(tokens, bias)[:, :, :2], attention(other, bias)[:, :, :2])
+
+
+def test_slots_hold_an_atom_and_its_neighbours():
+    far = 1.5
+    x = torch.tensor(
+        [
+            [
+                [0.0, far, 0.2, 0.4],
+                [far, 0.0, 0.6, far],
+                [0.2, 0.6, 0.0, far],
+                [0.4, far, far, 0.0],
+            ],
+            [
+                [0.0, far, far, far],
+                [far, 0.0, far, far],
+                [far, far, 0.0, 0.9],
+                [far, far, 0.9, 0.0],
+            ],
+        ]
+    )
+    slots = neighbour_slots(x)
+    own_and_neighbours = [[0, 2, 3], [1, 2], [2, 0, 1], [3, 0]], [[0], [1], [2, 3], [3, 2]]
+    for s, i in itertools.product(range(2), range(4)):
+        wanted = own_and_neighbours[s][i]
+        assert slots.other[s, i, : len(wanted)].tolist() == wanted
+        assert (slots.of(x)[s, i, len(wanted) :] == far).all()
+    pairs = torch.arange(32.0).view(2, 4, 4)
+    counts = slots.of(x) < 1
+    seen = slots.swapped(slots.of(pairs)[..., None])[..., 0]
+    assert torch.equal(seen[counts], slots.of(pairs.transpose(1, 2))[counts])
 
 
 # --- the potential -------------------------------------------------------------------------------
@@ -396,6 +429,25 @@ def test_order_and_place_of_the_atoms_do_not_matter(kind, forces):
     shifted = made(*padded([atoms]))
     np.testing.assert_allclose(shifted[0].detach(), energy.detach(), rtol=1e-11)
     np.testing.assert_allclose(shifted[1].detach(), force.detach(), atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("forces", CHOICES["forces"])
+def test_pairs_without_a_slot_say_nothing(kind, forces, monkeypatch):
+    """Energies and forces are those of attention over all pairs of a molecule."""
+    made = network(neighbours=kind, forces=forces, cutoff=2.0)
+    frames = padded(geometries("C2H6", "CH3OH", "CH3SH"))
+    found = made(*frames)
+    n_slots = []
+
+    def all_pairs(x):
+        n_slots.append((neighbour_slots(x).other.shape[2], x.shape[1]))
+        return neighbour_slots(torch.zeros_like(x))
+
+    monkeypatch.setattr("pesbench.models.families.testbed.network.neighbour_slots", all_pairs)
+    for some, every in zip(found, made(*frames), strict=True):
+        np.testing.assert_allclose(some.detach(), every.detach(), rtol=0, atol=1e-12)
+    assert n_slots[0][0] < n_slots[0][1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

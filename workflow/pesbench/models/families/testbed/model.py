@@ -102,7 +102,7 @@ def _parts(batch: Batch) -> Iterator[tuple[NDArray[np.int64], Batch, NDArray[np.
 def like_sizes(sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Systems in groups whose largest is at most a fifth larger than their smallest.
 
-    Attention costs the third power of the padded size, a further call some milliseconds.
+    Ranks cost the third power of the padded size, a further call some milliseconds.
 
     Args:
         sizes: Atoms of each system, shape (S,).

@@ -8,10 +8,13 @@ Source: fairchem's EScAIP and AllScAIP, credited to MinDScAIP (Ryan Liu); the eq
 its differentiable bidirectional k-nearest-neighbour graph.
 
 Shapes: S molecules of at most N atoms; distances (S, N, N) in Å, `real` (S, N) bool, which atoms
-there are. What is said of places that hold no atom is of no meaning.
+there are; M slots, of an atom and its neighbours. What is said of places that hold no atom is of no
+meaning.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -104,3 +107,47 @@ def log_bias(x: Tensor) -> Tensor:
     """
     square = x * x
     return -square / (1.0 - square).clamp(min=_LEAST_GAP)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The pairs that attention is about: of each atom itself first, then those with x < 1.
+
+    Beyond, the factor exp(b) is 0. Atoms with fewer neighbours than others have slots of such pairs
+    at the end. As x is symmetric, a pair that counts has a slot at both of its ends.
+
+    Attributes:
+        other: The other atom of each slot, shape (S, N, M).
+        there: The slot of the same pair at its other end, as an index into the N·M slots of a
+            molecule, shape (S, N·M); without meaning for pairs that do not count.
+    """
+
+    other: Tensor
+    there: Tensor
+
+    def of(self, pairs: Tensor) -> Tensor:
+        """What belongs to the slots, shape (S, N, M, …), of what belongs to all pairs."""
+        index = self.other.view(*self.other.shape, *[1] * (pairs.dim() - 3))
+        return pairs.gather(2, index.expand(*self.other.shape, *pairs.shape[3:]))
+
+    def swapped(self, tokens: Tensor) -> Tensor:
+        """Tokens (S, N, M, C) seen from the other ends of their pairs."""
+        flat = tokens.flatten(1, 2)
+        return flat.gather(1, self.there[..., None].expand_as(flat)).view_as(tokens)
+
+
+def neighbour_slots(x: Tensor) -> Slots:
+    """The slots of a batch, as many as the atom with most neighbours needs.
+
+    Args:
+        x: `edge_coordinate`, shape (S, N, N).
+    """
+    s, n, _ = x.shape
+    counts = ~(x >= 1.0)  # an atom itself, whose x is 0, and pairs of positions that are no numbers
+    itself = torch.eye(n, dtype=torch.int8, device=x.device)
+    order = (counts + itself).argsort(dim=2, descending=True, stable=True)
+    m = int(counts.sum(2).max())
+    other = order[:, :, :m]
+    # where the others' lists have this atom
+    back = order.argsort(dim=2).transpose(1, 2).gather(2, other).clamp(max=m - 1)
+    return Slots(other, (other * m + back).view(s, n * m))

@@ -10,7 +10,8 @@ is as smooth as x is.
 Source: after EScAIP and AllScAIP in fairchem, in its smallest form; the temperature τ after
 arXiv:2602.04861, which gives no equation (here softmax(q·k/(τ√d) + b)).
 
-Shapes: S molecules padded to N atoms; C channels; tokens (S, N, N, C): centre, slot.
+Shapes: S molecules padded to N atoms; C channels; tokens (S, N, M, C): centre, slot. The first slot
+is the atom itself, the others are those of its neighbours (`neighbours.Slots`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pesbench.models.families.testbed.neighbours import FAR_ANGSTROM, edge_coordinate, log_bias
+from pesbench.models.families.testbed.neighbours import (
+    FAR_ANGSTROM,
+    Slots,
+    edge_coordinate,
+    log_bias,
+    neighbour_slots,
+)
 from pesbench.models.families.testbed.rational import RationalReadout, crowding
 from pesbench.models.families.testbed.repulsion import zbl
 from pesbench.models.families.testbed.settings import PotentialSettings
@@ -37,8 +44,8 @@ RATIONAL, RATIONAL_PLAIN = "rational", "rational_plain"
 
 
 def own(tokens: Tensor) -> Tensor:
-    """The tokens of the atoms themselves, shape (S, N, C), of tokens (S, N, N, C)."""
-    return torch.diagonal(tokens, dim1=1, dim2=2).transpose(1, 2)
+    """The tokens of the atoms themselves, shape (S, N, C), of tokens (S, N, M, C)."""
+    return tokens[:, :, 0]
 
 
 class Attention(nn.Module):
@@ -62,11 +69,11 @@ class Attention(nn.Module):
         """softmax_l(q_m·k_l/(τ√d_head) + b_l) v_l.
 
         Args:
-            tokens: Shape (S, N, N, C).
-            bias: b of every slot, shape (S, N, N).
+            tokens: Shape (S, N, M, C).
+            bias: b of every slot, shape (S, N, M).
 
         Returns:
-            What is added to the tokens, shape (S, N, N, C).
+            What is added to the tokens, shape (S, N, M, C).
         """
         s, n, m, c = tokens.shape
         parts = self.project(self.norm(tokens)).view(s, n, m, 3, self.heads, c // self.heads)
@@ -77,8 +84,8 @@ class Attention(nn.Module):
         """What `forward` adds to the atoms' own tokens, without asking for the others.
 
         Args:
-            tokens: Shape (S, N, N, C).
-            bias: Shape (S, N, N).
+            tokens: Shape (S, N, M, C).
+            bias: Shape (S, N, M).
 
         Returns:
             Shape (S, N, C).
@@ -93,7 +100,7 @@ class Attention(nn.Module):
         return self.out(self._mixed(q, k, v, bias).reshape(s, n, c))
 
     def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """Values mixed for each of Q queries; q is (S, N, H, Q, C/H), k and v (S, N, H, N, C/H)."""
+        """Values mixed for each of Q queries; q is (S, N, H, Q, C/H), k and v (S, N, H, M, C/H)."""
         logits = (q @ k.transpose(3, 4)) * self.scale + bias[:, :, None, None, :]
         return torch.softmax(logits, dim=4) @ v
 
@@ -112,17 +119,17 @@ class Block(nn.Module):
             nn.Linear(2 * channels, channels),
         )
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor, slots: Slots) -> Tensor:
         """The tokens after this block; `bias` is symmetric in the two ends."""
         tokens = tokens + self.here(tokens, bias)
-        other = tokens.transpose(1, 2)
-        tokens = (other + self.there(other, bias)).transpose(1, 2)
+        other = slots.swapped(tokens)
+        tokens = slots.swapped(other + self.there(other, bias))
         return tokens + self.feed(tokens)
 
-    def of_own(self, tokens: Tensor, bias: Tensor) -> Tensor:
+    def of_own(self, tokens: Tensor, bias: Tensor, slots: Slots) -> Tensor:
         """The atoms' own tokens after this block, shape (S, N, C): all that a readout needs."""
         tokens = tokens + self.here(tokens, bias)
-        atoms = own(tokens) + self.there.of_own(tokens.transpose(1, 2), bias)
+        atoms = own(tokens) + self.there.of_own(slots.swapped(tokens), bias)
         return atoms + self.feed(atoms)
 
 
@@ -221,23 +228,27 @@ class AttentionPotential(nn.Module):
             rank_width=settings.rank_width,
             sharpness=settings.edge_sharpness,
         )
-        bias = log_bias(x)
+        slots = neighbour_slots(x)
+        bias = log_bias(slots.of(x))
+        length = slots.of(length)
         gaussians = torch.exp(
-            -0.5 * ((distance[..., None] - self.centres.to(distance)) / settings.smearing) ** 2
+            -0.5
+            * ((slots.of(distance)[..., None] - self.centres.to(distance)) / settings.smearing) ** 2
         )
         # TorchScript rounds its first calls differently from those it has optimised
         with torch.jit.optimized_execution(False):
             harmonics = o3.spherical_harmonics(
-                list(range(L_MAX + 1)), safe / length[..., None], normalize=False
+                list(range(L_MAX + 1)), slots.of(safe) / length[..., None], normalize=False
             )
-        harmonics = harmonics * both[..., None]
+        harmonics = harmonics * slots.of(both)[..., None]
         index = self.place[numbers].clamp(min=0)
+        other = slots.of(index[:, None, :].expand_as(both))
         edge = self.from_distance(gaussians) + self.from_direction(harmonics)
-        edge = edge + self.from_element(index)[:, :, None] + self.to_element(index)[:, None, :]
+        edge = edge + self.from_element(index)[:, :, None] + self.to_element(other)
         tokens = self.mix(edge)
         for block in self.blocks[:-1]:
-            tokens = block(tokens, bias)
-        return self.blocks[-1].of_own(tokens, bias), distance
+            tokens = block(tokens, bias, slots)
+        return self.blocks[-1].of_own(tokens, bias, slots), distance
 
     def atomic_energies(self, atoms: Tensor, numbers: Tensor, near: Tensor | None = None) -> Tensor:
         """E_i = c_Z h_i + e_Z, or c_Z swish(h_i) + e_Z ≥ e_Z − 0.2785 c_Z where it is bounded.
