@@ -38,6 +38,7 @@ ITEMS = {
     "11": "family `ase` against the bare calculator",
     "12": "a model's process that keeps freed memory against one that gives it back",
     "13": "a GPU against one core: speed, and whether both compute the same",
+    "14": "attention of the testbed over neighbours against all pairs",
 }
 OF_A_DEVICE = ("1", "2", "7", "10", "13")  # the others measure the processor, disks or planning
 
@@ -55,6 +56,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         overhead,
         parallel,
         planning,
+        slots,
         stored,
     )
 
@@ -72,6 +74,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "11": calculators.measure,
         "12": freed_memory.measure,
         "13": gpu.measure,
+        "14": slots.measure,
     }
     return measures[item](inputs)
 
