@@ -184,7 +184,8 @@ $(STAMP): pyproject.toml envs/constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[$(EXTRAS)]'
+	# packages compile when they are first imported; most of their modules never are
+	$(BIN)/python -m pip install --quiet --no-compile --constraint envs/constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 format: $(STAMP)
