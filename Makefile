@@ -66,7 +66,7 @@ study: $(STAMP)
 	$(call limited,study.yaml); status=$$?; $(call keep,mini,mini.h5 skipped.csv) && exit $$status
 
 study-midsize: $(STAMP)
-	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,midsize.h5 skipped.csv) && exit $$status
+	$(call limited,study_midsize.yaml); status=$$?; $(call keep,midsize,skipped.csv) && exit $$status
 
 # Alarms (tasks/alarms/README.md).
 study-extrapolation: $(STAMP)
@@ -163,13 +163,13 @@ keep = mkdir -p resources/study/$(or $(3),$(1)) && ( cd results/$(1) && cp -r --
 	$$(ls -d leaderboard.csv leaderboard.md models.json $(2) sections */model.json */scores/*.parquet 2>/dev/null) \
 	../../resources/study/$(or $(3),$(1)) )
 
-# Sections and tables of the kept scores, made anew, and the tables of README.md and docs/models.md. SCAN_SET: that of
-# BSCT-SPICE, which is not kept.
+# Sections and tables of the kept scores, made anew, and the tables of README.md and docs/models.md. SCAN_SET and MIDSIZE:
+# the scan sets of BSCT-SPICE and of the second part of the study, which are too large to keep.
 study-pages: $(STAMP)
 	PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/mini \
 		--models-file config/models.yaml --ladder testbed-base 'testbed-*'
-	$(if $(wildcard resources/study/midsize/leaderboard.csv),PYTHONPATH=workflow $(BIN)/python -m pesbench report \
-		resources/study/midsize)
+	$(if $(MIDSIZE),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/midsize \
+		--scan-set "$(MIDSIZE)")
 	$(if $(SCAN_SET),PYTHONPATH=workflow $(BIN)/python -m pesbench report resources/study/bsct_spice \
 		--scan-set "$(SCAN_SET)")
 	rm -rf resources/study/*/leaderboard.html resources/study/*/explorer
