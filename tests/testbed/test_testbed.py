@@ -451,6 +451,16 @@ def test_pairs_without_a_slot_say_nothing(kind, forces, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("coordinate", [math.nan, math.inf])
+def test_a_position_that_is_no_number_has_no_energy(kind, coordinate):
+    """Its pairs are not left out as if it were far away."""
+    positions, numbers = padded(geometries("CH3OH"))
+    positions[0, 1, 0] = coordinate
+    energy, _ = network(neighbours=kind)(positions, numbers)
+    assert not torch.isfinite(energy).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("forces", CHOICES["forces"])
 def test_a_molecule_is_alone_in_a_batch(kind, forces):
     made = model(network(neighbours=kind, forces=forces, repulsion="zbl", readout="bounded"), -3.0)
