@@ -38,6 +38,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests that take many minutes")
 
 
+@pytest.hookimpl(tryfirst=True)  # else pytest-xdist has read the groups before they are set
 def pytest_collection_modifyitems(config, items):
     """One process tests a file, whose fixtures are made once; whole workflows, minutes, begin."""
     items.sort(key=lambda item: item.path.parent.name not in ("slurm", "workflow"))
