@@ -1,4 +1,4 @@
-"""No test passes because there was nothing to look at."""
+"""No test passes because there was nothing to look at; each file is tested by one process."""
 
 from __future__ import annotations
 
@@ -55,3 +55,10 @@ def test_paths_that_do_not_exist_are_an_error(tmp_path):
     assert [path.name for path in matches(tmp_path, "*.txt")] == ["a.txt", "b.txt"]
     with pytest.raises(AssertionError, match=r"nothing matches \*\.h5"):
         matches(tmp_path, "*.h5")
+
+
+def test_several_processes_share_no_file(request):
+    """Each of them would make its fixtures; pytest-xdist reads the groups off the ids."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("one process tests, or files are not groups: `make test` sets --dist loadgroup")
+    assert [item.nodeid for item in request.session.items if "@" not in item.nodeid] == []
