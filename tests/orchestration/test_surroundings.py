@@ -271,6 +271,23 @@ def test_help_is_printed_in_any_locale(tmp_path, environment):
     assert b"--max-force-difference" in done.stdout
 
 
+def test_what_a_process_starts_keeps_what_it_compiles(tmp_path):
+    (tmp_path / "compiled.py").touch()
+    code = "import sys; sys.path.append('.'); import compiled"
+    start = (
+        "import subprocess, sys; from pesbench.orchestration.surroundings import shut_out; "
+        "shut_out(); subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    )
+    for flag in ("1", ""):
+        subprocess.run(
+            [sys.executable, "-c", start, code],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": flag},
+            check=True,
+        )
+        shutil.rmtree(tmp_path / "__pycache__")
+
+
 def test_a_python_without_assertions_is_refused(tmp_path):
     """ASE reads a line of a file in one."""
     done = _command(tmp_path, "entry", "emt", "--out=x", PYTHONOPTIMIZE="1")

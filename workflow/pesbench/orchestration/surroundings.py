@@ -38,6 +38,8 @@ def shut_out(*folders: str) -> None:
     """
     os.environ.update(_SET)
     os.environ.pop("PYTHONOPTIMIZE", None)
+    # set in many images of Python; each of a run's many processes would compile what it imports
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if os.environ.pop("PYTHONWARNINGS", None):
         sys.warnoptions.clear()  # which children inherit
         warnings.simplefilter("default")
