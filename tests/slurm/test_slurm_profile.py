@@ -37,10 +37,11 @@ BOUND_S = 1800  # of a run; minutes on an idle machine
 SLOW_FRAME_S = 0.24
 SLOWER_FRAME_S = 0.6  # two minutes of work after the first of three scans
 N_FRAMES = 100
+CALLS_OF_PRECISION = 12  # of each job, once: again if it was lost before its first piece
 POLL_S = 0.3
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
-# two models, one of which can use a GPU; three evaluations and two dynamics each
+# two models, one of which can use a GPU; two evaluations and two dynamics each
 WHOLE = {
     "scan_set": "few",
     "scan_sets": {
@@ -48,7 +49,7 @@ WHOLE = {
     },
     "models": ["gfn1-xtb", "mace-mini"],
     "controls": ["control-zero"],
-    "shard_size": 2,
+    "shard_size": 3,
     "dynamics": {
         "models": ["gfn1-xtb", "mace-mini"],
         "systems": ["hydroxylamine", "methanethiol"],
@@ -349,7 +350,7 @@ def test_a_model_on_a_gpu_has_one_of_its_own(done: Done) -> None:
             assert {partition for partition, _ in seen} == {"gpu"}
             (used[job["JobId"]],) = {gpus for _, gpus in seen}
     assert set(used.values()) <= {"0", "1"}
-    assert len(used) == 5
+    assert len(used) == 4
     for one, other in combinations((job for job in jobs if job["JobId"] in used), 2):
         if max(one["StartTime"], other["StartTime"]) < min(one["EndTime"], other["EndTime"]):
             assert used[one["JobId"]] != used[other["JobId"]]
@@ -456,8 +457,9 @@ def _same_as_undisturbed(workflow: Workflow, scratch: Path, lost: int) -> None:
                     for key in ("energy", "forces", "frame_status"):
                         ours, theirs = disturbed[bond][name][key], undisturbed[bond][name][key]
                         np.testing.assert_array_equal(ours[()], theirs[()])
-    tally = len((workflow.root / "tally").read_text().splitlines())
-    assert len(ids) * N_FRAMES <= tally <= (len(ids) + lost) * N_FRAMES
+    calls = len((workflow.root / "tally").read_text().splitlines())
+    least = len(ids) * N_FRAMES + len(found) * CALLS_OF_PRECISION
+    assert least <= calls <= least + lost * (N_FRAMES + CALLS_OF_PRECISION)
 
 
 # --- a Snakemake that is killed ------------------------------------------------------------------
