@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
@@ -12,6 +13,7 @@ import ase.io
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from PIL import Image
 
 from examples import (
     HELPERS,
@@ -179,6 +181,14 @@ def toy_set(toys, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("toys") / "toys.h5"
     write_toys(path, toys.values())
     return path
+
+
+@pytest.fixture
+def not_drawn(monkeypatch):
+    """Figures are made but not drawn, which is a third of a report; whole workflows draw them."""
+    dot = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(dot, format="png")
+    monkeypatch.setattr("pesbench.files.figures.png", lambda *figure: dot.getvalue())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -54,6 +54,7 @@ SETTINGS = DynamicsSettings(
 )
 COMMIT = "0123456789abcdef"
 LEVEL = "Morse"  # of the toys
+pytestmark = pytest.mark.usefixtures("not_drawn")
 
 
 def net(name="net", sha="a", **settings) -> ModelEntry:

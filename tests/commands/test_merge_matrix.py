@@ -17,6 +17,7 @@ from pesbench.models.registry import ModelEntry
 from pesbench.tasks.bonds.score import PLACES
 
 HALF = replace(SETTINGS, timestep_fs=0.5)
+pytestmark = pytest.mark.usefixtures("not_drawn")
 
 
 def _old(path, *columns):

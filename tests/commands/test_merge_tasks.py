@@ -45,6 +45,7 @@ from pesbench.tasks.lj_core.stored import Answer, write_answers
 from pesbench.tasks.vibrations.settings import VibrationSettings
 
 SCALED = VibrationSettings(displacement_angstrom=0.02)
+pytestmark = pytest.mark.usefixtures("not_drawn")
 
 
 @pytest.fixture

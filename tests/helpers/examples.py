@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,11 +139,18 @@ def faulty(fault: str, scan: Scan | None = None, frame: int | None = None, **set
     return fake_entry("Faulty", arguments=arguments, **settings)
 
 
-def weight_sums(paths: list[Path]) -> list[list[float]]:
-    """Sums of the parameters of networks; another process of `isolated` imports it from here."""
+def weight_sums(path: Path, write: Callable[..., None], size: Any) -> list[list[float]]:
+    """Sums of the parameters of a network, and of two that this process writes, of seeds 0 and 1.
+
+    Another process of `isolated` imports it from here.
+    """
     import mace  # noqa: F401 - before e3nn
     import torch
 
+    paths = [path]
+    for seed in (0, 1):
+        write(path.with_name(f"seed-{seed}"), size, seed)
+        paths.append(path.with_name(f"seed-{seed}"))
     return [
         [float(p.double().sum()) for p in torch.load(path, weights_only=False).parameters()]
         for path in paths
