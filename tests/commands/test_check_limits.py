@@ -367,7 +367,8 @@ def test_two_checks_in_a_process_and_the_command_say_the_same(tmp_path):
 # --- the page ------------------------------------------------------------------------------------
 
 
-def test_the_ladder_on_the_page_is_that_of_the_study_with_the_verdicts_that_must_hold():
+def _on_the_page():
+    """Verdict of every dose, as docs/check.md tells it."""
     page = check_table.PAGE.read_text(encoding="utf-8")
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
@@ -376,12 +377,24 @@ def test_the_ladder_on_the_page_is_that_of_the_study_with_the_verdicts_that_must
         .splitlines()
     ]
     titles, _, *rows = rows
-    verdicts = {row[0].strip("`"): row[titles.index("verdict")] for row in rows}
+    return {row[0].strip("`"): row[titles.index("verdict")] for row in rows}
+
+
+def test_the_ladder_on_the_page_is_that_of_the_study_with_the_verdicts_that_must_hold():
+    verdicts = _on_the_page()
     assert list(verdicts) == check_table.ladder()
     assert verdicts[check_table.REFERENCE] == "passed"
     must = {name for name, lost in check_table.time_lost().items() if lost > 0}
     must |= set(check_table.MUST_FAIL)
     assert {"gfn2-dip_1", "gfn2-curl_0.003", "gfn2-wall_30"} <= must
     assert {verdicts[name] for name in must} == {"failed"}
+    page = check_table.PAGE.read_text(encoding="utf-8")
     others = page.split("<!-- others -->\n")[1].split("<!-- end of others -->")[0]
     assert all(f"| `{name}` |" in others for name in check_table.OTHERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", check_table.ladder())
+def test_every_dose_has_the_verdict_that_the_page_tells(name):
+    said = check_table.check_of(name).verdict.partition(":")[0]
+    assert said == _on_the_page()[name]

@@ -64,8 +64,8 @@ class Partial:
         low: Smallest value of the covariate among them (eV/Å).
         high: Largest value.
         zero: What zero forces have on the same scans; NaN if that is not known.
-        n_saturated: Variants whose value is not told from that of zero forces: the 95 % interval of
-            their mean over molecules contains it or lies above it.
+        n_saturated: Variants that are no better than zero forces: the 95 % interval of their mean
+            over molecules contains that of zero forces or lies above it.
         plain: ρ of these variants without the covariate.
         spearman: ρ given the covariate; NaN where it is refused.
         interval: Interval of it, as that of `over_models`.
@@ -216,7 +216,7 @@ def _refused(x: Array, y: Array, values: Array, n_saturated: int) -> str:
     if not testable(x, y):
         return "no correlation is defined"
     if n_saturated >= SATURATED_SHARE * n:
-        return f"saturated: {n_saturated} of {n} variants are not told from zero forces"
+        return f"saturated: {n_saturated} of {n} variants are no better than zero forces"
     if np.ptp(values) == 0:
         return "it is the same for all variants"
     return ""

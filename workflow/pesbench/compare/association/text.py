@@ -337,9 +337,10 @@ def further_tables(found: Associations) -> list[Table]:
             "Given the accuracy of the models",
             [
                 "ρ of the variants that have the covariate, and what is left of it given the ranks "
-                "of the covariate. A covariate of which at least half of the variants cannot be "
-                "told from zero forces is saturated: it orders nothing, and no correlation is "
-                "given."
+                "of the covariate. A covariate of which at least half of the variants are no "
+                "better than zero forces (the 95 % interval of their value contains that of zero "
+                "forces or lies above it) is saturated: it is no measure of accuracy, and no "
+                "correlation is given."
             ],
         ),
         Table(
