@@ -22,6 +22,7 @@ rule backbone_sample:
         record=BACKBONES / "frames.json",
     log:
         WEIGHTS / "logs" / "backbone-sample.log",
+    priority: 100  # all backbones wait for it
     conda:
         BASE_ENVIRONMENT
     resources:
@@ -49,6 +50,8 @@ rule backbone_mace:
         WEIGHTS / "logs" / "backbone-{name}.log",
     wildcard_constraints:
         name="mace-.*",
+    # before the heads of lj_core, the slowest first
+    priority: lambda wildcards: 50 + read_backbones(BACKBONE_FILE).training_of(wildcards.name, "").backbone.l_max
     conda:
         BASE_ENVIRONMENT
     resources:
@@ -106,6 +109,7 @@ rule backbone_models:
             for one in read_backbones(BACKBONE_FILE).trainings().values()
             if (path := BACKBONES / one.weights_name).is_file()
         ],
+        registry=RUN.models_file,
         split=BACKBONE_RESOURCES / "split.csv",
     output:
         BACKBONES / "models.yaml",
@@ -118,8 +122,7 @@ rule backbone_models:
         **plain("pesbench.training.backbones"),
         plan=where(BACKBONE_FILE),
         folder=where(BACKBONES),
-        models_file=where(RUN.models_file),
     shell:
         "{params.python:q} -m pesbench backbone-models --plan {params.plan:q}"
-        " --weights {params.folder:q} --models-file {params.models_file:q} --method gfn2-xtb"
+        " --weights {params.folder:q} --models-file {input.registry:q} --method gfn2-xtb"
         " --split {input.split:q} --out {output:q} 2> {log:q}"

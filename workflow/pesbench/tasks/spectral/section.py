@@ -332,17 +332,16 @@ def notes(inputs: SectionInputs, systems: list[str]) -> tuple[str, ...]:
     bonds = inputs.others.get("bonds", {})
     for system in systems:
         one = summary.ceiling_and_smoothness(inputs.scores, bonds, system)
-        said = (
-            f"Ceiling (readable up to, B) against the mean {summary.SMOOTHNESS} of the bond scans "
-            f"over {one.potentials} potentials: "
-        )
-        told = f"Spearman {one.rho:+.2f}" if np.isfinite(one.rho) else "no rank correlation"
-        resolved = one.potentials >= summary.FEWEST_POTENTIALS
+        told = f"Spearman {one.rho:+.2f}, p = {number(one.p)}"
         found.append(
-            said + told + ("" if resolved else f"; not resolved below "
-                           f"{summary.FEWEST_POTENTIALS} independent potentials")
-            + ". Exploratory. Torsions are not scanned, so that their smoothness is not compared."
-        )  # fmt: skip
+            f"Ceiling (readable up to, B, two channels) against the mean {summary.SMOOTHNESS} of "
+            f"the {one.scans} bond scans of {system} that all have, over {one.potentials} "
+            f"potentials: {told if np.isfinite(one.rho) else 'no rank correlation'}"
+            f"{'' if one.resolved else ', not resolved'}. Exploratory: at least "
+            f"{summary.FEWEST_POTENTIALS} potentials are needed, and those that are trained here "
+            "and pretrained ones differ in more than their ceiling. Torsions are not scanned, so "
+            "that their smoothness is not compared."
+        )
     return tuple(found)
 
 

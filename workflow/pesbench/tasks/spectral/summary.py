@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import permutation_test, rankdata, zscore
 
+from pesbench.metrics.aggregate import seed_of
 from pesbench.metrics.board import scored_values
 from pesbench.tasks.spectral.metrics import Cliff, Gains, cliff, readable_up_to
-from pesbench.tasks.spectral.probes import DIAGNOSIS, Probe
+from pesbench.tasks.spectral.probes import ALIKE, Probe
 
 FEWEST_POTENTIALS = 8  # independent potentials below which an association is not resolved
+LEVEL, PERMUTATIONS = 0.05, 9999
 SMOOTHNESS = "fsd_full"  # of the task `bonds`
 
 
@@ -136,11 +138,20 @@ class Association:
 
     Attributes:
         potentials: How many have both.
+        scans: Scans of the molecule that all of them have.
         rho: Spearman's rank correlation; NaN where one of both does not vary, or below 3.
+        p: Two-sided, by permutations of the potentials; NaN where there is no correlation.
     """
 
     potentials: int
+    scans: int
     rho: float
+    p: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether there are enough potentials, and the correlation is hardly one of chance."""
+        return self.potentials >= FEWEST_POTENTIALS and self.p < LEVEL
 
 
 def ceiling_and_smoothness(
@@ -148,27 +159,41 @@ def ceiling_and_smoothness(
 ) -> Association:
     """Whether a higher ceiling goes with smoother bond scans, the mean over seeds of a potential.
 
+    The ceiling is that of `ALIKE`, which reads as many channels whatever L is; the scans are those
+    of the molecule that all potentials have.
+
     Args:
         scores: Scores of this task by model.
         bonds: Scores of the scans by model.
         system: The molecule.
     """
+    ceilings: dict[str, int] = {}
+    rough: dict[str, pd.Series] = {}
+    for name, frame in scores.items():
+        one = curve(frame, ALIKE, system)
+        if one is None or one.reason or name not in bonds or SMOOTHNESS not in bonds[name]:
+            continue
+        rows = bonds[name][bonds[name]["system"] == system].set_index("scan")
+        values = scored_values(rows, SMOOTHNESS)
+        if len(values):
+            ceilings[name], rough[name] = one.readable, values
+    shared = pd.DataFrame(rough).dropna()  # a column a model, a row a scan
+    n_scans, mean = len(shared), shared.mean()
     pairs = []
     for names in backbones(scores).values():
-        ceiling, rough = [], []
-        for name in names:
-            one = curve(scores[name], DIAGNOSIS, system)
-            if one is None or one.reason or name not in bonds or SMOOTHNESS not in bonds[name]:
-                continue
-            values = scored_values(bonds[name], SMOOTHNESS)
-            if len(values):
-                ceiling.append(one.readable)
-                rough.append(float(values.mean()))
-        if ceiling:
-            pairs.append((np.mean(ceiling), np.mean(rough)))
-    if len(pairs) < 3:
-        return Association(len(pairs), float("nan"))
-    ranks = [rankdata(column) for column in zip(*pairs, strict=True)]
-    if min(np.ptp(one) for one in ranks) == 0:
-        return Association(len(pairs), float("nan"))
-    return Association(len(pairs), float(np.corrcoef(ranks)[0, 1]))
+        read = [name for name in names if name in ceilings]
+        if read:
+            pairs.append((np.mean([ceilings[name] for name in read]), mean[read].mean()))
+    ceiling, roughness = np.array(pairs, dtype=float).reshape(-1, 2).T
+    if len(pairs) < 3 or not n_scans or min(np.ptp(ceiling), np.ptp(roughness)) == 0:
+        return Association(len(pairs), n_scans, float("nan"), float("nan"))
+    ranks, others = zscore(rankdata(ceiling)), zscore(rankdata(roughness))
+    tested = permutation_test(
+        (ranks,),
+        lambda permuted, axis: np.mean(permuted * others, axis=axis),
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        rng=np.random.default_rng(seed_of(f"spectral {system}")),
+    )
+    return Association(len(pairs), n_scans, float(tested.statistic), float(tested.pvalue))

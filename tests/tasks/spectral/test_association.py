@@ -1,0 +1,65 @@
+"""The ceiling against the smoothness of bond scans, on made-up scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pesbench.tasks.spectral.probes import ALIKE
+from pesbench.tasks.spectral.summary import ceiling_and_smoothness
+
+SYSTEM, OTHER = "aspirin", "ethanol"
+
+
+def _scores(readable: int) -> pd.DataFrame:
+    told = {"probe": ALIKE.name, "system": SYSTEM, "status": "ok", "message": "", "model": "m",
+            "layer_name": "1", "l_max": 2, "boundary": 4.0, "channels": 2, "columns": 9,
+            "frames_trained": 45, "frames_held_out": 9}  # fmt: skip
+    return pd.DataFrame([told | {"degree": d, "r2": float(d <= readable)} for d in range(1, 8)])
+
+
+def _bonds(fsd: float, *, unscored: str = "") -> pd.DataFrame:
+    """Two scans of the molecule and one of another, which would turn the order round."""
+    table = pd.DataFrame({
+        "scan": ["C-C/a", "C-O/a", "C-C/b"], "system": [SYSTEM, SYSTEM, OTHER],
+        "status": "ok", "fsd_full": [fsd, fsd + 1, 1000 - 100 * fsd],
+    })  # fmt: skip
+    table.loc[table["scan"] == unscored, "status"] = "error"
+    return table
+
+
+def test_more_degrees_and_a_smoother_surface_correlate_on_the_scans_that_all_have() -> None:
+    scores = {f"m{k}": _scores(k) for k in range(8)}
+    bonds = {f"m{k}": _bonds(20.0 - k, unscored="C-O/a" if k == 3 else "") for k in range(8)}
+    found = ceiling_and_smoothness(scores, bonds, SYSTEM)
+    assert (found.potentials, found.scans) == (8, 1)
+    np.testing.assert_allclose(found.rho, -1)
+    assert found.p < 0.001
+    assert found.resolved
+
+
+def test_a_correlation_that_chance_may_give_is_not_resolved() -> None:
+    order = (3, 1, 4, 0, 5, 2, 7, 6)
+    scores = {f"m{k}": _scores(k) for k in range(8)}
+    bonds = {f"m{k}": _bonds(float(order[k])) for k in range(8)}
+    found = ceiling_and_smoothness(scores, bonds, SYSTEM)
+    ranks = np.corrcoef(range(8), order)[0, 1]
+    np.testing.assert_allclose(found.rho, ranks)
+    assert 0.02 < found.p < 0.5
+    few = {name: scores[name] for name in ("m0", "m1", "m2")}
+    found = ceiling_and_smoothness(few, {"m0": _bonds(3), "m1": _bonds(2), "m2": _bonds(1)}, SYSTEM)
+    np.testing.assert_allclose(found.rho, -1)
+    assert not found.resolved  # of three
+
+
+def test_scans_of_other_molecules_and_missing_ones_leave_no_number() -> None:
+    scores = {f"m{k}": _scores(k) for k in range(8)}
+    bonds = {name: _bonds(1.0).query("system == @OTHER") for name in scores}
+    found = ceiling_and_smoothness(scores, bonds, SYSTEM)
+    assert (found.potentials, found.scans) == (0, 0)
+    assert np.isnan(found.rho)
+    assert not found.resolved
+    seeds = {name: frame for name, frame in scores.items() if name < "m4"}
+    for frame in seeds.values():
+        frame.attrs["backbone"] = "one"
+    assert ceiling_and_smoothness(seeds, dict.fromkeys(seeds, _bonds(1)), SYSTEM).potentials == 1
