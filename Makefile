@@ -53,11 +53,13 @@ weights-wavefunction: $(STAMP)
 # results/weights, with a registry of what is trained; what ships are the potentials that config/models.yaml names.
 weights-apax: $(STAMP)
 	$(BIN)/snakemake weights_apax --cores $(CORES) --configfile config/weights.yaml --keep-going; trained=$$?; \
-	$(BIN)/snakemake apax_models --cores 1 --configfile config/weights.yaml && exit $$trained
+	$(BIN)/snakemake apax_models --cores 1 --configfile config/weights.yaml || exit; \
 	for name in $$(sed -n 's,.*resources/weights/\(apax-.*\)\.zip.*,\1,p' config/models.yaml); do \
 		cp results/weights/$$name.zip results/weights/$$name.json results/weights/$$name.md \
-			resources/weights/; \
-	done
+			resources/weights/ || trained=1; \
+	done; \
+	echo "config/models.yaml states the sha256 of what ships, which is now:"; \
+	sha256sum resources/weights/apax-*.zip; exit $$trained
 
 # What README and docs show of dynamics and of the ladder, in two parts of some hours each. HOURS=3 stops after so long
 # (GNU timeout); the same command continues, each job from its checkpoint. What is finished is kept either way. With
@@ -86,9 +88,10 @@ study-harvest: $(STAMP)
 keep_data = if [ -d results/data ]; then $(call keep,data,data.h5 skipped.csv) && \
 	mkdir -p resources/data_study/cards && cp results/weights/data/models.yaml results/weights/data/testbed-*.json \
 	results/weights/data/mace-*.json resources/data_study/cards/; fi
-keep_harvest = if [ -d results/harvest ]; then $(call keep,harvest,harvest.h5 skipped.csv) && \
-	mkdir -p resources/study/harvest/cards && cp results/weights/harvest/models.yaml \
-	results/weights/harvest/testbed-*.json results/weights/harvest/mace-*.json resources/study/harvest/cards/; fi
+keep_harvest = if [ -d results/harvest ]; then $(call keep,harvest,harvest.h5 skipped.csv,extrapolation/harvest) && \
+	mkdir -p resources/study/extrapolation/harvest/cards && cp results/weights/harvest/models.yaml \
+	results/weights/harvest/testbed-*.json results/weights/harvest/mace-*.json \
+	resources/study/extrapolation/harvest/cards/; fi
 
 # Cheap labels first (docs/transfer.md): labels, pretrainings and trainings, then what is asked of their potentials, in the
 # same manner.
@@ -110,12 +113,11 @@ architecture: $(STAMP)
 		$(BIN)/snakemake --cores $(CORES) --configfile config/architecture.yaml --keep-going && exit $$trained'; \
 	status=$$?; $(keep_architecture) && exit $$status
 
-# beside the results the tables of the heads with their cards, and the cards of the backbones
-keep_architecture = if [ -d results/architecture ]; then $(call keep,architecture,architecture.h5 skipped.csv) && \
-	mkdir -p resources/study/architecture/lj_core && \
-	cp results/weights/lj_core/heads.csv results/weights/lj_core/heads.json resources/study/architecture/lj_core/ && \
-	mkdir -p resources/study/architecture/backbones && \
-	cp results/weights/backbones/*.json results/weights/backbones/models.yaml resources/study/architecture/backbones/; fi
+# beside the results the tables of the heads with their cards, and the cards of the backbones: what there is of them
+keep_architecture = mkdir -p resources/study/architecture/lj_core resources/study/architecture/backbones && \
+	for one in $$(cd results/weights && ls lj_core/*.csv lj_core/*.json backbones/*.json backbones/models.yaml 2>/dev/null); do \
+		cp results/weights/$$one resources/study/architecture/$$one; done && \
+	if [ -d results/architecture ]; then $(call keep,architecture,architecture.h5 skipped.csv); fi
 
 # $(call trained,STUDY,CONFIG): the trainings of a study, their registry, and what is asked of them
 trained = $(within) sh -c 'trap "exit 130" INT; \
@@ -134,7 +136,7 @@ study-wavefunction: $(STAMP)
 	$(BIN)/snakemake study_wavefunction --cores $(CORES) --configfile config/wavefunction.yaml || status=$$?; \
 	$(keep_wavefunction); exit $$status
 
-keep_wavefunction = $(call keep,fci,skipped.csv); mkdir -p resources/study/extrapolation/wavefunctions && \
+keep_wavefunction = $(call keep,fci,skipped.csv,extrapolation/fci); mkdir -p resources/study/extrapolation/wavefunctions && \
 	cp results/wavefunctions/*.csv results/wavefunctions/*.json results/wavefunctions/README.md \
 	results/wavefunctions/errors.png resources/study/extrapolation/wavefunctions/
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,17 +11,25 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
 
 from examples import REPO
 from methanol import METHANOL
+from pesbench.commands.plan_trainings import begin_training
 from pesbench.core.errors import UserError
 from pesbench.files.environment import Environment
 from pesbench.orchestration.config import read_models
 from pesbench.training.backbone_plan import read_backbones
-from pesbench.training.backbones import write_backbone_registry
-from pesbench.training.mace import MACETraining
+from pesbench.training.backbones import TARGET, write_backbone_registry
+from pesbench.training.mace import MACETraining, card_text
 from pesbench.training.sampling import ISOLATED, TRAIN, VALID
-from pesbench.training.sevennet import STATE, SevenNetTraining, prepare, train
+from pesbench.training.sevennet import (
+    STATE,
+    SevenNetTraining,
+    check_isolated,
+    prepare,
+    train,
+)
 
 PLAN = REPO / "config" / "backbones.yaml"
 
@@ -132,3 +142,26 @@ def test_without_sevenn_a_training_is_one_line(tmp_path: Path) -> None:
     parts = {TRAIN: frames(2, 0), VALID: frames(1, 1), ISOLATED: []}
     with pytest.raises(UserError, match="sevenn is not installed in this environment"):
         train("it", parts, SevenNetTraining(1), tmp_path / "work", Environment(), 1)
+
+
+def test_an_element_without_an_isolated_atom_is_one_line(tmp_path: Path) -> None:
+    parts = {TRAIN: frames(2, 0), VALID: frames(1, 1), ISOLATED: [Atoms("H")]}
+    with pytest.raises(UserError, match=r"no isolated atom of .*`pesbench sample` writes them"):
+        check_isolated(parts, tmp_path / "frames.extxyz")
+
+
+def test_a_card_does_not_take_the_place_of_the_weights(tmp_path: Path) -> None:
+    out, made = tmp_path / "weights.json", tmp_path / "frames.json"
+    told = {"threads": 1, "plan": PLAN, "frames": tmp_path / "frames.extxyz", "record": made}
+    with pytest.raises(UserError, match=r"weights\.json: the command is given this file a second"):
+        begin_training(Namespace(out=out, **told))
+    with pytest.raises(UserError, match=r"--card .*frames\.json"):  # the record of the frames
+        begin_training(Namespace(out=made.with_suffix(".pth"), **told))
+
+
+def test_the_card_of_a_mace_names_its_molecule_and_how_it_is_made_again() -> None:
+    card = json.loads((REPO / "resources/weights/mace-mini.json").read_text(encoding="utf-8"))
+    told = card_text(card | {"seen": ["aspirin"], "made_by": TARGET})
+    assert "frames of aspirin, sampled" in told
+    assert f"* all again: `{TARGET}`" in told
+    assert "make weights-mace" not in told

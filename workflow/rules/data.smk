@@ -261,6 +261,7 @@ rule data_train:
 rule data_registry:
     input:
         weights=done_trainings,
+        registry=RUN.models_file,
         split=DATA_RESOURCES / "split.csv",
     output:
         STUDY / "models.yaml",
@@ -273,10 +274,9 @@ rule data_registry:
         **plain("pesbench.training.data_registry"),
         plan=lambda wildcards, input: PLANS[wildcards.study],
         folder=lambda wildcards, input: WEIGHTS / wildcards.study,
-        models_file=where(RUN.models_file),
     shell:
         "{params.python:q} -m pesbench data-models --plan {params.plan:q}"
-        " --weights {params.folder:q} --models-file {params.models_file:q} --method gfn2-xtb"
+        " --weights {params.folder:q} --models-file {input.registry:q} --method gfn2-xtb"
         " --split {input.split:q} --out {output:q} 2> {log:q}"
 
 

@@ -172,6 +172,7 @@ rule weights_transfer:
 rule transfer_models:
     input:
         weights=done_transfers,
+        registry=RUN.models_file,
         split=TRANSFER_SPLIT,
     output:
         TRANSFER / "models.yaml",
@@ -184,8 +185,7 @@ rule transfer_models:
         **plain("pesbench.training.transfer"),
         plan=where(TRANSFER_FILE),
         folder=where(TRANSFER),
-        models_file=where(RUN.models_file),
     shell:
         "{params.python:q} -m pesbench transfer-models --plan {params.plan:q}"
-        " --weights {params.folder:q} --models-file {params.models_file:q}"
+        " --weights {params.folder:q} --models-file {input.registry:q}"
         " --split {input.split:q} --out {output:q} 2> {log:q}"

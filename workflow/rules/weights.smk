@@ -222,6 +222,7 @@ rule apax_models:
             for name in apax_variants.read_variants(APAX_FILE)
             if (path := WEIGHTS / f"{name}.zip").is_file()
         ],
+        registry=RUN.models_file,
         split="resources/mini/split_ethanol.csv",
     output:
         WEIGHTS / "apax_models.yaml",
@@ -234,9 +235,8 @@ rule apax_models:
         **plain("pesbench.training.apax_registry"),
         variants=where(APAX_FILE),
         folder=where(WEIGHTS),
-        models_file=where(RUN.models_file),
         beside=BESIDE_APAX,
     shell:
         "{params.python:q} -m pesbench apax-models --variants {params.variants:q}"
-        " --weights {params.folder:q} --models-file {params.models_file:q} --beside {params.beside:q}"
+        " --weights {params.folder:q} --models-file {input.registry:q} --beside {params.beside:q}"
         " --split {input.split:q} --out {output:q} 2> {log:q}"

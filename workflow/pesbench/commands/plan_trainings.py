@@ -9,6 +9,7 @@ from pathlib import Path
 from pesbench.commands.arguments import threads
 from pesbench.commands.parsing import Stages
 from pesbench.core.host_memory import keep_freed_memory
+from pesbench.core.paths import check_outputs
 
 SAMPLED, NESTED = "file made by `sample`", "file made by `training-set`"
 
@@ -60,6 +61,15 @@ def registry_stage(stages: Stages, name: str, about: str, example: str) -> argpa
 
 
 def begin_training(arguments: argparse.Namespace) -> None:
-    """Set what torch reads when it is imported."""
+    """Set what torch reads when it is imported.
+
+    Raises:
+        UserError: the card of the weights would be written over them, or over an input.
+    """
+    out: Path = arguments.out
+    check_outputs(
+        {"out": out, "card": out.with_suffix(".json"), "page": out.with_suffix(".md")},
+        [arguments.frames, arguments.record, arguments.plan],
+    )
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # inherited by other processes
     keep_freed_memory()

@@ -53,7 +53,7 @@ def train_backbone(
             batch_size=plan.batch_frames,
             alike=True,
         )
-        mace.write_model(training.name, frames, record, how, work, out)
+        mace.write_model(training.name, frames, record, how, work, out, again=TARGET)
         return
     schedule = sevennet.SevenNetTraining(
         l_max=asked.l_max,

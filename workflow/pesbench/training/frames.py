@@ -144,7 +144,8 @@ def origin(card: Mapping[str, Any]) -> str:
     """What the frames of a card are of, for its page."""
     chosen = training_set(card).get("training_set")
     if chosen is None:
-        return "the seen molecules of `resources/mini`"
+        named = "made_by" in card  # neither is told of the weights that ship
+        return ", ".join(card["seen"]) if named else "the seen molecules of `resources/mini`"
     approached, grown = chosen["approach_frames"], chosen.get("grown")
     more = f", {approached} of them on closest approach" if approached else ""
     more += f", {sum(grown['added'])} of them {grown['kind']}" if grown else ""
@@ -152,5 +153,5 @@ def origin(card: Mapping[str, Any]) -> str:
 
 
 def made_by(card: Mapping[str, Any], target: str) -> str:
-    """The command that makes the weights of a card again; `target` where no set was chosen."""
-    return str(training_set(card).get("training_set", {}).get("made_by", target))
+    """The command that makes the weights of a card again; `target` where it names none."""
+    return str(training_set(card).get("training_set", card).get("made_by", target))

@@ -244,6 +244,7 @@ def write_model(
     work: Path,
     out: Path,
     start_from: Path | None = None,
+    again: str = "",
 ) -> None:
     """Train, and write the weights with their card (`<out>.json`, `<out>.md`).
 
@@ -255,6 +256,7 @@ def write_model(
         work: Folder of checkpoints and logs; what is there is continued.
         out: The `.model` file.
         start_from: Weights to begin with, see `train`.
+        again: Command that makes the weights again, for the card; "" for what the frames tell.
     """
     with record_content(record) as data:
         level_of_theory = level_of(data)
@@ -288,6 +290,7 @@ def write_model(
             for t in temperatures_k
         },
         **told,
+        **({"made_by": again} if again else {}),
         "frames_sha256": file_sha256(frames),
         **({"start_from": file_sha256(start_from)} if start_from else {}),
         "training_command": [part.replace(f"{work}/", "") for part in command],

@@ -140,6 +140,27 @@ def prepare(job: Mapping[str, Any], parts: Mapping[str, Sequence[Atoms]], work: 
     write_json(stamp, wanted)
 
 
+def check_isolated(parts: Mapping[str, Sequence[Atoms]], frames: Path) -> None:
+    """Refuse frames of an element without an isolated atom.
+
+    Args:
+        parts: Frames by part.
+        frames: Their file, for the message.
+
+    Raises:
+        UserError: naming the elements.
+    """
+    known = {str(atoms.symbols) for atoms in parts.get(ISOLATED, ())}
+    trained = {
+        str(one) for part in (TRAIN, VALID) for atoms in parts[part] for one in atoms.symbols
+    }
+    if missing := sorted(trained - known):
+        raise UserError(
+            f"{frames}: no isolated atom of {', '.join(missing)} (part `{ISOLATED}`), whose energy "
+            "the network is shifted by; `pesbench sample` writes them"
+        )
+
+
 def write_model(
     name: str,
     frames: Path,
@@ -170,6 +191,7 @@ def write_model(
     """
     made_of = read_record(record)
     parts = read_parts(frames)
+    check_isolated(parts, frames)
     history = train(name, parts, training, work, environment, threads)
     with atomic_path(out) as part:
         shutil.copyfile(work / WEIGHTS, part)
