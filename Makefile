@@ -7,7 +7,7 @@ EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
-	weights-wavefunction study-wavefunction study study-extrapolation study-harvest study-midsize data-study \
+	weights-wavefunction study-wavefunction study study-apax study-extrapolation study-harvest study-midsize data-study \
 	study-transfer architecture study-bsct keep-bsct study-pages format clean
 
 run: $(STAMP)
@@ -60,6 +60,11 @@ weights-apax: $(STAMP)
 	done; \
 	echo "config/models.yaml states the sha256 of what ships, which is now:"; \
 	sha256sum resources/weights/apax-*.zip; exit $$trained
+
+# What their walls are, on ethanol, beside the testbed's (docs/apax.md).
+study-apax: $(STAMP)
+	$(call limited,apax_study.yaml); status=$$?; $(call keep,walls,skipped.csv) && \
+	cp results/weights/apax_models.yaml resources/study/walls/ && exit $$status
 
 # What README and docs show of dynamics and of the ladder, in two parts of some hours each. HOURS=3 stops after so long
 # (GNU timeout); the same command continues, each job from its checkpoint. What is finished is kept either way. With

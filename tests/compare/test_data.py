@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_association_report import entry, runs, scans
 
-from pesbench.compare.comparison import ReportRun
+from pesbench.compare.comparison import ReportRun, comparisons, section_of
 from pesbench.compare.data import answer
 from pesbench.compare.data.cards import trained_of
 from pesbench.compare.data.comparison import COMPARISON
 from pesbench.compare.data.figure import figure
 from pesbench.compare.data.section import section
 from pesbench.compare.data.table import (
+    HOLE_WITH,
+    HOLE_WITHOUT,
     WITH,
     WITHOUT,
     DataStudy,
@@ -47,6 +50,7 @@ def card(folder, name, kind, frames, force_mae=50.0, family="testbed", **more):
         "sha256": name,
         "training_set": chosen,
         "errors": {"seen": {"force_mae_mev_per_angstrom": force_mae}},
+        "frames_sha256": name[::-1],  # each seed has its own draw
     }
     if family == "testbed":
         content["switches"] = {"repulsion": "zbl_fixed" if kind == "core" else "none"}
@@ -152,6 +156,22 @@ def test_it_applies_to_runs_whose_cards_tell_of_chosen_frames(tmp_path):
     assert not COMPARISON.applies(ReportRun(alone, LEVEL, {"bonds": ["ref"]}))
 
 
+def test_every_comparison_that_applies_to_the_study_can_be_made(tmp_path):
+    """Seeds have frames of their own, which is no reason to refuse them."""
+    inputs = a_study(tmp_path, {kind: LIVES[kind] for kind in ("md", "core")})
+    ran = {task: list(rows) for task, rows in inputs.tables.items()}
+    run = ReportRun(inputs.entries, LEVEL, {**ran, "bonds": list(inputs.entries)})
+    applied = {name: one for name, one in comparisons().items() if one.applies(run)}
+    assert "data" in applied
+    assert "walls" not in applied  # its potentials share their frames
+    for name, one in applied.items():
+        tables = {
+            task: {model: inputs.tables[task][model] for model in asked}
+            for task, asked in one.scores(run).items()
+        }
+        assert section_of(name)(replace(inputs, tables=tables)).title == one.title
+
+
 def test_the_kind_is_what_the_card_says(tmp_path):
     for family in ("testbed", "mace"):
         for kind in ("md", "approach", "core"):
@@ -197,7 +217,12 @@ def test_seeds_are_one_row_with_what_it_is_the_mean_over(tmp_path):
     full = rows.loc["md", 100]
     assert full[WITH] == pytest.approx(0.2)
     assert (full[f"{WITH}_n"], full[f"{WITHOUT}_n"]) == (20, 10)
-    assert full["hole_radius_angstrom"] == pytest.approx(0.5 * (2 * 0.8 + 0.9) / 3)
+    assert full[HOLE_WITH] == pytest.approx(0.5 * 0.8)
+    assert full[HOLE_WITHOUT] == pytest.approx(0.5 * 0.9)
+    assert (full[f"{HOLE_WITH}_n"], full[f"{HOLE_WITHOUT}_n"]) == (20, 10)
+    assert one[f"{HOLE_WITH}_n"] == 56  # those that failed are in no mean
+    (whole,) = make_study(inputs).models.query("model == 'testbed-md-100'").to_dict("records")
+    assert whole["hole_radius_angstrom"] == pytest.approx(0.5 * (2 * 0.8 + 0.9) / 3)
     assert np.isnan(full[f"{SURVIVAL}_seed_sd"])
     assert rows.loc["approach", 25]["approach_frames"] == 3
 
@@ -287,8 +312,12 @@ def test_the_section_has_every_number_and_says_what_failed(both):
     assert len(shown) == 2 * 3 * 4
     assert shown["seeds"].tolist()[:4] == ["3", "1", "1", "3"]
     assert shown["pairs"][0] == "88 / 90"
-    assert shown["hole radius (Å)"][0].endswith(" (2 failed)")
-    assert not shown["hole radius (Å)"].str.contains("failed")[1:].any()
+    given, not_given = (
+        shown[f"hole radius, molecules {of} (Å)"] for of in ("with approach frames", "without")
+    )
+    assert given[0].endswith(" (2 failed)")
+    assert not given.str.contains("failed")[1:].any()
+    assert not not_given.str.contains("failed").any()
     notes = " ".join(found.notes)
     assert "Molecules with approach frames: m0, m1." in notes
     assert "Pairs without a score: mace md 25: 2." in notes
@@ -302,14 +331,14 @@ def test_the_figure_has_a_panel_a_quantity_and_covers_no_text(both):
     study = make_study(both)
     made = figure(study)
     titles = [axes.get_title(loc="left") for axes in made.axes if axes.axison]
-    assert len(titles) == len(study.quantities) == 7
+    assert len(titles) == len(study.quantities) == 8
     assert covered(made) == []
     survival = next(a for a in made.axes if a.get_title(loc="left").startswith("survival at 1000"))
     lines = [line for line in survival.lines if line.get_linestyle() != "None"]
     assert len(lines) == 2 * 3
     drawn = np.asarray(lines[0].get_ydata(), float)
     assert drawn == pytest.approx([study.seeds("mace", "md", n, SURVIVAL).mean() for n in SIZES])
-    legend = [text.get_text() for text in made.axes[7].get_legend().get_texts()]
+    legend = [text.get_text() for text in made.axes[8].get_legend().get_texts()]
     assert legend[-4:] == [
         "n at 25: 3 seeds", "n at 100: 1 seed", "n at 400: 1 seed", "n at 1600: 3 seeds"
     ]  # fmt: skip

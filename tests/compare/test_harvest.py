@@ -10,7 +10,10 @@ from test_association_report import entry, scans
 from test_data import LEVEL, approaches, card, hot
 
 from pesbench.compare.comparison import ReportRun
+from pesbench.compare.data.answer import exchanged
+from pesbench.compare.data.cards import trained_of
 from pesbench.compare.data.comparison import COMPARISON as DATA
+from pesbench.compare.data.table import make_study
 from pesbench.compare.harvest.comparison import COMPARISON
 from pesbench.compare.harvest.figure import figure
 from pesbench.compare.harvest.section import section, sentence
@@ -23,14 +26,14 @@ LIVES = {"added": (0.9, 1.4, 1.8), "random": (0.6, 0.7, 0.8)}  # ps, after each 
 START = 0.5
 
 
-def _grown(folder, name, kind, number, calls):
+def _grown(folder, name, kind, number, calls, **more):
     """The card of a round: 20 frames a round, so many calls of the method."""
     path = folder / f"{name}.json"
     content = json.loads(path.read_text())
     content["training_set"]["grown"] = {
         "kind": kind, "start_frames": 100, "added": [20] * number, "method_calls": calls,
         "asking_wall_s": 100.0 * number,
-    }  # fmt: skip
+    } | more  # fmt: skip
     content["training_wall_s"] = 50.0
     path.write_text(json.dumps(content))
 
@@ -107,6 +110,33 @@ def test_where_nothing_fails_nothing_is_said(tmp_path):
     assert "not informative, since (nearly) all runs of the start survive" in sentence(
         make_rounds(same)
     )
+
+
+def test_fewer_harvested_frames_than_asked_for_are_compared_at_the_number_asked_for(tmp_path):
+    """The fourth curve of the data study: 97 frames where 100 were asked for."""
+    entries, tables = {}, {"bonds": {}, "dynamics": {}, "approach": {}}
+    for kind, life in (("md", 0.5), ("harvested", 1.2)):
+        for seed in range(2):
+            name = f"mace-{kind}-100" + (f"-seed_{seed + 1}" if seed else "")
+            more = {"seed_of": f"mace-{kind}-100"} if seed else {}
+            entries[name] = card(tmp_path, name, "md", 100 if kind == "md" else 97 + seed,
+                                 family="mace", **more)  # fmt: skip
+            if kind == "harvested":
+                _grown(tmp_path, name, kind, 1, 20, asked_frames=100)
+            tables["bonds"][name] = scans(name, 30.0)
+            tables["dynamics"][name] = hot(name, life + 0.02 * seed)
+    found = make_study(
+        CompareInputs([model_facts(one, LEVEL) for one in entries.values()], tables, entries)
+    )
+    assert found.frames("mace", "harvested") == [100]
+    said = exchanged(found, "mace", "survival_1000_k_ps", "harvested", "up to one tenth")
+    assert said == "up to one tenth instead change it by +0.7 at 100 frames"
+
+
+def test_seconds_that_nobody_has_measured_are_no_number(tmp_path):
+    one = card(tmp_path, "m", "md", 120)
+    _grown(tmp_path, "m", "random", 1, 9000, asking_wall_s=None)
+    assert np.isnan(trained_of({"m": one})["m"].asking_wall_s)
 
 
 def test_the_section_has_every_number(inputs):

@@ -51,11 +51,15 @@ def test_a_curve_that_rises_again_counts_by_its_lowest_so_far():
 # --- made-up potentials --------------------------------------------------------------------------
 
 
+def moments_at(distance):
+    return {"distance": distance, "skewness": distance / 2, "excess_kurtosis": 3.0, "rejected": 0.9}
+
+
 def card(folder, name, route, frames, error, distance=1.0, family="mace", **more):
     """An entry whose card tells what it started from."""
-    own = {"route": route, "frames": frames, "descriptors": {"distance": distance}}
+    own = {"route": route, "frames": frames, "descriptors": moments_at(distance)}
     if route == "atomic":
-        own["start_descriptors"] = {"before": {"distance": 2.0}, "after": {"distance": 0.5}}
+        own["start_descriptors"] = {"before": moments_at(2.0), "after": moments_at(0.5)}
     content = {
         "sha256": name,
         "training_set": {"frames": frames, "approach_frames": 0, "approach_molecules": []},
@@ -138,7 +142,7 @@ def test_half_the_error_is_worth_four_times_the_labels(inputs):
 def test_the_sentence_tells_worth_interval_and_what_is_not_resolved(inputs):
     said = answer.sentence(make_transfer(inputs))
     assert said.startswith(
-        "By the force MAE on held-out frames: mace, 20 expensive labels: 100.0 meV/Å"
+        f"By the force MAE on held-out frames of {LEVEL}: mace, 20 expensive labels: 100.0 meV/Å"
     )
     assert "50.0 with cheap energies and forces first, as 80 alone (95 % interval over" in said
     assert "charges and bond orders first (worth not resolved from none)." in said
@@ -178,6 +182,23 @@ def test_the_section_has_every_number_and_the_cheap_method_beside(inputs):
     assert list(others["model"]) == ["gfn2-xtb"]
     assert others["hole_radius_angstrom"].item() == 0
     assert any("force MAE, stretched" in note and "better" in note for note in found.notes)
+    (drawing,) = found.figures
+    assert f"Expensive labels and reference: {LEVEL}." in drawing.caption
+    for table in (rows, models, others):
+        assert set(table["expensive_level"]) == {LEVEL}
+
+
+def test_skewness_kurtosis_and_test_of_descriptors_are_told(inputs):
+    found = section(inputs)
+    models = pd.read_csv(pd.io.common.StringIO(found.files["transfer_models.csv"]))
+    atomic = models[models["kind"] == "atomic"]
+    assert set(atomic["descriptor_skewness_untrained"]) == {1.0}
+    assert set(atomic["descriptor_skewness_pretrained"]) == {0.25}
+    np.testing.assert_allclose(models["descriptor_skewness"], models["descriptor_distance"] / 2)
+    assert models.loc[models["kind"] == "scratch", "descriptor_rejected_untrained"].isna().all()
+    (note,) = [one for one in found.notes if "K²" in one]
+    of = models[models["kind"] == "cheap"]["descriptor_skewness"].mean()
+    assert f"mace cheap {of:.3f}, 3.00, 0.900" in note
 
 
 def test_it_applies_to_such_cards_and_the_data_study_does_not(inputs, tmp_path):

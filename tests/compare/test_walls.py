@@ -15,7 +15,7 @@ import pytest
 from examples import REPO
 from pesbench.compare.comparison import ReportRun, comparisons
 from pesbench.compare.inputs import CompareInputs
-from pesbench.compare.walls.claims import ALL, FEWER, NOT_ALL, findings
+from pesbench.compare.walls.claims import ALL, FEWER, MORE, NOT_ALL, NOT_INFORMATIVE, findings
 from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, potentials
 from pesbench.compare.walls.section import section, seeds
 from pesbench.core.errors import UserError
@@ -177,6 +177,23 @@ def test_seeds_whose_cards_differ_are_refused() -> None:
         potentials(inputs({"a": table(8), "a-seed_2": table(8)}, **{"a-seed_2": "a"}))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"repulsion": "zbl"}, "TypeError"),
+        ({"repulsion": {"initial": 0.1}}, "KeyError: 'best'"),
+        ({"repulsion": {"initial": 0.1, "best": {"prefactor": "large"}}}, "ValueError"),
+        ({"repulsion_scale": 1.0, "switches": {"repulsion": "zbl"}}, "KeyError: 'repulsion_scale'"),
+    ],
+)
+def test_a_card_that_is_not_understood_is_one_line(change: dict[str, Any], said: str) -> None:
+    write_card("a")
+    content = json.loads(Path("a.json").read_text())
+    Path("a.json").write_text(json.dumps(content | change))
+    with pytest.raises(UserError, match=rf"^a\.json: not a model card .*\({said}.*make it again"):
+        potentials(inputs({"a": table(8)}))
+
+
 def test_a_claim_is_asked_of_every_seed() -> None:
     zbl = {"repulsion": "zbl"}
     for name, trained, switches in (
@@ -199,11 +216,12 @@ def test_a_claim_is_asked_of_every_seed() -> None:
         )
     )  # fmt: skip
     claims = findings(every)
-    basis = "another size of the basis leaves more holes than 16"
+    basis = "another size of the basis leaves {} than 16"
     assert found(claims, "plain") == {("a plain network has holes", ""): "holds (1 of 1 seeds)"}
     assert found(claims, "n8") == {
         ("a plain network has holes", ""): "holds (2 of 2 seeds)",
-        (basis, "plain"): "seeds disagree (1 of 2 seeds)",
+        (basis.format("fewer monotone pairs"), "plain"): "seeds disagree (1 of 2 seeds)",
+        (basis.format("more spurious minima"), "plain"): "seeds disagree (1 of 2 seeds)",
     }
     assert found(claims, "standard") == {
         ("the standard ZBL is not enough", ""): "does not hold (0 of 1 seeds)"
@@ -212,7 +230,32 @@ def test_a_claim_is_asked_of_every_seed() -> None:
     assert best == "seeds disagree (1 of 2 seeds)"  # a pair that failed is not monotone
     (coulomb,) = found(claims, "coulomb").values()
     assert coulomb == "holds (1 of 1 seeds)"
-    assert set(claims["expected"]) == {ALL, NOT_ALL, FEWER}
+    assert set(claims["expected"]) == {ALL, NOT_ALL, FEWER, MORE}
+
+
+@pytest.mark.parametrize(
+    ("of_16", "of_8", "pairs", "minima"),
+    [
+        ((0, 1), (0, 5), NOT_INFORMATIVE, "holds (1 of 1 seeds)"),
+        ((0, 5), (0, 5), NOT_INFORMATIVE, "does not hold (0 of 1 seeds)"),
+        ((3, 0), (2, 0), "holds (1 of 1 seeds)", NOT_INFORMATIVE),
+        ((8, 0), (8, 0), NOT_INFORMATIVE, NOT_INFORMATIVE),
+        ((8, 0), (7, 1), "holds (1 of 1 seeds)", "holds (1 of 1 seeds)"),
+    ],
+)
+def test_the_basis_is_judged_by_monotone_pairs_and_by_spurious_minima(
+    of_16: tuple[int, int], of_8: tuple[int, int], pairs: str, minima: str
+) -> None:
+    """Nothing can be fewer where no pair, or every one, is monotone on both sides."""
+    write_card("plain")
+    write_card("n8", n_basis=8)
+    tables = {
+        name: table(good).assign(n_spurious_minima=[float(count), *[0.0] * 8])
+        for name, (good, count) in (("plain", of_16), ("n8", of_8))
+    }
+    every, _ = potentials(inputs(tables))
+    told = found(findings(every), "n8")
+    assert [told[key] for key in sorted(told) if key[1]] == [pairs, minima]
 
 
 def test_every_potential_of_the_experiment_is_in_a_claim() -> None:
@@ -269,6 +312,9 @@ def test_it_applies_to_potentials_whose_cards_tell() -> None:
     assert comparison.scores(run) == {"approach": ["a", "b"]}
     assert [path.name for path in comparison.files(run)] == ["a.json", "b.json"]
     assert not comparison.applies(ReportRun(entries, "GFN2-xTB", {"bonds": ["a", "b"]}))
+    content = json.loads(Path("b.json").read_text())
+    Path("b.json").write_text(json.dumps(content | {"training_set": {"frames": 25}}))
+    assert not comparison.applies(run)  # the comparison of sets of frames asks it
 
 
 def test_the_task_has_the_columns_that_are_read() -> None:
@@ -293,7 +339,11 @@ def test_the_head_on_a_dimer_stands_beside_its_readout() -> None:
     assert column not in section(given).tables[0].rows
     told = section(replace(given, tables=given.tables | {"lj_core": {"a": core}}))
     assert told.tables[0].rows[column].tolist() == ["4.50", "0.750", "n/a"]
-    assert told.notes[-1].endswith("says anything about holes is not resolved.")
+    assert (
+        "rational (0.750 decades; 8 of 8 pairs), linear (4.50 decades; 1 of 8 pairs)"
+        in told.notes[-1]
+    )
+    assert told.notes[-1].endswith("is not resolved by 2 readouts of one family.")
     core.attrs["heads"] = {"table": "a stranger's"}
     with pytest.raises(UserError, match="scores of a, `heads`"):
         section(replace(given, tables=given.tables | {"lj_core": {"a": core}}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pesbench.compare.wavefunction.far import INSIDE, LONGER, SHORTER, far_rows
 from pesbench.compare.wavefunction.nve import Run, calculated_along, nve_rows
 from pesbench.compare.wavefunction.scans import chosen_numbers, scan_rows
 from pesbench.core.errors import UserError
+from pesbench.models.families.wavefunction.full_ci import NotConvergedError
 from pesbench.models.registry import ModelEntry
 from pesbench.training.wavefunction import train_wavefunction
 from pesbench.training.wavefunction_plan import read_training
@@ -134,6 +136,61 @@ def test_bad_systems_are_refused(folder, tmp_path, systems, capsys):
         code = refused.code
     assert code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("system", "basis", "free", "said"),
+    [
+        ("h6-chain=0.001", "sto-3g", 10**12, "atoms are too close"),
+        ("hydrogen=0.9", "6-31g", 10, "GB that are free"),
+        ("hydrogen=0.9", "sto-9g", 10**12, "no basis set|not the name of a basis set"),
+        ("nitrogen=1.1", "cc-pvtz", 10**12, "determinants, more than"),
+    ],
+)
+def test_what_full_ci_does_not_take_is_one_line_before_any_work(
+    repo, tmp_path, monkeypatch, caplog, system, basis, free, said
+):
+    name = system.partition("=")[0]
+    known = {"hydrogen": {"basis": "6-31g"}, name: {"basis": basis}}
+    path = tmp_path / "plan.yaml"
+    plan = {"molecules": str(repo / "resources/fci/molecules.extxyz"), "trainings": {"mine": known}}
+    path.write_text(yaml.safe_dump(plan))
+    monkeypatch.setattr("pesbench.training.wavefunction.available_bytes", lambda: free)
+    monkeypatch.setattr("pesbench.training.wavefunction.solved", None)  # nothing is calculated
+    common = ["mine", "--plan", str(path), "--folder", str(tmp_path / "out")]
+    commands = [["wavefunction-nve", *common, "--systems", system]]
+    if system != "h6-chain=0.001":
+        commands.append(["wavefunction-far", *common])
+    for command in commands:
+        caplog.clear()
+        assert main(command) == 2
+        (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+        assert re.search(said, line)
+        assert f"{path}: mine: {name}" in line
+        assert "\n" not in line
+
+
+def test_a_geometry_without_a_state_is_one_line(folder, tmp_path, monkeypatch, caplog):
+    def fails(*_):
+        raise NotConvergedError("full CI not converged in 300 cycles")
+
+    monkeypatch.setattr("pesbench.training.wavefunction.solved", fails)
+    monkeypatch.setattr("pesbench.compare.wavefunction.far.solved", fails)
+    common = ["mine", "--plan", str(folder / "plan.yaml"), "--folder", str(tmp_path)]
+    for command in (["wavefunction-nve", *common, "--systems", "hydrogen"],
+                    ["wavefunction-far", *common]):  # fmt: skip
+        assert main(command) == 2
+        assert "mine: hydrogen: full CI not converged" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"provenance": {}}', "[]"])
+def test_a_damaged_part_of_the_page_is_one_line(tmp_path, caplog, content):
+    (tmp_path / "far.csv").write_text("system\n")
+    (tmp_path / "far.json").write_text(content)
+    assert main(["wavefunction-page", "--folder", str(tmp_path)]) == 2
+    (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert f"{tmp_path / 'far.json'}: not what the study writes beside far.csv" in line
+    assert line.endswith("run `wavefunction-far` again")
 
 
 def test_a_scan_set_of_other_molecules_is_refused(folder, toy_set):

@@ -90,6 +90,16 @@ def h4() -> Trainer:
     return trainer_of((1,) * 4, "sto-3g", [chain(0.9, 0.9, 0.9), chain(0.7, 1.5, 0.7), bent])
 
 
+@pytest.fixture(scope="module")
+def nitrogen() -> Trainer:
+    return trainer_of((NITROGEN, NITROGEN), "sto-3g", [pair(d) for d in (1.2, 1.6)])
+
+
+with_nitrogen = pytest.mark.parametrize(
+    "trainer", ["water", "lithium_hydride", "h4", "nitrogen"], indirect=True
+)
+
+
 @pytest.fixture(params=["water", "lithium_hydride", "h4"])
 def trainer(request) -> Trainer:
     return request.getfixturevalue(request.param)
@@ -247,6 +257,7 @@ def test_a_training_geometry_is_exact(trainer):
         assert -gradient * (Hartree / Bohr) == pytest.approx(forces, abs=1e-5)
 
 
+@with_nitrogen
 def test_a_state_never_raises_the_energy_and_none_lies_below_full_ci(trainer):
     states = trainer.states()
     for seed in range(3):
@@ -292,6 +303,7 @@ def test_a_calculation_that_adds_nothing_changes_nothing(water):
 # --- symmetries and forces -----------------------------------------------------------------------
 
 
+@with_nitrogen
 def test_forces_are_the_gradient(trainer):
     found, place = Interpolation(trainer.states()), elsewhere(trainer) / Bohr
     _, gradient = found.evaluate(place)

@@ -230,27 +230,29 @@ def test_a_small_training_makes_weights_and_a_card(
 
 def test_the_registry_has_what_is_trained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of 18 potentials one whole, one without its first seed; the rest is named in a comment."""
-    (name,) = SHIPPED
+    variants = read_variants(FILE)
+    name = next(one for one in SHIPPED if variants[one].potential == one)
+    second = next(one for one in variants if one not in SHIPPED and variants[one].potential == one)
     beside = ["gfn2-xtb", "testbed-zbl"]
     words = ["apax-models", "--variants", FILE, "--weights", tmp_path, "--models-file",
              REPO / "config/models.yaml", "--split", REPO / "resources/mini/split_ethanol.csv",
              "--out", tmp_path / "models.yaml", "--beside", *beside]  # fmt: skip
     assert cli.main([*map(str, words)]) != 0
     assert "holds no weights of" in caplog.records[-1].message
-    made = [name, f"{name}-seed_2", f"{name}-seed_3", "apax-basis_8-seed_2", "apax-basis_8-seed_3"]
+    made = [name, f"{name}-seed_2", f"{name}-seed_3", f"{second}-seed_2", f"{second}-seed_3"]
     for one in made:
         for kind in ("zip", "json"):
             shutil.copy(WEIGHTS / f"{name}.{kind}", tmp_path / f"{one}.{kind}")
     assert cli.main([*map(str, words)]) == 0
     entries = read_models(tmp_path / "models.yaml")
     assert sorted(entries) == sorted([*beside, *made])
-    own, other = entries[name], entries["apax-basis_8-seed_3"]
+    own, other = entries[name], entries[f"{second}-seed_3"]
     assert own.settings["sha256"] == file_sha256(WEIGHTS / f"{name}.zip")
     assert own.settings["elements"] == ["C", "H", "O"]
     assert own.settings["training_data"] == "900 frames of ethanol at 300 and 600 K"
     assert {entries[one].potential for one in made[:3]} == {name}
-    assert other.potential == entries["apax-basis_8-seed_2"].potential == "apax-basis_8-seed_2"
-    lacking = set(read_variants(FILE)) - set(made)
+    assert other.potential == entries[f"{second}-seed_2"].potential == f"{second}-seed_2"
+    lacking = set(variants) - set(made)
     text = (tmp_path / "models.yaml").read_text()
     assert set(re.findall(r"^# not trained: (.*)$", text, re.MULTILINE)) == lacking
     config = read_yaml(REPO / "config/apax_study.yaml")
@@ -262,6 +264,8 @@ def test_the_registry_has_what_is_trained(tmp_path: Path, caplog: pytest.LogCapt
     )
     run = resolve(said, REPO)
     assert set(run.tasks["approach"].models) == set(entries)
+    assert run.tasks["approach"].selected == ["ethanol"]
+    assert config["scan_set"] != read_yaml(REPO / "config/config.yaml")["scan_set"]  # own results
     (tmp_path / f"{name}.json").write_text("{}")
     assert cli.main([*map(str, words)]) != 0
     assert "no model card" in caplog.records[-1].message

@@ -30,7 +30,13 @@ from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.tblite import TBLiteModel
 from pesbench.models.models_file import read_models
 from pesbench.orchestration.config import resolve
-from pesbench.training.approach_frames import Approaches, in_conformer, make_approaches
+from pesbench.training.approach_frames import (
+    Approaches,
+    Inputs,
+    in_conformer,
+    make_approaches,
+    write_approaches,
+)
 from pesbench.training.data_plan import (
     ADDED,
     APPROACH,
@@ -60,7 +66,7 @@ def test_the_plan_has_three_seeds_at_both_ends_and_as_many_steps_everywhere():
     plan = read_plan(PLAN)
     trainings = plan.trainings()
     assert plan.kinds == (MD, APPROACH, CORE)
-    assert len(trainings) == 2 * len(plan.kinds) * (3 + 1 + 1 + 3)
+    assert len(trainings) == 2 * (len(plan.kinds) * (3 + 1 + 1 + 3) + 2)  # two of harvested frames
     assert [plan.repeats(n) * n for n in plan.frames] == [1600] * 4
     with pytest.raises(UserError, match="30 frames: the plan has sets of 25, 100, 400, 1600"):
         plan.repeats(30)
@@ -111,14 +117,10 @@ def test_a_wrong_plan_is_one_line(tmp_path, change, said):
     assert "\n" not in str(error.value)
 
 
-def test_harvested_frames_are_a_fourth_curve_where_asked_for(tmp_path):
+def test_harvested_frames_are_a_fourth_curve():
     """One tenth of the frames, from the dynamics of the potential of the same draw without them."""
-    path = tmp_path / "plan.yaml"
-    wanted = yaml.safe_load(PLAN.read_text()) | {"harvest": {"frames": [100, 400]}}
-    path.write_text(yaml.safe_dump(wanted))
-    plan = read_plan(path)
-    more = set(plan.trainings().values()) - set(read_plan(PLAN).trainings().values())
-    assert sorted(one.name for one in more) == [
+    plan = read_plan(PLAN)
+    assert sorted(one.name for one in plan.trainings().values() if one.kind == HARVESTED) == [
         "mace-harvested-100", "mace-harvested-400", "testbed-harvested-100",
         "testbed-harvested-400",
     ]  # fmt: skip
@@ -241,6 +243,24 @@ def test_the_file_of_a_set_repeats_its_frames_and_its_record_says_so(tmp_path):
     assert sizes == {25: 100, 100: 100}  # an epoch has as many steps
 
 
+@pytest.mark.parametrize(
+    ("key", "where"),
+    [("temperature_k", "frames"), ("replicate", "frames"), ("step", "frames"),
+     ("system", "approaches"), (ENERGY, "approaches")],
+)  # fmt: skip
+def test_frames_that_do_not_tell_what_they_are_of_are_one_line(tmp_path, key, where):
+    files = {"frames": [*POOL[:40], _frame("m0", 1, "valid")], "approaches": APPROACHES[:5]}
+    files[where] = [atoms.copy() for atoms in files[where]]
+    del files[where][3].info[key]
+    for name, some in files.items():
+        write_extxyz(tmp_path / f"{name}.extxyz", some)
+    write_json(tmp_path / "f.json", {})
+    given = [tmp_path / name for name in ("frames.extxyz", "f.json", "o.extxyz", "o.json")]
+    with pytest.raises(UserError, match=rf"{where}\.extxyz: a frame without `{key}` \(.*; make"):
+        write_nested_set(*given[:2], 20, 1, *given[2:], tmp_path / "approaches.extxyz")
+    assert not given[2].exists()
+
+
 # --- closest-approach frames ---------------------------------------------------------------------
 
 
@@ -336,6 +356,18 @@ def test_no_frame_starts_from_the_conformer_of_the_test(approached):
         make_approaches(near, SEVEN, MINI, alone, _hard_spheres)
 
 
+@pytest.mark.parametrize("key", ["part", "temperature_k", ENERGY])
+def test_starts_that_lack_what_is_asked_of_them_are_one_line(tmp_path, key):
+    """Before the method is loaded, which here is none."""
+    frames = [_frame("ethanol", k, "valid" if k else "train") for k in range(2)]
+    del frames[1].info[key]
+    write_extxyz(tmp_path / "f.extxyz", frames)
+    molecules = RESOURCES / "molecules.extxyz"
+    inputs = Inputs(tmp_path / "f.extxyz", molecules, molecules)
+    with pytest.raises(UserError, match=rf"f\.extxyz: .*`{key}`.*; (make|take)"):
+        write_approaches(read_plan(PLAN), inputs, None, tmp_path / "out.extxyz")
+
+
 @pytest.mark.parametrize("name", read_plan(PLAN).approached)
 def test_heat_is_not_taken_for_another_conformer(name):
     own, test = SEVEN[name], MINI[name]
@@ -380,6 +412,7 @@ def study(tmp_path_factory):
     )  # fmt: skip
     plan = yaml.safe_load(PLAN.read_text()) | {
         "frames": [5, 10], "repeated": [], "approached": ["ethanol"], "mace_epochs": 2,
+        "harvest": {},
         "training": {"epochs": 2, "batch_frames": 4, "patience_epochs": 2},
         "potential": {"channels": 8, "heads": 2, "blocks": 1, "n_gaussians": 16},
     }  # fmt: skip

@@ -60,7 +60,8 @@ def made(tmp_path):
     write_extxyz(tmp_path / "one.extxyz", [_frame("m0", 7000 + k) for k in range(3)])
     (tmp_path / "two.extxyz").write_text("")
     for name, labelled in (("one", 5), ("two", 0)):
-        told = {"labelled": labelled, "spent": {"wall_s": 2.0}, "dynamics_wall_s": 10.0}
+        told = {"labelled": labelled, "spent": {"wall_s": 2.0}, "dynamics_wall_s": 10.0,
+                "settings": {"most": 4}}  # fmt: skip
         write_json(tmp_path / f"{name}.json", told)
     return tmp_path
 
@@ -82,8 +83,8 @@ def test_harvested_frames_are_added_and_an_epoch_stays_as_long(made):
     assert set(counts.values()) == {3, 4}  # 40 = 3 · 13 + 1
     assert counts[_names(different)[0]] == 4
     assert record["training_set"]["grown"] == {
-        "kind": "added", "start_frames": 10, "added": [3, 0], "method_calls": 5,
-        "asking_wall_s": 24.0,
+        "kind": "added", "start_frames": 10, "asked_frames": 18, "added": [3, 0],
+        "method_calls": 5, "asking_wall_s": 24.0,
     }  # fmt: skip
     assert _names(parts["seen"]) == [("m0", 1000)]
 
@@ -97,6 +98,7 @@ def test_random_frames_are_as_many_and_the_rest_is_the_same(made):
     assert record["training_set"]["frames"] == 13
     # two molecules, one temperature: 400 steps and three times 100
     assert record["training_set"]["grown"]["method_calls"] == 2 * 700
+    assert record["training_set"]["grown"]["asking_wall_s"] is None  # it is not known
 
 
 def test_too_few_random_frames_or_too_short_an_epoch_are_told(made):

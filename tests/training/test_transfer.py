@@ -33,9 +33,10 @@ from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import resolve
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.training import Training, already_given
-from pesbench.training import atomic
+from pesbench.training import atomic, transfer
 from pesbench.training.atom_targets import atom_targets
 from pesbench.training.feature_networks import MACEFeatures, TestbedFeatures
+from pesbench.training.frames import level_of
 from pesbench.training.nested import nested_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, langevin_frames
 from pesbench.training.transfer_plan import ROUTES, read_transfer_plan
@@ -76,12 +77,22 @@ def test_the_dynamics_give_enough_frames_for_a_pretraining():
 def test_the_config_asks_the_six_molecules_and_their_level():
     plan = read_transfer_plan(PLAN)
     config = read_yaml(REPO / "config/transfer.yaml")
-    assert config["systems"] == [f"*/{name}_*" for name in sorted(plan.molecules)]
+    file = REPO / config["scan_sets"]["transfer"]["molecules"]
+    assert [system.id for system in read_systems(file)] == sorted(plan.molecules)
     assert config["scan_sets"]["transfer"]["reference"] == plan.expensive
     assert set(config["approach"]["systems"]) < set(plan.molecules)
     known = read_models(REPO / "config/models.yaml")
     assert known[plan.expensive].settings["level_of_theory"] == "wB97X/6-31G*"
     assert known[plan.cheap].family == "tblite"
+
+
+def test_the_molecules_are_those_of_mini():
+    of_mini = {one.id: one for one in read_systems(REPO / "resources/mini/molecules.extxyz")}
+    for one in read_systems(REPO / "resources/transfer/molecules.extxyz"):
+        other = of_mini[one.id]
+        assert (one.smiles, one.charge, one.spin) == (other.smiles, other.charge, other.spin)
+        assert one.numbers.tolist() == other.numbers.tolist()
+        assert one.positions.tolist() == other.positions.tolist()
 
 
 @pytest.mark.parametrize(
@@ -302,6 +313,20 @@ def test_charges_and_bond_orders_of_known_molecules():
     assert found.lengths[2] == pytest.approx(2 * found.lengths[0])
 
 
+def test_a_frame_without_charges_is_one_line(monkeypatch):
+    from tblite.interface import Calculator
+
+    def fails(self):
+        raise RuntimeError("SCF not converged\nin 250 cycles")
+
+    monkeypatch.setattr(Calculator, "singlepoint", fails)
+    atoms = molecule("H2")
+    atoms.info |= {"system": "hydrogen", "step": 40}
+    said = r"hydrogen at step 40: GFN2-xTB gives no charges \(SCF not converged in 250 cycles\)"
+    with pytest.raises(UserError, match=said):
+        atom_targets(atoms, "GFN2-xTB")
+
+
 def test_the_heads_see_a_pair_from_either_end_alike():
     heads = atomic.Heads(4)
     atoms, lengths = torch.randn(3, 4), torch.tensor([1.0, 2.0])
@@ -399,6 +424,40 @@ def test_a_start_of_mace_is_read_whole_and_runs_nothing(tmp_path):
         read_start(tmp_path / "pickled.pt", how)
     with pytest.raises(UserError, match="holds element 9"):
         graphs_of(network, [_frame(0, symbols="F")])
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_too_few_held_out_frames_are_refused_before_any_work(tmp_path, kept, monkeypatch):
+    """No frame of the part, or fewer atoms of each element than moments need."""
+    frames = [_frame(k, part="valid" if k == 9 else "train") for k in range(10)]
+    frames += [_frame(100 + k, part="seen") for k in range(kept)]
+    write_extxyz(tmp_path / "f.extxyz", frames)
+    monkeypatch.setattr(transfer, "read_record", None)  # nothing else is looked at
+    plan = read_transfer_plan(PLAN)
+    given = (tmp_path / "f.extxyz", tmp_path / "f.json")
+    said = r"f\.extxyz: no element has 20 atoms in the frames of the part `seen`"
+    for start in plan.starts().values():
+        with pytest.raises(UserError, match=said):
+            transfer.train_start(plan, start, *given, tmp_path / "work", tmp_path / "w.pt")
+    for name in ("testbed-scratch-20", "mace-scratch-20"):
+        one = plan.trainings()[name]
+        with pytest.raises(UserError, match=said):
+            transfer.train_transfer(plan, one, *given, None, tmp_path / "work", tmp_path / "w.pt")
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ({"functional": "wb97x", "basis": "6-31g*", "dispersion": "none"}, "wb97x/6-31g*"),
+        ({"functional": "wb97m-v", "basis": "def2-tzvppd", "dispersion": "d3bj"},
+         "wb97m-v+d3bj/def2-tzvppd"),
+        ({"method": "GFN2-xTB"}, "GFN2-xTB"),
+        ({}, "m"),
+    ],
+)  # fmt: skip
+def test_the_level_of_labels_has_its_dispersion(settings, level):
+    assert level_of({"method": {"name": "m", "settings": settings}}) == level
 
 
 # --- from frames to a registry -------------------------------------------------------------------

@@ -32,7 +32,7 @@ from pesbench.metrics.descriptor_distances import POOLED
 from pesbench.models.models_file import read_models, resolve_entry
 from pesbench.models.record import Described, describe, write_record
 from pesbench.models.registry import ModelEntry
-from pesbench.tasks.alarms import figures, summary
+from pesbench.tasks.alarms import figures, motion, summary
 from pesbench.tasks.alarms import run as alarms
 from pesbench.tasks.alarms.detectors import COMPRESSION, DETECTORS, DYNAMICS, STRETCH
 from pesbench.tasks.alarms.events import LEAST_EXPOSURE_PS
@@ -343,7 +343,7 @@ def test_dynamics_count_runs_and_alarms(made):
     found = rows_of(made.frame, "largest_force", DYNAMICS)
     assert (found["n_runs"] == 1).all()
     assert found["threshold"].nunique() == 2  # of two halves
-    ok = found[found["n_failed"] == 0]
+    ok = found[(found["n_failed"] == 0) & (found["n_early"] == 0)]
     with Trajectories(made.folder / f"{SEEDS[0]}.dynamics.h5") as moved:
         survived = {moved.trajectory(n).system for n in moved.names if moved.trajectory(n).survived}
     assert set(ok["system"]) == survived
@@ -589,8 +589,9 @@ def made_up(n_molecules: int = 20, **dynamics: float) -> pd.DataFrame:
                 }  # fmt: skip
                 if domain == DYNAMICS:
                     row |= {
-                        "n_runs": 3, "n_failed": 1, "n_warned": 1, "n_in_time": 1, "lead_fs": 50.0,
-                        "stable_ps": 4.0, "quiet_ps": 4.0, "threshold": 1.0 + k % 2,
+                        "n_runs": 3, "n_early": 0, "n_failed": 1, "n_warned": 1, "n_in_time": 1,
+                        "lead_fs": 50.0, "stable_ps": 4.0, "quiet_ps": 4.0,
+                        "threshold": 1.0 + k % 2,
                         "n_false_events": 0 if one.name == "knn" else 3,
                     } | dynamics  # fmt: skip
                 else:
@@ -608,13 +609,46 @@ def test_the_sentence_names_the_detector_to_use():
     found = section(inputs_of(one=made_up(), two=made_up()))
     assert found.answer == found.sentence
     assert "most often useful detector is distance of neighbours" in found.sentence
-    assert "for 2 of 2 models" in found.sentence
-    assert "under compression distance of neighbours, for 2 of 2 models" in found.sentence
+    assert "for 2 of 2 potentials" in found.sentence
+    assert "under compression distance of neighbours, for 2 of 2 potentials" in found.sentence
     table = next(one for one in found.tables if one.name == "ladder").rows
     cells = dict(zip(table["detector"], table["one"], strict=True))
     assert cells["distance of neighbours"].count("*") == 2
     assert "*" not in cells["Mahalanobis distance"]
     assert "(20 %)" in cells["Mahalanobis distance"]  # 6 of 30 right frames
+
+
+def test_the_sentence_counts_potentials_and_not_their_seeds():
+    """One potential of three seeds of which two are well served, and one that is not."""
+    frames = {
+        "a": made_up(),
+        "a-2": made_up(),
+        "a-3": made_up(n_in_time=0),
+        "b": made_up(n_in_time=0),
+    }
+    for name in ("a", "a-2", "a-3"):
+        frames[name].attrs["committee"] = ["a", "a-2", "a-3"]
+    said = section(inputs_of(**frames)).sentence
+    assert "for 1 of 2 potentials" in said
+    assert "under stretch distance of neighbours, for 2 of 2 potentials" in said
+    frames["a-2"] = made_up(n_in_time=0)
+    frames["a-2"].attrs["committee"] = ["a", "a-2", "a-3"]
+    said = section(inputs_of(**frames)).sentence
+    assert "In dynamics no detector is useful" in said
+    assert "for any of 2 potentials" in said
+
+
+def test_failures_that_no_alarm_can_be_in_time_for_are_counted_apart():
+    """An alarm 30 fs before a failure at 40 fs, and failures at 20 fs and before it."""
+    scores = {"knn": np.array([0.0] * 10 + [2.0] * 30)}
+    runs = [motion.Moving("s", "r", 1.0, failure, scores) for failure in (40.0, 20.0, 3.0)]
+    said = motion.alarmed(runs, "knn", 1.0)
+    assert (said.n_runs, said.n_early, said.leads_fs, said.n_warned) == (3, 2, (30.0,), 1)
+    table = summary.dynamics({"m": made_up(n_early=3)}).set_index("detector")
+    assert table.loc["knn", ["n_early", "n_failed"]].tolist() == [60, 20]
+    assert table.loc["knn", "verdict"] == summary.USEFUL
+    few = summary.dynamics({"m": made_up(n_failed=0, n_in_time=0, n_early=3)})
+    assert set(few["verdict"]) == {summary.OPEN}
 
 
 def test_the_sentence_says_that_none_is_useful():

@@ -29,7 +29,7 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.as_calculator import EvaluationError, ModelCalculator
 from pesbench.models.registry import ModelEntry, load
 from pesbench.training.data_plan import DataPlan
-from pesbench.training.frames import WEIGHT, read_frames
+from pesbench.training.frames import WEIGHT, check_told, read_labelled
 from pesbench.training.nested import tenth_of
 from pesbench.training.sampling import ENERGY, FORCES, TRAIN, VALID, seed_number
 
@@ -212,7 +212,9 @@ def write_approaches(plan: DataPlan, inputs: Inputs, method: ModelEntry, out: Pa
         {system.id: system for system in read_systems(path)}
         for path in (inputs.molecules, inputs.tested)
     )
+    frames = [a for a in read_labelled(inputs.frames) if a.info["part"] in (TRAIN, VALID)]
+    check_told(frames, inputs.frames, ("system", "temperature_k"))
     evaluate = load(method, scan_set=None, device="cpu").evaluate
-    made = make_approaches(read_frames(inputs.frames), systems, tested, wanted, evaluate)
+    made = make_approaches(frames, systems, tested, wanted, evaluate)
     with atomic_path(out) as part:
         write_extxyz(part, made)

@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.units import Bohr
 from numpy.typing import NDArray
 
+from pesbench.core.errors import UserError
+
 
 @dataclass(frozen=True)
 class AtomTargets:
@@ -35,7 +37,7 @@ def atom_targets(atoms: Atoms, method: str) -> AtomTargets:
         method: Name of a parametrisation, such as `GFN2-xTB`.
 
     Raises:
-        RuntimeError: tblite does not converge.
+        UserError: tblite does not converge.
     """
     from tblite.interface import Calculator
 
@@ -44,7 +46,14 @@ def atom_targets(atoms: Atoms, method: str) -> AtomTargets:
         charge=float(atoms.info.get("charge", 0)), uhf=int(atoms.info.get("spin", 1)) - 1,
     )  # fmt: skip
     calculator.set("verbosity", 0)
-    result = calculator.singlepoint()
+    try:
+        result = calculator.singlepoint()
+    except RuntimeError as error:
+        name = atoms.info.get("system", atoms.symbols)
+        raise UserError(
+            f"{name} at step {atoms.info.get('step', 'unknown')}: {method} gives no charges "
+            f"({' '.join(str(error).split())}); take the frame out"
+        ) from error
     n = len(atoms)
     # xTB without spin polarisation has one channel, the last axis
     orders = np.asarray(result.get("bond-orders"), dtype=np.float64).reshape(n, n, -1)[:, :, 0]

@@ -42,19 +42,38 @@ def read_frames(frames: Path) -> list[Atoms]:
         raise UserError(f"{frames}: is cut short or no file of frames ({why}); {_AGAIN}") from error
 
 
-def read_parts(frames: Path) -> dict[str, list[Atoms]]:
-    """Frames of `pesbench sample` by their part.
+def check_told(
+    frames: Sequence[Atoms], path: Path, keys: Sequence[str], command: str = "pesbench sample"
+) -> None:
+    """Refuse frames that do not tell what is asked of them.
+
+    Args:
+        frames: Frames of a file.
+        path: The file.
+        keys: What each of them has to have in `info` or `arrays`.
+        command: What makes such a file.
 
     Raises:
-        UserError: the file is missing, empty, cut short or made by something else, has nothing to
-            train on or validate with, or a label that is not finite.
+        UserError: one lacks a key.
     """
-    parts: dict[str, list[Atoms]] = {}
-    for number, atoms in enumerate(read_frames(frames)):
-        if "part" not in atoms.info:
+    for atoms in frames:
+        if lacking := [key for key in keys if key not in atoms.info and key not in atoms.arrays]:
+            name = atoms.info.get("system", atoms.symbols)
             raise UserError(
-                f"{frames}: a frame without `part`; make the file with `pesbench sample`"
+                f"{path}: a frame without `{lacking[0]}` ({name}); make the file with `{command}`"
             )
+
+
+def read_labelled(frames: Path) -> list[Atoms]:
+    """All frames of a file of `pesbench sample`, in its order.
+
+    Raises:
+        UserError: the file is missing, empty, cut short or made by something else, or a label is
+            not finite.
+    """
+    found = read_frames(frames)
+    check_told(found, frames, ("part",))
+    for number, atoms in enumerate(found):
         labels = (atoms.info.get(ENERGY, np.nan), atoms.arrays.get(FORCES, np.nan))
         if not all(np.isfinite(label).all() for label in labels):
             raise UserError(
@@ -62,6 +81,17 @@ def read_parts(frames: Path) -> dict[str, list[Atoms]]:
                 f"or a force is missing or not a number (`{ENERGY}`, `{FORCES}`); take the frame "
                 "out or label it again"
             )
+    return found
+
+
+def read_parts(frames: Path) -> dict[str, list[Atoms]]:
+    """Frames of `pesbench sample` by their part.
+
+    Raises:
+        UserError: see `read_labelled`; or there is nothing to train on or validate with.
+    """
+    parts: dict[str, list[Atoms]] = {}
+    for atoms in read_labelled(frames):
         parts.setdefault(str(atoms.info["part"]), []).append(atoms)
     if missing := [part for part in (TRAIN, VALID) if part not in parts]:
         raise UserError(f"{frames}: holds no {missing[0]} frame; sample more")
@@ -94,11 +124,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def level_of(record: Mapping[str, Any]) -> str:
-    """The level of theory of the labels of a record: method or functional with basis set."""
+    """The level of theory of the labels of a record: method, or functional with basis set."""
     method = record["method"]
     settings = method["settings"]
     if {"functional", "basis"} <= settings.keys():
-        return f"{settings['functional']}/{settings['basis']}"
+        dispersion = settings.get("dispersion", "none")
+        added = "" if dispersion == "none" else f"+{dispersion}"
+        return f"{settings['functional']}{added}/{settings['basis']}"
     return str(settings.get("method", method["name"]))
 
 

@@ -12,12 +12,8 @@ from ase import Atoms
 from pesbench.core.errors import UserError, reading
 from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.training.frames import (
-    read_frames,
-    read_parts,
-    record_content,
-)
-from pesbench.training.nested import in_order, nested_set
+from pesbench.training.frames import read_frames, record_content
+from pesbench.training.nested import in_order, nested_set, read_sampled
 from pesbench.training.sampling import ISOLATED, TEST_SEEN, TEST_UNSEEN, TRAIN, VALID
 
 
@@ -94,13 +90,15 @@ def write_grown_set(
     Raises:
         UserError: a file is missing or damaged, or holds too few frames.
     """
-    parts = read_parts(frames)
+    parts = read_sampled(frames)
     start = nested_set([*parts[TRAIN], *parts[VALID]], count, (), draw)
     rounds = [read_harvest(path) for path in growth.harvests]
     added = [atoms for some in rounds for atoms in some]
-    cost = [_cost(path) for path in growth.harvests]
+    harvests = [_harvest(path) for path in growth.harvests]
+    method_calls = sum(one.labelled for one in harvests)
+    asking_wall_s: float | None = round(sum(one.wall_s for one in harvests), 1)
     if growth.random is not None:
-        hot = read_parts(growth.random)
+        hot = read_sampled(growth.random)
         order = in_order([*hot[TRAIN], *hot[VALID]], draw)
         if len(order) < len(added):
             raise UserError(
@@ -108,7 +106,8 @@ def write_grown_set(
                 "sample more"
             )
         added = order[: len(added)]
-        cost = [_cost_of_random(growth.random.with_suffix(".json"))]
+        method_calls = _steps_of_random(growth.random.with_suffix(".json"))
+        asking_wall_s = None  # nobody has measured it
     with record_content(record) as content:
         told = dict(content)
     train = [*start.train, *added]
@@ -130,28 +129,44 @@ def write_grown_set(
         "grown": {
             "kind": growth.kind,
             "start_frames": count,
+            # by this number a set is compared with others where less was found than asked for
+            "asked_frames": count + sum(one.most for one in harvests),
             "added": [len(some) for some in rounds],
-            "method_calls": sum(calls for calls, _ in cost),
-            "asking_wall_s": round(sum(wall_s for _, wall_s in cost), 1),
+            "method_calls": method_calls,
+            "asking_wall_s": asking_wall_s,
         },
     }
     write_json(out_record, told)
 
 
-def _cost(harvest: Path) -> tuple[int, float]:
-    """Frames that a harvest labelled, and seconds of its labels and of the dynamics before."""
-    record = harvest.with_suffix(".json")
+@dataclass(frozen=True)
+class _Harvest:
+    """What the record of a harvest tells.
+
+    Attributes:
+        labelled: Frames that were labelled.
+        wall_s: Seconds of the labels and of the dynamics before.
+        most: Most frames that were asked for.
+    """
+
+    labelled: int
+    wall_s: float
+    most: int
+
+
+def _harvest(frames: Path) -> _Harvest:
+    record = frames.with_suffix(".json")
     with reading(record, "no record of a harvest", "`pesbench harvest` writes it with the frames"):
         told = json.loads(record.read_text(encoding="utf-8"))
         wall_s = float(told["spent"].get("wall_s", 0.0)) + float(told["dynamics_wall_s"])
-        return int(told["labelled"]), wall_s
+        return _Harvest(int(told["labelled"]), wall_s, int(told["settings"]["most"]))
 
 
-def _cost_of_random(record: Path) -> tuple[int, float]:
-    """Steps of the method in the trajectories that random frames are from; no time is known."""
+def _steps_of_random(record: Path) -> int:
+    """Steps of the method in the trajectories that random frames are from."""
     with record_content(record) as told:
         how = told["sampling"]
         steps = int(how["equilibration_steps"]) + int(how["interval_steps"]) * (
             int(how["frames"]) - 1
         )
-        return len(told["seen"]) * len(how["temperatures_k"]) * steps, 0.0
+        return len(told["seen"]) * len(how["temperatures_k"]) * steps

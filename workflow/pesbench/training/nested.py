@@ -12,14 +12,19 @@ from ase import Atoms
 from pesbench.core.errors import UserError
 from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.training.frames import (
-    read_frames,
-    read_parts,
-    record_content,
+from pesbench.training.frames import check_told, read_frames, read_parts, record_content
+from pesbench.training.sampling import (
+    ENERGY,
+    FORCES,
+    ISOLATED,
+    TEST_SEEN,
+    TEST_UNSEEN,
+    TRAIN,
+    VALID,
 )
-from pesbench.training.sampling import ISOLATED, TEST_SEEN, TEST_UNSEEN, TRAIN, VALID
 
 TENTH = 10  # one of so many frames is from an approach, and there are so many validation frames
+_TOLD = ("system", "temperature_k", "replicate", "step")  # by which frames are put in order
 SHIFT = 37  # approach frames between the beginnings of two draws; prime, so that molecules differ
 
 
@@ -44,8 +49,20 @@ def tenth_of(count: int) -> int:
 
 
 def _key(atoms: Atoms, draw: int) -> str:
-    told = [atoms.info[key] for key in ("system", "temperature_k", "replicate", "step")]
+    told = [atoms.info[key] for key in _TOLD]
     return hashlib.sha256(" ".join(map(str, [draw, *told])).encode()).hexdigest()
+
+
+def read_sampled(frames: Path) -> dict[str, list[Atoms]]:
+    """Frames of `pesbench sample` by their part, of which those to train on can be put in order.
+
+    Raises:
+        UserError: see `read_parts`; or such a frame, or one to validate with, does not tell what
+            it is of.
+    """
+    parts = read_parts(frames)
+    check_told([*parts[TRAIN], *parts[VALID]], frames, _TOLD)
+    return parts
 
 
 def in_order(frames: Sequence[Atoms], draw: int = 1) -> list[Atoms]:
@@ -131,10 +148,13 @@ def write_nested_set(
         made_by: Command of the study, for the cards.
 
     Raises:
-        UserError: a file is missing or damaged, or holds too few frames.
+        UserError: a file is missing, damaged or of something else, or holds too few frames.
     """
-    parts = read_parts(frames)
-    some = [] if approaches is None else read_frames(approaches)
+    parts = read_sampled(frames)
+    some: list[Atoms] = []
+    if approaches is not None:
+        some = read_frames(approaches)
+        check_told(some, approaches, ("system", ENERGY, FORCES), "pesbench sample-approach")
     found = nested_set([*parts[TRAIN], *parts[VALID]], count, some, draw)
     with record_content(record) as content:
         told = dict(content)

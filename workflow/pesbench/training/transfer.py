@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Model
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json
-from pesbench.metrics.gaussianity import gaussianity
+from pesbench.metrics.gaussianity import LEAST_ATOMS, gaussianity
 from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.mace.family import MACE
@@ -66,6 +67,22 @@ def moments(found: Sequence[np.ndarray], frames: Sequence[Atoms]) -> dict[str, f
     return {key: round(value, 4) for key, value in values.items()} | {"atoms": len(numbers)}
 
 
+def _held_out(frames: Path) -> list[Atoms]:
+    """The held-out frames of a file, on which descriptors are looked at.
+
+    Raises:
+        UserError: see `read_parts`; or there are too few for moments of descriptors.
+    """
+    found = read_parts(frames).get(TEST_SEEN, [])
+    counts = Counter(number for atoms in found for number in atoms.numbers.tolist())
+    if max(counts.values(), default=0) < LEAST_ATOMS:
+        raise UserError(
+            f"{frames}: no element has {LEAST_ATOMS} atoms in the frames of the part "
+            f"`{TEST_SEEN}`, on which descriptors are looked at; hold more frames out"
+        )
+    return found
+
+
 def _described(model: Model, frames: Sequence[Atoms]) -> dict[str, float]:
     """Moments of what the last layer of a model says of the atoms of frames."""
     found = []
@@ -108,10 +125,11 @@ def train_start(
     Raises:
         UserError: the frames or their record are unfit.
     """
+    held_out = _held_out(frames)
     if start.route == ATOMIC:
-        told = _atomic_start(plan, start, frames, record, work, out)
+        told = _atomic_start(plan, start, frames, record, held_out, work, out)
     elif start.family == MACE.name:
-        told = _mace_start(plan, start, frames, record, work, out)
+        told = _mace_start(plan, start, frames, record, held_out, work, out)
     else:
         settings = {**plan.training, **plan.pretraining}
         variant = Variant(
@@ -120,7 +138,6 @@ def train_start(
             TrainingSettings.of(settings, start.name),
         )
         train_variant(variant, Sources(frames, record), work, out)
-        held_out = read_parts(frames)[TEST_SEEN]
         told = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
         told["descriptors"] = {"after": _described(_model(start, out), held_out)}
     write_json(out.with_suffix(".json"), {**told, "route": start.route, "seed": start.seed})
@@ -135,14 +152,19 @@ def _model(training: Start | TransferTraining, weights: Path) -> Model:
 
 
 def _mace_start(
-    plan: TransferPlan, start: Start, frames: Path, record: Path, work: Path, out: Path
+    plan: TransferPlan,
+    start: Start,
+    frames: Path,
+    record: Path,
+    held_out: Sequence[Atoms],
+    work: Path,
+    out: Path,
 ) -> dict[str, Any]:
     """MACE on cheap energies and forces."""
     how = MACETraining(epochs=plan.mace_pretraining_epochs, alike=True, refitted=True)
     trained = work / "trained.model"
     write_model(start.name, frames, record, how, work / "training", trained)
     told = json.loads(trained.with_suffix(".json").read_text(encoding="utf-8"))
-    held_out = read_parts(frames)[TEST_SEEN]
     told["descriptors"] = {"after": _described(_model(start, trained), held_out)}
     # what was trained and written just now, by this call
     write_start(torch.load(trained, map_location="cpu", weights_only=False), out)
@@ -150,7 +172,13 @@ def _mace_start(
 
 
 def _atomic_start(
-    plan: TransferPlan, start: Start, frames: Path, record: Path, work: Path, out: Path
+    plan: TransferPlan,
+    start: Start,
+    frames: Path,
+    record: Path,
+    held_out: Sequence[Atoms],
+    work: Path,
+    out: Path,
 ) -> dict[str, Any]:
     """Either family on charges and bond orders."""
     about, parts = read_record(record), read_parts(frames)
@@ -174,7 +202,6 @@ def _atomic_start(
         torch.manual_seed(seed)
         switches = PotentialSettings.of(plan.potential, start.name)
         network, width = TestbedFeatures(AttentionPotential(switches)), switches.channels
-    held_out = parts[TEST_SEEN]
     before = _last_layer(network, held_out, width)
     made_of = {"frames_sha256": file_sha256(frames)}
     run = AtomicPretraining(
@@ -226,6 +253,7 @@ def train_transfer(
     if (training.start is None) != (start_from is None):
         wanted = f"give --start {training.start.weights_name}" if training.start else "without one"
         raise UserError(f"{training.name}: starts from other weights: {wanted}")
+    held_out = _held_out(frames)
     rate = plan.start_rate if training.start else 1.0
     if training.family == MACE.name:
         how = MACETraining(epochs=plan.mace_epochs, alike=True, refitted=True)
@@ -245,7 +273,7 @@ def train_transfer(
         "seed": training.seed,
         "start": training.start.name if training.start else None,
         "learning_rate_factor": rate,
-        "descriptors": _described(_model(training, out), read_parts(frames)[TEST_SEEN]),
+        "descriptors": _described(_model(training, out), held_out),
     }
     if start_from is not None:
         about = start_from.with_suffix(".json")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pesbench.models.families.wavefunction.exchanges import exchanges, tree_to_m
 from pesbench.models.families.wavefunction.family import FAMILY
 from pesbench.models.families.wavefunction.frame import in_frame
 from pesbench.models.families.wavefunction.full_ci import (
+    NotConvergedError,
     densities,
     solved,
     times_hamiltonian,
@@ -30,6 +32,7 @@ from pesbench.models.families.wavefunction.full_ci import (
 from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.orbitals import (
     determinants,
+    orbitals_at,
     orbitals_of,
     turns_with_the_molecule,
 )
@@ -47,6 +50,40 @@ from pesbench.training.wavefunction_plan import (
 
 WORK = 80  # vectors that a calculation needs at a time, those of Davidson's method most of them
 HELD_OUT = 12  # candidates that the card's errors are of
+
+
+@contextmanager
+def full_ci_of(place: str) -> Iterator[None]:
+    """One line for a molecule that full CI does not take, or a geometry without a state.
+
+    Args:
+        place: The molecule, for the message.
+
+    Raises:
+        UserError: it does not.
+    """
+    try:
+        yield
+    except (UnsupportedError, NotConvergedError, ValueError) as error:
+        raise UserError(f"{place}: {error}; take it out, or give other lengths") from error
+
+
+def check_full_ci(plan: MoleculePlan, first: NDArray[np.float64], place: str) -> None:
+    """Refuse a molecule that full CI does not take, before any state is calculated.
+
+    Args:
+        plan: The molecule.
+        first: A geometry in Å, shape (N, 3), of those that are calculated that with the closest
+            atoms.
+        place: The molecule, for the message.
+
+    Raises:
+        UserError: the molecule is too large or has no such basis set, atoms are too close, or there
+            is too little memory.
+    """
+    with full_ci_of(place):
+        trainer = Trainer(plan)
+        orbitals_at(trainer.numbers, trainer.basis, first / Bohr)
 
 
 class Trainer:
@@ -260,25 +297,21 @@ def train_wavefunction(name: str, plan: Path, out: Path) -> None:
         out: The weights, a zip archive.
 
     Raises:
-        UserError: the plan is unfit, or a molecule is none for full CI.
-        NotConvergedError: a geometry has no state.
+        UserError: the plan is unfit, a molecule is none for full CI, or a geometry has no state.
     """
     molecules = read_training(plan, name)
     found, blocks = [], []
     for molecule in molecules:
         started, seed = time.process_time(), seed_number(FAMILY.name, molecule.system.id)
-        try:
-            trainer, variances = trained(molecule, seed)
-        except UnsupportedError as error:
-            raise UserError(
-                f"{plan}: {name}: {molecule.system.id}: {error}; take it out"
-            ) from error
-        spent = time.process_time() - started
         held_out = candidates(molecule, seed + 1)[1:][
             :: max(1, molecule.keys.candidates // HELD_OUT)
         ]
+        with full_ci_of(f"{plan}: {name}: {molecule.system.id}"):
+            trainer, variances = trained(molecule, seed)
+            spent = time.process_time() - started
+            wrong = errors(trainer, held_out)
         found.append(trainer.states())
-        blocks.append(_told(molecule, trainer, variances, spent, errors(trainer, held_out)))
+        blocks.append(_told(molecule, trainer, variances, spent, wrong))
     write_states(found, {"name": name}, out)
     card = {
         "name": name,

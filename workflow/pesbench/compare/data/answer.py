@@ -40,8 +40,8 @@ def _of_family(study: DataStudy, family: str, column: str) -> str:
         return f"{family}: not informative, since {end}"
     parts = [
         enough(study, family, column),
-        exchanged(study, family, column, APPROACH, "approach"),
-        exchanged(study, family, column, HARVESTED, "harvested"),
+        exchanged(study, family, column, APPROACH, "one tenth of approach frames"),
+        exchanged(study, family, column, HARVESTED, "up to one tenth of harvested frames"),
         worth(study, family, column),
     ]
     return f"{family}: " + ", ".join(part for part in parts if part)
@@ -91,14 +91,14 @@ def enough(study: DataStudy, family: str, column: str) -> str:
     return f"{said}, and more than {fewest} frames buy nothing that is resolved"
 
 
-def exchanged(study: DataStudy, family: str, column: str, kind: str, word: str) -> str:
-    """What one tenth of frames of another kind changes at each number of frames."""
+def exchanged(study: DataStudy, family: str, column: str, kind: str, what: str) -> str:
+    """What frames of another kind, `what`, in the place of others change at each number of them."""
     sizes = [n for n in study.frames(family, kind) if n in study.frames(family, MD)]
     if not sizes:
         return ""
     found = {n: study.compare(family, column, (kind, n), (MD, n)) for n in sizes}
     unknown = [n for n, one in found.items() if one.within_noise is None]
-    said = f"one tenth of {word} frames instead"
+    said = f"{what} instead"
     if unknown == sizes:
         return f"{said}: {NOT_RESOLVED}, {_UNKNOWN}"
     better = study.quantities[column].better

@@ -11,7 +11,7 @@ from pesbench.compare.model_card import card_content
 from pesbench.core.errors import UserError, reading
 from pesbench.files.split import SEEN
 from pesbench.models.registry import ModelEntry
-from pesbench.training.data_plan import APPROACH, CORE, MD, ROUNDS
+from pesbench.training.data_plan import APPROACH, CORE, HARVESTED, MD, ROUNDS
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,15 @@ class TrainedOn:
         family: Family of its entry.
         potential: Name that its seeds share.
         kind: One of `KINDS` or `ROUNDS` of the plan.
-        frames: Number of frames.
+        frames: Number of frames; where harvested ones take the place of others, the number that
+            was asked for, since dynamics that seldom fail give fewer.
         approach_frames: Closest-approach frames among them.
         approach_molecules: Molecules of these.
         force_mae: Force MAE on the held-out frames, meV/Å; NaN if the card does not tell.
         round: How often frames were added.
         method_calls: Calls of the method that the added frames took.
-        asking_wall_s: Seconds of the dynamics that they are from, and of their labels.
+        asking_wall_s: Seconds of the dynamics that they are from, and of their labels; NaN if
+            nobody has measured them.
         training_wall_s: Seconds of the training; NaN if the card does not tell.
     """
 
@@ -73,19 +75,20 @@ def _read(entry: ModelEntry) -> TrainedOn | None:
     with reading(path, "not a model card that is understood", "make it again"):
         chosen = card["training_set"]
         grown = chosen.get("grown", {})
+        kind, wall_s = _kind(card, path), grown.get("asking_wall_s", 0.0)
         error = card["errors"].get(SEEN, {}).get("force_mae_mev_per_angstrom")
         return TrainedOn(
             path=path,
             family=entry.family,
             potential=entry.potential,
-            kind=_kind(card, path),
-            frames=int(chosen["frames"]),
+            kind=kind,
+            frames=int(grown["asked_frames"] if kind == HARVESTED else chosen["frames"]),
             approach_frames=int(chosen["approach_frames"]),
             approach_molecules=frozenset(map(str, chosen["approach_molecules"])),
             force_mae=float("nan") if error is None else float(error),
             round=len(grown.get("added", ())),
             method_calls=int(grown.get("method_calls", 0)),
-            asking_wall_s=float(grown.get("asking_wall_s", 0.0)),
+            asking_wall_s=float("nan") if wall_s is None else float(wall_s),
             training_wall_s=float(card.get("training_wall_s", "nan")),
         )
 

@@ -12,7 +12,7 @@ from pesbench.compare.data.table import DataStudy, Quantity
 from pesbench.core.text import label
 from pesbench.files.figures import GREY, PALETTE, saying, style
 
-_COLUMNS = 4
+_COLUMNS = 3
 _INCHES = 2.6, 2.2  # of a panel
 _MARKERS, _LINES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")
 _SHIFT = 1.06  # factor between the kinds, so that seeds of equal value are seen

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from pesbench.compare.data.answer import monotone_sentences, sentence
 from pesbench.compare.data.comparison import COMPARISON
 from pesbench.compare.data.figure import figure
-from pesbench.compare.data.table import HOLE, DataStudy, make_study, potential_rows
+from pesbench.compare.data.table import (
+    HOLE,
+    HOLE_WITH,
+    HOLE_WITHOUT,
+    WITH,
+    WITHOUT,
+    DataStudy,
+    make_study,
+    potential_rows,
+)
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
 from pesbench.core.section import Drawing, Section, Table
@@ -54,12 +66,20 @@ def shown_table(study: DataStudy, rows: pd.DataFrame) -> pd.DataFrame:
             text = number(row[column])
             if pd.notna(row[f"{column}_seed_sd"]):
                 text += f" ± {number(row[f'{column}_seed_sd'], 2)}"
-            if column == HOLE and row["pairs_failed"]:
-                text += f" ({row['pairs_failed']} failed)"
+            if failed := _failed(row, column):
+                text += f" ({failed} failed)"
             few = quantity.of in ("runs", "scans") and pd.notna(row[column])
             one[quantity.title + unit] = f"{text} ({row[f'{column}_n']})" if few else text
         cells.append(one)
     return pd.DataFrame(cells)
+
+
+def _failed(row: Mapping[str, Any], column: str) -> int:
+    """Pairs without a hole radius, which count as not monotone; 0 for another column."""
+    if column == HOLE:
+        return int(row["pairs_failed"])
+    share = {HOLE_WITH: WITH, HOLE_WITHOUT: WITHOUT}.get(column)
+    return int(row[f"{share}_n"] - row[f"{column}_n"]) if share else 0
 
 
 def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:

@@ -46,9 +46,26 @@ class Quantity:
     panel: str = ""
 
 
-WITH, WITHOUT, HOLE = "monotone_with", "monotone_without", "hole_radius_angstrom"
+WITH, WITHOUT = "monotone_with", "monotone_without"
+HOLE, HOLE_WITH, HOLE_WITHOUT = (f"hole_radius{of}_angstrom" for of in ("", "_with", "_without"))
+ALL_HOLES = Quantity(HOLE, "hole radius", "Å", -1, "pairs")  # of molecules of either kind
 _FIXED = (
-    Quantity(HOLE, "hole radius", "Å", -1, "pairs"),
+    Quantity(
+        HOLE_WITH,
+        "hole radius, molecules with approach frames",
+        "Å",
+        -1,
+        "pairs",
+        panel="hole radius (Å),\nmolecules with approach frames",
+    ),
+    Quantity(
+        HOLE_WITHOUT,
+        "hole radius, molecules without",
+        "Å",
+        -1,
+        "pairs",
+        panel="hole radius (Å),\nmolecules without",
+    ),
     Quantity(
         WITH,
         "monotone pairs, molecules with approach frames",
@@ -75,6 +92,7 @@ _FIXED = (
         -1,
         "",
         logarithmic=True,
+        panel="force MAE (meV/Å),\nheld-out frames",
     ),
 )
 
@@ -180,7 +198,7 @@ def make_study(inputs: CompareInputs) -> DataStudy:
     alive = survival_quantities(temperatures)
     return DataStudy(
         models=pd.DataFrame(rows),
-        quantities={one.column: one for one in (*_FIXED[:4], *alive, *_FIXED[4:])},
+        quantities={one.column: one for one in (*_FIXED[:-1], *alive, _FIXED[-1])},
         temperatures_k=temperatures,
         horizon_ps=horizon(alive_at),
         approached=approached,
@@ -255,8 +273,8 @@ def of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str,
     """
     counts = ("pairs_planned", "pairs_scored", "pairs_failed")
     found: dict[str, Any] = dict.fromkeys(counts, 0) | {"largest_hole_angstrom": None}
-    found |= {name: float("nan") for name in (HOLE, WITH, WITHOUT)}
-    found |= {f"{name}_n": 0 for name in (HOLE, WITH, WITHOUT)}
+    means = (HOLE, HOLE_WITH, HOLE_WITHOUT, WITH, WITHOUT)
+    found |= {name: float("nan") for name in means} | {f"{name}_n": 0 for name in means}
     if rows is None:
         return found
     bonds = rows[rows["kind"] == BOND]
@@ -265,13 +283,16 @@ def of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str,
     monotone = scored.reindex(asked.index, fill_value=0.0)
     holes = scored_values(asked, "hole_radius_angstrom")
     has = asked["system"].isin(approached)
+    with_holes = holes[has.reindex(holes.index)]
+    without_holes = holes[~has.reindex(holes.index)]
     found |= {
         "pairs_planned": len(bonds),
         "pairs_scored": len(scored),
         "pairs_failed": len(asked) - len(scored),
         "largest_hole_angstrom": float(holes.max()) if len(holes) else float("nan"),
     }
-    for name, values in ((HOLE, holes), (WITH, monotone[has]), (WITHOUT, monotone[~has])):
+    of_mean = (holes, with_holes, without_holes, monotone[has], monotone[~has])
+    for name, values in zip(means, of_mean, strict=True):
         found[name] = float(values.mean()) if len(values) else float("nan")
         found[f"{name}_n"] = len(values)
     return found

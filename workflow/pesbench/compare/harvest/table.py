@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 
 from pesbench.compare.data.cards import trained_of
-from pesbench.compare.data.table import HOLE, WITH, WITHOUT, DataStudy, make_study
+from pesbench.compare.data.table import (
+    ALL_HOLES,
+    HOLE,
+    HOLE_WITH,
+    HOLE_WITHOUT,
+    WITH,
+    WITHOUT,
+    DataStudy,
+    make_study,
+)
 from pesbench.compare.inputs import CompareInputs
 from pesbench.training.data_plan import ADDED, MD, RANDOM
 
@@ -39,9 +48,10 @@ def make_rounds(inputs: CompareInputs) -> DataStudy:
         frames=[one.round for one in of],
         **{key: [getattr(one, key) for one in of] for key in COSTS},
     )
-    quantities = {name: one for name, one in study.quantities.items() if name != WITH}
+    apart = (HOLE_WITH, HOLE_WITHOUT, WITH)  # by approach frames, of which there are none
+    kept = {name: one for name, one in study.quantities.items() if name not in apart}
+    quantities = {HOLE: ALL_HOLES, **kept}
     quantities[WITHOUT] = replace(quantities[WITHOUT], title="monotone pairs", panel="")
-    quantities[HOLE] = replace(quantities[HOLE], title="hole radius")
     kinds = {START: "start", **ARMS}
     return replace(study, models=models, quantities=quantities, kinds=kinds)
 

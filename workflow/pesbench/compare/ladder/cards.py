@@ -36,6 +36,7 @@ class Card:
         trained_scans: Ids of the scans whose FSD was in its loss.
         frames: Checksum of the frames that it was trained and judged on; "" if the card does not
             tell.
+        chosen_frames: Whether these are a chosen set, of which each seed has its own.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Card:
     rotation_mev_per_angstrom: float | None
     trained_scans: frozenset[str] = frozenset()
     frames: str = ""
+    chosen_frames: bool = False
 
 
 def read_card(entry: ModelEntry) -> Card | None:
@@ -79,6 +81,7 @@ def read_card(entry: ModelEntry) -> Card | None:
             rotation_mev_per_angstrom=None if rotation is None else float(rotation),
             trained_scans=frozenset(content.get("fsd_scans", ())),
             frames=str(content.get("frames_sha256", "")),
+            chosen_frames="training_set" in content,
         )
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from pesbench.compare.data.table import DataStudy
 from pesbench.compare.ladder.noise import quantile, seed_noise
-from pesbench.compare.transfer.table import DISTANCE, HELD_OUT
+from pesbench.compare.transfer.table import DISTANCE, HELD_OUT, level_of
 from pesbench.core.text import number
 from pesbench.training.transfer_plan import ATOMIC, CHEAP, SCRATCH, STARTED
 
@@ -127,7 +127,7 @@ def sentence(study: DataStudy) -> str:
             said.append(f"{family}, {sizes[0]} expensive labels: {_of(study, family, sizes[0])}")
     if not said:
         return "No potential was trained on expensive labels alone, to which others compare."
-    return f"By the force MAE on held-out frames: {'; '.join(said)}."
+    return f"By the force MAE on held-out frames of {level_of(study)}: {'; '.join(said)}."
 
 
 def _of(study: DataStudy, family: str, frames: int) -> str:
@@ -196,7 +196,7 @@ def claim(study: DataStudy) -> list[str]:
         atomic = own[own["kind"] == ATOMIC]
         before, after = (
             atomic[column].dropna().unique()
-            for column in ("distance_untrained", "distance_pretrained")
+            for column in (f"{DISTANCE}_untrained", f"{DISTANCE}_pretrained")
         )
         said = []
         if before.size and after.size:
@@ -216,6 +216,22 @@ def claim(study: DataStudy) -> list[str]:
                 f"{', '.join(said)}. {told}"
             )
     return found
+
+
+def moments(study: DataStudy) -> str:
+    """Skewness, kurtosis and test of descriptors by family and route, in one note."""
+    columns = ["descriptor_skewness", "descriptor_excess_kurtosis", "descriptor_rejected"]
+    means = study.models.groupby(["family", "kind"], sort=False)[columns].mean()
+    said = [
+        f"{family} {kind} {', '.join(number(value) for value in row)}"
+        for (family, kind), row in zip(means.index, means.to_numpy(), strict=True)
+    ]
+    return (
+        "Median |skewness| and excess kurtosis of the columns of descriptors, and the share of "
+        "these that D'Agostino and Pearson's K² calls not normal at the level of 5 %, which takes "
+        f"atoms for independent; means over potentials: {'; '.join(said)}. Those of each, also "
+        "before and after its pretraining, are in transfer_models.csv."
+    )
 
 
 def _robust(study: DataStudy, family: str) -> str:

@@ -12,6 +12,8 @@ from pesbench.files.split import SEEN
 from pesbench.models.registry import ModelEntry
 from pesbench.training.transfer_plan import ROUTES
 
+MOMENTS = ("distance", "skewness", "excess_kurtosis", "rejected")  # of descriptors
+
 
 @dataclass(frozen=True)
 class Transferred:
@@ -23,10 +25,11 @@ class Transferred:
         potential: Name that its seeds share.
         route: One of `ROUTES` of the plan.
         frames: Number of expensive labels.
-        force_mae: Force MAE on held-out frames of the expensive level, meV/Å.
-        distance: Distance of its descriptors from normal distributions (`metrics.gaussianity`).
-        start_before, start_after: The same of the network before and after its pretraining; NaN
-            where there was none, or the card does not tell.
+        level: Level of theory of these labels.
+        force_mae: Force MAE on held-out frames of that level, meV/Å.
+        descriptors: `MOMENTS` of its descriptors (`metrics.gaussianity`), and with `_untrained` and
+            `_pretrained` those of the network before and after its pretraining; NaN where there was
+            none, or the card does not tell.
     """
 
     path: Path
@@ -34,10 +37,9 @@ class Transferred:
     potential: str
     route: str
     frames: int
+    level: str
     force_mae: float
-    distance: float
-    start_before: float
-    start_after: float
+    descriptors: Mapping[str, float]
 
 
 def transferred_of(entries: Mapping[str, ModelEntry]) -> dict[str, Transferred]:
@@ -62,15 +64,22 @@ def _read(entry: ModelEntry) -> Transferred | None:
         if own["route"] not in ROUTES:
             raise ValueError(f"a route {own['route']!r}")
         start = own.get("start_descriptors") or {}
-        nan = float("nan")
+        told = {
+            "": own["descriptors"],
+            "_untrained": start.get("before", {}),
+            "_pretrained": start.get("after", {}),
+        }
         return Transferred(
             path=path,
             family=entry.family,
             potential=entry.potential,
             route=own["route"],
             frames=int(own["frames"]),
+            level=str(entry.settings.get("level_of_theory", "")),
             force_mae=float(card["errors"][SEEN]["force_mae_mev_per_angstrom"]),
-            distance=float(own["descriptors"]["distance"]),
-            start_before=float(start.get("before", {}).get("distance", nan)),
-            start_after=float(start.get("after", {}).get("distance", nan)),
+            descriptors={
+                f"{moment}{state}": float(moments[moment] if moments else "nan")
+                for state, moments in told.items()
+                for moment in MOMENTS
+            },
         )

@@ -9,18 +9,19 @@ from pesbench.compare.data.section import shown_table
 from pesbench.compare.data.table import DataStudy, potential_rows
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
-from pesbench.compare.transfer.answer import changes, claim, sentence
+from pesbench.compare.transfer.answer import changes, claim, moments, sentence
 from pesbench.compare.transfer.comparison import COMPARISON
-from pesbench.compare.transfer.table import make_transfer, others
+from pesbench.compare.transfer.table import LEVEL, level_of, make_transfer, others
 from pesbench.core.section import Drawing, Section, Table
 from pesbench.core.text import csv_table, number
 
 _CAPTION = (
     "Accuracy, smoothness and stability against the number of expensive labels, with and without "
     "cheap labels first. Points are seeds, lines join their means; all trainings on expensive "
-    "labels take the same number of gradient steps, to which those of a pretraining come."
+    "labels take the same number of gradient steps, to which those of a pretraining come. "
+    "Expensive labels and reference: {}."
 )
-_APPROACH = ["approach_frames", "approach_molecules", "monotone_with", "monotone_without"]
+_APPROACH = ["approach_frames", "approach_molecules", "monotone_with", "hole_radius_with"]
 
 
 def section(inputs: CompareInputs) -> Section:
@@ -32,6 +33,7 @@ def section(inputs: CompareInputs) -> Section:
     study = make_transfer(inputs)
     rows = potential_rows(study)
     beside = others(inputs, study)
+    level = {LEVEL: level_of(study)}
     tables = [Table("shown", shown_table(study, rows))]
     if len(beside):
         tables.append(Table("others", _shown_others(study, beside)))
@@ -39,12 +41,12 @@ def section(inputs: CompareInputs) -> Section:
         title=COMPARISON.title,
         sentence=sentence(study),
         tables=tables,
-        figures=[Drawing("transfer", figure(study), _CAPTION)],
-        notes=[*changes(study), *claim(study), *notes(rows)],
+        figures=[Drawing("transfer", figure(study), _CAPTION.format(level_of(study)))],
+        notes=[*changes(study), *claim(study), moments(study), *notes(rows)],
         files={
-            "transfer.csv": csv_table(_without(rows)),
+            "transfer.csv": csv_table(_without(rows).assign(**level)),
             "transfer_models.csv": csv_table(_without(study.models)),
-            "transfer_others.csv": csv_table(beside),
+            "transfer_others.csv": csv_table(beside.assign(**level)),
         },
     )
 

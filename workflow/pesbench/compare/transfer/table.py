@@ -9,7 +9,7 @@ import pandas as pd
 
 from pesbench.compare.comparison import APPROACH
 from pesbench.compare.data.table import (
-    HOLE,
+    ALL_HOLES,
     DataStudy,
     Quantity,
     horizon,
@@ -24,6 +24,7 @@ from pesbench.compare.transfer.cards import transferred_of
 from pesbench.training.transfer_plan import ROUTES
 
 HELD_OUT, DISTANCE = "force_mae_mev_per_angstrom", "descriptor_distance"
+LEVEL = "expensive_level"  # column: the level of theory of the expensive labels and the reference
 SCAN_METRICS = {
     "force_mae_near": "force_mae_1ev",
     "force_mae_compress": "force_mae_compress",
@@ -41,7 +42,7 @@ _SCANS = (
     Quantity("fsd_compress", "FSD, compressed", "Å⁻¹", -1, "scans", logarithmic=True),
     Quantity("fsd_stretch", "FSD, stretched", "Å⁻¹", -1, "scans", logarithmic=True),
     Quantity("spurious", "spurious extrema", "per scan", -1, "scans"),
-    Quantity(HOLE, "hole radius", "Å", -1, "pairs"),
+    ALL_HOLES,
 )
 _HELD_OUT = Quantity(HELD_OUT, "force MAE, held-out frames", "meV/Å", -1, "", logarithmic=True)
 _DISTANCE = Quantity(
@@ -74,10 +75,9 @@ def make_transfer(inputs: CompareInputs) -> DataStudy:
             **survivals(name, alive_at),
             HELD_OUT: one.force_mae,
             f"{HELD_OUT}_n": 1,
-            DISTANCE: one.distance,
+            **{f"descriptor_{name}": value for name, value in one.descriptors.items()},
             f"{DISTANCE}_n": 1,
-            "distance_untrained": one.start_before,
-            "distance_pretrained": one.start_after,
+            LEVEL: one.level,
         }
         for name, one in found.items()
     ]
@@ -95,6 +95,11 @@ def make_transfer(inputs: CompareInputs) -> DataStudy:
 def _of_model(inputs: CompareInputs, name: str) -> dict[str, Any]:
     pairs = of_pairs(inputs.tables.get(APPROACH, {}).get(name), frozenset())
     return {**of_scans(inputs, name, SCAN_METRICS), **pairs}
+
+
+def level_of(study: DataStudy) -> str:
+    """The level of theory of the expensive labels, for readers."""
+    return " and ".join(sorted(set(study.models[LEVEL])))
 
 
 def others(inputs: CompareInputs, study: DataStudy) -> pd.DataFrame:

@@ -11,7 +11,9 @@ import pandas as pd
 from pesbench.compare.walls.rows import Potential, Walls
 
 POST, OURS = "the post", "this project"
-ALL, NOT_ALL, FEWER = "all monotone", "not all monotone", "fewer than the other"
+ALL, NOT_ALL = "all monotone", "not all monotone"
+FEWER, MORE = "fewer monotone pairs than the other", "more spurious minima than the other"
+NOT_INFORMATIVE = "not informative"
 COLUMNS = ("claim", "source", "potential", "other", "expected", "n_seeds", "n_hold", "finding")
 _GMNN = {"readout": "linear", "n_basis": 16}
 _ZBL = {"repulsion": "zbl", "repulsion_scale": 0.1, "repulsion_cutoff": 1.5}  # apax's own
@@ -26,7 +28,8 @@ class Claim:
         source: Who claims it.
         about: Choices of the potentials that it is about.
         expected: `ALL` if every pair should be monotone, `NOT_ALL` if one at least should not be,
-            `FEWER` if fewer should be than of every seed of the other potential.
+            `FEWER` if fewer should be than of every seed of the other potential, `MORE` if there
+            should be more spurious minima than of every seed of that.
         other: Choices that the other potential has in place of these.
     """
 
@@ -40,7 +43,20 @@ class Claim:
         """Whether it does for one seed."""
         if self.expected == FEWER:
             return all(seed.n_monotone < other.n_monotone for other in others)
+        if self.expected == MORE:
+            return all(seed.n_spurious_minima > other.n_spurious_minima for other in others)
         return seed.all_monotone == (self.expected == ALL)
+
+    def informative(self, seeds: Sequence[Walls]) -> bool:
+        """Whether the seeds of both potentials of a comparison are not all at one end.
+
+        With no pair monotone, or all, on both sides, neither can have fewer; without a spurious
+        minimum on either, neither can have more.
+        """
+        if self.expected == FEWER:
+            found = {seed.n_monotone for seed in seeds}
+            return found != {0} and found != {seed.n_pairs for seed in seeds}
+        return self.expected != MORE or any(seed.n_spurious_minima for seed in seeds)
 
 
 def _claims() -> list[Claim]:
@@ -59,17 +75,19 @@ def _claims() -> list[Claim]:
     ]  # fmt: skip
     for n_basis in (8, 24):
         for repulsion in (none, _ZBL):
-            found.append(
-                Claim(
-                    "another size of the basis leaves more holes than 16", POST,
-                    {**_GMNN, **repulsion, "n_basis": n_basis}, FEWER, {"n_basis": 16},
-                )
-            )  # fmt: skip
+            about, other = {**_GMNN, **repulsion, "n_basis": n_basis}, {"n_basis": 16}
+            text = "another size of the basis leaves"
+            found += [
+                Claim(f"{text} fewer monotone pairs than 16", POST, about, FEWER, other),
+                Claim(f"{text} more spurious minima than 16", POST, about, MORE, other),
+            ]
     return found
 
 
 def _other(claim: Claim, one: Potential, every: Sequence[Potential]) -> Potential | None:
-    assert claim.other is not None
+    """The other potential of a comparison; None for a claim about one, or where it is missing."""
+    if claim.other is None:
+        return None
     wanted = {**claim.about, **claim.other}
     return next((other for other in every if other is not one and other.fits(wanted)), None)
 
@@ -79,16 +97,19 @@ def findings(every: Sequence[Potential]) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`. `finding` is `holds` or `does not hold` where all seeds agree, else `seeds
-        disagree`, with the number of seeds for which it holds; no row for a claim without a
-        potential, or without the other one, and none at all without pairs.
+        disagree`, with the number of seeds for which it holds, or `NOT_INFORMATIVE`; no row for a
+        claim without a potential, or without the other one, and none at all without pairs.
     """
     rows = []
     for claim in _claims():
         for potential in (one for one in every if _about(claim, one)):
-            other = _other(claim, potential, every) if claim.expected == FEWER else None
-            if claim.expected == FEWER and other is None:
+            other = _other(claim, potential, every)
+            if claim.other and other is None:
                 continue
-            count = sum(claim.holds(seed, other.seeds if other else ()) for seed in potential.seeds)
+            others = other.seeds if other else ()
+            n_seeds = len(potential.seeds)
+            count = sum(claim.holds(seed, others) for seed in potential.seeds)
+            informative = claim.informative([*potential.seeds, *others])
             rows.append(
                 {
                     "claim": claim.text,
@@ -96,9 +117,9 @@ def findings(every: Sequence[Potential]) -> pd.DataFrame:
                     "potential": potential.name,
                     "other": other.name if other else "",
                     "expected": claim.expected,
-                    "n_seeds": len(potential.seeds),
+                    "n_seeds": n_seeds,
                     "n_hold": count,
-                    "finding": _said(count, len(potential.seeds)),
+                    "finding": _said(count, n_seeds) if informative else NOT_INFORMATIVE,
                 }
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))

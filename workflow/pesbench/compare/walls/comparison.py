@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pesbench.compare.comparison import Comparison, ReportRun
-from pesbench.compare.ladder.cards import read_card
+from pesbench.compare.ladder.cards import Card, read_card
+from pesbench.models.registry import ModelEntry
 
 APPROACH = "approach"  # the task whose scores are compared
 LJ_CORE = "lj_core"  # the task whose scores hold the heads on a dimer
@@ -25,23 +26,42 @@ class WallsComparison(Comparison):
 
     def applies(self, run: ReportRun) -> bool:
         """Whether two potentials at least tell their switches and were approached."""
-        return len(_with_switches(run)) > 1
+        return len(_cards(run)) > 1
 
     def scores(self, run: ReportRun) -> dict[str, list[str]]:
         """Scores of these potentials, and those that hold heads on a dimer."""
-        names = _with_switches(run)
+        names = list(_cards(run))
         core = [name for name in names if name in run.ran.get(LJ_CORE, ())]
-        return {APPROACH: list(names)} | ({LJ_CORE: core} if core else {})
+        return {APPROACH: names} | ({LJ_CORE: core} if core else {})
 
     def files(self, run: ReportRun) -> list[Path]:
         """Their model cards."""
-        paths = (run.entries[name].card_path for name in _with_switches(run))
-        return sorted({path for path in paths if path is not None})
+        return sorted({card.path for card in _cards(run).values()})
 
 
-def _with_switches(run: ReportRun) -> Sequence[str]:
-    cards = {name: read_card(run.entries[name]) for name in run.ran.get(APPROACH, ())}
-    return [name for name, card in cards.items() if card and REPULSION in card.choices]
+def compared_cards(entries: Mapping[str, ModelEntry], names: Iterable[str]) -> dict[str, Card]:
+    """The cards of the potentials that are compared, by name.
+
+    Those that were trained on a chosen set of frames are left to the comparisons of such sets:
+    each of their seeds has frames of its own.
+
+    Args:
+        entries: Resolved, by name.
+        names: Models that were approached.
+
+    Raises:
+        UserError: a card is that of other weights, or not understood.
+    """
+    cards = {name: read_card(entries[name]) for name in names}
+    return {
+        name: card
+        for name, card in cards.items()
+        if card and REPULSION in card.choices and not card.chosen_frames
+    }
+
+
+def _cards(run: ReportRun) -> dict[str, Card]:
+    return compared_cards(run.entries, run.ran.get(APPROACH, ()))
 
 
 COMPARISON = WallsComparison()

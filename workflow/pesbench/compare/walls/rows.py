@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pesbench.compare.inputs import CompareInputs
-from pesbench.compare.ladder.cards import Card, read_card, switched
-from pesbench.compare.walls.comparison import APPROACH, REPULSION
-from pesbench.core.errors import UserError
+from pesbench.compare.ladder.cards import Card, switched
+from pesbench.compare.walls.comparison import APPROACH, compared_cards
+from pesbench.core.errors import UserError, reading
 from pesbench.core.interface import Status
 
 BOND = "bond"  # kind of the pairs that are counted
@@ -74,6 +74,21 @@ class Potential:
         return all(self.choices.get(key) == value for key, value in wanted.items())
 
 
+@dataclass(frozen=True)
+class _Repulsion:
+    """The repulsion of a card, None for what it does not have.
+
+    Attributes:
+        initial: Prefactor before training, eV·Å.
+        trained: Prefactor after it, eV·Å.
+        screening: As that of `Walls`.
+    """
+
+    initial: float | None = None
+    trained: float | None = None
+    screening: float | None = None
+
+
 def shared_pairs(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Bonded pairs that every model was asked and knows the elements of, sorted."""
     tried = [_tried(rows) for rows in tables.values()]
@@ -98,7 +113,8 @@ def potentials(inputs: CompareInputs) -> tuple[list[Potential], list[str]]:
     """The potentials in the order of the run, and the pairs that are counted.
 
     Raises:
-        UserError: two entries are seeds of one potential, and their cards say otherwise.
+        UserError: two entries are seeds of one potential, and their cards say otherwise, or a card
+            is not understood.
     """
     told = _cards(inputs)
     tables = {name: inputs.tables[APPROACH][name] for name in told}
@@ -110,8 +126,7 @@ def potentials(inputs: CompareInputs) -> tuple[list[Potential], list[str]]:
 
 
 def _cards(inputs: CompareInputs) -> dict[str, Card]:
-    cards = {name: read_card(inputs.entries[name]) for name in inputs.tables.get(APPROACH, {})}
-    return {name: card for name, card in cards.items() if card and REPULSION in card.choices}
+    return compared_cards(inputs.entries, inputs.tables.get(APPROACH, {}))
 
 
 def _potential(
@@ -128,8 +143,7 @@ def _potential(
                 f"{other.path}: differs in {min(keys)!r} from {first.path}, which the registry "
                 f"says is the same potential ({name!r}) with another seed; correct `seed_of`"
             )
-    initial, _ = prefactors(first)
-    choices = {**first.choices, "repulsion_scale": initial}
+    choices = {**first.choices, "repulsion_scale": _repulsion(first).initial}
     seeds = [_walls(member, tables[member], pairs, cards[member]) for member in members]
     return Potential(name, choices, seeds)
 
@@ -138,6 +152,7 @@ def _walls(model: str, rows: pd.DataFrame, pairs: Sequence[str], card: Card) -> 
     own = rows[rows["pair"].isin(pairs)]
     ok = own[own["status"] == Status.OK.value]
     radii = ok["hole_radius_angstrom"].to_numpy(dtype=float)
+    repulsion = _repulsion(card)
     return Walls(
         model=model,
         n_pairs=len(own),
@@ -145,32 +160,33 @@ def _walls(model: str, rows: pd.DataFrame, pairs: Sequence[str], card: Card) -> 
         n_monotone=int((ok["monotone"] == 1).sum()),
         hole_radius_angstrom=float(np.nanmax(radii)) if np.isfinite(radii).any() else np.nan,
         n_spurious_minima=int(ok["n_spurious_minima"].sum()),
-        prefactor=prefactors(card)[1],
-        screening=_screening(card),
+        prefactor=repulsion.trained,
+        screening=repulsion.screening,
         force_mae_mev_per_angstrom=card.force_mae_mev_per_angstrom.get("seen", np.nan),
     )
 
 
-def prefactors(card: Card) -> tuple[float | None, float | None]:
-    """Prefactor of the repulsion before and after training in eV·Å; None without a repulsion.
+def _repulsion(card: Card) -> _Repulsion:
+    """What the file of a card tells of its repulsion.
 
-    A card of apax tells them as they are. The factor of a testbed's potential is 1 where the
+    A card of apax tells prefactors as they are. The factor of a testbed's potential is 1 where the
     repulsion is physical.
+
+    Raises:
+        UserError: the card is not understood.
     """
-    content = _content(card)
-    if found := content.get("repulsion"):
-        return float(found["initial"]), float(found["best"]["prefactor"])
-    if "repulsion_scale" in content:
-        initial = COULOMB_EV_ANGSTROM * float(card.choices["repulsion_scale"])
-        return initial, COULOMB_EV_ANGSTROM * float(content["repulsion_scale"])
-    return None, None
-
-
-def _screening(card: Card) -> float | None:
-    found = (_content(card).get("repulsion") or {}).get("best", {}).get("coefficients")
-    return float(sum(found)) if found else None
-
-
-def _content(card: Card) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(card.path.read_text(encoding="utf-8"))
-    return content
+    with reading(card.path, "not a model card that is understood", "make it again"):
+        content = json.loads(card.path.read_text(encoding="utf-8"))
+        if found := content.get("repulsion"):
+            coefficients = found["best"].get("coefficients")
+            return _Repulsion(
+                initial=float(found["initial"]),
+                trained=float(found["best"]["prefactor"]),
+                screening=float(sum(coefficients)) if coefficients else None,
+            )
+        if "repulsion_scale" in content:
+            return _Repulsion(
+                initial=COULOMB_EV_ANGSTROM * float(card.choices["repulsion_scale"]),
+                trained=COULOMB_EV_ANGSTROM * float(content["repulsion_scale"]),
+            )
+        return _Repulsion()

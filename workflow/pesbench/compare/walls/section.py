@@ -11,16 +11,22 @@ import pandas as pd
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.walls.claims import findings
 from pesbench.compare.walls.comparison import COMPARISON, LJ_CORE
-from pesbench.compare.walls.rows import COULOMB_EV_ANGSTROM, Potential, potentials, removed_pairs
+from pesbench.compare.walls.rows import (
+    COULOMB_EV_ANGSTROM,
+    Potential,
+    Walls,
+    potentials,
+    removed_pairs,
+)
 from pesbench.core.section import Section, Table
 from pesbench.core.text import csv_table, number
 
 _DIMER = (
     "“Its head on a dimer” is the core error, by the task `lj_core`, of the head that is nearest "
     "to a readout; which one that is, is our choice. A rational readout is given 1/r of each pair, "
-    "as a repulsion is. These are few readouts within a family: whether the rank of heads on the "
-    "dimer says anything about holes is not resolved."
+    "as a repulsion is. "
 )
+_ON_DIMER = "its head on a dimer (decades)"
 _CHOICES = ("n_basis", "readout", "repulsion", "repulsion_cutoff")
 
 
@@ -32,7 +38,8 @@ def section(inputs: CompareInputs) -> Section:
     """
     every, pairs = potentials(inputs)
     claims = findings(every)
-    of_dimer = _of_dimer(every, inputs.tables.get(LJ_CORE, {}))
+    errors = _of_dimer(every, inputs.tables.get(LJ_CORE, {}))
+    of_dimer = {name: {_ON_DIMER: number(error)} for name, error in errors.items()}
     return Section(
         title=COMPARISON.title,
         sentence=_sentence(every, len(pairs)),
@@ -40,7 +47,10 @@ def section(inputs: CompareInputs) -> Section:
             Table("potentials", shown(every, of_dimer)),
             Table("claims", _shown_claims(claims), title="What is claimed"),
         ],
-        notes=[*_notes(pairs, removed_pairs(inputs)), *([_DIMER] if of_dimer else [])],
+        notes=[
+            *_notes(pairs, removed_pairs(inputs)),
+            *([dimer_note(every, errors)] if errors else []),
+        ],
         files={"walls.csv": csv_table(seeds(every)), "walls_claims.csv": csv_table(claims)},
     )
 
@@ -74,8 +84,8 @@ def seeds(every: Sequence[Potential]) -> pd.DataFrame:
 
 def _of_dimer(
     every: Sequence[Potential], scores: Mapping[str, pd.DataFrame]
-) -> dict[str, dict[str, str]]:
-    """The cell of each potential with the error of its head on a dimer; none if none is trained."""
+) -> dict[str, float | None]:
+    """Error of each potential's head on a dimer, decades; none if no head is trained."""
     if not scores:
         return {}
     from pesbench.tasks.lj_core.head_summary import error_of_readout
@@ -83,11 +93,35 @@ def _of_dimer(
 
     if (heads := heads_of(scores)) is None:
         return {}
-    title = "its head on a dimer (decades)"
-    return {
-        one.name: {title: number(error_of_readout(heads, _said(one.choices.get("readout"))))}
-        for one in every
-    }
+    return {one.name: error_of_readout(heads, _said(one.choices.get("readout"))) for one in every}
+
+
+def dimer_note(every: Sequence[Potential], errors: Mapping[str, float | None]) -> str:
+    """Readouts by their error on the dimer, with the pairs that are monotone without a repulsion.
+
+    Args:
+        every: The potentials.
+        errors: Error of the head of each on the dimer, decades; None of one without such a head.
+    """
+    pairs: dict[str, list[Walls]] = {}
+    of_readout: dict[str, float] = {}
+    for one in every:
+        error = errors.get(one.name)
+        if one.choices.get("repulsion") == "none" and error is not None:
+            readout = _said(one.choices.get("readout"))
+            of_readout[readout] = error
+            pairs.setdefault(readout, []).extend(one.seeds)
+    told = [
+        f"{readout} ({number(of_readout[readout])} decades; "
+        f"{sum(seed.n_monotone for seed in pairs[readout])} of "
+        f"{sum(seed.n_pairs for seed in pairs[readout])} pairs)"
+        for readout in sorted(of_readout, key=of_readout.__getitem__)
+    ]
+    return (
+        f"{_DIMER}Without a repulsion, from the smallest error on the dimer, with the monotone "
+        f"pairs of all seeds: {', '.join(told) or 'none'}. Whether the rank of heads on the dimer "
+        f"says anything about holes is not resolved by {len(told)} readouts of one family."
+    )
 
 
 def shown(
@@ -166,7 +200,10 @@ def _notes(pairs: Sequence[str], removed: Mapping[str, int]) -> list[str]:
         "apax trains the coefficients of the screening function as well, whose sum is 0.999 at the "
         "start; prefactor times sum is what acts at small distances.",
         "A claim holds where it does for every seed. Three seeds are few: what all of them say may "
-        "be chance in one case of eight, were both outcomes equally likely.",
+        "be chance in one case of eight, were both outcomes equally likely. A comparison of two "
+        "potentials is not informative where no pair, or every pair, is monotone in all seeds of "
+        "both, or where none of these seeds has a spurious minimum. A pair that failed has no "
+        "minima that could be counted.",
         "Potentials of one family are compared with one another. What holds is supported within "
         "that family, and the frames are near equilibrium and labelled by the method that their "
         "cards name, not by the functional of the post.",

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ase.units import Bohr, Hartree
+from numpy.typing import NDArray
 
 from pesbench.compare.wavefunction.scans import KINDS, model_of
 from pesbench.core.interface import batch_of
 from pesbench.core.progress import track
 from pesbench.models.families.wavefunction.full_ci import solved
-from pesbench.training.wavefunction import Trainer
+from pesbench.training.wavefunction import Trainer, check_full_ci, full_ci_of
 from pesbench.training.wavefunction_plan import (
     EQUIDISTANT,
     MoleculePlan,
@@ -39,29 +40,42 @@ def far_rows(plan: Path, name: str) -> pd.DataFrame:
         mean absolute errors of the components of forces in eV/Å.
 
     Raises:
-        UserError: there is no such training.
-        NotConvergedError: a geometry has no state.
+        UserError: there is no such training, a molecule is none for full CI, or a geometry has no
+            state.
     """
     rows: list[dict[str, object]] = []
-    molecules = read_training(plan, name)
+    molecules = [_with(one, max(NUMBERS)) for one in read_training(plan, name)]
+    for molecule in molecules:
+        check_full_ci(molecule, _places(molecule)[0], f"{plan}: {name}: {molecule.system.id}")
     for molecule in track(molecules, len(molecules), "molecules"):
-        rows += _molecule_rows(molecule)
+        with full_ci_of(f"{plan}: {name}: {molecule.system.id}"):
+            rows += _molecule_rows(molecule)
     return pd.DataFrame(rows)
+
+
+def _with(plan: MoleculePlan, calculations: int) -> MoleculePlan:
+    """The plan of a molecule with so many calculations at equal steps."""
+    return replace(plan, keys=replace(plan.keys, points=EQUIDISTANT, calculations=calculations))
+
+
+def _places(plan: MoleculePlan) -> list[NDArray[np.float64]]:
+    """The geometries in Å that are scored, (N, 3) each, that with the closest atoms first."""
+    return [with_bonds(plan.system, np.full(len(plan.system.bonds), one)) for one in LENGTHS]
 
 
 def _molecule_rows(plan: MoleculePlan) -> list[dict[str, object]]:
     system = plan.system
     numbers = tuple(system.numbers.tolist())
-    places = [with_bonds(system, np.full(len(system.bonds), length)) for length in LENGTHS]
+    places = _places(plan)
     exact = [solved(numbers, plan.keys.basis, place / Bohr) for place in places]
     energies = np.array([one.energy for one in exact]) * Hartree
     forces = np.array([-one.gradient for one in exact]) * (Hartree / Bohr)
     low, high = plan.keys.lengths_angstrom
     rows: list[dict[str, object]] = []
     for number in NUMBERS:
-        keys = replace(plan.keys, points=EQUIDISTANT, calculations=number)
-        trainer = Trainer(replace(plan, keys=keys))
-        for geometry in equidistant(replace(plan, keys=keys)):
+        wanted = _with(plan, number)
+        trainer = Trainer(wanted)
+        for geometry in equidistant(wanted):
             trainer.add(geometry)
         for kind in KINDS:
             found = model_of(trainer.states(), kind, None).evaluate(

@@ -15,10 +15,11 @@ from pesbench.compare.wavefunction.far import INSIDE, LONGER, SHORTER, far_rows
 from pesbench.compare.wavefunction.figure import FIGURE, draw
 from pesbench.compare.wavefunction.nve import Run, nve_rows
 from pesbench.compare.wavefunction.scans import scan_rows
-from pesbench.core.errors import UserError
+from pesbench.core.errors import UserError, reading
 from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.models.families.wavefunction.supported import ENERGIES, STATES
+from pesbench.training.wavefunction import check_full_ci, full_ci_of
 from pesbench.training.wavefunction_plan import read_training, with_bonds
 
 LEAST_BELOW_EV = 1e-7  # by which rounding may put a variational energy below full CI
@@ -63,18 +64,26 @@ def write_nve(
         folder: Folder of the study.
 
     Raises:
-        UserError: there is no such training or molecule.
+        UserError: there is no such training or molecule, a molecule is none for full CI, or a
+            geometry has no state.
     """
     known = {one.system.id: one for one in read_training(plan, name)}
     if missing := [one for one in systems if one not in known]:
         raise UserError(f"{plan}: {name}: no molecule {missing[0]!r}; it has {', '.join(known)}")
-    tables, told = [], []
+    starts = {}
     for system_id, length in systems.items():
         molecule = known[system_id]
         first = molecule.system.positions
         if length is not None:
             first = with_bonds(molecule.system, np.full(len(molecule.system.bonds), length))
-        table, summary = nve_rows(molecule, first, replace(run, length_angstrom=length))
+        keys = replace(molecule.keys, calculations=run.calculations)
+        check_full_ci(replace(molecule, keys=keys), first, f"{plan}: {name}: {system_id}")
+        starts[system_id] = first
+    tables, told = [], []
+    for system_id, first in starts.items():
+        one = replace(run, length_angstrom=systems[system_id])
+        with full_ci_of(f"{plan}: {name}: {system_id}"):
+            table, summary = nve_rows(known[system_id], first, one)
         tables.append(table)
         told.append(summary)
     _write(pd.concat(tables), folder, NVE, runs=told)
@@ -84,7 +93,7 @@ def write_page(folder: Path) -> None:
     """`README.md` and figure of the folder, from the parts that are there; the sentences first.
 
     Raises:
-        UserError: there is no part.
+        UserError: there is no part, or one that is not what the study writes.
     """
     parts = {
         SCANS: _scans_text, FAR: _far_text, NVE: _nve_text,
@@ -92,13 +101,15 @@ def write_page(folder: Path) -> None:
     texts, tables = [], {}
     for name, text in parts.items():
         if (folder / f"{name}.csv").is_file():
-            said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            made = said["provenance"]
-            tables[name] = pd.read_csv(folder / f"{name}.csv")
-            texts += [
-                text(tables[name], said),
-                f"*`{name}.csv`; commit {made['git_commit'][:8]}, {made['created']}*",
-            ]
+            place, cure = folder / f"{name}.json", f"run `wavefunction-{name}` again"
+            with reading(place, f"not what the study writes beside {name}.csv", cure):
+                said = json.loads(place.read_text(encoding="utf-8"))
+                made = said["provenance"]
+                tables[name] = pd.read_csv(folder / f"{name}.csv")
+                texts += [
+                    text(tables[name], said),
+                    f"*`{name}.csv`; commit {made['git_commit'][:8]}, {made['created']}*",
+                ]
     if not texts:
         raise UserError(f"{folder}: holds no part of the study; run `wavefunction-scans` first")
     draw(tables, folder)

@@ -14,7 +14,13 @@ from pesbench.metrics import geometry_sentinels as geometry
 from pesbench.metrics import physics_sentinels as physics
 from pesbench.metrics.survival import Outcome, outcome
 from pesbench.tasks.alarms import several
-from pesbench.tasks.alarms.events import events, lead_fs, quiet_time, threshold_of_events
+from pesbench.tasks.alarms.events import (
+    USEFUL_LEAD_FS,
+    events,
+    lead_fs,
+    quiet_time,
+    threshold_of_events,
+)
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
 from pesbench.tasks.alarms.ladder import Known, fitted_scores
 from pesbench.tasks.alarms.stored import OF, OWN, Looked
@@ -191,14 +197,16 @@ class Alarmed:
 
     Attributes:
         n_runs: Trajectories with a score.
-        leads_fs: Of each failure, 0 without an alarm before it.
-        n_warned: Failures with an alarm before.
+        n_early: Failures in the first 20 fs, for which no alarm can be in time.
+        leads_fs: Of each later failure, 0 without an alarm before it.
+        n_warned: Those of them with an alarm before.
         stable_ps: Time of the trajectories that survived.
         quiet_ps: The part of it in which no alarm is on.
         n_false_events: Events in it.
     """
 
     n_runs: int
+    n_early: int
     leads_fs: tuple[float, ...]
     n_warned: int
     stable_ps: float
@@ -209,7 +217,7 @@ class Alarmed:
 def alarmed(runs: Sequence[Moving], detector: str, threshold: float) -> Alarmed:
     """The alarms of a detector on the trajectories of one molecule."""
     mine = [one for one in runs if detector in one.scores]
-    leads, warned, stable, quiet, false = [], 0, 0.0, 0.0, 0
+    leads, early, warned, stable, quiet, false = [], 0, 0, 0.0, 0.0, 0
     for one in mine:
         scores = one.scores[detector]
         if one.failure_fs is None:
@@ -217,7 +225,10 @@ def alarmed(runs: Sequence[Moving], detector: str, threshold: float) -> Alarmed:
             quiet += quiet_time(scores, threshold, one.fs_per_frame / 1000.0)
             false += len(events(scores, threshold))
             continue
+        if one.failure_fs <= USEFUL_LEAD_FS:
+            early += 1
+            continue
         lead = lead_fs(scores, threshold, one.fs_per_frame, one.failure_fs)
         warned += lead is not None
         leads.append(lead or 0.0)
-    return Alarmed(len(mine), tuple(leads), warned, stable, quiet, false)
+    return Alarmed(len(mine), early, tuple(leads), warned, stable, quiet, false)

@@ -223,6 +223,7 @@ class _Scored:
         return {
             "threshold": threshold,
             "n_runs": said.n_runs,
+            "n_early": said.n_early,
             "n_failed": len(said.leads_fs),
             "n_warned": said.n_warned,
             "n_in_time": sum(lead > USEFUL_LEAD_FS for lead in said.leads_fs),

@@ -37,10 +37,11 @@ SCAN_COLUMNS = (
     "false_alarm_rate_high", "n_unanswered",
     *(f"gain_{name}{end}" for name in TRIVIAL for end in ("", "_low", "_high")),
 )  # fmt: skip
+_SUMS = ("n_runs", "n_early", "n_failed", "n_warned", "n_in_time", "n_false_events")
 DYNAMICS_COLUMNS = (
-    "model", "detector", "n_runs", "n_failed", "n_warned", "n_in_time", "lead_fs", "stable_ps",
-    "quiet_ps", "n_false_events", "alarms_per_ps", "alarms_per_ps_low", "alarms_per_ps_high",
-    "threshold_low", "threshold_high", "verdict",
+    "model", "detector", "n_runs", "n_early", "n_failed", "n_warned", "n_in_time", "lead_fs",
+    "stable_ps", "quiet_ps", "n_false_events", "alarms_per_ps", "alarms_per_ps_low",
+    "alarms_per_ps_high", "threshold_low", "threshold_high", "verdict",
 )  # fmt: skip
 
 
@@ -119,10 +120,7 @@ def dynamics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             mine = _scored(frame, detector.name, DYNAMICS)
             if not len(mine):
                 continue
-            sums = {
-                name: int(mine[name].sum())
-                for name in ("n_runs", "n_failed", "n_warned", "n_in_time", "n_false_events")
-            }
+            sums = {name: int(mine[name].sum()) for name in _SUMS}
             leads = np.repeat(mine["lead_fs"], mine["n_failed"].astype(int)).dropna()
             row = {"model": model, "detector": detector.name, **sums}
             row |= {name: float(mine[name].sum()) for name in ("stable_ps", "quiet_ps")}
@@ -142,7 +140,8 @@ def dynamics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def verdict(row: Mapping[str, float]) -> str:
     """Whether a detector is useful in dynamics: early enough, and seldom wrong.
 
-    `not resolved` with fewer than 30 ps of stable trajectories or fewer than 5 failures.
+    `not resolved` with fewer than 30 ps of stable trajectories or fewer than 5 failures later than
+    20 fs.
     """
     if row["stable_ps"] < LEAST_EXPOSURE_PS or row["n_failed"] < LEAST_FAILURES:
         return OPEN
@@ -174,15 +173,32 @@ class Answer:
     resolved: bool
 
 
-def answer(ladder: pd.DataFrame, moving: pd.DataFrame) -> Answer:
+def answer(ladder: pd.DataFrame, moving: pd.DataFrame, potentials: Mapping[str, str]) -> Answer:
     """Which detector to use, or that none is.
+
+    The seeds of a potential are no independent models, so that potentials are counted: one counts
+    for a detector where most of its seeds that are resolved do.
 
     Args:
         ladder: `scans` of the models that count.
         moving: `dynamics` of the same models.
+        potentials: Name that the seeds of a potential share, by model.
     """
-    said = [_of_dynamics(moving), _of_scans(ladder)]
+    of = [table.assign(potential=table["model"].map(potentials)) for table in (moving, ladder)]
+    said = [_of_dynamics(of[0]), _of_scans(of[1])]
     return Answer(" ".join(text for text, _ in said if text), any(done for _, done in said))
+
+
+def _counts(decided: pd.DataFrame, good: pd.Series) -> pd.Series:
+    """Potentials by detector for most of whose seeds it is good; detectors with none left out.
+
+    Args:
+        decided: Rows of a model and detector.
+        good: Whether a row is good, with the index of `decided`.
+    """
+    shares = good.groupby([decided["detector"], decided["potential"]]).mean()
+    counts = (shares > 0.5).groupby(level="detector").sum()
+    return counts[counts > 0]
 
 
 def _of_dynamics(moving: pd.DataFrame) -> tuple[str, bool]:
@@ -192,16 +208,16 @@ def _of_dynamics(moving: pd.DataFrame) -> tuple[str, bool]:
     if not len(decided):
         return (
             "In dynamics nothing is resolved: no model has 30 ps of stable trajectories and five "
-            "failures.",
+            "failures later than 20 fs.",
             False,
         )
-    n_models = decided["model"].nunique()
-    counts = decided[decided["verdict"] == USEFUL].groupby("detector")["model"].nunique()
+    n_potentials = decided["potential"].nunique()
+    counts = _counts(decided, decided["verdict"] == USEFUL)
     if not len(counts):
         return (
             "In dynamics no detector is useful, that is earlier than 20 fs before most of the "
             "failures with less than one false alarm in 10 ps, for any of "
-            f"{n_models} {_models(n_models)}.",
+            f"{_potentials(n_potentials)}.",
             True,
         )
     best = counts[counts == counts.max()]
@@ -209,7 +225,7 @@ def _of_dynamics(moving: pd.DataFrame) -> tuple[str, bool]:
     return (
         f"In dynamics the most often useful detector is {names}: more than 20 fs before most of "
         "the failures with less than one false alarm in 10 ps, for "
-        f"{best.iloc[0]} of {n_models} {_models(n_models)}.",
+        f"{best.iloc[0]} of {_potentials(n_potentials)}.",
         True,
     )
 
@@ -225,17 +241,17 @@ def _of_scans(ladder: pd.DataFrame) -> tuple[str, bool]:
     parts = []
     for domain in SCAN_DOMAINS:
         here = decided[decided["domain"] == domain]
-        n_models = here["model"].nunique()
-        counts = here[here["beats"].astype(bool)].groupby("detector")["model"].nunique()
-        if not n_models:
+        n_potentials = here["potential"].nunique()
+        counts = _counts(here, here["beats"].astype(bool))
+        if not n_potentials:
             parts.append(f"under {domain} nothing is resolved")
         elif not len(counts):
-            parts.append(f"under {domain} none does, for any of {n_models} {_models(n_models)}")
+            parts.append(f"under {domain} none does, for any of {_potentials(n_potentials)}")
         else:
             best = counts[counts == counts.max()]
             names = _listed([BY_NAME[name].title for name in best.index])
             parts.append(
-                f"under {domain} {names}, for {best.iloc[0]} of {n_models} {_models(n_models)}"
+                f"under {domain} {names}, for {best.iloc[0]} of {_potentials(n_potentials)}"
             )
     return (
         "On scans these tell wrong frames better than both the distance from the minimum and the "
@@ -244,8 +260,8 @@ def _of_scans(ladder: pd.DataFrame) -> tuple[str, bool]:
     )
 
 
-def _models(count: int) -> str:
-    return "model" if count == 1 else "models"
+def _potentials(count: int) -> str:
+    return f"{count} potential" if count == 1 else f"{count} potentials"
 
 
 def _listed(names: list[str]) -> str:

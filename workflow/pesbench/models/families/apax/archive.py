@@ -23,7 +23,7 @@ CONFIG, BEST = "config.yaml", "best"  # of the folder of a model
 MOST_BYTES = 1 << 30  # that an archive may unpack to
 _KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what `python -m zipfile` and `pack` write
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of this machine, not of the archive
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # date of the members: equal content makes equal archives
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # date of the members: equal files make equal archives
 
 
 @contextlib.contextmanager
@@ -97,7 +97,10 @@ def _paths(members: list[zipfile.ZipInfo]) -> list[PurePosixPath]:
 
 
 def pack(folder: Path, path: Path) -> None:
-    """Write the archive of a model's folder; equal content makes equal bytes.
+    """Write the archive of a model's folder; equal files make equal bytes.
+
+    A training made again has other files: Orbax writes the time and the folder into them, and
+    draws the names of its data files at random.
 
     Args:
         folder: Folder with `config.yaml` and `best`.
