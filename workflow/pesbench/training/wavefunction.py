@@ -31,6 +31,7 @@ from pesbench.models.families.wavefunction.full_ci import (
 )
 from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.orbitals import (
+    DependentOrbitalsError,
     determinants,
     orbitals_at,
     orbitals_of,
@@ -64,7 +65,7 @@ def full_ci_of(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UnsupportedError, NotConvergedError, ValueError) as error:
+    except (UnsupportedError, NotConvergedError, DependentOrbitalsError) as error:
         raise UserError(f"{place}: {error}; take it out, or give other lengths") from error
 
 

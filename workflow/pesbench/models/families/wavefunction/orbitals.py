@@ -31,6 +31,10 @@ _KEPT = 32
 _BASIS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+*(),_-]{0,39}")
 
 
+class DependentOrbitalsError(ValueError):
+    """Atomic orbitals depend on each other: atoms are too close."""
+
+
 @dataclass(frozen=True)
 class Orbitals:
     """Integrals of one geometry over Löwdin's orbitals, n of them.
@@ -149,12 +153,13 @@ def orbitals_at(numbers: tuple[int, ...], basis: str, positions: NDArray[np.floa
 
     Raises:
         UnsupportedError: an odd number of electrons, or too many determinants.
-        ValueError: the atomic orbitals depend on each other, as where atoms are too close.
+        DependentOrbitalsError: the atomic orbitals depend on each other, as where atoms are too
+            close.
     """
     molecule = _template(numbers, basis).set_geom_(positions, unit="Bohr", inplace=False)
     values, vectors = np.linalg.eigh(molecule.intor("int1e_ovlp"))
     if not values[0] > LEAST_OVERLAP:
-        raise ValueError(
+        raise DependentOrbitalsError(
             "the atomic orbitals depend on each other: the smallest eigenvalue of their overlap "
             f"is {values[0]:.1e}, not above {LEAST_OVERLAP:.0e}; atoms are too close"
         )
