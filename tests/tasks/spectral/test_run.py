@@ -219,7 +219,7 @@ def test_scores_survive_their_file_and_make_a_section(
     assert tables["calibration"]["rank"].tolist() == tables["calibration"]["(dL + 1)²"].tolist()
     assert tables["symmetry"].loc[0, "dL"] == "4"
     assert len(tables["controls"]) == len(PROBES)
-    assert any("no rank correlation; not resolved" in note for note in made.notes)
+    assert any("no rank correlation, not resolved" in note for note in made.notes)
     assert {one.name for one in made.figures} == {"calibration", "degrees", "controls"}
     assert made.board[1].values["fake"] >= made.board[0].values["fake"] >= 1
     for one in made.figures:
