@@ -143,7 +143,7 @@ study-wavefunction: $(STAMP)
 
 keep_wavefunction = $(call keep,fci,skipped.csv,extrapolation/fci); mkdir -p resources/study/extrapolation/wavefunctions && \
 	cp results/wavefunctions/*.csv results/wavefunctions/*.json results/wavefunctions/README.md \
-	results/wavefunctions/errors.png resources/study/extrapolation/wavefunctions/
+	results/wavefunctions/errors.png results/weights/wavefunction-water-6-31g.json resources/study/extrapolation/wavefunctions/
 
 # The models that run on a CPU here on all of BSCT-SPICE; a day, one model after the other. What is finished is kept as
 # it comes, and a second call continues. ARCHIVE=PATH: a copy of the data, instead of a download.

@@ -93,7 +93,7 @@ def test_dynamics_calculates_where_it_knows_least_and_keeps_its_energy(folder):
     assert ratio == pytest.approx(4, rel=0.1)
 
 
-def test_commands_and_page(folder, tmp_path):
+def test_commands_and_page(folder, tmp_path, caplog):
     out, plan = tmp_path / "study", str(folder / "plan.yaml")
     common = ["--folder", str(out)]
     weights, scans = str(folder / "mine.zip"), str(folder / "hydrogen.h5")
@@ -107,6 +107,17 @@ def test_commands_and_page(folder, tmp_path):
     assert "smaller force errors than the Gaussian process" in text
     assert "hydrogen: 20 steps with 2 reference calculations" in text
     assert "Far from" not in text  # that part did not run
+    assert " s of processor time; commit" in text
+    assert "The training" not in text
+    assert main(["wavefunction-page", *common, "--cards", str(folder / "mine.json")]) == 0
+    text = (out / "README.md").read_text()
+    assert "## The training mine" in text
+    assert "| hydrogen, 6-31g | 16 |" in text
+    for content in ("{", "{}", '{"molecules": [{"id": "a"}]}'):
+        (tmp_path / "card.json").write_text(content)
+        assert main(["wavefunction-page", *common, "--cards", str(tmp_path / "card.json")]) == 2
+        assert "card.json: not the card of a training" in caplog.messages[-1]
+        assert "\n" not in caplog.messages[-1]
     assert (out / "errors.png").stat().st_size > 1000
     assert len(pd.read_csv(out / "nve.csv")) == 1
     assert "no answer" not in text

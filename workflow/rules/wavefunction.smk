@@ -69,7 +69,8 @@ rule wavefunction_nve:
 # A name a user may ask for: `snakemake study_wavefunction --configfile config/wavefunction.yaml`.
 rule study_wavefunction:
     input:
-        expand(WAVEFUNCTION_STUDY / "{part}.csv", part=["scans", "far", "nve"]),
+        parts=expand(WAVEFUNCTION_STUDY / "{part}.csv", part=["scans", "far", "nve"]),
+        card=WEIGHTS / "wavefunction-water-6-31g.json",
     output:
         page=WAVEFUNCTION_STUDY / "README.md",
         figure=WAVEFUNCTION_STUDY / "errors.png",
@@ -82,4 +83,5 @@ rule study_wavefunction:
         **plain("pesbench.compare.wavefunction.study"),
         folder=where(WAVEFUNCTION_STUDY),
     shell:
-        "{params.python:q} -m pesbench wavefunction-page --folder {params.folder:q} 2> {log:q}"
+        "{params.python:q} -m pesbench wavefunction-page --folder {params.folder:q} --cards {input.card:q}"
+        " 2> {log:q}"

@@ -58,6 +58,8 @@ def _add_study(stages: Stages) -> None:
     _add_folder(stage, _nve)
 
     stage = stages.add_parser("wavefunction-page", help="tell what these studies found")
+    stage.add_argument("--cards", type=Path, nargs="+", default=[], metavar="JSON",
+                       help="cards of trainings that are told of, too")  # fmt: skip
     _add_folder(stage, _page)
 
 
@@ -110,7 +112,7 @@ def _nve(arguments: argparse.Namespace) -> None:
 def _page(arguments: argparse.Namespace) -> None:
     from pesbench.compare.wavefunction.study import write_page
 
-    write_page(_prepared(arguments))
+    write_page(_prepared(arguments), arguments.cards)
 
 
 def _train(arguments: argparse.Namespace) -> None:

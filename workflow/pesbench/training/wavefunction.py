@@ -398,7 +398,7 @@ def card_text(card: Mapping[str, Any]) -> str:
             "* training geometries, energies and variances: in the JSON beside this",
             f"* training: {sum(one['processor_s'] for one in card['molecules']):.0f} s of processor"
             " time",
-            "* all again: `make weights-wavefunction`",
+            f"* all again: `pesbench train-wavefunction {card['name']}`",
             f"* made: {card['provenance']['created']}, "
             + ", ".join(f"{key} {value}" for key, value in packages.items()),
             "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,9 @@ SCANS, FAR, NVE = "scans", "far", "nve"
 def _write(table: pd.DataFrame, folder: Path, name: str, **more: Any) -> None:
     """A table and how it was made: `<name>.csv` and `<name>.json`."""
     write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g"))
-    write_json(folder / f"{name}.json", {**more, "provenance": provenance.collect()})
+    spent = round(time.process_time(), 1)  # of the command, whose work this part is
+    made = {**more, "processor_s": spent, "provenance": provenance.collect()}
+    write_json(folder / f"{name}.json", made)
 
 
 def write_scans(scan_set: Path, weights: Path, folder: Path) -> None:
@@ -89,11 +92,15 @@ def write_nve(
     _write(pd.concat(tables), folder, NVE, runs=told)
 
 
-def write_page(folder: Path) -> None:
+def write_page(folder: Path, cards: Sequence[Path] = ()) -> None:
     """`README.md` and figure of the folder, from the parts that are there; the sentences first.
 
+    Args:
+        folder: Folder of the study.
+        cards: Cards of trainings (JSON) whose errors stand on the page, too.
+
     Raises:
-        UserError: there is no part, or one that is not what the study writes.
+        UserError: there is no part, or one that is not what the study writes, or a file is no card.
     """
     parts = {
         SCANS: _scans_text, FAR: _far_text, NVE: _nve_text,
@@ -108,10 +115,12 @@ def write_page(folder: Path) -> None:
                 tables[name] = pd.read_csv(folder / f"{name}.csv")
                 texts += [
                     text(tables[name], said),
-                    f"*`{name}.csv`; commit {made['git_commit'][:8]}, {made['created']}*",
+                    f"*`{name}.csv`; {said['processor_s']:.0f} s of processor time; commit "
+                    f"{made['git_commit'][:8]}, {made['created']}*",
                 ]
     if not texts:
         raise UserError(f"{folder}: holds no part of the study; run `wavefunction-scans` first")
+    texts += [_card_text(card) for card in cards]
     draw(tables, folder)
     picture = (
         f"![Errors by the number of calculations, far from them, and in dynamics]({FIGURE})\n\n"
@@ -119,6 +128,38 @@ def write_page(folder: Path) -> None:
     )
     head = "# Interpolated wave functions, beside a Gaussian process on the same calculations"
     write_text(folder / "README.md", "\n\n".join([head, *texts, picture]) + "\n")
+
+
+def _card_text(path: Path) -> str:
+    """What the card of a training says of its errors."""
+    with reading(path, "not the card of a training", "run `train-wavefunction` again"):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        rows = [
+            [
+                f"{one['id']}, {one['basis']}",
+                one["determinants"],
+                len(one["geometries"]),
+                one["states"],
+                f"{1000 * one['held_out']['largest_energy_error_ev']:.3g}",
+                f"{1000 * one['held_out']['force_mae_ev_per_angstrom']:.3g}",
+                f"{one['processor_s']:.0f}",
+            ]
+            for one in card["molecules"]
+        ]
+        made = card["provenance"]
+        told = f"*`{card['name']}`; commit {made['git_commit'][:8]}, {made['created']}*"
+    header = (
+        "molecule", "determinants", "calculations", "states", "largest energy error (meV)",
+        "force MAE (meV/Å)", "processor time (s)",
+    )  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## The training {card['name']}",
+            "Errors against full CI at geometries of the same range that are not trained on.",
+            _rows(header, rows),
+            told,
+        ]
+    )
 
 
 def _unanswered(table: pd.DataFrame) -> str:
