@@ -140,6 +140,19 @@ def test_two_outputs_are_two_files(tmp_path, caplog):
     assert "write over it" in _one_line(caplog)
 
 
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize("command", ["lj-heads", "train"])
+def test_a_folder_of_checkpoints_that_is_a_file_is_refused_first(tmp_path, caplog, command, below):
+    place = tmp_path / "file"
+    place.write_text("mine")
+    work = place / "work" if below else place
+    inputs = [] if command == "lj-heads" else ["--variants", "v", "--frames", "f", "--record", "r"]
+    words = [command, "main-mlp", *inputs, "--work", work, "--out", tmp_path / "out.csv"]
+    assert cli.main([*map(str, words)]) == 2
+    assert "give the name of a folder" in _one_line(caplog)
+    assert place.read_text() == "mine"
+
+
 @pytest.mark.parametrize("kind", ["fifo", "device", "socket", "link to a device"])
 def test_what_has_no_end_is_not_read(tmp_path, caplog, kind):
     path = _place(tmp_path, kind)

@@ -36,7 +36,7 @@ from pesbench.testbed.training import Training, already_given
 from pesbench.training import atomic, transfer
 from pesbench.training.atom_targets import atom_targets
 from pesbench.training.feature_networks import MACEFeatures, TestbedFeatures
-from pesbench.training.frames import level_of
+from pesbench.training.frames import level_of, read_frames
 from pesbench.training.nested import nested_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, langevin_frames
 from pesbench.training.transfer_plan import ROUTES, read_transfer_plan
@@ -226,6 +226,15 @@ def test_too_few_frames_to_label_are_one_line(tmp_path, caplog):
     _sampled(tmp_path)
     assert _label(tmp_path, fake_entry(), "--pool", "21") == 2
     assert "20 frames to train on, 21 are asked for" in caplog.text
+
+
+def test_frames_that_do_not_tell_what_they_are_of_are_one_line(tmp_path, caplog):
+    _sampled(tmp_path)
+    frames = read_frames(tmp_path / "f.extxyz")
+    del frames[-1].info["replicate"]
+    write_extxyz(tmp_path / "f.extxyz", frames)
+    assert _label(tmp_path, fake_entry()) == 2
+    assert "a frame without `replicate` (m0); make the file with" in caplog.text
 
 
 # --- a training that starts from weights ---------------------------------------------------------

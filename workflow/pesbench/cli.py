@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pesbench.commands.parsing import WRITES, bounded, parser
 from pesbench.core.errors import HostError, UserError, disk_failure
-from pesbench.core.paths import check_outputs
+from pesbench.core.paths import check_folder, check_outputs
 from pesbench.core.text import LineFormatter
 from pesbench.orchestration import running
 from pesbench.orchestration.surroundings import check_python, shut_out
@@ -31,6 +31,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     if isinstance(archive := values.get("archive"), str) and "://" not in archive:
         inputs.append(Path(archive))  # an address or a path
     check_outputs(outputs, inputs)
+    if isinstance(work := values.get("work"), Path):
+        check_folder("work", work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

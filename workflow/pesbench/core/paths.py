@@ -95,6 +95,24 @@ def file_to_write(path: Path) -> Path:
     return place
 
 
+def check_folder(option: str, path: Path) -> None:
+    """Refuse a folder that a command cannot write into.
+
+    Args:
+        option: Its option.
+        path: The folder; need not exist.
+
+    Raises:
+        UserError: a file stands there, or in place of a folder above; naming the option.
+        HostError: see `check_writable`.
+    """
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            told = "is no folder" if place == path else f"lies below {place}, which is no folder"
+            raise UserError(f"--{option} {path}: {told}; give the name of a folder")
+    check_writable(path)
+
+
 def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Any]) -> None:
     """Refuse a command that would write over what it reads, or what is no file, or read a stream.
 

@@ -17,9 +17,9 @@ from pesbench.engine.shard import refuse_control
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json
 from pesbench.files.molecules.xyz import write_extxyz
-from pesbench.training.frames import read_parts, record_content
+from pesbench.training.frames import record_content
 from pesbench.training.labels import Labelling, Method
-from pesbench.training.nested import TENTH, in_order
+from pesbench.training.nested import TENTH, in_order, read_sampled
 from pesbench.training.sampling import ENERGY, FORCES, TEST_SEEN, TRAIN, VALID
 
 logger = logging.getLogger("pesbench")
@@ -33,7 +33,7 @@ def chosen_frames(frames: Path, pool: int, held_out: int) -> list[Atoms]:
     Raises:
         UserError: the file is unfit, or there are too few.
     """
-    parts = read_parts(frames)
+    parts = read_sampled(frames)
     chosen: list[list[Atoms]] = []
     for what, some, count in (
         ("frames to train on", [*parts[TRAIN], *parts[VALID]], pool),

@@ -54,14 +54,13 @@ def _key(atoms: Atoms, draw: int) -> str:
 
 
 def read_sampled(frames: Path) -> dict[str, list[Atoms]]:
-    """Frames of `pesbench sample` by their part, of which those to train on can be put in order.
+    """Frames of `pesbench sample` by their part, which can be put in order.
 
     Raises:
-        UserError: see `read_parts`; or such a frame, or one to validate with, does not tell what
-            it is of.
+        UserError: see `read_parts`; or a frame does not tell what it is of.
     """
     parts = read_parts(frames)
-    check_told([*parts[TRAIN], *parts[VALID]], frames, _TOLD)
+    check_told([one for some in parts.values() for one in some], frames, _TOLD)
     return parts
 
 
