@@ -191,9 +191,11 @@ $(STAMP): pyproject.toml envs/constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	# pip compiles the packages: where PYTHONDONTWRITEBYTECODE is set, as in images of Python, no process that imports
-	# them keeps what it compiles, and an import takes two to three times as long
-	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[$(EXTRAS)]'
+	# Packages are compiled here, on all cores: where PYTHONDONTWRITEBYTECODE is set, as in images of Python, no process
+	# that imports them keeps what it compiles, and an import takes two to three times as long. Some packages hold files
+	# for other versions of Python, which do not compile.
+	$(BIN)/python -m pip install --quiet --no-compile --constraint envs/constraints.txt --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 format: $(STAMP)
