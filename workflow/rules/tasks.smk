@@ -153,6 +153,7 @@ for one in CONTROL_TASKS:
             RESULTS / "logs" / f"controls_{one}.log",
         benchmark:
             RESULTS / "benchmarks" / f"controls_{one}.tsv"
+        priority: max(run.task.priority for run in RUN.tasks.values())  # one job of minutes
         conda:
             BASE_ENVIRONMENT
         resources:
