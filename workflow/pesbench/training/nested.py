@@ -54,13 +54,15 @@ def _key(atoms: Atoms, draw: int) -> str:
 
 
 def read_sampled(frames: Path) -> dict[str, list[Atoms]]:
-    """Frames of `pesbench sample` by their part, which can be put in order.
+    """Frames of `pesbench sample` by their part, of which those of molecules can be put in order.
 
     Raises:
-        UserError: see `read_parts`; or a frame does not tell what it is of.
+        UserError: see `read_parts`; or a frame to train on, to validate with or of a trajectory
+            that is held out does not tell what it is of.
     """
     parts = read_parts(frames)
-    check_told([one for some in parts.values() for one in some], frames, _TOLD)
+    in_turn = [one for part in (TRAIN, VALID, TEST_SEEN) for one in parts.get(part, [])]
+    check_told(in_turn, frames, _TOLD)
     return parts
 
 
