@@ -364,7 +364,11 @@ def h6() -> States:
 
 @pytest.mark.parametrize("interpolates", ["states", "energies"])
 def test_a_chain_in_another_order_is_matched(h6, interpolates):
-    """In the given order it would be 2 to 60 eV wrong."""
+    """In the given order it would be 2 to 60 eV wrong.
+
+    Full CI leaves a residual of 1e-7 Hartree, so that the state of a geometry that is its own image
+    is as symmetric as that, and no more.
+    """
     few = {"interpolates": interpolates, "calculations": 3}
     model = WavefunctionModel([h6], few, {})
     as_given = WavefunctionModel([h6], few, {}, in_order=True)
@@ -375,7 +379,7 @@ def test_a_chain_in_another_order_is_matched(h6, interpolates):
     for order in [*orders, np.arange(6)[::-1]]:
         found = model.evaluate(one((1,) * 6, place[order]))
         assert found.status == (Status.OK,)
-        assert found.energies[0] == pytest.approx(base.energies[0], abs=1e-9)
+        assert found.energies[0] == pytest.approx(base.energies[0], abs=2e-7)
         assert found.forces == pytest.approx(base.forces[order], abs=1e-6)
     wrong = as_given.evaluate(one((1,) * 6, place[[1, 0, 2, 3, 4, 5]])).energies[0]
     assert abs(wrong - base.energies[0]) > 0.5
