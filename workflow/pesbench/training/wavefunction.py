@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ase.units import Bohr, Hartree
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 from pesbench.core.errors import UserError
 from pesbench.core.host_memory import available_bytes
@@ -20,12 +21,13 @@ from pesbench.files import provenance
 from pesbench.files.atomic import write_json, write_text
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.wavefunction.archive import States, write_states
-from pesbench.models.families.wavefunction.exchanges import exchanges, tree_to_match
+from pesbench.models.families.wavefunction.exchanges import MOST_APART, exchanges, tree_to_match
 from pesbench.models.families.wavefunction.family import FAMILY
 from pesbench.models.families.wavefunction.frame import in_frame
 from pesbench.models.families.wavefunction.full_ci import (
     NotConvergedError,
     densities,
+    over_orbitals,
     solved,
     times_hamiltonian,
 )
@@ -33,6 +35,7 @@ from pesbench.models.families.wavefunction.interpolated import Interpolation
 from pesbench.models.families.wavefunction.orbitals import (
     DependentOrbitalsError,
     determinants,
+    exchanged,
     orbitals_at,
     orbitals_of,
     turns_with_the_molecule,
@@ -50,6 +53,7 @@ from pesbench.training.wavefunction_plan import (
 )
 
 WORK = 80  # vectors that a calculation needs at a time, those of Davidson's method most of them
+SAME_STATE = 1 - 1e-6  # overlap of a state that is not degenerate with its image at one place
 HELD_OUT = 12  # candidates that the card's errors are of
 
 
@@ -155,25 +159,61 @@ class Trainer:
     def add(self, positions: NDArray[np.float64]) -> None:
         """Calculate full CI at a geometry in Å, and take its state and those of its images in.
 
+        The state of an image is that of the geometry on exchanged atoms, and needs no calculation.
+
         Raises:
             UnsupportedError: see `tree_to_match`; or the molecule is too large.
             NotConvergedError: there is no state.
         """
         place = self.oriented(positions)
+        own = [self._image(place, order) for order in self._images]
         if not self.positions:
-            own = [self.oriented(place[list(order)]) for order in self._images]
-            tree_to_match(self.numbers, self._turns, np.array(own), len(own))
-        for number, order in enumerate(self._images):
-            image = self.oriented(place[list(order)])
-            # also of an image: its vector is that of the geometry over exchanged orbitals
-            found = solved(self.numbers, self.basis, image / Bohr)
+            tree_to_match(self.numbers, self._turns, np.array([one for one, _ in own]), len(own))
+        found = solved(self.numbers, self.basis, place / Bohr)
+        forces = -found.gradient * (Hartree / Bohr)
+        turns = [
+            exchanged(self.numbers, self.basis, order, rotation)
+            for order, (_, rotation) in zip(self._images, own, strict=True)
+        ]
+        vectors = [over_orbitals(found.vector, turn, self._electrons) for turn in turns]
+        vectors = self._symmetric(vectors, turns, [image for image, _ in own])
+        for order, (image, rotation) in zip(self._images, own, strict=True):
             self.positions.append(image)
             self.energies.append(found.energy * Hartree)
-            self.forces.append(-found.gradient * (Hartree / Bohr))
-            norm = self._take(found.vector)
-            if number == 0:
-                self.new.append(norm)
+            self.forces.append(forces[list(order)] @ rotation.T)
+        norms = [self._take(vector) for vector in vectors]
+        self.new.append(norms[0])
         self.ranks.append(len(self.vectors))
+
+    def _image(
+        self, place: NDArray[np.float64], order: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A geometry with exchanged atoms in the common orientation, and what turns it there."""
+        other = place[list(order)]
+        if not self._turns:
+            return other, np.eye(3)
+        frame = in_frame(other, self.positions[0] if self.positions else place)
+        return frame.positions, frame.rotation
+
+    def _symmetric(
+        self,
+        vectors: Sequence[NDArray[np.float64]],
+        turns: Sequence[NDArray[np.float64]],
+        places: Sequence[NDArray[np.float64]],
+    ) -> list[NDArray[np.float64]]:
+        """Vectors of a geometry and of its images, of which those at one place are one vector.
+
+        Full CI leaves a geometry that is its own image as symmetric as it converges; the mean is
+        symmetric to rounding.
+        """
+        first = pdist(places[0])
+        mean = np.zeros_like(vectors[0])
+        for place, vector in zip(places, vectors, strict=True):
+            overlap = np.vdot(vectors[0], vector)
+            if np.abs(pdist(place) - first).max() <= MOST_APART and abs(overlap) >= SAME_STATE:
+                mean += np.sign(overlap) * vector
+        mean /= np.linalg.norm(mean)
+        return [over_orbitals(mean, turn, self._electrons) for turn in turns]
 
     def _take(self, vector: NDArray[np.float64]) -> float:
         """Take a normalised vector in; returns the squared norm of what is new in it."""

@@ -97,6 +97,19 @@ def _guess(
     return table / np.linalg.norm(table) + _NOISE * noise / np.linalg.norm(noise)
 
 
+def over_orbitals(
+    vector: NDArray[np.float64], turn: NDArray[np.float64], electrons: tuple[int, int]
+) -> NDArray[np.float64]:
+    """A vector over other orthonormal orbitals of the same space.
+
+    Args:
+        vector: Coefficients, shape (D, D).
+        turn: Old orbitals in terms of the new ones, in columns, shape (n, n).
+        electrons: Number of electrons of either spin.
+    """
+    return np.asarray(addons.transform_ci(vector, electrons, turn.T))
+
+
 def times_hamiltonian(orbitals: Orbitals, vector: NDArray[np.float64]) -> NDArray[np.float64]:
     """H|Ψ⟩ without the repulsion of the nuclei, shape (D, D), of a vector of that shape."""
     n, electrons = orbitals.count, _electrons(orbitals)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import functools
 import math
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pyscf import ao2mo, gto
+from pyscf.symm.Dmatrix import Dmatrix
+from scipy.spatial.transform import Rotation
 
 from pesbench.core.text import quoted
 from pesbench.models.families.wavefunction.supported import MOST_ORBITALS, formula_of
@@ -141,6 +145,48 @@ def turns_with_the_molecule(numbers: tuple[int, ...], basis: str) -> bool:
     """
     molecule = _template(numbers, basis)
     return any(molecule.bas_angular(shell) > 0 for shell in range(molecule.nbas))
+
+
+def exchanged(
+    numbers: tuple[int, ...],
+    basis: str,
+    order: Sequence[int],
+    rotation: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What exchanged atoms and a rotation make of the orbitals of a geometry.
+
+    Löwdin's orbitals of the exchanged and turned geometry are those of the geometry itself, on
+    other atoms and turned, because S^(-1/2) changes with S.
+
+    Args:
+        numbers: Atomic numbers, N of them.
+        basis: PySCF's name of a basis set.
+        order: The atom `order[k]` takes the place k.
+        rotation: Shape (3, 3), proper.
+
+    Returns:
+        Shape (n, n), orthogonal: the turned orbital i of the geometry is the combination of those
+        of the other one with the coefficients of column i.
+
+    Raises:
+        UnsupportedError: as `orbitals_at`.
+    """
+    molecule = _template(numbers, basis)
+    starts = molecule.aoslice_by_atom()[:, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one angle of three may be chosen freely
+        angles = Rotation.from_matrix(rotation).as_euler("ZYZ")
+    found = np.zeros((molecule.nao, molecule.nao))
+    for place, atom in enumerate(order):
+        to, start = starts[place], starts[atom]
+        for shell in molecule.atom_shell_ids(atom):
+            momentum = molecule.bas_angular(shell)
+            turn = np.real(Dmatrix(momentum, *angles, reorder_p=True))
+            for _ in range(molecule.bas_nctr(shell)):
+                width = len(turn)
+                found[to : to + width, start : start + width] = turn
+                to, start = to + width, start + width
+    return found
 
 
 def orbitals_at(numbers: tuple[int, ...], basis: str, positions: NDArray[np.float64]) -> Orbitals:
