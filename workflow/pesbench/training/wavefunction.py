@@ -204,7 +204,12 @@ class Trainer:
         """Vectors of a geometry and of its images, of which those at one place are one vector.
 
         Full CI leaves a geometry that is its own image as symmetric as it converges; the mean is
-        symmetric to rounding.
+        symmetric to rounding. A state that is degenerate is left as full CI found it.
+
+        Args:
+            vectors: Of the geometry and its images, shape (D, D) each.
+            turns: What makes the orbitals of each from those of the geometry, shape (n, n) each.
+            places: Å, shape (N, 3) each.
         """
         first = pdist(places[0])
         mean = np.zeros_like(vectors[0])

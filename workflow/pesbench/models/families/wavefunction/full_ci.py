@@ -66,13 +66,13 @@ def lowest_singlet(orbitals: Orbitals) -> NDArray[np.float64]:
     _, vector = solver.kernel(one, two, orbitals.count, _electrons(orbitals), ci0=guess)
     if not solver.converged:
         raise NotConvergedError(f"full CI not converged in {MAX_CYCLES} cycles")
-    found = addons.transform_ci(np.asarray(vector), _electrons(orbitals), turn.T)
+    found = over_orbitals(np.asarray(vector), turn, _electrons(orbitals))
     found = found / np.linalg.norm(found)
     rest = times_hamiltonian(orbitals, found)
     rest -= np.vdot(found, rest) * found
     if not np.linalg.norm(rest) < MOST_RESIDUAL:
         raise NotConvergedError(f"full CI leaves a residual of {np.linalg.norm(rest):.1e} Hartree")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _guess(
@@ -106,6 +106,9 @@ def over_orbitals(
         vector: Coefficients, shape (D, D).
         turn: Old orbitals in terms of the new ones, in columns, shape (n, n).
         electrons: Number of electrons of either spin.
+
+    Returns:
+        Coefficients over determinants of the new orbitals, shape (D, D).
     """
     return np.asarray(addons.transform_ci(vector, electrons, turn.T))
 
