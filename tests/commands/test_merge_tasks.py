@@ -32,12 +32,15 @@ from pesbench.core.errors import FileError
 from pesbench.core.found import tasks
 from pesbench.core.interface import Status
 from pesbench.files.atomic import atomic_path, write_json
+from pesbench.files.evaluation import ScanEvaluation, write_evaluation
 from pesbench.files.hdf5 import writing
 from pesbench.files.scan_set import ScanSet
 from pesbench.files.scan_set_systems import chosen_systems
 from pesbench.files.stored_results import Groups
 from pesbench.files.stored_tables import write_scores
 from pesbench.metrics.survival import Outcome
+from pesbench.tasks.approach.pairs import approaches
+from pesbench.tasks.approach.settings import ApproachSettings
 from pesbench.tasks.bonds.score import PLACES
 from pesbench.tasks.lj_core.cases import cases
 from pesbench.tasks.lj_core.settings import CoreSettings
@@ -235,6 +238,47 @@ def test_repulsive_cores_of_two_folders_complete_each_other(tmp_path, toy_set, t
     # and once more, from the merged folder
     assert run(out, "--out", tmp_path / "again") == 0
     pd.testing.assert_frame_equal(board(tmp_path / "again"), board(out), check_exact=True)
+
+
+# --- the closest approach, which needs the reference or does not ----------------------------------
+
+
+def _approaching(group, entry, systems, settings):
+    """Walls, without an answer of the reference."""
+    with ScanSet(group.folder / "toys.h5") as scan_set:
+        chosen = chosen_systems(scan_set, systems)
+    answers = [
+        ScanEvaluation(
+            scan_id=one.id, energy=1 / one.scan.coordinate**4,
+            forces=np.zeros((one.scan.n_frames, one.scan.n_atoms, 3)),
+            frame_status=np.full(one.scan.n_frames, Status.OK.code, dtype=np.int8),
+            status=Status.OK, message="", wall_s=0.5,
+        )
+        for one in approaches(chosen, settings)
+    ]  # fmt: skip
+    attributes = group.attributes(entry, "pesbench.tasks.approach.run")
+    attributes |= {"settings": asdict(settings), "systems": list(systems)}
+    path = group.folder / entry.name / "approach" / "0000.h5"
+    write_evaluation(path, answers, attributes=attributes)
+
+
+@pytest.mark.parametrize("contacts", [0, 3])
+def test_a_reference_is_missed_where_contacts_come_close(tmp_path, toy_set, toys, contacts):
+    settings = ApproachSettings(contacts=contacts, in_molecule=False, diatomics=False)
+    a, b = (Group(tmp_path / name, toy_set, toys) for name in "ab")
+    a.scans(a.add(METHOD))
+    for group, systems in ((a, ("a", "b")), (b, ("c", "d"))):
+        group.scans(group.add(net("ours")), rough=0.05)
+        _approaching(group, net("ours"), systems, settings)
+    if contacts:
+        said = refused((a, b), tmp_path / "out")
+        assert "no folder holds what the reference says of" in said
+        assert "(reference/approach/*.h5)" in said
+        return
+    assert run(a.folder, b.folder, "--out", tmp_path / "out") == 0
+    found = rows(tmp_path / "out", "ours", "approach")
+    assert list(found["system"]) == ["a", "b", "c", "d"]
+    assert (found["monotone"] == 1).all()
 
 
 # --- a task whose scores follow from what else was in the run -------------------------------------

@@ -75,7 +75,10 @@ def _of_task(task: Task) -> str:
     else:
         said.append("Without this block, or with `models: []`, there is none.")
     if task.asks_reference:
-        said.append("The scan set's reference runs it, too, whether it is in the run or not.")
+        if_needed = "" if task.needs_reference() else "if the settings need it, "
+        said.append(
+            f"The scan set's reference runs it, too, {if_needed}whether it is in the run or not."
+        )
     if task.needs_molecules:
         said.append("The scan set must have `source: molecules`.")
     return f"### `{task.name}`\n\n{' '.join(said)}\n\n{table(_rows(block_keys(task)))}"

@@ -17,6 +17,7 @@ from pesbench.orchestration import config_keys
 from pesbench.orchestration.config_keys import block_keys
 from pesbench.orchestration.task_runs import Scans, asked_models, task_run
 from pesbench.report.columns import check_rank_by
+from pesbench.tasks.approach.task import TASK as APPROACH
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,16 @@ def test_a_job_of_an_item_does_not_depend_on_the_selection(tmp_path):
     assert _run(Made(), tmp_path, {}, models={}) is None
     fewer = replace(some, selected=["b"], models=["one"])
     assert _items(fewer.shards) == {"0000": "b"}
+
+
+@pytest.mark.parametrize(
+    ("contacts", "diatomics", "asked"), [(0, False, False), (1, False, True), (0, True, True)]
+)
+def test_the_reference_is_asked_where_the_settings_need_it(tmp_path, contacts, diatomics, asked):
+    block = {"models": ["*"], "contacts": contacts, "diatomics": diatomics}
+    keys = validate(block_keys(APPROACH), block, "here: `approach`")
+    run = task_run(APPROACH, keys, MODELS, Scans("molecules", SCANS, SCANS, 100), tmp_path, "here")
+    assert run.asks_reference == asked
 
 
 def test_a_control_has_one_job_with_everything(tmp_path):

@@ -31,6 +31,8 @@ from pesbench.models.families.testbed.weights import Trained
 from pesbench.models.models_file import read_models
 from pesbench.models.registry import ModelEntry
 from pesbench.orchestration.config import resolve
+from pesbench.tasks.approach.settings import ApproachSettings
+from pesbench.tasks.approach.task import TASK
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.training import Training, already_given
 from pesbench.training import atomic, transfer
@@ -80,7 +82,9 @@ def test_the_config_asks_the_six_molecules_and_their_level():
     file = REPO / config["scan_sets"]["transfer"]["molecules"]
     assert [system.id for system in read_systems(file)] == sorted(plan.molecules)
     assert config["scan_sets"]["transfer"]["reference"] == plan.expensive
-    assert set(config["approach"]["systems"]) < set(plan.molecules)
+    assert "systems" not in config["approach"]  # all of them
+    asked = {name: config["approach"][name] for name in ("contacts", "diatomics")}
+    assert not TASK.needs_reference(ApproachSettings(**asked))  # 3 hours of the functional
     known = read_models(REPO / "config/models.yaml")
     assert known[plan.expensive].settings["level_of_theory"] == "wB97X/6-31G*"
     assert known[plan.cheap].family == "tblite"

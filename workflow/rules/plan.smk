@@ -119,7 +119,7 @@ rule plan_actual:
         reference=[
             RESULTS / "reference" / task / f"{shard}.h5"
             for task, run in RUN.tasks.items()
-            if run.task.asks_reference
+            if run.asks_reference
             for shard in run.shards
         ],
     output:

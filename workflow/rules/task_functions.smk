@@ -20,7 +20,7 @@ def answers(task, model):
 def reference_answers(wildcards):
     """Input: the answers of the scan set's reference method, if the task needs them."""
     run = RUN.tasks[wildcards.task]
-    if not run.task.asks_reference:
+    if not run.asks_reference:
         return []
     return [RESULTS / "reference" / run.task.name / f"{shard}.h5" for shard in run.shards]
 

@@ -81,7 +81,7 @@ use rule run as run_reference with:
     benchmark:
         RESULTS / "benchmarks" / "reference" / "{task}" / "{shard}.tsv"
     wildcard_constraints:
-        task=one_of([name for name, run in RUN.tasks.items() if run.task.asks_reference]),
+        task=one_of([name for name, run in RUN.tasks.items() if run.asks_reference]),
     conda:
         conda_file(of_reference)
     resources:

@@ -278,6 +278,28 @@ def test_scores_that_cannot_be_made(toy_set, answered, tmp_path):
         scores(tmp_path / "other.h5", sound, reference=sound)
 
 
+def test_bonds_alone_need_no_reference(toy_set, answered, tmp_path):
+    """It is not read where it is given: what it says of bonds in another run decides nothing."""
+    out = tmp_path / "a.h5"
+    run(fake_entry(name="sound"), toy_set, out, ALL)
+    alone = score(ScoreJob([out], toy_set, BONDS_ALONE))
+    assert (alone["monotone"] == 1).all()
+    assert alone["zbl_ratio_05"].notna().all()
+    assert alone["wall_ratio_05"].isna().all()
+    pd.testing.assert_frame_equal(scores(toy_set, out, reference=answered["faulty"]), alone)
+    with pytest.raises(UserError, match=r"judged by the reference .* with `--reference`"):
+        score(ScoreJob([answered["sound"]], toy_set, WITHOUT_DIATOMICS))
+
+
+def test_frames_without_convergence_are_left_out_without_a_reference(toy_set, tmp_path):
+    end = {"formulas": ["CN"], "window": [0.09, 0.15]}
+    run(faulty("error", arguments=end), toy_set, tmp_path / "a.h5", ("b",))
+    found = score(ScoreJob([tmp_path / "a.h5"], toy_set, BONDS_ALONE))
+    assert found["status"].item() == "ok"
+    assert found["n_masked"].item() > 0
+    assert np.isnan(found["energy_end_ev"].item())
+
+
 def test_selected_molecules_are_scored(toy_set, answered):
     table = scores(toy_set, answered["sound"], reference=answered["sound"], selected=("c",))
     assert set(table["system"]) == {"c"}

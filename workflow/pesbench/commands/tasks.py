@@ -69,7 +69,8 @@ def _add_score(parser: argparse.ArgumentParser, task: Task) -> None:
     parser.add_argument("--files", type=Path, nargs="+", required=True, metavar="FILE",
                         help="files made by `run`")  # fmt: skip
     if task.asks_reference:
-        parser.add_argument("--reference", type=Path, nargs="+", required=True, metavar="FILE",
+        parser.add_argument("--reference", type=Path, nargs="+", default=[], metavar="FILE",
+                            required=task.needs_reference(),
                             help="files made by `run` with the reference method of the scan "
                             "set")  # fmt: skip
     parser.add_argument("--entry", type=Path, help="resolved entry (JSON) of the model")

@@ -105,7 +105,8 @@ class Task:
         shard_size: Default of the items a job holds.
         always: Whether it runs for all models without a config block.
         asks_controls: Whether controls take part.
-        asks_reference: Whether the scan set's method is asked, too, whose files `score` gets.
+        asks_reference: Whether the scan set's method is asked, too, whose files `score` gets; see
+            `needs_reference`.
         needs_molecules: Whether only scan sets with `source: molecules` will do.
         once: Setting, true or false, of what is asked once a model: it is the first job's alone.
         run_reads: Tasks whose stored answers `run` gets, of all models of this task, as far as
@@ -223,6 +224,14 @@ class Task:
         Raises:
             UserError: one line with the key and the cure.
         """
+
+    def needs_reference(self, settings: Any = None) -> bool:
+        """Whether `score` needs the answers of the scan set's method.
+
+        Args:
+            settings: Settings of the task; None asks whether it does with any.
+        """
+        return self.asks_reference
 
     def phases(self, size: Size, settings: Any) -> tuple[Phase, ...]:
         """Evaluations that an item asks of a model, for plan and requests to a scheduler."""

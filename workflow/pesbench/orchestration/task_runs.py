@@ -53,6 +53,11 @@ class TaskRun:
     block: Any = None
     controls: frozenset[str] = frozenset()
 
+    @property
+    def asks_reference(self) -> bool:
+        """Whether the scan set's method is asked, too."""
+        return self.task.needs_reference(self.settings)
+
     @cached_property
     def shards(self) -> dict[str, Shard]:
         """The jobs of a model by name, of the selected items."""

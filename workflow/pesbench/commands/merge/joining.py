@@ -10,7 +10,7 @@ from typing import Any
 
 from pesbench.commands.merge.contents import Folder, ModelResults, Piece
 from pesbench.commands.merge.duplicates import first_difference
-from pesbench.commands.merge.scores import score_fingerprint
+from pesbench.commands.merge.scores import score_fingerprint, settings_of
 from pesbench.core.errors import UserError
 from pesbench.core.found import stage_module, tasks
 from pesbench.core.task import Key, Task, row_key
@@ -135,7 +135,11 @@ def join_references(
         there = found.of(task) if found is not None else []
         items = {item for taken in there for item in taken.piece.items.values()}
         for name, one in joined.items():
-            for taken in one.of(task, raw=True):
+            held = one.of(task, raw=True)
+            told = [settings for taken in held for settings in taken.piece.settings]
+            if told and not any(task.needs_reference(settings_of(task, each)) for each in told):
+                continue
+            for taken in held:
                 if lost := sorted({taken.piece.items[key] for key in taken.keys} - items):
                     raise UserError(
                         f"{taken.piece.path}: no folder holds what the reference says of "

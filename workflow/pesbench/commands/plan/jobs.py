@@ -26,7 +26,7 @@ def method_jobs(run: Run, method: str) -> int:
     """Jobs of a method that the scan set is made with, without its entry."""
     if method != REFERENCE:
         return 1
-    asked = (one for one in run.tasks.values() if one.task.asks_reference)
+    asked = (one for one in run.tasks.values() if one.asks_reference)
     return len(run.reference_shards) + sum(len(one.shards) for one in asked)
 
 

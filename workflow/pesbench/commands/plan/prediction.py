@@ -345,7 +345,7 @@ def _of_reference(run: Run, contents: Contents, probe: Probe) -> Prediction:
     asked = {SCAN_SET: _Asked(always.task, shards)} | {
         name: _Asked(one.task, list(one.shards.values()))
         for name, one in run.tasks.items()
-        if one.task.asks_reference
+        if one.asks_reference
     }
     jobs = method_jobs(run, REFERENCE)
     about = _about(entry, run, probe)

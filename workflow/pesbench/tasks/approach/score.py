@@ -24,6 +24,7 @@ from pesbench.tasks.approach.judged import METRICS, judge
 from pesbench.tasks.approach.pairs import BOND, DIATOMIC, FIGURE, Approach, approaches
 from pesbench.tasks.approach.results import systems_of
 from pesbench.tasks.approach.settings import ApproachSettings
+from pesbench.tasks.approach.task import TASK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,8 @@ def score(job: ScoreJob) -> pd.DataFrame:
     Isolated pairs are of no molecule, and are scored whichever molecules are selected.
 
     Args:
-        job: `files` are of the model, `reference` of the scan set's method.
+        job: `files` are of the model, `reference` of the scan set's method; that is not read where
+            bonded pairs alone come close.
 
     Raises:
         UserError: a file is damaged, or of another entry or scan set; a pair occurs twice, or in
@@ -97,6 +99,13 @@ def score(job: ScoreJob) -> pd.DataFrame:
         for one in (*own, *references):
             check_scan_set(one.path, one.scan_set_sha256, job.scan_set, sha256)
         told = {pair: one for one in references for pair in one.ids}
+        # also that of another file, so that all bonded pairs of a model are judged alike
+        needed = any(TASK.needs_reference(settings_of(one)) for one in own)
+        if needed and not references:
+            raise UserError(
+                f"{own[0].path}: holds contacts or isolated pairs, which are judged by the "
+                "reference of the scan set; give its answers with `--reference`"
+            )
         for one in own:
             if job.entry is not None:
                 check_owner(one.path, one.attributes, job.entry.name, job.entry.deciding())
@@ -114,9 +123,11 @@ def score(job: ScoreJob) -> pd.DataFrame:
                     continue
                 shape = pair.scan.n_frames, pair.scan.n_atoms
                 answer = one.scan(pair.id, shape)
-                known = _reference(told, pair, one.path) if references else None
+                known = _reference(told, pair, one.path) if needed else None
                 seen = split.get(pair.scan.system, "") if of_molecule else ""
-                rows[pair.id] = pair_row(one.model, pair, answer, known, seen)
+                rows[pair.id] = pair_row(
+                    one.model, pair, answer, known, seen, without_errors=not needed
+                )
                 if pair.kind == BOND:
                     shown.setdefault(pair.scan.system, {})[pair.id] = drawn(pair, answer)
     if lost := sorted(planned - held):  # a merge leaves each pair in one of the files

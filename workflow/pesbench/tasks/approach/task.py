@@ -69,6 +69,10 @@ class ClosestApproach(Task):
     needs_molecules = True
     once = "diatomics"
 
+    def needs_reference(self, settings: ApproachSettings | None = None) -> bool:
+        """Bonded pairs are judged by the model's own minimum."""
+        return settings is not None and (settings.contacts > 0 or settings.diatomics)
+
     def phases(self, size: Size, settings: ApproachSettings) -> tuple[Phase, ...]:
         """One evaluation of every frame, of a molecule with as many bonds as atoms.
 
