@@ -111,12 +111,12 @@ def a_study(folder, lives, families=("testbed",)):
     return CompareInputs(facts, tables, entries)
 
 
-def study_of(lives, families=("testbed",), noise=0.02, spread=True):
-    """A study with the survival at 1000 K alone, as `a_study` has it."""
+def study_of(lives, families=("testbed",), noise=0.02, spread=True, n_runs=10**9):
+    """A study with the survival at 1000 K alone, as `a_study` has it, of many runs or of few."""
     rows = [
         {
             "model": f"{family}-{kind}-{frames}-{seed}", "family": family, "kind": kind,
-            "frames": frames, SURVIVAL: life + noise * seed,
+            "frames": frames, SURVIVAL: life + noise * seed, f"{SURVIVAL}_n": n_runs,
         }
         for family in families
         for kind, times in lives.items()
@@ -292,6 +292,71 @@ def test_where_all_are_at_one_end_the_answer_is_not_informative(life, told):
     assert said == f"By survival at 1000 K (of 2 ps): testbed: not informative, since {told}."
 
 
+def test_survival_of_few_runs_is_not_resolved_though_seeds_are_alike():
+    """One of 14 runs that fails halfway, beside seeds that all live or all fail."""
+    lives = {"md": (0.0, 0.1, 1.93, 2.0), "core": (2.0,) * 4}
+    said = [answer.sentence(study_of(lives, noise=1e-4, n_runs=n)) for n in (10**9, 14)]
+    assert "up to 1600 more frames help" in said[0]
+    assert "more than 400 frames buy nothing that is resolved" in said[1]
+    assert "worth more than 375 frames" in said[0]
+    assert "worth more than 75 frames, how many more is open (not resolved from 400" in said[1]
+
+
+def test_a_number_that_does_worse_than_fewer_frames_is_told():
+    said = answer.sentence(study_of({"md": (1.9, 1.2, 1.9, 1.9)}))
+    assert "but they do not rise with the number: 100 do worse than 1600, and 25 does not" in said
+
+
+def test_runs_that_fail_at_their_start_count_as_no_life(tmp_path):
+    """Else a potential with one run left would do as well as that run."""
+    inputs = a_study(tmp_path, LIVES)
+    for seed in ("", "-seed_2", "-seed_3"):
+        rows = inputs.tables["dynamics"][f"testbed-md-25{seed}"]
+        broken = (rows["temperature_k"] == 1000.0) & (rows["system"] != rows["system"].iloc[0])
+        rows.loc[broken, ["outcome", "failure", "time_ps"]] = ["not_at_risk", "bond_broken", 0.0]
+        rows.loc[~broken & (rows["temperature_k"] == 1000.0), "time_ps"] = 2.0
+    study = make_study(inputs)
+    rows = potential_rows(study).set_index(["kind", "frames"])
+    per_seed = len(runs("a", 1.0))
+    assert rows.loc[("md", 25), f"{SURVIVAL}_n"] == 3 * per_seed
+    assert rows.loc[("md", 25), "runs_failed_at_start"] == 3 * (per_seed - 1)
+    assert rows.loc[("md", 25), SURVIVAL] == pytest.approx(2.0 / per_seed)
+    notes = " ".join(section(inputs).notes)
+    assert f"Runs that fail before their first step: testbed md 25: {3 * (per_seed - 1)}." in notes
+
+
+def test_potentials_that_are_missing_are_named(tmp_path):
+    inputs = a_study(tmp_path, LIVES)
+    gone = {"testbed-core-25", "testbed-core-25-seed_2", "testbed-core-25-seed_3",
+            "testbed-md-1600-seed_3"}  # fmt: skip
+    tables = {
+        task: {name: rows for name, rows in of.items() if name not in gone}
+        for task, of in inputs.tables.items()
+    }
+    entries = {name: one for name, one in inputs.entries.items() if name not in gone}
+    found = section(CompareInputs([f for f in inputs.facts if f.name not in gone], tables, entries))
+    assert "what a core is worth is not known, since 100 are the fewest frames with it" in (
+        found.sentence
+    )
+    notes = " ".join(found.notes)
+    assert "testbed core 25 (0 of 3 seeds)" in notes
+    assert "testbed md 1600 (2 of 3 seeds)" in notes
+    assert "missing" not in " ".join(section(inputs).notes)
+
+
+def test_harvested_frames_are_counted(tmp_path):
+    inputs = a_study(tmp_path, LIVES)
+    path = tmp_path / "testbed-approach-100.json"
+    told = json.loads(path.read_text())
+    grown = {"kind": "harvested", "added": [7], "asked_frames": 100, "method_calls": 7}
+    told["training_set"] = {
+        "frames": 97, "approach_frames": 0, "approach_molecules": [], "grown": grown
+    }  # fmt: skip
+    path.write_text(json.dumps(told))
+    notes = " ".join(section(inputs).notes)
+    assert "Harvested frames among those of a training: testbed harvested 100: 7." in notes
+
+
 def test_without_md_frames_nothing_is_compared_with_them():
     said = answer.sentence(study_of({"core": LIVES["core"]}))
     assert said.endswith("testbed: fewer than two numbers of MD frames (not resolved).")
@@ -315,7 +380,7 @@ def test_the_section_has_every_number_and_says_what_failed(both):
     given, not_given = (
         shown[f"hole radius, molecules {of} (Å)"] for of in ("with approach frames", "without")
     )
-    assert given[0].endswith(" (2 failed)")
+    assert given[0].endswith(" (58, 2 failed)")
     assert not given.str.contains("failed")[1:].any()
     assert not not_given.str.contains("failed").any()
     notes = " ".join(found.notes)

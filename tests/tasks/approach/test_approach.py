@@ -291,13 +291,12 @@ def test_bonds_alone_need_no_reference(toy_set, answered, tmp_path):
         score(ScoreJob([answered["sound"]], toy_set, WITHOUT_DIATOMICS))
 
 
-def test_frames_without_convergence_are_left_out_without_a_reference(toy_set, tmp_path):
+def test_a_frame_in_error_is_a_failure_where_the_reference_is_not_asked(toy_set, tmp_path):
     end = {"formulas": ["CN"], "window": [0.09, 0.15]}
     run(faulty("error", arguments=end), toy_set, tmp_path / "a.h5", ("b",))
     found = score(ScoreJob([tmp_path / "a.h5"], toy_set, BONDS_ALONE))
-    assert found["status"].item() == "ok"
-    assert found["n_masked"].item() > 0
-    assert np.isnan(found["energy_end_ev"].item())
+    assert found["status"].item() == "error"
+    assert found["n_masked"].item() == 0
 
 
 def test_selected_molecules_are_scored(toy_set, answered):

@@ -85,6 +85,11 @@ def enough(study: DataStudy, family: str, column: str) -> str:
             worse.append(n)
     if not worse:
         return f"{said} ({NOT_RESOLVED} from each other)"
+    if like := [n for n in sizes if n < max(worse) and n not in worse]:
+        return (
+            f"{said}, but they do not rise with the number: {_listed(worse)} do worse than {most}, "
+            f"and {_listed(like)} {'does' if len(like) == 1 else 'do'} not"
+        )
     fewest = next(n for n in sizes if n > max(worse))
     if fewest == most:
         return f"{said}, and up to {most} more frames help"
@@ -118,8 +123,15 @@ def worth(study: DataStudy, family: str, column: str) -> str:
     do resolvedly better than it: a difference within the noise is no bound.
     """
     sizes, cored = study.frames(family, MD), study.frames(family, CORE)
-    if not sizes or not cored or cored[0] != sizes[0]:
+    if not sizes or CORE not in set(study.models["kind"]):
         return ""
+    if not cored:
+        return "what a core is worth is not known, since no potential has it"
+    if cored[0] != sizes[0]:
+        return (
+            f"what a core is worth is not known, since {max(cored[0], sizes[0])} are the fewest "
+            f"frames {'with' if cored[0] > sizes[0] else 'without'} it"
+        )
     few = sizes[0]
     said = f"a fixed core with {few} frames ({_mean(study, family, CORE, few, column)})"
     found = {n: study.compare(family, column, (CORE, few), (MD, n)) for n in sizes}

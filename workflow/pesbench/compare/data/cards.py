@@ -27,6 +27,7 @@ class TrainedOn:
             was asked for, since dynamics that seldom fail give fewer.
         approach_frames: Closest-approach frames among them.
         approach_molecules: Molecules of these.
+        harvested_frames: Frames among them on which another potential failed.
         force_mae: Force MAE on the held-out frames, meV/Å; NaN if the card does not tell.
         round: How often frames were added.
         method_calls: Calls of the method that the added frames took.
@@ -43,6 +44,7 @@ class TrainedOn:
     approach_frames: int
     approach_molecules: frozenset[str]
     force_mae: float
+    harvested_frames: int = 0
     round: int = 0
     method_calls: int = 0
     asking_wall_s: float = 0.0
@@ -86,6 +88,7 @@ def _read(entry: ModelEntry) -> TrainedOn | None:
             approach_frames=int(chosen["approach_frames"]),
             approach_molecules=frozenset(map(str, chosen["approach_molecules"])),
             force_mae=float("nan") if error is None else float(error),
+            harvested_frames=sum(grown.get("added", ())) if kind == HARVESTED else 0,
             round=len(grown.get("added", ())),
             method_calls=int(grown.get("method_calls", 0)),
             asking_wall_s=float("nan") if wall_s is None else float(wall_s),

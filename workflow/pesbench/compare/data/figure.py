@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pesbench.compare.data.table import DataStudy, Quantity
+from pesbench.compare.data.table import PAIRS, RUNS, SCANS, DataStudy, Quantity
 from pesbench.core.text import label
 from pesbench.files.figures import GREY, PALETTE, saying, style
 
@@ -66,13 +66,23 @@ def _panel(axes: Axes, study: DataStudy, quantity: Quantity) -> None:
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: _minor(y)))
     elif quantity.share:
         axes.set_ylim(-0.04, 1.04)
-    elif quantity.of == "runs":
+    elif quantity.of == RUNS:
         axes.set_ylim(-0.04 * study.horizon_ps, 1.04 * study.horizon_ps)
     else:
         axes.set_ylim(bottom=0)
     unit = f" ({quantity.unit})" if quantity.unit else ""
-    axes.set_title(quantity.panel or label(quantity.title + unit), loc="left")
+    title = quantity.panel or label(quantity.title + unit)
+    axes.set_title(title + _number_of(study, quantity), loc="left")
     axes.set_xlabel("frames")
+
+
+def _number_of(study: DataStudy, quantity: Quantity) -> str:
+    """A line that says what the mean of a seed is over, such as `195 pairs a seed`."""
+    numbers = study.models.get(f"{quantity.column}_n")
+    if quantity.of not in (RUNS, SCANS, PAIRS) or numbers is None:
+        return ""
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"\n{high if low == high else f'{low} to {high}'} {quantity.of} a seed"
 
 
 def _minor(y: float) -> str:

@@ -11,19 +11,27 @@ from pesbench.compare.data.answer import monotone_sentences, sentence
 from pesbench.compare.data.comparison import COMPARISON
 from pesbench.compare.data.figure import figure
 from pesbench.compare.data.table import (
+    AT_START,
     HOLE,
     HOLE_WITH,
     HOLE_WITHOUT,
+    PAIRS,
+    PLANNED,
+    RUNS,
+    SCANS,
     WITH,
     WITHOUT,
     DataStudy,
+    Quantity,
     make_study,
+    missing_cells,
     potential_rows,
 )
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
 from pesbench.core.section import Drawing, Section, Table
 from pesbench.core.text import csv_table, number
+from pesbench.training.data_plan import HARVESTED
 
 _CAPTION = (
     "Smoothness, stability and accuracy against the number of frames that a potential was trained "
@@ -66,20 +74,28 @@ def shown_table(study: DataStudy, rows: pd.DataFrame) -> pd.DataFrame:
             text = number(row[column])
             if pd.notna(row[f"{column}_seed_sd"]):
                 text += f" ± {number(row[f'{column}_seed_sd'], 2)}"
-            if failed := _failed(row, column):
-                text += f" ({failed} failed)"
-            few = quantity.of in ("runs", "scans") and pd.notna(row[column])
-            one[quantity.title + unit] = f"{text} ({row[f'{column}_n']})" if few else text
+            said = [*_number_of(row, quantity), *_failed(row, column)]
+            one[quantity.title + unit] = f"{text} ({', '.join(said)})" if said else text
         cells.append(one)
     return pd.DataFrame(cells)
 
 
-def _failed(row: Mapping[str, Any], column: str) -> int:
-    """Pairs without a hole radius, which count as not monotone; 0 for another column."""
-    if column == HOLE:
-        return int(row["pairs_failed"])
+def _number_of(row: Mapping[str, Any], quantity: Quantity) -> list[str]:
+    """What a mean is over, and of how many planned: `28`, `26 of 28`; nothing for no mean."""
+    n = row[f"{quantity.column}_n"]
+    planned = row.get(quantity.column + PLANNED, n)
+    if quantity.of not in (RUNS, SCANS, PAIRS) or (not n and not planned):
+        return []
+    return [f"{n}" if n == planned else f"{n} of {planned}"]
+
+
+def _failed(row: Mapping[str, Any], column: str) -> list[str]:
+    """Pairs without a hole radius, which count as not monotone; nothing for another column."""
     share = {HOLE_WITH: WITH, HOLE_WITHOUT: WITHOUT}.get(column)
-    return int(row[f"{share}_n"] - row[f"{column}_n"]) if share else 0
+    failed = row["pairs_failed"] if column == HOLE else 0
+    if share:
+        failed = row[f"{share}_n"] - row[f"{column}_n"]
+    return [f"{failed} failed"] if failed else []
 
 
 def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
@@ -94,9 +110,13 @@ def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
         "Pairs are bonded pairs that approach to 0.1 Å (scored / planned, all seeds). A pair that "
         "failed, as after an energy that is not finite, is not monotone; it has no hole radius, "
         "which is a mean over the scored pairs, 0 for a pair without a hole, with the number of "
-        "those that failed beside it. Brackets elsewhere: runs and scans of all seeds. Survival is "
-        "in excess of the reference's failures where it ran.",
+        "those that failed beside it. Brackets: pairs, runs and scans of all seeds that a mean is "
+        "over, and of how many that were planned where some are left out. Survival is in excess of "
+        "the reference's failures where it ran. A run that fails before its first step counts as "
+        "one that survives 0 ps. Survival and shares are resolved only beyond what as many runs or "
+        "pairs scatter by chance.",
     ]
+    found += _told(rows[rows[AT_START] > 0], AT_START, "Runs that fail before their first step")
     if study.approached:
         found.append(
             f"Molecules with approach frames: {', '.join(sorted(study.approached))}. The others "
@@ -108,11 +128,26 @@ def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
             f"training on {frames} frames are of."
             for frames, n in fewer.groupby("frames")["approach_molecules"].min().items()
         ]
-    lost = rows[rows["pairs_scored"] < rows["pairs_planned"]]
-    if len(lost):
+    lost = rows.assign(lost=rows["pairs_planned"] - rows["pairs_scored"])
+    found += _told(lost[lost["lost"] > 0], "lost", "Pairs without a score")
+    harvested = rows[rows["kind"] == HARVESTED]
+    found += _told(harvested, "harvested_frames", "Harvested frames among those of a training")
+    cells = missing_cells(study)
+    if cells:
         told = ", ".join(
-            f"{r['family']} {r['kind']} {r['frames']}: {r['pairs_planned'] - r['pairs_scored']}"
-            for r in lost.to_dict("records")
+            f"{family} {kind} {n} ({there} of {most} seeds)"
+            for family, kind, n, there, most in cells
         )
-        found.append(f"Pairs without a score: {told}.")
+        found.append(
+            f"Potentials that are missing, whose trainings failed or have not run: {told}. What is "
+            "said of a number of frames is of those that are there."
+        )
     return found
+
+
+def _told(rows: pd.DataFrame, column: str, what: str) -> list[str]:
+    """A sentence with a number of each potential; none for no potential."""
+    parts = [
+        f"{r['family']} {r['kind']} {r['frames']}: {r[column]}" for r in rows.to_dict("records")
+    ]
+    return [f"{what}: {', '.join(parts)}."] if parts else []

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pesbench.compare.association.panel import start_failures
 from pesbench.compare.comparison import APPROACH, BONDS
 from pesbench.compare.data.cards import TrainedOn, trained_of
-from pesbench.compare.inputs import CompareInputs, dynamics_columns
+from pesbench.compare.inputs import CompareInputs, dynamics_columns, main_runs
 from pesbench.compare.ladder.noise import Difference, SeedNoise, difference, of_a_share, seed_noise
 from pesbench.core.interface import Status
 from pesbench.metrics.board import scored_values
-from pesbench.training.data_plan import KINDS
+from pesbench.metrics.survival import Outcome
+from pesbench.training.data_plan import HARVESTED, KINDS
 
+RUNS, SCANS, PAIRS = "runs", "scans", "pairs"  # what a quantity is the mean over
 BOND = "bond"  # kind of pairs, in the scores of the approach
+PLANNED = "_planned"  # at the end of a column: the runs that were planned
+AT_START = "runs_failed_at_start"
 _NOT_ASKED = (Status.UNSUPPORTED.value, Status.MASKED.value)
 
 
@@ -48,14 +53,14 @@ class Quantity:
 
 WITH, WITHOUT = "monotone_with", "monotone_without"
 HOLE, HOLE_WITH, HOLE_WITHOUT = (f"hole_radius{of}_angstrom" for of in ("", "_with", "_without"))
-ALL_HOLES = Quantity(HOLE, "hole radius", "Å", -1, "pairs")  # of molecules of either kind
+ALL_HOLES = Quantity(HOLE, "hole radius", "Å", -1, PAIRS)  # of molecules of either kind
 _FIXED = (
     Quantity(
         HOLE_WITH,
         "hole radius, molecules with approach frames",
         "Å",
         -1,
-        "pairs",
+        PAIRS,
         panel="hole radius (Å),\nmolecules with approach frames",
     ),
     Quantity(
@@ -63,7 +68,7 @@ _FIXED = (
         "hole radius, molecules without",
         "Å",
         -1,
-        "pairs",
+        PAIRS,
         panel="hole radius (Å),\nmolecules without",
     ),
     Quantity(
@@ -71,7 +76,7 @@ _FIXED = (
         "monotone pairs, molecules with approach frames",
         "",
         1,
-        "pairs",
+        PAIRS,
         share=True,
         panel="monotone pairs,\nmolecules with approach frames",
     ),
@@ -80,11 +85,11 @@ _FIXED = (
         "monotone pairs, molecules without",
         "",
         1,
-        "pairs",
+        PAIRS,
         share=True,
         panel="monotone pairs,\nmolecules without",
     ),
-    Quantity("fsd_full_per_angstrom", "FSD", "Å⁻¹", -1, "scans", logarithmic=True),
+    Quantity("fsd_full_per_angstrom", "FSD", "Å⁻¹", -1, SCANS, logarithmic=True),
     Quantity(
         "force_mae_mev_per_angstrom",
         "force MAE, held-out frames",
@@ -108,7 +113,8 @@ class DataStudy:
 
     Attributes:
         models: One row a model: `family`, `kind`, `frames`, `potential`, and for each quantity its
-            value and `<column>_n`, what it is the mean over.
+            value and `<column>_n`, what it is the mean over; of a mean over runs or scans also
+            `<column>_planned`.
         quantities: By column, survival at each temperature among them.
         temperatures_k: Temperatures of the dynamics, ascending.
         horizon_ps: Horizon of the survival; NaN without dynamics.
@@ -160,9 +166,11 @@ class DataStudy:
         quantity = self.quantities[column]
         a, b = (self.seeds(family, *of, column) for of in (one, other))
         noise = self.noise(family, column)
-        if quantity.share and a.size and b.size:
+        whole = 1.0 if quantity.share else self.horizon_ps if quantity.of == RUNS else None
+        if whole is not None and a.size and b.size:
             n = int(self.models[f"{column}_n"].max())
-            noise = of_a_share(noise, float(a.mean() + b.mean()) / 2, max(1, n))
+            mean = float(a.mean() + b.mean()) / 2
+            noise = of_a_share(noise, mean, max(1, n), whole=whole)
         return difference(quantity.better * a, quantity.better * b, noise)
 
 
@@ -188,6 +196,7 @@ def make_study(inputs: CompareInputs) -> DataStudy:
             "frames": one.frames,
             "approach_frames": one.approach_frames,
             "approach_molecules": len(one.approach_molecules),
+            "harvested_frames": one.harvested_frames,
             "potential": one.potential,
             **of_scans(inputs, name, {"fsd_full_per_angstrom": "fsd_full"}),
             **of_pairs(inputs.tables.get(APPROACH, {}).get(name), approached),
@@ -205,22 +214,50 @@ def make_study(inputs: CompareInputs) -> DataStudy:
     )
 
 
+def missing_cells(study: DataStudy) -> list[tuple[str, str, int, int, int]]:
+    """Potentials that the study lacks, beside those that it has.
+
+    Kinds and families are trained on the same numbers of frames with as many seeds, but for
+    harvested frames, which have numbers of their own.
+
+    Returns:
+        Family, kind, frames, seeds that are there, and seeds that others have.
+    """
+    models = study.models
+    seeds = models.groupby(["family", "kind", "frames"]).size()
+    found = []
+    for harvested in (False, True):
+        some = seeds[(seeds.index.get_level_values("kind") == HARVESTED) == harvested]
+        kinds = [kind for kind in study.kinds if kind in set(some.index.get_level_values("kind"))]
+        for n, most in some.groupby("frames").max().items():
+            found += [
+                (family, kind, int(n), there, int(most))
+                for family in study.families
+                for kind in kinds
+                if (there := int(some.get((family, kind, n), 0))) < most
+            ]
+    return found
+
+
 def survival_quantities(temperatures_k: Sequence[float]) -> list[Quantity]:
     """The survival at each temperature."""
     return [
-        Quantity(survival_column(t), f"survival at {t:g} K", "ps", 1, "runs")
-        for t in temperatures_k
+        Quantity(survival_column(t), f"survival at {t:g} K", "ps", 1, RUNS) for t in temperatures_k
     ]
 
 
 def survivals(name: str, alive_at: Mapping[float, pd.DataFrame]) -> dict[str, float]:
-    """Survival of a model at each temperature, of `lives`, and the number of runs."""
-    row: dict[str, float] = {}
+    """Survival of a model at each temperature, of `lives`, with the runs counted and planned, and
+    at all temperatures together those that failed before their first step.
+    """
+    row: dict[str, float] = {AT_START: 0}
     for t, table in alive_at.items():
         there = name in table.index
         column = survival_column(t)
         row[column] = float(table.loc[name, "survival"]) if there else float("nan")
         row[f"{column}_n"] = int(table.loc[name, "md_n_counted"]) if there else 0
+        row[column + PLANNED] = int(table.loc[name, "md_n_planned"]) if there else 0
+        row[AT_START] += int(table.loc[name, AT_START]) if there else 0
     return row
 
 
@@ -233,13 +270,30 @@ def horizon(alive_at: Mapping[float, pd.DataFrame]) -> float:
 def lives(
     dynamics: Mapping[str, pd.DataFrame], temperature_k: float, reference: str | None
 ) -> pd.DataFrame:
-    """Survival of every model at one temperature, by model."""
-    some = {
-        name: kept
-        for name, rows in dynamics.items()
-        if len(kept := rows[np.isclose(rows["temperature_k"], temperature_k)])
-    }
-    return dynamics_columns(some, reference if reference in some else None).set_index("model")
+    """Survival of every model at one temperature, by model.
+
+    A run that failed before its first step, as of a molecule that the model breaks in relaxation,
+    counts as a failure at time 0. The leaderboard has it apart, as not at risk; here the worst
+    potentials would look like the best of those that have a few runs left.
+
+    Returns:
+        As `dynamics_columns`, with the number of these runs as `runs_failed_at_start`.
+    """
+    some, at_start = {}, {}
+    for name, rows in dynamics.items():
+        kept = rows[np.isclose(rows["temperature_k"], temperature_k)]
+        if not len(kept):
+            continue
+        lost = start_failures(kept)
+        at_start[name] = int((lost & kept.index.isin(main_runs(kept).index)).sum())
+        if name != reference:
+            kept = kept.assign(
+                outcome=kept["outcome"].mask(lost, Outcome.FAILED.value),
+                time_ps=kept["time_ps"].mask(lost, 0.0),
+            )
+        some[name] = kept
+    found = dynamics_columns(some, reference if reference in some else None).set_index("model")
+    return found.assign(**{AT_START: pd.Series(at_start, dtype=int)})
 
 
 def of_card(one: TrainedOn) -> dict[str, Any]:
@@ -256,11 +310,12 @@ def of_scans(inputs: CompareInputs, name: str, metrics: Mapping[str, str]) -> di
         metrics: Metric of each column.
     """
     rows = inputs.scores.get(name) if BONDS in inputs.tables else None
-    found: dict[str, Any] = {} if rows is None else {"scans_planned": len(rows)}
+    found: dict[str, Any] = {}
     for column, metric in metrics.items():
         values = np.array([]) if rows is None else scored_values(rows, metric)
         found[column] = float(values.mean()) if len(values) else float("nan")
         found[f"{column}_n"] = len(values)
+        found[column + PLANNED] = 0 if rows is None else len(rows)
     return found
 
 
@@ -298,15 +353,24 @@ def of_pairs(rows: pd.DataFrame | None, approached: frozenset[str]) -> dict[str,
     return found
 
 
+def _deviation(values: pd.Series) -> float:
+    """Standard deviation of seeds; NaN for one, and 0 where only rounding tells them apart."""
+    found = seed_noise([values]).sd
+    return 0.0 if found <= 1e-12 * float(values.abs().max()) else found
+
+
+_COUNTS = ("pairs_planned", "pairs_scored", "pairs_failed", "harvested_frames", AT_START)
+
+
 def potential_rows(study: DataStudy) -> pd.DataFrame:
     """One row a potential, its seeds together.
 
     Returns:
         `family`, `kind`, `frames`, `approach_frames`, `approach_molecules` (the fewest of its
-        seeds), `n_seeds`, `pairs_planned`, `pairs_scored`, `pairs_failed` and `scans_planned` of
-        all seeds, `largest_hole_angstrom` (the largest of all), and for each quantity its mean
-        over the seeds, `_seed_sd`, `_seeds` (that have it) and `_n` (what it is the mean over, in
-        all seeds).
+        seeds), `n_seeds`, `pairs_planned`, `pairs_scored`, `pairs_failed`, `harvested_frames` and
+        `runs_failed_at_start` of all seeds, `largest_hole_angstrom` (the largest of all), and for
+        each quantity its mean over the seeds, `_seed_sd`, `_seeds` (that have it), `_n` (what it is
+        the mean over, in all seeds) and `_planned` (of runs and scans).
     """
     rows = []
     order = ["family", "kind", "frames"]
@@ -314,15 +378,17 @@ def potential_rows(study: DataStudy) -> pd.DataFrame:
         row: dict[str, Any] = dict(zip(order, key, strict=True))
         row |= {"approach_frames": int(group["approach_frames"].max()), "n_seeds": len(group)}
         row["approach_molecules"] = int(group["approach_molecules"].min())
-        for count in ("pairs_planned", "pairs_scored", "pairs_failed", "scans_planned"):
+        for count in _COUNTS:
             row[count] = int(group[count].fillna(0).sum()) if count in group else 0
         row["largest_hole_angstrom"] = group["largest_hole_angstrom"].astype(float).max()
         for column in study.quantities:
             values = group[column].astype(float).dropna()
             row[column] = float(values.mean()) if len(values) else float("nan")
-            row[f"{column}_seed_sd"] = float(values.std(ddof=1)) if len(values) > 1 else np.nan
+            row[f"{column}_seed_sd"] = _deviation(values)
             row[f"{column}_seeds"] = len(values)
             row[f"{column}_n"] = int(group[f"{column}_n"].sum())
+            if (planned := column + PLANNED) in group:
+                row[planned] = int(group[planned].sum())
         rows.append(row)
     table = pd.DataFrame(rows)
     rank = {kind: k for k, kind in enumerate(study.kinds)}

@@ -59,17 +59,20 @@ def seed_noise(groups: Iterable[ArrayLike]) -> SeedNoise:
     return SeedNoise(float(np.sqrt(squares / freedom)), freedom)
 
 
-def of_a_share(noise: SeedNoise, share: float, n: int) -> SeedNoise:
+def of_a_share(noise: SeedNoise, value: float, n: int, *, whole: float = 1.0) -> SeedNoise:
     """The noise of a share of n, no less than √(p(1 − p)/n), that of n independent ones.
 
     Seeds whose shares are all 0 or all 1 do not differ, and say nothing of one between.
 
     Args:
         noise: Noise from the seeds.
-        share: p, between 0 and 1.
+        value: p times `whole`.
         n: Number of items of the share.
+        whole: What a share of 1 is, such as the horizon of survival times, whose mean scatters at
+            most like that of runs which all end at once or not at all.
     """
-    least = float(np.sqrt(share * (1 - share) / n))
+    share = min(max(value / whole, 0.0), 1.0)
+    least = whole * float(np.sqrt(share * (1 - share) / n))
     return SeedNoise(float(np.maximum(noise.sd, least)), noise.degrees_of_freedom)
 
 

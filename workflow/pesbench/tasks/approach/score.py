@@ -125,9 +125,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
                 answer = one.scan(pair.id, shape)
                 known = _reference(told, pair, one.path) if needed else None
                 seen = split.get(pair.scan.system, "") if of_molecule else ""
-                rows[pair.id] = pair_row(
-                    one.model, pair, answer, known, seen, without_errors=not needed
-                )
+                rows[pair.id] = pair_row(one.model, pair, answer, known, seen)
                 if pair.kind == BOND:
                     shown.setdefault(pair.scan.system, {})[pair.id] = drawn(pair, answer)
     if lost := sorted(planned - held):  # a merge leaves each pair in one of the files
