@@ -440,12 +440,15 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     holed = with_hole(tables["sound"], "bond/c_0-1", 0.75, 2.0)
     holed = with_hole(holed, "bond/d_0-1", 0.5, 0.5).assign(model="holed")
     made = section(inputs(tables | {"holed": holed}))
-    assert "with 2 of 3 models" in made.sentence
+    assert (
+        "of every bonded pair rises down to 0.1 Å with 1 of 3 models; with 1 more it rises in "
+        "every pair that did not fail" in made.sentence
+    )
     assert "that of holed: N-N of d, atoms 0 and 1, 0.500 eV above the minimum at 0.50 Å" in (
         made.sentence
     )
     alone = section(inputs(tables | {"holed": holed}, holed="perturbed", sound="reference"))
-    assert "with 1 of 1 models" in alone.sentence  # of the models, of which one has no energies
+    assert "with 0 of 1 models; with 1 more" in alone.sentence  # one has no energies
     assert alone.sentence.endswith("; with the reference sound it rises in 6 of 6 pairs.")
     assert "holed" not in alone.sentence
     assert "holed (perturbed)" in alone.tables[0].rows["model"].tolist()
@@ -453,6 +456,7 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     rises = "energy rises on approach"
     assert shares.loc["sound", rises].startswith("6 of 6 (100 %; 54–100 %")
     assert shares.loc["holed", rises].startswith("4 of 6 (67 %")
+    assert shares.loc["sound", "no spurious minimum"].startswith("6 of 6")
     assert shares.loc["faulty", "scored / planned"] == "5 / 6"
     assert shares.loc["faulty", "not scored"] == "1 nonfinite"
     assert shares.loc["blind", rises] == "n/a"
@@ -461,6 +465,7 @@ def test_the_section_tells_shares_holes_and_failures(tables):
     assert holes.loc["holed", "lowest barrier (eV)"] == "0.500"
     assert holes.loc["holed", "over k_B (K)"] == "5\u202f800"
     assert holes.loc["sound", "worst pair"] == "–"
+    assert holes.loc["sound", "deepest spurious minimum (eV)"] == "0"
     assert others.loc["sound", "contacts: scored / planned"] == "0 / 0"
     assert inner.loc["MACE-OMol (published)", "energy monotone"] == "25 %"
     assert inner.loc["sound", "energy monotone"].startswith("12 of 12")

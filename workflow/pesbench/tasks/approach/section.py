@@ -111,10 +111,13 @@ def sentence(bonds: Mapping[str, pd.DataFrame], references: Mapping[str, pd.Data
     said = "No model has a scored bonded pair"
     if known:
         whole = [name for name, one in known.items() if one.passed == one.n]
+        failing = [name for name in whole if summary.failed(bonds[name]).any()]
         said = (
-            f"The energy of every scored bonded pair rises down to 0.1 Å with {len(whole)} of "
-            f"{len(known)} models"
+            f"The energy of every bonded pair rises down to 0.1 Å with "
+            f"{len(whole) - len(failing)} of {len(known)} models"
         )
+        if failing:
+            said += f"; with {len(failing)} more it rises in every pair that did not fail"
     holes = {name: summary.cheapest_hole(frame) for name, frame in bonds.items()}
     open_ones = {name: row for name, row in holes.items() if row is not None}
     if open_ones:
@@ -141,6 +144,9 @@ def _rows(
 def _shares(bonds: pd.DataFrame) -> dict[str, str]:
     ok = int((bonds["status"] == "ok").sum())
     tests = {_METRICS[name].title: share(bonds, name).text for name in TESTS}
+    minima = bonds["n_spurious_minima"].astype(float)
+    smooth = bonds.assign(smooth=(minima == 0).astype(float).where(minima.notna()))
+    tests["no spurious minimum"] = share(smooth, "smooth").text
     return {"scored / planned": f"{ok} / {len(bonds)}", **tests,
             LEFT_OUT: summary.left_out(bonds), "not scored": summary.failures(bonds)}  # fmt: skip
 
@@ -148,6 +154,7 @@ def _shares(bonds: pd.DataFrame) -> dict[str, str]:
 def _holes(bonds: pd.DataFrame) -> dict[str, str]:
     worst, cheapest = summary.worst_pair(bonds), summary.cheapest_hole(bonds)
     lowest = scored_values(bonds, "below_minimum_ev")
+    depths = scored_values(bonds, "spurious_depth_ev")
     cells = {
         "largest hole (Å)": summary.NONE if worst is None else
         f"{worst['hole_radius_angstrom']:.2f}",
@@ -157,6 +164,7 @@ def _holes(bonds: pd.DataFrame) -> dict[str, str]:
         summary.temperature_words(cheapest["barrier_ev"]),
         "its pair": summary.NONE if cheapest is None else summary.pair_words(cheapest),
         "farthest below the minimum (eV)": number(lowest.max()) if len(lowest) else "n/a",
+        "deepest spurious minimum (eV)": number(depths.max()) if len(depths) else summary.NONE,
     }  # fmt: skip
     for name in ("wall_ratio_05", "wall_ratio_03", "zbl_ratio_05"):
         value, n = summary.median(bonds, name)

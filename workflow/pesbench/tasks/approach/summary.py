@@ -73,6 +73,11 @@ def left_out(scores: pd.DataFrame) -> str:
     return f"{int(counts.sum())} in {some} pair{'s' * (some > 1)}" if some else NONE
 
 
+def failed(scores: pd.DataFrame) -> pd.Series:
+    """Whether a pair failed: that of a model that was asked and gave no number, by row."""
+    return ~scores["status"].isin(["ok", "masked", "unsupported"])
+
+
 def failures(scores: pd.DataFrame) -> str:
     """The number of rows without a score by status, such as `2 nonfinite`."""
     lost = scores.loc[scores["status"] != "ok", "status"].value_counts()
