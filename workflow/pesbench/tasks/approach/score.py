@@ -99,13 +99,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
         for one in (*own, *references):
             check_scan_set(one.path, one.scan_set_sha256, job.scan_set, sha256)
         told = {pair: one for one in references for pair in one.ids}
-        # also that of another file, so that all bonded pairs of a model are judged alike
-        needed = any(TASK.needs_reference(settings_of(one)) for one in own)
-        if needed and not references:
-            raise UserError(
-                f"{own[0].path}: holds contacts or isolated pairs, which are judged by the "
-                "reference of the scan set; give its answers with `--reference`"
-            )
+        needed = _needs_reference(own, references)
         for one in own:
             if job.entry is not None:
                 check_owner(one.path, one.attributes, job.entry.name, job.entry.deciding())
@@ -149,6 +143,21 @@ def score(job: ScoreJob) -> pd.DataFrame:
         "curves": {"molecule": molecule, "pairs": shown.get(molecule, {})},
     }
     return frame
+
+
+def _needs_reference(own: Sequence[Evaluation], references: Sequence[Evaluation]) -> bool:
+    """Whether one of a model's files does, so that all bonded pairs of it are judged alike.
+
+    Raises:
+        UserError: it does, and there is none.
+    """
+    needed = any(TASK.needs_reference(settings_of(one)) for one in own)
+    if needed and not references:
+        raise UserError(
+            f"{own[0].path}: holds contacts or isolated pairs, which are judged by the "
+            "reference of the scan set; give its answers with `--reference`"
+        )
+    return needed
 
 
 def settings_of(opened: Evaluation) -> ApproachSettings:
