@@ -420,6 +420,9 @@ def test_the_config_asks_all_its_models_about_all_molecules(architecture):
     for task in ("lj_core", "approach"):
         assert run.tasks[task].models == own
         assert len(run.tasks[task].selected) == 29
+    # all scans of aspirin and one of each other molecule, in one job a model
+    assert len(run.tasks["bonds"].selected) == 13 + 29
+    assert [len(shard.items) for shard in run.tasks["bonds"].shards.values()] == [42]
     settings = run.tasks["lj_core"].settings
     # the rule `lj_heads` makes this file
     assert settings.heads == str(run.results.parent / "weights/lj_core/heads.csv")

@@ -236,9 +236,35 @@ def test_a_cell_compares_a_rational_head_with_its_own_mlp():
     assert found[0].mlp.core == pytest.approx(4.52)
     assert found[0].mlp.design == mlp_beside(found[0].design)
     assert not any(cell.fits_better for cell in found)  # the same in range
-    factor, levels = decisive(found)
-    assert factor == "sampling"
-    assert levels == {"uniform": (0, 48), "min_bias": (36, 48)}
+    most = decisive(found)
+    assert most.factor == "sampling"
+    assert most.levels == {"uniform": (0, 48), "min_bias": (36, 48)}
+    # Σ n (share − 3/8)² over the levels, of 96 · 3/8 · 5/8
+    assert most.explained == pytest.approx(48 * 2 * 0.375**2 / (96 * 0.375 * 0.625))
+
+
+def test_a_factor_with_four_levels_is_not_favoured():
+    """The range of its shares is larger, and they explain less."""
+    wins = {"none": (0, 5), "softplus": (3, 9), "abs": (3, 9), "u_plus_softplus": (7, 12)}
+    rows = [row(one, 1, 4.5) for one in grid("mlp")]
+    for transform, both in wins.items():
+        for sampling, count in zip(("uniform", "min_bias"), both, strict=True):
+            twelve = [one for one in grid("rational")
+                      if (one.transform, one.sampling) == (transform, sampling)]  # fmt: skip
+            # spread over the other factors
+            won = {5 * k % 12 for k in range(count)}
+            rows += [row(one, 1, 1.0 if k in won else 5.0) for k, one in enumerate(twelve)]
+    most = decisive(cells(rows))
+    assert most.factor == "sampling"
+    assert most.levels == {"uniform": (13, 48), "min_bias": (35, 48)}
+    assert (35 - 13) / 48 < (19 - 5) / 24  # the range of the transforms
+
+
+def test_where_all_cells_end_alike_no_factor_decides():
+    found = cells([row(one, 1, 4.0) for one in (*grid("mlp"), *grid("rational"))])
+    assert outcomes(found) == {HIGHER: 96}
+    assert decisive(found) is None
+    assert decisive([]) is None
 
 
 def test_a_cell_with_a_wrong_sign_or_a_lost_seed_is_no_win():
@@ -261,8 +287,10 @@ def test_a_cell_with_a_wrong_sign_or_a_lost_seed_is_no_win():
 
 def test_what_is_reproduced_is_said_by_design():
     rows = [row(RATIONAL, 1, 1.0), row(Design("rational", "relu", transform="none"), 1, 3.0),
+            row(Design("rational", "silu", transform="none"), 1, math.nan),
             row(MLP, 1, 4.8), row(Design("mlp", "relu"), 1, 4.9)]  # fmt: skip
-    assert reproduced(rows) == {"rational": ([RATIONAL.name], 2), "mlp": ([MLP.name], 2)}
+    # a design without a number is one that was trained
+    assert reproduced(rows) == {"rational": ([RATIONAL.name], 3), "mlp": ([MLP.name], 2)}
 
 
 def test_the_head_of_a_readout_is_its_main_row_or_cell(tmp_path):

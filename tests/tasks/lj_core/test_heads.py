@@ -82,7 +82,7 @@ def test_a_head_that_is_given_the_exponent_can_be_the_wall():
     with torch.no_grad():
         network.weights[-1].zero_()
         network.biases[-1].zero_()
-        network.power.fill_(80 / 0.95**12)
+        network.power.fill_(1 / 0.95**12)
     r = potential.core_grid()
     found = network(torch.tensor(r)[None]).detach().numpy()[0]
     assert found == pytest.approx(80 / r**12)
@@ -93,7 +93,20 @@ def test_a_bounded_head_has_a_lower_bound():
     with torch.no_grad():
         network.weights[-1].mul_(100)
     r = torch.linspace(0.2, 3, 500, dtype=torch.float64)[None]
-    assert float(network(r).detach().min()) >= -0.2785
+    assert float(network(r).detach().min()) >= -0.2785 * potential.EPSILON
+
+
+def test_the_schedule_can_take_each_scalar_to_where_it_has_to_be():
+    """A step of Adam moves a scalar by about its rate: by 4 in a main row."""
+    schedule = Schedule()
+    reach = schedule.steps * schedule.learning_rate
+    assert reach == 4
+    power = Heads(main_designs()[designs.POWER], [1], width=8).power
+    assert abs(1 / 0.95**12 - power.item()) < reach / 2
+    bounded = Heads(main_designs()[designs.BOUNDED], [1], width=8)
+    # the floor has to come down to the well, -ε
+    factor = (bounded.shift.item() + 1) / 0.2785
+    assert abs(factor - bounded.factor.item()) < reach
 
 
 def test_a_seed_is_the_same_alone_and_among_others(tmp_path):

@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pesbench.files.figures import GREY, PALETTE, style
-from pesbench.metrics.board import scored_values
 from pesbench.tasks.lj_core import potential
 from pesbench.tasks.lj_core.cases import BOND, DIMER
 from pesbench.tasks.lj_core.designs import MIN_BIAS, PUBLISHED, TRANSFORMS, Design
-from pesbench.tasks.lj_core.head_summary import SCORE, Cell, Seeds
+from pesbench.tasks.lj_core.head_summary import Cell, Seeds
+from pesbench.tasks.lj_core.judged import SCORE
+from pesbench.tasks.lj_core.real_models import core_errors, on_shared
 
 _KINDS = ((DIMER, "isolated pairs", "o"), (BOND, "bonded pairs", "s"))
 _X = "error of log₁₀(|E| + 1) in the core (decades)"
@@ -71,10 +72,12 @@ def _dimer(
 
 def _models(axes: Any, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> None:
     for k, (kind, said, marker) in enumerate(_KINDS):
-        points = []
-        for y, frame in enumerate(scores.values()):
-            values = scored_values(frame[frame["kind"] == kind], "log10_energy_mae")
-            points += [(values.mean(), y + 0.15 * (2 * k - 1))] if len(values) else []
+        shared = on_shared(core_errors(scores, kind)).values()
+        points = [
+            (values.mean(), y + 0.15 * (2 * k - 1))
+            for y, values in enumerate(shared)
+            if len(values)
+        ]
         if points:
             axes.plot(*zip(*points, strict=True), marker, ms=5, color=PALETTE[2 + k], label=said)
     axes.set_yticks(range(len(scores)), [labels[name] for name in scores])

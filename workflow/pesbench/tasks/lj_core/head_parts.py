@@ -19,11 +19,10 @@ from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.tasks.lj_core import ghost, potential
 from pesbench.tasks.lj_core.designs import MAIN, Part, Schedule
-from pesbench.tasks.lj_core.head_summary import SCORE
 from pesbench.tasks.lj_core.head_table import CURVE, Row, card_of, write_table
 from pesbench.tasks.lj_core.head_training import HeadTraining
 from pesbench.tasks.lj_core.heads import Heads
-from pesbench.tasks.lj_core.judged import judge, places
+from pesbench.tasks.lj_core.judged import SCORE, judge, places
 from pesbench.tasks.lj_core.potential import Array
 
 CURVE_POINTS = 60

@@ -20,8 +20,8 @@ from pesbench.tasks.lj_core.designs import (
     parts,
 )
 from pesbench.tasks.lj_core.head_table import SCORED, Row, TrainedHeads
+from pesbench.tasks.lj_core.judged import IN_RANGE, SCORE
 
-SCORE, IN_RANGE = "log10_energy_mae_core", "in_range_mae"
 FACTORS = ("activation", "depth", "transform", "scale", "sampling")
 # outcomes of a cell of the grid
 WINS, NO_WALL, HIGHER, LOST, UNTRAINED = "wins", "lower, no wall", "higher", "lost", "not trained"
@@ -124,26 +124,41 @@ def outcomes(some: Iterable[Cell]) -> Counter[str]:
     return Counter(cell.outcome for cell in some)
 
 
-def decisive(every: Sequence[Cell]) -> tuple[str, dict[str, tuple[int, int]]]:
+@dataclass(frozen=True)
+class Decisive:
+    """The factor of the grid on which winning depends most.
+
+    Attributes:
+        factor: Its name.
+        levels: Cells won and cells decided, by level.
+        explained: Share of the variance over the decided cells of whether a cell is won (1 or 0)
+            that the means of the levels explain, η². A range of shares would favour a factor with
+            four levels over one with two. Chance alone explains (levels − 1)/(cells − 1).
+    """
+
+    factor: str
+    levels: Mapping[str, tuple[int, int]]
+    explained: float
+
+
+def decisive(every: Sequence[Cell]) -> Decisive | None:
     """The factor on which the share of cells that the rational head wins depends most.
 
     Returns:
-        The factor, and cells won and cells decided by its levels.
+        None where all decided cells have the same outcome.
     """
-    shares = {
-        factor: {
+    won, of = _won(every)
+    if won in (0, of):
+        return None
+    mean, found = won / of, []
+    for factor in FACTORS:
+        levels = {
             str(level): _won([cell for cell in every if getattr(cell.design, factor) == level])
             for level in dict.fromkeys(getattr(cell.design, factor) for cell in every)
         }
-        for factor in FACTORS
-    }
-
-    def width(factor: str) -> float:
-        known = [won / of for won, of in shares[factor].values() if of]
-        return max(known) - min(known) if known else 0.0
-
-    most = max(FACTORS, key=width)
-    return most, shares[most]
+        between = sum(n * (k / n - mean) ** 2 for k, n in levels.values() if n)
+        found.append(Decisive(factor, levels, between / (of * mean * (1 - mean))))
+    return max(found, key=lambda one: one.explained)
 
 
 def _won(some: Sequence[Cell]) -> tuple[int, int]:
@@ -155,12 +170,13 @@ def reproduced(rows: Iterable[Row]) -> dict[str, tuple[list[str], int]]:
     """The designs of the grid whose mean is within the published mean and standard deviation.
 
     Returns:
-        Names of these designs and the number of all that have a mean, by head.
+        Names of these designs and the number of all that are trained, by head; a design without
+        numbers is one of the latter.
     """
     found = {}
-    known = [one for one in seeds_of(rows, main=False).values() if one.n_ok]
+    trained = seeds_of(rows, main=False).values()
     for head, (mean, deviation) in PUBLISHED.items():
-        some = [one for one in known if one.design.head == head]
+        some = [one for one in trained if one.design.head == head]
         near = [one.design.name for one in some if abs(one.core - mean) <= deviation]
         found[head] = near, len(some)
     return found

@@ -11,9 +11,10 @@ from pesbench.tasks.lj_core.potential import Array
 
 Curve = Callable[[Array], Array]
 
+SCORE, IN_RANGE = "log10_energy_mae_core", "in_range_mae"
 NUMBERS = (
-    "log10_energy_mae_core",
-    "in_range_mae",
+    SCORE,
+    IN_RANGE,
     "right_sign_share",
     "monotone",
     "log10_force_mae_core",
@@ -52,8 +53,8 @@ def judge(energy: Array, slope: Array) -> dict[str, float]:
     scored = r < potential.SCORED_TO  # in the core, which stands first
     own_slope = slope[: len(r)][scored]
     return {
-        "log10_energy_mae_core": metrics.log10_error(core[scored], potential.energy(r[scored])),
-        "in_range_mae": metrics.mean_absolute_error(trained, potential.energy(in_range)),
+        SCORE: metrics.log10_error(core[scored], potential.energy(r[scored])),
+        IN_RANGE: metrics.mean_absolute_error(trained, potential.energy(in_range)),
         "right_sign_share": metrics.right_sign_share(core, potential.energy(r)),
         "monotone": metrics.rises_inwards(wall),
         "log10_force_mae_core": metrics.log10_error(own_slope, potential.slope(r[scored])),

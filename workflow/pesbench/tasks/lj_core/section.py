@@ -9,10 +9,10 @@ import pandas as pd
 
 from pesbench.core.section import Drawing, Section, SectionInputs, Table
 from pesbench.core.text import csv_table, number
-from pesbench.metrics.board import mean_columns, scored_values
+from pesbench.metrics.board import mean_columns
 from pesbench.metrics.shares import share
 from pesbench.tasks.lj_core import figures
-from pesbench.tasks.lj_core.cases import BOND, DIMER, OVERLAP
+from pesbench.tasks.lj_core.cases import OVERLAP
 from pesbench.tasks.lj_core.closed_forms import closed_forms
 from pesbench.tasks.lj_core.designs import (
     BOUNDED,
@@ -29,10 +29,8 @@ from pesbench.tasks.lj_core.ghost import ended_overlapped
 from pesbench.tasks.lj_core.head_summary import (
     FACTORS,
     HIGHER,
-    IN_RANGE,
     LOST,
     NO_WALL,
-    SCORE,
     UNTRAINED,
     WINS,
     Cell,
@@ -45,7 +43,8 @@ from pesbench.tasks.lj_core.head_summary import (
     seeds_of,
 )
 from pesbench.tasks.lj_core.head_table import TrainedHeads, heads_of
-from pesbench.tasks.lj_core.judged import judge_curve
+from pesbench.tasks.lj_core.judged import IN_RANGE, SCORE, judge_curve
+from pesbench.tasks.lj_core.real_models import models_table, shared_note
 from pesbench.tasks.lj_core.task import TASK
 
 NAMES = {
@@ -84,8 +83,7 @@ def section(inputs: SectionInputs) -> Section:
     tables = [Table("heads", heads_table(main), "Continuations of the Lennard-Jones wall")]
     if grid:
         tables.append(Table("grid", grid_table(grid), "In which cells the rational head wins"))
-    rows = pd.DataFrame([{"model": labels[name], **model_cells(frame)}
-                         for name, frame in inputs.scores.items()])  # fmt: skip
+    rows = models_table(inputs.scores, labels)
     tables.append(Table("models", rows, "Real models", models=list(inputs.scores)))
     models = [name for name in inputs.scores if inputs.facts[name].role == "model"]
     files: dict[str, str] = {}
@@ -94,7 +92,8 @@ def section(inputs: SectionInputs) -> Section:
                 "Error of log₁₀(|E| + 1) in the core, in decades, a row a continuation of the "
                 "Lennard-Jones wall (left; bars are standard deviations over seeds, open circles "
                 "the published values) and a row a model (right; against the reference of the scan "
-                "set, means over isolated and over bonded pairs). The error ignores the sign."),
+                "set, means over the isolated and over the bonded pairs that all models have). The "
+                "error ignores the sign."),
     ]  # fmt: skip
     if heads and heads.curves:
         drawings.append(
@@ -200,27 +199,6 @@ def _range(values: Sequence[float]) -> str:
     return f"{known[0]:.2f} to {known[-1]:.2f}, median {known[len(known) // 2]:.2f}"
 
 
-def model_cells(frame: pd.DataFrame) -> dict[str, str]:
-    """The row of a model: core errors of isolated and bonded pairs, and the relaxations."""
-    told = {}
-    for kind, said in ((DIMER, "isolated"), (BOND, "bonded")):
-        some = frame[frame["kind"] == kind]
-        errors, signs = (
-            scored_values(some, name) for name in ("log10_energy_mae", "right_sign_share")
-        )
-        told |= {
-            f"{said}: scored / planned": f"{len(errors)} / {len(some)}",
-            f"{said}: core error (decades)": number(errors.mean()) if len(errors) else "n/a",
-            f"{said}: right sign": f"{signs.mean():.2f}" if len(signs) else "n/a",
-        }
-    starts = frame[frame["kind"] == OVERLAP]
-    return told | {
-        "ends overlapped": share(starts, "overlapped").text,
-        "did not converge": str(int((~starts["relaxed"].astype(bool)).sum())),
-        "failed or not asked": str(int((starts["status"] != "ok").sum())),
-    }
-
-
 def sentence(
     main: Mapping[Design, Seeds], grid: Sequence[Cell], scores: Mapping[str, pd.DataFrame]
 ) -> str:
@@ -279,11 +257,13 @@ def notes(heads: TrainedHeads | None, scores: Mapping[str, pd.DataFrame]) -> tup
     found.append(
         "Real models: energies relative to the two atoms alone (isolated), or to the model's own "
         "minimum (bonded), in eV, where the pair is closer than 0.6 of the sum of its covalent "
-        "radii, against the reference of the scan set. The means are over the pairs that each "
-        "model knows. A relaxation ends overlapped where any pair is below 0.7 of that sum; one "
-        "that the model fails on has no end. Intervals are the exact binomial ones of as many "
-        "trials as there are molecules."
+        "radii, against the reference of the scan set. A relaxation ends overlapped where any pair "
+        "is below 0.7 of that sum; one that the model fails on has no end. Those that did not "
+        "converge are counted among those with an end. Intervals are the exact binomial ones of as "
+        "many trials as there are molecules."
     )
+    if scores:
+        found.append(shared_note(scores))
     for name, frame in scores.items():
         lost = frame[~frame["status"].isin(["ok", "unsupported", "masked"])]
         if len(lost):
@@ -313,13 +293,23 @@ def head_notes(heads: TrainedHeads) -> list[str]:
                 f"{': ' if near else ''}{', '.join(near)}."
             )
     if grid := cells(heads.rows):
-        factor, levels = decisive(grid)
-        told = ", ".join(f"{level} {won} of {of}" for level, (won, of) in levels.items())
         found.append(
-            f"The ranking depends most on {factor} (cells that the rational head wins, of those "
-            f"that are decided): {told}. {len(grid)} cells share {len(grid) // len(TRANSFORMS)} "
-            "MLPs and have few seeds each: they are no independent trials."
+            f"{ranking(grid)} {len(grid)} cells share {len(grid) // len(TRANSFORMS)} MLPs and have "
+            "few seeds each: they are no independent trials."
         )
     if lacking := missing(heads):
         found.append(f"Not trained: {', '.join(lacking)}.")
     return found
+
+
+def ranking(grid: Sequence[Cell]) -> str:
+    """On which factor of the grid it depends most whether the rational head wins a cell."""
+    most = decisive(grid)
+    if most is None:
+        return "The rational head wins all decided cells of the grid, or none of them."
+    told = ", ".join(f"{level} {won} of {of}" for level, (won, of) in most.levels.items())
+    return (
+        f"The ranking depends most on {most.factor}, whose levels explain {most.explained:.0%} of "
+        "the variance of winning (cells that the rational head wins, of those that are decided: "
+        f"{told})."
+    )
