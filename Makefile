@@ -78,7 +78,7 @@ study-midsize: $(STAMP)
 # Alarms (tasks/alarms/README.md).
 study-extrapolation: $(STAMP)
 	$(call limited,extrapolation.yaml); status=$$?; \
-	$(call keep,extrapolation,extrapolation.h5 skipped.csv) && exit $$status
+	$(call keep,extrapolation,extrapolation.h5 skipped.csv,extrapolation/alarms) && exit $$status
 
 # How much data, and which (docs/data.md): the trainings, then what is asked of their potentials. HOURS is for both. A training
 # that fails takes no other with it: the registry has those that are done.
@@ -109,18 +109,21 @@ keep_transfer = if [ -d results/transfer ]; then $(call keep,transfer,transfer.h
 	results/weights/transfer/models.yaml resources/study/extrapolation/transfer/cards/; fi
 
 # Whether a repulsive wall goes on beyond the data (tasks/lj_core), and which angular degrees node features hold
-# (tasks/spectral): the trainings of heads and backbones, then real models. HOURS is for both.
+# (tasks/spectral): the trainings of heads and backbones, then real models, some five hours on two cores. HOURS=3 stops after
+# so long; what is finished by then is kept, and the same command continues. Backbones come first, then the main rows of the
+# heads, then their grid. Heads and backbones are independent: real models are asked whichever of them fail.
 architecture: $(STAMP)
 	$(within) sh -c 'trap "exit 130" INT; \
 		$(BIN)/snakemake lj_trainings weights_backbones --cores $(CORES) --configfile config/weights.yaml \
 			--keep-going; trained=$$?; \
-		$(BIN)/snakemake lj_heads backbone_models --cores 1 --configfile config/weights.yaml && \
+		$(BIN)/snakemake lj_heads backbone_models --cores 1 --configfile config/weights.yaml --keep-going || trained=$$?; \
 		$(BIN)/snakemake --cores $(CORES) --configfile config/architecture.yaml --keep-going && exit $$trained'; \
 	status=$$?; $(keep_architecture) && exit $$status
 
 # beside the results the tables of the heads with their cards, and the cards of the backbones: what there is of them
 keep_architecture = mkdir -p resources/study/architecture/lj_core resources/study/architecture/backbones && \
-	for one in $$(cd results/weights && ls lj_core/*.csv lj_core/*.json backbones/*.json backbones/models.yaml 2>/dev/null); do \
+	for one in $$(cd results/weights && ls lj_core/*.csv lj_core/*.json backbones/*.json backbones/*.md \
+		backbones/models.yaml backbones/models.csv 2>/dev/null); do \
 		cp results/weights/$$one resources/study/architecture/$$one; done && \
 	if [ -d results/architecture ]; then $(call keep,architecture,architecture.h5 skipped.csv); fi
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,12 +50,14 @@ def test_the_plan_has_the_backbones_of_the_question() -> None:
     }
     assert of_mace == {(1, 2), (1, 3), (2, 2), (2, 3)}
     assert plan.sampling_words[:4] == ["--only", "aspirin", "--temperatures-k", "500"]
-    # further seeds repeat no training
+    # further seeds repeat no training, and a key of one family none of the other
     asked = {name: plan.asked_of(every[name]) for name in ("sevennet-l2", "mace-l2-c2")}
-    assert "seeds" not in asked["sevennet-l2"]
-    assert asked["sevennet-l2"].keys() - asked["mace-l2-c2"].keys() == {
-        "layers", "cutoff_angstrom", "learning_rate"
-    }  # fmt: skip
+    assert asked["sevennet-l2"] == plan.asked_of(every["sevennet-l2-seed_4"])
+    changed = replace(plan, learning_rate=0.5, cutoff_angstrom=9.0)
+    assert asked["sevennet-l2"] != changed.asked_of(every["sevennet-l2"])
+    assert asked["mace-l2-c2"] == changed.asked_of(every["mace-l2-c2"])
+    assert SevenNetTraining(**asked["sevennet-l2"]).epochs == 30
+    assert MACETraining(**asked["mace-l2-c2"]).epochs == 30
 
 
 def test_a_wrong_plan_is_one_line(tmp_path: Path) -> None:
@@ -77,8 +80,10 @@ def test_a_wrong_plan_is_one_line(tmp_path: Path) -> None:
 def test_the_registry_has_all_entries_and_what_is_trained(tmp_path: Path) -> None:
     plan, registry = read_backbones(PLAN), REPO / "config/models.yaml"
     out = tmp_path / "models.yaml"
-    with pytest.raises(UserError, match="holds no weights"):
-        write_backbone_registry(plan, tmp_path, registry, "gfn2-xtb", tmp_path, out)
+    # what needs no backbone is asked where none is trained
+    write_backbone_registry(plan, tmp_path, registry, "gfn2-xtb", tmp_path, out)
+    assert yaml.safe_load(out.read_text()) == yaml.safe_load(registry.read_text())
+    assert (tmp_path / "models.csv").read_text().count(",no\n") == len(plan.trainings())
     for name in ("sevennet-l2-seed_2.pth", "sevennet-l2-seed_3.pth", "mace-l1-c3.model"):
         (tmp_path / name).write_text(name)
     with pytest.raises(UserError, match="no model 'gfn9'"):
@@ -94,6 +99,8 @@ def test_the_registry_has_all_entries_and_what_is_trained(tmp_path: Path) -> Non
     assert entries["mace-l1-c3"]["level_of_theory"] == entries["gfn2-xtb"]["level_of_theory"]
     assert entries["mace-l1-c3"]["description"].endswith("L = 1, correlation 3")
     assert "# not trained: sevennet-l1\n" in out.read_text()
+    rows = dict.fromkeys((tmp_path / "models.csv").read_text().splitlines())
+    assert {"sevennet-l2,sevennet-l2,no", "sevennet-l2-seed_2,sevennet-l2,yes"} < rows.keys()
 
 
 def test_the_degree_of_mace_is_an_option_of_its_training() -> None:

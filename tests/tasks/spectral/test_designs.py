@@ -20,6 +20,7 @@ from pesbench.tasks.spectral.harmonics import (
 )
 from pesbench.tasks.spectral.metrics import Gains, cliff, gains, r2, readable_up_to
 from pesbench.tasks.spectral.probes import (
+    ALIKE,
     ANGLE,
     DIAGNOSIS,
     ONE_DIRECTION,
@@ -239,6 +240,14 @@ def test_too_few_frames_are_a_reason_and_no_number(
     )  # fmt: skip
     with pytest.raises(NotReadError, match="at least 54 columns, and 30 frames allow 6"):
         read_probe(SYMMETRY, {"A": few}, IRREPS, 2, 7)
+
+
+def test_a_readout_of_two_channels_does_not_read_a_layer_with_one(
+    both: tuple[Design, Design],
+) -> None:
+    given = {"B": shown_as(both[1], np.ones((2000, 12)))}
+    with pytest.raises(NotReadError, match="1 of the 2 channels"):
+        read_probe(ALIKE, given, ((4, 0), (1, 1), (1, 2)), 2, 7)
 
 
 def test_features_that_the_network_did_not_give_say_why(both: tuple[Design, Design]) -> None:

@@ -43,7 +43,7 @@ from pesbench.tasks.spectral.score import score
 from pesbench.tasks.spectral.section import section
 from pesbench.tasks.spectral.settings import SpectralSettings
 from pesbench.tasks.spectral.stored import Features
-from pesbench.tasks.spectral.summary import cliffs, curve
+from pesbench.tasks.spectral.summary import Curve, cliffs, curve, planned_seeds
 from pesbench.tasks.spectral.task import TASK
 from pesbench.training.backbone_plan import read_backbones
 
@@ -226,6 +226,38 @@ def test_scores_survive_their_file_and_make_a_section(
         one.figure.savefig(tmp_path / f"{one.name}.png")
 
 
+def test_planned_backbones_that_are_not_here_are_named(
+    found: tuple[Path, pd.DataFrame],
+    inputs: tuple[Path, SpectralSettings],
+    tmp_path: Path,
+) -> None:
+    plan = tmp_path / "models.csv"
+    plan.write_text("model,potential,trained\nfake,fake,yes\nfake-seed_2,fake,no\n")
+    settings = replace(inputs[1], backbones=str(plan))
+    write_scores(tmp_path / "spectral.parquet", score(
+        ScoreJob([found[0]], inputs[0], settings, entry=fake_entry())))  # fmt: skip
+    read = read_scores(tmp_path / "spectral.parquet")
+    assert planned_seeds({"fake": read}, "fake") == 2
+    assert planned_seeds({"fake": read}, "other") == 0
+    facts = {"fake": ModelFacts("fake", "mace", "model")}
+    made = section(SectionInputs("spectral", {"fake": read}, facts))
+    assert any("Of 2 planned backbones 1 are not here" in one for one in made.notes)
+    assert any(one.endswith("leaves them out): fake-seed_2.") for one in made.notes)
+    (cliffs_table,) = (one.rows for one in made.tables if one.name == "cliffs")
+    assert set(cliffs_table["backbones"]) == {"1 of 2"}
+    assert cliffs_table["its interval"].str.endswith(" (too narrow)").all()
+    plan.write_text("model\nfake\n")
+    with pytest.raises(UserError, match=r"models\.csv"):
+        score(ScoreJob([found[0]], inputs[0], settings, entry=fake_entry()))
+
+
+def test_a_ceiling_at_the_highest_injected_degree_may_be_higher() -> None:
+    of = {"model": "m", "layer": "1", "l_max": 4, "boundary": 8.0, "channels": 1, "columns": 9,
+          "frames": 9, "held_out": 9}  # fmt: skip
+    assert Curve(**of, values=(1.0,) * 7).readable_text == "at least 7"
+    assert Curve(**of, values=(1.0,) * 6 + (0.1,)).readable_text == "6"
+
+
 def test_a_killed_run_goes_on_to_the_same_file(
     found: tuple[Path, pd.DataFrame],
     inputs: tuple[Path, SpectralSettings],
@@ -375,7 +407,9 @@ def test_the_config_asks_backbones_and_pretrained_networks_about_aspirin(
     assert asked.selected == ["aspirin"]
     plan = read_backbones(REPO / "config/backbones.yaml")
     assert {*plan.trainings(), "7net-0", "7net-l3i5", "so3lr"} <= {*asked.models}
-    # the rule `backbone_sample` makes this file
+    # the rule `backbone_models` makes this file, and `backbone_sample` the next one
+    backbones = str(run.results.parent / "weights/backbones/models.csv")
+    assert named_files(asked.settings, "score") == [backbones]
     frames = str(run.results.parent / "weights/backbones/frames.extxyz")
     assert named_files(asked.settings, "run") == [frames]
     # settings of every job become options of the command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +97,30 @@ class BackbonePlan:
         return every[name]
 
     def asked_of(self, training: BackboneTraining) -> dict[str, Any]:
-        """The keys of the plan that one training takes, beside its frames."""
-        own = asdict(training.backbone)
-        del own["seeds"]  # further seeds change no training
-        own["batch_frames"] = self.batch_frames
-        if training.backbone.family == MACE.name:
-            del own["layers"]
-        else:
-            del own["correlation"]
-            own |= {"cutoff_angstrom": self.cutoff_angstrom, "learning_rate": self.learning_rate}
-        return own
+        """What one training is given beside its frames: arguments of the training of its family.
+
+        They are those of `MACETraining` or `SevenNetTraining`, which are trained anew when one of
+        them changes, and not when another family does.
+        """
+        asked = training.backbone
+        if asked.family == MACE.name:
+            return {
+                "num_channels": asked.channels,
+                "max_l": asked.l_max,
+                "correlation": asked.correlation,
+                "epochs": asked.epochs,
+                "batch_size": self.batch_frames,
+                "alike": True,
+            }
+        return {
+            "l_max": asked.l_max,
+            "channels": asked.channels,
+            "layers": asked.layers,
+            "cutoff_angstrom": self.cutoff_angstrom,
+            "epochs": asked.epochs,
+            "batch_frames": self.batch_frames,
+            "learning_rate": self.learning_rate,
+        }
 
 
 @dataclass(frozen=True)
@@ -155,7 +169,7 @@ def read_backbones(path: Path) -> BackbonePlan:
 
 
 def asked_of_training(path: Path, name: str) -> dict[str, Any]:
-    """What a training takes of a plan; a change elsewhere in it is no reason to train again.
+    """What a training is given of a plan; a change elsewhere in it is no reason to train again.
 
     Args:
         path: File of the plan.

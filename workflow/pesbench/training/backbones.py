@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from pesbench.files.atomic import write_text
 from pesbench.files.environment import Environment
 from pesbench.files.strict_yaml import read_yaml
 from pesbench.models.families.mace.family import FAMILY as MACE
@@ -14,6 +16,7 @@ from pesbench.training.registry import read_beside, write_registry
 
 ABOUT = "Written by `pesbench backbone-models`: the backbones of the spectral diagnosis."
 TARGET = "snakemake weights_backbones --configfile config/weights.yaml"
+logger = logging.getLogger("pesbench")
 
 
 def train_backbone(
@@ -43,27 +46,12 @@ def train_backbone(
         HostError: the environment could not be made.
         RuntimeError: the training failed.
     """
-    asked = training.backbone
-    if asked.family == MACE.name:
-        how = mace.MACETraining(
-            num_channels=asked.channels,
-            max_l=asked.l_max,
-            correlation=asked.correlation,
-            epochs=asked.epochs,
-            batch_size=plan.batch_frames,
-            alike=True,
-        )
+    asked = plan.asked_of(training)
+    if training.backbone.family == MACE.name:
+        how = mace.MACETraining(**asked)
         mace.write_model(training.name, frames, record, how, work, out, again=TARGET)
         return
-    schedule = sevennet.SevenNetTraining(
-        l_max=asked.l_max,
-        channels=asked.channels,
-        layers=asked.layers,
-        cutoff_angstrom=plan.cutoff_angstrom,
-        epochs=asked.epochs,
-        batch_frames=plan.batch_frames,
-        learning_rate=plan.learning_rate,
-    )
+    schedule = sevennet.SevenNetTraining(**asked)
     sevennet.write_model(training.name, frames, record, schedule, work, out, environment, threads)
 
 
@@ -71,6 +59,10 @@ def write_backbone_registry(
     plan: BackbonePlan, weights: Path, models_file: Path, method: str, split: Path, out: Path
 ) -> None:
     """Write the entries of a registry, and of the backbones that are trained.
+
+    Where none is trained these are the entries of the registry alone: what needs no backbone can be
+    asked of them. Beside it a CSV of the same name names all backbones of the plan, with the
+    potential that each is a seed of and whether it is trained.
 
     Args:
         plan: The plan.
@@ -81,7 +73,7 @@ def write_backbone_registry(
         out: The registry.
 
     Raises:
-        UserError: no training is done, or the registry has no such entry.
+        UserError: the registry has no such entry.
     """
     level = read_beside(models_file, [method])[method]["level_of_theory"]
 
@@ -101,4 +93,12 @@ def write_backbone_registry(
         }
 
     trainings = plan.trainings().values()
-    write_registry(out, ABOUT, TARGET, trainings, weights, read_yaml(models_file), entry_of)
+    done = {one.name: (weights / one.weights_name).is_file() for one in trainings}
+    lines = [f"{one.name},{one.potential},{'yes' if done[one.name] else 'no'}" for one in trainings]
+    write_text(out.with_suffix(".csv"), "\n".join(["model,potential,trained", *lines, ""]))
+    if any(done.values()):
+        write_registry(out, ABOUT, TARGET, trainings, weights, read_yaml(models_file), entry_of)
+        return
+    logger.warning("%s: holds no weights of the trainings; train them: `%s`", weights, TARGET)
+    told = f"# {ABOUT} None is trained.\n"
+    write_text(out, told + models_file.read_text(encoding="utf-8"))

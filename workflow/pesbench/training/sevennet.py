@@ -1,4 +1,8 @@
-"""Small SevenNet networks, trained in the environment of family `sevennet`, with a model card."""
+"""Small SevenNet networks, trained in the environment of family `sevennet`, with a model card.
+
+The network is sevenn's. The loop that trains it (`models.families.sevennet.train`) is ours, and not
+sevenn's own trainer, because a killed training has to end bit for bit as an undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -226,7 +230,8 @@ def card_text(card: Mapping[str, Any]) -> str:
             "A small SevenNet network for the spectral diagnosis, not for production. Trained on"
             f" {card['level_of_theory']} frames of {', '.join(card['seen'])}, sampled by Langevin"
             f" dynamics at {temperatures} K. Held-out frames come from a trajectory of their own."
-            " Licence: that of this project (MIT).",
+            " The network is sevenn's; it was trained by a loop of this project, which resumes"
+            " exactly, and not by sevenn's trainer. Licence: that of this project (MIT).",
             "",
             *table_of_errors(card["errors"]),
             "",

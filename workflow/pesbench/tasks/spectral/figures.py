@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from pesbench.files.figures import GREY, PALETTE, saying, style
+from pesbench.tasks.spectral.association import Point
 from pesbench.tasks.spectral.calibration import held_out_r2, ring_r2
 from pesbench.tasks.spectral.metrics import READABLE
 from pesbench.tasks.spectral.summary import Curve
@@ -99,6 +100,28 @@ def _legend(figure: Figure, every: Sequence[Axes]) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=7)
+
+
+def smoothness(points: Sequence[Point], labels: Mapping[str, str]) -> Figure:
+    """Roughness of bond scans against the ceiling, a point a potential, full for one that counts.
+
+    Args:
+        points: The potentials.
+        labels: What a model is called, by name.
+    """
+    with style():
+        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for k, one in enumerate(points):
+            colour = PALETTE[k % len(PALETTE)]
+            face = colour if one.counts else "white"
+            label = labels.get(one.potential, one.potential)  # the first seed may have no scores
+            axes.plot(one.ceiling, one.roughness, "osD^v<>P"[k % 8], ms=6, color=colour, mfc=face,
+                      label=label)  # fmt: skip
+        axes.set(xlabel="readable up to ℓ (B, two channels)", ylabel="mean FSD (Å⁻¹)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(figure, [axes])
+    return figure
 
 
 def controls(rows: Mapping[str, Mapping[str, Curve]], names: Sequence[str]) -> Figure:

@@ -17,6 +17,7 @@ Index = NDArray[np.int64]
 LEAST_RHO = 0.01  # below it, a ρ is taken as this: the cliff is then a lower bound
 DRAWS = 2000
 LEVEL = 0.95
+FEWEST_BACKBONES = 4  # below which the interval of a cliff is too narrow
 READABLE = 0.5  # a degree is called readable from this R² on
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -147,6 +148,14 @@ def _channels(probe: Probe, irreps: Irreps, l_max: int, trained: int) -> int:
         return probe.width
 
     used = tuple(one for one in irreps if one[1] <= l_max)
+    held = Counter[int]()
+    for count, degree in used:
+        held[degree] += count
+    if min(held.values()) < probe.channels:
+        raise NotReadError(
+            f"a degree of the layer has {min(held.values())} of the {probe.channels} channels that "
+            "this readout takes of each"
+        )
     most = probe.channels or heads.MOST_CHANNELS
     channels = heads.channels_for(used, columns, trained, most)
     if channels < max(1, probe.channels):

@@ -57,7 +57,8 @@ rule backbone_mace:
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        **plain("pesbench.training.backbones"),
+        # of its own family alone; `asked` holds what is taken of the plan
+        **plain("pesbench.training.mace"),
         plan=where(BACKBONE_FILE),
         asked=lambda wildcards: as_text(asked_of_training(BACKBONE_FILE, wildcards.name)),
         environment=[],
@@ -84,7 +85,7 @@ use rule backbone_mace as backbone_sevennet with:
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        **plain("pesbench.training.backbones", "pesbench.models.families.sevennet.train"),
+        **plain("pesbench.training.sevennet", "pesbench.models.families.sevennet.train"),
         plan=where(BACKBONE_FILE),
         asked=lambda wildcards: as_text(asked_of_training(BACKBONE_FILE, wildcards.name)),
         environment=lambda wildcards, input: START.software.option(SEVENNET_TO_BE_TRAINED),
@@ -101,28 +102,31 @@ rule weights_backbones:
     localrule: True
 
 
-# Of the trainings that are done: one that failed stops nothing but itself.
-rule backbone_models:
-    input:
-        weights=lambda wildcards: [
-            path
-            for one in read_backbones(BACKBONE_FILE).trainings().values()
-            if (path := BACKBONES / one.weights_name).is_file()
-        ],
-        registry=RUN.models_file,
-        split=BACKBONE_RESOURCES / "split.csv",
-    output:
-        BACKBONES / "models.yaml",
-    log:
-        WEIGHTS / "logs" / "backbone-models.log",
-    localrule: True
-    conda:
-        BASE_ENVIRONMENT
-    params:
-        **plain("pesbench.training.backbones"),
-        plan=where(BACKBONE_FILE),
-        folder=where(BACKBONES),
-    shell:
-        "{params.python:q} -m pesbench backbone-models --plan {params.plan:q}"
-        " --weights {params.folder:q} --models-file {input.registry:q} --method gfn2-xtb"
-        " --split {input.split:q} --out {output:q} 2> {log:q}"
+# Of the trainings that are done: one that failed stops nothing but itself. A run whose registry this is finds it made.
+if RUN.models_file.resolve() != (BACKBONES / "models.yaml").resolve():
+
+    rule backbone_models:
+        input:
+            weights=lambda wildcards: [
+                path
+                for one in read_backbones(BACKBONE_FILE).trainings().values()
+                if (path := BACKBONES / one.weights_name).is_file()
+            ],
+            registry=RUN.models_file,
+            split=BACKBONE_RESOURCES / "split.csv",
+        output:
+            registry=BACKBONES / "models.yaml",
+            planned=BACKBONES / "models.csv",
+        log:
+            WEIGHTS / "logs" / "backbone-models.log",
+        localrule: True
+        conda:
+            BASE_ENVIRONMENT
+        params:
+            **plain("pesbench.training.backbones"),
+            plan=where(BACKBONE_FILE),
+            folder=where(BACKBONES),
+        shell:
+            "{params.python:q} -m pesbench backbone-models --plan {params.plan:q}"
+            " --weights {params.folder:q} --models-file {input.registry:q} --method gfn2-xtb"
+            " --split {input.split:q} --out {output.registry:q} 2> {log:q}"

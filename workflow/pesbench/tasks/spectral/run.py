@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ def run(job: RunJob) -> None:
             does not have, or a degree l that the layer does not have.
         HostError: the machine failed; a second call continues.
     """
-    entry, settings = job.entry, job.settings.check()
+    # planned backbones are a matter of scores alone
+    job = replace(job, settings=replace(job.settings.check(), backbones=None))
+    entry, settings = job.entry, job.settings
     refuse_control(entry, "spectral")
     with ScanSet(job.scan_set) as scan_set:
         systems = chosen_systems(scan_set, job.items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.core.jobs import ScoreJob
 from pesbench.files import provenance
+from pesbench.files.csv_files import read_rows
 from pesbench.files.integrity import check_owner, check_scan_set
 from pesbench.files.scan_set import ScanSet
 from pesbench.tasks.spectral.designs import INVARIANT, MOVED
@@ -35,7 +37,8 @@ def score(job: ScoreJob) -> pd.DataFrame:
     Returns:
         The attributes hold, for the report, `gains` by molecule, probe and degree (lists of gain
         and oracle gain by group), `angles` (range of cos θ of design C), `clear` (share of frames
-        of design B that count) and `backbone`, the name that seeds of one potential share.
+        of design B that count), `backbone`, the name that seeds of one potential share, and
+        `planned`, the name of the potential of each backbone of the settings.
 
     Raises:
         UserError: a file is damaged or of another entry or scan set, the files were made with
@@ -67,9 +70,22 @@ def score(job: ScoreJob) -> pd.DataFrame:
         "settings": settings,
         "made_from": made_from,
         "backbone": job.entry.potential if job.entry else str(rows[0]["model"]),
+        "planned": _planned(job.settings.backbones),
         **held,
     }
     return frame
+
+
+def _planned(path: str | None) -> dict[str, str]:
+    """Name of the potential of each planned backbone, by that of the backbone.
+
+    Raises:
+        UserError: the file is missing or no such table.
+    """
+    if path is None:
+        return {}
+    rows = read_rows(Path(path), ("model", "potential"))
+    return {cells["model"]: cells["potential"] for _, cells in rows}
 
 
 def _check(file: Features, job: ScoreJob, sha256: str, settings: Any) -> None:

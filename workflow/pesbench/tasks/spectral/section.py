@@ -17,10 +17,11 @@ from pesbench.core.section import (
     Table,
 )
 from pesbench.core.text import number
-from pesbench.tasks.spectral import figures, summary
+from pesbench.tasks.spectral import association, figures, summary
+from pesbench.tasks.spectral.association import Association
 from pesbench.tasks.spectral.calibration import held_out_r2, monomial_rank
 from pesbench.tasks.spectral.designs import CLOSEST_ANGSTROM
-from pesbench.tasks.spectral.metrics import LEAST_RHO, READABLE, Cliff
+from pesbench.tasks.spectral.metrics import FEWEST_BACKBONES, LEAST_RHO, READABLE, Cliff
 from pesbench.tasks.spectral.probes import (
     ALIKE,
     ANGLE,
@@ -50,10 +51,13 @@ DEFINITIONS = (
     "latter makes no error, so that ρ, R² and R²_inj are one number in A and B. In C, R²_inj is "
     "that of the injected part alone, and there is no ρ. "
     f"The cliff is ρ(dL)/ρ(dL + 1), the latter at least {LEAST_RHO:g}. Its interval draws "
-    "backbones and test conformers; with one backbone it holds for that one alone. These "
-    "definitions are ours."
+    "backbones and test conformers. To draw B backbones from B shrinks the standard deviation "
+    f"between them by √((B − 1)/B), so that the interval of fewer than {FEWEST_BACKBONES} is "
+    "marked as too narrow; with one backbone it holds for that one alone. These definitions are "
+    "ours."
 )
 _README = "tasks/spectral/README.md"
+_CAP = "At most the highest degree that is injected."
 
 
 def section(inputs: SectionInputs) -> Section:
@@ -89,8 +93,8 @@ def sentence(scores: Mapping[str, pd.DataFrame], systems: list[str]) -> str:
                 continue
             of = f" of {system}" if len(systems) > 1 else ""
             told.append(
-                f"{name}{of}: angular detail up to ℓ = {linear.readable} is linearly readable at "
-                f"layer {linear.layer}{_by_polynomials(frame, system)}"
+                f"{name}{of}: angular detail up to ℓ = {linear.readable_text} is linearly readable "
+                f"at layer {linear.layer}{_by_polynomials(frame, system)}"
             )
     if not told:
         return "No angular degree is read of the node features of any model."
@@ -105,7 +109,7 @@ def _by_polynomials(frame: pd.DataFrame, system: str) -> str:
     if alone is not None and np.isfinite(one.above):
         leak = f", R² above it at most {one.above:.2f}, of one direction {alone.above:.2f}"
     return (
-        f", up to ℓ = {one.readable} by a polynomial of degree 2 (boundary dL = "
+        f", up to ℓ = {one.readable_text} by a polynomial of degree 2 (boundary dL = "
         f"{one.boundary:g}{leak})"
     )
 
@@ -169,6 +173,16 @@ def _drawings(
         }
         for name, frame in inputs.scores.items()
     }
+    smoothness = _association(inputs, system)
+    of_points = [
+        Drawing(
+            f"smoothness{ending}",
+            figures.smoothness(smoothness.points, labels),
+            f"Mean FSD of {smoothness.scans} bond scans{of} against the ceiling of design B with "
+            "two channels, a point a potential. Full: trained on frames of this molecule alone; "
+            "open: of other data and levels of theory, which do not count.",
+        )
+    ]
     return [
         Drawing(
             f"degrees{ending}",
@@ -183,6 +197,7 @@ def _drawings(
             figures.controls(rows, names),
             f"All readouts and controls of design B{of}, by model.",
         ),
+        *(of_points if smoothness.points else []),
     ]
 
 
@@ -222,7 +237,7 @@ def _cells(one: Curve) -> dict[str, str]:
     degrees = {f"ℓ = {k}": f"{value:.3f}" for k, value in enumerate(one.values, 1)}
     return {"layer": one.layer or NONE, "L": str(one.l_max), "dL": f"{one.boundary:g}",
             "channels": str(one.channels), "held out": str(one.held_out), **degrees,
-            "readable up to": str(one.readable), "not read": ""}  # fmt: skip
+            "readable up to": one.readable_text, "not read": ""}  # fmt: skip
 
 
 def _angle_table(
@@ -270,25 +285,28 @@ def _cliff_table(scores: Mapping[str, pd.DataFrame], system: str) -> pd.DataFram
     for probe, what in ((SYMMETRY, "A"), (DIAGNOSIS, "B"), (FIRST_LAYER, "B, first layer")):
         found, reasons = summary.cliffs(scores, probe, system)
         for potential, one in found.items():
-            rows.append({"potential": potential, "design": what, **_cliff_cells(one)})
+            planned = summary.planned_seeds(scores, potential)
+            cells = _cliff_cells(one, max(planned, one.backbones))
+            rows.append({"potential": potential, "design": what, **cells})
         for name, why in reasons.items():
             rows.append({"potential": name, "design": what, "none": why})
     return pd.DataFrame(rows).fillna("")
 
 
-def _cliff_cells(one: Cliff) -> dict[str, str]:
+def _cliff_cells(one: Cliff, planned: int) -> dict[str, str]:
     sign = "≥ " if one.bound else ""
+    narrow = " (too narrow)" if one.backbones < FEWEST_BACKBONES else ""
     interval = f"{one.low:.1f} to {one.high:.1f}" if np.isfinite(one.high) else f"≥ {one.low:.1f}"
     read = one.at >= LEAST_RHO
     return {
-        "backbones": str(one.backbones),
+        "backbones": f"{one.backbones} of {planned}",
         "groups": str(one.groups),
         "ρ(dL)": f"{one.at:.3f}",
         "ρ(dL + 1)": f"{one.above:.3f}",
         "cliff": f"{sign}{one.ratio:.1f}" if read else NONE,
-        "95 % interval": interval if read else NONE,
+        "95 % interval": f"{interval}{narrow}" if read else NONE,
         "ρ(dL) − ρ(dL + 1)": f"{one.difference:.3f}",
-        "its interval": f"{one.difference_low:.3f} to {one.difference_high:.3f}",
+        "its interval": f"{one.difference_low:.3f} to {one.difference_high:.3f}{narrow}",
     }
 
 
@@ -329,28 +347,42 @@ def notes(inputs: SectionInputs, systems: list[str]) -> tuple[str, ...]:
         for reason in dict.fromkeys(rows["message"]):
             reasons.setdefault(str(reason), []).append(name)
     found += [f"Not read: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
-    bonds = inputs.others.get("bonds", {})
-    for system in systems:
-        one = summary.ceiling_and_smoothness(inputs.scores, bonds, system)
-        told = f"Spearman {one.rho:+.2f}, p = {number(one.p)}"
+    planned = summary.planned_backbones(inputs.scores)
+    if lacking := [name for name in planned if name not in inputs.scores]:
         found.append(
-            f"Ceiling (readable up to, B, two channels) against the mean {summary.SMOOTHNESS} of "
-            f"the {one.scans} bond scans of {system} that all have, over {one.potentials} "
-            f"potentials: {told if np.isfinite(one.rho) else 'no rank correlation'}"
-            f"{'' if one.resolved else ', not resolved'}. Exploratory: at least "
-            f"{summary.FEWEST_POTENTIALS} potentials are needed, and those that are trained here "
-            "and pretrained ones differ in more than their ceiling. Torsions are not scanned, so "
-            "that their smoothness is not compared."
+            f"Of {len(planned)} planned backbones {len(lacking)} are not here (the training failed "
+            f"or is not done, or the run leaves them out): {', '.join(lacking)}."
         )
-    return tuple(found)
+    return (*found, *(_smoothness_note(_association(inputs, one), one) for one in systems))
+
+
+def _association(inputs: SectionInputs, system: str) -> Association:
+    bonds = inputs.others.get("bonds", {})
+    families = {name: inputs.facts[name].family for name in inputs.scores}
+    return association.ceiling_and_smoothness(inputs.scores, bonds, families, system)
+
+
+def _smoothness_note(one: Association, system: str) -> str:
+    told = f"Spearman {one.rho:+.2f}, p = {number(one.p)} (permuted within families)"
+    return (
+        "Does a higher ceiling go with a smoother surface? Ceiling (readable up to, B, two "
+        f"channels) against the mean {association.SMOOTHNESS} of the {one.scans} bond scans of "
+        f"{system} that all have, over {one.potentials} potentials that were trained on frames of "
+        f"{system} alone: {told if np.isfinite(one.rho) else 'no rank correlation'}"
+        f"{'' if one.resolved else ', not resolved'}. Exploratory: at least "
+        f"{association.FEWEST_POTENTIALS} potentials are needed. Those of other data and levels of "
+        "theory are points of the figure and do not count, because they differ in more than their "
+        "ceiling. A bond scan tests how smooth the energy is along a distance, while the ceiling "
+        "is one of angles; torsions, which would test it, are not scanned."
+    )
 
 
 def board(scores: Mapping[str, pd.DataFrame], systems: list[str]) -> list[BoardColumn]:
     """The ceilings of design B, the smallest over molecules."""
     told = {
-        LINEAR: Metric("spectral_linear", "linearly readable up to ℓ", help="Design B."),
+        LINEAR: Metric("spectral_linear", "linearly readable up to ℓ", help=f"Design B. {_CAP}"),
         DIAGNOSIS: Metric("spectral_readable", "readable up to ℓ", "", "",
-                          "Design B, by a polynomial of degree 2."),
+                          f"Design B, by a polynomial of degree 2. {_CAP}"),
     }  # fmt: skip
     found = []
     for probe, metric in told.items():

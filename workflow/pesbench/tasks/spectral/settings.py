@@ -57,6 +57,14 @@ class SpectralSettings:
         help="Whether the same network with scrambled parameters is asked, too.",
     )
 
+    backbones: str | None = setting(
+        None,
+        help="CSV of the backbones that are planned, as `make architecture` makes it; the section "
+        "names those that are not there.",
+        path=PATH,
+        stage="score",
+    )
+
     def check(self) -> Self:
         """The settings, where no value is out of its limits.
 

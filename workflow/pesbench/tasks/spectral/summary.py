@@ -1,4 +1,4 @@
-"""Numbers of the section from the scores of all models: curves, cliffs, and one question."""
+"""Numbers of the section from the scores of all models: curves, cliffs, planned backbones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test, rankdata, zscore
 
-from pesbench.metrics.aggregate import seed_of
-from pesbench.metrics.board import scored_values
 from pesbench.tasks.spectral.metrics import Cliff, Gains, cliff, readable_up_to
-from pesbench.tasks.spectral.probes import ALIKE, Probe
-
-FEWEST_POTENTIALS = 8  # independent potentials below which an association is not resolved
-LEVEL, PERMUTATIONS = 0.05, 9999
-SMOOTHNESS = "fsd_full"  # of the task `bonds`
+from pesbench.tasks.spectral.probes import Probe
 
 
 @dataclass(frozen=True)
@@ -49,6 +42,12 @@ class Curve:
     def readable(self) -> int:
         """Highest degree up to which all are readable, `metrics.readable_up_to`."""
         return readable_up_to((float("nan"), *self.values))
+
+    @property
+    def readable_text(self) -> str:
+        """The same for readers: where all injected degrees are readable, more may be."""
+        capped = self.readable == len(self.values)
+        return f"at least {self.readable}" if capped else str(self.readable)
 
     @property
     def above(self) -> float:
@@ -99,6 +98,25 @@ def backbones(scores: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
     return found
 
 
+def planned_backbones(scores: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Name of the potential of each backbone that was planned, from the attributes of scores."""
+    found: dict[str, str] = {}
+    for frame in scores.values():
+        found |= frame.attrs.get("planned") or {}
+    return found
+
+
+def planned_seeds(scores: Mapping[str, pd.DataFrame], potential: str) -> int:
+    """How many backbones of a potential were planned; 0 for one that was not planned.
+
+    Args:
+        scores: Scores by model.
+        potential: Name of its first seed that is there.
+    """
+    planned = planned_backbones(scores)
+    return list(planned.values()).count(planned[potential]) if potential in planned else 0
+
+
 def cliffs(
     scores: Mapping[str, pd.DataFrame], probe: Probe, system: str
 ) -> tuple[dict[str, Cliff], dict[str, str]]:
@@ -130,70 +148,3 @@ def cliffs(
         elif pairs:
             found[potential] = cliff(*zip(*pairs.values(), strict=True))
     return found, reasons
-
-
-@dataclass(frozen=True)
-class Association:
-    """Ceiling against smoothness over potentials.
-
-    Attributes:
-        potentials: How many have both.
-        scans: Scans of the molecule that all of them have.
-        rho: Spearman's rank correlation; NaN where one of both does not vary, or below 3.
-        p: Two-sided, by permutations of the potentials; NaN where there is no correlation.
-    """
-
-    potentials: int
-    scans: int
-    rho: float
-    p: float
-
-    @property
-    def resolved(self) -> bool:
-        """Whether there are enough potentials, and the correlation is hardly one of chance."""
-        return self.potentials >= FEWEST_POTENTIALS and self.p < LEVEL
-
-
-def ceiling_and_smoothness(
-    scores: Mapping[str, pd.DataFrame], bonds: Mapping[str, pd.DataFrame], system: str
-) -> Association:
-    """Whether a higher ceiling goes with smoother bond scans, the mean over seeds of a potential.
-
-    The ceiling is that of `ALIKE`, which reads as many channels whatever L is; the scans are those
-    of the molecule that all potentials have.
-
-    Args:
-        scores: Scores of this task by model.
-        bonds: Scores of the scans by model.
-        system: The molecule.
-    """
-    ceilings: dict[str, int] = {}
-    rough: dict[str, pd.Series] = {}
-    for name, frame in scores.items():
-        one = curve(frame, ALIKE, system)
-        if one is None or one.reason or name not in bonds or SMOOTHNESS not in bonds[name]:
-            continue
-        rows = bonds[name][bonds[name]["system"] == system].set_index("scan")
-        values = scored_values(rows, SMOOTHNESS)
-        if len(values):
-            ceilings[name], rough[name] = one.readable, values
-    shared = pd.DataFrame(rough).dropna()  # a column a model, a row a scan
-    n_scans, mean = len(shared), shared.mean()
-    pairs = []
-    for names in backbones(scores).values():
-        read = [name for name in names if name in ceilings]
-        if read:
-            pairs.append((np.mean([ceilings[name] for name in read]), mean[read].mean()))
-    ceiling, roughness = np.array(pairs, dtype=float).reshape(-1, 2).T
-    if len(pairs) < 3 or not n_scans or min(np.ptp(ceiling), np.ptp(roughness)) == 0:
-        return Association(len(pairs), n_scans, float("nan"), float("nan"))
-    ranks, others = zscore(rankdata(ceiling)), zscore(rankdata(roughness))
-    tested = permutation_test(
-        (ranks,),
-        lambda permuted, axis: np.mean(permuted * others, axis=axis),
-        permutation_type="pairings",
-        vectorized=True,
-        n_resamples=PERMUTATIONS,
-        rng=np.random.default_rng(seed_of(f"spectral {system}")),
-    )
-    return Association(len(pairs), n_scans, float(tested.statistic), float(tested.pvalue))

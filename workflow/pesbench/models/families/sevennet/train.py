@@ -2,9 +2,10 @@
 
     python -m pesbench.models.families.sevennet.train JOB
 
-JOB is the JSON that `pesbench.training.sevennet` writes. After each epoch the state is written
-beside it, and a second call continues exactly: the order of the frames of an epoch follows from the
-seed and the epoch alone. The checkpoint that is left holds what sevenn's own calculator needs.
+JOB is the JSON that `pesbench.training.sevennet` writes. The network is sevenn's, the loop is ours
+and not sevenn's trainer, so that it resumes exactly: after each epoch the state is written beside
+it, and the order of the frames of an epoch follows from the seed and the epoch alone. The
+checkpoint that is left holds what sevenn's own calculator needs.
 """
 
 from __future__ import annotations
