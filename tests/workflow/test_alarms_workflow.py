@@ -28,10 +28,15 @@ def test_alarms_read_the_answers_of_all_their_models(tmp_path: Path) -> None:
         (found,) = set(re.findall(rf"pesbench {command} .*?--answers ([^-].*?) --", said))
         return set(re.findall(r"extrapolation/([\w-]+/\w+)/\d+\.h5", found))
 
-    runs = "run alarms --entry results/extrapolation/mace-mini/model.json"
+    def read_in_run(model: str) -> set[str]:
+        entry = f"results/extrapolation/{model}/model.json"
+        return read(re.escape(f"run alarms --entry {entry}"))
+
     # a model has trajectories where it runs `dynamics`, and is read where it is one of `alarms`
     moved = {"mace-mini/dynamics", "testbed-rough/dynamics"}
-    assert read(re.escape(runs)) == moved
+    assert read_in_run("mace-mini") == read_in_run("testbed-rough") == moved
+    # a further seed does not disagree with other potentials
+    assert read_in_run("testbed-rough-seed_2") == {"testbed-rough/dynamics"}
     others = {f"{model}/{task}" for model in MODELS[1:] for task in ("bonds", "alarms")}
     assert read("score alarms") == moved | others
     assert "--record results/extrapolation/models.json" in said

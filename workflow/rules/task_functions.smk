@@ -1,6 +1,7 @@
 # Functions of the rules of tasks: files, words of commands and requests of each task.
 
 from pesbench.core.found import has_stage, stage_modules
+from pesbench.core.found import stage as function_of
 from pesbench.core.settings import named_files, words
 from pesbench.core.task import SCAN
 
@@ -38,16 +39,25 @@ def prepared_option(wildcards, input):
 
 
 def read_by(stage):
-    """Input: the answers of other tasks that a stage reads, of all models of the task."""
+    """Input: the answers of other tasks that a stage reads.
+
+    They are of all models of the task; those of a run are of the models that the module `reads` of
+    the task names, where it has one.
+    """
 
     def files(wildcards):
         run = RUN.tasks[wildcards.task]
         read = run.task.run_reads if stage == "run" else run.task.score_reads
+        models = run.models
+        if stage == "run" and has_stage(wildcards.task, "reads"):
+            reads = function_of(wildcards.task, "reads")
+            entries = {name: RUN.models[name] for name in models}
+            models = reads(wildcards.model, entries, RUN.level_of_theory)
         return [
             file
             for task in read
             if task in RUN.tasks
-            for model in run.models
+            for model in models
             if model in RUN.tasks[task].models
             for file in answers(task, model)
         ]

@@ -35,10 +35,11 @@ from pesbench.models.registry import ModelEntry
 from pesbench.tasks.alarms import figures, motion, summary
 from pesbench.tasks.alarms import run as alarms
 from pesbench.tasks.alarms.detectors import COMPRESSION, DETECTORS, DYNAMICS, STRETCH
-from pesbench.tasks.alarms.events import LEAST_EXPOSURE_PS
+from pesbench.tasks.alarms.events import LEAST_EXPOSURE_PS, exposure_needed
 from pesbench.tasks.alarms.frames import Source, Unit
-from pesbench.tasks.alarms.gather import kin
-from pesbench.tasks.alarms.ladder import folds, known_set
+from pesbench.tasks.alarms.kin import kin
+from pesbench.tasks.alarms.ladder import folds, joined_side, known_set
+from pesbench.tasks.alarms.reads import reads
 from pesbench.tasks.alarms.score import score
 from pesbench.tasks.alarms.section import section
 from pesbench.tasks.alarms.settings import AlarmSettings
@@ -252,8 +253,8 @@ def test_controls_and_settings_that_make_no_sense_are_refused(toy_set, tmp_path)
 # --- kin -----------------------------------------------------------------------------------------
 
 
-def test_a_committee_is_of_seeds_and_others_are_of_other_potentials():
-    entries = {
+def relatives() -> dict[str, ModelEntry]:
+    return {
         name: ModelEntry(name, family, settings)
         for name, family, settings in (
             ("net", "testbed", {}),
@@ -266,10 +267,27 @@ def test_a_committee_is_of_seeds_and_others_are_of_other_potentials():
             ("broken", "perturbed", {"base": "other", "perturbation": "dip", "dose": 1.0}),
         )
     }
+
+
+def test_a_committee_is_of_seeds_and_others_are_of_other_potentials():
+    entries = relatives()
     assert kin("net", entries, "L") == (("net", "net-2"), ("method", "other"))
     assert kin("net-2", entries, "L") == (("net", "net-2"), ("method", "other"))
     assert kin("net-32", entries, "L") == ((), ("method", "other"))
     assert kin("reference", entries, "L")[1] == ("method", "net", "other")
+
+
+def test_further_seeds_are_asked_about_their_own_potential_alone():
+    entries = relatives()
+    # a model does not disagree with a variant of itself
+    assert reads("net", entries, "L") == [name for name in entries if name != "net-32"]
+    assert reads("net-2", entries, "L") == ["net", "net-2"]
+    assert reads("other", entries, "L") == list(entries)
+    assert reads("other-2", entries, "L") == ["other", "other-2"]
+    assert reads("method", entries, "L") == list(entries)
+    # no model disagrees with a variant, the reference or a perturbed model
+    for alone in ("net-32", "reference", "broken"):
+        assert reads(alone, entries, "L") == [alone]
 
 
 def test_half_of_the_molecules_calibrates_the_other():
@@ -332,6 +350,38 @@ def test_frames_of_scans_are_measured_from_other_molecules(made, monkeypatch):
     assert seen == [set(SYSTEMS), halves[1], halves[0], halves[0], halves[1]]
 
 
+def test_a_detector_and_the_baselines_are_compared_on_the_same_frames():
+    wrong = np.array([False, False, True, True, True])
+    scan = SimpleNamespace(
+        side=lambda _: np.array([True] * 5),
+        answered=np.array([True, True, True, True, False]),
+        wrong=wrong,
+        error=wrong * 1.0,
+        scores={
+            "coordinate": np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
+            "largest_force": np.array([1.0, 4.0, 3.0, 2.0, 5.0]),
+            "knn": np.array([0.0, 0.0, np.nan, 1.0, 1.0]),
+        },
+    )
+    without = SimpleNamespace(**(vars(scan) | {"scores": {}}))
+    found = joined_side([scan, without], "knn", STRETCH)
+    assert found.scores.tolist() == [0.0, 0.0, 1.0]
+    assert found.wrong.tolist() == [False, False, True]
+    assert found.trivial["coordinate"].tolist() == [1.0, 2.0, 4.0]
+    assert found.trivial["largest_force"].tolist() == [1.0, 4.0, 2.0]
+    assert found.n_unanswered == 7
+    assert joined_side([without], "knn", STRETCH) is None
+    scan.scores["knn"][:] = np.nan
+    assert joined_side([scan], "knn", STRETCH) is None
+
+
+def test_scores_have_the_baselines_of_the_same_frames(made):
+    ok = made.frame[(made.frame["status"] == "ok") & (made.frame["domain"] != DYNAMICS)]
+    baseline = ok[ok["detector"] == "coordinate"]
+    assert (baseline["auroc"] == baseline["auroc_coordinate"]).equals(baseline["auroc"].notna())
+    assert ok["auroc_largest_force"].notna().equals(ok["auroc"].notna())
+
+
 def test_disagreement_with_the_truth_is_the_error(made):
     """The other model here is the reference, so that it ranks frames as their errors do."""
     found = rows_of(made.frame, "disagreement", STRETCH)
@@ -351,6 +401,11 @@ def test_dynamics_count_runs_and_alarms(made):
     assert (ok["quiet_ps"] <= ok["stable_ps"] + 1e-12).all()
     assert ok["quiet_ps"].max() > 0
     assert ok["lead_fs"].isna().all()
+    # at one temperature a failure shares it with a trajectory that survives
+    shared = [300.0] if found["n_failed"].sum() and survived else []
+    assert made.frame.attrs["shared_temperatures_k"] == shared
+    assert found["n_failed_shared"].sum() == (found["n_failed"].sum() if shared else 0)
+    assert found["quiet_ps_shared"].sum() == (found["quiet_ps"].sum() if shared else 0)
 
 
 def test_a_model_without_descriptors_has_the_other_detectors(made):
@@ -594,10 +649,22 @@ def made_up(n_molecules: int = 20, **dynamics: float) -> pd.DataFrame:
                         "threshold": 1.0 + k % 2,
                         "n_false_events": 0 if one.name == "knn" else 3,
                     } | dynamics  # fmt: skip
+                    shared = {
+                        "n_failed_shared": row["n_failed"],
+                        "n_in_time_shared": row["n_in_time"],
+                        "n_false_shared": row["n_false_events"],
+                        "quiet_ps_shared": row["quiet_ps"],
+                    }
+                    row |= shared | dynamics
                 else:
                     better = 0.2 if one.name == "knn" else 0.0
                     row |= {
-                        "auroc": 0.7 + better + 0.02 * rng.normal(), "auprc": 0.5, "spearman": 0.3,
+                        f"auroc_{name}": 0.7 + 0.02 * rng.normal()
+                        for name in ("coordinate", "largest_force")
+                    }
+                    row |= {
+                        "auroc": 0.7 + better + 0.02 * rng.normal(), "auprc": 0.5 + 0.01 * k,
+                        "spearman": 0.3,
                         "n_frames": 40, "n_wrong": 10, "n_unanswered": 0, "n_found": 9,
                         "n_false": 6,
                     }  # fmt: skip
@@ -615,7 +682,8 @@ def test_the_sentence_names_the_detector_to_use():
     cells = dict(zip(table["detector"], table["one"], strict=True))
     assert cells["distance of neighbours"].count("*") == 2
     assert "*" not in cells["Mahalanobis distance"]
-    assert "(20 %)" in cells["Mahalanobis distance"]  # 6 of 30 right frames
+    # 6 of 30 right frames, 9 of 10 wrong ones
+    assert cells["Mahalanobis distance"].count("(20 % at 90 %)") == 2
 
 
 def test_the_sentence_counts_potentials_and_not_their_seeds():
@@ -634,15 +702,16 @@ def test_the_sentence_counts_potentials_and_not_their_seeds():
     frames["a-2"] = made_up(n_in_time=0)
     frames["a-2"].attrs["committee"] = ["a", "a-2", "a-3"]
     said = section(inputs_of(**frames)).sentence
-    assert "In dynamics no detector is useful" in said
+    assert "In dynamics no detector is found to be useful" in said
     assert "for any of 2 potentials" in said
 
 
 def test_failures_that_no_alarm_can_be_in_time_for_are_counted_apart():
     """An alarm 30 fs before a failure at 40 fs, and failures at 20 fs and before it."""
     scores = {"knn": np.array([0.0] * 10 + [2.0] * 30)}
-    runs = [motion.Moving("s", "r", 1.0, failure, scores) for failure in (40.0, 20.0, 3.0)]
+    runs = [motion.Moving("s", "r", 300.0, 1.0, failure, scores) for failure in (40.0, 20.0, 3.0)]
     said = motion.alarmed(runs, "knn", 1.0)
+    assert said.n_in_time == 1
     assert (said.n_runs, said.n_early, said.leads_fs, said.n_warned) == (3, 2, (30.0,), 1)
     table = summary.dynamics({"m": made_up(n_early=3)}).set_index("detector")
     assert table.loc["knn", ["n_early", "n_failed"]].tolist() == [60, 20]
@@ -651,9 +720,75 @@ def test_failures_that_no_alarm_can_be_in_time_for_are_counted_apart():
     assert set(few["verdict"]) == {summary.OPEN}
 
 
+def test_temperatures_are_shared_by_a_survivor_and_a_later_failure():
+    def moving(temperature: float, failure: float | None) -> motion.Moving:
+        return motion.Moving("s", "r", temperature, 1.0, failure, {})
+
+    runs = [
+        moving(200.0, None),
+        moving(300.0, None),
+        moving(300.0, 100.0),
+        moving(500.0, None),
+        moving(500.0, 20.0),  # no alarm can be in time
+        moving(1000.0, 100.0),
+    ]
+    assert motion.shared_temperatures(runs) == {300.0}
+
+
+def test_an_alarm_that_may_be_a_thermometer_is_not_resolved():
+    """All that fail are hotter than all that survive."""
+    frame = made_up(n_failed_shared=0, n_in_time_shared=0, n_false_shared=0, quiet_ps_shared=0.0)
+    frame.attrs = {"trajectories": True, "shared_temperatures_k": []}
+    table = summary.dynamics({"m": frame}).set_index("detector")
+    assert table.loc["knn", ["n_in_time", "n_failed"]].tolist() == [20, 20]  # still shown
+    assert set(table["verdict"]) == {summary.OPEN}
+    found = section(inputs_of(one=frame))
+    reason = "no failures at temperatures at which a trajectory survives"
+    assert f"In dynamics nothing is resolved: {reason}." in found.sentence
+    assert "one: shared temperatures: none." in found.notes
+    table = next(one for one in found.tables if one.name == "dynamics").rows
+    assert set(table["verdict"]) == {f"not resolved: {reason}"}
+    assert set(table["of these at shared temperatures"]) == {"0 / 0"}
+    few = summary.dynamics({"m": made_up(n_failed_shared=0.2, n_in_time_shared=0.2)})
+    assert few["reason"].str.startswith("fewer than 5 failures at temperatures").all()
+
+
+def test_false_alarms_at_the_temperatures_of_failures_count_twice():
+    """Few on all stable trajectories, many where it is as hot as where others fail."""
+    many = {"n_false_shared": 0.2, "quiet_ps_shared": 0.1}  # 4 in 2 ps
+    row = summary.dynamics({"m": made_up(n_false_events=0.2, stable_ps=8.0, quiet_ps=8.0, **many)})
+    assert set(row["verdict"]) == {summary.NOT_USEFUL}
+    assert set(row["reason"]) == {"too many false alarms"}
+    some = {"n_false_shared": 0.1, "quiet_ps_shared": 0.5}  # 2 in 10 ps
+    row = summary.dynamics({"m": made_up(n_false_events=0.2, stable_ps=8.0, quiet_ps=8.0, **some)})
+    assert set(row["verdict"]) == {summary.OPEN}
+    assert row["reason"].str.startswith("false alarms at the temperatures of the failures").all()
+
+
+def test_useful_is_not_said_where_the_interval_reaches_the_limit():
+    for n_events, needed in ((0, 36.9), (1, 55.7), (3, 87.7)):
+        assert exposure_needed(n_events) == pytest.approx(needed, abs=0.05)
+    row = {
+        "stable_ps": 60.0, "quiet_ps": 36.0, "n_failed": 9, "n_failed_shared": 9,
+        "n_in_time_shared": 9, "n_false_events": 0, "n_false_shared": 0, "quiet_ps_shared": 9.0,
+    }  # fmt: skip
+    assert summary.verdict(row) == (
+        summary.OPEN, "the interval of false alarms reaches 0.1 per ps",
+    )  # fmt: skip
+    assert summary.verdict(row | {"quiet_ps": 37.0}) == (summary.USEFUL, "")
+    assert summary.verdict(row | {"n_in_time_shared": 4}) == (summary.NOT_USEFUL, "too late")
+    often = row | {"n_false_events": 20, "quiet_ps": 60.0}
+    assert summary.verdict(often) == (summary.NOT_USEFUL, "too many false alarms")
+    frames = {"one": made_up(), "two": made_up(n_false_events=0.2)}  # 4 in 80 ps
+    said = section(inputs_of(**frames)).sentence
+    assert "for 1 of 1 potential" in said
+    assert "12 of 24 pairs of a model and a detector are not resolved" in said
+
+
 def test_the_sentence_says_that_none_is_useful():
     late = section(inputs_of(one=made_up(n_in_time=0)))
-    assert "In dynamics no detector is useful" in late.sentence
+    assert "In dynamics no detector is found to be useful" in late.sentence
+    assert "not resolved" not in late.sentence
     short = section(inputs_of(one=made_up(n_molecules=7)))  # 28 ps
     assert LEAST_EXPOSURE_PS > 28
     assert "In dynamics nothing is resolved" in short.sentence
@@ -696,6 +831,47 @@ def test_precision_stands_beside_the_share_of_wrong_frames_of_the_same_molecules
     table = summary.scans({"m": frame})
     assert set(table["n_molecules"]) == {5}
     assert table["share_wrong"].to_numpy() == pytest.approx(0.25)
+
+
+def test_values_on_scans_have_intervals_over_molecules():
+    table = summary.scans({"m": made_up()})
+    for name in ("auroc", "auprc"):
+        assert (table[f"{name}_low"] < table[name]).all()
+        assert (table[name] < table[f"{name}_high"]).all()
+    row = table.iloc[0]
+    assert row["auprc"] == pytest.approx(0.595)
+    # twice the standard error of 20 equidistant values
+    assert row["auprc_high"] - row["auprc_low"] == pytest.approx(4 * 0.0577 / 20**0.5, rel=0.1)
+    assert row[["recall", "recall_low", "recall_high"]].tolist() == [0.9, 0.9, 0.9]
+    shown = next(
+        one for one in section(inputs_of(one=made_up())).tables if one.name == "ladder_intervals"
+    ).rows
+    knn = shown[shown["detector"] == "distance of neighbours"].iloc[0]
+    assert (knn["side"], knn["molecules"], knn["wrong frames"]) == (COMPRESSION, 20, "25 %")
+    assert knn["AUPRC"] == f"{row['auprc']:.2f} (0.57 to 0.62)"
+    assert knn["wrong frames found"] == "90 % (90 % to 90 %)"
+    single = section(inputs_of(one=made_up(n_molecules=1))).tables
+    cells = next(one for one in single if one.name == "ladder_intervals").rows
+    assert set(cells["AUPRC"]) == {"0.50"}
+
+
+def test_the_median_lead_has_an_interval_over_molecules():
+    frame = made_up()
+    frame.loc[frame["domain"] == DYNAMICS, "lead_fs"] = frame["system"].str[1:].astype(float)
+    row = summary.dynamics({"m": frame}).iloc[0]
+    assert row["lead_fs"] == 9.5
+    assert 3 <= row["lead_fs_low"] < 9.5 < row["lead_fs_high"] <= 16
+    alike = summary.dynamics({"m": made_up()}).iloc[0]
+    assert alike[["lead_fs", "lead_fs_low", "lead_fs_high"]].tolist() == [50.0] * 3
+
+
+def test_frames_without_an_answer_are_told():
+    frame = made_up(n_molecules=6)
+    frame.loc[frame["detector"] == "knn", "n_unanswered"] = 5
+    notes = section(inputs_of(one=frame, two=made_up())).notes
+    (told,) = [note for note in notes if "without an answer" in note]
+    assert told.startswith("one: frames of scans without an answer")
+    assert told.endswith(": knn 60 of 540.")
 
 
 def test_empty_figures_say_so():

@@ -260,6 +260,14 @@ def test_what_models_differ_by_at_equilibrium_is_no_disagreement():
         several.disagreement([], [])
 
 
+def test_disagreement_is_with_the_models_that_answer():
+    silent, other = np.zeros((3, 2)), np.array([[0.0, 0.0], [1.0, 4.0], [2.0, 0.0]])
+    silent[1:] = np.nan
+    found = several.disagreement([silent, other], [silent[0], other[0]])
+    assert found == pytest.approx([0, 4.0, 2.0])
+    assert np.isnan(several.disagreement([silent], [silent[0]])).tolist() == [False, True, True]
+
+
 # --- labels --------------------------------------------------------------------------------------
 
 

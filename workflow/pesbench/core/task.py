@@ -109,8 +109,8 @@ class Task:
             `needs_reference`.
         needs_molecules: Whether only scan sets with `source: molecules` will do.
         once: Setting, true or false, of what is asked once a model: it is the first job's alone.
-        run_reads: Tasks whose stored answers `run` gets, of all models of this task, as far as
-            they are in the run.
+        run_reads: Tasks whose stored answers `run` gets, of all models of this task or of those
+            that its module `reads` names, as far as they are in the run.
         score_reads: The same for `score`; the task's own name may be among them. Such scores
             depend on what else is in the run, and `pesbench merge` takes them as they are.
     """

@@ -47,3 +47,4 @@ DETECTORS = (
     Detector("disagreement", "disagreement of models", MODELS, "eV/Å"),
 )
 BY_NAME = {one.name: one for one in DETECTORS}
+TRIVIAL = tuple(one.name for one in DETECTORS if one.kind == BASELINE)

@@ -112,3 +112,11 @@ def rate_interval(n_events: int, exposure: float, level: float = 0.95) -> tuple[
     tail = (1 - level) / 2
     low = float(chi2.ppf(tail, 2 * n_events)) / 2 if n_events else 0.0
     return low / exposure, float(chi2.ppf(1 - tail, 2 * n_events + 2)) / 2 / exposure
+
+
+def exposure_needed(n_events: int, level: float = 0.95) -> float:
+    """Time in ps from which on so many false alarms are fewer than a useful detector may have.
+
+    The upper end of `rate_interval` is at the limit then: 37 ps without an alarm, 56 ps with one.
+    """
+    return rate_interval(n_events, 1.0, level)[1] / USEFUL_ALARMS_PER_PS

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from pesbench.core.text import label
 from pesbench.files.figures import GREY, PALETTE, saying, style
-from pesbench.tasks.alarms.detectors import BY_NAME, DETECTORS, SCAN_DOMAINS
+from pesbench.tasks.alarms.detectors import DETECTORS, SCAN_DOMAINS
 from pesbench.tasks.alarms.events import USEFUL_ALARMS_PER_PS, USEFUL_LEAD_FS
 
 MARKERS = "osD^vP*X"
@@ -118,8 +118,3 @@ def _useful(axes: Axes) -> None:
     axes.fill_between(
         np.array([LEAST_RATE / 1.5, USEFUL_ALARMS_PER_PS]), USEFUL_LEAD_FS, 3e4, color="0.9", lw=0
     )
-
-
-def titles(detectors: pd.Series) -> list[str]:
-    """What detectors are called."""
-    return [BY_NAME[name].title for name in detectors]

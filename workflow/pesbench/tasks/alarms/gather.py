@@ -17,8 +17,8 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.files.stored import open_stored
 from pesbench.models.record import read_record
 from pesbench.models.registry import ModelEntry
-from pesbench.models.roles import role
 from pesbench.tasks.alarms.frames import coarsest_steps
+from pesbench.tasks.alarms.kin import kin
 from pesbench.tasks.alarms.stored import ALARMS_FORMAT, Answers
 from pesbench.tasks.dynamics.stored import TRAJECTORIES_FORMAT, Trajectories
 
@@ -97,37 +97,6 @@ def gather(job: ScoreJob, stack: ExitStack) -> Gathered:
         )
     found.committee, found.others = kin(found.model, entries, scan_set.level_of_theory)
     return found
-
-
-def kin(
-    model: str, entries: Mapping[str, ModelEntry], level_of_theory: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The committee of a model, and the models that it may disagree with.
-
-    Those of the scan set's own level of theory are left out: to disagree with them is to be wrong.
-    So are controls and perturbed models, whose defects are known, and precisions of one potential.
-
-    Args:
-        model: Name of the model.
-        entries: Entries of all models, with what describes them.
-        level_of_theory: Of the scan set.
-
-    Returns:
-        Seeds of its potential with itself, sorted; empty if it has none. One model of each other
-        potential, sorted.
-    """
-    own = entries[model]
-    seeds = sorted(n for n, one in entries.items() if one.potential == own.potential)
-    others: dict[str, str] = {}
-    for name in sorted(entries):
-        one = entries[name]
-        potential = str(one.settings.get("variant_of", one.potential))
-        mine = {own.potential, own.settings.get("variant_of", own.potential)}
-        if potential in mine or role(one, level_of_theory) != "model":
-            continue
-        others.setdefault(potential, name)
-    committee = tuple(seeds) if len(seeds) > 1 else ()
-    return committee, tuple(sorted(others.values()))
 
 
 def _opened(path: Path) -> Evaluation | Trajectories | Answers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from pesbench.metrics import geometry_sentinels as geometry
 from pesbench.metrics import physics_sentinels as physics
 from pesbench.metrics.descriptor_distances import ReferenceSpace, reference_space
 from pesbench.tasks.alarms import several
-from pesbench.tasks.alarms.detectors import COMPRESSION, STRETCH
+from pesbench.tasks.alarms.detectors import COMPRESSION, STRETCH, TRIVIAL
 from pesbench.tasks.alarms.gather import Gathered, one_per_item
 from pesbench.tasks.alarms.labels import largest_error, wrong_frames
 from pesbench.tasks.alarms.stored import SCANS
@@ -248,3 +249,57 @@ def add_fitted(scans: Sequence[ScanFrames], known: Known) -> None:
         one.scores |= fitted_scores(
             one.scan.positions, one.scan.numbers, one.pairs, one.descriptors, known
         )
+
+
+@dataclass(frozen=True)
+class Side:
+    """The frames of a side of some scans on which a detector has a score.
+
+    Attributes:
+        scores: Of the detector, shape (F,).
+        wrong: Whether the model is wrong, shape (F,).
+        error: Largest error of a force in eV/Å, shape (F,).
+        trivial: Scores of the baselines on the same frames, by name, each of the shape (F,).
+        n_unanswered: Frames of the side that are left out.
+    """
+
+    scores: Array
+    wrong: Mask
+    error: Array
+    trivial: Mapping[str, Array]
+    n_unanswered: int
+
+
+def joined_side(scans: Sequence[ScanFrames], detector: str, domain: str) -> Side | None:
+    """The frames of a side of some scans on which a detector and the baselines have a score.
+
+    Args:
+        scans: Scans with the scores of all detectors.
+        detector: Name of the detector.
+        domain: `compression` or `stretch`.
+
+    Returns:
+        None where there is no such frame.
+    """
+    needed = (detector, *TRIVIAL)  # compared on the same frames
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("wrong", "error", *needed)}
+    n_frames = 0
+    for one in scans:
+        side = one.side(domain)
+        n_frames += int(side.sum())
+        if detector not in one.scores:
+            continue
+        held = {name: one.scores[name] for name in needed}
+        here = side & one.answered & ~np.isnan(list(held.values())).any(axis=0)
+        for name, values in (held | {"wrong": one.wrong, "error": one.error}).items():
+            parts[name].append(values[here])
+    found = {name: np.concatenate(some) for name, some in parts.items() if some}
+    if not found or not len(found["wrong"]):
+        return None
+    return Side(
+        scores=found[detector],
+        wrong=found["wrong"],
+        error=found["error"],
+        trivial={name: found[name] for name in TRIVIAL},
+        n_unanswered=n_frames - len(found["wrong"]),
+    )

@@ -40,6 +40,7 @@ class Moving:
     Attributes:
         system: Id of the molecule.
         name: Name of the trajectory.
+        temperature_k: Its nominal temperature.
         fs_per_frame: Time between two frames.
         failure_fs: Time of the failure; None of one that survived.
         scores: By detector, shape (T,); infinite where a detector has no finite value.
@@ -47,6 +48,7 @@ class Moving:
 
     system: str
     name: str
+    temperature_k: float
     fs_per_frame: float
     failure_fs: float | None
     scores: Mapping[str, Array]
@@ -133,6 +135,7 @@ def _moving(
     return Moving(
         system=trajectory.system,
         name=name,
+        temperature_k=trajectory.temperature_k,
         fs_per_frame=fs_per_frame,
         failure_fs=trajectory.failure_step * file.timestep_fs if failed else None,
         # a frame on which a model or detector breaks down is an alarm at any threshold
@@ -172,6 +175,22 @@ def _looked(found: Gathered, model: str, trajectory: Trajectory, place: str) -> 
 # --- alarms --------------------------------------------------------------------------------------
 
 
+def shared_temperatures(runs: Sequence[Moving]) -> frozenset[float]:
+    """Nominal temperatures in K at which a trajectory survives and another one fails after 20 fs.
+
+    Failures at other temperatures do not tell an alarm from a thermometer: where all trajectories
+    that survive are cold and all that fail are hot, any score that rises with the temperature
+    tells the two apart.
+    """
+    survived = {one.temperature_k for one in runs if one.failure_fs is None}
+    failed = {
+        one.temperature_k
+        for one in runs
+        if one.failure_fs is not None and one.failure_fs > USEFUL_LEAD_FS
+    }
+    return frozenset(survived & failed)
+
+
 def event_threshold(runs: Sequence[Moving], detector: str, alarms_per_ps: float) -> float:
     """The threshold of a detector from the stable trajectories of some molecules.
 
@@ -193,7 +212,7 @@ def event_threshold(runs: Sequence[Moving], detector: str, alarms_per_ps: float)
 
 @dataclass(frozen=True)
 class Alarmed:
-    """What a detector would have said of the trajectories of a molecule.
+    """What a detector would have said of some trajectories of a molecule.
 
     Attributes:
         n_runs: Trajectories with a score.
@@ -213,9 +232,14 @@ class Alarmed:
     quiet_ps: float
     n_false_events: int
 
+    @property
+    def n_in_time(self) -> int:
+        """Later failures with an alarm more than 20 fs before."""
+        return sum(lead > USEFUL_LEAD_FS for lead in self.leads_fs)
+
 
 def alarmed(runs: Sequence[Moving], detector: str, threshold: float) -> Alarmed:
-    """The alarms of a detector on the trajectories of one molecule."""
+    """The alarms of a detector on some trajectories of one molecule."""
     mine = [one for one in runs if detector in one.scores]
     leads, early, warned, stable, quiet, false = [], 0, 0, 0.0, 0.0, 0
     for one in mine:

@@ -24,9 +24,15 @@ from pesbench.tasks.alarms.detectors import (
     SCAN_DOMAINS,
     Detector,
 )
-from pesbench.tasks.alarms.events import USEFUL_LEAD_FS
 from pesbench.tasks.alarms.gather import Gathered, gather, one_per_item
-from pesbench.tasks.alarms.ladder import ScanFrames, add_fitted, folds, known_set, read_scans
+from pesbench.tasks.alarms.ladder import (
+    ScanFrames,
+    add_fitted,
+    folds,
+    joined_side,
+    known_set,
+    read_scans,
+)
 from pesbench.tasks.alarms.motion import Moving
 from pesbench.tasks.alarms.settings import AlarmSettings
 from pesbench.tasks.alarms.task import TASK
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 _NOTHING = {metric.name: float("nan") for metric in TASK.metrics}
 
 
@@ -78,6 +83,7 @@ def score(job: ScoreJob) -> pd.DataFrame:
             "not_described": next((one.not_described for one in own if one.not_described), ""),
             "trajectories": bool(found.trajectories),
             "left_out": left_out,
+            "shared_temperatures_k": sorted(scored.shared),
             "trained_atoms": 0 if reference is None else len(reference[1]),
         }
     frame = pd.DataFrame(rows, columns=list(TASK.columns))
@@ -108,6 +114,7 @@ class _Scored:
     runs: Sequence[Moving]
 
     def __post_init__(self) -> None:
+        self.shared = motion.shared_temperatures(self.runs)
         self._thresholds: dict[tuple[str, str, int], float] = {}
 
     def rows(self, system: str) -> Iterator[dict[str, Any]]:
@@ -151,54 +158,37 @@ class _Scored:
     ) -> dict[str, Any]:
         if domain == DYNAMICS:
             return self._of_dynamics(detector, system)
-        joined = self._joined(mine, detector.name, domain)
+        joined = joined_side(mine, detector.name, domain)
         if joined is None:
             failed = next((one.not_described for one in mine if one.not_described), "")
             return self._undefined(detector, failed if detector.kind == DESCRIPTORS else "")
-        scores, wrong, error, n_unanswered = joined
         threshold = self._threshold(detector.name, domain, self.of[system])
+        scores, wrong = joined.scores, joined.wrong
         above = scores >= threshold  # with a threshold of NaN none is, and none is counted
         known = np.isfinite(threshold)
-        return {
+        trivial = {f"auroc_{n}": labels.auroc(one, wrong) for n, one in joined.trivial.items()}
+        return trivial | {
             "auroc": labels.auroc(scores, wrong),
             "auprc": labels.average_precision(scores, wrong),
-            "spearman": _spearman(scores, error),
+            "spearman": _spearman(scores, joined.error),
             "n_frames": len(scores),
             "n_wrong": int(wrong.sum()),
-            "n_unanswered": n_unanswered,
+            "n_unanswered": joined.n_unanswered,
             "threshold": threshold,
             "n_found": int((above & wrong).sum()) if known else np.nan,
             "n_false": int((above & ~wrong).sum()) if known else np.nan,
         }
-
-    def _joined(
-        self, scans: Sequence[ScanFrames], detector: str, domain: str
-    ) -> tuple[Array, Mask, Array, int] | None:
-        """Scores, labels, errors and missing frames of a side; None where no scan has a score."""
-        scores, wrong, error, missing = [], [], [], 0
-        for one in scans:
-            side = one.side(domain)
-            values = one.scores.get(detector)
-            if values is None:
-                missing += int(side.sum())
-                continue
-            here = side & one.answered & ~np.isnan(values)
-            missing += int(side.sum() - here.sum())
-            scores.append(values[here])
-            wrong.append(one.wrong[here])
-            error.append(one.error[here])
-        if not scores or not sum(map(len, scores)):
-            return None
-        return np.concatenate(scores), np.concatenate(wrong), np.concatenate(error), missing
 
     def _threshold(self, detector: str, domain: str, half: int) -> float:
         """The threshold of a half, from the molecules of the other one."""
         key = detector, domain, half
         if key not in self._thresholds:
             others = [one for one in self.scans if self.of[one.scan.system] != half]
-            joined = self._joined(others, detector, domain)
+            joined = joined_side(others, detector, domain)
             self._thresholds[key] = (
-                float("nan") if joined is None else labels.threshold_at_recall(*joined[:2])
+                float("nan")
+                if joined is None
+                else labels.threshold_at_recall(joined.scores, joined.wrong)
             )
         return self._thresholds[key]
 
@@ -220,17 +210,23 @@ class _Scored:
                 detector, "n/a: no stable trajectory of another molecule to set a threshold on"
             )
         said = motion.alarmed(mine, detector.name, threshold)
+        at_shared = [one for one in mine if one.temperature_k in self.shared]
+        shared = motion.alarmed(at_shared, detector.name, threshold)
         return {
             "threshold": threshold,
             "n_runs": said.n_runs,
             "n_early": said.n_early,
             "n_failed": len(said.leads_fs),
             "n_warned": said.n_warned,
-            "n_in_time": sum(lead > USEFUL_LEAD_FS for lead in said.leads_fs),
+            "n_in_time": said.n_in_time,
+            "n_failed_shared": len(shared.leads_fs),
+            "n_in_time_shared": shared.n_in_time,
             "lead_fs": float(np.median(said.leads_fs)) if said.leads_fs else np.nan,
             "stable_ps": said.stable_ps,
             "quiet_ps": said.quiet_ps,
             "n_false_events": said.n_false_events,
+            "quiet_ps_shared": shared.quiet_ps,
+            "n_false_shared": shared.n_false_events,
         }
 
     def _undefined(self, detector: Detector, reason: str = "") -> dict[str, Any]:

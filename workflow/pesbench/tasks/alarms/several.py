@@ -41,19 +41,23 @@ def disagreement(differences: Sequence[Array], offsets: Sequence[Array]) -> Arra
 
     Models of different levels of theory differ everywhere; what they differ by at equilibrium is
     taken off each atom. It is a length and no vector, because a molecule that moves turns. The mean
-    over the other models, of the atom where it is largest.
+    over the other models that answer a frame, of the atom where it is largest.
 
     Args:
-        differences: `difference` from each other model, shape (F, N).
-        offsets: The same at equilibrium, shape (N,).
+        differences: `difference` from each other model, shape (F, N); NaN where it has no answer.
+        offsets: The same at equilibrium, shape (N,), finite.
 
     Returns:
-        Shape (F,); negative where all agree better than at equilibrium.
+        Shape (F,); negative where all agree better than at equilibrium, NaN where none answers.
 
     Raises:
         ValueError: no other model.
     """
     if not differences:
         raise ValueError("no other model to disagree with")
-    beyond = [d - offset for d, offset in zip(differences, offsets, strict=True)]
-    return np.mean(beyond, axis=0).max(axis=1)
+    beyond = np.stack([d - offset for d, offset in zip(differences, offsets, strict=True)])
+    answered = np.isfinite(beyond).all(axis=2)  # (K, F)
+    total = np.where(answered[..., None], beyond, 0.0).sum(axis=0)
+    count = answered.sum(axis=0)
+    mean = total / np.maximum(count, 1)[:, None]
+    return np.where(count > 0, mean.max(axis=1), np.nan)

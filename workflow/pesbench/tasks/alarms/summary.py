@@ -12,36 +12,41 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pesbench.metrics.aggregate import LEVEL, mean_interval, resample
-from pesbench.tasks.alarms.detectors import (
-    BASELINE,
-    BY_NAME,
-    DETECTORS,
-    DYNAMICS,
-    SCAN_DOMAINS,
-)
+from pesbench.tasks.alarms.detectors import BY_NAME, DETECTORS, DYNAMICS, SCAN_DOMAINS, TRIVIAL
 from pesbench.tasks.alarms.events import (
     LEAST_EXPOSURE_PS,
     USEFUL_ALARMS_PER_PS,
     rate_interval,
 )
 
-TRIVIAL = tuple(one.name for one in DETECTORS if one.kind == BASELINE)
+Array = NDArray[np.float64]
+
 LEAST_MOLECULES = 5  # with right and wrong frames, for a verdict
 LEAST_FAILURES = 5
 USEFUL, NOT_USEFUL, OPEN = "useful", "not useful", "not resolved"
+ENDS = ("", "_low", "_high")  # of a column: the value, and the ends of its 95 % interval
 SCAN_COLUMNS = (
-    "model", "detector", "domain", "n_molecules", "auroc", "auroc_low", "auroc_high", "auprc",
-    "share_wrong", "spearman", "recall", "false_alarm_rate", "false_alarm_rate_low",
-    "false_alarm_rate_high", "n_unanswered",
-    *(f"gain_{name}{end}" for name in TRIVIAL for end in ("", "_low", "_high")),
+    "model", "detector", "domain", "n_molecules", "share_wrong",
+    *(
+        f"{name}{end}"
+        for name in ("auroc", "auprc", "spearman", "recall", "false_alarm_rate")
+        for end in ENDS
+    ),
+    "n_unanswered", "n_asked",
+    *(f"gain_{name}{end}" for name in TRIVIAL for end in ENDS),
 )  # fmt: skip
-_SUMS = ("n_runs", "n_early", "n_failed", "n_warned", "n_in_time", "n_false_events")
+_COUNTS = (
+    "n_runs", "n_early", "n_failed", "n_warned", "n_in_time", "n_failed_shared",
+    "n_in_time_shared", "n_false_events", "n_false_shared",
+)  # fmt: skip
+_TIMES = ("stable_ps", "quiet_ps", "quiet_ps_shared")
 DYNAMICS_COLUMNS = (
-    "model", "detector", "n_runs", "n_early", "n_failed", "n_warned", "n_in_time", "lead_fs",
-    "stable_ps", "quiet_ps", "n_false_events", "alarms_per_ps", "alarms_per_ps_low",
-    "alarms_per_ps_high", "threshold_low", "threshold_high", "verdict",
+    "model", "detector", *_COUNTS, "lead_fs", "lead_fs_low", "lead_fs_high", *_TIMES,
+    "alarms_per_ps", "alarms_per_ps_low", "alarms_per_ps_high", "threshold_low", "threshold_high",
+    "verdict", "reason",
 )  # fmt: skip
 
 
@@ -58,58 +63,76 @@ def scans(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             for domain in SCAN_DOMAINS:
                 mine = _scored(frame, detector.name, domain)
                 if len(mine):
-                    others = {name: _scored(frame, name, domain) for name in TRIVIAL}
                     rows.append(
                         {"model": model, "detector": detector.name, "domain": domain}
-                        | _scan_row(mine, others, f"alarms {detector.name} {domain}")
+                        | _scan_row(mine, f"alarms {detector.name} {domain}")
                     )
     return pd.DataFrame(rows, columns=list(SCAN_COLUMNS))
 
 
-def _scan_row(
-    mine: pd.DataFrame, trivial: Mapping[str, pd.DataFrame], name: str
-) -> dict[str, float]:
+def _scan_row(mine: pd.DataFrame, name: str) -> dict[str, float]:
     both = mine[mine["auroc"].notna()]
     row: dict[str, float] = {
         "n_molecules": len(both),
         "n_unanswered": int(mine["n_unanswered"].sum()),
+        "n_asked": int((mine["n_frames"] + mine["n_unanswered"]).sum()),
         "share_wrong": float((both["n_wrong"] / both["n_frames"]).mean()),
     }
     for column in ("auroc", "auprc", "spearman"):
-        values = both[column].dropna()
-        row[column] = float(values.mean()) if len(values) else np.nan
-    if len(both):
-        row["auroc_low"], row["auroc_high"] = mean_interval(both["auroc"], both["system"], name)
-    for other, frame in trivial.items():
-        pairs = both[["system", "auroc"]].merge(
-            frame.loc[frame["auroc"].notna(), ["system", "auroc"]], on="system"
-        )
-        if len(pairs):
-            gain = pairs["auroc_x"] - pairs["auroc_y"]
-            row[f"gain_{other}"] = float(gain.mean())
-            row[f"gain_{other}_low"], row[f"gain_{other}_high"] = mean_interval(
-                gain, pairs["system"], name
-            )
-    return row | _at_recall(mine, name)
-
-
-def _at_recall(mine: pd.DataFrame, name: str) -> dict[str, float]:
-    """Recall and false alarms at the threshold of other molecules, over all frames."""
+        row |= _mean(column, both[column], both["system"], name)
+    for other in TRIVIAL:
+        gain = both["auroc"] - both[f"auroc_{other}"]
+        row |= _mean(f"gain_{other}", gain, both["system"], name)
+    # at the threshold of other molecules, over all frames
     told = mine[mine["n_false"].notna()]
-    right = (told["n_frames"] - told["n_wrong"]).to_numpy(float)
-    false, found = told["n_false"].to_numpy(float), told["n_found"].to_numpy(float)
-    wrong = told["n_wrong"].to_numpy(float)
-    row = {"recall": found.sum() / wrong.sum() if wrong.sum() else np.nan}
-    if not right.sum():
-        return row
-    row["false_alarm_rate"] = false.sum() / right.sum()
-    if len(told) > 1:
-        counts = resample(len(told), name)
-        totals = counts @ right
-        rates = (counts @ false)[totals > 0] / totals[totals > 0]
-        ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        row["false_alarm_rate_low"], row["false_alarm_rate_high"] = np.quantile(rates, ends)
-    return row
+    found, wrong = told["n_found"].to_numpy(float), told["n_wrong"].to_numpy(float)
+    false, right = told["n_false"].to_numpy(float), told["n_frames"].to_numpy(float) - wrong
+    row |= _ratio("recall", found, wrong, name)
+    return row | _ratio("false_alarm_rate", false, right, name)
+
+
+def _mean(column: str, values: pd.Series, systems: pd.Series, name: str) -> dict[str, float]:
+    """The mean over molecules and its interval, as three columns; none where there is no value."""
+    held = values.dropna()
+    if not len(held):
+        return {}
+    interval = mean_interval(held, systems[held.index], name)
+    return _columns(column, float(held.mean()), *interval)
+
+
+def _ratio(column: str, part: Array, whole: Array, name: str) -> dict[str, float]:
+    """A share of all frames and its interval over molecules; none where there is no frame."""
+    if not whole.sum():
+        return {}
+    value, low, high = part.sum() / whole.sum(), np.nan, np.nan
+    if len(whole) > 1:
+        counts = resample(len(whole), name)
+        totals = counts @ whole
+        low, high = _ends((counts @ part)[totals > 0] / totals[totals > 0])
+    return _columns(column, value, low, high)
+
+
+def _median(column: str, values: Array, counts: Array, name: str) -> dict[str, float]:
+    """The median of values that count several times each; its interval resamples the values."""
+    values, counts = values[counts > 0], counts[counts > 0]
+    if not len(values):
+        return {}
+    value, low, high = float(np.median(np.repeat(values, counts))), np.nan, np.nan
+    if len(values) > 1:
+        order = np.argsort(values)
+        reached = np.cumsum((resample(len(values), name) * counts)[:, order], axis=1)
+        middle = np.argmax(2 * reached >= reached[:, -1:], axis=1)
+        low, high = _ends(values[order][middle])
+    return _columns(column, value, low, high)
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _columns(column: str, *values: float) -> dict[str, float]:
+    return {f"{column}{end}": value for end, value in zip(ENDS, values, strict=True)}
 
 
 def dynamics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -120,34 +143,58 @@ def dynamics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             mine = _scored(frame, detector.name, DYNAMICS)
             if not len(mine):
                 continue
-            sums = {name: int(mine[name].sum()) for name in _SUMS}
-            leads = np.repeat(mine["lead_fs"], mine["n_failed"].astype(int)).dropna()
-            row = {"model": model, "detector": detector.name, **sums}
-            row |= {name: float(mine[name].sum()) for name in ("stable_ps", "quiet_ps")}
+            row = {"model": model, "detector": detector.name}
+            row |= {name: int(mine[name].sum()) for name in _COUNTS}
+            row |= {name: float(mine[name].sum()) for name in _TIMES}
             # of the two halves
             row["threshold_low"] = float(mine["threshold"].min())
             row["threshold_high"] = float(mine["threshold"].max())
-            row["lead_fs"] = float(np.median(leads)) if len(leads) else np.nan
+            row |= _median(
+                "lead_fs", mine["lead_fs"].to_numpy(float), mine["n_failed"].to_numpy(int),
+                f"alarms {detector.name} {DYNAMICS}",
+            )  # fmt: skip
             if row["quiet_ps"] > 0:
-                row["alarms_per_ps"] = sums["n_false_events"] / row["quiet_ps"]
-                row["alarms_per_ps_low"], row["alarms_per_ps_high"] = rate_interval(
-                    sums["n_false_events"], row["quiet_ps"]
-                )
-            rows.append(row | {"verdict": verdict(row)})
+                rate = row["n_false_events"] / row["quiet_ps"]
+                interval = rate_interval(row["n_false_events"], row["quiet_ps"])
+                row |= _columns("alarms_per_ps", rate, *interval)
+            said, why = verdict(row)
+            rows.append(row | {"verdict": said, "reason": why})
     return pd.DataFrame(rows, columns=list(DYNAMICS_COLUMNS))
 
 
-def verdict(row: Mapping[str, float]) -> str:
+def verdict(row: Mapping[str, float]) -> tuple[str, str]:
     """Whether a detector is useful in dynamics: early enough, and seldom wrong.
 
-    `not resolved` with fewer than 30 ps of stable trajectories or fewer than 5 failures later than
-    20 fs.
+    Early is an alarm in time for most of the failures at temperatures at which other trajectories
+    survive. Seldom is a Poisson interval of the false alarms below the limit, and at those
+    temperatures, where the time is short, a rate below it.
+
+    Returns:
+        `useful`, `not useful` or `not resolved`, and why it is not useful or not resolved.
     """
-    if row["stable_ps"] < LEAST_EXPOSURE_PS or row["n_failed"] < LEAST_FAILURES:
-        return OPEN
-    early = 2 * row["n_in_time"] > row["n_failed"]
-    seldom = row.get("alarms_per_ps", np.inf) < USEFUL_ALARMS_PER_PS  # none: always an alarm
-    return USEFUL if early and seldom else NOT_USEFUL
+    if row["stable_ps"] < LEAST_EXPOSURE_PS:
+        return OPEN, f"less than {LEAST_EXPOSURE_PS:g} ps of stable time"
+    if row["n_failed"] < LEAST_FAILURES:
+        return OPEN, f"fewer than {LEAST_FAILURES} failures later than 20 fs"
+    if row["n_failed_shared"] < LEAST_FAILURES:
+        few = f"fewer than {LEAST_FAILURES}" if row["n_failed_shared"] else "no"
+        return OPEN, f"{few} failures at temperatures at which a trajectory survives"
+    if 2 * row["n_in_time_shared"] <= row["n_failed_shared"]:
+        return NOT_USEFUL, "too late"
+    everywhere = row["n_false_events"], row["quiet_ps"]
+    shared = row["n_false_shared"], row["quiet_ps_shared"]
+    if any(_often(*one) for one in (everywhere, shared)):
+        return NOT_USEFUL, "too many false alarms"
+    if rate_interval(*everywhere)[1] >= USEFUL_ALARMS_PER_PS:
+        return OPEN, f"the interval of false alarms reaches {USEFUL_ALARMS_PER_PS:g} per ps"
+    if shared[0] >= USEFUL_ALARMS_PER_PS * shared[1]:
+        return OPEN, "false alarms at the temperatures of the failures, in a short time"
+    return USEFUL, ""
+
+
+def _often(n_events: float, quiet_ps: float) -> bool:
+    """Whether the rate of alarms is not below the limit, or no time is without an alarm."""
+    return not quiet_ps > 0 or rate_interval(n_events, quiet_ps)[0] >= USEFUL_ALARMS_PER_PS
 
 
 def beats_trivial(row: Mapping[str, float]) -> bool | None:
@@ -202,30 +249,26 @@ def _counts(decided: pd.DataFrame, good: pd.Series) -> pd.Series:
 
 
 def _of_dynamics(moving: pd.DataFrame) -> tuple[str, bool]:
-    decided = moving[moving["verdict"] != OPEN]
     if not len(moving):
         return "", False
+    decided = moving[moving["verdict"] != OPEN]
     if not len(decided):
-        return (
-            "In dynamics nothing is resolved: no model has 30 ps of stable trajectories and five "
-            "failures later than 20 fs.",
-            False,
-        )
+        reasons = "; ".join(dict.fromkeys(moving["reason"]))
+        return f"In dynamics nothing is resolved: {reasons}.", False
+    n_open = len(moving) - len(decided)
+    left = f" {n_open} of {len(moving)} pairs of a model and a detector are not resolved."
     n_potentials = decided["potential"].nunique()
     counts = _counts(decided, decided["verdict"] == USEFUL)
-    if not len(counts):
-        return (
-            "In dynamics no detector is useful, that is earlier than 20 fs before most of the "
-            "failures with less than one false alarm in 10 ps, for any of "
-            f"{_potentials(n_potentials)}.",
-            True,
-        )
-    best = counts[counts == counts.max()]
-    names = _listed([BY_NAME[name].title for name in best.index])
+    if len(counts):
+        best = counts[counts == counts.max()]
+        names = _listed([BY_NAME[name].title for name in best.index])
+        found = f"the most often useful detector is {names}, for {best.iloc[0]} of"
+    else:
+        found = "no detector is found to be useful, for any of"
     return (
-        f"In dynamics the most often useful detector is {names}: more than 20 fs before most of "
-        "the failures with less than one false alarm in 10 ps, for "
-        f"{best.iloc[0]} of {_potentials(n_potentials)}.",
+        f"In dynamics {found} {_potentials(n_potentials)}: an alarm more than 20 fs before most of "
+        "the failures at temperatures at which other trajectories survive, and less than one false "
+        f"alarm in 10 ps by the 95 % interval.{left if n_open else ''}",
         True,
     )
 

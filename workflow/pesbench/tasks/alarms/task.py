@@ -27,13 +27,17 @@ class Alarms(Task):
     metrics = (
         Metric("auroc", "AUROC", "", "higher",
                help="Probability that a wrong frame has a higher score than a right one."),
+        Metric("auroc_coordinate", "AUROC of the distance from the minimum", "", "higher",
+               help="On the frames on which the detector has a score."),
+        Metric("auroc_largest_force", "AUROC of the largest force", "", "higher",
+               help="On the frames on which the detector has a score."),
         Metric("auprc", "AUPRC", "", "higher", help="Average precision."),
         Metric("spearman", "Spearman with the error", "", "higher",
                help="Rank correlation of the score with the largest error of a force."),
         Metric("n_frames", "frames"),
         Metric("n_wrong", "wrong frames"),
         Metric("n_unanswered", "frames without an answer",
-               help="Frames on which the model or the detector has no finite number."),
+               help="Without a reference, or on which the model or the detector has no number."),
         Metric("n_found", "wrong frames found",
                help="At the threshold that finds 95 % of those of the calibration molecules."),
         Metric("n_false", "false alarms", help="Right frames above that threshold."),
@@ -45,12 +49,17 @@ class Alarms(Task):
         Metric("n_warned", "failures with an alarm before"),
         Metric("n_in_time", "failures with an alarm in time",
                help="More than 20 fs before the failure."),
+        Metric("n_failed_shared", "later failures at shared temperatures",
+               help="Temperatures at which another trajectory of the model survives."),
+        Metric("n_in_time_shared", "those with an alarm in time"),
         Metric("lead_fs", "lead time", "fs", "higher",
                help="Median over the failures of the time from the first alarm; 0 without one."),
         Metric("stable_ps", "stable time", "ps"),
         Metric("quiet_ps", "stable time without an alarm", "ps"),
         Metric("n_false_events", "false alarms in dynamics",
                help="Events in trajectories that survive."),
+        Metric("quiet_ps_shared", "stable time without an alarm at shared temperatures", "ps"),
+        Metric("n_false_shared", "false alarms in dynamics at shared temperatures"),
     )  # fmt: skip
     keys = ("system", "detector", "domain")
     identity = ("system", "detector", "domain", "n_atoms")
@@ -58,7 +67,8 @@ class Alarms(Task):
     rows = "rows of a molecule and a detector"
     words = MappingProxyType({"detector": frozenset(BY_NAME), "domain": frozenset(DOMAINS)})
     unstable = (
-        "n_found", "n_false", "n_warned", "n_in_time", "lead_fs", "quiet_ps", "n_false_events",
+        "n_found", "n_false", "n_warned", "n_in_time", "n_in_time_shared", "lead_fs", "quiet_ps",
+        "n_false_events", "quiet_ps_shared", "n_false_shared",
     )  # fmt: skip
     shard_size = 1_000_000  # one job a model
     run_reads = ("dynamics",)
