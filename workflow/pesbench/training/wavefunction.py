@@ -321,7 +321,7 @@ def errors(trainer: Trainer, geometries: Sequence[NDArray[np.float64]]) -> dict[
     """
     found = Interpolation(trainer.states())
     energy, force = [], []
-    for positions in geometries:
+    for positions in track(geometries, len(geometries), "geometries not trained on"):
         own = solved(trainer.numbers, trainer.basis, positions / Bohr)
         value, gradient = found.evaluate(positions / Bohr)
         energy.append((value - own.energy) * Hartree)
