@@ -15,13 +15,15 @@ from fake_calculators import morse
 from pesbench import cli
 from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
-from pesbench.files.checkpoint import checkpoint_folder
+from pesbench.files.checkpoint import Checkpoint, checkpoint_folder
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
 from pesbench.training.frames import read_frames
-from pesbench.training.harvest import Distinct, candidates, sifted, trajectory_files
+from pesbench.training.harvest import Distinct, candidates, trajectory_files
 from pesbench.training.harvest_settings import HarvestSettings
+from pesbench.training.harvesting import Choice
+from pesbench.training.labels import Label
 
 DT_FS, EVERY, N_STEPS = 0.5, 4, 20
 SUM = 0.76 + 0.66  # of the covalent radii of C and O, Å
@@ -54,17 +56,17 @@ def _plan() -> list[Trajectory]:
     ]
 
 
-def _written(path: Path, model: str = "toy") -> Path:
+def _written(path: Path, model: str = "toy", last: dict[str, list[float]] = LAST) -> Path:
     """Trajectories of five molecules CO; the stored frame of step n has the length 1 + n/10 Å."""
     plan = _plan()
     steps = np.arange(0, N_STEPS + 1, EVERY)
     positions = np.array([np.concatenate([_co(1 + n / 10)] * len(plan)) for n in steps])
     boxes = {}
     for k, one in enumerate(plan):
-        if one.system in LAST:
-            x = np.array([_co(length) for length in LAST[one.system]])
-            last = one.last_step + (one.system == FAILED)
-            boxes[k] = BlackBox(np.arange(last - len(x) + 1, last + 1), x, np.zeros_like(x))
+        if one.system in last:
+            x = np.array([_co(length) for length in last[one.system]])
+            end = one.last_step + (one.system == FAILED)
+            boxes[k] = BlackBox(np.arange(end - len(x) + 1, end + 1), x, np.zeros_like(x))
     energies = np.zeros((N_STEPS + 1, len(plan)))
     whole = Segment(0, energies, energies, steps, positions, np.zeros_like(positions), boxes)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,10 +100,17 @@ def test_frames_of_alarms_and_of_the_last_steps_come_in_turns(stored):
     assert len(candidates([stored], 2)) == 4
 
 
+def _reasons(stored, known=(), **limits):
+    """Why each frame gets no label, "" for those that are wanted at first."""
+    choice = Choice.of(candidates([stored], 100), HarvestSettings(**limits), known)
+    wanted = [choice.fit[k] for k in choice.wanted({})]
+    told = [(one, reason) for one, reason, _ in choice.left_out({}) if reason != "not needed"]
+    told += [(one, "") for one in wanted]
+    return {(one.trajectory.system, one.step): reason for one, reason in told}
+
+
 def test_each_frame_that_gets_no_label_has_its_reason(stored):
-    looked = list(sifted(candidates([stored], 100), HarvestSettings()))
-    reasons = {(one.trajectory.system, one.step): reason for one, reason in looked}
-    assert reasons == {
+    assert _reasons(stored) == {
         (ALARMED, 12): "", (STOPPED, 9): "",
         (FAILED, 14): "positions not finite",
         (FAILED, 13): "bond too long",  # 3.0 Å of 2.84
@@ -126,8 +135,34 @@ def test_each_frame_that_gets_no_label_has_its_reason(stored):
     ],
 )
 def test_limits_are_those_of_the_settings(stored, limit, reason, unfit):
-    looked = sifted(candidates([stored], 100), HarvestSettings(**limit))
-    assert [why for _, why in looked].count(reason) == unfit
+    assert list(_reasons(stored, **limit).values()).count(reason) == unfit
+
+
+def _label(force):
+    return Label(Status.OK, "", 0.0, np.array([[0.0, 0.0, -force], [0.0, 0.0, force]]))
+
+
+def test_a_frame_whose_label_is_rejected_stands_for_no_other(stored):
+    """That of 1.34 Å is, so that the one of 1.3 Å, which is like it, is wanted next."""
+    choice = Choice.of(candidates([stored], 100), HarvestSettings())
+    of = {k: (one.trajectory.system, one.step) for k, one in enumerate(choice.fit)}
+    labels = {k: _label(99.0 if of[k] == (FAILED, 9) else 1.0) for k in choice.wanted({})}
+    (next_one,) = choice.wanted(labels)
+    assert of[next_one] == (FAILED, 8)
+    labels[next_one] = _label(1.0)
+    assert choice.wanted(labels) == []
+    assert next_one in choice.kept(labels)
+    left_out = {(one.trajectory.system, one.step): why for one, why, _ in choice.left_out(labels)}
+    assert left_out[FAILED, 9] == "force too large"
+    assert "like another frame" not in left_out.values()
+
+
+def test_so_many_are_wanted_as_are_missing(stored):
+    choice = Choice.of(candidates([stored], 100), HarvestSettings(most=2))
+    first = choice.wanted({})
+    assert [choice.fit[k].step for k in first] == [12, 9]
+    labels = dict(zip(first, (_label(99.0), _label(1.0)), strict=True))
+    assert [choice.fit[k].step for k in choice.wanted(labels)] == [11]
 
 
 def test_what_turns_or_exchanges_equal_atoms_is_the_same_frame():
@@ -145,8 +180,8 @@ def test_what_turns_or_exchanges_equal_atoms_is_the_same_frame():
 
 def test_known_frames_need_no_others_like_them(stored):
     known = [Atoms("CO", _co(1.62)), Atoms("C", [(0, 0, 0)]), Atoms("OC", _co(2.05))]
-    looked = list(sifted(candidates([stored], 100), HarvestSettings(), known))
-    alike = [(o.trajectory.system, o.step) for o, why in looked if why == "like another frame"]
+    reasons = _reasons(stored, known)
+    alike = [one for one, reason in reasons.items() if reason == "like another frame"]
     assert alike == [(FAILED, 11), (FAILED, 10), (FAILED, 8)]
 
 
@@ -244,6 +279,50 @@ def test_a_force_above_the_limit_is_left_out(stored, registry, tmp_path):
         assert record["left_out"].get("force too large", 0) == 6 - frames
 
 
+TAIL = [1.2, 1.16, 1.12, 1.08, 1.04, 1.0]  # Å; its last frame is the nearest to the failure
+AT_MOST = 16.0  # eV/Å: the forces at 1.0 and 1.04 Å are 19.8 and 16.3 eV/Å, that at 1.08 Å is 13.3
+
+
+def test_frames_like_one_with_too_large_a_force_are_kept(registry, tmp_path):
+    """The first two are rejected. The third was like both; the frames after it are like it."""
+    path = _written(tmp_path / "t.h5", last={FAILED: TAIL})
+    out = tmp_path / "found.extxyz"
+    only = ("--largest-force", AT_MOST, "--apart-angstrom", 0.25)
+    assert _harvest(registry, [path], "sound", out, *only) == 0
+    found = [a for a in read(out, index=":") if a.info["system"] == FAILED]
+    assert [a.get_distance(0, 1) for a in found] == pytest.approx([1.08])
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["left_out"] == {"force too large": 2, "like another frame": 3}
+    assert record["labelled"] == record["frames"] + 2
+
+
+def test_a_call_that_was_killed_after_a_rejected_label_ends_alike(registry, tmp_path, monkeypatch):
+    """One label a piece: the call ends after the second rejected one, which another pass wanted."""
+    monkeypatch.setattr("pesbench.training.labels.PIECE", 1)
+    path = _written(tmp_path / "t.h5", last={FAILED: TAIL})
+    only = ("--largest-force", AT_MOST, "--apart-angstrom", 0.25)
+    whole, out, tally = tmp_path / "whole.extxyz", tmp_path / "out.extxyz", tmp_path / "tally"
+    assert _harvest(registry, [path], "tallied", whole, *only) == 0
+    asked = len(tally.read_text().splitlines())
+    append = Checkpoint.append
+
+    def dies(self, **arrays):
+        append(self, **arrays)
+        if self.count == 3:
+            raise KeyboardInterrupt
+
+    tally.unlink()
+    monkeypatch.setattr(Checkpoint, "append", dies)
+    assert _harvest(registry, [path], "tallied", out, *only) == cli.INTERRUPTED
+    monkeypatch.setattr(Checkpoint, "append", append)
+    assert _harvest(registry, [path], "tallied", out, *only) == 0
+    assert out.read_text() == whole.read_text()
+    one, other = (json.loads(a.with_suffix(".json").read_text()) for a in (out, whole))
+    assert one["left_out_frames"] == other["left_out_frames"]
+    assert one["labelled"] == other["labelled"] == 4
+    assert len(tally.read_text().splitlines()) == asked
+
+
 def test_the_first_frames_are_enough(stored, registry, tmp_path):
     out = tmp_path / "found.extxyz"
     assert _harvest(registry, [stored], "sound", out, "--most", "2") == 0
@@ -271,8 +350,6 @@ def test_a_killed_call_continues_from_its_checkpoint(stored, registry, tmp_path,
     """
     monkeypatch.setattr("pesbench.training.labels.PIECE", 2)
     out, whole = tmp_path / "found.extxyz", tmp_path / "whole.extxyz"
-    from pesbench.files.checkpoint import Checkpoint
-
     append, calls = Checkpoint.append, []
 
     def dies(self, **arrays):

@@ -22,7 +22,7 @@ from pesbench.models.families.tblite import TBLiteModel
 from pesbench.references.calculators import write_geometries
 from pesbench.tasks.dynamics.stored import Trajectories
 from pesbench.training.frames import once, read_parts
-from pesbench.training.grown import Growth, passes, write_grown_set
+from pesbench.training.grown import Growth, passes, steps_to, write_grown_set
 from pesbench.training.sampling import ENERGY, FORCES, Sampling, isolated_atoms, langevin_frames
 
 REPO = Path(__file__).parents[2]
@@ -96,9 +96,19 @@ def test_random_frames_are_as_many_and_the_rest_is_the_same(made):
     assert _names(parts["valid"]) == _names(harvested["valid"])
     assert all(step >= 5000 for _, step in _names(parts["train"][10:13]))
     assert record["training_set"]["frames"] == 13
-    # two molecules, one temperature: 400 steps and three times 100
-    assert record["training_set"]["grown"]["method_calls"] == 2 * 700
+    last = {}  # step of the last random frame of each molecule
+    for name, step in _names(parts["train"][10:13]):
+        last[name] = max(last.get(name, 0), step)
+    assert record["training_set"]["grown"]["method_calls"] == sum(last.values())
     assert record["training_set"]["grown"]["asking_wall_s"] is None  # it is not known
+
+
+def test_steps_are_counted_once_a_trajectory_and_up_to_the_last_frame():
+    frames = [_frame("m0", 500), _frame("m0", 700), _frame("m1", 400), _frame("m1", 600)]
+    frames[3].info["temperature_k"] = 1000.0
+    assert steps_to(frames) == 700 + 400 + 600
+    assert steps_to(frames[:1]) == 500
+    assert steps_to([]) == 0
 
 
 def test_too_few_random_frames_or_too_short_an_epoch_are_told(made):

@@ -44,7 +44,8 @@ def test_a_frame_has_its_own_label(made):
     some = make()
     some.run()
     assert len(some.labels) == asked() == N
-    for label, frame in zip(some.labels, some.frames, strict=True):
+    for k, label in some.labels.items():
+        frame = some.frames[k]
         energy, forces = morse(frame.numbers, frame.positions)
         assert (label.status, label.message) == (Status.OK, "")
         assert label.energy == pytest.approx(energy, abs=1e-12)
@@ -52,14 +53,34 @@ def test_a_frame_has_its_own_label(made):
     assert some.spent["atom_frames"] == 2 * N
 
 
-@pytest.mark.parametrize(("count", "labels"), [(0, 0), (1, PIECE), (PIECE + 1, 2 * PIECE), (99, N)])
-def test_it_ends_with_the_piece_that_is_enough(made, count, labels):
+def test_it_labels_what_is_wanted_and_asks_again(made):
+    """More than a piece at first, then one frame by what the labels so far are, then none."""
     make, asked = made
+    first, seen = [7, *range(PIECE)], []
+
+    def wanted(labels):
+        seen.append(list(labels))
+        return first if not labels else [9] if 9 not in labels else []
+
     some = make()
-    some.run(lambda labels: len(labels) >= count)
-    assert len(some.labels) == labels
-    if labels:
-        assert asked() == labels
+    some.run(wanted)
+    assert list(some.labels) == [*first, 9]
+    assert seen == [[], first, [*first, 9]]
+    assert asked() == PIECE + 2
+    energy, _ = morse(some.frames[7].numbers, some.frames[7].positions)
+    assert some.labels[7].energy == pytest.approx(energy, abs=1e-12)
+    again = make()
+    again.run(lambda labels: [9, 8] if not labels else [])
+    assert list(again.labels) == [9, 8]
+    assert again.labels[9].energy == some.labels[9].energy
+    assert asked() == PIECE + 3  # what is stored is not asked for again
+
+
+def test_where_nothing_is_wanted_no_method_is_loaded(made, monkeypatch):
+    monkeypatch.setattr("pesbench.training.labels.PatientWorker", None)
+    some = made[0]()
+    some.run(lambda labels: [])
+    assert some.labels == {}
 
 
 @pytest.mark.parametrize("fault", ["exit", "raise", "nan_energy"])
@@ -70,7 +91,7 @@ def test_a_frame_without_a_label_takes_no_other_with_it(made, fault):
     failed = some.labels.pop(2)
     assert failed.status is status[fault]
     assert failed.message
-    assert {label.status for label in some.labels} == {Status.OK}
+    assert {label.status for label in some.labels.values()} == {Status.OK}
 
 
 def test_a_killed_call_loses_one_piece_at_most(made, monkeypatch):

@@ -491,7 +491,9 @@ def _as_the_start(start, trained):
         assert torch.allclose(found[name].float(), state[name].float(), atol=1e-6), name
 
 
-@pytest.mark.parametrize(("family", "route"), [("testbed", "atomic"), ("mace", "cheap")])
+@pytest.mark.parametrize(
+    ("family", "route"), [("testbed", "atomic"), ("testbed", "cheap"), ("mace", "cheap")]
+)
 def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
     """One molecule, N = 4, two epochs."""
     sampling = Sampling(temperatures_k=(300.0,), equilibration_steps=4, interval_steps=2, frames=30)
@@ -545,7 +547,8 @@ def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
     assert card["level_of_theory"] == "GFN1-xTB"
     assert own["descriptors"]["columns"] > 0
     assert own["start_descriptors"]["after"]["atoms"] == 9 * 30
-    assert ("before" in own["start_descriptors"]) == (route == "atomic")
+    assert own["start_descriptors"]["before"]["atoms"] == 9 * 30
+    assert own["start_descriptors"]["before"] != own["start_descriptors"]["after"]
     assert "make study-transfer" in (weights / f"{name}.md").read_text()
     _as_the_start(weights / f"{start}.pt", weights / f"{name}.pt")
     without = ["train-transfer", name, *given, *sets["e"], "--out", weights / "n.pt"]

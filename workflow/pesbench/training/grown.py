@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 
@@ -24,8 +25,8 @@ class Growth:
     Attributes:
         harvests: Files of `pesbench harvest`, each with its record, one a round.
         kind: Kind of the training, see `data_plan`.
-        random: File of `pesbench sample`, with its record (`.json`); as many frames of it take the
-            place of the harvested ones. None for these.
+        random: File of `pesbench sample`; as many frames of it take the place of the harvested
+            ones. None for these.
     """
 
     harvests: Sequence[Path]
@@ -106,7 +107,7 @@ def write_grown_set(
                 "sample more"
             )
         added = order[: len(added)]
-        method_calls = _steps_of_random(growth.random.with_suffix(".json"))
+        method_calls = steps_to(added)
         asking_wall_s = None  # nobody has measured it
     with record_content(record) as content:
         told = dict(content)
@@ -162,11 +163,10 @@ def _harvest(frames: Path) -> _Harvest:
         return _Harvest(int(told["labelled"]), wall_s, int(told["settings"]["most"]))
 
 
-def _steps_of_random(record: Path) -> int:
-    """Steps of the method in the trajectories that random frames are from."""
-    with record_content(record) as told:
-        how = told["sampling"]
-        steps = int(how["equilibration_steps"]) + int(how["interval_steps"]) * (
-            int(how["frames"]) - 1
-        )
-        return len(told["seen"]) * len(how["temperatures_k"]) * steps
+def steps_to(frames: Sequence[Atoms]) -> int:
+    """Steps of dynamics up to the last of some frames in each of the trajectories they are from."""
+    last: dict[tuple[Any, ...], int] = {}
+    for atoms in frames:
+        trajectory = tuple(atoms.info[key] for key in ("system", "temperature_k", "replicate"))
+        last[trajectory] = max(last.get(trajectory, 0), int(atoms.info["step"]))
+    return sum(last.values())

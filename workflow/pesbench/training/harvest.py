@@ -6,8 +6,9 @@ label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -171,23 +172,38 @@ class Distinct:
         return True
 
 
-def sifted(
-    some: Iterable[Candidate], settings: HarvestSettings, known: Sequence[Atoms] = ()
-) -> Iterator[tuple[Candidate, str]]:
-    """Each candidate with the reason why it gets no label, "" for none.
+def distinct_from(known: Sequence[Atoms], apart_angstrom: float) -> Distinct:
+    """What frames that are labelled already leave to others.
 
     Args:
-        some: In order: of two that are alike the first gets a label.
-        settings: The limits.
-        known: Frames that are labelled already; of more than one atom.
+        known: These frames; a single atom has no distances and is passed over.
+        apart_angstrom: See `Distinct`.
     """
-    distinct = Distinct(settings.apart_angstrom)
+    distinct = Distinct(apart_angstrom)
     for atoms in known:
         if len(atoms) > 1:
             state = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 1))
             distinct.add(atoms.numbers, atoms.positions, *state)
-    for one in some:
-        reason, of = unfit(one, settings), one.trajectory
-        if not reason and not distinct.add(of.numbers, one.positions, of.charge, of.spin):
-            reason = LIKE_ANOTHER
-        yield one, reason
+    return distinct
+
+
+def new_beside(
+    kept: Iterable[int], some: Sequence[Candidate], decided: Container[int], known: Distinct
+) -> Iterator[int]:
+    """Numbers of the candidates that are new, in order: of two that are alike the first one.
+
+    Args:
+        kept: Numbers of the candidates that have a sound label.
+        some: All candidates.
+        decided: Numbers of those that have a label, sound or not.
+        known: Frames that are labelled already.
+    """
+    distinct = deepcopy(known)
+
+    def add(one: Candidate) -> bool:
+        of = one.trajectory
+        return distinct.add(of.numbers, one.positions, of.charge, of.spin)
+
+    for k in kept:
+        add(some[k])
+    yield from (k for k, one in enumerate(some) if k not in decided and add(one))

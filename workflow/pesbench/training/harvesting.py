@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,16 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.training.frames import read_frames
 from pesbench.training.harvest import (
+    LIKE_ANOTHER,
     NOT_NEEDED,
     Candidate,
+    Distinct,
     candidates,
+    distinct_from,
     dynamics_wall_s,
-    sifted,
+    new_beside,
     trajectory_files,
+    unfit,
 )
 from pesbench.training.harvest_settings import HarvestSettings
 from pesbench.training.labels import Label, Labelling, Method
@@ -65,6 +69,62 @@ def rejected(label: Label, largest_force: float) -> str:
     return LARGE_FORCE if force > largest_force else ""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which frames are labelled and kept. A frame whose label is not taken stands for no other one.
+
+    Attributes:
+        fit: Candidates whose geometry is worth a label, in order.
+        unfit: The others, each with the reason.
+        known: Frames that are labelled already.
+        settings: The limits.
+    """
+
+    fit: Sequence[Candidate]
+    unfit: Sequence[tuple[Candidate, str]]
+    known: Distinct
+    settings: HarvestSettings
+
+    @classmethod
+    def of(
+        cls, some: Sequence[Candidate], settings: HarvestSettings, known: Sequence[Atoms] = ()
+    ) -> Choice:
+        """The choice among candidates.
+
+        Args:
+            some: Candidates, in order.
+            settings: The limits.
+            known: Frames that are labelled already.
+        """
+        looked = [(one, unfit(one, settings)) for one in some]
+        fit = [one for one, reason in looked if not reason]
+        rest = [(one, reason) for one, reason in looked if reason]
+        return cls(fit, rest, distinct_from(known, settings.apart_angstrom), settings)
+
+    def kept(self, labels: Mapping[int, Label]) -> list[int]:
+        """Numbers of the fit candidates whose label is taken."""
+        limit = self.settings.largest_force
+        return [k for k, label in labels.items() if not rejected(label, limit)]
+
+    def wanted(self, labels: Mapping[int, Label]) -> list[int]:
+        """Numbers of the fit candidates to label next: new ones, as many as are missing."""
+        missing = self.settings.most - len(self.kept(labels))
+        return list(islice(self._new(labels), missing))
+
+    def _new(self, labels: Mapping[int, Label]) -> Iterator[int]:
+        return new_beside(self.kept(labels), self.fit, labels, self.known)
+
+    def left_out(self, labels: Mapping[int, Label]) -> list[tuple[Candidate, str, str]]:
+        """The candidates that are not kept, each with the reason and the message of its label."""
+        new, found = set(self._new(labels)), [(one, reason, "") for one, reason in self.unfit]
+        for k, one in enumerate(self.fit):
+            if k not in labels:
+                found.append((one, NOT_NEEDED if k in new else LIKE_ANOTHER, ""))
+            elif reason := rejected(labels[k], self.settings.largest_force):
+                found.append((one, reason, labels[k].message))
+        return found
+
+
 def write_harvest(job: HarvestJob) -> None:
     """Label the frames of alarms and failures that are new and sound, and write them.
 
@@ -82,14 +142,12 @@ def write_harvest(job: HarvestJob) -> None:
     files = trajectory_files(job.paths)
     known = [atoms for path in job.known for atoms in read_frames(path)]
     some = candidates(files, job.settings.last_steps)
-    looked = list(sifted(some, job.settings, known))
-    wanted = [one for one, reason in looked if not reason]
+    choice = Choice.of(some, job.settings, known)
     sources = {str(path): file_sha256(path) for path in (*files, *job.known)}
-    made = Labelling(job.method, [_system(one) for one in wanted], job.out)
-    limit, most = job.settings.largest_force, job.settings.most
-    made.run(lambda labels: sum(not rejected(one, limit) for one in labels) >= most)
-    frames, rest = _taken(wanted, made.labels, job.settings)
-    left_out = [(one, reason, "") for one, reason in looked if reason] + rest
+    made = Labelling(job.method, [_system(one) for one in choice.fit], job.out)
+    made.run(choice.wanted)
+    frames = [_atoms(choice.fit[k], made.labels[k]) for k in sorted(choice.kept(made.labels))]
+    left_out = choice.left_out(made.labels)
     counts = Counter(reason for _, reason, _ in left_out)
     write_json(
         job.out.with_suffix(".json"),
@@ -120,22 +178,6 @@ def _told(one: Candidate, reason: str, message: str) -> dict[str, Any]:
         "reason": reason,
     }  # fmt: skip
     return told | ({"message": message} if message else {})
-
-
-def _taken(
-    wanted: Sequence[Candidate], labels: Sequence[Label], settings: HarvestSettings
-) -> tuple[list[Atoms], list[tuple[Candidate, str, str]]]:
-    """The frames with their labels, and those that are left out with reason and message."""
-    frames: list[Atoms] = []
-    rest = []
-    for one, label in zip_longest(wanted, labels):
-        if label is None or len(frames) == settings.most:
-            rest.append((one, NOT_NEEDED, ""))
-        elif reason := rejected(label, settings.largest_force):
-            rest.append((one, reason, label.message))
-        else:
-            frames.append(_atoms(one, label))
-    return frames, rest
 
 
 def _system(one: Candidate) -> System:

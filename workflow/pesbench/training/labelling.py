@@ -81,7 +81,8 @@ def write_labels(
     made = Labelling(method, [_system(atoms) for atoms in chosen], out)
     made.run()
     labelled, failed = [], []
-    for atoms, label in zip(chosen, made.labels, strict=True):
+    for k, atoms in enumerate(chosen):
+        label = made.labels[k]
         if label.status is not Status.OK:
             why = label.message or label.status.value
             failed.append(f"{atoms.info['system']} at step {atoms.info['step']}: {why}")

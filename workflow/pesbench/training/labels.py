@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -65,43 +64,52 @@ class Label:
 
 @dataclass
 class Labelling:
-    """Labels under way. Each piece of the checkpoint is `PIECE` frames.
+    """Labels under way. Each piece of the checkpoint is at most `PIECE` frames.
 
     Attributes:
         method: The method.
         frames: Frames, in order, each a system with its own positions.
         out: File that is being made.
-        labels: Of the first of the frames.
+        labels: By the number of the frame, in the order in which they were wanted.
         spent: Time and work, over all calls.
     """
 
     method: Method
     frames: Sequence[System]
     out: Path
-    labels: list[Label] = field(default_factory=list)
+    labels: dict[int, Label] = field(default_factory=dict)
     spent: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        told = json.dumps([asdict(one) for one in self.frames], default=np.ndarray.tolist)
+        told = hashlib.sha256()
+        for one in self.frames:
+            told.update(json.dumps(asdict(one), default=np.ndarray.tolist).encode())
         self.checkpoint = Checkpoint(
             self.out,
             {
                 "model": self.method.entry.deciding(),
-                "frames": hashlib.sha256(told.encode()).hexdigest(),
+                "frames": told.hexdigest(),
                 "device": self.method.device,
                 "threads": self.method.threads,
                 "code": stage_fingerprint(__name__, *family_modules(self.method.entry.families)),
             },
         )
 
-    def run(self, enough: Callable[[Sequence[Label]], bool] = lambda labels: False) -> None:
-        """Label until the labels so far are enough, or no frame is left.
+    def run(self, wanted: Callable[[Mapping[int, Label]], Sequence[int]] | None = None) -> None:
+        """Label the frames that are wanted, until none is.
+
+        A label that an earlier call has stored is taken where its frame is wanted again.
+
+        Args:
+            wanted: Numbers of the frames to label next, by the labels so far; it is asked again
+                when all of these have one. None for all frames, in order.
 
         Raises:
             UserError: the method does not load or has no energies, or the checkpoint is damaged.
             HostError: the machine failed; a second call continues.
         """
-        if not self.frames:
+        ask = wanted or (lambda labels: [k for k in range(len(self.frames)) if k not in labels])
+        if not (some := ask(self.labels)):
             return
         method = self.method
         with PatientWorker(
@@ -119,19 +127,24 @@ class Labelling:
                 raise UserError(f"model {method.entry.name!r}: {failure.message}") from failure
             spent.save()
             evaluator = Evaluator(worker, limit)
-            pieces = range(-(-len(self.frames) // PIECE))
-            needed = takewhile(lambda _: not enough(self.labels), pieces)
-            for piece in track(needed, len(pieces), "groups of frames"):
-                if piece == self.checkpoint.count:
-                    self.checkpoint.append(**self._label(evaluator, piece * PIECE, info))
-                    spent.save()
-                self.labels += self.checkpoint.read(piece, _labels)
+            stored: dict[int, Label] = {}
+            for piece in range(self.checkpoint.count):
+                stored |= self.checkpoint.read(piece, _labels)
+            while some:
+                pieces = [some[k : k + PIECE] for k in range(0, len(some), PIECE)]
+                for numbers in track(pieces, len(pieces), "groups of frames"):
+                    if new := [k for k in numbers if k not in stored]:
+                        self.checkpoint.append(**self._label(evaluator, new, info))
+                        spent.save()
+                        stored |= self.checkpoint.read(self.checkpoint.count - 1, _labels)
+                    self.labels |= {k: stored[k] for k in numbers}
+                some = ask(self.labels)
             self.spent = spent.attributes()
 
-    def _label(self, evaluator: Evaluator, first: int, info: ModelInfo) -> Arrays:
-        """The labels of the piece that begins with a frame, as arrays."""
-        some = self.frames[first : first + PIECE]
-        names = [(f"{first + k}", 0) for k in range(len(some))]
+    def _label(self, evaluator: Evaluator, numbers: Sequence[int], info: ModelInfo) -> Arrays:
+        """The labels of the frames of some numbers, as arrays."""
+        some = [self.frames[k] for k in numbers]
+        names = [(f"{k}", 0) for k in numbers]
         batch = batch_of(some, [one.positions for one in some], names)
         if not any(len(topology.bonds) for topology in batch.topologies):
             batch = replace(batch, topologies=())  # they are unknown: a force field says so
@@ -151,18 +164,22 @@ class Labelling:
                         "energy and forces; take another method"
                     )
         return {
+            "frames": np.array(numbers), "sizes": np.bincount(batch.system),
             "status": np.array(status), "message": np.array(messages), "energy": energies,
-            "forces": forces, "sizes": np.bincount(batch.system),
+            "forces": forces,
         }  # fmt: skip
 
 
-def _labels(arrays: Arrays) -> list[Label]:
-    """The labels of a piece."""
+def _labels(arrays: Arrays) -> dict[int, Label]:
+    """The labels of a piece, by the number of the frame."""
     sizes = stored_array(arrays, "sizes", "i", (None,))
+    numbers = stored_array(arrays, "frames", "i", (len(sizes),))
     status = stored_array(arrays, "status", "U", (len(sizes),))
     messages = stored_array(arrays, "message", "U", (len(sizes),))
     energies = stored_array(arrays, "energy", "f", (len(sizes),))
     forces = stored_array(arrays, "forces", "f", (int(sizes.sum()), 3))
     each = np.split(forces, np.cumsum(sizes)[:-1])
-    rows = zip(status.tolist(), messages.tolist(), energies.tolist(), each, strict=True)
-    return [Label(Status(how), *rest) for how, *rest in rows]
+    rows = zip(
+        numbers.tolist(), status.tolist(), messages.tolist(), energies.tolist(), each, strict=True
+    )
+    return {number: Label(Status(how), *rest) for number, how, *rest in rows}

@@ -22,10 +22,12 @@ from pesbench.models.addresses import file_sha256
 from pesbench.models.as_calculator import atoms_batch
 from pesbench.models.families.mace.family import MACE
 from pesbench.models.families.tblite import FAMILY as TBLITE
+from pesbench.models.families.testbed.family import FAMILY as TESTBED
 from pesbench.models.families.testbed.network import AttentionPotential
 from pesbench.models.families.testbed.settings import PotentialSettings
-from pesbench.models.families.testbed.weights import Trained, write_weights
+from pesbench.models.families.testbed.weights import Trained, potential_of, write_weights
 from pesbench.models.registry import ModelEntry, load
+from pesbench.models.weights import read_weights
 from pesbench.testbed.cards import Sources, train_variant
 from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import Variant
@@ -126,24 +128,44 @@ def train_start(
         UserError: the frames or their record are unfit.
     """
     held_out = _held_out(frames)
+    network, width = _random_network(plan, start, read_parts(frames)[TRAIN])
+    before = _last_layer(network, held_out, width)
     if start.route == ATOMIC:
-        told = _atomic_start(plan, start, frames, record, held_out, work, out)
+        told = _atomic_start(plan, start, network, frames, record, work, out)
     elif start.family == MACE.name:
-        told = _mace_start(plan, start, frames, record, held_out, work, out)
+        told, network = _mace_start(plan, start, frames, record, work, out)
     else:
-        settings = {**plan.training, **plan.pretraining}
-        variant = Variant(
-            start.name,
-            PotentialSettings.of(plan.potential, start.name),
-            TrainingSettings.of(settings, start.name),
-        )
-        train_variant(variant, Sources(frames, record), work, out)
-        told = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
-        told["descriptors"] = {"after": _described(_model(start, out), held_out)}
-    write_json(out.with_suffix(".json"), {**told, "route": start.route, "seed": start.seed})
+        told, network = _testbed_start(plan, start, frames, record, work, out)
+    told |= {
+        "descriptors": {"before": before, "after": _last_layer(network, held_out, width)},
+        "route": start.route,
+        "seed": start.seed,
+    }
+    write_json(out.with_suffix(".json"), told)
 
 
-def _model(training: Start | TransferTraining, weights: Path) -> Model:
+def _random_network(
+    plan: TransferPlan, start: Start, frames: Sequence[Atoms]
+) -> tuple[FeatureNetwork, int]:
+    """A network of random weights, and the number of features of its last layer.
+
+    Args:
+        plan: The plan.
+        start: The pretraining, from whose name the weights are drawn.
+        frames: Frames to train on.
+    """
+    seed = seed_number("weights", start.name)
+    if start.family == MACE.name:
+        how = MACETraining()
+        elements = sorted({int(z) for atoms in frames for z in atoms.numbers})
+        near = neighbours(frames, how.r_max)
+        return MACEFeatures(untrained(how, elements, near, seed % 2**31)), how.num_channels
+    torch.manual_seed(seed)
+    switches = PotentialSettings.of(plan.potential, start.name)
+    return TestbedFeatures(AttentionPotential(switches)), switches.channels
+
+
+def _model(training: TransferTraining, weights: Path) -> Model:
     settings = {"weights": str(weights), "sha256": file_sha256(weights), "dtype": "float64"}
     if training.family == MACE.name:
         settings["compile"] = False  # type: ignore[assignment]
@@ -151,36 +173,45 @@ def _model(training: Start | TransferTraining, weights: Path) -> Model:
     return load(entry, scan_set=None, device="cpu")
 
 
+def _testbed_start(
+    plan: TransferPlan, start: Start, frames: Path, record: Path, work: Path, out: Path
+) -> tuple[dict[str, Any], FeatureNetwork]:
+    """The testbed on cheap energies and forces: what its card tells, and the network."""
+    variant = Variant(
+        start.name,
+        PotentialSettings.of(plan.potential, start.name),
+        TrainingSettings.of({**plan.training, **plan.pretraining}, start.name),
+    )
+    train_variant(variant, Sources(frames, record), work, out)
+    trained = potential_of(read_weights(out, None, TESTBED), torch.float32, torch.device("cpu"))
+    told = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    return told, TestbedFeatures(trained.network)
+
+
 def _mace_start(
-    plan: TransferPlan,
-    start: Start,
-    frames: Path,
-    record: Path,
-    held_out: Sequence[Atoms],
-    work: Path,
-    out: Path,
-) -> dict[str, Any]:
-    """MACE on cheap energies and forces."""
+    plan: TransferPlan, start: Start, frames: Path, record: Path, work: Path, out: Path
+) -> tuple[dict[str, Any], FeatureNetwork]:
+    """MACE on cheap energies and forces: what its card tells, and the network."""
     how = MACETraining(epochs=plan.mace_pretraining_epochs, alike=True, refitted=True)
-    trained = work / "trained.model"
-    write_model(start.name, frames, record, how, work / "training", trained)
-    told = json.loads(trained.with_suffix(".json").read_text(encoding="utf-8"))
-    told["descriptors"] = {"after": _described(_model(start, trained), held_out)}
+    made = work / "trained.model"
+    write_model(start.name, frames, record, how, work / "training", made)
+    told = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))
     # what was trained and written just now, by this call
-    write_start(torch.load(trained, map_location="cpu", weights_only=False), out)
-    return {**told, "sha256": file_sha256(out)}
+    trained = torch.load(made, map_location="cpu", weights_only=False)
+    write_start(trained, out)
+    return {**told, "sha256": file_sha256(out)}, MACEFeatures(trained)
 
 
 def _atomic_start(
     plan: TransferPlan,
     start: Start,
+    network: FeatureNetwork,
     frames: Path,
     record: Path,
-    held_out: Sequence[Atoms],
     work: Path,
     out: Path,
 ) -> dict[str, Any]:
-    """Either family on charges and bond orders."""
+    """Either family on charges and bond orders, with the network that is to be trained."""
     about, parts = read_record(record), read_parts(frames)
     with record_content(record) as content:
         method = content["method"]
@@ -190,19 +221,6 @@ def _atomic_start(
                 "tblite; sample with an entry of family `tblite`"
             )
         of = str(method["settings"]["method"])
-    seed = seed_number("weights", start.name)
-    network: FeatureNetwork
-    if start.family == MACE.name:
-        how = MACETraining()
-        elements = sorted({int(z) for atoms in parts[TRAIN] for z in atoms.numbers})
-        near = neighbours(parts[TRAIN], how.r_max)
-        network = MACEFeatures(untrained(how, elements, near, seed % 2**31))
-        width = how.num_channels
-    else:
-        torch.manual_seed(seed)
-        switches = PotentialSettings.of(plan.potential, start.name)
-        network, width = TestbedFeatures(AttentionPotential(switches)), switches.channels
-    before = _last_layer(network, held_out, width)
     made_of = {"frames_sha256": file_sha256(frames)}
     run = AtomicPretraining(
         start.name, network, parts[TRAIN], parts[VALID], of, plan.atomic_epochs, work, made_of
@@ -218,7 +236,6 @@ def _atomic_start(
         "name": start.name,
         "sha256": file_sha256(out),
         "errors": found,
-        "descriptors": {"before": before, "after": _last_layer(network, held_out, width)},
         "epochs": plan.atomic_epochs,
         "training_wall_s": round(run.wall_s, 1),
         **about,

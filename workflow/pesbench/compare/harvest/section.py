@@ -126,7 +126,7 @@ def notes() -> list[str]:
         "conformers. The random frames are as many, of dynamics with the method itself at the same "
         "temperature. The frames to validate with are those of the start.",
         "Costs are means over seeds, summed over the rounds. Method calls are labels of harvested "
-        "frames, or all steps of the trajectories that random frames are from, which all "
-        "potentials share. Seconds are of a wall clock, also where jobs share a core; those of the "
-        "random trajectories are not known.",
+        "frames, or steps of the trajectories that random frames are from, of each up to its last "
+        "frame in the set; all potentials share these trajectories. Seconds are of a wall clock, "
+        "also where jobs share a core; those of the random trajectories are not known.",
     ]

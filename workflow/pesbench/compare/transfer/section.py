@@ -9,7 +9,14 @@ from pesbench.compare.data.section import shown_table
 from pesbench.compare.data.table import DataStudy, potential_rows
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
-from pesbench.compare.transfer.answer import changes, claim, moments, sentence
+from pesbench.compare.transfer.answer import (
+    beside_potentials,
+    changes,
+    claim,
+    moments,
+    sentence,
+    worth_rows,
+)
 from pesbench.compare.transfer.comparison import COMPARISON
 from pesbench.compare.transfer.table import LEVEL, level_of, make_transfer, others
 from pesbench.core.section import Drawing, Section, Table
@@ -27,6 +34,8 @@ _APPROACH = ["approach_frames", "approach_molecules", "monotone_with", "hole_rad
 def section(inputs: CompareInputs) -> Section:
     """The transfer study; every number in `transfer.csv`, each seed in `transfer_models.csv`.
 
+    What a pretraining is worth at every number of labels is in `transfer_worth.csv`.
+
     Raises:
         UserError: a card is that of other weights, or not understood.
     """
@@ -42,11 +51,18 @@ def section(inputs: CompareInputs) -> Section:
         sentence=sentence(study),
         tables=tables,
         figures=[Drawing("transfer", figure(study), _CAPTION.format(level_of(study)))],
-        notes=[*changes(study), *claim(study), moments(study), *notes(rows)],
+        notes=[
+            *changes(study),
+            *beside_potentials(study, beside),
+            *claim(study),
+            moments(study),
+            *notes(rows),
+        ],
         files={
             "transfer.csv": csv_table(_without(rows).assign(**level)),
             "transfer_models.csv": csv_table(_without(study.models)),
             "transfer_others.csv": csv_table(beside.assign(**level)),
+            "transfer_worth.csv": csv_table(worth_rows(study).assign(**level)),
         },
     )
 
@@ -70,14 +86,16 @@ def notes(rows: pd.DataFrame) -> list[str]:
     found = [
         "Numbers are means over seeds, ± their standard deviation. Two potentials are resolved if "
         "they differ by more than chance makes of seeds alone: Student's "
-        f"{100 * CONFIDENCE:g} % quantile of the noise pooled over all potentials of the family "
-        "with several seeds. Comparisons are many, and of a hundred by chance alone "
-        f"{100 * (1 - CONFIDENCE):.0f} count as resolved. What holds for one family need not hold "
-        "for another.",
+        f"{100 * CONFIDENCE:g} % quantile of the noise of the potentials of the family with as "
+        "many labels; where these have one seed each, of all its potentials. Comparisons are many, "
+        f"and of a hundred by chance alone {100 * (1 - CONFIDENCE):.0f} count as resolved. What "
+        "holds for one family need not hold for another. What each pretraining is worth at every "
+        "number of labels, by every error, is in transfer_worth.csv.",
         "Near equilibrium are the frames of scans up to 1 eV above the minimum of the reference, "
         "whose level is that of the expensive labels. The hole radius is a mean over bonded pairs "
         "that approach to 0.1 Å. Survival is not in excess of the reference's failures unless it "
-        "ran dynamics.",
+        "ran dynamics; a run that fails before its first step survives 0 ps, and survival is "
+        "resolved only beyond what as many runs scatter by chance.",
     ]
     lost = rows[rows["pairs_scored"] < rows["pairs_planned"]]
     if len(lost):

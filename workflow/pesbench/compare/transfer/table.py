@@ -34,6 +34,9 @@ SCAN_METRICS = {
     "fsd_stretch": "fsd_stretch",
     "spurious": "spurious_extrema",
 }
+# what tells near equilibrium, compression and stretch apart, and extrema that are not there
+BY_REGION = ("force_mae_near", "force_mae_compress", "force_mae_stretch", "fsd_compress",
+             "fsd_stretch", "spurious")  # fmt: skip
 _SCANS = (
     Quantity("force_mae_near", "force MAE near equilibrium", "eV/Å", -1, "scans", logarithmic=True),
     Quantity("force_mae_compress", "force MAE, compressed", "eV/Å", -1, "scans", logarithmic=True),
