@@ -94,6 +94,21 @@ def of_relax(wildcards):
     return RUN.relax
 
 
+@functools.cache
+def registry():
+    """All entries of the registry by name."""
+    return read_models(RUN.models_file)
+
+
+def of_labels(wildcards):
+    """The entry of the wildcard `labels`, which need not be a model of the run."""
+    if wildcards.labels not in registry():
+        raise WorkflowError(
+            f"{RUN.models_file}: no entry {wildcards.labels!r}; ask for labels of one that is there"
+        )
+    return registry()[wildcards.labels]
+
+
 def asking(modules, entry_of):
     """Parameters `python`, `environment`, `device`, `loading` and `code` of a rule that runs a model.
 
@@ -185,5 +200,5 @@ def training_method():
 
     The registry of a user may lack this method; the command that needs it then says so.
     """
-    entry = read_models(RUN.models_file).get("gfn2-xtb")
+    entry = registry().get("gfn2-xtb")
     return family_modules(entry.families if entry else ())

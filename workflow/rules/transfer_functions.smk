@@ -16,7 +16,7 @@ def transfer_method(level):
     """The modules that decide the numbers of a method of the plan."""
 
     def modules(wildcards):
-        entry = read_models(RUN.models_file).get(getattr(transfer_plan(), level))
+        entry = registry().get(getattr(transfer_plan(), level))
         return family_modules(entry.families if entry else ())
 
     return modules

@@ -1,14 +1,6 @@
 # Frames on which a model failed, to train on, with labels of any entry of the registry (docs/harvest.md):
 # `snakemake results/mini/mace-mini/harvest/gfn2-xtb.extxyz`.
 
-REGISTRY = read_models(RUN.models_file)
-
-
-def of_labels(wildcards):
-    """The entry of the wildcard `labels`."""
-    return REGISTRY[wildcards.labels]
-
-
 if RUN.models_of("dynamics"):
 
     rule harvest:
@@ -22,7 +14,7 @@ if RUN.models_of("dynamics"):
             RESULTS / "logs" / "harvest" / "{model}" / "{labels}.log",
         wildcard_constraints:
             model=one_of(RUN.models_of("dynamics")),
-            labels=one_of(REGISTRY),
+            labels="[^/]+",
         conda:
             conda_file(of_labels)
         threads: RUN.threads
