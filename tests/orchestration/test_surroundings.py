@@ -110,6 +110,7 @@ def test_every_key_of_a_path_says_so():
     blocks = {f"{name}.systems_file" for name, task in tasks().items() if not task.always}
     others = {
         "models_file", "archive", "results", "lj_core.heads", "spectral.frames",
+        "spectral.backbones",
         "alarms.reference_frames", "dynamics.reference_frames",
     }  # fmt: skip
     assert set(_declared_paths(config_keys())) == {*others, *blocks}
