@@ -12,8 +12,8 @@ from scipy import stats
 
 from panels import panel_of
 from pesbench.compare.association import correlations as association
-from pesbench.compare.association import statistics, verdicts
 from pesbench.compare.association import table as tables
+from pesbench.compare.association import verdicts
 from pesbench.compare.association.panel import (
     CHEAP_METRICS,
     FAILED,
@@ -27,10 +27,11 @@ from pesbench.compare.association.panel import (
     start_failures,
     time_lost,
 )
-from pesbench.compare.association.statistics import Interval
 from pesbench.compare.association.within import within_models
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics import survival
 from pesbench.metrics.aggregate import resample
+from pesbench.metrics.rank_statistics import Interval
 from pesbench.tasks.bonds.task import TASK
 
 HORIZON = 5.0

@@ -6,11 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pesbench.tasks.spectral import figures
-from pesbench.tasks.spectral.association import (
-    Association,
-    ceiling_and_smoothness,
-    stratified_p,
-)
+from pesbench.tasks.spectral.association import Association, ceiling_and_smoothness
 from pesbench.tasks.spectral.probes import ALIKE
 from pictures import covered
 
@@ -90,10 +86,10 @@ def test_potentials_of_other_data_are_points_and_do_not_count() -> None:
 
 
 def test_what_a_whole_family_has_in_common_is_no_evidence() -> None:
-    """Between two families x and y rise together; within each they do not."""
-    x = np.array([1.0, 2, 3, 4, 11, 12, 13, 14])
-    y = np.array([2.0, 4, 1, 3, 12, 14, 11, 13])
-    assert stratified_p(x, y, ["a"] * 8, "test") < 0.05
-    assert stratified_p(x, y, ["a"] * 4 + ["b"] * 4, "test") > 0.9
-    # nothing can be exchanged
-    assert stratified_p(x, y, list("abcdefgh"), "test") == 1
+    scores = {f"m{k}": _scores(k) for k in range(8)}
+    bonds = {f"m{k}": _bonds(20.0 if k < 4 else 5.0) for k in range(8)}
+    assert _asked(scores, bonds).resolved
+    families = {name: "one" if int(name[1:]) < 4 else "other" for name in scores}
+    found = ceiling_and_smoothness(scores, bonds, families, SYSTEM)
+    assert np.isnan(found.rho)
+    assert not found.resolved

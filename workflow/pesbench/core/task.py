@@ -229,7 +229,7 @@ class Task:
         """Whether `score` needs the answers of the scan set's method.
 
         Args:
-            settings: Settings of the task; None asks whether it does with any.
+            settings: Settings of the task; None asks whether it does whatever they are.
         """
         return self.asks_reference
 

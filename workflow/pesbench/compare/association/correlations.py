@@ -3,7 +3,7 @@
 - Population: families of models (architectures), and the variants of each. Models that differ by
   their training seed alone are averaged into one variant.
 - p by permuting variants within their families, intervals by a bootstrap over families, the
-  variants of each, and molecules (`pesbench.compare.association.statistics`).
+  variants of each, and molecules (`pesbench.metrics.rank_statistics`).
 - Every correlation compares models on what all of them share: the scans that each has a score for,
   and the trajectories that each has a number for.
 """
@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from pesbench.compare.association import statistics
 from pesbench.compare.association.panel import (
     FAILED,
     TIME_LOST,
@@ -27,9 +26,10 @@ from pesbench.compare.association.panel import (
     Point,
     panel,
 )
-from pesbench.compare.association.statistics import Interval
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import LEVEL, RESAMPLES, resample
 from pesbench.metrics.coverage import ENTRY_COVERAGE
+from pesbench.metrics.rank_statistics import Interval
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

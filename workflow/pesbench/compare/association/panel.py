@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pesbench.compare.association.statistics import rounded
 from pesbench.compare.inputs import survivors
 from pesbench.metrics.coverage import ENTRY_COVERAGE, why_left_out
+from pesbench.metrics.rank_statistics import rounded
 from pesbench.metrics.stability import FailureCause
 from pesbench.metrics.survival import (
     Outcome,

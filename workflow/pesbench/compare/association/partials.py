@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pesbench.compare.association import statistics
 from pesbench.compare.association.correlations import (
     NAN,
     draw_samples,
@@ -22,8 +21,9 @@ from pesbench.compare.association.correlations import (
     testable,
 )
 from pesbench.compare.association.panel import Panel, per_molecule
-from pesbench.compare.association.statistics import Interval
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import RESAMPLES
+from pesbench.metrics.rank_statistics import Interval
 from pesbench.models.variants import LEAST_VARIANTS
 
 Array = NDArray[np.float64]

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pandas as pd
 
-from pesbench.compare.association import statistics
 from pesbench.compare.association.correlations import (
     NAN,
     Association,
@@ -18,6 +17,7 @@ from pesbench.compare.association.correlations import (
 from pesbench.compare.association.panel import CHEAP_METRICS, RESPONSES, TIME_LOST, Point, panel
 from pesbench.compare.association.verdicts import PRIMARY, SECONDARY
 from pesbench.compare.association.within import Within, within_models
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.metrics.coverage import ENTRY_COVERAGE
 

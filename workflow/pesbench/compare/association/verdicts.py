@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from pesbench.compare.association import statistics
 from pesbench.compare.association.correlations import Association, if_start_failed, over_families
 from pesbench.compare.association.panel import FAILED, TIME_LOST, Point, panel
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.metrics.coverage import ENTRY_COVERAGE
 from pesbench.models.variants import LEAST_VARIANTS

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.compare.association import statistics
 from pesbench.compare.association.correlations import NAN, draw_samples
 from pesbench.compare.association.panel import FAILED, TIME_LOST, Panel
-from pesbench.compare.association.statistics import Interval
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import LEVEL, RESAMPLES
+from pesbench.metrics.rank_statistics import Interval
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

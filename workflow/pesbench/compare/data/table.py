@@ -21,7 +21,7 @@ from pesbench.training.data_plan import HARVESTED, KINDS
 
 RUNS, SCANS, PAIRS = "runs", "scans", "pairs"  # what a quantity is the mean over
 BOND = "bond"  # kind of pairs, in the scores of the approach
-PLANNED = "_planned"  # at the end of a column: the runs that were planned
+PLANNED = "_planned"  # at the end of a column: runs or scans that were planned
 AT_START = "runs_failed_at_start"
 _NOT_ASKED = (Status.UNSUPPORTED.value, Status.MASKED.value)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pesbench.compare.association.statistics import stratified_p, stratified_spearman
 from pesbench.compare.data.table import DataStudy
 from pesbench.compare.ladder.noise import Difference, SeedNoise, quantile, seed_noise
 from pesbench.compare.transfer.table import BY_REGION, DISTANCE, HELD_OUT, level_of
 from pesbench.core.text import number
+from pesbench.metrics.rank_statistics import stratified_p, stratified_spearman
 from pesbench.training.transfer_plan import ATOMIC, CHEAP, SCRATCH, STARTED
 
 NOT_RESOLVED = "not resolved"

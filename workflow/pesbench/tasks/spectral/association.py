@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
 
 from pesbench.files.split import SEEN
-from pesbench.metrics.aggregate import seed_of
 from pesbench.metrics.board import scored_values
+from pesbench.metrics.rank_statistics import stratified_p, stratified_spearman
 from pesbench.tasks.spectral.probes import ALIKE
 from pesbench.tasks.spectral.summary import backbones, curve
 
-Array = NDArray[np.float64]
-
 FEWEST_POTENTIALS = 8  # independent potentials below which an association is not resolved
-LEVEL, PERMUTATIONS = 0.05, 9999
+LEVEL = 0.05
 SMOOTHNESS = "fsd_full"  # of the task `bonds`
 
 
@@ -50,8 +46,8 @@ class Association:
     Attributes:
         points: All potentials that have both.
         scans: Scans of the molecule that all of them have.
-        rho: Spearman's rank correlation over those that count; NaN where one of both does not vary,
-            or below 3.
+        rho: `stratified_spearman` within families, of those that count; NaN where one of both does
+            not vary within any family, or below 3.
         p: `stratified_p`; NaN where there is no correlation.
     """
 
@@ -123,35 +119,10 @@ def _is_trained_on(bonds: pd.DataFrame, system: str) -> bool:
 
 def _over(points: tuple[Point, ...], scans: int, name: str) -> Association:
     own = [one for one in points if one.counts]
-    ceiling = np.array([one.ceiling for one in own])
-    roughness = np.array([one.roughness for one in own])
-    if len(own) < 3 or min(np.ptp(ceiling), np.ptp(roughness)) == 0:
+    if not own:
         return Association(points, scans, float("nan"), float("nan"))
-    p = stratified_p(ceiling, roughness, [one.family for one in own], name)
-    return Association(points, scans, float(spearmanr(ceiling, roughness).statistic), p)
-
-
-def stratified_p(x: Array, y: Array, families: Sequence[str], name: str) -> float:
-    """Two-sided p of the rank correlation of x and y, by permuting x within families.
-
-    What a whole family has in common is kept in every permutation.
-
-    Args:
-        x: Shape (n,).
-        y: Shape (n,).
-        families: Family of each, length n.
-        name: What the seed derives from.
-
-    Returns:
-        Twice the smaller of the two tails of drawn permutations, at most 1.
-    """
-    rng = np.random.default_rng(seed_of(name))
-    order = np.tile(np.arange(len(x)), (PERMUTATIONS, 1))
-    of = np.array(families)
-    for family in np.unique(of):
-        place = np.flatnonzero(of == family)
-        order[:, place] = rng.permuted(order[:, place], axis=1)
-    ranks, others = rankdata(x), rankdata(y)  # halves of whole numbers, whose sums are exact
-    found, drawn = ranks @ others, ranks[order] @ others
-    tail = min((drawn >= found).sum(), (drawn <= found).sum())
-    return min(1.0, 2 * (int(tail) + 1) / (PERMUTATIONS + 1))
+    ceiling, roughness = ([getattr(one, of) for one in own] for of in ("ceiling", "roughness"))
+    families = [one.family for one in own]
+    rho = float(stratified_spearman(ceiling, roughness, families))
+    p = float(stratified_p(ceiling, roughness, families, name))
+    return Association(points, scans, rho, p)

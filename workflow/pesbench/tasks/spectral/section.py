@@ -363,7 +363,7 @@ def _association(inputs: SectionInputs, system: str) -> Association:
 
 
 def _smoothness_note(one: Association, system: str) -> str:
-    told = f"Spearman {one.rho:+.2f}, p = {number(one.p)} (permuted within families)"
+    told = f"rank correlation within families {one.rho:+.2f}, p = {number(one.p)}"
     return (
         "Does a higher ceiling go with a smoother surface? Ceiling (readable up to, B, two "
         f"channels) against the mean {association.SMOOTHNESS} of the {one.scans} bond scans of "
