@@ -29,8 +29,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pesbench.compare.association import statistics
 from pesbench.compare.association.verdicts import resolved_sign
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import seed_of
 
 Array = NDArray[np.float64]

@@ -11,11 +11,11 @@ import pytest
 from scipy import stats
 
 from panels import panel_of
-from pesbench.compare.association import statistics
 from pesbench.compare.association.known import counterexamples
 from pesbench.compare.association.panel import FAILED, Panel
 from pesbench.compare.association.partials import HELD_OUT, THERMAL, HeldOut, partials
 from pesbench.compare.association.within import within_models
+from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import resample
 
 # --- within models -------------------------------------------------------------------------------
