@@ -382,6 +382,24 @@ def test_a_training_that_was_killed_ends_like_one_that_was_not(tmp_path, monkeyp
     assert rows[0].startswith("epoch,learning_rate,loss,valid_force_mae_mev_per_angstrom")
 
 
+def test_denormal_numbers_are_zero_within_a_training_alone(tmp_path, monkeypatch):
+    """They make it slow; whatever else this process computes keeps them."""
+    seen = []
+
+    def product():
+        return float(torch.tensor([1e-30]) * torch.tensor([1e-10]))
+
+    def look(self, number):
+        seen.append(product())
+        raise Killed
+
+    monkeypatch.setattr(Training, "_epoch", look)
+    with pytest.raises(Killed):
+        training(tmp_path).run()
+    assert seen == [0.0]
+    assert 0 < product() < 1e-38
+
+
 def test_a_finished_training_is_not_done_again(tmp_path, monkeypatch):
     wanted = training(tmp_path).run()
     monkeypatch.setattr(Training, "_epoch", lambda *_: pytest.fail("trained again"))

@@ -293,6 +293,21 @@ class Training:
             UserError: the loss or its gradient is not finite, or the validation error is not; the
                 checkpoint of the epoch before is kept.
         """
+        # Gaussians of far distances are denormal numbers, which make every product with them slow
+        torch.set_flush_denormal(True)
+        try:
+            self._run_epochs()
+        finally:
+            torch.set_flush_denormal(False)  # as torch begins
+        network = AttentionPotential(self.potential)
+        network.load_state_dict(self.best["state"])
+        return Trained(
+            network.eval().requires_grad_(requires_grad=False),
+            self.atomic,
+            {"name": self.name, "epoch": self.best["epoch"], **self._wanted()},
+        )
+
+    def _run_epochs(self) -> None:
         left = range(len(self.history) + 1, self.settings.epochs + 1)
         for number in track(left, len(left), "epochs"):
             if self._is_stale():
@@ -317,13 +332,6 @@ class Training:
                 self.name, number, epoch.loss, epoch.valid_force_mae_mev_per_angstrom,
                 epoch.valid_energy_mae_mev_per_atom,
             )  # fmt: skip
-        network = AttentionPotential(self.potential)
-        network.load_state_dict(self.best["state"])
-        return Trained(
-            network.eval().requires_grad_(requires_grad=False),
-            self.atomic,
-            {"name": self.name, "epoch": self.best["epoch"], **self._wanted()},
-        )
 
     @property
     def wall_s(self) -> float:
