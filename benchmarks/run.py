@@ -39,6 +39,7 @@ ITEMS = {
     "12": "a model's process that keeps freed memory against one that gives it back",
     "13": "a GPU against one core: speed, and whether both compute the same",
     "14": "attention of the testbed over neighbours against all pairs",
+    "15": "training of the testbed with denormal numbers against none",
 }
 OF_A_DEVICE = ("1", "2", "7", "10", "13")  # the others measure the processor, disks or planning
 
@@ -48,6 +49,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         batched,
         calculators,
         command,
+        denormals,
         dynamics,
         families,
         freed_memory,
@@ -75,6 +77,7 @@ def _measure(item: str, inputs: Inputs) -> Iterator[Row]:
         "12": freed_memory.measure,
         "13": gpu.measure,
         "14": slots.measure,
+        "15": denormals.measure,
     }
     return measures[item](inputs)
 
