@@ -68,6 +68,7 @@ def test_the_plan_has_three_seeds_at_both_ends_and_as_many_steps_everywhere():
     assert plan.kinds == (MD, APPROACH, CORE)
     assert len(trainings) == 2 * (len(plan.kinds) * (3 + 1 + 1 + 3) + 2)  # two of harvested frames
     assert [plan.repeats(n) * n for n in plan.frames] == [1600] * 4
+    assert (plan.mace().epochs, plan.mace().batch_size) == (20, 16)  # as the testbed
     with pytest.raises(UserError, match="30 frames: the plan has sets of 25, 100, 400, 1600"):
         plan.repeats(30)
     three = trainings["mace-core-25-seed_3"]
@@ -98,7 +99,7 @@ def test_the_molecules_are_others_than_those_of_the_test():
         ({"repeated": [50]}, "`repeated`: 50 is not among `frames`"),
         ({"potential": {"repulsion": "zlb"}}, "`repulsion` is 'zlb'"),
         ({"training": {"epochs": 40, "patience_epochs": 5}}, "may end a training early"),
-        ({"mace_epochs": 0}, "`mace_epochs`"),
+        ({"frames": [5], "repeated": [], "harvest": {}}, "`batch_frames` is 16, more than the 5"),
         ({"framez": [25]}, "unknown key 'framez'"),
         ({"epoch_frames": 1000}, "`frames`: 400 is no divisor of 1000"),
         ({"approached": []}, "`approached`"),
@@ -411,7 +412,7 @@ def study(tmp_path_factory):
         },
     )  # fmt: skip
     plan = yaml.safe_load(PLAN.read_text()) | {
-        "frames": [5, 10], "repeated": [], "approached": ["ethanol"], "mace_epochs": 2,
+        "frames": [5, 10], "repeated": [], "approached": ["ethanol"],
         "harvest": {},
         "training": {"epochs": 2, "batch_frames": 4, "patience_epochs": 2},
         "potential": {"channels": 8, "heads": 2, "blocks": 1, "n_gaussians": 16},

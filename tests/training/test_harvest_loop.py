@@ -144,7 +144,7 @@ def sampled(tmp_path_factory):
             "method": {"name": "gfn2-xtb", "settings": {"method": "GFN2-xTB"}}}  # fmt: skip
     write_json(folder / "sampled.json", told)
     plan = yaml.safe_load((REPO / "config/harvest_training.yaml").read_text()) | {
-        "frames": [5], "epoch_frames": 20, "repeated": [], "mace_epochs": 2,
+        "frames": [5], "epoch_frames": 20, "repeated": [],
         "harvest": {"frames": [5], "rounds": 1, "per_round": 4, "temperature_k": 3000,
                     "replicates": 1, "duration_ps": 0.1},
         "training": {"epochs": 2, "batch_frames": 4, "patience_epochs": 2},

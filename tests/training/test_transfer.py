@@ -63,6 +63,10 @@ def test_the_plan_has_three_routes_and_a_pretraining_for_every_seed():
     assert trainings["testbed-scratch-50"].start is None
     # a pretraining belongs to the plan, whatever asks for it
     assert {one.start.name for one in trainings.values() if one.start} == set(plan.starts())
+    # MACE takes epochs and frames a step of the testbed, and those of its pretraining
+    assert [(m.epochs, m.batch_size) for m in (plan.mace(), plan.mace(plan.pretraining))] == [
+        (100, 16), (12, 16),
+    ]  # fmt: skip
     assert len(plan.molecules) == 6
     assert set(plan.molecules) < set(SYSTEMS)
 
@@ -107,6 +111,8 @@ def test_the_molecules_are_those_of_mini():
         ({"start_rate": 2}, "`start_rate`"),
         ({"expensiv": "x"}, "unknown key 'expensiv'"),
         ({"training": {"epochs": 40, "patience_epochs": 5}}, "may end a training early"),
+        ({"pretraining": {"epochs": 200}}, "`pretraining`: `patience_epochs` is 100, which may"),
+        ({"pretraining": {"epoch": 2}}, "`pretraining`"),
     ],
 )
 def test_a_wrong_plan_is_one_line(tmp_path, change, said):
@@ -517,8 +523,7 @@ def test_the_commands_lead_from_frames_to_a_registry(tmp_path, family, route):
         "molecules": ["ethanol"], "expensive": "gfn1-xtb", "cheap_frames": 20, "pool_frames": 9,
         "held_out_frames": 4, "frames": [4, 8], "repeated": [], "potential": SMALL,
         "training": {"epochs": 2, "batch_frames": 2, "patience_epochs": 2},
-        "pretraining": {"epochs": 2, "patience_epochs": 2}, "mace_epochs": 2,
-        "mace_pretraining_epochs": 2, "atomic_epochs": 2, "start_rate": 1e-9,
+        "pretraining": {"epochs": 2, "patience_epochs": 2}, "start_rate": 1e-9,
     }  # fmt: skip
     plan.write_text(yaml.safe_dump(content))
     _run("entry", "gfn1-xtb", "--models-file", REPO / "config/models.yaml", "--out",

@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ class Epoch:
     valid_energy_mae_mev_per_atom: float
     fsd_per_angstrom: float = math.nan
     wall_s: float = 0.0
+
+
+@contextmanager
+def denormals_are_zero() -> Iterator[None]:
+    """Count denormal numbers as zero, which would make every product with them slow.
+
+    Gaussians of far distances are such numbers in float32.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)  # as torch begins
 
 
 def _optimisers(
@@ -283,6 +297,7 @@ class Training:
 
     # --- epochs
 
+    @denormals_are_zero()
     def run(self) -> Trained:
         """Train to the end.
 
@@ -293,12 +308,7 @@ class Training:
             UserError: the loss or its gradient is not finite, or the validation error is not; the
                 checkpoint of the epoch before is kept.
         """
-        # Gaussians of far distances are denormal numbers, which make every product with them slow
-        torch.set_flush_denormal(True)
-        try:
-            self._run_epochs()
-        finally:
-            torch.set_flush_denormal(False)  # as torch begins
+        self._run_epochs()
         network = AttentionPotential(self.potential)
         network.load_state_dict(self.best["state"])
         return Trained(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from pesbench.core.errors import UserError, reading
 from pesbench.core.progress import track
 from pesbench.files.atomic import atomic_path, write_json
+from pesbench.testbed.training import denormals_are_zero
 from pesbench.training.atom_targets import atom_targets
 from pesbench.training.sampling import seed_number
 
@@ -158,6 +159,7 @@ class AtomicPretraining:
             ) from error
         logger.info("%s: continuing after epoch %d", self.name, self.done)
 
+    @denormals_are_zero()
     def run(self) -> dict[str, float]:
         """Train to the end.
 

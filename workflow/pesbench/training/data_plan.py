@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ class DataPlan(NestedPlan["DataTraining"]):
     def asked_of(self, training: DataTraining) -> dict[str, Any]:
         """The keys of the plan that one training takes, beside its frames."""
         if training.family == MACE.name:
-            return {"mace_epochs": self.mace_epochs, "kind": training.kind}
+            return {"schedule": asdict(self.mace()), "kind": training.kind}
         return {
             "potential": dict(self.potential),
             "training": dict(self.training),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pesbench.models.families.mace.family import MACE
@@ -11,7 +12,6 @@ from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import Variant
 from pesbench.training.data_plan import CORE, DataPlan, DataTraining
 from pesbench.training.mace import write_model
-from pesbench.training.mace_settings import MACETraining
 
 
 def train_one(
@@ -32,7 +32,7 @@ def train_one(
     """
     core = training.kind == CORE
     if training.family == MACE.name:
-        how = MACETraining(epochs=plan.mace_epochs, pair_repulsion=core, alike=True)
+        how = replace(plan.mace(), pair_repulsion=core)
         write_model(training.name, frames, record, how, work, out)
         return
     switches = {**plan.potential, **({"repulsion": "zbl_fixed"} if core else {})}

@@ -12,6 +12,7 @@ from pesbench.core.names import closest
 from pesbench.core.settings import setting
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.testbed.settings import TrainingSettings
+from pesbench.training.mace_settings import MACETraining
 from pesbench.training.registry import Training
 
 Some = TypeVar("Some", bound=Training)
@@ -33,12 +34,10 @@ class NestedPlan(Generic[Some]):
     )
     seeds: int = setting(3, help="Number of these seeds.", at_least=1, at_most=100)
     potential: Mapping[str, Any] = setting(dict, help="Switches of the testbed's potential.")
-    training: Mapping[str, Any] = setting(dict, help="Schedule of the testbed's training.")
-    mace_epochs: int = setting(
-        help="Epochs of the small MACE, of which each passes over as many frames as the largest "
-        "number.",
-        at_least=1,
-        at_most=1_000_000,
+    training: Mapping[str, Any] = setting(
+        dict,
+        help="Schedule of the testbed's training. The small MACE takes its `epochs` and "
+        "`batch_frames`.",
     )
 
     @property
@@ -56,6 +55,15 @@ class NestedPlan(Generic[Some]):
             told = ", ".join(map(str, self.frames))
             raise UserError(f"{frames} frames: the plan has sets of {told}; give one of them")
         return self.largest // frames
+
+    def mace(self, changes: Mapping[str, Any] | None = None) -> MACETraining:
+        """The schedule of the small MACE.
+
+        Args:
+            changes: Keys of `training` that are otherwise.
+        """
+        steps = TrainingSettings.of({**self.training, **(changes or {})}, "`training`")
+        return MACETraining(epochs=steps.epochs, batch_size=steps.batch_frames, alike=True)
 
     def seeds_of(self, frames: int) -> range:
         """The seeds that are trained with so many frames: 1, 2, ..."""
@@ -96,9 +104,27 @@ def check_nested(plan: NestedPlan[Some], path: Path) -> None:
     if unknown := [n for n in plan.repeated if n not in plan.frames]:
         raise UserError(f"{path}: `repeated`: {unknown[0]} is not among `frames`; add it there")
     PotentialSettings.of(plan.potential, f"{path}: `potential`")
-    training = TrainingSettings.of(plan.training, f"{path}: `training`")
-    if training.patience_epochs < training.epochs:
+    check_schedule(plan.training, f"{path}: `training`")
+    if plan.mace().batch_size > plan.largest:  # MACE leaves out what does not fill a step
         raise UserError(
-            f"{path}: `training`: `patience_epochs` is {training.patience_epochs}, which may end a "
-            f"training early and so with fewer steps than others; give {training.epochs}"
+            f"{path}: `training`: `batch_frames` is {plan.mace().batch_size}, more than the "
+            f"{plan.largest} frames of an epoch; give {plan.largest} or fewer"
+        )
+
+
+def check_schedule(values: Mapping[str, Any], place: str) -> None:
+    """Refuse a schedule that a training may leave before its last epoch.
+
+    Args:
+        values: Keys as the attributes of `TrainingSettings`.
+        place: Place of the schedule, for messages.
+
+    Raises:
+        UserError: one line with the place, the key and the cure.
+    """
+    schedule = TrainingSettings.of(values, place)
+    if schedule.patience_epochs < schedule.epochs:
+        raise UserError(
+            f"{place}: `patience_epochs` is {schedule.patience_epochs}, which may end a training "
+            f"early and so with fewer steps than others; give {schedule.epochs}"
         )

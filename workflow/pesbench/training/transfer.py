@@ -192,7 +192,7 @@ def _mace_start(
     plan: TransferPlan, start: Start, frames: Path, record: Path, work: Path, out: Path
 ) -> tuple[dict[str, Any], FeatureNetwork]:
     """MACE on cheap energies and forces: what its card tells, and the network."""
-    how = MACETraining(epochs=plan.mace_pretraining_epochs, alike=True, refitted=True)
+    how = replace(plan.mace(plan.pretraining), refitted=True)
     made = work / "trained.model"
     write_model(start.name, frames, record, how, work / "training", made)
     told = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))
@@ -222,8 +222,9 @@ def _atomic_start(
             )
         of = str(method["settings"]["method"])
     made_of = {"frames_sha256": file_sha256(frames)}
+    epochs = plan.mace(plan.pretraining).epochs
     run = AtomicPretraining(
-        start.name, network, parts[TRAIN], parts[VALID], of, plan.atomic_epochs, work, made_of
+        start.name, network, parts[TRAIN], parts[VALID], of, epochs, work, made_of
     )
     found = run.run()
     if isinstance(network, TestbedFeatures):
@@ -236,7 +237,7 @@ def _atomic_start(
         "name": start.name,
         "sha256": file_sha256(out),
         "errors": found,
-        "epochs": plan.atomic_epochs,
+        "epochs": epochs,
         "training_wall_s": round(run.wall_s, 1),
         **about,
         **made_of,
@@ -273,8 +274,8 @@ def train_transfer(
     held_out = _held_out(frames)
     rate = plan.start_rate if training.start else 1.0
     if training.family == MACE.name:
-        how = MACETraining(epochs=plan.mace_epochs, alike=True, refitted=True)
-        how = replace(how, lr=how.lr * rate)
+        how = plan.mace()
+        how = replace(how, refitted=True, lr=how.lr * rate)
         write_model(training.name, frames, record, how, work, out, start_from)
     else:
         schedule = TrainingSettings.of(plan.training, training.name)

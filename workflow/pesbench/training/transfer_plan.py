@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pesbench.files.validation import validate
 from pesbench.models.families.mace.family import MACE
 from pesbench.training.data_plan import FAMILIES
 from pesbench.training.nested import TENTH, tenth_of
-from pesbench.training.nested_plan import NestedPlan, check_nested
+from pesbench.training.nested_plan import NestedPlan, check_nested, check_schedule
 
 SCRATCH, CHEAP, ATOMIC = "scratch", "cheap", "atomic"  # routes to a potential
 ROUTES = {
@@ -62,13 +62,9 @@ class TransferPlan(NestedPlan["TransferTraining"]):
         at_most=1_000_000,
     )
     pretraining: Mapping[str, Any] = setting(
-        dict, help="Keys of `training` that a pretraining of the testbed has otherwise."
-    )
-    mace_pretraining_epochs: int = setting(
-        help="Epochs of MACE's pretraining on energies and forces.", at_least=1, at_most=1_000_000
-    )
-    atomic_epochs: int = setting(
-        help="Epochs of a pretraining on charges and bond orders.", at_least=1, at_most=1_000_000
+        dict,
+        help="Keys of `training` that a pretraining has otherwise. One on charges and bond orders "
+        "takes its `epochs` alone.",
     )
     start_rate: float = setting(
         0.3,
@@ -134,16 +130,16 @@ class TransferPlan(NestedPlan["TransferTraining"]):
         """The keys of the plan that one training takes, beside its frames and its start."""
         rate = {} if training.route == SCRATCH else {"start_rate": self.start_rate}
         if training.family == MACE.name:
-            return {"mace_epochs": self.mace_epochs, **rate}
+            return {"schedule": asdict(self.mace()), **rate}
         return {"potential": dict(self.potential), "training": dict(self.training), **rate}
 
     def asked_of_start(self, start: Start) -> dict[str, Any]:
         """The keys of the plan that one pretraining takes, beside its frames."""
         own = {} if start.family == MACE.name else {"potential": dict(self.potential)}
         if start.route == ATOMIC:
-            return own | {"atomic_epochs": self.atomic_epochs, "cheap": self.cheap}
+            return own | {"epochs": self.mace(self.pretraining).epochs, "cheap": self.cheap}
         if start.family == MACE.name:
-            return {"mace_pretraining_epochs": self.mace_pretraining_epochs}
+            return {"schedule": asdict(self.mace(self.pretraining))}
         return own | {"training": {**self.training, **self.pretraining}}
 
 
@@ -226,6 +222,7 @@ def read_transfer_plan(path: Path) -> TransferPlan:
     """
     plan: TransferPlan = validate(TransferPlan, read_yaml(path), str(path))
     check_nested(plan, path)
+    check_schedule({**plan.training, **plan.pretraining}, f"{path}: `pretraining`")
     needed = plan.largest + tenth_of(plan.largest)
     if plan.pool_frames < needed:
         raise UserError(
