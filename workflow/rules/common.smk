@@ -54,7 +54,8 @@ def one_of(names):
 
 PYTHON = sys.executable
 # `snakemake --lint` requires an environment for every rule. With `software: conda` these rules still run
-# with Snakemake's own interpreter. A relative path would be one from the folder of the rule's file, and tasks have rules, too.
+# with Snakemake's own interpreter. A relative path would start from the folder of the rule's file, and tasks have
+# rules, too.
 BASE_ENVIRONMENT = None if RUN.software == "conda" else str(HOME / "envs" / "pesbench.yaml")
 
 

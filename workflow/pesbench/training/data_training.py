@@ -8,7 +8,6 @@ from pathlib import Path
 from pesbench.models.families.mace.family import MACE
 from pesbench.models.families.testbed.settings import PotentialSettings
 from pesbench.testbed.cards import Sources, train_variant
-from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import Variant
 from pesbench.training.data_plan import CORE, DataPlan, DataTraining
 from pesbench.training.mace import write_model
@@ -39,6 +38,6 @@ def train_one(
     variant = Variant(
         training.name,
         PotentialSettings.of(switches, training.name),
-        TrainingSettings.of(plan.training, training.name),
+        plan.schedule(),
     )
     train_variant(variant, Sources(frames, record), work, out)

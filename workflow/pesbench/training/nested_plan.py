@@ -56,13 +56,20 @@ class NestedPlan(Generic[Some]):
             raise UserError(f"{frames} frames: the plan has sets of {told}; give one of them")
         return self.largest // frames
 
-    def mace(self, changes: Mapping[str, Any] | None = None) -> MACETraining:
-        """The schedule of the small MACE.
+    def schedule(self, changes: Mapping[str, Any] | None = None) -> TrainingSettings:
+        """The schedule of the testbed, whose epochs and frames a step MACE takes, too.
 
         Args:
             changes: Keys of `training` that are otherwise.
+
+        Raises:
+            UserError: a key or a value makes no sense; the plan that was read has none.
         """
-        steps = TrainingSettings.of({**self.training, **(changes or {})}, "`training`")
+        return TrainingSettings.of({**self.training, **(changes or {})}, "`training`")
+
+    def mace(self, changes: Mapping[str, Any] | None = None) -> MACETraining:
+        """The schedule of the small MACE; see `schedule`."""
+        steps = self.schedule(changes)
         return MACETraining(epochs=steps.epochs, batch_size=steps.batch_frames, alike=True)
 
     def seeds_of(self, frames: int) -> range:
@@ -105,10 +112,11 @@ def check_nested(plan: NestedPlan[Some], path: Path) -> None:
         raise UserError(f"{path}: `repeated`: {unknown[0]} is not among `frames`; add it there")
     PotentialSettings.of(plan.potential, f"{path}: `potential`")
     check_schedule(plan.training, f"{path}: `training`")
-    if plan.mace().batch_size > plan.largest:  # MACE leaves out what does not fill a step
+    step = plan.schedule().batch_frames
+    if step > plan.largest:  # MACE leaves out what does not fill a step
         raise UserError(
-            f"{path}: `training`: `batch_frames` is {plan.mace().batch_size}, more than the "
-            f"{plan.largest} frames of an epoch; give {plan.largest} or fewer"
+            f"{path}: `training`: `batch_frames` is {step}, more than the {plan.largest} frames of "
+            f"an epoch; give {plan.largest} or fewer"
         )
 
 

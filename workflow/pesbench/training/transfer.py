@@ -29,7 +29,6 @@ from pesbench.models.families.testbed.weights import Trained, potential_of, writ
 from pesbench.models.registry import ModelEntry, load
 from pesbench.models.weights import read_weights
 from pesbench.testbed.cards import Sources, train_variant
-from pesbench.testbed.settings import TrainingSettings
 from pesbench.testbed.variants import Variant
 from pesbench.training.atomic import AtomicPretraining, FeatureNetwork
 from pesbench.training.feature_networks import MACEFeatures, TestbedFeatures
@@ -180,7 +179,7 @@ def _testbed_start(
     variant = Variant(
         start.name,
         PotentialSettings.of(plan.potential, start.name),
-        TrainingSettings.of({**plan.training, **plan.pretraining}, start.name),
+        plan.schedule(plan.pretraining),
     )
     train_variant(variant, Sources(frames, record), work, out)
     trained = potential_of(read_weights(out, None, TESTBED), torch.float32, torch.device("cpu"))
@@ -222,7 +221,7 @@ def _atomic_start(
             )
         of = str(method["settings"]["method"])
     made_of = {"frames_sha256": file_sha256(frames)}
-    epochs = plan.mace(plan.pretraining).epochs
+    epochs = plan.schedule(plan.pretraining).epochs
     run = AtomicPretraining(
         start.name, network, parts[TRAIN], parts[VALID], of, epochs, work, made_of
     )
@@ -278,7 +277,7 @@ def train_transfer(
         how = replace(how, refitted=True, lr=how.lr * rate)
         write_model(training.name, frames, record, how, work, out, start_from)
     else:
-        schedule = TrainingSettings.of(plan.training, training.name)
+        schedule = plan.schedule()
         schedule = replace(schedule, learning_rate=schedule.learning_rate * rate)
         switches = PotentialSettings.of(plan.potential, training.name)
         variant = Variant(training.name, switches, schedule)

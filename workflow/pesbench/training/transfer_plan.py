@@ -137,7 +137,7 @@ class TransferPlan(NestedPlan["TransferTraining"]):
         """The keys of the plan that one pretraining takes, beside its frames."""
         own = {} if start.family == MACE.name else {"potential": dict(self.potential)}
         if start.route == ATOMIC:
-            return own | {"epochs": self.mace(self.pretraining).epochs, "cheap": self.cheap}
+            return own | {"epochs": self.schedule(self.pretraining).epochs, "cheap": self.cheap}
         if start.family == MACE.name:
             return {"schedule": asdict(self.mace(self.pretraining))}
         return own | {"training": {**self.training, **self.pretraining}}
