@@ -549,7 +549,7 @@ def test_on_a_cpu_the_batch_is_where_throughput_peaks(toys, peak):
     if peak == 1:
         worker.seconds = lambda n: 0.001 * n**1.3
     assert _choose(worker, toys) == BatchLimit(atoms=2 * peak)
-    assert max(worker.calls) <= 4 * peak  # it stops soon after the peak
+    assert max(worker.calls) <= 8 * peak  # it stops soon after the peak
 
 
 def test_a_plateau_gives_the_smallest_batch_on_it(toys):
@@ -558,7 +558,7 @@ def test_a_plateau_gives_the_smallest_batch_on_it(toys):
 
 
 def test_a_noisy_measurement_does_not_end_the_search(toys):
-    rates = {1: 100, 2: 95, 4: 99, 8: 300, 16: 200}
+    rates = {1: 100, 2: 75, 4: 99, 8: 300, 16: 200, 32: 200, 64: 200}
     worker = FakeWorker(seconds=lambda n: n / rates[n])
     assert _choose(worker, toys) == BatchLimit(atoms=16)
 

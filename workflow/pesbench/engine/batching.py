@@ -61,9 +61,9 @@ def choose_limit(worker: Worker, frames: Callable[[int], Batch], n_atoms: int) -
     """The batch size at which this model on this machine is fastest.
 
     A frame-by-frame method is asked for about a second of frames a call. On a CPU the size grows
-    in powers of two until the throughput falls, three doublings in a row gain nothing or the next
-    one would take too much memory, and the smallest size within 3 % of the best is taken. On an
-    accelerator it grows until memory would be short.
+    in powers of two until three doublings in a row gain nothing or the next one would take too
+    much memory, and the smallest size within 3 % of the best is taken. On an accelerator it grows
+    until memory would be short.
 
     Args:
         worker: Worker with a loaded model.
@@ -121,7 +121,7 @@ def _by_throughput(worker: Worker, frames: Callable[[int], Batch], info: ModelIn
         spent += 3 * timed.wall_s
         in_vain = 0 if GOOD_ENOUGH * rates[size] >= best else in_vain + 1
         best = max(best, rates[size])
-        if rates[size] < 0.9 * best or in_vain == 3:  # one or two may be disturbances
+        if in_vain == 3:  # one or two may be disturbances, however large
             break
         if 2 * (timed.host_bytes - worker.loaded_bytes) > HOST_BYTES:  # twice as much would not fit
             break
