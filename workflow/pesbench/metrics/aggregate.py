@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -172,7 +172,7 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
         ValueError: there is no value, or one is NaN.
     """
     means = _scored(values).mean(axis=1)
-    return rankdata(_rounded(means), method="min").astype(np.int64)
+    return pd.Series(_rounded(means)).rank(method="min").to_numpy(np.int64)
 
 
 def rank_intervals(
@@ -203,7 +203,7 @@ def rank_intervals(
         missing = np.full(len(rank), np.nan)
         return Ranks(rank, missing, missing.copy())
     means = bootstrap_means(array, clusters, name, resamples)
-    resampled = rankdata(_rounded(means), method="min", axis=1)
+    resampled = pd.DataFrame(_rounded(means)).rank(axis=1, method="min").to_numpy()
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(resampled, tails, axis=0, method="inverted_cdf")
     return Ranks(rank, low, high)

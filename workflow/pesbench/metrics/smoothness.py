@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pesbench.metrics.curves import PROMINENCE_EV, Extrema, extrema, step_work
 
@@ -260,6 +259,8 @@ def match_extrema(
     Returns:
         Indices into `one` and into `other`, both of shape (P,).
     """
+    from scipy.optimize import linear_sum_assignment  # a second, which reports do not need
+
     distance = np.abs(one.coordinate[:, None] - other.coordinate[None, :])
     ratios = one.prominence[:, None] / other.prominence[None, :]
     allowed = (

@@ -37,7 +37,6 @@ from pesbench.core.section import (
 )
 from pesbench.core.text import csv_table
 from pesbench.files.atomic import write_json, write_text
-from pesbench.files.figures import save
 from pesbench.models.record import read_json
 
 NAME = "section.json"
@@ -127,6 +126,8 @@ def write_section(
     Raises:
         UserError: the folder is a file, or holds what no section holds.
     """
+    from pesbench.files.figures import save  # two seconds, which readers of sections do not need
+
     _check_replaceable(folder)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
