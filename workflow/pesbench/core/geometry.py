@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 Array = NDArray[np.float64]
 
@@ -33,6 +32,6 @@ def sorted_distances(numbers: NDArray[np.int64], positions: Array) -> Array:
     The root mean square difference of those of two geometries is `apart`.
     """
     i, j = np.triu_indices(len(numbers), 1)
-    distance = pdist(positions)
+    distance = np.linalg.norm(positions[i] - positions[j], axis=1)
     low, high = np.minimum(numbers[i], numbers[j]), np.maximum(numbers[i], numbers[j])
     return distance[np.lexsort((distance, high, low))]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii, vdw_alvarez
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 Array = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -88,9 +87,8 @@ def closest_contacts(positions: Array, bonds: NDArray[np.int64], count: int) -> 
     """
     bonded = {tuple(sorted(bond)) for bond in bonds.tolist()}
     first, second = np.triu_indices(len(positions), 1)
-    pairs = zip(
-        np.round(pdist(positions), 6).tolist(), first.tolist(), second.tolist(), strict=True
-    )
+    distances = np.linalg.norm(positions[first] - positions[second], axis=1)
+    pairs = zip(np.round(distances, 6).tolist(), first.tolist(), second.tolist(), strict=True)
     return [(i, j) for _, i, j in sorted(pairs) if (i, j) not in bonded][:count]
 
 
