@@ -47,11 +47,11 @@ WHOLE = {
     "scan_sets": {
         "few": {"source": "molecules", "molecules": "few.extxyz", "reference": "gfn2-xtb"},
     },
-    "models": ["gfn1-xtb", "mace-mini"],
+    "models": ["gfn1-xtb", "testbed-base"],
     "controls": ["control-zero"],
     "shard_size": 3,
     "dynamics": {
-        "models": ["gfn1-xtb", "mace-mini"],
+        "models": ["gfn1-xtb", "testbed-base"],
         "systems": ["hydroxylamine", "methanethiol"],
         "temperatures_k": [500],
         "duration_ps": 0.3,  # some seconds after the checkpoint of the relaxed molecule
@@ -333,8 +333,8 @@ def _kill_and_continue(done: Done) -> Killed:
 def test_a_benchmark_runs_through_the_profile(done: Done) -> None:
     assert done.codes["whole"] == 0, done.whole.log + done.node.log()[-3000:]
     board = pd.read_csv(done.whole.results / "leaderboard.csv").set_index("model")
-    assert (board.loc[["gfn1-xtb", "mace-mini"], "n_scored"] > 0).all()
-    assert (board.loc[["gfn1-xtb", "mace-mini"], "md_n_planned"] == 2).all()
+    assert (board.loc[["gfn1-xtb", "testbed-base"], "n_scored"] > 0).all()
+    assert (board.loc[["gfn1-xtb", "testbed-base"], "md_n_planned"] == 2).all()
     assert (done.whole.results / "leaderboard.html").is_file()
 
 
@@ -398,13 +398,13 @@ def test_a_lost_job_is_made_again_and_costs_no_other(done: Done, rule: str) -> N
     assert set(map(tuple, states.values())) == {("COMPLETED",)}
     (_, before), (_, after) = done.jobs(done.whole, rule, *lost.wildcards)
     assert _minutes(after) > _minutes(before)
-    folder = done.whole.results / "mace-mini" / rule.partition(" ")[2]
+    folder = done.whole.results / "testbed-base" / rule.partition(" ")[2]
     assert not list(folder.glob("*.checkpoint"))
 
 
 def test_a_lost_job_of_dynamics_continues_from_its_checkpoint(done: Done) -> None:
     lost = done.lost["run dynamics"]
-    for path in matches(done.whole.results / "mace-mini" / "dynamics", "*"):
+    for path in matches(done.whole.results / "testbed-base" / "dynamics", "*"):
         with Trajectories(path) as trajectories:
             interrupted = trajectories.attributes["times_interrupted"]
             assert interrupted == (1 if path.stem == lost.wildcards[1] else 0), path
