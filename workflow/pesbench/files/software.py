@@ -10,19 +10,23 @@ import json
 import platform
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of those of some packages that are installed."""
-    found = {}
-    for package in dict.fromkeys(packages):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in dict.fromkeys(packages)}
+    return {package: number for package, number in found.items() if number is not None}
+
+
+@cache  # each file and figure asks for all of them, and to look takes milliseconds
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def software(packages: dict[str, str]) -> dict[str, Any]:
