@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -172,7 +171,7 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
         ValueError: there is no value, or one is NaN.
     """
     means = _scored(values).mean(axis=1)
-    return pd.Series(_rounded(means)).rank(method="min").to_numpy(np.int64)
+    return _min_ranks(_rounded(means))
 
 
 def rank_intervals(
@@ -203,10 +202,15 @@ def rank_intervals(
         missing = np.full(len(rank), np.nan)
         return Ranks(rank, missing, missing.copy())
     means = bootstrap_means(array, clusters, name, resamples)
-    resampled = pd.DataFrame(_rounded(means)).rank(axis=1, method="min").to_numpy()
+    resampled = _min_ranks(_rounded(means))
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(resampled, tails, axis=0, method="inverted_cdf")
     return Ranks(rank, low, high)
+
+
+def _min_ranks(values: Array) -> NDArray[np.int64]:
+    """Ranks along the last axis, 1 the lowest; equal values share the better rank."""
+    return 1 + (values[..., :, None] > values[..., None, :]).sum(axis=-1, dtype=np.int64)
 
 
 def _rounded(means: Array) -> Array:
