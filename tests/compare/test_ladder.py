@@ -98,7 +98,7 @@ def test_a_score_that_is_not_finite_is_an_error():
 
 
 # two-sided 95 %: tables of Student's distribution
-STUDENT = {1: 12.706, 2: 4.3027, 3: 3.1824, 4: 2.7764, 30: 2.0423, 10**6: 1.9600}
+STUDENT = {1: 12.706, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 30: 2.0423, 10**6: 1.9600}
 
 
 @pytest.mark.parametrize("freedom", STUDENT)
@@ -1060,8 +1060,9 @@ def test_the_shipped_variants_are_a_ladder(whole):
     table = rows_of(whole)
     assert table.index[0] == "testbed-base"
     repeated = table[(table["n_seeds"] > 1) & (table["kind"] != "seed noise")]
-    assert repeated["n_seeds"].to_dict() == {"testbed-rough": 3, "testbed-smooth": 3}
-    assert whole.noise[FSD].degrees_of_freedom == 4
+    several = {"testbed-base": 2, "testbed-rough": 3, "testbed-smooth": 3}
+    assert repeated["n_seeds"].to_dict() == several
+    assert whole.noise[FSD].degrees_of_freedom == 5
     lines = ladder_claims.lines(ladder_claims.findings(whole))
     assert len(lines) == len(ladder_claims.CLAIMS)
     assert table.loc["testbed-zbl_0.1", "change"] == "repulsion: zbl, repulsion_scale: 0.1"
@@ -1071,12 +1072,11 @@ def test_how_the_noise_is_pooled_and_where_the_practitioner_looked_is_told(whole
     written = text.to_markdown(whole)
     rows = rows_of(whole)
     section = " ".join(text.shown_notes(whole, rows, ladder_claims.findings(whole)))
-    spread = [rows.loc[f"testbed-{end}", f"{FSD}_seed_sd"] for end in ("rough", "smooth")]
+    repeated = ("testbed-base", "testbed-rough", "testbed-smooth")
+    spread = [f"{one} ± {rows.loc[one, f'{FSD}_seed_sd']:#.2g}" for one in repeated]
     for words in (written, section):
-        assert "Student's two-sided 95 % quantile, 2.78 for 4 degrees of freedom" in words
-        assert (
-            f"the FSD (Å⁻¹): testbed-rough ± {spread[0]:#.2g}, testbed-smooth ± {spread[1]:#.2g}"
-        ) in words
+        assert "Student's two-sided 95 % quantile, 2.57 for 5 degrees of freedom" in words
+        assert f"the FSD (Å⁻¹): {', '.join(spread)}" in words
         assert text.PRACTITIONER_NOTE in words
     for part in ("0.1 Å", "half the sum of the covalent radii", "14.4 times", "bounded readout"):
         assert part in text.PRACTITIONER_NOTE
@@ -1099,9 +1099,9 @@ def test_the_figure_has_a_panel_a_quantity_and_a_row_a_potential(whole):
     assert means == pytest.approx([whole.seeds(FSD, row).mean() for row in whole.rows])
     assert sum(len(line.get_xdata()) == 3 for line in points) == 2  # the seeds of both ends
     (baseline,) = (line for line in fsd.lines if line.get_marker() != "o")
-    assert baseline.get_xdata()[0] == pytest.approx(whole.seeds(FSD, whole.baseline)[0])
+    assert baseline.get_xdata()[0] == pytest.approx(whole.seeds(FSD, whole.baseline).mean())
     (band,) = fsd.patches
-    limit = STUDENT[4] * np.sqrt(2) * whole.noise[FSD].sd
+    limit = STUDENT[5] * np.sqrt(2) * whole.noise[FSD].sd
     assert band.get_width() == pytest.approx(2 * limit, rel=1e-4)
     assert figure.get_size_inches()[0] * figures.DPI == 1200
     assert figures.png(figure, dpi=40) == figures.png(drawing.figure(whole), dpi=40)
