@@ -1101,7 +1101,7 @@ def test_the_figure_has_a_panel_a_quantity_and_a_row_a_potential(whole):
     (baseline,) = (line for line in fsd.lines if line.get_marker() != "o")
     assert baseline.get_xdata()[0] == pytest.approx(whole.seeds(FSD, whole.baseline).mean())
     (band,) = fsd.patches
-    limit = STUDENT[5] * np.sqrt(2) * whole.noise[FSD].sd
+    limit = STUDENT[5] * np.sqrt(1 + 1 / 2) * whole.noise[FSD].sd  # one seed beside two
     assert band.get_width() == pytest.approx(2 * limit, rel=1e-4)
     assert figure.get_size_inches()[0] * figures.DPI == 1200
     assert figures.png(figure, dpi=40) == figures.png(drawing.figure(whole), dpi=40)
