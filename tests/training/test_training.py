@@ -346,7 +346,8 @@ def test_the_shipped_testbed_is_that_of_its_config(registry):
     assert all("testbed-base" in potentials for potentials in on_frames.values()), on_frames
     assert max(len(potentials) for potentials in on_frames.values()) >= 12
     assert len(TESTBED) >= 12
-    assert {len(choices) for choices in made_of.values()} == {1}  # seeds differ in the seed only
+    # seeds differ in the seed and the draw of frames
+    assert {len(choices) for choices in made_of.values()} == {1}
     assert len({*chain(*made_of.values())}) == len(made_of) >= 12
     several = {name: len(found) for name, found in seeds.items() if len(found) > 1}
     assert several == {"testbed-base": 2, "testbed-rough": 3, "testbed-smooth": 3}
