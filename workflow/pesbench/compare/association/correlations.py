@@ -23,8 +23,8 @@ from pesbench.compare.association.panel import (
     FAILED,
     TIME_LOST,
     Panel,
+    Panels,
     Point,
-    panel,
 )
 from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import LEVEL, RESAMPLES, resample
@@ -206,41 +206,55 @@ def over_families(
 
 
 def if_start_failed(
-    scans: pd.DataFrame,
-    runs: pd.DataFrame,
-    start_failed: pd.DataFrame | None,
-    metric: str,
-    response: str = TIME_LOST,
-    points: Mapping[str, Point] | None = None,
-    least_scans: float = ENTRY_COVERAGE,
+    panels: Panels | None, metric: str, response: str = TIME_LOST
 ) -> StartFailed | None:
     """The bound of a correlation over models, see `StartFailed`.
 
     Args:
-        scans: Scores of scans, see `panel`.
-        runs: Trajectories, see `panel`.
-        start_failed: Rows of `failed_at_start` that `runs_in_excess` counted; None for no such.
-        metric: Metric of the scans, see `panel`.
-        response: Response of the trajectories, see `panel`.
-        points: Variant and family of each model, see `panel`.
-        least_scans: See `panel`.
+        panels: See `panels_with_start_failed`.
+        metric: Metric of the scans, see `Panels.panel`.
+        response: Response of the trajectories.
 
     Returns:
         None where there is no such trajectory among those that count, or for a response that is not
         of survival.
 
     Raises:
-        ValueError: see `panel`.
+        ValueError: see `Panels.panel`.
     """
-    if start_failed is None or start_failed.empty or response not in (TIME_LOST, FAILED):
+    if panels is None or response not in (TIME_LOST, FAILED):
         return None
-    both = pd.concat([runs, start_failed], ignore_index=True)
-    data = panel(scans, both, metric, response, points, least_scans)
+    data = panels.panel(metric, response)
     if not data.n_start_failed:
         return None
     x, y = data.x, data.y
     rho = float(statistics.spearman(x, y)) if testable(x, y) else NAN
     return StartFailed(data.n_start_failed, len(data.variants), rho)
+
+
+def panels_with_start_failed(
+    scans: pd.DataFrame,
+    runs: pd.DataFrame,
+    start_failed: pd.DataFrame | None,
+    points: Mapping[str, Point] | None = None,
+    least_scans: float = ENTRY_COVERAGE,
+) -> Panels | None:
+    """The panels with the trajectories that failed at time 0; None where there is no such.
+
+    Args:
+        scans: Scores of scans, see `Panels`.
+        runs: Trajectories, see `Panels`.
+        start_failed: Rows of `failed_at_start` that `runs_in_excess` counted; None for no such.
+        points: Variant and family of each model, see `Panels`.
+        least_scans: See `Panels`.
+
+    Raises:
+        ValueError: see `Panels`.
+    """
+    if start_failed is None or start_failed.empty:
+        return None
+    both = pd.concat([runs, start_failed], ignore_index=True)
+    return Panels(scans, both, points, least_scans)
 
 
 def testable(x: Array, y: Array) -> bool:

@@ -182,33 +182,66 @@ def time_lost(time_ps: Array, failed: Mask, horizon_ps: float) -> TimeLost:
 # --- what the models share -----------------------------------------------------------------------
 
 
-def _wide(frame: pd.DataFrame, unit: str, column: str) -> pd.DataFrame:
-    """One row a model, one column a scan or trajectory; NaN for what is missing or not finite."""
-    if column not in frame.columns:
-        raise ValueError(f"the scores have no column {column!r}")
-    row, models = pd.factorize(frame["model"], sort=True)
-    place, units = pd.factorize(frame[unit], sort=True)
-    cell = row * len(units) + place
-    if len(np.unique(cell)) < len(cell):
-        raise ValueError(f"a model has a {unit} twice; pass one time step and one scan set")
-    wide = np.full(len(models) * len(units), _NAN)  # ten times as fast as `DataFrame.pivot`
-    values = frame[column].to_numpy(np.float64, na_value=_NAN)
-    wide[cell] = np.where(np.isfinite(values), values, _NAN)
-    return pd.DataFrame(
-        wide.reshape(len(models), len(units)),
-        pd.Index(models, name="model"),
-        pd.Index(units, name=unit),
-    )
+class Wide:
+    """A table as arrays: one row a model, one column a scan or trajectory, both sorted by name.
+
+    Attributes:
+        models: Names of the M models.
+        units: Ids of the U scans or trajectories.
+        systems: The molecule of each of them.
+    """
+
+    def __init__(self, frame: pd.DataFrame, unit: str) -> None:
+        """Takes a table.
+
+        Args:
+            frame: One row a (model, unit): `model`, `system`, the id in the column `unit`.
+            unit: `scan` or `trajectory`.
+
+        Raises:
+            ValueError: a model has a unit twice.
+        """
+        row, models = pd.factorize(frame["model"], sort=True)
+        place, units = pd.factorize(frame[unit], sort=True)
+        self._frame, self._cell = frame, row * len(units) + place
+        if len(np.unique(self._cell)) < len(frame):
+            raise ValueError(f"a model has a {unit} twice; pass one time step and one scan set")
+        self.models = [str(model) for model in models]
+        self.units = [str(one) for one in units]
+        first = np.unique(place, return_index=True)[1]
+        self.systems = frame["system"].iloc[first].astype(str).tolist()
+
+    def column(self, name: str) -> Array:
+        """A column, shape (M, U), NaN for what is missing or not finite.
+
+        Raises:
+            ValueError: the table has no such column.
+        """
+        if name not in self._frame.columns:
+            raise ValueError(f"the scores have no column {name!r}")
+        values = self._frame[name].to_numpy(np.float64, na_value=_NAN)
+        return self._placed(np.where(np.isfinite(values), values, _NAN), _NAN)
+
+    def where(self, name: str, value: str) -> Mask:
+        """Whether a column has a value, shape (M, U)."""
+        return self._placed((self._frame[name] == value).to_numpy(bool), False)
+
+    def _placed(self, values: NDArray[Any], missing: object) -> NDArray[Any]:
+        wide = np.full(len(self.models) * len(self.units), missing, values.dtype)
+        wide[self._cell] = values
+        return wide.reshape(len(self.models), len(self.units))
 
 
-def _covered(wide: pd.DataFrame, least: float, what: str, left_out: dict[str, str]) -> set[str]:
-    """The models that have at least a share of the columns; notes the others."""
-    found = wide.notna().sum(axis=1)
-    for model, count in found.items():
-        why = why_left_out(int(count), wide.shape[1], least, what)
+def _covered(
+    models: Sequence[str], values: Array, least: float, what: str, left_out: dict[str, str]
+) -> set[str]:
+    """The models that have at least a share of the values (M, U); notes the others."""
+    found = np.isfinite(values).sum(axis=1)
+    for model, count in zip(models, found, strict=True):
+        why = why_left_out(int(count), values.shape[1], least, what)
         if why:
-            left_out.setdefault(str(model), f"has {why}")
-    return {str(model) for model in found.index} - set(left_out)
+            left_out.setdefault(model, f"has {why}")
+    return set(models) - set(left_out)
 
 
 class Point(NamedTuple):
@@ -314,90 +347,134 @@ def _ratio(total: Array, count: int) -> Array:
     return rounded(total / count) if count else np.full(total.shape, _NAN)
 
 
-def panel(
-    scans: pd.DataFrame,
-    runs: pd.DataFrame,
-    metric: str,
-    response: str = TIME_LOST,
-    points: Mapping[str, Point] | None = None,
-    least_scans: float = ENTRY_COVERAGE,
-) -> Panel:
-    """Joins a metric and a response over the models, on what they share.
+class Panels:
+    """All panels of scans and trajectories, whose tables become arrays once."""
 
-    Args:
-        scans: One row a (model, scan): `model`, `scan`, `system` and the metric.
-        runs: One row a (model, trajectory): `model`, `trajectory`, `system`, `outcome`, `time_ps`,
-            `planned_ps` and the response. The horizon is the shortest planned run of them.
-        metric: One of `CHEAP_METRICS`.
-        response: One of `RESPONSES`.
-        points: Variant and family of each model; a model that is not among them is a variant, and
-            a family, of its own.
-        least_scans: Share of the scans that a model needs, see `pesbench.metrics.coverage`.
+    def __init__(
+        self,
+        scans: pd.DataFrame,
+        runs: pd.DataFrame,
+        points: Mapping[str, Point] | None = None,
+        least_scans: float = ENTRY_COVERAGE,
+    ) -> None:
+        """Takes the tables.
 
-    Raises:
-        ValueError: no such metric or response, a row that occurs twice, a trajectory that was not
-            at risk, or one said to have survived though it ends before the horizon.
-    """
-    if metric not in CHEAP_METRICS or response not in RESPONSES:
-        raise ValueError(f"no cheap metric {metric!r} or no response {response!r}")
-    if (runs["outcome"] == Outcome.NOT_AT_RISK.value).any():
-        raise ValueError("a trajectory was not at risk; select with runs_in_excess first")
-    left_out: dict[str, str] = {}
-    x = _wide(scans, "scan", metric)
-    derived = response in (TIME_LOST, FAILED)
-    # what a run does while it breaks is no drift
-    asked = runs if derived else survivors(runs)
-    y = _wide(asked, "trajectory", "time_ps" if derived else response)
-    said = "trajectories" if derived else f"trajectories with {response}"
-    named = sorted(
-        _covered(x, least_scans, "scans with a score", left_out)
-        & _covered(y, LEAST_RUNS, said, left_out) - _absent(x.index, y.index, left_out)
-    )
-    x, y = x.loc[named].dropna(axis=1), y.loc[named].dropna(axis=1)
-    if not named:
-        x, y = x.iloc[:, :0], y.iloc[:, :0]
+        Args:
+            scans: One row a (model, scan): `model`, `scan`, `system` and the metrics.
+            runs: One row a (model, trajectory): `model`, `trajectory`, `system`, `outcome`,
+                `time_ps`, `planned_ps` and the responses. The horizon is the shortest planned run
+                of them.
+            points: Variant and family of each model; a model that is not among them is a variant,
+                and a family, of its own.
+            least_scans: Share of the scans that a model needs, see `pesbench.metrics.coverage`.
 
-    outcome = _response(runs, named, y, response)
-    of_scan = scans.drop_duplicates("scan").set_index("scan")["system"].astype(str)
-    of_run = runs.drop_duplicates("trajectory").set_index("trajectory")["system"].astype(str)
-    x_systems, y_systems = of_scan.loc[x.columns].tolist(), of_run.loc[y.columns].tolist()
-    systems = sorted({*x_systems, *y_systems})
-    of_model = [(points or {}).get(model, Point(model, model)) for model in named]
-    groups = [point.variant for point in of_model]
-    family = {point.variant: point.family for point in of_model}
-    labels = sorted(set(groups))
-    seeds = _member(groups, labels).T
-    mean = seeds / seeds.sum(axis=1, keepdims=True)
-    x_member, y_member = _member(x_systems, systems), _member(y_systems, systems)
-    bounds = outcome.bounds
-    return Panel(
-        metric=metric,
-        response=response,
-        expected=CHEAP_METRICS[metric],
-        variants=tuple(labels),
-        families=tuple(family[label] for label in labels),
-        members=tuple(
-            tuple(model for model, group in zip(named, groups, strict=True) if group == label)
-            for label in labels
-        ),
-        scans=tuple(str(scan) for scan in x.columns),
-        systems=tuple(systems),
-        x_sum=mean @ x.to_numpy() @ x_member,
-        x_count=x_member.sum(axis=0).astype(np.int64),
-        y_sum=mean @ outcome.value @ y_member,
-        y_count=y_member.sum(axis=0).astype(np.int64),
-        failed_sum=mean @ outcome.failed @ y_member,
-        y_all_fail=None if bounds is None else _ratio((mean @ bounds[0]).sum(axis=1), y.shape[1]),
-        y_all_survive=None
-        if bounds is None
-        else _ratio((mean @ bounds[1]).sum(axis=1), y.shape[1]),
-        left_out=dict(sorted(left_out.items())),
-        n_start_failed=outcome.n_start_failed,
-    )
+        Raises:
+            ValueError: a row that occurs twice, a trajectory that was not at risk, or one said to
+                have survived though it ends before the horizon.
+        """
+        if (runs["outcome"] == Outcome.NOT_AT_RISK.value).any():
+            raise ValueError("a trajectory was not at risk; select with runs_in_excess first")
+        self._points, self._least_scans = points or {}, least_scans
+        self._scans, self._runs = Wide(scans, "scan"), Wide(runs, "trajectory")
+        # what a run does while it breaks is no drift
+        self._survivors = Wide(survivors(runs), "trajectory")
+        self._horizon = float(runs["planned_ps"].min()) if len(runs) else _NAN
+        self._time = self._runs.column("time_ps")
+        early = self._time < self._horizon * (1 - 1e-9)
+        if (self._runs.where("outcome", Outcome.SURVIVED.value) & early).any():
+            raise ValueError("a run ends before the horizon though it is said to have survived")
+        self._failed = self._runs.where("outcome", Outcome.FAILED.value) & (
+            self._time < self._horizon
+        )
+        self._cut = early & ~self._failed
+
+    def panel(self, metric: str, response: str = TIME_LOST) -> Panel:
+        """Joins a metric and a response over the models, on what they share.
+
+        Args:
+            metric: One of `CHEAP_METRICS`.
+            response: One of `RESPONSES`.
+
+        Raises:
+            ValueError: no such metric or response, or the scores lack its column.
+        """
+        if metric not in CHEAP_METRICS or response not in RESPONSES:
+            raise ValueError(f"no cheap metric {metric!r} or no response {response!r}")
+        left_out: dict[str, str] = {}
+        derived = response in (TIME_LOST, FAILED)
+        said = "trajectories" if derived else f"trajectories with {response}"
+        asked = self._runs if derived else self._survivors
+        x = self._scans.column(metric)
+        y = self._time if derived else asked.column(response)
+        named = sorted(
+            _covered(self._scans.models, x, self._least_scans, "scans with a score", left_out)
+            & _covered(asked.models, y, LEAST_RUNS, said, left_out)
+            - _absent(self._scans.models, asked.models, left_out)
+        )
+        x, scans, x_systems = _shared(self._scans, x, named)
+        y, trajectories, y_systems = _shared(asked, y, named)
+        systems = sorted({*x_systems, *y_systems})
+        x_member, y_member = _member(x_systems, systems), _member(y_systems, systems)
+        outcome = self._outcome(named, trajectories, y, response)
+        bounds = outcome.bounds
+
+        of_model = [self._points.get(model, Point(model, model)) for model in named]
+        groups = [point.variant for point in of_model]
+        family = {point.variant: point.family for point in of_model}
+        labels = sorted(set(groups))
+        mean = _mean_of_members(groups, labels)
+        return Panel(
+            metric=metric,
+            response=response,
+            expected=CHEAP_METRICS[metric],
+            variants=tuple(labels),
+            families=tuple(family[label] for label in labels),
+            members=tuple(
+                tuple(model for model, group in zip(named, groups, strict=True) if group == label)
+                for label in labels
+            ),
+            scans=tuple(scans),
+            systems=tuple(systems),
+            x_sum=mean @ x @ x_member,
+            x_count=x_member.sum(axis=0).astype(np.int64),
+            y_sum=mean @ outcome.value @ y_member,
+            y_count=y_member.sum(axis=0).astype(np.int64),
+            failed_sum=mean @ outcome.failed @ y_member,
+            y_all_fail=None if bounds is None else _mean(mean @ bounds[0]),
+            y_all_survive=None if bounds is None else _mean(mean @ bounds[1]),
+            left_out=dict(sorted(left_out.items())),
+            n_start_failed=outcome.n_start_failed,
+        )
+
+    def _outcome(
+        self, models: list[str], trajectories: list[str], y: Array, response: str
+    ) -> _Outcome:
+        """Results of models on the trajectories that all of them share, (M, T)."""
+        cells = np.ix_(_places(self._runs.models, models), _places(self._runs.units, trajectories))
+        time, failed, cut = self._time[cells], self._failed[cells], self._cut[cells]
+        value, bounds = y, None
+        if response == FAILED:
+            value = failed.astype(np.float64)
+            bounds = (failed | cut).astype(np.float64), value
+        elif response == TIME_LOST and time.size:
+            lost = [time_lost(t, f, self._horizon) for t, f in zip(time, failed, strict=True)]
+            value = np.array([one.value for one in lost])
+            bounds = (
+                np.array([one.all_fail for one in lost]),
+                np.array([one.all_survive for one in lost]),
+            )
+        elif response in _SIGNED:
+            value = np.abs(value)
+        return _Outcome(
+            value=value,
+            failed=failed.astype(np.float64),
+            bounds=bounds if cut.any() else None,
+            n_start_failed=int((failed & (time == 0)).sum()),
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class _Response:
+class _Outcome:
     """Results of M models on T trajectories that all of them share."""
 
     value: Array  # (M, T)
@@ -406,34 +483,39 @@ class _Response:
     n_start_failed: int  # failures at time 0
 
 
-def _response(runs: pd.DataFrame, models: list[str], y: pd.DataFrame, response: str) -> _Response:
-    def flag(how: Outcome) -> Mask:
-        wide = _wide(runs.assign(flag=runs["outcome"] == how.value), "trajectory", "flag")
-        return wide.loc[models, y.columns].to_numpy() > 0
+def panel(
+    scans: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: str,
+    response: str = TIME_LOST,
+    points: Mapping[str, Point] | None = None,
+    least_scans: float = ENTRY_COVERAGE,
+) -> Panel:
+    """One of the `Panels`, whose arguments and errors are those of this."""
+    return Panels(scans, runs, points, least_scans).panel(metric, response)
 
-    horizon = float(runs["planned_ps"].min()) if len(runs) else _NAN
-    time = _wide(runs, "trajectory", "time_ps").loc[models, y.columns].to_numpy()
-    early = time < horizon * (1 - 1e-9)
-    if (flag(Outcome.SURVIVED) & early).any():
-        raise ValueError("a run ends before the horizon though it is said to have survived")
-    failed = flag(Outcome.FAILED) & (time < horizon)
-    cut = early & ~failed
-    value, bounds = y.to_numpy(), None
-    if response == FAILED:
-        value = failed.astype(np.float64)
-        bounds = (failed | cut).astype(np.float64), value
-    elif response == TIME_LOST and time.size:
-        lost = [time_lost(t, f, horizon) for t, f in zip(time, failed, strict=True)]
-        value = np.array([one.value for one in lost])
-        bounds = np.array([one.all_fail for one in lost]), np.array([o.all_survive for o in lost])
-    elif response in _SIGNED:
-        value = np.abs(value)
-    return _Response(
-        value=value,
-        failed=failed.astype(np.float64),
-        bounds=bounds if cut.any() else None,
-        n_start_failed=int((failed & (time == 0)).sum()),
-    )
+
+def _shared(wide: Wide, values: Array, models: list[str]) -> tuple[Array, list[str], list[str]]:
+    """Values of some models, units and molecules of the columns that all of these models have."""
+    chosen = values[_places(wide.models, models)]
+    kept = np.flatnonzero(np.isfinite(chosen).all(axis=0)) if models else np.empty(0, np.int64)
+    return chosen[:, kept], [wide.units[k] for k in kept], [wide.systems[k] for k in kept]
+
+
+def _places(names: Sequence[str], wanted: Sequence[str]) -> Index:
+    place = {name: k for k, name in enumerate(names)}
+    return np.array([place[name] for name in wanted], dtype=np.int64)
+
+
+def _mean(values: Array) -> Array:
+    """Mean of each row of (V, T)."""
+    return _ratio(values.sum(axis=1), values.shape[1])
+
+
+def _mean_of_members(groups: Sequence[str], variants: Sequence[str]) -> Array:
+    """The matrix that takes the mean over the models of each variant, (V, M)."""
+    seeds = _member(groups, variants).T
+    return seeds / seeds.sum(axis=1, keepdims=True)
 
 
 def per_molecule(data: Panel, scans: pd.DataFrame, column: str) -> tuple[Array, Index, list[str]]:
@@ -449,22 +531,20 @@ def per_molecule(data: Panel, scans: pd.DataFrame, column: str) -> tuple[Array, 
         shared scans on which all models of the panel have it, whose ids come last.
     """
     named = [model for models in data.members for model in models]
-    wide = _wide(scans, "scan", column).reindex(index=named, columns=list(data.scans))
-    wide = wide.dropna(axis=1)
-    of_scan = scans.drop_duplicates("scan").set_index("scan")["system"].astype(str)
-    member = _member(of_scan.loc[wide.columns].tolist(), data.systems)
+    wide = Wide(scans, "scan")
+    values = np.where(np.isin(wide.units, data.scans), wide.column(column), _NAN)
+    values, kept, systems = _shared(wide, values, named)
+    member = _member(systems, data.systems)
     groups = [
         variant for variant, models in zip(data.variants, data.members, strict=True) for _ in models
     ]
-    seeds = _member(groups, data.variants).T
-    mean = seeds / seeds.sum(axis=1, keepdims=True)
-    kept = [str(scan) for scan in wide.columns]
-    return mean @ wide.to_numpy() @ member, member.sum(axis=0).astype(np.int64), kept
+    mean = _mean_of_members(groups, data.variants)
+    return mean @ values @ member, member.sum(axis=0).astype(np.int64), kept
 
 
-def _absent(scanned: pd.Index, ran: pd.Index, left_out: dict[str, str]) -> set[str]:
+def _absent(scanned: Sequence[str], ran: Sequence[str], left_out: dict[str, str]) -> set[str]:
     """Models that stand in one of the two tables only; notes them."""
-    scan_models, run_models = {str(m) for m in scanned}, {str(m) for m in ran}
+    scan_models, run_models = set(scanned), set(ran)
     for model in scan_models - run_models:
         left_out.setdefault(model, "has no trajectory that counts")
     for model in run_models - scan_models:

@@ -13,8 +13,9 @@ from pesbench.compare.association.correlations import (
     Level,
     if_start_failed,
     over_models,
+    panels_with_start_failed,
 )
-from pesbench.compare.association.panel import CHEAP_METRICS, RESPONSES, TIME_LOST, Point, panel
+from pesbench.compare.association.panel import CHEAP_METRICS, RESPONSES, TIME_LOST, Panels, Point
 from pesbench.compare.association.verdicts import PRIMARY, SECONDARY
 from pesbench.compare.association.within import Within, within_models
 from pesbench.metrics import rank_statistics as statistics
@@ -71,9 +72,9 @@ def table(
     """All cheap metrics ranked by what they predict.
 
     Args:
-        scans: Scores of scans, see `panel`.
-        runs: Trajectories, see `panel`.
-        points: Variant and family of each model, see `panel`.
+        scans: Scores of scans, see `Panels`.
+        runs: Trajectories, see `Panels`.
+        points: Variant and family of each model, see `Panels`.
         metrics: Metrics from `CHEAP_METRICS`.
         responses: Responses from `RESPONSES`.
         name: What the seeds derive from.
@@ -90,16 +91,16 @@ def table(
         `auroc` and its interval over `n_auroc` of them.
 
     Raises:
-        ValueError: see `panel`.
+        ValueError: see `Panels`.
     """
     rows = []
     wanted = list(metrics)
+    panels = Panels(scans, runs, points, least_scans)
+    bounding = panels_with_start_failed(scans, runs, start_failed, points, least_scans)
     for response in responses:
         for metric in wanted:
-            data = panel(scans, runs, metric, response, points, least_scans)
-            bound = if_start_failed(
-                scans, runs, start_failed, metric, response, points, least_scans
-            )
+            data = panels.panel(metric, response)
+            bound = if_start_failed(bounding, metric, response)
             models = replace(over_models(data, name, resamples), if_start_failed=bound)
             within = within_models(data, name, resamples)
             rows += [_row(models), _row_within(models, within)]

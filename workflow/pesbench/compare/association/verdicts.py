@@ -15,8 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from pesbench.compare.association.correlations import Association, if_start_failed, over_families
-from pesbench.compare.association.panel import FAILED, TIME_LOST, Point, panel
+from pesbench.compare.association.correlations import (
+    Association,
+    if_start_failed,
+    over_families,
+    panels_with_start_failed,
+)
+from pesbench.compare.association.panel import FAILED, TIME_LOST, Panels, Point
 from pesbench.metrics import rank_statistics as statistics
 from pesbench.metrics.aggregate import RESAMPLES
 from pesbench.metrics.coverage import ENTRY_COVERAGE
@@ -301,18 +306,16 @@ def answer(
 ) -> Answer:
     """The primary and the secondary test.
 
-    Arguments and errors as `panel`, `over_families` and `if_start_failed`; the latter's bound
-    stands beside the tests and changes neither of them. `in_excess` says whether a reference ran
-    dynamics, which the sentences tell.
+    Arguments and errors as `Panels`, `over_families` and `panels_with_start_failed`; the bound of
+    the latter stands beside the tests and changes neither of them. `in_excess` says whether a
+    reference ran dynamics, which the sentences tell.
     """
+    panels = Panels(scans, runs, points, least_scans)
+    bounding = panels_with_start_failed(scans, runs, start_failed, points, least_scans)
     one, two = (
         replace(
-            over_families(
-                panel(scans, runs, metric, TIME_LOST, points, least_scans), name, resamples
-            ),
-            if_start_failed=if_start_failed(
-                scans, runs, start_failed, metric, TIME_LOST, points, least_scans
-            ),
+            over_families(panels.panel(metric), name, resamples),
+            if_start_failed=if_start_failed(bounding, metric),
         )
         for metric in (PRIMARY, SECONDARY)
     )
