@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := workflow,slurm,tblite,pyscf,mace,testbed,so3lr,chgnet,test
 CORES ?= all
+# Images of Python set it: each process then compiles again what it imports of this project.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test setup benchmark weights-mace weights-testbed weights-apax \
 	weights-wavefunction study-wavefunction study study-apax study-extrapolation study-harvest study-midsize data-study \
