@@ -50,6 +50,7 @@ from pesbench.files.scan_set import ScanSet
 from pesbench.models.addresses import cache_path
 from pesbench.models.facts import model_facts
 from pesbench.models.families.testbed.settings import PotentialSettings
+from pesbench.models.models_file import resolve_entry
 from pesbench.models.registry import ModelEntry
 from pesbench.models.variants import potentials
 from pesbench.orchestration.config import read_models, resolve
@@ -784,6 +785,31 @@ def test_what_only_some_seeds_have_is_said(maker):
     assert table.loc["base", ["survival_ps_seeds", f"{FSD}_seeds"]].tolist() == [1, 2]
     assert found.noise["survival_ps"].degrees_of_freedom == 0
     assert found.noise[FSD].degrees_of_freedom == 1
+
+
+def test_seeds_may_have_frames_of_their_own_and_are_named(maker):
+    maker.add("base", 10.0)
+    maker.add("base-2", 12.0, seed_of="base", more={"frames": "e" * 64})
+    maker.add("soft", 4.0, {"temperature": 4})
+    found = maker.make()
+    assert [row.other_frames for row in found.rows] == [("base-2",), ()]
+    said = "on other frames than the first one of their potential: base-2. Their noise"
+    assert said in text.to_markdown(found)
+    maker.add("base-2", 12.0, seed_of="base")
+    assert "on other frames" not in text.to_markdown(maker.make())
+
+
+def test_seeds_of_what_ships_differ_in_no_choice(repo):
+    registry = repo / "config" / "models.yaml"
+    seeds = {}
+    for name, one in read_models(registry).items():
+        if one.family == "testbed":
+            card = cards.read_card(resolve_entry(one, registry, repo))
+            seeds.setdefault(one.potential, {})[name] = card
+    assert any(len(members) > 2 for members in seeds.values())
+    others = {name: cards.seeds_on_other_frames(name, members) for name, members in seeds.items()}
+    named = {name: members for name, members in others.items() if members}
+    assert named == {"testbed-base": ("testbed-base-seed_2",)}
 
 
 def test_a_model_without_a_card_has_its_scores(maker):

@@ -36,9 +36,12 @@ def entry(name: str, seed_of: str | None = None, family: str = "apax") -> ModelE
     return ModelEntry(name, family, settings | ({"seed_of": seed_of} if seed_of else {}))
 
 
-def write_card(name: str, trained: float | None = None, **switches: Any) -> None:
+def write_card(
+    name: str, trained: float | None = None, frames: str = "f" * 64, **switches: Any
+) -> None:
     content: dict[str, Any] = {
         "sha256": SHA256,
+        "frames_sha256": frames,
         "switches": PLAIN | switches,
         "training": {"epochs": 2},
         "errors": {"seen": {"force_mae_mev_per_angstrom": 20.0}},
@@ -168,6 +171,14 @@ def test_the_factor_of_the_testbed_is_that_of_the_physical_repulsion() -> None:
     assert soft.choices["repulsion_scale"] == pytest.approx(0.1 * COULOMB_EV_ANGSTROM)
     assert soft.seeds[0].prefactor == pytest.approx(0.2 * COULOMB_EV_ANGSTROM)
     assert (zbl.choices["repulsion_scale"], zbl.seeds[0].prefactor) == (14.4, 14.0)
+
+
+def test_a_seed_on_other_frames_is_named() -> None:
+    write_card("a")
+    write_card("a-seed_2", frames="e" * 64)
+    given = inputs({"a": table(8), "a-seed_2": table(8)}, **{"a-seed_2": "a"})
+    assert [one.other_frames for one in potentials(given)[0]] == [("a-seed_2",)]
+    assert any("on other frames" in note for note in section(given).notes)
 
 
 def test_seeds_whose_cards_differ_are_refused() -> None:

@@ -19,6 +19,7 @@ from pesbench.core.errors import UserError, reading
 from pesbench.files import provenance
 from pesbench.files.atomic import atomic_path, write_json, write_text
 from pesbench.files.environment import Environment
+from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.models.addresses import file_sha256
 from pesbench.models.families.sevennet.family import FAMILY
@@ -83,7 +84,7 @@ def train(
 ) -> list[dict[str, float]]:
     """Train a network; a second call on the same frames continues after the last whole epoch.
 
-    A folder of other frames, settings or versions is emptied first.
+    A folder of other frames, settings, code or versions is emptied first.
 
     Args:
         name: Name of the model, from which its seed is derived.
@@ -104,6 +105,7 @@ def train(
     check_environment(environment, FAMILY)
     job = asdict(training) | {
         "seed": seed_number("train", name) % 2**31,
+        "code": stage_fingerprint(_PROCESS),
         "atoms_ev": {str(a.numbers[0]): float(a.info[ENERGY]) for a in parts[ISOLATED]},
         "packages": {
             key: environment.software["packages"].get(key) for key in ("sevenn", "e3nn", "torch")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pesbench.compare.model_card import card_content
-from pesbench.core.errors import reading
+from pesbench.core.errors import UserError, reading
 from pesbench.models.registry import ModelEntry
 
 UNITS = {
@@ -18,6 +18,7 @@ UNITS = {
     "rank_width": "Å",
     "smearing": "Å",
 }
+FRAMES = "frames"
 # a choice that has no effect unless another one is made
 _APPLIES_WITH = {"repulsion_scale": ("repulsion", ("zbl", "zbl_fixed"))}
 
@@ -66,7 +67,7 @@ def read_card(entry: ModelEntry) -> Card | None:
             choices = {
                 **content["switches"],
                 **content.get("training", {}),
-                "frames": str(content.get("frames_sha256", "unknown"))[:8],
+                FRAMES: str(content.get("frames_sha256", "unknown"))[:8],
                 "smoke_test": bool(content.get("smoke", False)),
             }
         rotation = content.get("rotation", {}).get("force_rms_mev_per_angstrom")
@@ -114,6 +115,40 @@ def switched(choices: Mapping[str, Any], other: Mapping[str, Any]) -> frozenset[
     return frozenset(
         key for key in changes(choices, other) if _applies(key, choices) and _applies(key, other)
     )
+
+
+def seeds_on_other_frames(potential: str, cards: Mapping[str, Card]) -> tuple[str, ...]:
+    """The seeds of a potential that were trained on other frames than its first one.
+
+    Args:
+        potential: Name that the seeds share.
+        cards: Card of each seed by name, the first one first.
+
+    Raises:
+        UserError: a seed differs from the first one in another choice.
+    """
+    others = []
+    for name, card in cards.items():
+        first = next(iter(cards.values()))
+        differing = switched(card.choices, first.choices)
+        if wrong := differing - {FRAMES}:
+            raise UserError(
+                f"{card.path}: differs in {min(wrong)!r} from {first.path}, which the registry "
+                f"says is the same potential ({potential!r}) with another seed; correct `seed_of`"
+            )
+        if differing:
+            others.append(name)
+    return tuple(others)
+
+
+def note_on_frames(others: Sequence[str]) -> list[str]:
+    """A note on `seeds_on_other_frames`; none where there is no such seed."""
+    if not others:
+        return []
+    return [
+        "Seeds that were trained on other frames than the first one of their potential: "
+        f"{', '.join(others)}. Their noise holds that of the frames, too."
+    ]
 
 
 def said(changed: Mapping[str, Any]) -> str:

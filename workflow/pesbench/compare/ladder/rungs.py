@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pesbench.compare.inputs import CompareInputs, dynamics_columns
 from pesbench.compare.ladder import noise as noise_of_seeds
-from pesbench.compare.ladder.cards import Card, read_card, switched
+from pesbench.compare.ladder.cards import Card, read_card, seeds_on_other_frames
 from pesbench.compare.ladder.noise import Difference, SeedNoise
 from pesbench.compare.ladder.quantities import (
     QUANTITIES,
@@ -29,7 +29,6 @@ from pesbench.compare.ladder.quantities import (
     of_scans,
     of_vibrations,
 )
-from pesbench.core.errors import UserError
 from pesbench.core.interface import Status
 from pesbench.models.registry import ModelEntry
 
@@ -56,12 +55,15 @@ class Row:
     Attributes:
         name: Name that its seeds share.
         members: Models of the run that are seeds of it.
-        card: Card of its seeds, whose choices are the same; None without a card.
+        card: Card of its first seed; None without a card. The choices of the others are the same,
+            but for the frames of `other_frames`.
+        other_frames: Members that were trained on other frames than the first one.
     """
 
     name: str
     members: tuple[str, ...]
     card: Card | None
+    other_frames: tuple[str, ...] = ()
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -222,15 +224,9 @@ def _floor(reference: str | None, lives: pd.DataFrame) -> dict[str, float]:
 
 
 def _row(potential: str, names: Sequence[str], cards: Mapping[str, Card | None]) -> Row:
-    told = [card for name in names if (card := cards[name]) is not None]
-    for card in told[1:]:
-        if other := switched(card.choices, told[0].choices):
-            key = sorted(other)[0]
-            raise UserError(
-                f"{card.path}: differs in {key!r} from {told[0].path}, which the registry says is "
-                f"the same potential ({potential!r}) with another seed; correct `seed_of`"
-            )
-    return Row(potential, tuple(names), told[0] if told else None)
+    told = {name: card for name in names if (card := cards[name]) is not None}
+    first = next(iter(told.values()), None)
+    return Row(potential, tuple(names), first, seeds_on_other_frames(potential, told))
 
 
 def _repeated(rows: Iterable[Row], measured: Mapping[str, Measured]) -> list[pd.DataFrame]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pesbench.compare.ladder.cards import note_on_frames
 from pesbench.compare.ladder.claims import PRACTITIONER, findings, lines
 from pesbench.compare.ladder.comparison import COMPARISON
 from pesbench.compare.ladder.noise import CONFIDENCE, quantile
@@ -256,7 +257,12 @@ def shown_notes(ladder: DesignLadder, rows: pd.DataFrame, claims: pd.DataFrame) 
     """Notes on how to read the section, and the results for the claims."""
     more = "Every column, with its denominators: ladder.md and ladder.csv."
     said = lines(claims) or [NO_CLAIM]
-    return (*notes(rows), *_of_reference(ladder, rows), more, *said, *_sources(claims))
+    return (*_all_notes(ladder, rows), more, *said, *_sources(claims))
+
+
+def _all_notes(ladder: DesignLadder, rows: pd.DataFrame) -> list[str]:
+    others = [name for row in ladder.rows for name in row.other_frames]
+    return [*notes(rows), *note_on_frames(others), *_of_reference(ladder, rows)]
 
 
 def _of_reference(ladder: DesignLadder, rows: pd.DataFrame) -> list[str]:
@@ -306,7 +312,7 @@ def to_markdown(
         "## Dynamics, frequencies and cost",
         markdown_table(dynamics_table(rows), _LEFT),
         "## How to read it",
-        markdown_list([*notes(rows), *_of_reference(ladder, rows)]),
+        markdown_list(_all_notes(ladder, rows)),
     ]
     if made:
         parts += ["## How it was made", markdown_list(f"{name}: {value}" for name, value in made)]

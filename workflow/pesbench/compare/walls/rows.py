@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pesbench.compare.inputs import CompareInputs
-from pesbench.compare.ladder.cards import Card, switched
+from pesbench.compare.ladder.cards import Card, seeds_on_other_frames
 from pesbench.compare.walls.comparison import APPROACH, compared_cards
-from pesbench.core.errors import UserError, reading
+from pesbench.core.errors import reading
 from pesbench.core.interface import Status
 
 BOND = "bond"  # kind of the pairs that are counted
@@ -63,11 +63,13 @@ class Potential:
         name: Name that its seeds share.
         choices: Switches of its card; `repulsion_scale` in eV·Å.
         seeds: Its trainings, the first one first.
+        other_frames: Those of them that were trained on other frames than the first one.
     """
 
     name: str
     choices: Mapping[str, Any]
     seeds: Sequence[Walls]
+    other_frames: tuple[str, ...] = ()
 
     def fits(self, wanted: Mapping[str, Any]) -> bool:
         """Whether its choices are these; a key that it does not have fits nothing but None."""
@@ -137,15 +139,10 @@ def _potential(
     pairs: Sequence[str],
 ) -> Potential:
     first = cards[members[0]]
-    for other in (cards[member] for member in members[1:]):
-        if keys := switched(other.choices, first.choices):
-            raise UserError(
-                f"{other.path}: differs in {min(keys)!r} from {first.path}, which the registry "
-                f"says is the same potential ({name!r}) with another seed; correct `seed_of`"
-            )
+    others = seeds_on_other_frames(name, {member: cards[member] for member in members})
     choices = {**first.choices, "repulsion_scale": _repulsion(first).initial}
     seeds = [_walls(member, tables[member], pairs, cards[member]) for member in members]
-    return Potential(name, choices, seeds)
+    return Potential(name, choices, seeds, others)
 
 
 def _walls(model: str, rows: pd.DataFrame, pairs: Sequence[str], card: Card) -> Walls:

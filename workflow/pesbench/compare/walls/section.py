@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pesbench.compare.inputs import CompareInputs
+from pesbench.compare.ladder.cards import note_on_frames
 from pesbench.compare.walls.claims import findings
 from pesbench.compare.walls.comparison import COMPARISON, LJ_CORE
 from pesbench.compare.walls.rows import (
@@ -49,6 +50,7 @@ def section(inputs: CompareInputs) -> Section:
         ],
         notes=[
             *_notes(pairs, removed_pairs(inputs)),
+            *note_on_frames([name for one in every for name in one.other_frames]),
             *([dimer_note(every, errors)] if errors else []),
         ],
         files={"walls.csv": csv_table(seeds(every)), "walls_claims.csv": csv_table(claims)},

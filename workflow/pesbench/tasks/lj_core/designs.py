@@ -24,6 +24,9 @@ SAMPLINGS = (UNIFORM, MIN_BIAS)
 MAIN_SEEDS, GRID_SEEDS = 10, 3
 MAIN, GRID = "main", "grid"
 
+# the modules that decide what a trained head says: the fingerprint of a part is theirs
+DECIDING = tuple(f"{__package__}.{name}" for name in ("head_training", "judged", "ghost"))
+
 # Published numbers of `log10_energy_mae_core`, mean and standard deviation over ten seeds.
 PUBLISHED = {RATIONAL: (1.332, 0.399), MLP: (4.842, 0.0505)}
 

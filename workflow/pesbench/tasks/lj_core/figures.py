@@ -18,6 +18,7 @@ from pesbench.tasks.lj_core.judged import SCORE
 from pesbench.tasks.lj_core.real_models import core_errors, on_shared
 
 _KINDS = ((DIMER, "isolated pairs", "o"), (BOND, "bonded pairs", "s"))
+_FARTHEST = 9.0  # just beyond the error of zero, 7.9 decades; what lies further is at the edge
 _X = "error of log₁₀(|E| + 1) in the core (decades)"
 
 
@@ -44,7 +45,7 @@ def cores(
         _dimer(left, main, names, closed)
         _models(right, scores, labels)
         for axes in (left, right):
-            axes.set(xlabel=_X, xlim=(-0.2, None))  # a reference has 0
+            axes.set(xlabel=_X, xlim=(-0.2, _FARTHEST))  # a reference has 0
             axes.grid(visible=True, axis="x")
     return figure
 
@@ -58,8 +59,10 @@ def _dimer(
     heads = [design.head for design in main]
     for y, (head, one) in enumerate(zip(heads, main.values(), strict=True)):
         mean, deviation = one.numbers[SCORE]
-        if np.isfinite(mean):
+        if mean < _FARTHEST:
             axes.errorbar(mean, y, xerr=deviation, fmt="o", ms=5, color=PALETTE[0], capsize=2)
+        elif np.isfinite(mean):
+            _beyond(axes, mean, y, PALETTE[0])
         if head in PUBLISHED:
             axes.errorbar(PUBLISHED[head][0], y + 0.25, xerr=PUBLISHED[head][1], fmt="o", ms=5,
                           mfc="white", color=PALETTE[1], capsize=2)  # fmt: skip
@@ -78,12 +81,22 @@ def _models(axes: Any, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, 
             for y, values in enumerate(shared)
             if len(values)
         ]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker, ms=5, color=PALETTE[2 + k], label=said)
+        near = [point for point in points if point[0] < _FARTHEST]
+        if near:
+            axes.plot(*zip(*near, strict=True), marker, ms=5, color=PALETTE[2 + k], label=said)
+        for mean, y in points:
+            if mean >= _FARTHEST:
+                _beyond(axes, mean, y, PALETTE[2 + k])
     axes.set_yticks(range(len(scores)), [labels[name] for name in scores])
     axes.set(ylim=(max(len(scores), 1) - 0.5, -0.5), title="models, below 0.6 covalent sums")
     if axes.lines:
         axes.legend(loc="best", frameon=True)
+
+
+def _beyond(axes: Any, value: float, y: float, colour: str) -> None:
+    """An error beyond the axis, as an arrow with its number."""
+    axes.plot(_FARTHEST, y, ">", ms=5, color=colour, clip_on=False)
+    axes.annotate(f"{value:.0f} ", (_FARTHEST, y), color=colour, ha="right", va="center")
 
 
 def walls(curves: Mapping[str, Mapping[str, Sequence[float | None]]],

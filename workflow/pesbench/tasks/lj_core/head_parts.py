@@ -18,7 +18,7 @@ from pesbench.files import provenance
 from pesbench.files.atomic import write_json
 from pesbench.files.fingerprint import stage_fingerprint
 from pesbench.tasks.lj_core import ghost, potential
-from pesbench.tasks.lj_core.designs import MAIN, Part, Schedule
+from pesbench.tasks.lj_core.designs import DECIDING, MAIN, Part, Schedule
 from pesbench.tasks.lj_core.head_table import CURVE, Row, card_of, write_table
 from pesbench.tasks.lj_core.head_training import HeadTraining
 from pesbench.tasks.lj_core.heads import Heads
@@ -62,7 +62,7 @@ def train_part(part: Part, schedule: Schedule, work: Path, out: Path) -> None:
             "schedule": asdict(schedule),
             "seeds": part.seeds,
             "threads": torch.get_num_threads(),
-            "code": stage_fingerprint(__name__),
+            "code": stage_fingerprint(*DECIDING),
             "curves": curves,
             "provenance": provenance.collect(),
         },

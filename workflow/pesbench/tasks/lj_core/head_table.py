@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ OF_DESIGN = tuple(Design.__dataclass_fields__)
 COLUMNS = ("part", "design", *OF_DESIGN, "seed", "status", *SCORED, "last_loss")
 KEPT = ("part", "design", "seed", *SCORED, "last_loss")  # the rest follows from these
 CURVE = ("r", "median", "least", "largest")
+logger = logging.getLogger("pesbench")
 OF_PART = ("seeds", "threads", "code", "provenance")
 _MADE = "make it with `pesbench lj-heads-table`"
 
@@ -206,7 +208,8 @@ def join(tables: Sequence[Path], out: Path) -> None:
     """Write one table, with its card, of those of several parts.
 
     Raises:
-        UserError: a part is missing or damaged, occurs twice, or was trained otherwise.
+        UserError: a part is missing or damaged, occurs twice, or was trained with another schedule.
+            Other code is told, and the card has that of each part.
     """
     found = [read_heads(path) for path in tables]
     cards = []
@@ -218,11 +221,12 @@ def join(tables: Sequence[Path], out: Path) -> None:
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"lj-heads-table: the part {twice[0]!r} is given twice; give it once")
     for path, one, card in zip(tables, found, cards, strict=True):
-        if one.schedule != found[0].schedule or card["code"] != cards[0]["code"]:
+        if one.schedule != found[0].schedule:
             raise UserError(
-                f"{path}: was trained with another schedule or by other code than {tables[0]}; "
-                "train both alike"
+                f"{path}: was trained with another schedule than {tables[0]}; train both alike"
             )
+        if card["code"] != cards[0]["code"]:
+            logger.warning("%s: was trained by other code than %s", path, tables[0])
     write_table(out, [row for one in found for row in one.rows])
     write_json(
         card_of(out),

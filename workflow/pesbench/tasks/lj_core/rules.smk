@@ -1,6 +1,6 @@
 # Trainings of output heads on the Lennard-Jones dimer: `make architecture`.
 
-from pesbench.tasks.lj_core.designs import parts as lj_parts, trained_tables
+from pesbench.tasks.lj_core.designs import DECIDING, parts as lj_parts, trained_tables
 
 LJ_HEADS = WEIGHTS / "lj_core"
 LJ_PARTS = list(lj_parts())
@@ -21,7 +21,7 @@ rule lj_head:
     resources:
         **asks(lambda wildcards: REQUESTS.training(), gpu=False),
     params:
-        **plain("pesbench.tasks.lj_core.head_parts"),
+        **plain(*DECIDING),
         work=where(LJ_HEADS / "training"),
     shell:
         "{params.python:q} -m pesbench lj-heads {wildcards.part:q} --work {params.work:q}"

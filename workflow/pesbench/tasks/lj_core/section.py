@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -196,7 +197,7 @@ def _range(values: Sequence[float]) -> str:
     known = sorted(one for one in values if math.isfinite(one))
     if not known:
         return "n/a"
-    return f"{known[0]:.2f} to {known[-1]:.2f}, median {known[len(known) // 2]:.2f}"
+    return f"{known[0]:.2f} to {known[-1]:.2f}, median {statistics.median(known):.2f}"
 
 
 def sentence(

@@ -136,7 +136,8 @@ def monomials(features: Array, degree: int) -> Array:
     _, width = features.shape
     parts = []
     for total in range(1, degree + 1):
-        index = np.array(list(combinations_with_replacement(range(width), total)))
+        index = np.array(list(combinations_with_replacement(range(width), total)), dtype=np.int64)
+        index = index.reshape(-1, total)  # also where there is no feature
         parts.append(np.prod(features[:, index], axis=2))
     return np.concatenate(parts, axis=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -123,7 +123,7 @@ def _tables(
             one = summary.curve(frame, probe, system)
             if one is not None:
                 found.append({"model": labels[name], **_cells(one)})
-        return pd.DataFrame(found)
+        return _table(found)
 
     models = list(inputs.scores)
     return [
@@ -255,7 +255,14 @@ def _angle_table(
                 break
             degrees = {f"ℓ = {k}": f"{value:.3f}" for k, value in enumerate(one.values, 1)}
             rows.append(cells | degrees)
-    return pd.DataFrame(rows).fillna("")
+    return _table(rows)
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """Cells of rows with different columns, in the order of the row that has most."""
+    ordered = sorted(rows, key=len, reverse=True)
+    columns = dict.fromkeys(column for row in ordered for column in row)
+    return pd.DataFrame(rows, columns=list(columns)).fillna("")
 
 
 def _clear_note(scores: Mapping[str, pd.DataFrame], system: str) -> str:
@@ -290,7 +297,7 @@ def _cliff_table(scores: Mapping[str, pd.DataFrame], system: str) -> pd.DataFram
             rows.append({"potential": potential, "design": what, **cells})
         for name, why in reasons.items():
             rows.append({"potential": name, "design": what, "none": why})
-    return pd.DataFrame(rows).fillna("")
+    return _table(rows)
 
 
 def _cliff_cells(one: Cliff, planned: int) -> dict[str, str]:
@@ -327,7 +334,7 @@ def _control_table(
             size = {"channels": str(one.channels), "columns": str(one.columns),
                     "frames": str(one.frames)}  # fmt: skip
             rows.append(cells | size | degrees)
-    return pd.DataFrame(rows).fillna("")
+    return _table(rows)
 
 
 def notes(inputs: SectionInputs, systems: list[str]) -> tuple[str, ...]:
