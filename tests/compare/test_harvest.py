@@ -110,6 +110,21 @@ def test_the_sentence_says_what_is_resolved(inputs, tmp_path):
     assert "after 3 rounds of random frames (not resolved)" in said
 
 
+def test_rounds_that_are_missing_are_named(inputs):
+    gone = {f"mace-added-100-round_3{seed}" for seed in ("", "-seed_2")}
+    tables = {
+        task: {name: rows for name, rows in of.items() if name not in gone}
+        for task, of in inputs.tables.items()
+    }
+    entries = {name: one for name, one in inputs.entries.items() if name not in gone}
+    facts = [one for one in inputs.facts if one.name not in gone]
+    found = section(CompareInputs(facts, tables, entries))
+    assert found.sentence.count("are not compared, as their rounds differ") == 1
+    notes = " ".join(found.notes)
+    assert "have not run: mace added 3 (0 of 2 seeds). What is said" in notes
+    assert "missing" not in " ".join(section(inputs).notes)
+
+
 def test_where_nothing_fails_nothing_is_said(tmp_path):
     lives = dict.fromkeys(LIVES, (2.0, 2.0))
     same = _run(tmp_path, lives, start=2.0, noise=0.0, families=("mace",))

@@ -160,6 +160,34 @@ def test_the_noise_of_seeds_is_that_of_as_many_labels(tmp_path):
     assert any("at 20 (better)" in one and "at 200 (better)" in one for one in changed)
 
 
+def test_what_is_worth_something_is_a_change_and_the_other_way_round(tmp_path):
+    """Both take the noise of logarithms: seeds at 20 labels do not hide what 50 show."""
+    alone = {20: 300.0, 50: 200.0, 100: 140.0, 200: 100.0}
+    cheap = {20: 150.0, 50: 120.0, 100: 90.0, 200: 80.0}
+    study = make_transfer(
+        a_study(tmp_path, {"scratch": alone, "cheap": cheap}, {20: 0.15, 200: 0.03})
+    )
+    resolved = [n for n in SIZES if answer.worth(study, "mace", "cheap", n, HELD_OUT).resolved]
+    (said,) = (one for one in answer.changes(study) if one.startswith("force MAE, held-out"))
+    assert resolved == [n for n in SIZES if f"at {n} (better)" in said]
+    assert 50 in resolved
+    assert "×0.6 at 50" in said
+
+
+def test_potentials_that_are_missing_and_runs_that_fail_at_once_are_named(inputs):
+    gone = "mace-cheap-200-seed_3"
+    tables = {
+        task: {name: rows for name, rows in of.items() if name != gone}
+        for task, of in inputs.tables.items()
+    }
+    tables["dynamics"]["mace-cheap-20"].loc[0, ["outcome", "status"]] = ["not_at_risk", "error"]
+    entries = {name: one for name, one in inputs.entries.items() if name != gone}
+    facts = [one for one in inputs.facts if one.name != gone]
+    notes = " ".join(section(CompareInputs(facts, tables, entries)).notes)
+    assert "mace cheap 200 (2 of 3 seeds)" in notes
+    assert "Runs that fail before their first step: mace cheap 20: 1." in notes
+
+
 def test_what_cheap_labels_are_worth_is_told_of_every_number_and_error(inputs):
     found = section(inputs)
     rows = pd.read_csv(pd.io.common.StringIO(found.files["transfer_worth.csv"]))

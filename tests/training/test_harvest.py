@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pesbench.files.molecules.xyz import write_extxyz
 from pesbench.tasks.dynamics.stored import BlackBox, Segment, Trajectory
 from pesbench.tasks.dynamics.writing import write_trajectories
 from pesbench.training.frames import read_frames
-from pesbench.training.harvest import Distinct, candidates, trajectory_files
+from pesbench.training.harvest import Distinct, candidates, distinct_from, trajectory_files
 from pesbench.training.harvest_settings import HarvestSettings
 from pesbench.training.harvesting import Choice
 from pesbench.training.labels import Label
@@ -98,6 +99,34 @@ def test_frames_of_alarms_and_of_the_last_steps_come_in_turns(stored):
     assert np.allclose(found[0].positions, _co(2.2))
     assert np.allclose(found[2].positions, _co(1.8))
     assert len(candidates([stored], 2)) == 4
+
+
+def test_every_molecule_has_a_turn_before_one_has_a_second(tmp_path):
+    """Sorted by name, two trajectories of `a` would both come before those of `b`."""
+    plan = [
+        replace(_plan()[-1], system=system, replicate=replicate)
+        for system in ("a", "b") for replicate in (0, 1)
+    ]  # fmt: skip
+    steps = np.arange(0, N_STEPS + 1, EVERY)
+    positions = np.array([np.concatenate([_co(1.8)] * len(plan)) for _ in steps])
+    last = np.array([_co(1.8)])
+    boxes = {k: BlackBox(np.array([9]), last, np.zeros_like(last)) for k in range(len(plan))}
+    energies = np.zeros((N_STEPS + 1, len(plan)))
+    whole = Segment(0, energies, energies, steps, positions, np.zeros_like(positions), boxes)
+    path = tmp_path / "0000.h5"
+    write_trajectories(
+        path, plan, [whole], timestep_fs=DT_FS, store_every=EVERY, attributes={"model": "toy"}
+    )
+    found = [(one.trajectory.system, one.trajectory.replicate) for one in candidates([path], 1)]
+    assert found == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+
+
+def test_each_known_frame_leaves_out_what_is_near_it():
+    """Also one that is itself near another known one."""
+    known = [Atoms("CO", _co(length)) for length in (1.10, 1.19)]
+    numbers = np.array([6, 8])
+    assert not distinct_from(known, 0.1).add(numbers, _co(1.25), 0, 1)
+    assert distinct_from(known, 0.1).add(numbers, _co(1.30), 0, 1)
 
 
 def _reasons(stored, known=(), **limits):

@@ -352,6 +352,7 @@ def test_columns_never_outnumber_a_fifth_of_the_frames() -> None:
     assert heads.channels_for(irreps, columns, 50) == 0
     values = np.random.default_rng(0).normal(size=(7, 4))
     assert heads.monomials(values, 3).shape == (7, heads.n_monomials(4, 3))
+    assert heads.monomials(values[:, :0], 3).shape == (7, 0)  # a layer that does not vary
 
 
 def test_invariants_are_as_many_as_is_said() -> None:

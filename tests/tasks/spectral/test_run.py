@@ -215,6 +215,10 @@ def test_scores_survive_their_file_and_make_a_section(
     few.loc[few["probe"] == DIAGNOSIS.name, ["status", "message"]] = ["masked", "few frames"]
     told = section(SectionInputs("spectral", {"fake": few}, facts)).sentence
     assert told.endswith("is linearly readable at layer conv.1.")
+    with_few = facts | {"few": ModelFacts("few", "mace", "model")}
+    both = section(SectionInputs("spectral", {"few": few, "fake": read}, with_few))
+    for one in both.tables:  # a model that is not read has empty cells
+        assert not one.rows.astype(str).eq("nan").any(axis=None), one.name
     tables = {one.name: one.rows for one in made.tables}
     assert tables["calibration"]["rank"].tolist() == tables["calibration"]["(dL + 1)²"].tolist()
     assert tables["symmetry"].loc[0, "dL"] == "4"

@@ -76,7 +76,8 @@ def candidates(files: Sequence[Path], last_steps: int) -> list[Candidate]:
 
     Of a trajectory that failed the last step comes first; of one that an alarm ended it is that of
     the alarm. Of an alarm that ended nothing it is the stored frame that is nearest to it. The
-    trajectories are in the order of model and name. One that failed at time 0 says nothing of the
+    trajectories are in the order of model, set of velocities and name, so that the molecules take
+    turns. One that failed at time 0 says nothing of the
     model's dynamics, and one that was cut by the clock or by memory did not fail.
 
     Args:
@@ -89,10 +90,11 @@ def candidates(files: Sequence[Path], last_steps: int) -> list[Candidate]:
     with ExitStack() as stack:
         opened = [stack.enter_context(Trajectories(path)) for path in files]
         every = sorted(
-            ((one.model, name, one.timestep_fs, k) for k, one in enumerate(opened)
-             for name in one.names),
-        )  # fmt: skip
-        turns = [_of_trajectory(opened[k], name, last_steps) for _, name, _, k in every]
+            (one.model, one.trajectory(name).replicate, name, one.timestep_fs, k)
+            for k, one in enumerate(opened)
+            for name in one.names
+        )
+        turns = [_of_trajectory(opened[k], name, last_steps) for _, _, name, _, k in every]
     return [one for turn in zip_longest(*turns) for one in turn if one is not None]
 
 
@@ -160,16 +162,23 @@ class Distinct:
             positions: Å, shape (N, 3).
             state: Charge and spin.
         """
-        charge, spin = state
-        key = tuple(sorted(numbers.tolist())), charge, spin
         own = sorted_distances(numbers, positions)
-        known = self._known.setdefault(key, [])
+        known = self._like(numbers, *state)
         if known and len(own):
             nearest = np.sqrt(np.mean((np.array(known) - own) ** 2, axis=1).min())
             if nearest < self.apart_angstrom:
                 return False
         known.append(own)
         return True
+
+    def know(self, numbers: NDArray[np.int64], positions: NDArray[np.float64], *state: int) -> None:
+        """Count a frame, new or not; arguments as `add`."""
+        self._like(numbers, *state).append(sorted_distances(numbers, positions))
+
+    def _like(self, numbers: NDArray[np.int64], *state: int) -> list[NDArray[np.float64]]:
+        charge, spin = state
+        key = tuple(sorted(numbers.tolist())), charge, spin
+        return self._known.setdefault(key, [])
 
 
 def distinct_from(known: Sequence[Atoms], apart_angstrom: float) -> Distinct:
@@ -183,7 +192,7 @@ def distinct_from(known: Sequence[Atoms], apart_angstrom: float) -> Distinct:
     for atoms in known:
         if len(atoms) > 1:
             state = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 1))
-            distinct.add(atoms.numbers, atoms.positions, *state)
+            distinct.know(atoms.numbers, atoms.positions, *state)
     return distinct
 
 

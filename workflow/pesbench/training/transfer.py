@@ -41,6 +41,7 @@ from pesbench.training.frames import (
 from pesbench.training.mace import write_model
 from pesbench.training.mace_settings import MACETraining
 from pesbench.training.mace_start import neighbours, untrained, write_start
+from pesbench.training.nested import in_order
 from pesbench.training.registry import read_beside, write_registry
 from pesbench.training.sampling import TEST_SEEN, TRAIN, VALID, seed_number
 from pesbench.training.transfer_plan import (
@@ -126,7 +127,8 @@ def train_start(
     Raises:
         UserError: the frames or their record are unfit.
     """
-    held_out = _held_out(frames)
+    # the geometries that have expensive labels, too: moments depend on the number of frames
+    held_out = in_order(_held_out(frames))[: plan.held_out_frames]
     network, width = _random_network(plan, start, read_parts(frames)[TRAIN])
     before = _last_layer(network, held_out, width)
     if start.route == ATOMIC:

@@ -115,15 +115,16 @@ class TransferPlan(NestedPlan["TransferTraining"]):
     def sampling_words(self) -> list[str]:
         """The cheap frames as options of `pesbench sample`: enough for the pretrainings.
 
-        One frame in eleven validates, so that a pretraining takes eleven tenths of its number.
+        One frame in eleven validates, so that a pretraining takes eleven tenths of its number. One
+        trajectory may end early.
         """
         needed = self.cheap_frames + tenth_of(self.cheap_frames) + TENTH
-        trajectories = len(self.molecules) * len(self.temperatures_k)
+        whole = max(1, len(self.molecules) * len(self.temperatures_k) - 1)
         return [
             *("--only", *self.molecules),
             *("--temperatures-k", *(f"{t:g}" for t in self.temperatures_k)),
             *("--interval-steps", str(self.interval_steps)),
-            *("--frames", str(-(-needed // trajectories))),
+            *("--frames", str(-(-needed // whole))),
         ]
 
     def asked_of(self, training: TransferTraining) -> dict[str, Any]:

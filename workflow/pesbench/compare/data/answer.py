@@ -106,9 +106,8 @@ def exchanged(study: DataStudy, family: str, column: str, kind: str, what: str) 
     said = f"{what} instead"
     if unknown == sizes:
         return f"{said}: {NOT_RESOLVED}, {_UNKNOWN}"
-    better = study.quantities[column].better
     changes = [
-        f"{better * one.value:+.2g} at {n} frames"
+        f"{study.quantities[column].change(one)} at {n} frames"
         for n, one in found.items()
         if one.within_noise is False
     ]

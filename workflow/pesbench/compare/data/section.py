@@ -11,7 +11,6 @@ from pesbench.compare.data.answer import monotone_sentences, sentence
 from pesbench.compare.data.comparison import COMPARISON
 from pesbench.compare.data.figure import figure
 from pesbench.compare.data.table import (
-    AT_START,
     HOLE,
     HOLE_WITH,
     HOLE_WITHOUT,
@@ -23,9 +22,12 @@ from pesbench.compare.data.table import (
     WITHOUT,
     DataStudy,
     Quantity,
+    lost_note,
     make_study,
-    missing_cells,
+    missing_note,
     potential_rows,
+    start_note,
+    told,
 )
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
@@ -116,7 +118,7 @@ def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
         "one that survives 0 ps. Survival and shares are resolved only beyond what as many runs or "
         "pairs scatter by chance.",
     ]
-    found += _told(rows[rows[AT_START] > 0], AT_START, "Runs that fail before their first step")
+    found += start_note(rows)
     if study.approached:
         found.append(
             f"Molecules with approach frames: {', '.join(sorted(study.approached))}. The others "
@@ -128,26 +130,7 @@ def notes(study: DataStudy, rows: pd.DataFrame) -> list[str]:
             f"training on {frames} frames are of."
             for frames, n in fewer.groupby("frames")["approach_molecules"].min().items()
         ]
-    lost = rows.assign(lost=rows["pairs_planned"] - rows["pairs_scored"])
-    found += _told(lost[lost["lost"] > 0], "lost", "Pairs without a score")
+    found += lost_note(rows)
     harvested = rows[rows["kind"] == HARVESTED]
-    found += _told(harvested, "harvested_frames", "Harvested frames among those of a training")
-    cells = missing_cells(study)
-    if cells:
-        told = ", ".join(
-            f"{family} {kind} {n} ({there} of {most} seeds)"
-            for family, kind, n, there, most in cells
-        )
-        found.append(
-            f"Potentials that are missing, whose trainings failed or have not run: {told}. What is "
-            "said of a number of frames is of those that are there."
-        )
-    return found
-
-
-def _told(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """A sentence with a number of each potential; none for no potential."""
-    parts = [
-        f"{r['family']} {r['kind']} {r['frames']}: {r[column]}" for r in rows.to_dict("records")
-    ]
-    return [f"{what}: {', '.join(parts)}."] if parts else []
+    found += told(harvested, "harvested_frames", "Harvested frames among those of a training")
+    return found + missing_note(study, HARVESTED)

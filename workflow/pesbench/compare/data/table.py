@@ -17,7 +17,7 @@ from pesbench.compare.ladder.noise import Difference, SeedNoise, difference, of_
 from pesbench.core.interface import Status
 from pesbench.metrics.board import scored_values
 from pesbench.metrics.survival import Outcome
-from pesbench.training.data_plan import HARVESTED, KINDS
+from pesbench.training.data_plan import KINDS
 
 RUNS, SCANS, PAIRS = "runs", "scans", "pairs"  # what a quantity is the mean over
 BOND = "bond"  # kind of pairs, in the scores of the approach
@@ -37,7 +37,8 @@ class Quantity:
         better: +1 if higher is better, -1 if lower is.
         of: What it is the mean over, or "" for the card's number.
         share: Whether it is a share of these.
-        logarithmic: Whether it has no largest value, so that its axis is logarithmic.
+        logarithmic: Whether it is positive and has no largest value, so that its axis is
+            logarithmic, and two potentials are compared by its logarithm.
         panel: Title of its panel, where that of the table is too long; "" for the same.
     """
 
@@ -49,6 +50,15 @@ class Quantity:
     share: bool = False
     logarithmic: bool = False
     panel: str = ""
+
+    def compared(self, seeds: np.ndarray) -> np.ndarray:
+        """What two potentials are compared by: the values of seeds, or their logarithms."""
+        return np.log(seeds[seeds > 0]) if self.logarithmic else seeds
+
+    def change(self, found: Difference) -> str:
+        """A difference of `DataStudy.compare` for readers: a factor of a logarithmic quantity."""
+        value = self.better * found.value
+        return f"×{np.exp(value):.2g}" if self.logarithmic else f"{value:+.2g}"
 
 
 WITH, WITHOUT = "monotone_with", "monotone_without"
@@ -150,9 +160,12 @@ class DataStudy:
         return values[np.isfinite(values)]
 
     def noise(self, family: str, column: str) -> SeedNoise:
-        """Noise of seeds, pooled over the potentials of a family with several."""
+        """Noise of seeds, pooled over the potentials of a family with several.
+
+        Of a logarithmic quantity it is that of the logarithm.
+        """
         return seed_noise(
-            self.seeds(family, kind, n, column)
+            self.quantities[column].compared(self.seeds(family, kind, n, column))
             for kind in self.kinds
             for n in self.frames(family, kind)
         )
@@ -164,7 +177,7 @@ class DataStudy:
         positive one is better.
         """
         quantity = self.quantities[column]
-        a, b = (self.seeds(family, *of, column) for of in (one, other))
+        a, b = (quantity.compared(self.seeds(family, *of, column)) for of in (one, other))
         noise = self.noise(family, column)
         whole = 1.0 if quantity.share else self.horizon_ps if quantity.of == RUNS else None
         if whole is not None and a.size and b.size:
@@ -214,29 +227,54 @@ def make_study(inputs: CompareInputs) -> DataStudy:
     )
 
 
-def missing_cells(study: DataStudy) -> list[tuple[str, str, int, int, int]]:
-    """Potentials that the study lacks, beside those that it has.
+def missing_note(study: DataStudy, *apart: str) -> list[str]:
+    """A note on the potentials that the study lacks, beside those that it has.
 
-    Kinds and families are trained on the same numbers of frames with as many seeds, but for
-    harvested frames, which have numbers of their own.
+    Kinds and families are trained on the same numbers of frames with as many seeds.
 
-    Returns:
-        Family, kind, frames, seeds that are there, and seeds that others have.
+    Args:
+        study: The study.
+        apart: Kinds that have numbers of frames of their own.
     """
-    models = study.models
-    seeds = models.groupby(["family", "kind", "frames"]).size()
-    found = []
-    for harvested in (False, True):
-        some = seeds[(seeds.index.get_level_values("kind") == HARVESTED) == harvested]
-        kinds = [kind for kind in study.kinds if kind in set(some.index.get_level_values("kind"))]
+    seeds = study.models.groupby(["family", "kind", "frames"]).size()
+    of_kind = seeds.index.get_level_values("kind")
+    missing = []
+    for alike in ([kind for kind in study.kinds if kind not in apart], *([kind] for kind in apart)):
+        some = seeds[of_kind.isin(alike)]
+        kinds = [kind for kind in alike if kind in of_kind]
         for n, most in some.groupby("frames").max().items():
-            found += [
-                (family, kind, int(n), there, int(most))
+            missing += [
+                f"{family} {kind} {n} ({there} of {most} seeds)"
                 for family in study.families
                 for kind in kinds
                 if (there := int(some.get((family, kind, n), 0))) < most
             ]
-    return found
+    if not missing:
+        return []
+    return [
+        "Potentials that are missing, whose trainings failed or have not run: "
+        f"{', '.join(missing)}. What is said of a number of frames is of those that are there."
+    ]
+
+
+def told(rows: pd.DataFrame, column: str, what: str) -> list[str]:
+    """A sentence with a number of each potential; none for no potential."""
+    parts = [
+        f"{r['family']} {r['kind']} {r['frames']}: {r[column]}" for r in rows.to_dict("records")
+    ]
+    return [f"{what}: {', '.join(parts)}."] if parts else []
+
+
+def lost_note(rows: pd.DataFrame) -> list[str]:
+    """A note on the pairs without a score."""
+    lost = rows.assign(lost=rows["pairs_planned"] - rows["pairs_scored"])
+    return told(lost[lost["lost"] > 0], "lost", "Pairs without a score")
+
+
+def start_note(rows: pd.DataFrame) -> list[str]:
+    """A note on the runs that fail before their first step."""
+    some = rows[rows[AT_START] > 0]
+    return told(some, AT_START, "Runs that fail before their first step")
 
 
 def survival_quantities(temperatures_k: Sequence[float]) -> list[Quantity]:

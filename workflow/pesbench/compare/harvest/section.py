@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pesbench.compare.data.table import DataStudy, survival_column
+from pesbench.compare.data.table import (
+    AT_START,
+    DataStudy,
+    missing_note,
+    start_note,
+    survival_column,
+)
 from pesbench.compare.harvest.comparison import COMPARISON
 from pesbench.compare.harvest.figure import figure
 from pesbench.compare.harvest.table import (
@@ -38,13 +44,15 @@ def section(inputs: CompareInputs) -> Section:
     """
     study = make_rounds(inputs)
     rows = round_rows(study)
+    of = ["family", "kind", "frames"]
+    by_round = study.models.groupby(of, as_index=False, sort=False)[AT_START].sum()
     models = study.models.rename(columns={"frames": "round", "n_frames": "frames"})
     return Section(
         title=COMPARISON.title,
         sentence=sentence(study),
         tables=[Table("shown", shown_table(study, rows))],
         figures=[Drawing("harvest", figure(study), _CAPTION)],
-        notes=notes(),
+        notes=[*notes(), *start_note(by_round), *missing_note(study, START)],
         files={"harvest.csv": csv_table(rows), "harvest_models.csv": csv_table(models)},
     )
 
@@ -78,6 +86,8 @@ def _of_family(study: DataStudy, family: str, column: str) -> str:
     if len(ends) == len(ARMS) and ends[ADDED][1] == ends[RANDOM][1]:
         between = _resolved(study, family, column, ends[ADDED], ends[RANDOM])
         said += f"; harvested against random frames: {between}"
+    else:
+        said += "; harvested and random frames are not compared, as their rounds differ"
     return said
 
 

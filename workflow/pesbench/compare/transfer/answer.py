@@ -223,13 +223,12 @@ def changes(study: DataStudy) -> list[str]:
 
 
 def _changes(study: DataStudy, family: str, route: str, column: str) -> list[str]:
-    better = study.quantities[column].better
     parts = []
     for n in study.frames(family, route):
         one = _against_none(study, family, column, route, n)
         if one.within_noise is False:
             word = "better" if one.value > 0 else "worse"
-            parts.append(f"{better * one.value:+.2g} at {n} ({word})")
+            parts.append(f"{study.quantities[column].change(one)} at {n} ({word})")
     return [f"{family}, {FIRST[route]}: {', '.join(parts)}"] if parts else []
 
 

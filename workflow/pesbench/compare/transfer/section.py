@@ -6,7 +6,13 @@ import pandas as pd
 
 from pesbench.compare.data.figure import figure
 from pesbench.compare.data.section import shown_table
-from pesbench.compare.data.table import DataStudy, potential_rows
+from pesbench.compare.data.table import (
+    DataStudy,
+    lost_note,
+    missing_note,
+    potential_rows,
+    start_note,
+)
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
 from pesbench.compare.transfer.answer import (
@@ -57,6 +63,8 @@ def section(inputs: CompareInputs) -> Section:
             *claim(study),
             moments(study),
             *notes(rows),
+            *start_note(rows),
+            *missing_note(study),
         ],
         files={
             "transfer.csv": csv_table(_without(rows).assign(**level)),
@@ -97,11 +105,4 @@ def notes(rows: pd.DataFrame) -> list[str]:
         "ran dynamics; a run that fails before its first step survives 0 ps, and survival is "
         "resolved only beyond what as many runs scatter by chance.",
     ]
-    lost = rows[rows["pairs_scored"] < rows["pairs_planned"]]
-    if len(lost):
-        told = ", ".join(
-            f"{r['family']} {r['kind']} {r['frames']}: {r['pairs_planned'] - r['pairs_scored']}"
-            for r in lost.to_dict("records")
-        )
-        found.append(f"Pairs without a score: {told}.")
-    return found
+    return found + lost_note(rows)
