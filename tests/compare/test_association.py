@@ -21,8 +21,10 @@ from pesbench.compare.association.panel import (
     TIME_LOST,
     Panel,
     Point,
-    failed_at_start,
     panel,
+)
+from pesbench.compare.association.trajectories import (
+    failed_at_start,
     runs_in_excess,
     start_failures,
     time_lost,

@@ -22,13 +22,15 @@ from pesbench.compare.association.panel import (
     RESPONSES,
     TIME_LOST,
     Point,
-    failed_at_start,
     panel,
-    runs_in_excess,
-    start_failures,
 )
 from pesbench.compare.association.partials import COVARIATES, HELD_OUT, HeldOut, Partial, partials
 from pesbench.compare.association.table import table as association_table
+from pesbench.compare.association.trajectories import (
+    failed_at_start,
+    runs_in_excess,
+    start_failures,
+)
 from pesbench.compare.association.verdicts import PRIMARY, SECONDARY, Answer
 from pesbench.compare.association.verdicts import answer as named_tests
 from pesbench.compare.dose.table import dose_table

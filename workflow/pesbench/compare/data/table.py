@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pesbench.compare.association.panel import start_failures
+from pesbench.compare.association.trajectories import start_failures
 from pesbench.compare.comparison import APPROACH, BONDS
 from pesbench.compare.data.cards import TrainedOn, trained_of
 from pesbench.compare.inputs import CompareInputs, dynamics_columns, main_runs

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pesbench.compare.association.panel import CHEAP_METRICS, start_failures
+from pesbench.compare.association.panel import CHEAP_METRICS
+from pesbench.compare.association.trajectories import start_failures
 from pesbench.compare.inputs import CompareInputs, dynamics_columns, main_runs
 from pesbench.models.facts import ModelFacts
 from pesbench.models.families.perturbed import DOSE_UNITS, PARAMETERS
