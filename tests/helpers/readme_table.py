@@ -90,7 +90,9 @@ def _legend(rows: list[dict[str, Any]]) -> str:
     said = "; ".join(f"{mark} {meaning}" for mark, meaning in meanings.items() if mark in used)
     devices = {text for row in rows if (text := row.get("cost_device"))}
     timed = [n for row in rows if not pd.isna(n := row.get("cost_n_atoms"))]
-    survived = cost = ""
+    last = survived = cost = ""
+    if any(row["role"] == "model" and pd.isna(row["rank"]) for row in rows):
+        last = " Models with too few scans to be ranked come last."
     if runs := [n for row in rows if not pd.isna(n := row.get("md_n_planned"))]:
         survived = (
             f" Survived: of {max(runs):.0f} trajectories, those that a model does not support "
@@ -103,7 +105,7 @@ def _legend(rows: list[dict[str, Any]]) -> str:
             f"molecule of {timed[0]:.0f} atoms on {on}."
         )
     return (
-        f"*In the order of rank. Scans: scored, of {planned}. FSD with its 95 % interval."
+        f"*In the order of rank.{last} Scans: scored, of {planned}. FSD with its 95 % interval."
         f"{survived}{cost}{' ' if said else ''}{markdown(said)}{'.' if said else ''}*"
     )
 

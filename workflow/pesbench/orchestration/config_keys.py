@@ -70,7 +70,12 @@ class GeneralKeys:
     scan_sets: Mapping[str, Mapping[str, Any]] = setting(
         help="The scan sets by name; their keys depend on `source`, see below."
     )
-    models_file: str = setting(MODELS_FILE, help="The registry of models.", path=PATH)
+    models_file: str = setting(
+        MODELS_FILE,
+        help="The registry of models. Another file takes the place of all of it: it must hold the "
+        "reference, too.",
+        path=PATH,
+    )
     models: tuple[str, ...] = setting(help="Names or globs of the registry's entries to run.")
     controls: tuple[str, ...] = setting(
         ("control-*",),
