@@ -50,7 +50,7 @@ def is_trained(entry: ModelEntry) -> bool:
 
 def ran_here(name: str) -> list[str]:
     """The studies kept in `resources/study` that hold scores of a model."""
-    files = (REPO / "resources" / "study").glob(f"*/{name}/scores/*.parquet")
+    files = (REPO / "resources" / "study").glob(f"**/{name}/scores/*.parquet")
     return sorted({file.parents[2].name for file in files})
 
 
@@ -61,8 +61,8 @@ def table() -> str:
     ran = [name for name in entries if ran_here(name)]
     lines = [
         f"{len(entries)} entries, of which {len(trained)} are trained models and the others "
-        f"methods and force fields. {len(ran)} of them ran here, with scores in "
-        "[resources/study](../resources/study/README.md); the others have not run here.",
+        f"methods and force fields. {len(ran)} of them have scores in "
+        "[resources/study](../resources/study/README.md).",
         "",
         f"| {' | '.join(_TITLES)} |",
         f"|{'---|' * len(_TITLES)}",
