@@ -10,6 +10,12 @@ import pandas as pd
 from pesbench.compare.data.answer import monotone_sentences, sentence
 from pesbench.compare.data.comparison import COMPARISON
 from pesbench.compare.data.figure import figure
+from pesbench.compare.data.notes import (
+    lost_note,
+    missing_note,
+    start_note,
+    told,
+)
 from pesbench.compare.data.table import (
     HOLE,
     HOLE_WITH,
@@ -22,12 +28,8 @@ from pesbench.compare.data.table import (
     WITHOUT,
     DataStudy,
     Quantity,
-    lost_note,
     make_study,
-    missing_note,
     potential_rows,
-    start_note,
-    told,
 )
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE

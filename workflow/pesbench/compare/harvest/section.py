@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from pesbench.compare.data.notes import (
+    missing_note,
+    start_note,
+)
 from pesbench.compare.data.table import (
     AT_START,
     DataStudy,
-    missing_note,
-    start_note,
     survival_column,
 )
 from pesbench.compare.harvest.comparison import COMPARISON

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from pesbench.compare.data.figure import figure
+from pesbench.compare.data.notes import (
+    lost_note,
+    missing_note,
+    start_note,
+)
 from pesbench.compare.data.section import shown_table
 from pesbench.compare.data.table import (
     DataStudy,
-    lost_note,
-    missing_note,
     potential_rows,
-    start_note,
 )
 from pesbench.compare.inputs import CompareInputs
 from pesbench.compare.ladder.noise import CONFIDENCE
